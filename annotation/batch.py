@@ -1,0 +1,128 @@
+"""A published batch: its folder, the manifest written last, and the files for annotators.
+
+Everything in the folder follows from the lake, so a batch whose files a crash left unwritten is simply written again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+from annotation.csv_file import write_csv
+from annotation.label_set import LabelSet
+from storage.errors import BatchError
+from storage.records import Batch, BatchItem, Proposal
+
+MANIFEST = "manifest.json"
+MANIFEST_VERSION = 1
+CSV_NAME = "batch.csv"
+DEFINITION_NAME = "definition.txt"
+
+
+def write_batch(
+    folder: Path, batch: Batch, items: Sequence[BatchItem], proposals: Sequence[Proposal], label_set: LabelSet
+) -> bool:
+    """Publish the batch's folder, whole or not at all; False where it is there already.
+
+    The files are written beside it, the manifest last, and the folder gets its name in one step.
+    """
+    if (folder / MANIFEST).is_file():
+        return False
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    write_csv(part / CSV_NAME, batch.batch_id, items)
+    (part / DEFINITION_NAME).write_text(_definition(label_set), encoding="utf-8", newline="\n")
+    hashes = {path.name: _sha256(path) for path in sorted(part.iterdir())}
+    manifest = _manifest(batch, items, proposals, label_set, hashes)
+    text = json.dumps(manifest, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    (part / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
+    for path in part.iterdir():
+        _to_disk(path)
+    try:
+        part.rename(folder)
+    except OSError:
+        if not (folder / MANIFEST).is_file():  # not another process that was faster
+            raise
+        shutil.rmtree(part)
+        return False
+    _to_disk(folder.parent)
+    return True
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a published batch.
+
+    Raises:
+        BatchError: The folder has none: it is not a batch.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BatchError(f"{folder} has no {MANIFEST}: it is not a batch.", hint="see the open ones: pal status")
+    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return manifest
+
+
+def batch_files(folder: Path) -> list[Path]:
+    """The files of a published batch that annotators fill in."""
+    return [folder / CSV_NAME]
+
+
+def _manifest(
+    batch: Batch,
+    items: Sequence[BatchItem],
+    proposals: Sequence[Proposal],
+    label_set: LabelSet,
+    hashes: dict[str, str],
+) -> dict[str, Any]:
+    proposed: dict[str, list[dict[str, Any]]] = {item.item_id: [] for item in items}
+    for proposal in proposals:
+        proposed[proposal.item_id].append(
+            {"strategy": proposal.strategy, "score": proposal.score, "rank": proposal.rank}
+        )
+    return {
+        "manifest_version": MANIFEST_VERSION,
+        "batch_id": batch.batch_id,
+        "purpose": batch.purpose.value,
+        "n": batch.n,
+        "created_at": batch.created_at.replace(tzinfo=UTC).isoformat(),
+        "task": label_set.name,
+        "question": label_set.question,
+        "labels": [{"name": label.name, "key": label.key} for label in label_set.labels],
+        "label_set": batch.label_set,
+        "model_id": batch.model_id,
+        "seed": batch.seed,
+        "lake_version": batch.lake_version,
+        "mix": batch.mix,
+        "items": [
+            {"item_id": item.item_id, "text_hash": item.text_hash, "proposals": proposed[item.item_id]}
+            for item in items
+        ],
+        "files": hashes,
+    }
+
+
+def _definition(label_set: LabelSet) -> str:
+    answers = "\n".join(f"  {answer}" for answer in label_set.allowed())
+    return f"{label_set.question}\n\n{label_set.definition}\n\nWrite one of these in the column `label`:\n{answers}\n"
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _to_disk(path: Path) -> None:
+    """fsync a file, or a folder where the system can."""
+    if path.is_dir() and os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,220 @@
+"""Keeps one annotator's answers in one batch: a file to which every answer is added before the next question."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from storage.errors import BatchError
+from storage.records import Answer
+
+
+@dataclass(frozen=True)
+class JournalLine:
+    """One answer as it stands in a journal.
+
+    Attributes:
+        batch_id: The batch that asked.
+        text_hash: Hash of the text that was shown.
+        answer: What was answered, by whom and when.
+        row: The line of the file, from 1.
+    """
+
+    batch_id: str
+    text_hash: str
+    answer: Answer
+    row: int
+
+
+class Journal:
+    """An append-only file of answers, one JSON object a line; open it, append, close it (or use `with`).
+
+    A line that a killed process left torn at the end of the file is cut off when the journal is opened.
+
+    Attributes:
+        path: The file.
+        latest: The last answer to each item, by item_id.
+
+    Raises:
+        BatchError: On opening: the file cannot be written, or a line other than a torn last one is broken.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        created = not path.exists()
+        try:
+            self._file = path.open("ab", buffering=0)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        try:
+            self.latest = self._mend()
+            if created:
+                _sync_folder(path.parent)
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, batch_id: str, text_hash: str, answer: Answer) -> None:
+        """Add one answer; it is on disk when this returns.
+
+        An answer without a time gets the present one.
+
+        Raises:
+            BatchError: It could not be written, a full disk for one; the file is then as it was before.
+        """
+        line = {
+            "batch_id": batch_id,
+            "item_id": answer.item_id,
+            "text_hash": text_hash,
+            "answer": answer.answer,
+            "note": answer.note,
+            "annotator": answer.annotator,
+            "seconds": answer.seconds,
+            "annotated_at": (answer.annotated_at or datetime.now(UTC)).astimezone(UTC).isoformat(),
+        }
+        # A lone surrogate has no UTF-8; its backslash form is the JSON escape for it.
+        self._write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n")
+        self.latest[answer.item_id] = answer
+
+    def close(self) -> None:
+        """Close the file; every answer is on disk already."""
+        self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _mend(self) -> dict[str, Answer]:
+        lines, whole_bytes, ends = _scan(self.path)
+        if whole_bytes < self.path.stat().st_size:
+            self._file.truncate(whole_bytes)
+            os.fsync(self._file.fileno())
+        if not ends:
+            self._write(b"\n")
+        return {line.answer.item_id: line.answer for line in lines}
+
+    def _write(self, data: bytes) -> None:
+        size = os.fstat(self._file.fileno()).st_size
+        try:
+            written = self._file.write(data)
+            if written != len(data):
+                raise OSError(f"only {written} of {len(data)} bytes could be written")
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(size)
+            raise _unwritable(self.path, error) from error
+
+
+def read_journal(path: Path) -> list[JournalLine]:
+    """Every answer of a journal in the order given; of several to one item the last one counts.
+
+    Blank lines and a torn last line (of a process killed while writing) are left out.
+
+    Raises:
+        BatchError: The file cannot be read, or another line is broken; names file and row.
+    """
+    return _scan(path)[0]
+
+
+def journal_path(batch_folder: Path, annotator: str) -> Path:
+    """The journal of an annotator in a batch's folder; distinct names have distinct files on every file system.
+
+    >>> journal_path(Path("b0001"), "anna").name
+    'answers-anna.jsonl'
+    >>> journal_path(Path("b0001"), "Zoë / QA").name
+    'answers-zo-qa~404a85198335.jsonl'
+    """
+    safe = annotator
+    if not re.fullmatch(r"[a-z0-9._@-]{1,64}", annotator):
+        words = re.sub(r"[^a-z0-9]+", "-", annotator.lower()).strip("-")[:40]
+        safe = f"{words}~{hashlib.sha256(annotator.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+    return batch_folder / f"answers-{safe}.jsonl"
+
+
+def _scan(path: Path) -> tuple[list[JournalLine], int, bool]:
+    """The lines, how many bytes come before a torn last line, and whether those end with a line end."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BatchError(
+            f"The journal {path} cannot be read: {error.strerror or error}.", hint="check the path and its permissions."
+        ) from error
+    found = []
+    raws = content.split(b"\n")
+    for row, raw in enumerate(raws, start=1):
+        if not raw.strip():
+            continue
+        try:
+            found.append(_line(raw.removeprefix(b"\xef\xbb\xbf") if row == 1 else raw, row))
+        except ValueError as error:
+            # Every proper beginning of a JSON object fails to parse, so that a torn line cannot pass for a whole one.
+            if row == len(raws) and isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+                return found, len(content) - len(raw), True
+            what = f"not JSON ({error})" if isinstance(error, json.JSONDecodeError) else error
+            raise BatchError(
+                f"{path}, row {row}: {what}.", hint="mend that line or take it out; the other lines stay."
+            ) from error
+    return found, len(content), not raws[-1]
+
+
+def _line(raw: bytes, row: int) -> JournalLine:
+    values = json.loads(raw.decode("utf-8"))
+    if not isinstance(values, dict):
+        raise ValueError("not a JSON object")
+    names = ("batch_id", "item_id", "text_hash", "answer", "note", "annotator", "annotated_at")
+    if wrong := [name for name in names if not isinstance(values.get(name), str)]:
+        raise ValueError(f"no text in {', '.join(wrong)}")
+    if empty := [name for name in ("batch_id", "item_id", "text_hash", "answer") if not values[name].strip()]:
+        raise ValueError(f"{', '.join(empty)} is empty")
+    answer = Answer(
+        values["item_id"],
+        values["answer"],
+        values["annotator"],
+        note=values["note"],
+        seconds=_seconds(values.get("seconds")),
+        annotated_at=_time(values["annotated_at"]),
+    )
+    return JournalLine(values["batch_id"], values["text_hash"], answer, row)
+
+
+def _seconds(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"seconds is {value!r}, not a number")
+    return float(value)
+
+
+def _time(value: str) -> datetime:
+    when = datetime.fromisoformat(value)
+    if when.tzinfo is None:
+        raise ValueError(f"annotated_at is {value!r}, without a time zone")
+    return when.astimezone(UTC)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return  # Windows has no handle on a folder to sync
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _unwritable(path: Path, error: OSError) -> BatchError:
+    return BatchError(
+        f"The journal {path} cannot be written: {error.strerror or error}.",
+        hint="check the folder, its permissions and the space on the disk, then start again; answers so far are kept.",
+    )

@@ -1,0 +1,224 @@
+"""Reads keys: single ones from a terminal that hands them over at once, or one a line from a pipe or file."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import re
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TextIO
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import select
+    import signal
+    import termios
+    import threading
+    import tty
+
+BURST_S = 0.03
+"""An Enter that comes this soon after a key belongs to it (the habit of typing `1` Enter) and is swallowed."""
+HABIT_S = 0.25
+"""An Enter this soon after a key, but no burst, may be that habit too: it counts, and the annotator is told."""
+ESCAPE_S = 0.2
+"""How long the rest of an arrow key's escape sequence may take; a slow line must not turn it into keys."""
+LEAVE = ("ctrl-c", "ctrl-d")
+LINE_END = ("\r", "\n")
+NAMED = {"\r": "enter", "\n": "enter", "\x7f": "backspace", "\x08": "backspace", "\t": "tab"}
+ARROWS = {"A": "up", "B": "down", "C": "right", "D": "left"}
+CONSOLE_ARROWS = {"H": "up", "P": "down", "M": "right", "K": "left"}
+UNSAFE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters (ESC begins commands to the terminal), marks that reorder a line, and halves of characters."""
+
+
+class LineKeys(Iterator[str]):
+    """Keys from a stdin that is no terminal: each line is one key; `left` and `right` may be written out."""
+
+    def __init__(self, stdin: TextIO) -> None:
+        self._stdin = stdin
+
+    def __next__(self) -> str:
+        line = self.line()
+        if line is None:
+            raise StopIteration
+        return (line.strip(" ") or " ") if line else "enter"
+
+    def line(self) -> str | None:
+        """The next line as it stands, without its line end; None at the end of the file."""
+        line = self._stdin.readline()
+        return line.rstrip("\r\n") if line else None
+
+
+def line_keys(stdin: TextIO) -> LineKeys:
+    """Read keys from a pipe or file, one a line; an empty line is Enter, a line of spaces is the space key.
+
+    >>> import io
+    >>> list(line_keys(io.StringIO("1\\n\\n \\nu")))
+    ['1', 'enter', ' ', 'u']
+    """
+    return LineKeys(stdin)
+
+
+def terminal_keys(stdin: TextIO) -> Iterator[str]:
+    """Read single keys from a terminal: a character, or a name such as `enter`, `backspace`, `left`, `escape`.
+
+    The terminal gives keys at once and without echo from here until the iterator ends, fails or is closed. What was
+    typed before is dropped; Ctrl-C raises KeyboardInterrupt (on Windows it is the key `ctrl-c`).
+    """
+    keys = _keys(stdin)
+    next(keys)  # enter the mode now: the first question must not be shown before
+    return keys
+
+
+def typed_line(keys: Iterator[str], write: Callable[[str], None]) -> str | None:
+    """Read a line: of `LineKeys` the next one, of single keys those up to Enter, with Backspace to rub out.
+
+    Args:
+        keys: Of `terminal_keys` or `line_keys`.
+        write: Shows a text as it is typed, without beginning a new line.
+
+    Returns:
+        What was typed, as it stands; nothing after Escape. None where the keys end or a key of `LEAVE` comes.
+    """
+    if isinstance(keys, LineKeys):
+        return keys.line()
+    typed = ""
+    for key in keys:
+        if key in LEAVE:
+            return None
+        if key in ("enter", "escape"):
+            return typed if key == "enter" else ""
+        if key == "backspace" and typed:
+            typed = typed[:-1]
+            write("\b \b")
+        elif len(key) == 1:
+            typed += key
+            write(plain(key))
+    return None
+
+
+def plain(text: str) -> str:
+    """The text without anything that a terminal would obey.
+
+    >>> plain("a\\x1b[2Jb\\r\\nc\\u202e")
+    'a␛[2Jb\\nc\ufffd'
+    """
+    picture = {"\t": " "} | {chr(code): chr(0x2400 + code) for code in range(32) if code != 9}
+    return UNSAFE.sub(lambda match: picture.get(match[0], "\ufffd"), text.replace("\r\n", "\n"))
+
+
+if sys.platform == "win32":
+
+    class _Source:
+        """The characters of the console."""
+
+        def __init__(self, stdin: TextIO) -> None:
+            pass
+
+        def __enter__(self) -> _Source:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def read(self) -> str:
+            return msvcrt.getwch()
+
+        def ready(self, within_s: float) -> bool:
+            until = time.monotonic() + within_s
+            while not msvcrt.kbhit() and time.monotonic() < until:
+                time.sleep(0.005)
+            return msvcrt.kbhit()
+
+else:
+
+    class _Source:
+        """The characters of a terminal, which gives them at once and without echo inside `with`."""
+
+        def __init__(self, stdin: TextIO) -> None:
+            self._fd = stdin.fileno()
+            self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+            self._waiting: deque[str] = deque()
+            self._before = termios.tcgetattr(self._fd)
+            self._signals = threading.current_thread() is threading.main_thread()  # elsewhere Python allows no handler
+
+        def __enter__(self) -> _Source:
+            tty.setcbreak(self._fd)
+            if self._signals:
+                self._handler = signal.signal(signal.SIGCONT, self._continue) or signal.SIG_DFL
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            if self._signals:
+                signal.signal(signal.SIGCONT, self._handler)
+            with contextlib.suppress(termios.error):  # the terminal is gone
+                termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
+
+        def _continue(self, *_: object) -> None:
+            """After Ctrl-Z and `fg`: the shell has set the terminal to its own mode."""
+            with contextlib.suppress(termios.error):  # continued by `bg`; `fg` sends the signal again
+                tty.setcbreak(self._fd)
+
+        def read(self) -> str:
+            """The next character; empty at the end."""
+            while not self._waiting:
+                data = os.read(self._fd, 1024)
+                if not data:
+                    return ""
+                self._waiting.extend(self._decode(data))
+            return self._waiting.popleft()
+
+        def ready(self, within_s: float) -> bool:
+            """Whether a character is there, or comes within that time."""
+            return bool(self._waiting) or bool(select.select([self._fd], [], [], within_s)[0])
+
+
+def _keys(stdin: TextIO) -> Iterator[str]:
+    with _Source(stdin) as source:
+        yield "ready"
+        char = source.read()
+        while char:
+            read_at = time.monotonic()
+            key = _name(char, source)
+            yield key
+            char = ""
+            # Waits only where it would wait anyhow; what is there already was typed before the question was shown.
+            if len(key) == 1 and source.ready(max(0.0, read_at + BURST_S - time.monotonic())):
+                char = source.read()
+            if not char or char in LINE_END:
+                char = source.read()
+
+
+def _name(char: str, source: _Source) -> str:
+    if char in NAMED:
+        return NAMED[char]
+    if char == "\x1b":
+        return _escaped(source)
+    if sys.platform == "win32" and char in "\x00\xe0" and source.ready(0):  # alone, \xe0 is an à
+        return CONSOLE_ARROWS.get(source.read(), "that key")
+    return f"ctrl-{chr(ord(char) + 96)}" if ord(char) < 27 else char
+
+
+def _escaped(source: _Source) -> str:
+    """The name of the key whose escape sequence has begun; reads all of it, so that no part passes for a key."""
+    if not source.ready(ESCAPE_S):
+        return "escape"
+    kind = source.read()
+    if kind not in ("[", "O"):
+        return "that key"
+    rest = char = _rest(source)
+    if kind == "[" and char == "[":  # F1 to F5 of the Linux console
+        _rest(source)
+    while kind == "[" and char and not "@" <= char <= "~":
+        char = _rest(source)
+        rest += char
+    return ARROWS.get(rest, "that key")
+
+
+def _rest(source: _Source) -> str:
+    return source.read() if source.ready(ESCAPE_S) else ""

@@ -1,0 +1,130 @@
+"""What is asked of annotators: the question, the labels with their keys, and which cells mean which answer."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from dataclasses import dataclass
+
+from storage.errors import PalError
+
+UNSURE = "unsure"
+SKIP = "skip"
+RESERVED_KEYS = frozenset({"d", "?", "s", "u", "n", " "})
+"""Keys that an annotator uses for something else than a label: definition, save, unsure, note, skip."""
+
+
+class AnswerError(PalError):
+    """A cell that is no answer; `value` is what stood there."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """One label: its name, the key that chooses it, and what it means to the loop.
+
+    Attributes:
+        name: As it is stored and shown.
+        key: One character that chooses it in the terminal; accepted in files too.
+        positive: The rare label that the figures are about (at most one).
+        default: Chosen by Enter in the terminal (at most one).
+    """
+
+    name: str
+    key: str
+    positive: bool = False
+    default: bool = False
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """The question that annotators answer.
+
+    >>> from annotation.label_set import Label, LabelSet
+    >>> labels = LabelSet("t", "Related?", "...", (Label("related", "1", positive=True), Label("not_related", "0")))
+    >>> labels.answer(" Related "), labels.answer("1.0"), labels.answer("unsure"), labels.answer("")
+    ('related', 'related', 'unsure', None)
+    """
+
+    name: str
+    question: str
+    definition: str
+    labels: tuple[Label, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The label names, in the order of pal.toml: the order of every model's outputs."""
+        return tuple(label.name for label in self.labels)
+
+    @property
+    def positive(self) -> str | None:
+        """The label that F1, precision and recall are about; None where no label is marked."""
+        return next((label.name for label in self.labels if label.positive), None)
+
+    @property
+    def default(self) -> str | None:
+        """The label that Enter chooses; None where no label is marked."""
+        return next((label.name for label in self.labels if label.default), None)
+
+    @property
+    def digest(self) -> str:
+        """Hash of the names, the question and the definition: which guideline an answer was given under."""
+        text = "\x1f".join((*self.names, self.question, self.definition))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def answer(self, cell: str) -> str | None:
+        """The answer that a cell stands for: a label name, `unsure` or `skip`; None for an empty cell.
+
+        Accepts a label's name or key in any case, and a numeric key that a spreadsheet made a float.
+
+        Raises:
+            AnswerError: Anything else; the hint names the allowed answers, the nearest first.
+        """
+        value = cell.strip()
+        if not value:
+            return None
+        answers = self._spellings()
+        found = answers.get(value.casefold()) or answers.get(re.sub(r"\.0+$", "", value))
+        if found is None:
+            near = difflib.get_close_matches(value.casefold(), answers, n=1)
+            first = f"did you mean {answers[near[0]]!r}? Otherwise one" if near else "write one"
+            raise AnswerError(f"{value!r} is no answer.", hint=f"{first} of: {', '.join(self.allowed())}.")
+        return found
+
+    def allowed(self) -> list[str]:
+        """Every answer as it may be written: `name (or key)`, then unsure and skip."""
+        return [*(f"{label.name} (or {label.key})" for label in self.labels), UNSURE, SKIP]
+
+    def by_key(self, key: str) -> str | None:
+        """The name of the label that a pressed key chooses; None where no label has it."""
+        return next((label.name for label in self.labels if label.key == key), None)
+
+    def faults(self) -> list[str]:
+        """Everything that is wrong with this label set, in words; empty when it can be used."""
+        found = []
+        if len(self.labels) < 2:
+            found.append(f"{len(self.labels)} labels; a task needs at least 2")
+        for label in self.labels:
+            if not label.name.strip() or label.name != label.name.strip():
+                found.append(f"label name {label.name!r} is empty or has spaces around it")
+            if label.name.casefold() in (UNSURE, SKIP):
+                found.append(f"label name {label.name!r} is kept for the answer of that name")
+            if len(label.key) != 1 or label.key.casefold() in RESERVED_KEYS or not label.key.isprintable():
+                kept = " ".join(sorted(RESERVED_KEYS - {" "}))
+                found.append(
+                    f"key {label.key!r} of label {label.name!r} must be one character, none of: {kept} or space"
+                )
+        spellings = [s.casefold() for label in self.labels for s in {label.name, label.key}]
+        found += [f"{s!r} stands for two labels" for s in sorted({s for s in spellings if spellings.count(s) > 1})]
+        for mark in ("positive", "default"):
+            marked = [label.name for label in self.labels if getattr(label, mark)]
+            if len(marked) > 1:
+                found.append(f"{mark} = true on {' and '.join(marked)}; at most one label can have it")
+        return found
+
+    def _spellings(self) -> dict[str, str]:
+        spellings = {UNSURE: UNSURE, SKIP: SKIP}
+        for label in self.labels:
+            spellings[label.key.casefold()] = label.name
+            spellings[label.name.casefold()] = label.name
+        return spellings

@@ -1,0 +1,249 @@
+"""Asks an annotator for answers in a terminal: one text at a time, one key an answer, each on disk before the next."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TextIO
+
+from annotation.journal import Journal
+from annotation.keys import HABIT_S, LEAVE, LineKeys, plain, typed_line
+from annotation.label_set import SKIP, UNSURE, LabelSet
+from storage.records import Answer, BatchItem
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Where a batch stands when its annotator leaves: items answered now, of how many, and how often which answer."""
+
+    answered: int
+    total: int
+    by_answer: dict[str, int]
+    finished: bool
+
+
+def annotate(
+    items: Sequence[BatchItem],
+    answered: Mapping[str, str],
+    label_set: LabelSet,
+    journal: Journal,
+    *,
+    batch_id: str,
+    annotator: str,
+    keys: Iterator[str],
+    out: TextIO,
+) -> Tally:
+    """Ask for every item without an answer, from the first one on, until all have one or the annotator leaves.
+
+    Args:
+        items: The batch, in the order to ask.
+        answered: item_id -> the answer already there; shown and open to change on the way back.
+        label_set: Must have no faults.
+        journal: Gets every answer before the next question is shown.
+        batch_id: Shown, and written with each answer.
+        annotator: Written with each answer.
+        keys: Of `annotation.keys`: `terminal_keys` or `line_keys`; their end means save and leave. Closed at the end.
+        out: Where questions are shown.
+
+    Raises:
+        BatchError: An answer could not be written.
+    """
+    session = _Session(items, answered, label_set, journal, batch_id, annotator, keys, out)
+    try:
+        with contextlib.suppress(_Leave, KeyboardInterrupt):
+            session.run()
+    finally:
+        if close := getattr(keys, "close", None):
+            close()
+    return session.summary()
+
+
+class _Leave(Exception):
+    """The annotator wants to leave, or there are no more keys."""
+
+
+class _Session:
+    def __init__(
+        self,
+        items: Sequence[BatchItem],
+        answered: Mapping[str, str],
+        label_set: LabelSet,
+        journal: Journal,
+        batch_id: str,
+        annotator: str,
+        keys: Iterator[str],
+        out: TextIO,
+    ) -> None:
+        self._items, self._labels, self._journal = items, label_set, journal
+        self._batch_id, self._annotator, self._keys, self._out = batch_id, annotator, keys, out
+        self._answers = {item.item_id: answered[item.item_id] for item in items if answered.get(item.item_id)}
+        self._notes = {item_id: answer.note for item_id, answer in journal.latest.items() if answer.note}
+        self._unkept: set[str] = set()  # items with a note but no answer to keep it with
+        self._at, self._shown_at = 0, 0.0
+        self._pressed = ("", 0.0), ("", 0.0)  # the last two keys, and when each was read
+        dumb = os.environ.get("TERM") == "dumb" or (sys.platform == "win32" and "WT_SESSION" not in os.environ)
+        self._colours = out.isatty() and "NO_COLOR" not in os.environ and not dumb
+
+    def run(self) -> None:
+        self._say(self._labels.question, "1")
+        self._at = self._next_open(0)
+        while True:
+            here = self._at
+            if here == len(self._items):
+                self._end()
+                continue
+            self._show(self._items[here])
+            self._shown_at = time.monotonic()
+            while self._at == here:
+                self._obey(self._key(), self._items[here])
+
+    def summary(self) -> Tally:
+        counts = Counter(self._answers.values())
+        order = [name for name in (*self._labels.names, UNSURE, SKIP) if name in counts]
+        by_answer = {name: counts[name] for name in [*order, *sorted(counts.keys() - set(order))]}
+        done, total = len(self._answers), len(self._items)
+        for place, item in enumerate(self._items, start=1):
+            if item.item_id in self._unkept:
+                self._say(f"The note on {place}/{total} is not kept, since there is no answer to keep it with.", "33")
+        each = ", ".join(f"{n} {name}" for name, n in by_answer.items())
+        self._say(f"\n{done} of {total} answered{f' ({each})' if each else ''}, {total - done} left.")
+        self._say(f"Saved in {self._journal.path}", "2")
+        return Tally(done, total, by_answer, finished=done == total)
+
+    def _obey(self, key: str, item: BatchItem) -> None:
+        label = self._label(key)
+        match key.casefold():
+            case _ if label:
+                self._answer(item, label)
+            case "u":
+                self._answer(item, UNSURE)
+            case " ":
+                self._answer(item, SKIP)
+            case "2" | "backspace" | "left":
+                self._back()
+            case "right" if item.item_id in self._answers:
+                self._at += 1
+            case "right":
+                self._say("There is no answer to keep yet; space skips the item.", "33")
+            case "n":
+                self._note(item)
+            case "d" | "?":
+                self._say(self._labels.definition)
+                self._show(item)
+            case "s" | "q":
+                raise _Leave
+            case "enter":
+                self._say(f"Enter stands for no answer here. Keys: {self._prompt()}", "33")
+            case _:
+                self._unknown(key, self._prompt())
+
+    def _label(self, key: str) -> str | None:
+        if key == "enter":
+            return self._labels.default
+        return next((x.name for x in self._labels.labels if x.key.casefold() == key.casefold()), None)
+
+    def _answer(self, item: BatchItem, answer: str) -> None:
+        again = item.item_id in self._answers
+        self._keep(item, answer)
+        self._say(f"-> {answer}", "32")
+        self._point_out_habit(answer)
+        self._at = self._at + 1 if again else self._next_open(self._at + 1)
+
+    def _point_out_habit(self, answer: str) -> None:
+        (before, at_before), (key, at) = self._pressed
+        if key == "enter" and len(before) == 1 and at - at_before < HABIT_S and not isinstance(self._keys, LineKeys):
+            came = f"Enter came {at - at_before:.2f} s after {'space' if before == ' ' else plain(before)}"
+            did = f"answered THIS item ({self._at + 1}/{len(self._items)}) {answer!r}"
+            self._say(f"{came} and {did}; a key answers at once. {self._back_key().capitalize()} = back.", "33")
+
+    def _keep(self, item: BatchItem, answer: str) -> None:
+        seconds = round(time.monotonic() - self._shown_at, 3)
+        note = self._notes.get(item.item_id, "")
+        kept = Answer(item.item_id, answer, self._annotator, note, seconds, datetime.now(UTC))
+        self._journal.append(self._batch_id, item.text_hash, kept)
+        self._answers[item.item_id] = answer
+        self._unkept.discard(item.item_id)
+
+    def _back(self) -> None:
+        if self._at == 0:
+            self._say("This is the first item.", "33")
+        else:
+            self._at -= 1
+
+    def _note(self, item: BatchItem) -> None:
+        self._write("note, then Enter (nothing = no change): ")
+        if (line := typed_line(self._keys, self._write)) is None:
+            raise _Leave
+        note = plain(line).replace("\n", " ").strip()
+        self._say("")
+        if not note:
+            self._say("No note was written.")
+            return
+        self._notes[item.item_id] = note
+        if answer := self._answers.get(item.item_id):
+            self._keep(item, answer)
+            self._say(f"Note kept: {note}", "32")
+        else:
+            self._unkept.add(item.item_id)
+            self._say(f"To be kept with your answer: {note}\n{self._prompt()}")
+
+    def _end(self) -> None:
+        if not self._items:
+            raise _Leave
+        back = self._back_key()
+        allowed = f"{back} = back · Enter or s = finish"
+        self._say(f"\nAll {len(self._items)} are answered. {allowed}")
+        while self._at == len(self._items):
+            match (key := self._key()).casefold():
+                case "enter" | "s" | "q":
+                    raise _Leave
+                case "backspace" | "left" | "2" if key != "2" or back == "2":
+                    self._back()
+                case _:
+                    self._unknown(key, allowed)
+
+    def _show(self, item: BatchItem) -> None:
+        self._say(f"\n{self._at + 1}/{len(self._items)} · batch {self._batch_id}", "2")
+        self._say("\n  " + plain(item.text).replace("\n", "\n  ") + "\n", "1")
+        if answer := self._answers.get(item.item_id):
+            self._say(f"now: {answer} · right = keep it and go on", "36")
+        if note := self._notes.get(item.item_id):
+            self._say(f"note: {plain(note)}", "36")
+        self._say(self._prompt(), "2")
+
+    def _prompt(self) -> str:
+        labels = [f"{'Enter' if label.default else label.key} {label.name}" for label in self._labels.labels]
+        rest = [f"{self._back_key()} back", "u unsure", "space skip", "n note", "d definition", "s save and leave"]
+        return " · ".join([*labels, *rest])
+
+    def _back_key(self) -> str:
+        return "left" if self._labels.by_key("2") else "2"
+
+    def _unknown(self, key: str, allowed: str) -> None:
+        self._say(f"{plain(key)!r} does nothing here. Keys: {allowed}", "33")
+
+    def _next_open(self, start: int) -> int:
+        """The place of the first item from `start` on without an answer; the number of items where there is none."""
+        places = range(start, len(self._items))
+        return next((at for at in places if self._items[at].item_id not in self._answers), len(self._items))
+
+    def _key(self) -> str:
+        key = next(self._keys, "ctrl-d")
+        if key in LEAVE:
+            raise _Leave
+        self._pressed = self._pressed[1], (key, time.monotonic())
+        return key
+
+    def _say(self, text: str, colour: str = "") -> None:
+        self._write(f"\x1b[{colour}m{text}\x1b[0m\n" if colour and self._colours else f"{text}\n")
+
+    def _write(self, text: str) -> None:
+        encoding = self._out.encoding or "utf-8"
+        self._out.write(text.encode(encoding, "replace").decode(encoding))
+        self._out.flush()

@@ -1,0 +1,205 @@
+"""Batches: drawn from the pool in one transaction, listed with their progress, closed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from storage.errors import BatchError
+from storage.records import Batch, BatchItem, BatchStatus, Proposal, Split
+from storage.schema import UNAVAILABLE
+from storage.store import Connection, Store
+
+_COLUMNS = "batch_id, purpose, status, n, created_at, model_id, seed, lake_version, label_set, mix"
+
+
+class OvertakenError(BatchError):
+    """Another process took items of this batch out of the pool in the meantime: draw again."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A batch before it has an id: items in the order they will be shown, and who proposed each."""
+
+    purpose: Split
+    item_ids: Sequence[str]
+    proposals: Sequence[Proposal]
+    seed: int
+    lake_version: int
+    label_set: str
+    model_id: str | None = None
+    mix: dict[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A batch and how many of its items have an answer."""
+
+    batch: Batch
+    n_answered: int
+
+
+def reserve(store: Store, draft: Draft, *, beside_open: bool) -> tuple[Batch, bool]:
+    """Take the draft's items out of the pool under a new batch id; returns the batch and whether it is new.
+
+    With `beside_open` false an open batch is returned in its place, so that running twice publishes once.
+
+    Raises:
+        OvertakenError: An item is no longer in the pool.
+    """
+
+    def change(connection: Connection) -> tuple[Batch, bool]:
+        if not beside_open:
+            opened = _batches(connection, "WHERE status = 'published' ORDER BY created_at LIMIT 1")
+            if opened:
+                return opened[0], False
+        taken = connection.execute(
+            f"SELECT count(*) FROM ({UNAVAILABLE}) u SEMI JOIN (SELECT unnest($ids) AS item_id) USING (item_id)",
+            {"ids": list(draft.item_ids)},
+        ).fetchone()
+        if taken and taken[0]:
+            raise OvertakenError(
+                f"{taken[0]} of {len(draft.item_ids)} items left the pool while the batch was drawn.",
+                hint="run the same command again.",
+            )
+        number = connection.execute(
+            r"SELECT 1 + coalesce(max(TRY_CAST(regexp_extract(batch_id, '^b(\d+)', 1) AS BIGINT)), 0) FROM lake.batches"
+        ).fetchone()
+        batch_id = f"b{number[0] if number else 1:04d}-{draft.purpose.value}"
+        insert_batch(connection, batch_id, draft, BatchStatus.PUBLISHED)
+        return _batches(connection, "WHERE batch_id = ?", [batch_id])[0], True
+
+    return store.write(change, f"publish a {draft.purpose.value} batch of {len(draft.item_ids)}")
+
+
+def insert_batch(connection: Connection, batch_id: str, draft: Draft, status: BatchStatus) -> None:
+    """Write a batch and its proposals; inside somebody's transaction."""
+    connection.execute(
+        f"INSERT INTO lake.batches ({_COLUMNS}) VALUES (?, ?, ?, ?, now()::TIMESTAMP, ?, ?, ?, ?, ?)",
+        [
+            batch_id,
+            draft.purpose.value,
+            status.value,
+            len(draft.item_ids),
+            draft.model_id,
+            draft.seed,
+            draft.lake_version,
+            draft.label_set,
+            json.dumps(draft.mix or {}),
+        ],
+    )
+    position = {item_id: k for k, item_id in enumerate(draft.item_ids)}
+    rows = pa.table(
+        {
+            "item_id": pa.array([p.item_id for p in draft.proposals], pa.string()),
+            "strategy": pa.array([p.strategy for p in draft.proposals], pa.string()),
+            "score": pa.array([p.score for p in draft.proposals], pa.float64()),
+            "rank": pa.array([p.rank for p in draft.proposals], pa.int64()),
+            "position": pa.array([position[p.item_id] for p in draft.proposals], pa.int64()),
+        }
+    )
+    connection.register("proposals", rows)
+    connection.execute("INSERT INTO lake.batch_items SELECT ?, * FROM proposals", [batch_id])
+    connection.unregister("proposals")
+
+
+def open_batches(store: Store) -> list[Progress]:
+    """Batches that are out with annotators, the oldest first."""
+    return _progress(store, "WHERE status = 'published' ORDER BY created_at, batch_id")
+
+
+def all_batches(store: Store) -> list[Progress]:
+    """Every batch, the oldest first."""
+    return _progress(store, "ORDER BY created_at, batch_id")
+
+
+def find_batch(store: Store, batch_id: str) -> Progress:
+    """One batch.
+
+    Raises:
+        BatchError: There is none with this id.
+    """
+    found = _progress(store, "WHERE batch_id = ?", [batch_id])
+    if not found:
+        known = [progress.batch.batch_id for progress in open_batches(store)]
+        raise BatchError(
+            f"there is no batch {batch_id!r}.",
+            hint=f"open batches: {', '.join(known)}" if known else "no batch is open; publish one: pal next",
+        )
+    return found[0]
+
+
+def items_of(store: Store, batch_id: str) -> list[BatchItem]:
+    """The items of a batch, in the order they are shown."""
+    rows = store.rows(
+        """SELECT item_id, any_value(text), any_value(text_hash) FROM lake.batch_items JOIN lake.items USING (item_id)
+        WHERE batch_id = ? GROUP BY item_id ORDER BY min(position)""",
+        [batch_id],
+    )
+    return [BatchItem(*row) for row in rows]
+
+
+def proposals_of(store: Store, batch_id: str) -> list[Proposal]:
+    """Every strategy that proposed an item of the batch, by position."""
+    rows = store.rows(
+        """SELECT item_id, strategy, score, rank FROM lake.batch_items WHERE batch_id = ?
+        ORDER BY position, strategy""",
+        [batch_id],
+    )
+    return [Proposal(*row) for row in rows]
+
+
+def answered_in(store: Store, batch_id: str) -> dict[str, str]:
+    """The newest answer of each item of the batch that has one: item_id -> answer."""
+    rows = store.rows(
+        """SELECT item_id, arg_max(answer, (annotated_at, ingested_at)) FROM lake.annotations
+        WHERE batch_id = ? GROUP BY item_id""",
+        [batch_id],
+    )
+    return dict(rows)
+
+
+def close_batch(store: Store, batch_id: str) -> int:
+    """Give a batch's unanswered items back to the pool; closing it again changes nothing. Returns how many."""
+    progress = find_batch(store, batch_id)
+    closed = store.write(
+        lambda connection: connection.execute(
+            "UPDATE lake.batches SET status = 'closed' WHERE batch_id = ? AND status = 'published'", [batch_id]
+        ).fetchone(),
+        f"close {batch_id}",
+    )
+    return progress.batch.n - progress.n_answered if closed and closed[0] else 0
+
+
+def _batches(connection: Connection, where: str, parameters: list[Any] | None = None) -> list[Batch]:
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM lake.batches {where}", parameters).fetchall()
+    return [_batch(row) for row in rows]
+
+
+def _progress(store: Store, where: str, parameters: list[Any] | None = None) -> list[Progress]:
+    rows = store.rows(
+        f"""SELECT {_COLUMNS}, (SELECT count(DISTINCT item_id) FROM lake.annotations a
+            WHERE a.batch_id = b.batch_id) AS n_answered FROM lake.batches b {where}""",
+        parameters,
+    )
+    return [Progress(_batch(row[:-1]), int(row[-1])) for row in rows]
+
+
+def _batch(row: tuple[Any, ...]) -> Batch:
+    batch_id, purpose, status, n, created_at, model_id, seed, lake_version, label_set, mix = row
+    return Batch(
+        batch_id,
+        Split(purpose),
+        BatchStatus(status),
+        n,
+        created_at,
+        model_id,
+        seed,
+        lake_version,
+        label_set,
+        json.loads(mix),
+    )

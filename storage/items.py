@@ -1,0 +1,193 @@
+"""Items and their features: texts into the lake once each, token ids in and out as Arrow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.records import BatchItem
+from storage.schema import UNAVAILABLE
+from storage.store import Connection, Store
+from storage.text_hash import folded_texts, text_hash
+
+STAGED = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("item_id", pa.string()),
+        ("text", pa.string()),
+        ("folded", pa.string()),
+        ("published_at", pa.timestamp("us")),
+    ]
+)
+"""Columns of a staging file: what was read, where it stood, and its folded text."""
+
+_STAGED_ROWS = """
+    SELECT row, text, published_at, left(sha256(folded), 32) AS text_hash,
+        coalesce(item_id, left(sha256(folded), 16)) AS item_id
+    FROM read_parquet($staged)"""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did: new items, rows that repeat a text, and rows whose id stands for another text."""
+
+    n_new: int
+    n_duplicates: int
+    conflicts: pa.Table
+
+
+def stage(chunks: Iterable[pa.Table], path: Path) -> int:
+    """Write tables (row, item_id, text, published_at) with their folded text to one Parquet file; returns the rows."""
+    n = 0
+    with pq.ParquetWriter(path, STAGED) as writer:
+        for chunk in chunks:
+            table = chunk.combine_chunks()
+            folded = [folded_texts(part) for part in table["text"].chunks]
+            table = table.append_column("folded", pa.chunked_array(folded, pa.string()))
+            writer.write_table(table.select(STAGED.names).cast(STAGED))
+            n += table.num_rows
+    return n
+
+
+def add_items(store: Store, staged: Path, source: str) -> Imported:
+    """Take every staged row whose text is not in the lake, the first of each; the same call again takes none.
+
+    A row whose id already stands for another text (in the lake or in an earlier row) is not taken but returned.
+
+    Args:
+        staged: A file written by `stage`.
+        source: Where the texts come from; kept with each item.
+    """
+
+    def change(connection: Connection) -> Imported:
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE staged AS {_STAGED_ROWS}", {"staged": str(staged)})
+        connection.execute("""CREATE OR REPLACE TEMP TABLE owners AS
+            SELECT s.item_id, coalesce(any_value(i.text_hash), arg_min(s.text_hash, s.row)) AS text_hash,
+                coalesce(any_value(i.text), arg_min(s.text, s.row)) AS text
+            FROM staged s LEFT JOIN lake.items i USING (item_id) GROUP BY s.item_id""")
+        conflicts = connection.execute("""
+            SELECT s.row, s.item_id, s.text, o.text AS owner FROM staged s JOIN owners o USING (item_id)
+            WHERE s.text_hash <> o.text_hash ORDER BY s.row""").to_arrow_table()
+        n_new = _count(
+            connection,
+            """INSERT INTO lake.items
+            SELECT arg_min(s.item_id, s.row), arg_min(s.text, s.row), s.text_hash, arg_min(s.published_at, s.row),
+                ?, now()::TIMESTAMP
+            FROM staged s SEMI JOIN owners o USING (item_id, text_hash) ANTI JOIN lake.items i USING (text_hash)
+            GROUP BY s.text_hash ORDER BY 1""",
+            [source],
+        )
+        n_staged = _count(connection, "SELECT count(*) FROM staged")
+        connection.execute("DROP TABLE staged; DROP TABLE owners")
+        return Imported(n_new, n_staged - n_new - conflicts.num_rows, conflicts)
+
+    return store.write(change, f"import {source}", bulk=True)
+
+
+def count_items(store: Store) -> int:
+    """Number of items in the lake."""
+    return int(store.rows("SELECT count(*) FROM lake.items")[0][0])
+
+
+def count_pool(store: Store) -> int:
+    """Number of items that are neither annotated nor out with annotators."""
+    return int(store.rows(f"SELECT count(*) FROM lake.items WHERE item_id NOT IN ({UNAVAILABLE})")[0][0])
+
+
+def count_pending(store: Store) -> int:
+    """Number of items that are out with annotators and not answered yet."""
+    return int(
+        store.rows("""SELECT count(DISTINCT item_id) FROM lake.batch_items JOIN lake.batches USING (batch_id)
+            WHERE status = 'published' AND item_id NOT IN (SELECT item_id FROM lake.annotations)""")[0][0]
+    )
+
+
+def all_texts(store: Store) -> Iterator[pa.RecordBatch]:
+    """Every item in slices (item_id, text), by item_id."""
+    return store.stream("SELECT item_id, text FROM lake.items ORDER BY item_id")
+
+
+def texts_of(store: Store, item_ids: list[str]) -> list[BatchItem]:
+    """The named items, in the order of `item_ids`; ids that are not in the lake are left out."""
+    found = store.rows(
+        "SELECT item_id, text, text_hash FROM lake.items SEMI JOIN (SELECT unnest($ids) AS item_id) USING (item_id)",
+        {"ids": item_ids},
+    )
+    by_id = {row[0]: BatchItem(*row) for row in found}
+    return [by_id[item_id] for item_id in item_ids if item_id in by_id]
+
+
+def item_ids_of(store: Store, texts: pa.ChunkedArray) -> list[str]:
+    """The items that these texts are, one for each; every text must be in the lake."""
+    wanted = [text_hash(text) for text in texts.to_pylist()]
+    sql = "SELECT text_hash, item_id FROM lake.items SEMI JOIN (SELECT unnest($h) AS text_hash) USING (text_hash)"
+    found = dict(store.rows(sql, {"h": wanted}))
+    return [found[each] for each in wanted]
+
+
+def texts_without_features(store: Store, encoder_id: str) -> Iterator[pa.RecordBatch]:
+    """Items in slices (item_id, text) that have no features under this encoder yet."""
+    return store.stream(
+        """SELECT item_id, text FROM lake.items
+        ANTI JOIN (FROM lake.features WHERE encoder_id = ?) USING (item_id) ORDER BY item_id""",
+        [encoder_id],
+    )
+
+
+def count_without_features(store: Store, encoder_id: str) -> int:
+    """Number of items that have no features under this encoder yet."""
+    sql = "SELECT (SELECT count(*) FROM lake.items) - (SELECT count(*) FROM lake.features WHERE encoder_id = ?)"
+    return int(store.rows(sql, [encoder_id])[0][0])
+
+
+def add_features(store: Store, encoder_id: str, path: Path) -> int:
+    """Take features (item_id, tokens) from a Parquet file, for items that have none yet; returns how many."""
+    return store.write(
+        lambda connection: _count(
+            connection,
+            """INSERT INTO lake.features SELECT $encoder, item_id, tokens FROM read_parquet($path)
+            ANTI JOIN (FROM lake.features WHERE encoder_id = $encoder) USING (item_id) ORDER BY item_id""",
+            {"encoder": encoder_id, "path": str(path)},
+        ),
+        f"features {encoder_id}",
+        bulk=True,
+    )
+
+
+def pool_features(store: Store, encoder_id: str) -> Iterator[pa.RecordBatch]:
+    """The whole pool in slices (item_id, tokens), by item_id: the order that every seed relies on."""
+    return store.stream(
+        f"""SELECT item_id, tokens FROM lake.features
+        WHERE encoder_id = ? AND item_id NOT IN ({UNAVAILABLE}) ORDER BY item_id""",
+        [encoder_id],
+    )
+
+
+def newest_vocabulary(store: Store) -> tuple[int, list[str]] | None:
+    """The newest vocabulary that was fitted to this lake, and to how many items; None where there is none."""
+    rows = store.rows("SELECT n_items, words FROM lake.vocabularies ORDER BY created_at DESC, encoder_id LIMIT 1")
+    return (int(rows[0][0]), json.loads(rows[0][1])) if rows else None
+
+
+def add_vocabulary(store: Store, encoder_id: str, n_items: int, words: list[str]) -> None:
+    """Remember a fitted vocabulary; the same one again changes nothing."""
+    store.write(
+        lambda connection: connection.execute(
+            """INSERT INTO lake.vocabularies SELECT $encoder, $n, $words, now()::TIMESTAMP
+            WHERE NOT EXISTS (FROM lake.vocabularies WHERE encoder_id = $encoder AND n_items = $n)""",
+            {"encoder": encoder_id, "n": n_items, "words": json.dumps(words, ensure_ascii=False)},
+        ),
+        f"vocabulary {encoder_id}",
+    )
+
+
+def _count(connection: Connection, sql: str, parameters: Any = None) -> int:
+    """The single number that a statement answers with."""
+    row = connection.execute(sql, parameters).fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,113 @@
+"""Models as the lake remembers them: which was trained on what, its figures, and which one is in production."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from storage.records import Metric, Model, ModelStatus, Split
+from storage.store import Connection, Store
+
+_COLUMNS = "model_id, created_at, lake_version, n_training, encoder_id, config, weights_hash, status"
+
+
+def add_model(store: Store, model: Model) -> bool:
+    """Remember a model whose files are on disk; False where it was known already."""
+
+    def change(connection: Connection) -> bool:
+        if connection.execute("FROM lake.models WHERE model_id = ?", [model.model_id]).fetchone():
+            return False
+        connection.execute(
+            f"INSERT INTO lake.models ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                model.model_id,
+                model.created_at.replace(tzinfo=None),
+                model.lake_version,
+                model.n_training,
+                model.encoder_id,
+                model.config,
+                model.weights_hash,
+                model.status.value,
+            ],
+        )
+        return True
+
+    return store.write(change, f"model {model.model_id}")
+
+
+def promote(store: Store, model_id: str) -> None:
+    """Put a model into production and retire the one that was; doing it again changes nothing."""
+
+    def change(connection: Connection) -> None:
+        connection.execute(
+            "UPDATE lake.models SET status = 'retired' WHERE status = 'production' AND model_id <> ?", [model_id]
+        )
+        connection.execute("UPDATE lake.models SET status = 'production' WHERE model_id = ?", [model_id])
+
+    store.write(change, f"promote {model_id}")
+
+
+def find_model(store: Store, model_id: str) -> Model | None:
+    """One model; None where the lake knows none with this id."""
+    return _first(store, "WHERE model_id = ?", [model_id])
+
+
+def production_model(store: Store) -> Model | None:
+    """The model in production; None where none was promoted yet."""
+    return _first(store, "WHERE status = 'production' ORDER BY created_at DESC LIMIT 1")
+
+
+def newest_model(store: Store) -> Model | None:
+    """The model trained last; None where there is none."""
+    return _first(store, "ORDER BY created_at DESC, model_id LIMIT 1")
+
+
+def add_metrics(
+    store: Store, model_id: str, split: Split, metrics: Sequence[Metric], *, n: int, lake_version: int
+) -> None:
+    """Append the figures of a model on `n` items of a split, as of a lake version."""
+    now = datetime.now(UTC).replace(tzinfo=None)
+    columns = {
+        name: [getattr(metric, name) for metric in metrics] for name in ("name", "value", "low", "high", "reason")
+    }
+    types = [pa.string(), pa.float64(), pa.float64(), pa.float64(), pa.string()]
+    rows = pa.table({name: pa.array(values, kind) for (name, values), kind in zip(columns.items(), types, strict=True)})
+
+    def change(connection: Connection) -> None:
+        connection.register("new_metrics", rows)
+        connection.execute(
+            "INSERT INTO lake.metrics SELECT ?, ?, name, value, low, high, reason, ?, ?, ? FROM new_metrics",
+            [model_id, split.value, n, lake_version, now],
+        )
+        connection.unregister("new_metrics")
+
+    store.write(change, f"figures of {model_id} on {split.value}")
+
+
+def metrics_of(store: Store, model_id: str, split: Split) -> dict[str, Metric]:
+    """The newest figures of a model on a split, by name; empty where it was never measured."""
+    rows = store.rows(
+        """SELECT name, value, low, high, reason FROM lake.metrics WHERE model_id = ? AND split = ?
+        QUALIFY row_number() OVER (PARTITION BY name ORDER BY measured_at DESC) = 1 ORDER BY name""",
+        [model_id, split.value],
+    )
+    return {row[0]: Metric(*row) for row in rows}
+
+
+def measured_at_version(store: Store, model_id: str, split: Split) -> int | None:
+    """The newest lake version at which a model was measured on a split; None where it never was."""
+    rows = store.rows(
+        "SELECT max(lake_version) FROM lake.metrics WHERE model_id = ? AND split = ?", [model_id, split.value]
+    )
+    return None if rows[0][0] is None else int(rows[0][0])
+
+
+def _first(store: Store, where: str, parameters: list[Any] | None = None) -> Model | None:
+    rows = store.rows(f"SELECT {_COLUMNS} FROM lake.models {where}", parameters)
+    if not rows:
+        return None
+    values = dict(zip(_COLUMNS.split(", "), rows[0], strict=True))
+    return Model(**{**values, "status": ModelStatus(values["status"])})

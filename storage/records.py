@@ -1,0 +1,109 @@
+"""The records that cross rooms: small, frozen, plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class Split(StrEnum):
+    """What an item is for. It follows from the batch through which the item was first answered, and never changes."""
+
+    TRAINING = "training"
+    VALIDATION = "validation"
+    EVALUATION = "evaluation"
+
+
+class BatchStatus(StrEnum):
+    """Where a batch stands: out with annotators, wholly answered, or closed with its rest given back to the pool."""
+
+    PUBLISHED = "published"
+    INGESTED = "ingested"
+    CLOSED = "closed"
+
+
+class ModelStatus(StrEnum):
+    """Where a model stands; exactly one is in production once there is any."""
+
+    CANDIDATE = "candidate"
+    PRODUCTION = "production"
+    RETIRED = "retired"
+
+
+@dataclass(frozen=True)
+class BatchItem:
+    """One text as an annotator gets it."""
+
+    item_id: str
+    text: str
+    text_hash: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One person's answer to one item, as read from a file.
+
+    Attributes:
+        answer: A label name, `unsure` or `skip`.
+        annotated_at: When it was given, in UTC; None where the file does not say.
+        seconds: How long it took; None where the file does not say.
+    """
+
+    item_id: str
+    answer: str
+    annotator: str
+    note: str = ""
+    seconds: float | None = None
+    annotated_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """That a sampling strategy proposed an item: its score (higher = ask first) and its rank there (from 1)."""
+
+    item_id: str
+    strategy: str
+    score: float | None
+    rank: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Items sent out together."""
+
+    batch_id: str
+    purpose: Split
+    status: BatchStatus
+    n: int
+    created_at: datetime
+    model_id: str | None
+    seed: int
+    lake_version: int
+    label_set: str
+    mix: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure with its interval; `value` is None where it is undefined, and `reason` says why."""
+
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model as the lake remembers it; its files lie in `models/<model_id>/`."""
+
+    model_id: str
+    created_at: datetime
+    lake_version: int
+    n_training: int
+    encoder_id: str
+    config: str
+    weights_hash: str
+    status: ModelStatus

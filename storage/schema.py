@@ -1,0 +1,109 @@
+"""The tables of the lake, the migrations that make them, and the queries that everything else is built from.
+
+Only scalar columns: nested values lose quotes when DuckLake inlines them. Items, features, annotations and metrics
+are only ever appended; batches and models change their status.
+"""
+
+from __future__ import annotations
+
+from storage.errors import StoreError
+from storage.store import Connection, Store
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE lake.items (item_id VARCHAR NOT NULL, text VARCHAR NOT NULL, text_hash VARCHAR NOT NULL,
+            published_at TIMESTAMP, source VARCHAR NOT NULL, imported_at TIMESTAMP NOT NULL)""",
+        "CREATE TABLE lake.features (encoder_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL, tokens BLOB NOT NULL)",
+        """CREATE TABLE lake.vocabularies (encoder_id VARCHAR NOT NULL, n_items BIGINT NOT NULL,
+            words VARCHAR NOT NULL, created_at TIMESTAMP NOT NULL)""",
+        """CREATE TABLE lake.batches (batch_id VARCHAR NOT NULL, purpose VARCHAR NOT NULL, status VARCHAR NOT NULL,
+            n BIGINT NOT NULL, created_at TIMESTAMP NOT NULL, model_id VARCHAR, seed BIGINT NOT NULL,
+            lake_version BIGINT NOT NULL, label_set VARCHAR NOT NULL, mix VARCHAR NOT NULL)""",
+        """CREATE TABLE lake.batch_items (batch_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL,
+            strategy VARCHAR NOT NULL, score DOUBLE, rank BIGINT NOT NULL, position BIGINT NOT NULL)""",
+        """CREATE TABLE lake.annotations (item_id VARCHAR NOT NULL, annotator VARCHAR NOT NULL,
+            answer VARCHAR NOT NULL, note VARCHAR NOT NULL, batch_id VARCHAR NOT NULL, seconds DOUBLE,
+            annotated_at TIMESTAMP NOT NULL, ingested_at TIMESTAMP NOT NULL, source_file VARCHAR NOT NULL)""",
+        """CREATE TABLE lake.models (model_id VARCHAR NOT NULL, created_at TIMESTAMP NOT NULL,
+            lake_version BIGINT NOT NULL, n_training BIGINT NOT NULL, encoder_id VARCHAR NOT NULL,
+            config VARCHAR NOT NULL, weights_hash VARCHAR NOT NULL, status VARCHAR NOT NULL)""",
+        """CREATE TABLE lake.metrics (model_id VARCHAR NOT NULL, split VARCHAR NOT NULL, name VARCHAR NOT NULL,
+            value DOUBLE, low DOUBLE, high DOUBLE, reason VARCHAR, n BIGINT NOT NULL, lake_version BIGINT NOT NULL,
+            measured_at TIMESTAMP NOT NULL)""",
+        """CREATE TABLE lake.read_files (source_file VARCHAR NOT NULL, sha256 VARCHAR NOT NULL,
+            read_at TIMESTAMP NOT NULL)""",
+    ),
+)
+"""One entry per schema version: the statements that lead there from the one before."""
+
+
+def migrate(store: Store) -> int:
+    """Bring the lake to this code's schema, each step with its record in one transaction; returns the version.
+
+    Raises:
+        StoreError: The lake was written by a newer version of this program.
+    """
+
+    def step(connection: Connection) -> int:
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS lake.schema_versions (version BIGINT NOT NULL, applied_at TIMESTAMP NOT NULL)"
+        )
+        found = connection.execute("SELECT coalesce(max(version), 0) FROM lake.schema_versions").fetchone()
+        version = int(found[0]) if found else 0
+        if version < len(MIGRATIONS):
+            for statement in MIGRATIONS[version]:
+                connection.execute(statement)
+            version += 1
+            connection.execute("INSERT INTO lake.schema_versions VALUES (?, now()::TIMESTAMP)", [version])
+        return version
+
+    version = current_version(store)
+    while version < len(MIGRATIONS):
+        version = store.write(step, "migrate the schema")
+    if version > len(MIGRATIONS):
+        raise StoreError(
+            f"the lake has schema version {version}, this program knows {len(MIGRATIONS)}.",
+            hint="use the newer program that wrote it: pip install --upgrade pytorch-active-learning",
+        )
+    return version
+
+
+def current_version(store: Store) -> int:
+    """The schema version that the lake has; 0 for an empty lake."""
+    known = store.rows("SELECT 1 FROM duckdb_tables() WHERE database_name = 'lake' AND table_name = 'schema_versions'")
+    return int(store.rows("SELECT coalesce(max(version), 0) FROM lake.schema_versions")[0][0]) if known else 0
+
+
+def current_labels(version: int | None = None) -> str:
+    """Query for the current label of every annotated item: (item_id, split, label, annotated_at).
+
+    The newest answer of each annotator counts; `label` is the one with the most annotators, NULL where two are
+    level (disputed) or where there are only `unsure` and `skip`. `split` is the purpose of the batch through which
+    the item was first answered, so it never changes.
+
+    Args:
+        version: The lake version to read; None for the newest.
+    """
+    at = f"AT (VERSION => {int(version)})" if version is not None else ""
+    return f"""
+        WITH latest AS (
+            FROM lake.annotations a {at}
+            QUALIFY row_number() OVER (PARTITION BY item_id, annotator
+                ORDER BY annotated_at DESC, ingested_at DESC, source_file, answer) = 1
+        ), votes AS (
+            SELECT item_id, answer, count(*) AS n FROM latest WHERE answer NOT IN ('unsure', 'skip') GROUP BY ALL
+        ), winners AS (
+            SELECT item_id, arg_max(answer, n) AS label FROM votes v
+            GROUP BY item_id HAVING count(*) FILTER (n = (SELECT max(n) FROM votes w WHERE w.item_id = v.item_id)) = 1
+        ), firsts AS (
+            SELECT a.item_id, arg_min(b.purpose, (a.ingested_at, a.batch_id)) AS split,
+                max(a.annotated_at) AS annotated_at
+            FROM lake.annotations a {at} JOIN lake.batches b {at} USING (batch_id) GROUP BY a.item_id
+        )
+        SELECT item_id, split, label, annotated_at FROM firsts LEFT JOIN winners USING (item_id)"""
+
+
+UNAVAILABLE = """
+    SELECT item_id FROM lake.annotations
+    UNION SELECT item_id FROM lake.batch_items JOIN lake.batches USING (batch_id) WHERE status = 'published'"""
+"""Query for the items that are not in the pool: annotated in any way, or out with annotators."""

@@ -1,0 +1,59 @@
+"""Dates as files write them, into timestamps in UTC: ISO 8601, `20030219`, seconds or milliseconds since 1970."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+TIMESTAMP = pa.timestamp("us")
+
+
+def parse_dates(values: Iterable[object] | pa.Array) -> pa.Array:
+    """Timestamps without a zone, meaning UTC; null where there is no date or it is not understood.
+
+    >>> parse_dates(["20030219", "", "2003-02-19T10:00:00+02:00"]).to_pylist()
+    [datetime.datetime(2003, 2, 19, 0, 0), None, datetime.datetime(2003, 2, 19, 8, 0)]
+    """
+    if isinstance(values, pa.Array) and pa.types.is_temporal(values.type):
+        return _from_temporal(values)
+    if isinstance(values, pa.Array):
+        values = values.to_pylist()
+    # A pool has few distinct days, so each spelling is parsed once.
+    spellings = pa.array([_plain(value) for value in values], pa.string()).dictionary_encode()
+    parsed = pa.array([parse_date(spelling) for spelling in spellings.dictionary.to_pylist()], TIMESTAMP)
+    return parsed.take(spellings.indices)
+
+
+def parse_date(value: str) -> datetime | None:
+    """One date in UTC without a zone, or None where it is not understood.
+
+    >>> parse_date("19/02/2003")
+    """
+    value = value.strip()
+    try:
+        if value.isdecimal() and len(value) in (9, 10, 13):
+            moment = datetime.fromtimestamp(int(value) / (1000 if len(value) == 13 else 1), UTC)
+        elif value.isdecimal() and len(value) != 8:
+            return None
+        else:
+            moment = datetime.fromisoformat(value)
+        return (moment.astimezone(UTC) if moment.tzinfo else moment).replace(tzinfo=None)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _from_temporal(values: pa.Array) -> pa.Array:
+    """A date or timestamp column in microseconds of UTC; times of day and durations are no dates."""
+    if not (pa.types.is_timestamp(values.type) or pa.types.is_date(values.type)):
+        return pa.nulls(len(values), TIMESTAMP)
+    zone = values.type.tz if pa.types.is_timestamp(values.type) else None
+    return pc.cast(values, pa.timestamp("us", zone), safe=False).cast(TIMESTAMP)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else str(value)

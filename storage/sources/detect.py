@@ -1,0 +1,178 @@
+"""What a file is, from its bytes: can it be read, which format, which encoding."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import json
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from storage.errors import SourceError
+
+HEAD_BYTES = 65_536
+BLOCK_CHARACTERS = 16_000_000
+ESCAPE = "pal-escape"  # every byte that is not text becomes a lone surrogate, in any encoding
+BOMS = {
+    codecs.BOM_UTF32_LE: "utf-32-le",  # before UTF-16, which it begins with
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+NAMES = {"utf-8": "UTF-8", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16 (big-endian)", "cp1252": "Windows-1252"}
+NOT_TEXTS = {
+    b"PK\x03\x04": ("a workbook or zip archive", "save the sheet as 'CSV UTF-8', or unpack it, and import that file."),
+    b"\xd0\xcf\x11\xe0": ("an old Excel workbook", "save the sheet as 'CSV UTF-8' and import that file."),
+    b"\x1f\x8b": ("compressed with gzip", "unpack it with gunzip and import that file."),
+    b"\x89PNG": ("a PNG image", ""),
+    b"\xff\xd8\xff": ("a JPEG image", ""),
+    b"GIF8": ("a GIF image", ""),
+    b"%PDF-": ("a PDF", "copy its texts into a CSV file, one a row."),
+    b"SQLite format 3": ("an SQLite database", "export the table as CSV and import that file."),
+    b"ARROW1": ("an Arrow file", "write it as Parquet and import that file."),
+}
+DEFAULT_HINT = "pal import takes CSV, TSV, plain text (one text a line), JSON lines and Parquet."
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return "".join(chr(0xDC00 + byte) for byte in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(ESCAPE, _escaped)
+
+
+def readable_file(path: Path) -> bytes:
+    """The first bytes of a file that may hold texts.
+
+    Raises:
+        SourceError: missing, a directory, empty, or recognised as something that holds no rows of text.
+    """
+    if path.is_dir():
+        raise SourceError(f"{path} is a directory, not a file of texts.", hint="name a file in it.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except FileNotFoundError:
+        raise SourceError(f"There is no file {path}.", hint="check the path; ls shows what is there.") from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise SourceError(f"{path} cannot be read: {reason}.", hint="check the file and its rights.") from error
+    if not head.lstrip(codecs.BOM_UTF8):
+        raise SourceError(f"{path} is empty.", hint=DEFAULT_HINT)
+    for signature, (kind, hint) in NOT_TEXTS.items():
+        if head.startswith(signature):
+            raise SourceError(f"{path} is {kind}, not a file of texts.", hint=hint or DEFAULT_HINT)
+    return head
+
+
+def is_parquet(head: bytes) -> bool:
+    """Whether a file begins as Parquet does."""
+    return head.startswith(b"PAR1")
+
+
+def is_json_lines(path: Path, head: bytes, encoding: str) -> bool:
+    """Whether a text file is JSON lines, by its first lines; the suffix only settles what they leave open.
+
+    Raises:
+        SourceError: binary content, or one JSON array instead of JSON lines.
+    """
+    text = head.decode(encoding, ESCAPE).lstrip("\ufeff \t\r\n")
+    control = sum(character < " " and character not in "\t\n\r\v\f" for character in text)
+    if control > max(16, len(text) * 0.3):
+        raise SourceError(f"{path} is binary, not text.", hint=DEFAULT_HINT)
+    if text.startswith("[") and text[1:].lstrip()[:1] == "{":
+        hint = f"one object a line is needed: jq -c '.[]' {path.name} > {path.stem}.jsonl"
+        raise SourceError(f"{path} is one JSON array.", hint=hint)
+    if path.suffix.casefold() in {".jsonl", ".ndjson", ".json"}:
+        return True
+    return any(map(_is_object, text.splitlines()[:20]))
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return line.lstrip().startswith("{") and isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def find_encoding(path: Path, head: bytes) -> str:
+    """The encoding of a text file: its BOM, UTF-16 by its shape, else a pass over the whole file.
+
+    UTF-8 unless most of what is not ASCII is not UTF-8 either, which then is Windows-1252.
+    """
+    for bom, name in BOMS.items():
+        if head.startswith(bom):
+            return name
+    if wide := _utf16(head):
+        return wide
+    valid = invalid = 0
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            text = decoder.decode(block)  # a sequence cut off by the end of the file is not counted
+            if not text.isascii():
+                points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+                bad = int(np.count_nonzero((points >= 0xDC80) & (points <= 0xDCFF)))
+                invalid += bad
+                valid += int(np.count_nonzero(points > 0x7F)) - bad
+    return "cp1252" if invalid > valid else "utf-8"
+
+
+def _utf16(head: bytes) -> str | None:
+    """Which UTF-16 a file without BOM is: the byte order in which it has plain ASCII and its ends of line."""
+    if b"\0" not in head:
+        return None
+    plain: dict[str, int] = {}
+    for name, kind in (("utf-16-le", "<u2"), ("utf-16-be", ">u2")):
+        units = np.frombuffer(head[: len(head) & ~1], dtype=kind)
+        found = int(np.count_nonzero(((units >= 32) & (units < 127)) | np.isin(units, (9, 10, 13))))
+        enough = 0.01 if np.any(units == 10) else 0.5  # a stray NUL in UTF-8 makes a character plain, but no line
+        plain[name] = found if found > enough * len(units) else 0
+    fewer, more = sorted(plain, key=lambda name: plain[name])
+    return more if plain[more] > 10 * plain[fewer] else None
+
+
+def known_encoding(name: str) -> str:
+    """An encoding as the user named it.
+
+    Raises:
+        SourceError: Python knows no such text encoding.
+    """
+    try:
+        b"a".decode(name, "replace")
+    except (LookupError, ValueError):
+        hint = "--encoding utf-8, utf-16 or windows-1252; or leave it out."
+        raise SourceError(f"There is no encoding {name!r}.", hint=hint) from None
+    return codecs.lookup(name).name
+
+
+def open_text(file: BinaryIO, encoding: str) -> io.TextIOWrapper:
+    """The file as text whose line ends are left as they are and whose bad bytes become lone surrogates."""
+    errors = "surrogateescape" if encoding == "utf-8" else ESCAPE
+    return io.TextIOWrapper(file, encoding=encoding, errors=errors, newline="")
+
+
+def next_lines(stream: io.TextIOWrapper, count: int, *, first: bool = False) -> list[str]:
+    """Up to `count` physical lines with their ends, fewer where lines are long; none at the end of the file.
+
+    Args:
+        stream: where to read on.
+        count: the most lines to return.
+        first: whether this is the start of the file, where a BOM is dropped.
+    """
+    lines: list[str] = []
+    characters = 0
+    while len(lines) < count and characters < BLOCK_CHARACTERS:
+        block = list(islice(stream, min(4096, count - len(lines))))
+        if not block:
+            break
+        lines += block
+        characters += sum(map(len, block))
+    if first and lines:
+        lines[0] = lines[0].removeprefix("\ufeff")
+    return lines

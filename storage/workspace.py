@@ -1,0 +1,111 @@
+"""One project's directory: where its lake, batches, inbox, models and reports lie, and how it is found."""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.errors import WorkspaceError
+from storage.schema import migrate
+from storage.store import Store
+
+CONFIG_NAME = "pal.toml"
+ENVIRONMENT = "PAL_WORKSPACE"
+FOLDERS = ("lake", "batches", "inbox", "models", "reports")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A directory with a pal.toml, and the lake that it names.
+
+    Attributes:
+        root: The absolute directory.
+        catalog: `[lake] catalog`: `sqlite:` and a path (relative ones start at `root`), or `postgres:...`.
+        data: `[lake] data`: a folder (relative ones start at `root`), or `s3://...`.
+    """
+
+    root: Path
+    catalog: str = "sqlite:lake/catalog.sqlite"
+    data: str = "lake/data"
+
+    @property
+    def config_file(self) -> Path:
+        """What to classify, and how."""
+        return self.root / CONFIG_NAME
+
+    @property
+    def batches(self) -> Path:
+        """Published batches, a folder each; annotators fill them there."""
+        return self.root / "batches"
+
+    @property
+    def inbox(self) -> Path:
+        """Filled copies to ingest."""
+        return self.root / "inbox"
+
+    @property
+    def models(self) -> Path:
+        """Trained models, a folder each."""
+        return self.root / "models"
+
+    @property
+    def reports(self) -> Path:
+        """What was told about imports and runs."""
+        return self.root / "reports"
+
+    def make(self) -> None:
+        """Create the folders that are missing."""
+        for name in FOLDERS:
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+
+    def store(self) -> Store:
+        """The lake, with its tables up to date; one connection for this process."""
+        kind, _, where = self.catalog.partition(":")
+        catalog = f"sqlite:{self.root / where}" if kind == "sqlite" else self.catalog
+        data = self.data if "://" in self.data else f"{self.root / self.data}{os.sep}"
+        return _opened(catalog, data, self.root / "lake")
+
+    def relative(self, path: Path) -> str:
+        """`path` as it is written into the lake: from the root, with forward slashes, so that a workspace can move."""
+        return path.resolve().relative_to(self.root).as_posix()
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for what is written on the way to the lake; gone afterwards."""
+        with tempfile.TemporaryDirectory(prefix="scratch-", dir=self.root / "lake") as folder:
+            yield Path(folder)
+
+
+@functools.lru_cache(maxsize=4)
+def _opened(catalog: str, data: str, lake: Path) -> Store:
+    lake.mkdir(parents=True, exist_ok=True)
+    store = Store(catalog, data, scratch=lake / "spill")
+    migrate(store)
+    return store
+
+
+def find_root(start: Path | None = None) -> Path:
+    """The workspace that is meant: `start`, else $PAL_WORKSPACE, else upward from the current directory.
+
+    Raises:
+        WorkspaceError: There is no pal.toml there.
+    """
+    named = start or (Path(os.environ[ENVIRONMENT]) if os.environ.get(ENVIRONMENT) else None)
+    if named is not None:
+        root = named.expanduser().resolve()
+        if not (root / CONFIG_NAME).is_file():
+            raise WorkspaceError(f"{root} has no {CONFIG_NAME}.", hint=f"make a workspace there: pal init {named}")
+        return root
+    here = Path.cwd().resolve()
+    for folder in (here, *here.parents):
+        if (folder / CONFIG_NAME).is_file():
+            return folder
+    raise WorkspaceError(
+        f"no {CONFIG_NAME} in {here} or above it.",
+        hint=f"make a workspace: pal init DIR; or name one: pal --workspace DIR ..., or {ENVIRONMENT}=DIR",
+    )

@@ -1,0 +1,1 @@
+"""Pure: arrays in, arrays out. Encoders, the classifier, its training, its figures."""

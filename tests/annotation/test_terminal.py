@@ -1,0 +1,353 @@
+"""The terminal annotator, fed with keys; test_keys.py has it on a real pseudo-terminal."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from annotation.journal import Journal, read_journal
+from annotation.keys import line_keys
+from annotation.label_set import Label, LabelSet
+from annotation.terminal import Tally, annotate
+from storage.errors import BatchError
+from storage.records import BatchItem
+
+ROOT = Path(__file__).parents[2]
+LABELS = LabelSet(
+    "disaster",
+    "Is it disaster-related?",
+    "Any story about a disaster.",
+    (Label("related", "1", positive=True), Label("not_related", "0", default=True)),
+)
+NO_DEFAULT = replace(LABELS, labels=(Label("related", "1"), Label("not_related", "0")))
+THREE = LabelSet("t", "Which?", "...", (Label("red", "1"), Label("blue", "2"), Label("Green", "G")))
+PROMPT = "1 related · Enter not_related · 2 back · u unsure · space skip · n note · d definition · s save and leave"
+
+
+def texts(n: int) -> list[BatchItem]:
+    return [BatchItem(f"i{k}", f"headline number {k}.", f"h{k}") for k in range(1, n + 1)]
+
+
+class Screen(io.StringIO):
+    """Remembers how many answers the journal's file held when each question was shown."""
+
+    def __init__(self, path: Path | None = None, tty: bool = False) -> None:
+        super().__init__()
+        self.path, self.tty, self.on_disk = path, tty, []  # type: ignore[var-annotated]
+
+    def isatty(self) -> bool:
+        return self.tty
+
+    def write(self, text: str) -> int:
+        if self.path and "headline number" in text:
+            self.on_disk.append(len(read_journal(self.path)))
+        return super().write(text)
+
+
+def ask(
+    tmp_path: Path,
+    keys: Iterator[str] | list[str],
+    n: int = 3,
+    answered: dict[str, str] | None = None,
+    labels: LabelSet = LABELS,
+    screen: Screen | None = None,
+    items: list[BatchItem] | None = None,
+) -> tuple[Tally, list[str], str]:
+    """The tally, what the journal holds as `item answer note`, and what was shown."""
+    path = tmp_path / "answers-anna.jsonl"
+    out = screen or Screen()
+    with Journal(path) as journal:
+        tally = annotate(
+            items or texts(n),
+            answered or {},
+            labels,
+            journal,
+            batch_id="b0003",
+            annotator="anna",
+            keys=iter(keys),
+            out=out,
+        )
+    written = [f"{x.answer.item_id} {x.answer.answer} {x.answer.note}".strip() for x in read_journal(path)]
+    return tally, written, out.getvalue()
+
+
+def test_keys_answer_and_move_on_to_the_end(tmp_path: Path) -> None:
+    tally, written, shown = ask(tmp_path, ["1", "enter", "0", "u", " ", "s"], n=5)
+    assert written == ["i1 related", "i2 not_related", "i3 not_related", "i4 unsure", "i5 skip"]
+    assert tally == Tally(5, 5, {"related": 1, "not_related": 2, "unsure": 1, "skip": 1}, finished=True)
+    assert list(tally.by_answer) == ["related", "not_related", "unsure", "skip"]
+    for place in range(1, 6):
+        assert f"{place}/5 · batch b0003" in shown
+        assert f"headline number {place}." in shown
+    assert PROMPT in shown
+    assert LABELS.question in shown
+    assert "5 of 5 answered (1 related, 2 not_related, 1 unsure, 1 skip), 0 left." in shown
+
+
+def test_a_line_says_who_answered_which_text_of_which_batch_and_in_what_time(tmp_path: Path) -> None:
+    def slowly() -> Iterator[str]:
+        time.sleep(0.05)
+        yield "1"
+        yield "1"
+
+    ask(tmp_path, slowly())
+    first, second = read_journal(tmp_path / "answers-anna.jsonl")
+    assert (first.batch_id, first.text_hash, first.answer.annotator) == ("b0003", "h1", "anna")
+    assert first.answer.seconds is not None
+    assert second.answer.seconds is not None
+    assert 0.05 <= first.answer.seconds < 5
+    assert second.answer.seconds < first.answer.seconds
+    assert first.answer.annotated_at is not None
+
+
+def test_every_answer_is_on_disk_before_the_next_question_is_shown(tmp_path: Path) -> None:
+    screen = Screen(tmp_path / "answers-anna.jsonl")
+    ask(tmp_path, ["1", "0", "u", " "], n=4, screen=screen)
+    assert screen.on_disk == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "key", ["x", "3", "9", "that key", "ctrl-a", "tab", "up", "escape", "\x1b", "", "11", "related"]
+)
+def test_an_unknown_key_never_answers_and_says_which_keys_there_are(tmp_path: Path, key: str) -> None:
+    tally, written, shown = ask(tmp_path, [key, key])
+    assert (tally.answered, written) == (0, [])
+    assert shown.count(f"does nothing here. Keys: {PROMPT}") == 2
+    assert "2/3" not in shown
+    assert "\x1b" not in shown
+
+
+def test_enter_without_a_default_label_answers_nothing_and_says_so(tmp_path: Path) -> None:
+    _, written, shown = ask(tmp_path, ["enter", "enter", "0"], labels=NO_DEFAULT)
+    assert written == ["i1 not_related"]
+    assert shown.count("Enter stands for no answer here.") == 2
+
+
+@pytest.mark.parametrize("back", ["2", "backspace", "left"])
+def test_back_any_number_of_steps_and_a_change_appends_to_the_history(tmp_path: Path, back: str) -> None:
+    tally, written, shown = ask(tmp_path, ["1", "1", back, back, back, "0", "right", "u", "s"])
+    assert written == ["i1 related", "i2 related", "i1 not_related", "i3 unsure"]
+    assert tally.by_answer == {"related": 1, "not_related": 1, "unsure": 1}
+    assert "This is the first item." in shown
+    assert shown.count("now: related · right = keep it and go on") == 3
+
+
+def test_right_keeps_an_answer_but_passes_no_item_that_has_none(tmp_path: Path) -> None:
+    _, written, shown = ask(tmp_path, ["right", "1", "left", "right", "right"])
+    assert written == ["i1 related"]
+    assert shown.count("There is no answer to keep yet") == 2
+
+
+def test_it_starts_at_the_first_unanswered_item_and_passes_over_answered_ones(tmp_path: Path) -> None:
+    answered = {"i1": "related", "i2": "", "i4": "unsure", "elsewhere": "related"}
+    tally, written, shown = ask(tmp_path, ["1", "1", "1", "s"], n=5, answered=answered)
+    assert written == ["i2 related", "i3 related", "i5 related"]
+    assert re.findall(r"(\d)/5 ·", shown) == ["2", "3", "5"]
+    assert tally == Tally(5, 5, {"related": 4, "unsure": 1}, finished=True)
+
+
+def test_after_the_last_item_one_can_go_back(tmp_path: Path) -> None:
+    tally, written, shown = ask(tmp_path, ["1", "1", "x", "1", "2", "0", "enter", "1"], n=2)
+    assert written == ["i1 related", "i2 related", "i2 not_related"]
+    assert shown.count("All 2 are answered. 2 = back · Enter or s = finish") == 2
+    assert shown.count("does nothing here. Keys: 2 = back · Enter or s = finish") == 2
+    assert tally.finished
+
+
+def test_a_batch_answered_before_offers_to_go_back(tmp_path: Path) -> None:
+    tally, written, _ = ask(tmp_path, ["left", "0", "s"], n=1, answered={"i1": "related"})
+    assert written == ["i1 not_related"]
+    assert tally == Tally(1, 1, {"not_related": 1}, finished=True)
+
+
+@pytest.mark.parametrize("key", ["s", "S", "q", "ctrl-c", "ctrl-d"])
+def test_leaving_keeps_what_was_answered(tmp_path: Path, key: str) -> None:
+    tally, written, shown = ask(tmp_path, ["1", key, "1"])
+    assert written == ["i1 related"]
+    assert tally == Tally(1, 3, {"related": 1}, finished=False)
+    assert "1 of 3 answered (1 related), 2 left." in shown
+    assert "answers-anna.jsonl" in shown
+
+
+def test_a_keyboard_interrupt_saves_and_leaves_and_closes_the_keys(tmp_path: Path) -> None:
+    closed = []
+
+    def interrupted() -> Iterator[str]:
+        try:
+            yield "1"
+            raise KeyboardInterrupt
+        finally:
+            closed.append(True)
+
+    tally, written, _ = ask(tmp_path, interrupted())
+    assert (tally.answered, written, closed) == (1, ["i1 related"], [True])
+
+
+def test_the_keys_are_closed_when_an_answer_cannot_be_written(tmp_path: Path) -> None:
+    closed = []
+
+    def keys() -> Iterator[str]:
+        try:
+            yield from ["1"] * 3
+        finally:
+            closed.append(True)
+
+    class Broken(Journal):
+        def append(self, *_: object) -> None:
+            raise BatchError("The disk is full.", hint="make room")
+
+    with Broken(tmp_path / "j") as journal, pytest.raises(BatchError):
+        annotate(texts(2), {}, LABELS, journal, batch_id="b", annotator="a", keys=keys(), out=io.StringIO())
+    assert closed == [True]
+
+
+def test_definition_shows_it_and_the_item_again(tmp_path: Path) -> None:
+    _, written, shown = ask(tmp_path, ["d", "?", "D", "1"])
+    assert shown.count(LABELS.definition) == 3
+    assert shown.count("headline number 1.") == 4
+    assert written == ["i1 related"]
+
+
+def test_a_note_goes_with_the_answer_given_next(tmp_path: Path) -> None:
+    _, written, _ = ask(tmp_path, ["n", *"1 sx", "backspace", *"?", "enter", "1", "1"])
+    assert written == ["i1 related 1 s?", "i2 related"]
+
+
+def test_a_note_is_added_to_the_present_answer_and_stays_when_the_answer_changes(tmp_path: Path) -> None:
+    _, written, shown = ask(tmp_path, ["1", "left", "n", *"odd", "enter", "0"])
+    assert written == ["i1 related", "i1 related odd", "i1 not_related odd"]
+    _, written, shown = ask(tmp_path, ["left", "u"], answered={"i1": "not_related"})
+    assert written[-1] == "i1 unsure odd", "a later session knows the note"
+    assert "note: odd" in shown
+
+
+def test_an_empty_or_escaped_note_changes_nothing(tmp_path: Path) -> None:
+    _, written, _ = ask(tmp_path, ["n", "enter", "n", "x", "escape", "n", "backspace", " ", "enter", "1"])
+    assert written == ["i1 related"]
+
+
+def test_a_note_without_an_answer_is_said_to_be_lost(tmp_path: Path) -> None:
+    _, written, shown = ask(tmp_path, ["n", "x", "enter", "s"])
+    assert written == []
+    assert "The note on 1/3 is not kept" in shown
+
+
+def test_where_2_is_a_label_it_answers_and_the_arrow_goes_back(tmp_path: Path) -> None:
+    tally, written, shown = ask(tmp_path, ["2", "g", "G", "2", "left", "1", "s"], labels=THREE)
+    assert written == ["i1 blue", "i2 Green", "i3 Green", "i3 red"]
+    assert "1 red · 2 blue · G Green · left back · u unsure" in shown
+    assert "2 = back" not in shown
+    assert tally.by_answer == {"red": 1, "blue": 1, "Green": 1}
+
+
+def test_a_label_with_the_key_q_is_not_a_way_out(tmp_path: Path) -> None:
+    labels = replace(LABELS, labels=(Label("quiet", "q"), Label("loud", "l")))
+    _, written, _ = ask(tmp_path, ["q", "l", "s"], labels=labels)
+    assert written == ["i1 quiet", "i2 loud"]
+
+
+def test_texts_cannot_command_the_terminal(tmp_path: Path) -> None:
+    evil = "a\x1b[2Jb\x9b31mc\x07d\re\tf\u202eg\x00h\udce9i\r\nsecond line öé李👩‍👩‍👧"
+    _, _, shown = ask(tmp_path, ["s"], items=[BatchItem("i1", evil, "h")])
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\ud800-\udfff]", shown)
+    assert "a␛[2Jb\ufffd31mc␇d␍e f\ufffdg␀h\ufffdi\n  second line öé李👩‍👩‍👧" in shown
+
+
+def test_an_output_that_cannot_show_a_character_does_not_stop_the_work(tmp_path: Path) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii", newline="\n")
+    with Journal(tmp_path / "j") as journal:
+        item = BatchItem("i1", "Überschwemmung 李", "h")
+        tally = annotate([item], {}, LABELS, journal, batch_id="b", annotator="a", keys=iter("1"), out=out)
+    assert tally.answered == 1
+    out.seek(0)
+    assert "?berschwemmung ?" in out.read()
+
+
+def test_colours_only_for_a_terminal_and_without_no_color(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("WT_SESSION", "1")
+    assert "\x1b[1m\n  headline number 1." in ask(tmp_path / ".", ["s"], screen=Screen(tty=True))[2]
+    assert "\x1b" not in ask(tmp_path, ["s"], screen=Screen(tty=False))[2]
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in ask(tmp_path, ["s"], screen=Screen(tty=True))[2]
+
+
+def test_a_batch_without_items_is_finished(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j") as journal:
+        tally = annotate([], {}, LABELS, journal, batch_id="b", annotator="a", keys=iter([]), out=io.StringIO())
+    assert tally == Tally(0, 0, {}, finished=True)
+
+
+def test_lines_are_keys_and_the_end_of_the_file_saves_and_leaves(tmp_path: Path) -> None:
+    lines = io.StringIO("1\n\nyes\n  \r\nn\n2 s\nu \nleft\nright\n")
+    tally, written, _ = ask(tmp_path, line_keys(lines), n=6)
+    assert written == ["i1 related", "i2 not_related", "i3 skip", "i4 unsure 2 s"]
+    assert (tally.answered, tally.finished) == (4, False)
+
+
+def test_the_end_of_the_file_in_a_note_leaves(tmp_path: Path) -> None:
+    tally, written, _ = ask(tmp_path, line_keys(io.StringIO("1\nn\n")))
+    assert (tally.answered, written) == (1, ["i1 related"])
+
+
+def test_an_enter_soon_after_a_key_answers_and_says_which_item(tmp_path: Path) -> None:
+    def hasty() -> Iterator[str]:
+        yield "1"
+        time.sleep(0.1)
+        yield from ["enter", "s"]
+
+    _, written, shown = ask(tmp_path, hasty())
+    assert written == ["i1 related", "i2 not_related"]
+    assert re.search(
+        r"-> not_related\n"
+        r"Enter came 0\.[12]\d s after 1 and answered THIS item \(2/3\) 'not_related'; "
+        r"a key answers at once\. 2 = back\.\n"
+        r"\n3/3",
+        shown,
+    )
+
+
+@pytest.mark.parametrize(("key", "name", "place"), [("2", "2", 1), (" ", "space", 2), ("u", "u", 2), ("d", "d", 1)])
+def test_an_enter_soon_after_any_single_key_is_pointed_out(tmp_path: Path, key: str, name: str, place: int) -> None:
+    _, written, shown = ask(tmp_path, [key, "enter"])
+    assert written[-1] == f"i{place} not_related"
+    assert re.search(rf"Enter came 0\.\d\d s after {name} and answered THIS item \({place}/3\)", shown)
+
+
+def test_the_back_key_pointed_out_is_the_one_that_goes_back(tmp_path: Path) -> None:
+    labels = replace(THREE, labels=(Label("red", "1", default=True), Label("blue", "2")))
+    _, written, shown = ask(tmp_path, ["2", "enter", "left", "2"], labels=labels)
+    assert "after 2 and answered THIS item (2/3) 'red'; a key answers at once. Left = back." in shown
+    assert written == ["i1 blue", "i2 red", "i2 blue"]
+
+
+def test_an_enter_that_is_meant_is_not_pointed_out(tmp_path: Path) -> None:
+    def calm() -> Iterator[str]:
+        yield "1"
+        time.sleep(0.3)
+        yield from ["enter", "enter", "left", "enter"]  # nor after a key with a name
+
+    _, written, shown = ask(tmp_path, calm())
+    assert written == ["i1 related", "i2 not_related", "i3 not_related", "i3 not_related"]
+    assert "Enter came" not in shown
+
+
+def test_the_empty_lines_of_a_file_are_meant(tmp_path: Path) -> None:
+    _, written, shown = ask(tmp_path, line_keys(io.StringIO("1\n\n")))
+    assert written == ["i1 related", "i2 not_related"]
+    assert "Enter came" not in shown
+
+
+def test_importing_the_module_brings_no_heavy_library() -> None:
+    code = "import sys, annotation.terminal; print(sorted({m.split('.')[0] for m in sys.modules}))"
+    names = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not set(eval(names)) & {"rich", "typer", "duckdb", "numpy", "pyarrow", "torch", "prefect", "asyncio"}

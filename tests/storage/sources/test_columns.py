@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+
+from storage.errors import SourceError
+from storage.sources.columns import Columns, choose_columns, described
+
+PATH = Path("f.csv")
+ROWS = [["a1", "7", "floods cut off the town"], ["a2", "8", "council to meet again"]]
+
+
+def choose(
+    names: list[str] | None, rows: list[list[str]] = ROWS, text: str | None = None, item_id: str | None = None
+) -> Columns:
+    return choose_columns(PATH, names, rows, text, item_id)
+
+
+def test_known_names_are_found_however_they_are_spelled() -> None:
+    assert choose(["Item ID", "Publish-Date", "headline_text"]) == Columns(2, 0, 1)
+    assert choose(["x", "y", "TEXT"]) == Columns(2, None, None)
+
+
+def test_the_best_known_name_wins_over_the_first() -> None:
+    assert choose(["title", "id", "text"]).text == 2
+
+
+def test_without_names_the_longest_is_the_text_and_the_first_distinct_is_the_id() -> None:
+    assert choose(None) == Columns(2, 0, None)
+    assert choose(["a", "b", "c"]) == Columns(2, 0, None)
+    assert choose(None, [["x", "one text here"], ["x", "another text"]]) == Columns(1, None, None)
+
+
+def test_long_ids_are_not_taken_for_short_texts() -> None:
+    ids = ["3f2b8c1e-0d4a-4b6f-9a57-1c2d3e4f5a6b", "9a57b8c1-0d4a-4b6f-3f2b-1c2d3e4f5a6b"]
+    assert choose(None, [[ids[0], "a storm"], [ids[1], "new mayor"]]) == Columns(1, 0, None)
+
+
+def test_texts_without_spaces_are_told_by_their_length() -> None:
+    assert choose(None, [["a1", "上海一场大火一下子"], ["a2", "一场大火"]]) == Columns(1, 0, None)
+
+
+def test_a_column_can_be_asked_for_by_name_or_by_number() -> None:
+    assert choose(["a", "b", "text"], text="B").text == 1
+    assert choose(["a", "b", "text"], text="2").text == 1
+    assert choose(None, text="3", item_id="1") == Columns(2, 0, None)
+
+
+def test_a_column_asked_for_is_not_taken_for_another_role() -> None:
+    assert choose(["id", "date", "text"], item_id="date") == Columns(2, 1, None)
+    assert choose(["id", "date", "text"], text="id") == Columns(0, None, 1)
+
+
+def test_an_unknown_column_is_refused_with_the_columns_and_the_nearest() -> None:
+    with pytest.raises(SourceError, match=r"no column 'headlin'.*'id', 'headline', 'other'") as error:
+        choose(["id", "headline", "other"], text="headlin")
+    assert error.value.hint == "--text-column headline"
+    with pytest.raises(SourceError, match=r"no column '4'") as error:
+        choose(None, item_id="4")
+    assert error.value.hint == "--id-column NAME, or its number, 1 to 3."
+
+
+def test_one_column_cannot_be_both() -> None:
+    with pytest.raises(SourceError, match="both"):
+        choose(["a", "b", "c"], text="a", item_id="1")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [["1", "2"], ["3", "4"]],
+        [["one text here", "two texts here"], ["more of these", "and of these"]],
+    ],
+)
+def test_where_no_column_of_texts_can_be_told_the_error_says_what_to_type(rows: list[list[str]]) -> None:
+    with pytest.raises(SourceError, match="'column 1', 'column 2'") as error:
+        choose(None, rows)
+    assert "--text-column NAME" in error.value.hint
+
+
+def test_dates_that_are_not_understood_are_said_so() -> None:
+    columns, names = Columns(2, 0, 1), ["id", "date", "text"]
+    assert described(columns, names, [["1", "", "x"], ["2", "20030219", "y"]]) == "text 'text', id 'id', date 'date'"
+    assert described(columns, names, [["1", "", "x"]]) == "text 'text', id 'id', date 'date'"
+    assert described(columns, names, [["1", "19/02/2003", "x"]]).endswith(
+        "date 'date', left out because dates such as '19/02/2003' are not understood"
+    )

@@ -1,0 +1,97 @@
+import codecs
+from pathlib import Path
+
+import pytest
+
+from storage.errors import SourceError
+from storage.sources.detect import find_encoding, is_json_lines, next_lines, open_text, readable_file
+
+SENTENCE = "id,text\r\n1,Überschwemmung in Köln\r\n2,ещё один текст – 漢字\r\n"
+
+
+def encoding_of(path: Path, content: bytes) -> str:
+    path.write_bytes(content)
+    return find_encoding(path, content[:65_536])
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("utf-8", "utf-8"),
+        ("utf-8-sig", "utf-8"),
+        ("utf-16", "utf-16-le"),
+        ("utf-16-le", "utf-16-le"),
+        ("utf-16-be", "utf-16-be"),
+        ("utf-32", "utf-32-le"),
+    ],
+)
+def test_unicode_encodings_are_found_with_and_without_bom(tmp_path: Path, written: str, found: str) -> None:
+    path = tmp_path / "a.csv"
+    assert encoding_of(path, SENTENCE.encode(written)) == found
+    with path.open("rb") as file, open_text(file, found) as stream:
+        assert "".join(next_lines(stream, 10, first=True)) == SENTENCE
+
+
+def test_windows_1252_is_found_even_when_its_first_accent_comes_late(tmp_path: Path) -> None:
+    content = b"1,plain words\n" * 200_000 + "2,café\n".encode("cp1252")
+    assert encoding_of(tmp_path / "a.csv", content) == "cp1252"
+
+
+def test_a_few_bad_bytes_do_not_turn_utf_8_into_windows_1252(tmp_path: Path) -> None:
+    content = "é,ü,ñ\n".encode() * 10 + b"caf\xe9\n"
+    assert encoding_of(tmp_path / "a.csv", content) == "utf-8"
+
+
+def test_a_character_cut_off_by_the_end_of_the_file_is_no_sign_of_windows_1252(tmp_path: Path) -> None:
+    assert encoding_of(tmp_path / "a.csv", "1,plain\n2,caf\u00e9".encode()[:-1]) == "utf-8"
+
+
+def test_nuls_in_utf_8_are_not_utf_16(tmp_path: Path) -> None:
+    assert encoding_of(tmp_path / "a.csv", b"1,plain words\n2,a\0b and more words\n" * 50) == "utf-8"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16-le", "shift_jis"])
+def test_bytes_that_are_not_text_never_stop_the_reading(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("good\n".encode(encoding) + b"\x81\xff\x81\xfe\xff" + "\n".encode(encoding) + b"\x81")
+    with path.open("rb") as file, open_text(file, encoding) as stream:
+        assert next_lines(stream, 10)[0] == "good\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (codecs.BOM_UTF8, "is empty"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(99), "a PNG image"),
+        (b"PK\x03\x04" + bytes(99), "a workbook"),
+        (b"\x1f\x8b" + bytes(99), "gzip"),
+    ],
+)
+def test_a_file_that_is_no_text_is_refused_by_what_it_is(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "texts.csv"
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match=words):
+        readable_file(path)
+
+
+def test_missing_files_and_directories_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"no file .*gone\.csv"):
+        readable_file(tmp_path / "gone.csv")
+    with pytest.raises(SourceError, match="is a directory"):
+        readable_file(tmp_path)
+
+
+def test_json_lines_are_told_by_content_and_one_array_is_refused_with_the_remedy() -> None:
+    path = Path("texts.txt")
+    assert is_json_lines(path, b'{"text": "a"}\n', "utf-8")
+    assert is_json_lines(path, b'{"text: broken\n{"text": "a"}\n', "utf-8")
+    assert not is_json_lines(path, b"{curly} texts\n", "utf-8")
+    with pytest.raises(SourceError, match="one JSON array") as error:
+        is_json_lines(path, b'[\n {"text": "a"}]', "utf-8")
+    assert "jq -c '.[]' texts.txt" in error.value.hint
+
+
+def test_unknown_binary_content_is_refused() -> None:
+    with pytest.raises(SourceError, match="binary"):
+        is_json_lines(Path("a.csv"), bytes(range(32)) * 10, "utf-8")
