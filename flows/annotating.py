@@ -1,0 +1,71 @@
+"""A person at the terminal: one batch, or the original's whole loop in one process."""
+
+from __future__ import annotations
+
+import sys
+
+from annotation.journal import Journal, journal_path
+from annotation.keys import line_keys, terminal_keys
+from annotation.terminal import Tally, annotate
+from flows.config import Project
+from flows.engine import run
+from flows.status import waiting_answers
+from storage.batches import answered_in, find_batch, items_of, open_batches
+from storage.errors import BatchError
+from storage.models import metrics_of, production_model
+from storage.records import Split
+
+
+def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Tally:
+    """Ask for a batch's unanswered items; the answers go to a journal in the batch's folder.
+
+    Raises:
+        BatchError: No batch is open, or there is none with this id.
+    """
+    store = project.workspace.store()
+    if batch_id is None:
+        opened = open_batches(store)
+        if not opened:
+            raise BatchError("no batch is open.", hint="publish one: pal next")
+        batch_id = opened[0].batch.batch_id
+    find_batch(store, batch_id)
+    folder = project.workspace.batches / batch_id
+    answered = {**answered_in(store, batch_id), **waiting_answers(project, batch_id)}
+    with Journal(journal_path(folder, annotator)) as journal:
+        return annotate(
+            items_of(store, batch_id),
+            answered,
+            project.config.task,
+            journal,
+            batch_id=batch_id,
+            annotator=annotator,
+            keys=terminal_keys(sys.stdin) if sys.stdin.isatty() else line_keys(sys.stdin),
+            out=sys.stdout,
+        )
+
+
+def loop_at_terminal(project: Project, annotator: str, n: int | None) -> None:
+    """Next batch, questions, ingest, train and report, until the annotator leaves before the end of a batch."""
+    while True:
+        batch_id: str = run("next_batch", project, n=n)
+        _report(project)
+        tally = annotate_batch(project, batch_id, annotator)
+        run("ingest", project)
+        if not tally.finished:
+            print("saved; go on with: pal loop")
+            return
+
+
+def _report(project: Project) -> None:
+    """F-score and AUC of the production model, as the original told them after every iteration."""
+    store = project.workspace.store()
+    model = production_model(store)
+    if model is None:
+        return
+    figures = metrics_of(store, model.model_id, Split.EVALUATION)
+    said = [
+        f"{words} = {figures[name].value:.3f}" if figures[name].value is not None else f"{words} is undefined"
+        for name, words in (("f1", "F-score"), ("auc", "AUC"))
+        if name in figures
+    ]
+    print(f"model of {model.n_training:,} labels: {', '.join(said)}")

@@ -1,0 +1,190 @@
+"""pal.toml: what to classify and how, read strictly, all faults at once; and the workspace it describes."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import tomllib
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from annotation.label_set import LabelSet
+from storage.errors import ConfigError
+from storage.workspace import Workspace, find_root
+from tasks.learning.encoder import ENCODERS, MINILM_STATIC
+from tasks.learning.promotion import PromotionConfig
+from tasks.learning.training_config import TrainingConfig
+from tasks.plan import Minimums
+from tasks.sampling.mixer import strategy_names
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """Batches.
+
+    Attributes:
+        size: Items of an active batch.
+    """
+
+    size: int = 100
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """Strategy -> number of items of a batch; other batch sizes keep the proportions."""
+
+    mix: dict[str, int] = field(default_factory=lambda: {"random": 10, "least_confidence": 80, "outlier": 10})
+
+
+@dataclass(frozen=True)
+class ModelConfig(TrainingConfig):
+    """The encoder, and how to train."""
+
+    encoder: str = MINILM_STATIC
+
+    @property
+    def training(self) -> TrainingConfig:
+        """Without the encoder."""
+        names = [part.name for part in dataclasses.fields(TrainingConfig)]
+        return TrainingConfig(**{name: getattr(self, name) for name in names})
+
+
+@dataclass(frozen=True)
+class LakeConfig:
+    """Where the lake is: a catalog, and a folder or bucket of Parquet files."""
+
+    catalog: str = Workspace.catalog
+    data: str = Workspace.data
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """When `nightly` runs."""
+
+    cron: str = "0 2 * * *"
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True)
+class Config:
+    """All of pal.toml; every table but [task] may be missing."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    task: LabelSet
+    minimums: Minimums = field(default_factory=Minimums)
+    batch: BatchConfig = field(default_factory=BatchConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    promotion: PromotionConfig = field(default_factory=PromotionConfig)
+    lake: LakeConfig = field(default_factory=LakeConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A workspace and its settings."""
+
+    workspace: Workspace
+    config: Config
+
+
+def open_project(path: Path | None = None) -> Project:
+    """The workspace at `path`, else the one meant by the environment or the current directory.
+
+    Raises:
+        WorkspaceError: There is none.
+        ConfigError: Its pal.toml has faults.
+    """
+    root = find_root(path)
+    bare = Workspace(root)
+    config = read_config(bare.config_file)
+    workspace = Workspace(root, config.lake.catalog, config.lake.data)
+    workspace.make()
+    return Project(workspace, config)
+
+
+def read_config(path: Path) -> Config:
+    """Read a pal.toml.
+
+    Raises:
+        ConfigError: With every fault in it.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}.", hint="compare it with a fresh one: pal init DIR") from error
+    try:
+        config = TypeAdapter(Config).validate_json(json.dumps(table, default=str))
+        faults = _semantic_faults(config)
+    except ValidationError as error:
+        faults = [_fault(found) for found in error.errors()]
+    if faults:
+        listed = "\n".join(f"  {fault}" for fault in faults)
+        raise ConfigError(f"{path} has {len(faults)} fault(s):\n{listed}", hint="mend them there, then try again.")
+    return config
+
+
+def _semantic_faults(config: Config) -> list[str]:
+    """What each value alone cannot show."""
+    faults = [f"[task] {fault}" for fault in config.task.faults()]
+    for name, number in config.sampling.mix.items():
+        if name not in strategy_names():
+            faults.append(f"[sampling] mix: no strategy {name!r}{_nearest(name, strategy_names())}")
+        if number < 0:
+            faults.append(f"[sampling] mix: {name} = {number}; numbers start at 0")
+    if not sum(config.sampling.mix.values()):
+        faults.append("[sampling] mix: no strategy has a number above 0")
+    if config.model.encoder not in ENCODERS:
+        nearest = _nearest(config.model.encoder, ENCODERS)
+        faults.append(f"[model] encoder = {config.model.encoder!r}: there is no such encoder{nearest}")
+    at_least: dict[str, tuple[float, float]] = {
+        "[batch] size": (config.batch.size, 1),
+        "[minimums] evaluation": (config.minimums.evaluation, 0),
+        "[minimums] validation": (config.minimums.validation, 0),
+        "[minimums] training": (config.minimums.training, 2),
+        "[model] epochs": (config.model.epochs, 1),
+        "[model] minibatch": (config.model.minibatch, 1),
+        "[model] patience": (config.model.patience, 1),
+        "[model] hidden": (config.model.hidden, 0),
+        "[model] seed": (config.model.seed, 0),
+    }
+    faults += [f"{where} = {value}; at least {least}" for where, (value, least) in at_least.items() if value < least]
+    for where, rate in (
+        ("[model] regularisation", config.model.regularisation),
+        ("[model] learning_rate", config.model.learning_rate),
+    ):
+        if not rate > 0:
+            faults.append(f"{where} = {rate}; above 0")
+    if not 0 <= config.promotion.confidence <= 1:
+        faults.append(f"[promotion] confidence = {config.promotion.confidence}; 0 to 1")
+    return faults
+
+
+def _fault(error: ErrorDetails) -> str:
+    """One of pydantic's findings in the words of pal.toml."""
+    table, *rest = map(str, error["loc"])
+    where = f"[{table}] {'.'.join(rest)}" if rest else table
+    if error["type"] == "unexpected_keyword_argument":
+        owner: Any = Config
+        for name in error["loc"][:-1]:
+            if isinstance(name, str):
+                owner = typing.get_type_hints(owner)[name]
+        owner = (typing.get_args(owner) or (owner,))[0]
+        known = [part.name for part in dataclasses.fields(owner)]
+        return f"{where}: no such key{_nearest(str(error['loc'][-1]), known)}"
+    if error["type"] in ("missing", "missing_argument"):
+        return f"{where}: missing"
+    return f"{where} = {error['input']!r}: {error['msg'][:1].lower()}{error['msg'][1:]}"
+
+
+def _nearest(name: str, known: typing.Iterable[str]) -> str:
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"

@@ -1,0 +1,120 @@
+"""`pal demo`: the whole loop on synthetic headlines, with a simulated annotator who fills the batch files in."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from annotation.batch import batch_files
+from annotation.headlines import synthetic_headlines
+from annotation.oracle import fill_csv
+from flows.config import Project, open_project
+from flows.engine import run
+from flows.presets import config_text, find_preset
+from storage.annotations import label_counts
+from storage.batches import find_batch, items_of
+from storage.errors import WorkspaceError
+from storage.models import metrics_of, production_model
+from storage.records import Split
+from storage.workspace import CONFIG_NAME
+
+N_HEADLINES = 20_000
+ITERATIONS = 5
+MARKER = ".pal-demo"
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One row of the demo's table."""
+
+    n_training: int
+    positives: int
+    batch_size: int
+    f1: float | None
+    auc: float | None
+    ap: float | None
+
+
+def make_workspace(root: Path, *, fresh: bool) -> Project:
+    """A demo workspace with its file of headlines.
+
+    Args:
+        fresh: Remove an earlier demo there first; anything else is never removed.
+
+    Raises:
+        WorkspaceError: Something is there already.
+    """
+    if root.exists() and any(root.iterdir()):
+        if not (fresh and (root / MARKER).is_file()):
+            raise WorkspaceError(f"{root} is not empty.", hint="pal demo OTHER-DIR, or --fresh to replace an old demo")
+        shutil.rmtree(root)
+    root.mkdir(parents=True, exist_ok=True)
+    (root / MARKER).write_text("made by pal demo\n", encoding="utf-8")
+    preset = find_preset("demo")
+    text = config_text(preset.label_set, preset.minimums)
+    (root / CONFIG_NAME).write_text(text, encoding="utf-8", newline="\n")
+    with (root / "headlines.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("id", "headline"))
+        table = synthetic_headlines(N_HEADLINES)
+        writer.writerows(zip(table["item_id"].to_pylist(), table["text"].to_pylist(), strict=True))
+    return open_project(root)
+
+
+def run_demo(root: Path, *, fresh: bool) -> list[Iteration]:
+    """The loop: import, evaluation batch, first training batch, five active iterations; returns a row for each."""
+    project = make_workspace(root, fresh=fresh)
+    truth = _truth()
+    _tell(f"importing {N_HEADLINES:,} synthetic headlines into {root}")
+    run("import_items", project, files=[str(root / "headlines.csv")])
+    rows: list[Iteration] = []
+    for round_number in range(2 + ITERATIONS):
+        batch_id: str = run("next_batch", project)
+        purpose = find_batch(project.workspace.store(), batch_id).batch.purpose
+        active = round_number >= 2
+        _tell(f"iteration {round_number - 1}" if active else f"random items for {purpose.value}")
+        if active:
+            rows.append(_row(project, batch_id, truth))
+        for file in batch_files(project.workspace.batches / batch_id):
+            fill_csv(file, truth)
+        run("ingest", project)
+    _tell("the model with all labels, and a batch for you")
+    batch_id = run("nightly", project)
+    rows.append(_row(project, batch_id, truth))
+    return rows
+
+
+def table_text(rows: list[Iteration]) -> str:
+    """The table per iteration: what each model was trained on, how good it is, what its batch brought."""
+    lines = ["iteration  labels    F1    AUC     AP   related in its batch"]
+    for k, row in enumerate(rows, start=1):
+        figures = "  ".join("  -  " if value is None else f"{value:.3f}" for value in (row.f1, row.auc, row.ap))
+        lines.append(f"{k:>9}  {row.n_training:>6,}  {figures}   {row.positives:>3} of {row.batch_size}")
+    return "\n".join(lines)
+
+
+def _row(project: Project, batch_id: str, truth: dict[str, str]) -> Iteration:
+    store, task = project.workspace.store(), project.config.task
+    model = production_model(store)
+    figures: dict[str, Any] = metrics_of(store, model.model_id, Split.EVALUATION) if model else {}
+    items = items_of(store, batch_id)
+    return Iteration(
+        n_training=sum(label_counts(store)[Split.TRAINING].values()),
+        positives=sum(truth[item.item_id] == task.positive for item in items),
+        batch_size=len(items),
+        **{name: figures[name].value if name in figures else None for name in ("f1", "auc", "ap")},
+    )
+
+
+def _truth() -> dict[str, str]:
+    table = synthetic_headlines(N_HEADLINES)
+    return dict(zip(table["item_id"].to_pylist(), table["label"].to_pylist(), strict=True))
+
+
+def _tell(line: str) -> None:
+    """A heading among the log lines."""
+    print(f"\n{line}", file=sys.stderr, flush=True)

@@ -1,0 +1,77 @@
+"""Flow `next-batch`: train, evaluate, promote or keep, sample, publish - or, before that, a random batch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from prefect import flow
+
+from flows.config import Project
+from flows.engine import begin
+from storage.annotations import label_counts
+from storage.batches import open_batches
+from tasks.evaluate import evaluate_model
+from tasks.plan import Plan, next_batch_plan
+from tasks.prepare import make_features
+from tasks.promote import promote_or_keep
+from tasks.publish import publish_batches
+from tasks.sample import sample_batch
+from tasks.train import train_model
+
+
+@flow(name="next-batch", flow_run_name="next batch")
+def next_batch(workspace: str, n: int | None = None, seed: int | None = None, another: bool = False) -> str:
+    """Publish the next batch of items to annotate; returns its id.
+
+    What the batch is for follows from the labels there are: evaluation, validation and training items first, drawn
+    at random; then items that the model chooses. An open batch is returned as it is.
+
+    Args:
+        workspace: The project's directory.
+        n: Number of items; from pal.toml where left empty.
+        seed: Of the draw; from pal.toml where left empty.
+        another: Publish one beside those that are open.
+    """
+    project = begin(workspace)
+    publish_batches(project.workspace, project.config.task)
+    opened = open_batches(project.workspace.store())
+    if opened and not another:
+        return opened[0].batch.batch_id
+    make_features(project.workspace, project.config.model.encoder)
+    plan = plan_of(project, n)
+    model_id = improve_model(project) if plan.active else None
+    return publish_next(project, plan, model_id, seed, beside_open=another)
+
+
+def plan_of(project: Project, n: int | None = None) -> Plan:
+    """What the next batch is for; `n` replaces its size."""
+    counts = label_counts(project.workspace.store())
+    plan = next_batch_plan(counts, project.config.minimums, project.config.batch.size)
+    return plan if n is None else replace(plan, n=n)
+
+
+def improve_model(project: Project) -> str:
+    """Train, evaluate, promote or keep; returns the id of the model in production afterwards."""
+    config, workspace = project.config, project.workspace
+    candidate = train_model(workspace, config.task, config.model.encoder, config.model.training)
+    evaluate_model(workspace, candidate, config.task.names)
+    return promote_or_keep(workspace, candidate, config.task.names, config.promotion).model_id
+
+
+def publish_next(
+    project: Project, plan: Plan, model_id: str | None, seed: int | None = None, *, beside_open: bool = False
+) -> str:
+    """Sample and publish a batch; returns its id."""
+    config, workspace = project.config, project.workspace
+    batch_id = sample_batch(
+        workspace,
+        plan,
+        config.sampling.mix if plan.active else {"random": plan.n},
+        config.model.seed if seed is None else seed,
+        config.task,
+        config.model.encoder,
+        model_id,
+        beside_open=beside_open,
+    )
+    publish_batches(workspace, config.task)
+    return batch_id

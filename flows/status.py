@@ -1,0 +1,174 @@
+"""What is there, what is out, how good the model is, and which command comes next."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from annotation.batch import batch_files
+from annotation.filled import check_rows
+from annotation.inbox import FilledFile, read_filled, waiting_files
+from flows.config import Project
+from storage.annotations import label_counts, unlabelled_answers
+from storage.batches import Progress, answered_in, items_of, open_batches
+from storage.errors import PalError
+from storage.items import count_items, count_pending, count_pool
+from storage.models import metrics_of, production_model
+from storage.records import Metric, Split
+
+
+@dataclass(frozen=True)
+class OpenBatch:
+    """A batch that is out with annotators.
+
+    Attributes:
+        n_ingested: Items whose answer is in the lake.
+        n_waiting: Items whose answer is in a file of the batch only.
+    """
+
+    batch_id: str
+    purpose: str
+    n: int
+    n_ingested: int
+    n_waiting: int
+    file: str
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """The production model and its figures on the evaluation items."""
+
+    id: str
+    n_training: int
+    f1: float | None
+    auc: float | None
+    ap: float | None
+    figures: dict[str, Metric] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Status:
+    """A workspace at a glance."""
+
+    workspace: str
+    task: str
+    items: int
+    pool: int
+    pending: int
+    labels: dict[str, int]
+    per_label: dict[str, dict[str, int]]
+    unlabelled: int
+    batches: list[OpenBatch]
+    inbox: int
+    model: ModelStatus | None
+    next: str
+
+    def as_json(self) -> str:
+        """One JSON object."""
+        found: dict[str, Any] = asdict(self)
+        found["open_batches"] = [batch.batch_id for batch in self.batches]
+        return json.dumps(found, ensure_ascii=False, indent=1)
+
+    def as_text(self) -> str:
+        """For people."""
+        lines = [f"workspace   {self.workspace} ({self.task})"]
+        lines.append(f"items       {self.items:,}: {self.pool:,} in the pool, {self.pending:,} with annotators")
+        for k, (split, counts) in enumerate(self.per_label.items()):
+            by_label = ", ".join(f"{n:,} {label}" for label, n in counts.items()) or "none"
+            lines.append(f"{'labels' if not k else '':<12}{split:<11}{self.labels[split]:>7,}  ({by_label})")
+        if self.unlabelled:
+            lines.append(f"{'':<12}{self.unlabelled:,} more answered without a label: skipped, unsure or disputed")
+        for batch in self.batches:
+            done = f"{batch.n_ingested + batch.n_waiting} of {batch.n} answered"
+            done += f", {batch.n_waiting} of them not ingested yet" if batch.n_waiting else ""
+            lines.append(f"open        {batch.batch_id}: {done}\n{'':<12}{batch.file}")
+        if not self.batches:
+            lines.append("open        no batch")
+        if self.inbox:
+            lines.append(f"inbox       {self.inbox} file(s) to ingest")
+        lines.append(f"model       {self._model_text()}")
+        return "\n".join([*lines, f"next        {self.next}"])
+
+    def _model_text(self) -> str:
+        if self.model is None:
+            return "none yet"
+        figures = " · ".join(
+            f"{name.upper()} {metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]"
+            if metric.value is not None
+            else f"{name.upper()} undefined: {metric.reason}"
+            for name, metric in self.model.figures.items()
+            if name in ("f1", "auc", "ap")
+        )
+        return f"{self.model.id}, trained on {self.model.n_training:,} labels\n{'':<12}{figures or 'not evaluated'}"
+
+
+def status_of(project: Project) -> Status:
+    """Read it all; changes nothing."""
+    store, workspace = project.workspace.store(), project.workspace
+    counts = label_counts(store)
+    batches = [_open_batch(project, progress) for progress in open_batches(store)]
+    inbox = sum(file.in_inbox for file in waiting_files(workspace))
+    n_items = count_items(store)
+    return Status(
+        workspace=str(workspace.root),
+        task=project.config.task.name,
+        items=n_items,
+        pool=count_pool(store),
+        pending=count_pending(store),
+        labels={split.value: sum(counts[split].values()) for split in Split},
+        per_label={split.value: counts[split] for split in Split},
+        unlabelled=unlabelled_answers(store),
+        batches=batches,
+        inbox=inbox,
+        model=_model(project),
+        next=_next_command(project, n_items, batches, inbox),
+    )
+
+
+def waiting_answers(project: Project, batch_id: str) -> dict[str, str]:
+    """Answers in the files of a batch that are not in the lake: item_id -> answer."""
+    store = project.workspace.store()
+    known, items = answered_in(store, batch_id), items_of(store, batch_id)
+    waiting: dict[str, str] = {}
+    for file in _files_of(project, batch_id):
+        try:
+            answers, _ = check_rows(read_filled(file), items, project.config.task)
+        except PalError:
+            continue  # `pal ingest` says what is wrong with it
+        waiting.update({each.item_id: each.answer for each in answers if known.get(each.item_id) != each.answer})
+    return waiting
+
+
+def _files_of(project: Project, batch_id: str) -> list[FilledFile]:
+    return [file for file in waiting_files(project.workspace) if file.batch_id == batch_id]
+
+
+def _open_batch(project: Project, progress: Progress) -> OpenBatch:
+    batch = progress.batch
+    known = answered_in(project.workspace.store(), batch.batch_id)
+    n_waiting = sum(item_id not in known for item_id in waiting_answers(project, batch.batch_id))
+    file = batch_files(project.workspace.batches / batch.batch_id)[0]
+    return OpenBatch(batch.batch_id, batch.purpose.value, batch.n, progress.n_answered, n_waiting, str(file))
+
+
+def _model(project: Project) -> ModelStatus | None:
+    store = project.workspace.store()
+    model = production_model(store)
+    if model is None:
+        return None
+    figures = metrics_of(store, model.model_id, Split.EVALUATION)
+    values = {name: figures[name].value if name in figures else None for name in ("f1", "auc", "ap")}
+    return ModelStatus(model.model_id, model.n_training, **values, figures=figures)
+
+
+def _next_command(project: Project, n_items: int, batches: list[OpenBatch], inbox: int) -> str:
+    here = project.workspace.root
+    pal = "pal" if here in (Path.cwd(), *Path.cwd().parents) else f"pal --workspace {shlex.quote(str(here))}"
+    if inbox or any(batch.n_waiting and batch.n_waiting + batch.n_ingested == batch.n for batch in batches):
+        return f"{pal} ingest"
+    if batches:
+        return f"{pal} annotate {batches[0].batch_id}"
+    return f"{pal} next" if n_items else f"{pal} import FILE"

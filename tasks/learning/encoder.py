@@ -1,0 +1,176 @@
+"""Encoders: texts to token ids, and for pretrained ones the vector of each token."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from storage.errors import ModelError
+from tasks.learning.tokens import MAX_TOKENS, Tokens, ragged_take
+
+MINILM_STATIC = "minilm-static"
+BAG_OF_WORDS = "bag-of-words"
+ENCODERS = (MINILM_STATIC, BAG_OF_WORDS)
+ARTEFACT = Path(__file__).parent / "minilm_static"
+MIN_WORD_COUNT = 3
+
+
+class Encoder(Protocol):
+    """What the loop needs of an encoder.
+
+    Attributes:
+        encoder_id: Its name and the hash of its content; features and models are tied to it.
+        n_tokens: Ids are 0 to n_tokens - 1.
+    """
+
+    @property
+    def encoder_id(self) -> str: ...  # noqa: D102
+
+    @property
+    def n_tokens(self) -> int: ...  # noqa: D102
+
+    def tokenize(self, texts: pa.Array) -> Tokens:
+        """Token ids of a string array (n,)."""
+        ...
+
+    def vectors(self) -> npt.NDArray[np.float32] | None:
+        """One vector per token, (n_tokens, d); None where the model has to learn them."""
+        ...
+
+
+class MinilmStatic:
+    """WordPiece tokens and int8 vectors distilled from all-MiniLM-L6-v2; ships with the package.
+
+    Source: Tulkens and van Dongen (2024), Model2Vec.
+    """
+
+    def __init__(self, folder: Path = ARTEFACT) -> None:
+        from tokenizers import Tokenizer  # a quarter of a second that `pal --help` need not pay
+
+        hashes = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["sha256"]
+        for name, expected in hashes.items():
+            found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            if found != expected:
+                raise ModelError(
+                    f"{folder / name} has sha256 {found}, its manifest says {expected}.",
+                    hint="the installation is damaged: pip install --force-reinstall pytorch-active-learning",
+                )
+        self._folder = folder
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.n_tokens = int(self._tokenizer.get_vocab_size())
+        digest = hashlib.sha256("".join(sorted(hashes.values())).encode()).hexdigest()
+        self.encoder_id = f"{MINILM_STATIC}:{digest[:12]}"
+
+    def tokenize(self, texts: pa.Array) -> Tokens:
+        """WordPiece ids of a string array (n,): each distinct word of it is cut once, then looked up."""
+        encoded, starts = _distinct_words(texts)
+        cut = self._tokenizer.encode_batch_fast(encoded.dictionary.to_pylist(), add_special_tokens=False)
+        pieces = [np.array(word.ids, np.uint16) for word in cut]
+        offsets = np.cumsum([0, *map(len, pieces)])
+        words = Tokens(np.concatenate([np.zeros(0, np.uint16), *pieces]), offsets)
+        flat = ragged_take(words, encoded.indices.to_numpy().astype(np.int64))
+        return Tokens(flat.ids, flat.offsets[starts])
+
+    def vectors(self) -> npt.NDArray[np.float32]:
+        """The vectors as float32 (29525, 256)."""
+        return _dequantised(self._folder)
+
+
+@dataclass(frozen=True)
+class BagOfWords:
+    """The original's tokens: lower-cased words between white space that are in a vocabulary; the rest is dropped."""
+
+    words: tuple[str, ...]
+
+    @property
+    def encoder_id(self) -> str:
+        """Name and hash of the vocabulary."""
+        digest = hashlib.sha256("\n".join(self.words).encode()).hexdigest()
+        return f"{BAG_OF_WORDS}:{digest[:12]}"
+
+    @property
+    def n_tokens(self) -> int:
+        """Size of the vocabulary."""
+        return len(self.words)
+
+    def tokenize(self, texts: pa.Array) -> Tokens:
+        """Vocabulary ids of a string array (n,), in the order of the words."""
+        encoded, starts = _distinct_words(pc.utf8_lower(texts))
+        ids = pc.index_in(encoded.dictionary, pa.array(self.words, pa.string()))
+        word_ids = pc.fill_null(ids, -1).to_numpy(zero_copy_only=False)[encoded.indices.to_numpy()]
+        known = word_ids >= 0
+        before = np.concatenate([[0], np.cumsum(known)])
+        return Tokens(word_ids[known].astype(np.uint16), before[starts])
+
+    def vectors(self) -> None:
+        """None: the model learns them."""
+        return
+
+
+def fit_bag_of_words(slices: Iterable[pa.Array]) -> BagOfWords:
+    """The vocabulary of texts: words seen at least 3 times, the most frequent first, at most 65,535.
+
+    Args:
+        slices: String arrays; read once, one in memory at a time.
+    """
+    counts: pa.Table | None = None
+    for texts in slices:
+        words = pa.table({"word": _distinct_words(pc.utf8_lower(texts))[0].dictionary_decode()})
+        new = words.group_by("word").aggregate([([], "count_all")]).rename_columns(["word", "n"])
+        both = pa.concat_tables([counts, new]) if counts is not None else new
+        counts = both.group_by("word").aggregate([("n", "sum")]).rename_columns(["word", "n"])
+    if counts is None:
+        return BagOfWords(())
+    frequent = counts.filter(pc.and_(pc.greater_equal(counts["n"], MIN_WORD_COUNT), pc.not_equal(counts["word"], "")))
+    ordered = frequent.sort_by([("n", "descending"), ("word", "ascending")])
+    return BagOfWords(tuple(ordered["word"].to_pylist()[:MAX_TOKENS]))
+
+
+def encoder_of(encoder_id: str, words: Sequence[str] | None) -> Encoder:
+    """The encoder that an id names.
+
+    Args:
+        words: The vocabulary that a model or the lake keeps with a bag-of-words id.
+
+    Raises:
+        ModelError: This installation has no such encoder, or another version of it.
+    """
+    found: Encoder = BagOfWords(tuple(words)) if words is not None else minilm_static()
+    if found.encoder_id != encoder_id:
+        raise ModelError(
+            f"it was made with encoder {encoder_id!r}, this installation has {found.encoder_id!r}.",
+            hint="train again with what is here: pal next",
+        )
+    return found
+
+
+@functools.cache
+def minilm_static() -> MinilmStatic:
+    """The shipped encoder, read once."""
+    return MinilmStatic()
+
+
+@functools.cache
+def _dequantised(folder: Path) -> npt.NDArray[np.float32]:
+    from safetensors.numpy import load_file
+
+    tensors = load_file(folder / "vectors.safetensors")
+    vectors: npt.NDArray[np.float32] = tensors["vectors"].astype(np.float32) * np.float32(tensors["scale"])
+    return vectors
+
+
+def _distinct_words(texts: pa.Array) -> tuple[pa.DictionaryArray, npt.NDArray[np.int64]]:
+    """All words between white space, dictionary encoded (number of words,), and where each text starts (n + 1,)."""
+    listed = pc.utf8_split_whitespace(texts)
+    starts = listed.offsets.to_numpy().astype(np.int64)
+    return listed.flatten().dictionary_encode(), starts - starts[0]

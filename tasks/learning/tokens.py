@@ -1,0 +1,100 @@
+"""Token ids of many texts in two flat arrays: what an EmbeddingBag eats and a BLOB column stores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    import torch
+
+MAX_TOKENS = 65_535
+"""Largest vocabulary: ids are stored as uint16."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids of n texts.
+
+    Attributes:
+        ids: uint16 (number of ids,), text after text.
+        offsets: int64 (n + 1,); text k has ids[offsets[k]:offsets[k + 1]].
+    """
+
+    ids: npt.NDArray[np.uint16]
+    offsets: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Number of ids of each text, (n,)."""
+        return np.diff(self.offsets)
+
+    def slice(self, start: int, stop: int) -> Tokens:
+        """Texts start to stop, without copying ids."""
+        offsets = self.offsets[start : stop + 1]
+        return Tokens(self.ids[offsets[0] : offsets[-1]], offsets - offsets[0])
+
+    def take(self, positions: npt.NDArray[np.int64]) -> Tokens:
+        """The texts at `positions`, in that order."""
+        return ragged_take(self, positions)
+
+    def tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """What EmbeddingBag takes: ids and the start of each text, both int32."""
+        import torch  # commands that only look at a workspace need not pay for it
+
+        return torch.from_numpy(self.ids.astype(np.int32)), torch.from_numpy(self.offsets[:-1].astype(np.int32))
+
+    def sums(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """For each text the sum of `values[id]` over its ids; `values` is (n_tokens,), the result (n,)."""
+        running = np.concatenate([[0.0], np.cumsum(values[self.ids])])
+        totals: npt.NDArray[np.float64] = running[self.offsets[1:]] - running[self.offsets[:-1]]
+        return totals
+
+    def to_arrow(self) -> pa.Array:
+        """As a binary array (n,): each text's ids as little-endian uint16, the buffers shared."""
+        offsets = (self.offsets * 2).astype(np.int32)
+        ids = np.ascontiguousarray(self.ids, dtype="<u2")
+        return pa.Array.from_buffers(pa.binary(), len(self), [None, pa.py_buffer(offsets), pa.py_buffer(ids)])
+
+    @classmethod
+    def from_arrow(cls, column: pa.Array) -> Self:
+        """From a binary array as `to_arrow` makes it, without copying ids."""
+        _, offsets, ids = column.buffers()
+        starts = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1].astype(np.int64)
+        first, last = int(starts[0]), int(starts[-1])
+        values = np.frombuffer(ids, "<u2", count=(last - first) // 2, offset=first) if ids and last > first else _NONE
+        return cls(values, (starts - first) // 2)
+
+    @classmethod
+    def joined(cls, parts: Iterable[Tokens]) -> Self:
+        """One after the other."""
+        listed = list(parts)
+        if not listed:
+            return cls(_NONE, np.zeros(1, np.int64))
+        ends = np.cumsum([len(part.ids) for part in listed])
+        offsets = [part.offsets[1:] + end - len(part.ids) for part, end in zip(listed, ends, strict=True)]
+        return cls(np.concatenate([part.ids for part in listed]), np.concatenate([[0], *offsets]))
+
+
+_NONE = np.zeros(0, np.uint16)
+
+
+def ragged_take(tokens: Tokens, positions: npt.NDArray[np.int64]) -> Tokens:
+    """The runs of ids at `positions`, one after the other: a gather without a loop.
+
+    >>> words = Tokens(np.array([7, 8, 9], np.uint16), np.array([0, 2, 2, 3]))
+    >>> ragged_take(words, np.array([2, 0, 1])).ids.tolist()
+    [9, 7, 8]
+    """
+    lengths = tokens.lengths[positions]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+    return Tokens(tokens.ids[np.repeat(tokens.offsets[positions], lengths) + within], offsets)

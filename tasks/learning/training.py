@@ -1,0 +1,203 @@
+"""Training: labelled token ids in, a calibrated classifier out; the same seed gives the same weights, bit for bit.
+
+A linear head on pretrained vectors is a convex problem: L-BFGS finds its one optimum. Anything with a hidden layer
+takes minibatch steps and stops early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn import functional
+
+from storage.errors import ModelError
+from tasks.learning.calibration import Calibration, calibrate
+from tasks.learning.classifier import Classifier, predict_logits
+from tasks.learning.encoder import Encoder
+from tasks.learning.splits import stratified_folds
+from tasks.learning.tokens import Tokens
+from tasks.learning.training_config import TrainingConfig
+
+N_FOLDS = 5
+LBFGS_STEPS = 200
+
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled texts: token ids of n texts and their label numbers (n,)."""
+
+    tokens: Tokens
+    labels: Labels
+
+    def take(self, chosen: npt.NDArray[np.bool_]) -> Examples:
+        """The examples where `chosen` is true."""
+        return Examples(self.tokens.take(np.flatnonzero(chosen)), self.labels[chosen])
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A classifier, how its logits become probabilities and decisions, and how many epochs it took."""
+
+    classifier: Classifier
+    calibration: Calibration
+    epochs: int
+
+
+def train(
+    encoder: Encoder,
+    training: Examples,
+    validation: Examples | None,
+    config: TrainingConfig,
+    *,
+    n_labels: int,
+    positive: int | None,
+) -> Trained:
+    """Train and calibrate.
+
+    The number of epochs, the temperature and the decision threshold come from the validation items; where there
+    are none, from 5-fold cross-validation on the training items.
+
+    Args:
+        encoder: Made the tokens; brings the vectors.
+        n_labels: Labels are 0 to n_labels - 1.
+        positive: The label that the decision threshold is for; None for the most probable label.
+
+    Raises:
+        ModelError: The training items have fewer than two labels.
+    """
+    present = np.unique(training.labels)
+    if len(present) < 2:
+        raise ModelError(
+            f"{len(training.labels)} training items with {len(present)} different label(s); a model needs at least 2.",
+            hint="annotate more items: pal next, then pal annotate and pal ingest",
+        )
+    vectors = encoder.vectors()
+
+    def fit(examples: Examples, held_out: Examples | None, epochs: int) -> tuple[Classifier, int]:
+        with _seeded(config.seed):
+            classifier = Classifier(encoder.n_tokens, n_labels, vectors=vectors, hidden=config.hidden)
+            if classifier.linear:
+                _fit_head(classifier, examples, config)
+                return classifier, 0
+            return classifier, _fit_minibatches(classifier, examples, held_out, epochs, config)
+
+    if validation is not None and len(validation.labels):
+        classifier, epochs = fit(training, validation, config.epochs)
+        logits = predict_logits(classifier, validation.tokens)
+        return Trained(classifier, calibrate(logits, validation.labels, positive, choose_threshold=True), epochs)
+    folds = stratified_folds(training.labels, N_FOLDS, np.random.default_rng(config.seed))
+    logits = np.zeros((len(training.labels), n_labels), np.float32)
+    tried = []
+    for fold in np.unique(folds):
+        held_out = training.take(folds == fold)
+        rest = training.take(folds != fold)
+        classifier, epochs = fit(rest, held_out, config.epochs)
+        logits[folds == fold] = predict_logits(classifier, held_out.tokens)
+        tried.append(epochs)
+    classifier, epochs = fit(training, None, round(float(np.mean(tried))))
+    # Training items are not a fair sample of the pool (sampling chose them): no threshold is fitted to them.
+    return Trained(classifier, calibrate(logits, training.labels, positive, choose_threshold=False), epochs)
+
+
+def label_weights(labels: Labels, n_labels: int, config: TrainingConfig) -> torch.Tensor:
+    """Weight of each label in the loss, float32 (n_labels,): n / (number of labels present * its count), or ones."""
+    counts = np.bincount(labels, minlength=n_labels)
+    if config.balance != "weights":
+        return torch.ones(n_labels)
+    weights = np.where(counts > 0, len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 0.0)
+    return torch.from_numpy(weights.astype(np.float32))
+
+
+def drawn(labels: Labels, config: TrainingConfig, generator: np.random.Generator) -> npt.NDArray[np.int64]:
+    """The order in which an epoch sees the items: all once, or equally many of each label, drawn anew each time."""
+    if config.balance != "equal_draws":
+        return generator.permutation(len(labels))
+    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    most = max(len(group) for group in members)
+    picks = [np.resize(generator.permutation(group), most) for group in members]  # rare ones come round again
+    return generator.permutation(np.concatenate(picks))
+
+
+def _fit_head(classifier: Classifier, examples: Examples, config: TrainingConfig) -> None:
+    """The optimum of weighted cross-entropy + |weights|^2 / (C n); the bias goes free. Leaves it in the head."""
+    with torch.no_grad():
+        represented = classifier.represent(*examples.tokens.tensors()).double()
+    head = nn.Linear(represented.shape[1], classifier.head.out_features, dtype=torch.float64)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    targets = torch.from_numpy(_order_for_draws(examples.labels, config))
+    represented = represented[targets]
+    labels = torch.from_numpy(examples.labels)[targets]
+    weights = label_weights(examples.labels, classifier.head.out_features, config).double()
+    optimiser = torch.optim.LBFGS(
+        head.parameters(), max_iter=LBFGS_STEPS, tolerance_grad=1e-9, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> float:
+        optimiser.zero_grad()
+        loss = functional.cross_entropy(head(represented), labels, weights)
+        loss = loss + head.weight.square().sum() / (config.regularisation * len(labels))
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item()
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        classifier.head.weight.copy_(head.weight)
+        classifier.head.bias.copy_(head.bias)
+
+
+def _order_for_draws(labels: Labels, config: TrainingConfig) -> npt.NDArray[np.int64]:
+    """The items that a full-batch fit sees: all, or one equal draw."""
+    if config.balance != "equal_draws":
+        return np.arange(len(labels))
+    return drawn(labels, config, np.random.default_rng(config.seed))
+
+
+def _fit_minibatches(
+    classifier: Classifier, examples: Examples, held_out: Examples | None, epochs: int, config: TrainingConfig
+) -> int:
+    """SGD until the loss on held-out items stops falling, or for `epochs`; returns the epochs of the weights kept."""
+    generator = np.random.default_rng(config.seed)
+    weights = label_weights(examples.labels, classifier.head.out_features, config)
+    optimiser = torch.optim.SGD([p for p in classifier.parameters() if p.requires_grad], lr=config.learning_rate)
+    best_loss, best_epoch, best_state = np.inf, 0, None
+    for epoch in range(1, epochs + 1):
+        classifier.train()
+        order = drawn(examples.labels, config, generator)
+        for start in range(0, len(order), config.minibatch):
+            chosen = order[start : start + config.minibatch]
+            loss = functional.cross_entropy(
+                classifier(*examples.tokens.take(chosen).tensors()), torch.from_numpy(examples.labels[chosen]), weights
+            )
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+        if held_out is None:
+            continue
+        logits = torch.from_numpy(predict_logits(classifier, held_out.tokens))
+        now = functional.cross_entropy(logits, torch.from_numpy(held_out.labels), weights).item()
+        if now < best_loss:
+            best_loss, best_epoch = now, epoch
+            best_state = {name: value.clone() for name, value in classifier.state_dict().items()}
+        elif epoch - best_epoch >= config.patience:
+            break
+    if best_state is not None:
+        classifier.load_state_dict(best_state)
+        return best_epoch
+    return epochs
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Torch's global generator (which initialises layers) seeded inside, as it was before outside."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,31 @@
+"""Stage `publish`: the files of every open batch that has none yet."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from prefect import task
+
+from annotation.batch import write_batch
+from annotation.label_set import LabelSet
+from storage.batches import items_of, open_batches, proposals_of
+from storage.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+
+@task
+def publish_batches(workspace: Workspace, label_set: LabelSet) -> list[Path]:
+    """Write what is missing, also what an earlier run was killed before; returns the new folders."""
+    store = workspace.store()
+    written = []
+    for progress in open_batches(store):
+        batch = progress.batch
+        folder = workspace.batches / batch.batch_id
+        if not (folder / "manifest.json").is_file() and write_batch(
+            folder, batch, items_of(store, batch.batch_id), proposals_of(store, batch.batch_id), label_set
+        ):
+            log.info("published batch %s: %s", batch.batch_id, folder)
+            written.append(folder)
+    return written

@@ -1,0 +1,1 @@
+"""Pure: arrays in, ranked item ids out. One registry of sampling strategies, one contract, one mixer."""

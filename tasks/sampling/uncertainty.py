@@ -1,0 +1,91 @@
+"""Strategies that ask what the model is least sure of, and `random`, which every claim is measured against.
+
+For two labels the four uncertainty scores rank alike; the names are kept for what people know them by.
+All scores are 0 (sure) to 1 (no idea).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.sampling.strategy import Floats, Pool, Positions, strategy, top
+
+_SETTLES = "Settles (2009), Active Learning Literature Survey"
+
+Probabilities = npt.NDArray[np.float32]
+
+
+@strategy(unbiased=True, cost="O(n)", source="uniform")
+def random(pool: Pool, n: int, generator: np.random.Generator) -> tuple[Positions, Floats]:
+    """Uniform over the pool: the only unbiased look at it."""
+    return generator.choice(len(pool), n, replace=False), np.zeros(n)
+
+
+@strategy(needs="model", cost="O(n)", source=_SETTLES)
+def least_confidence(pool: Pool, n: int, generator: np.random.Generator) -> tuple[Positions, Floats]:
+    """How far the most probable label is from certain: (1 - p1) * n_labels / (n_labels - 1)."""
+    return _ranked(least_confidence_scores(pool.probabilities), n, generator)
+
+
+@strategy(needs="model", cost="O(n)", source="Scheffer et al. (2001), Active Hidden Markov Models")
+def margin_confidence(pool: Pool, n: int, generator: np.random.Generator) -> tuple[Positions, Floats]:
+    """How close the two most probable labels are: 1 - (p1 - p2)."""
+    return _ranked(margin_confidence_scores(pool.probabilities), n, generator)
+
+
+@strategy(needs="model", cost="O(n)", source="Munro (2021), Human-in-the-Loop Machine Learning, ch. 3")
+def ratio_confidence(pool: Pool, n: int, generator: np.random.Generator) -> tuple[Positions, Floats]:
+    """Ratio of the two most probable labels: p2 / p1."""
+    return _ranked(ratio_confidence_scores(pool.probabilities), n, generator)
+
+
+@strategy(needs="model", cost="O(n)", source=_SETTLES)
+def entropy(pool: Pool, n: int, generator: np.random.Generator) -> tuple[Positions, Floats]:
+    """Entropy of the prediction in parts of its largest: -sum p log p / log n_labels."""
+    return _ranked(entropy_scores(pool.probabilities), n, generator)
+
+
+def least_confidence_scores(probabilities: Probabilities) -> Floats:
+    """(n, n_labels) to (n,).
+
+    >>> least_confidence_scores(np.array([[0.9, 0.1], [0.5, 0.5]], np.float32)).round(3).tolist()
+    [0.2, 1.0]
+    """
+    n_labels = probabilities.shape[1]
+    scores: Floats = (1 - probabilities.max(axis=1).astype(np.float64)) * n_labels / (n_labels - 1)
+    return scores
+
+
+def margin_confidence_scores(probabilities: Probabilities) -> Floats:
+    """(n, n_labels) to (n,)."""
+    first, second = _two_largest(probabilities)
+    return 1 - (first - second)
+
+
+def ratio_confidence_scores(probabilities: Probabilities) -> Floats:
+    """(n, n_labels) to (n,)."""
+    first, second = _two_largest(probabilities)
+    return second / first
+
+
+def entropy_scores(probabilities: Probabilities) -> Floats:
+    """(n, n_labels) to (n,); 0 log 0 counts as 0.
+
+    >>> entropy_scores(np.array([[1.0, 0.0], [0.5, 0.5]], np.float32)).tolist()
+    [0.0, 1.0]
+    """
+    wide = probabilities.astype(np.float64)
+    logs = np.log(wide, out=np.zeros_like(wide), where=wide > 0)
+    scores: Floats = np.abs((wide * logs).sum(axis=1)) / np.log(probabilities.shape[1])
+    return scores
+
+
+def _two_largest(probabilities: Probabilities) -> tuple[Floats, Floats]:
+    two = np.partition(probabilities, probabilities.shape[1] - 2, axis=1)[:, -2:].astype(np.float64)
+    return two[:, 1], two[:, 0]
+
+
+def _ranked(scores: Floats, n: int, generator: np.random.Generator) -> tuple[Positions, Floats]:
+    positions = top(scores, n, generator)
+    return positions, scores[positions]

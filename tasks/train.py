@@ -1,0 +1,111 @@
+"""Stage `train`: the labels of one lake version to a model on disk and in the lake."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from prefect import task
+
+from annotation.label_set import LabelSet
+from storage.annotations import labelled_texts
+from storage.models import add_model, find_model
+from storage.records import Model, ModelStatus, Split
+from storage.workspace import Workspace
+from tasks.learning.encoder import Encoder
+from tasks.learning.model_files import save_model
+from tasks.learning.training import Examples, train
+from tasks.learning.training_config import TrainingConfig
+from tasks.prepare import current_encoder
+
+log = logging.getLogger(__name__)
+
+
+@task
+def train_model(workspace: Workspace, label_set: LabelSet, encoder_name: str, config: TrainingConfig) -> str:
+    """Train on every training label there is; returns the model_id.
+
+    The id says what it was trained on: the same labels with the same settings give the same id, and are not trained
+    on twice.
+    """
+    started = time.monotonic()
+    store = workspace.store()
+    version = store.version()
+    encoder = current_encoder(store, encoder_name)
+    training = labelled_texts(store, Split.TRAINING, version)
+    validation = labelled_texts(store, Split.VALIDATION, version)
+    fingerprint = _fingerprint([training, validation], label_set.names, encoder.encoder_id, config)
+    model_id = f"m{training.num_rows:05d}-{fingerprint}"
+    folder = workspace.models / model_id
+    if find_model(store, model_id) is not None and (folder / "manifest.json").is_file():
+        log.info("model %s is trained on just these labels", model_id)
+        return model_id
+    positive = label_set.names.index(label_set.positive) if label_set.positive else None
+    trained = train(
+        encoder,
+        _examples(encoder, training, label_set.names),
+        _examples(encoder, validation, label_set.names) if validation.num_rows else None,
+        config,
+        n_labels=len(label_set.names),
+        positive=positive,
+    )
+    created_at = datetime.now(UTC)
+    facts = {
+        "created_at": created_at.isoformat(),
+        "lake_version": version,
+        "n_training": training.num_rows,
+        "n_validation": validation.num_rows,
+        "label_set": label_set.digest,
+        "code_version": installed_version("pytorch-active-learning"),
+    }
+    weights_hash = save_model(folder, trained, encoder, label_set.names, config, facts)
+    add_model(
+        store,
+        Model(
+            model_id,
+            created_at,
+            version,
+            training.num_rows,
+            encoder.encoder_id,
+            json.dumps(asdict(config)),
+            weights_hash,
+            ModelStatus.CANDIDATE,
+        ),
+    )
+    log.info("trained on %s items: model %s (%.1f s)", f"{training.num_rows:,}", model_id, time.monotonic() - started)
+    return model_id
+
+
+def _examples(encoder: Encoder, labelled: pa.Table, names: Sequence[str]) -> Examples:
+    """Token ids and label numbers of a table (item_id, text, label); labels no longer in pal.toml are left out."""
+    known = labelled.filter(pc.is_in(labelled["label"], pa.array(names, pa.string())))
+    if known.num_rows < labelled.num_rows:
+        log.warning("%d items have labels that pal.toml no longer has; left out", labelled.num_rows - known.num_rows)
+    texts = known["text"].combine_chunks()
+    numbers = pc.index_in(known["label"].combine_chunks(), pa.array(names, pa.string()))
+    return Examples(encoder.tokenize(_array(texts)), np.asarray(_array(numbers).to_numpy(), np.int64))
+
+
+def _array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    if isinstance(column, pa.ChunkedArray):
+        return column.chunk(0) if column.num_chunks else pa.array([], column.type)
+    return column
+
+
+def _fingerprint(tables: Sequence[pa.Table], names: Sequence[str], encoder_id: str, config: TrainingConfig) -> str:
+    """Hash of everything that the weights follow from."""
+    digest = hashlib.sha256(json.dumps([list(names), encoder_id, asdict(config)]).encode())
+    for table in tables:
+        for item_id, label in zip(table["item_id"].to_pylist(), table["label"].to_pylist(), strict=True):
+            digest.update(f"{item_id}\x1f{label}\x1e".encode())
+        digest.update(b"\x1d")
+    return digest.hexdigest()[:10]
