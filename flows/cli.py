@@ -296,3 +296,7 @@ def _show_batch(project: Project, batch_id: str | None, as_json: bool) -> None:
 
 def _print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=1, default=str))
+
+
+if __name__ == "__main__":
+    main()

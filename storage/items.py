@@ -27,10 +27,20 @@ STAGED = pa.schema(
 )
 """Columns of a staging file: what was read, where it stood, and its folded text."""
 
-_STAGED_ROWS = """
-    SELECT row, text, published_at, left(sha256(folded), 32) AS text_hash,
-        coalesce(item_id, left(sha256(folded), 16)) AS item_id
-    FROM read_parquet($staged)"""
+_STAGE_ROWS = """
+    CREATE OR REPLACE TEMP TABLE staged AS SELECT row, text, published_at, left(sha256(folded), 32) AS text_hash,
+        coalesce(item_id, left(sha256(folded), 16)) AS item_id FROM read_parquet($staged)"""
+
+_STAGE_CONFLICTS = """
+    CREATE OR REPLACE TEMP TABLE conflicts AS
+    SELECT s.row, s.item_id, s.text, i.text AS owner FROM staged s JOIN lake.items i USING (item_id)
+    WHERE s.text_hash <> i.text_hash
+    UNION ALL
+    SELECT s.row, s.item_id, s.text, o.text AS owner FROM staged s
+    JOIN (SELECT item_id, min(row) AS first FROM staged GROUP BY item_id HAVING count(*) > 1) USING (item_id)
+    JOIN staged o ON o.row = first
+    WHERE s.text_hash <> o.text_hash AND s.item_id NOT IN (SELECT item_id FROM lake.items)"""
+"""Rows whose id stands for another text, in the lake or else in the id's first row."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,7 @@ class Imported:
 def stage(chunks: Iterable[pa.Table], path: Path) -> int:
     """Write tables (row, item_id, text, published_at) with their folded text to one Parquet file; returns the rows."""
     n = 0
-    with pq.ParquetWriter(path, STAGED) as writer:
+    with pq.ParquetWriter(path, STAGED, compression="lz4", use_dictionary=False, write_statistics=False) as writer:
         for chunk in chunks:
             table = chunk.combine_chunks()
             folded = [folded_texts(part) for part in table["text"].chunks]
@@ -66,25 +76,18 @@ def add_items(store: Store, staged: Path, source: str) -> Imported:
     """
 
     def change(connection: Connection) -> Imported:
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE staged AS {_STAGED_ROWS}", {"staged": str(staged)})
-        connection.execute("""CREATE OR REPLACE TEMP TABLE owners AS
-            SELECT s.item_id, coalesce(any_value(i.text_hash), arg_min(s.text_hash, s.row)) AS text_hash,
-                coalesce(any_value(i.text), arg_min(s.text, s.row)) AS text
-            FROM staged s LEFT JOIN lake.items i USING (item_id) GROUP BY s.item_id""")
-        conflicts = connection.execute("""
-            SELECT s.row, s.item_id, s.text, o.text AS owner FROM staged s JOIN owners o USING (item_id)
-            WHERE s.text_hash <> o.text_hash ORDER BY s.row""").to_arrow_table()
+        for statement in _STAGE_ROWS, _STAGE_CONFLICTS:
+            connection.execute(statement, {"staged": str(staged)} if "$staged" in statement else None)
+        conflicts = connection.execute("FROM conflicts ORDER BY row").to_arrow_table()
         n_new = _count(
             connection,
-            """INSERT INTO lake.items
-            SELECT arg_min(s.item_id, s.row), arg_min(s.text, s.row), s.text_hash, arg_min(s.published_at, s.row),
-                ?, now()::TIMESTAMP
-            FROM staged s SEMI JOIN owners o USING (item_id, text_hash) ANTI JOIN lake.items i USING (text_hash)
-            GROUP BY s.text_hash ORDER BY 1""",
+            """INSERT INTO lake.items SELECT item_id, text, text_hash, published_at, ?, now()::TIMESTAMP FROM staged
+            SEMI JOIN (SELECT min(row) AS row FROM staged ANTI JOIN conflicts USING (row)
+                ANTI JOIN lake.items USING (text_hash) GROUP BY text_hash) USING (row) ORDER BY item_id""",
             [source],
         )
         n_staged = _count(connection, "SELECT count(*) FROM staged")
-        connection.execute("DROP TABLE staged; DROP TABLE owners")
+        connection.execute("DROP TABLE staged; DROP TABLE conflicts")
         return Imported(n_new, n_staged - n_new - conflicts.num_rows, conflicts)
 
     return store.write(change, f"import {source}", bulk=True)

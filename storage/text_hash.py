@@ -28,10 +28,13 @@ def text_hash(text: str) -> str:
 
 def folded_texts(texts: pa.Array) -> pa.Array:
     """`folded` of a string array (n,); plain ASCII, most of what there is, without making Python strings."""
-    plain = pc.string_is_ascii(texts)
+    result = pc.ascii_lower(texts)
     # Python's white space in ASCII has four separators (0x1c to 0x1f) that RE2's \s does not.
-    spaced = pc.replace_substring_regex(pc.ascii_lower(texts), r"[\s\x0b\x1c-\x1f]+", " ")
-    result = pc.ascii_trim(spaced, characters=" ")
+    odd = pc.match_substring_regex(result, r"[\t-\r\x1c-\x1f]|  |^ | $")
+    if pc.any(odd).as_py():
+        spaced = pc.replace_substring_regex(result.filter(odd), r"[\t-\r\x1c-\x1f ]+", " ")
+        result = pc.replace_with_mask(result, odd, pc.ascii_trim(spaced, characters=" "))
+    plain = pc.string_is_ascii(texts)
     if pc.all(plain).as_py() is not False:
         return result
     others = pa.array([folded(text) for text in texts.filter(pc.invert(plain)).to_pylist()], result.type)

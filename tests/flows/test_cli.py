@@ -1,0 +1,138 @@
+"""The pal command as a person or a script uses it: exit codes, streams, errors that say what to type."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from annotation.batch import batch_files
+from annotation.headlines import synthetic_headlines
+from annotation.oracle import fill_csv
+
+TABLE = synthetic_headlines(600)
+TRUTH = dict(zip(TABLE["item_id"].to_pylist(), TABLE["label"].to_pylist(), strict=True))
+
+
+def pal(*arguments: str, cwd: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, without a terminal."""
+    environment = {name: value for name, value in os.environ.items() if name != "PAL_WORKSPACE"}
+    return subprocess.run(
+        [sys.executable, "-m", "flows.cli", *arguments],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        env={**environment, "PYTHONIOENCODING": "utf-8"},
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    assert pal("init", "w", "--preset", "demo", cwd=tmp_path).returncode == 0
+    return tmp_path / "w"
+
+
+@pytest.fixture
+def with_batch(workspace: Path, tmp_path: Path, prefect_server: None) -> tuple[Path, str]:
+    """A workspace with 600 items and an open evaluation batch of 20, made by the flows in this process."""
+    from flows.import_items import import_items
+    from flows.next_batch import next_batch
+
+    path = tmp_path / "headlines.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(zip(["id", *TRUTH], ["text", *TABLE["text"].to_pylist()], strict=True))
+    import_items(workspace=str(workspace), files=[str(path)])
+    return workspace, next_batch(workspace=str(workspace), n=20)
+
+
+def test_init_makes_a_workspace_once_and_says_what_comes_next(tmp_path: Path) -> None:
+    made = pal("init", "w", cwd=tmp_path)
+    assert made.returncode == 0
+    assert "next: cd w; pal import FILE" in made.stdout
+    again = pal("init", "w", cwd=tmp_path)
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "is there already" in again.stderr
+    assert "Hint: use it: cd w; pal status" in again.stderr
+    assert "Traceback" not in again.stderr
+
+
+def test_an_unknown_preset_names_the_known_ones(tmp_path: Path) -> None:
+    ran = pal("init", "w", "--preset", "chapter2", cwd=tmp_path)
+    assert ran.returncode == 1
+    assert "disaster-headlines, chapter-2, demo" in ran.stderr
+    assert not (tmp_path / "w").exists()
+
+
+def test_wrong_usage_exits_2_and_a_missing_workspace_exits_1(tmp_path: Path) -> None:
+    assert pal("next", "--number", "0", cwd=tmp_path).returncode == 2
+    assert pal("nonsense", cwd=tmp_path).returncode == 2
+    ran = pal("status", cwd=tmp_path)
+    assert ran.returncode == 1
+    assert "Hint: make a workspace: pal init DIR" in ran.stderr
+
+
+def test_status_of_an_empty_workspace_has_the_promised_keys_and_no_model(workspace: Path) -> None:
+    found = json.loads(pal("status", "--json", cwd=workspace).stdout)
+    assert (found["items"], found["pool"], found["pending"]) == (0, 0, 0)
+    assert found["labels"] == {"training": 0, "validation": 0, "evaluation": 0}
+    assert (found["open_batches"], found["model"], found["next"]) == ([], None, "pal import FILE")
+    outside = json.loads(pal("--workspace", str(workspace), "status", "--json", cwd=workspace.parent).stdout)
+    assert outside["next"] == f"pal --workspace {workspace} import FILE"
+
+
+def test_commands_that_need_something_first_say_what(workspace: Path) -> None:
+    assert "pal import texts.csv" in pal("import", cwd=workspace).stderr
+    assert "publish one: pal next" in pal("annotate", cwd=workspace).stderr
+    assert "pal status" in pal("predict", "a text", cwd=workspace).stderr
+    assert "no batch is open" in pal("close", "b0001-training", cwd=workspace).stderr
+
+
+def test_debug_shows_the_traceback(workspace: Path) -> None:
+    assert "Traceback" in pal("--debug", "close", "b0001", cwd=workspace).stderr
+
+
+def test_annotate_takes_keys_from_a_pipe_and_status_tells_what_is_not_ingested(with_batch: tuple[Path, str]) -> None:
+    workspace, batch_id = with_batch
+    ran = pal("annotate", "--annotator", "anna", cwd=workspace, stdin="1\n\nx\nu\n")
+    assert ran.returncode == 0, ran.stderr
+    assert "next: pal ingest" in ran.stdout
+    lines = (workspace / "batches" / batch_id / "answers-anna.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["answer"] for line in lines] == ["related", "not_related", "unsure"]
+    said = pal("status", cwd=workspace).stdout
+    assert "3 of 20 answered, 3 of them not ingested yet" in said
+    refused = pal("close", batch_id, cwd=workspace)
+    assert refused.returncode == 1
+    assert "3 answers in the files" in refused.stderr
+
+
+def test_ingest_prints_json_alone_on_stdout_and_exits_1_where_rows_were_refused(with_batch: tuple[Path, str]) -> None:
+    workspace, batch_id = with_batch
+    file = batch_files(workspace / "batches" / batch_id)[0]
+    fill_csv(file, {**TRUTH, next(iter(TRUTH)): "related"}, most=5)
+    text = file.read_text(encoding="utf-8-sig").replace(",not_related,", ",not relatd,", 1)
+    file.write_text(text, encoding="utf-8-sig", newline="")
+    ran = pal("ingest", "--json", cwd=workspace)
+    assert ran.returncode == 1
+    (report,) = json.loads(ran.stdout)
+    assert (report["n_new"], len(report["errors"])) == (4, 1)
+    assert "did you mean 'not_related'?" in report["errors"][0]
+    assert Path(report["errors_file"]).is_file()
+
+
+def test_next_prints_json_alone_on_stdout_and_close_gives_items_back(with_batch: tuple[Path, str]) -> None:
+    workspace, batch_id = with_batch
+    found = json.loads(pal("next", "--json", cwd=workspace).stdout)
+    assert (found["batch_id"], found["purpose"], found["n"]) == (batch_id, "evaluation", 20)
+    assert all(Path(file).is_file() for file in found["files"])
+    assert json.loads(pal("status", "--json", cwd=workspace).stdout)["pending"] == 20
+    assert "20 items are back in the pool" in pal("close", batch_id, cwd=workspace).stdout
+    after = json.loads(pal("status", "--json", cwd=workspace).stdout)
+    assert (after["pool"], after["pending"], after["open_batches"]) == (600, 0, [])

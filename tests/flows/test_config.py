@@ -1,0 +1,141 @@
+"""pal.toml is read strictly: defaults that work, every fault at once, each with its place and the way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.config import Config, open_project, read_config
+from flows.presets import DISASTER, PRESETS, config_text, named_labels
+from storage.errors import ConfigError, WorkspaceError
+from tasks.learning.training_config import TrainingConfig
+from tasks.plan import Minimums
+
+TASK = """
+[task]
+name = "t"
+question = "?"
+definition = "d"
+labels = [{ name = "a", key = "1" }, { name = "b", key = "2" }]
+"""
+
+
+def read(tmp_path: Path, text: str) -> Config:
+    path = tmp_path / "pal.toml"
+    path.write_text(text, encoding="utf-8")
+    return read_config(path)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_what_init_writes_reads_back_as_the_preset(tmp_path: Path, name: str) -> None:
+    preset = PRESETS[name]
+    config = read(tmp_path, config_text(preset.label_set, preset.minimums))
+    assert config.task == preset.label_set
+    assert config.minimums == preset.minimums
+    assert config == Config(task=preset.label_set, minimums=preset.minimums), "written values are the defaults"
+
+
+def test_every_table_but_task_may_be_missing(tmp_path: Path) -> None:
+    config = read(tmp_path, TASK)
+    assert config.minimums == Minimums(1200, 200, 100)
+    assert config.sampling.mix == {"random": 10, "least_confidence": 80, "outlier": 10}
+    assert config.model.training == TrainingConfig()
+
+
+def test_every_fault_is_told_at_once_with_its_place_and_the_nearest_known_name(tmp_path: Path) -> None:
+    text = TASK + '\n[model]\nepohcs = 3\nbalance = "wieghts"\n\n[batch]\nsize = "many"\n\n[smapling]\nx = 1\n'
+    with pytest.raises(ConfigError) as raised:
+        read(tmp_path, text)
+    said = str(raised.value)
+    assert "4 fault(s)" in said
+    assert "[model] epohcs: no such key; did you mean 'epochs'?" in said
+    assert "[model] balance = 'wieghts': input should be 'weights', 'equal_draws' or 'none'" in said
+    assert "[batch] size = 'many': input should be a valid integer" in said
+    assert "smapling: no such key; did you mean 'sampling'?" in said
+    assert "Hint: mend them there" in said
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (
+            "[sampling]\nmix = { least_confidense = 10 }",
+            "no strategy 'least_confidense'; did you mean 'least_confidence'?",
+        ),
+        ("[sampling]\nmix = { random = -1 }", "random = -1; numbers start at 0"),
+        ("[sampling]\nmix = { random = 0 }", "no strategy has a number above 0"),
+        ('[model]\nencoder = "minilm"', "no such encoder; did you mean 'minilm-static'?"),
+        ("[batch]\nsize = 0", "[batch] size = 0; at least 1"),
+        ("[minimums]\ntraining = 1", "[minimums] training = 1; at least 2"),
+        ("[model]\nlearning_rate = 0.0", "[model] learning_rate = 0.0; above 0"),
+        ("[promotion]\nconfidence = 1.5", "[promotion] confidence = 1.5; 0 to 1"),
+        ("[model]\nseed = true", "[model] seed = True: input should be a valid integer"),
+    ],
+)
+def test_values_that_cannot_be_are_refused(tmp_path: Path, table: str, said: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        read(tmp_path, f"{TASK}\n{table}\n")
+    assert said in str(raised.value)
+
+
+def test_a_missing_task_and_faulty_labels_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="task: missing"):
+        read(tmp_path, "[batch]\nsize = 10\n")
+    with pytest.raises(ConfigError, match="a task needs at least 2"):
+        read(tmp_path, TASK.replace(', { name = "b", key = "2" }', ""))
+    with pytest.raises(ConfigError, match=r"labels\.1\.key: missing"):
+        read(tmp_path, TASK.replace(', key = "2"', ""))
+
+
+def test_what_is_no_toml_is_told_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is not TOML: .*line 1"):
+        read(tmp_path, "[task\n")
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "pal.toml"
+    path.write_text(TASK, encoding="utf-8-sig")
+    assert read_config(path).task.names == ("a", "b")
+
+
+def test_the_workspace_is_found_upward_by_argument_and_by_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PAL_WORKSPACE", raising=False)
+    root = (tmp_path / "w").resolve()
+    (root / "deep" / "er").mkdir(parents=True)
+    (root / "pal.toml").write_text(TASK, encoding="utf-8")
+    monkeypatch.chdir(root / "deep" / "er")
+    assert open_project().workspace.root == root
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WorkspaceError, match="pal init DIR"):
+        open_project()
+    assert open_project(root).workspace.root == root
+    monkeypatch.setenv("PAL_WORKSPACE", str(root))
+    assert open_project().workspace.root == root
+    with pytest.raises(WorkspaceError, match=r"has no pal\.toml"):
+        open_project(tmp_path)
+
+
+def test_labels_from_the_command_line_make_a_label_set_that_reads_back(tmp_path: Path) -> None:
+    label_set = named_labels(["spam", "ham", "eggs"], "spam", 'Is it "spam"?')
+    config = read(tmp_path, config_text(label_set, Minimums()))
+    assert config.task == label_set
+    assert config.task.positive == "spam"
+
+
+@pytest.mark.parametrize(
+    ("names", "positive"), [(["spam"], None), (["spam", "spam"], None), (["spam", "ham"], "eggs"), (["spam", ""], None)]
+)
+def test_labels_that_cannot_be_are_refused(names: list[str], positive: str | None) -> None:
+    with pytest.raises(ConfigError, match="cannot be used"):
+        named_labels(names, positive, None)
+
+
+def test_the_presets_carry_the_originals_numbers() -> None:
+    assert PRESETS["chapter-2"].minimums == Minimums(1200, 0, 400)
+    assert PRESETS["disaster-headlines"].minimums == Minimums(1200, 200, 100)
+    assert DISASTER.answer("1") == DISASTER.positive == "related"
+    assert DISASTER.default == "not_related"
+    assert "memorials" in DISASTER.definition

@@ -1,0 +1,76 @@
+"""The house holds: which room may import which, and which library stays in one room."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("storage", "annotation", "tasks", "flows")
+MAY_IMPORT = {
+    "storage": set(),
+    "annotation": {"storage"},
+    "tasks/learning": {"storage"},
+    "tasks/sampling": {"storage", "tasks/learning"},
+    "tasks": {"storage", "annotation", "tasks/learning", "tasks/sampling"},
+    "flows": {"storage", "annotation", "tasks", "tasks/learning", "tasks/sampling"},
+}
+ONLY_IN = {
+    "duckdb": {"storage"},
+    "prefect": {"tasks", "flows"},
+    "typer": {"flows"},
+    "torch": {"tasks/learning", "tasks/sampling"},
+}
+STORAGE_FOR_PURE = {"storage.errors", "storage.records", "storage.text_hash"}
+FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+
+
+def room_of(parts: tuple[str, ...]) -> str:
+    if len(parts) > 1 and parts[0] == "tasks" and parts[1] in ("learning", "sampling"):
+        return f"tasks/{parts[1]}"
+    return parts[0]
+
+
+def imports(path: Path) -> Iterator[tuple[str, ...]]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (tuple(alias.name.split(".")) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert not node.level, f"{path}: relative import"
+            yield from ((*node.module.split("."), alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_room_imports_only_what_it_may(path: Path) -> None:
+    here = room_of(path.relative_to(ROOT).parts)
+    for parts in imports(path):
+        if parts[0] in ROOMS:
+            there = room_of(parts)
+            assert there == here or there in MAY_IMPORT[here], f"{here} imports {'.'.join(parts)}"
+            if here in ("tasks/learning", "tasks/sampling") and there == "storage":
+                assert ".".join(parts[:2]) in STORAGE_FOR_PURE, f"pure code imports {'.'.join(parts)}"
+        if parts[0] in ONLY_IN:
+            assert here in ONLY_IN[parts[0]], f"{parts[0]} in {here}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_file_says_its_job_in_its_first_line_and_has_a_telling_name(path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert docstring
+    assert docstring.splitlines()[0].endswith((".", ":"))
+    assert path.stem not in {"utils", "util", "common", "helpers", "helper", "base", "misc", "manager"}
+
+
+def test_packages_hold_a_docstring_and_nothing_else() -> None:
+    for path in FILES:
+        if path.name == "__init__.py":
+            body = ast.parse(path.read_text(encoding="utf-8")).body
+            assert len(body) == 1, path
+
+
+def test_no_top_level_package_but_the_four_rooms() -> None:
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert packages == set(ROOMS)
