@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,29 @@ def write_batch(
 ) -> bool:
     """Publish the batch's folder, whole or not at all; False where it is there already.
 
-    The files are written beside it, the manifest last, and the folder gets its name in one step.
+    The files are written beside it, the manifest last, and the folder gets its name in one step. A folder of that
+    name without a manifest gets what it lacks: what an annotator has in it stays.
     """
     if (folder / MANIFEST).is_file():
         return False
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    try:
+        _write_files(part, batch, items, proposals, label_set)
+        _take_name(part, folder)
+    except OSError:
+        if not (folder / MANIFEST).is_file():  # not another process that was faster
+            raise
+        shutil.rmtree(part, ignore_errors=True)
+        return False
+    for left in folder.parent.glob(f".{folder.name}.*.part"):  # of processes that were killed, or are too late
+        shutil.rmtree(left, ignore_errors=True)
+    _to_disk(folder.parent)
+    return True
+
+
+def _write_files(
+    part: Path, batch: Batch, items: Sequence[BatchItem], proposals: Sequence[Proposal], label_set: LabelSet
+) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     write_csv(part / CSV_NAME, batch.batch_id, items)
@@ -43,30 +62,54 @@ def write_batch(
     manifest = _manifest(batch, items, proposals, label_set, hashes)
     text = json.dumps(manifest, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     (part / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
-    for path in part.iterdir():
+    for path in (*part.iterdir(), part):
         _to_disk(path)
+
+
+def _take_name(part: Path, folder: Path) -> None:
+    """Give the written folder its name; move what is missing where a folder of that name has no manifest."""
     try:
         part.rename(folder)
     except OSError:
-        if not (folder / MANIFEST).is_file():  # not another process that was faster
+        if not folder.is_dir() or (folder / MANIFEST).is_file():
             raise
-        shutil.rmtree(part)
-        return False
-    _to_disk(folder.parent)
-    return True
+        for path in sorted(part.iterdir(), key=lambda path: path.name == MANIFEST):
+            if not (folder / path.name).exists():
+                path.rename(folder / path.name)
+        _to_disk(folder)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a published batch.
 
     Raises:
-        BatchError: The folder has none: it is not a batch.
+        BatchError: The folder has none: it is not a batch; or it cannot be read.
     """
     path = folder / MANIFEST
     if not path.is_file():
         raise BatchError(f"{folder} has no {MANIFEST}: it is not a batch.", hint="see the open ones: pal status")
-    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BatchError(
+            f"{path} is damaged: {error}.", hint="remove that file; it is written again by: pal ingest"
+        ) from error
     return manifest
+
+
+def published_labels(folder: Path, label_set: LabelSet) -> LabelSet:
+    """The label set with the keys that the batch's annotators were told, where pal.toml has others by now.
+
+    A key that changed its label must not turn an old answer around. Labels that left pal.toml are no answers.
+    """
+    if not (folder / MANIFEST).is_file():
+        return label_set
+    told = {label["name"]: label["key"] for label in read_manifest(folder)["labels"]}
+    labels = [
+        replace(label, key=told.get(label.name) or (label.name if label.key in told.values() else label.key))
+        for label in label_set.labels
+    ]
+    return replace(label_set, labels=tuple(labels))
 
 
 def batch_files(folder: Path) -> list[Path]:

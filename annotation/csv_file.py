@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from annotation.filled import FilledRow, RowError
-from storage.errors import BatchError
+from storage.errors import BatchError, SourceError
 from storage.records import BatchItem
 from storage.sources.detect import find_encoding, open_text, readable_file
+from storage.text_hash import text_hash
 
 COLUMNS = ("text", "label", "note", "annotator", "item_id", "batch_id", "text_hash")
 ERROR_COLUMN = "error"
 MAX_BYTES = 200_000_000
+HEADER_WITHIN = 10
+"""Rows that may stand above the header: blank ones, a title, `sep=;`."""
 
-_DANGEROUS = re.compile(r"'*[=+\-@\t\r]")
+_DANGEROUS = re.compile(r"'*[=+\-@\t\r＝＋－＠]")
+_TO_QUOTE = re.compile(r'[,;|\t"\r\n]|^\s|\s$')
+_LONE_CR = "\ud800"  # stands for one while rows are split: it is in no text that was read
+_LEGACY = ("cp1252", "mac_roman", "cp1250", "cp1251", "cp1253", "cp1254", "cp932", "gbk", "cp949", "big5")
 
 
 def write_csv(path: Path, batch_id: str, items: Sequence[BatchItem]) -> None:
@@ -36,15 +45,20 @@ def write_errors(path: Path, errors: Sequence[RowError]) -> None:
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> None:
-    """Write rows under a header, cells that a spreadsheet would run as formulas made harmless."""
+    """Write rows under a header, cells that a spreadsheet would run as formulas made harmless.
+
+    Every cell with a character that may separate cells is quoted: LibreOffice splits at `,` `;` and tab alike.
+    """
+    cells = (columns, *([neutralised(row.get(name, "")) for name in columns] for row in rows))
     with path.open("w", encoding="utf-8-sig", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows([neutralised(row.get(name, "")) for name in columns] for row in rows)
+        file.writelines(",".join(map(_quoted, line)) + "\r\n" for line in cells)
 
 
 def read_csv(path: Path, *, batch_id: str = "") -> list[FilledRow]:
     """Every row of a filled file: any order, extra columns, blank rows, `,` `;` or tab, any usual encoding.
+
+    Where an old encoding or the quotes of a tab-separated file can be read in several ways, the way counts in which
+    the most texts have their text_hash.
 
     Args:
         batch_id: Of rows that name none.
@@ -52,22 +66,16 @@ def read_csv(path: Path, *, batch_id: str = "") -> list[FilledRow]:
     Raises:
         BatchError: The file is no batch file: it cannot be read, or has no column `label`, or none that says the item.
     """
-    encoding, lines = _text(path)
-    header, delimiter = _header(path, lines)
-    lossy = encoding if encoding not in ("utf-8", "utf-16-le", "utf-16-be") else None
-    reader = csv.reader(io.StringIO(lines, newline=""), delimiter=delimiter)
-    rows: list[FilledRow] = []
-    row = 1
-    try:
-        next(reader)
-        for number, cells in enumerate(reader):
-            row = number + 2
-            named = dict(zip(header, (restored(cell) for cell in cells), strict=False))
-            if any(cell.strip() for cell in cells):
-                rows.append(_filled(row, named, batch_id, lossy))
-    except csv.Error as error:
-        raise BatchError(f"{path}, row {row}: {error}.", hint="open it in a spreadsheet and save it again.") from error
-    return rows
+    best: list[FilledRow] = []
+    intact = -1
+    for rows in _readings(path, batch_id):
+        hashed = [row for row in rows if row.text and row.text_hash]
+        found = sum(text_hash(row.text or "") == row.text_hash for row in hashed)
+        if found > intact:
+            best, intact = rows, found
+        if found == len(hashed):
+            break
+    return best
 
 
 def neutralised(cell: str) -> str:
@@ -84,39 +92,89 @@ def restored(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and _DANGEROUS.match(cell) else cell
 
 
-def _text(path: Path) -> tuple[str, str]:
-    """A file's encoding and its whole text without BOM."""
-    head = readable_file(path)
+def as_unicode(text: str) -> str:
+    """`text` with every lone surrogate (a byte that was no text) as U+FFFD: no file and no lake takes one."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+def _quoted(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"' if _TO_QUOTE.search(cell) else cell
+
+
+def _readings(path: Path, batch_id: str) -> Iterator[list[FilledRow]]:
+    """The rows of a file in every way that it can be read, the likeliest first."""
+    encoding = _encoding(path)
+    for name in _LEGACY if encoding == "cp1252" else (encoding,):
+        with path.open("rb") as binary, open_text(binary, name) as file:
+            text = as_unicode(file.read().removeprefix("\ufeff"))
+        columns, delimiter, header_row = _header(path, text)
+        lossy = None if name.startswith("utf-") else name
+        for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE) if delimiter == "\t" else (csv.QUOTE_MINIMAL,):
+            try:
+                records = list(enumerate(_records(text, delimiter, quoting), start=1))
+            except csv.Error as error:
+                if (name, quoting) != (encoding, csv.QUOTE_MINIMAL):
+                    continue
+                raise BatchError(f"{path}: {error}.", hint="open it in a spreadsheet and save it again.") from error
+            yield [
+                _filled(row, dict(zip(columns, map(restored, cells), strict=False)), batch_id, lossy)
+                for row, cells in records
+                if row > header_row and any(cell.strip() for cell in cells)
+            ]
+
+
+def _records(text: str, delimiter: str, quoting: Literal[0, 3] = csv.QUOTE_MINIMAL) -> Iterator[list[str]]:
+    """Every row of cells; a lone CR ends a row only where the first row ends with one."""
+    end = re.search(r"\r\n|\n|\r", text)
+    if end is None or end.group() != "\r":
+        text = re.sub(r"\r(?!\n)", _LONE_CR, text)
+    for cells in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting):
+        yield [cell.replace(_LONE_CR, "\r") for cell in cells]
+
+
+def _encoding(path: Path) -> str:
+    try:
+        head = readable_file(path)
+    except SourceError as error:
+        hint = (
+            "fill in the batch's CSV file; from a workbook save the sheet as 'CSV UTF-8' and put that into the inbox."
+        )
+        raise BatchError(error.what, hint=hint) from error
     if path.stat().st_size > MAX_BYTES:
         raise BatchError(f"{path} has {path.stat().st_size:,} bytes.", hint="a batch file is far smaller; split it.")
-    encoding = find_encoding(path, head)
-    with path.open("rb") as file:
-        return encoding, open_text(file, encoding).read().removeprefix("\ufeff")
+    return find_encoding(path, head)
 
 
-def _header(path: Path, text: str) -> tuple[list[str], str]:
-    """The column names in lower case, and the delimiter under which they are those of a batch file."""
-    first = text.lstrip("\r\n").splitlines()[0] if text.strip() else ""
+def _header(path: Path, text: str) -> tuple[list[str], str, int]:
+    """The column names in lower case, the delimiter under which they are a batch file's, and their row, from 1."""
     for delimiter in ",;\t|":
-        names = [name.strip().casefold() for name in next(csv.reader([first], delimiter=delimiter), [])]
-        if "label" in names and {"item_id", "text", "text_hash"} & set(names):
-            return names, delimiter
+        with contextlib.suppress(csv.Error):
+            for row, cells in enumerate(islice(_records(text, delimiter), HEADER_WITHIN), start=1):
+                names = [name.strip().casefold() for name in cells]
+                if "label" not in names or not {"item_id", "text", "text_hash"} & set(names):
+                    continue
+                if twice := [name for name in COLUMNS if names.count(name) > 1]:
+                    what = f"{path} has {names.count(twice[0])} columns named {twice[0]!r}."
+                    raise BatchError(what, hint="keep one, rename the others.")
+                return names, delimiter, row
+    first = text.lstrip()[:80].partition("\n")[0].rstrip()
     raise BatchError(
-        f"{path} is no batch file: its first line {first[:80]!r} names no columns label and item_id.",
+        f"{path} is no batch file: its first line {first!r} names no columns label and item_id.",
         hint=f"a batch file begins with: {','.join(COLUMNS)}. To add texts to the pool: pal import {path}",
     )
 
 
 def _filled(row: int, cells: dict[str, str], batch_id: str, lossy: str | None) -> FilledRow:
+    batch_id = cells.get("batch_id", "").strip() or batch_id
     return FilledRow(
         row=row,
-        batch_id=cells.get("batch_id", "").strip() or batch_id,
+        batch_id=batch_id,
         item_id=cells.get("item_id", "").strip(),
         label=cells.get("label", ""),
         text=cells.get("text"),
-        text_hash=cells["text_hash"].strip() if cells.get("text_hash") else None,
+        text_hash=cells.get("text_hash", "").strip() or None,
         note=cells.get("note", ""),
         annotator=cells.get("annotator", ""),
         lossy_encoding=lossy,
-        cells=cells,
+        cells=cells | {"batch_id": batch_id},
     )

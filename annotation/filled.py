@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 
 from annotation.label_set import AnswerError, LabelSet
 from storage.records import Answer, BatchItem
-from storage.text_hash import text_hash
+from storage.text_hash import HASH_CHARS, folded, text_hash
 
 UNNAMED = "unnamed"
 """The annotator of a row that names none."""
+
+MOST_IN_A_CELL = 32_000
+"""Characters that every spreadsheet keeps; Excel cuts a text off after 32,767."""
+
+_NUMBER = re.compile(r"[0-9]{1,40}([.,][0-9]{1,40})?(e[+-]?[0-9]{1,3})?", re.IGNORECASE)
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0e-\x1b\x7f\u200b\ufeff]")
 
 
 @dataclass(frozen=True)
@@ -20,7 +27,7 @@ class FilledRow:
     """A row as read: nothing checked yet.
 
     Attributes:
-        row: Where it stands in the file, as an editor counts (1-based).
+        row: Where it stands in the file, as a spreadsheet counts (1-based).
         text: None where the file has no such column.
         text_hash: None where the file has no such column.
         lossy_encoding: The file's encoding where that cannot write every character; None where it can.
@@ -60,68 +67,107 @@ def check_rows(
 ) -> tuple[list[Answer], list[RowError]]:
     """The answers of one batch's rows, and every row that is none; empty answers are neither.
 
-    A row counts for the item that both its id and its text name: a file in which one column was sorted alone gives
-    errors, not wrong labels.
+    A row counts for the item that its id, its text and its text_hash all name: a file in which one column was sorted
+    alone gives errors, not wrong labels. Rows without a time that contradict each other are errors, all of them.
     """
-    by_id = {item.item_id: item for item in items}
-    by_hash = {item.text_hash: item for item in items}
-    answers: list[Answer] = []
+    by_id = {number: item for item in items if (number := _number(item.item_id)) is not None}
+    named: dict[object, BatchItem] = by_id | {item.text_hash: item for item in items}
+    named |= {item.item_id: item for item in items}
     errors: list[RowError] = []
-    given: dict[tuple[str, str], tuple[str, int]] = {}
+    given: dict[tuple[str, str], list[tuple[FilledRow, Answer]]] = {}
     for row in rows:
         try:
             value = label_set.answer(row.label)
         except AnswerError as error:
-            errors.append(RowError(row.row, "label", row.label, f"{error.what} {error.hint}", row.cells))
+            errors.append(_error(row, "label", row.label, f"{error.what} {error.hint}"))
             continue
         if value is None:
             continue
-        item = by_id.get(row.item_id) or by_id.get(_integral(row.item_id)) or by_hash.get(_hash_of(row))
-        if item is None:
-            errors.append(_error(row, "item_id", row.item_id, f"not an item of batch {row.batch_id}"))
-            continue
-        if fault := _other_text(row, item):
-            errors.append(fault)
+        item = _item_of(row, named)
+        if isinstance(item, RowError):
+            errors.append(item)
             continue
         annotator = row.annotator.strip() or UNNAMED
-        before = given.get((item.item_id, annotator))
-        if before and before[0] != value and row.annotated_at is None:
-            errors.append(
-                _error(row, "label", row.label, f"row {before[1]} answers {before[0]!r} for the same item; keep one")
-            )
-            continue
-        given[item.item_id, annotator] = (value, row.row)
-        answers.append(Answer(item.item_id, value, annotator, row.note.strip(), row.seconds, row.annotated_at))
-    return answers, errors
+        answer = Answer(item.item_id, value, annotator, row.note.strip(), row.seconds, row.annotated_at)
+        given.setdefault((item.item_id, annotator), []).append((row, answer))
+    answers = []
+    for same in given.values():
+        settled, contradictions = _settled(same)
+        answers += settled
+        errors += contradictions
+    return answers, sorted(errors, key=lambda error: error.row)
 
 
-def _other_text(row: FilledRow, item: BatchItem) -> RowError | None:
-    """The error of a row whose text is not the one of its item."""
-    if row.text is None and row.text_hash is None:
-        return _error(row, "text", "", "the file has neither a text nor a text_hash column; put one back")
-    if row.text is not None and _hash_of(row) != item.text_hash:
-        known = {text_hash(item.text)}
-        if row.lossy_encoding:
-            known.add(text_hash(item.text.encode(row.lossy_encoding, "replace").decode(row.lossy_encoding)))
-        if _hash_of(row) not in known:
-            reason = f"item {item.item_id} reads {item.text[:80]!r}; was one column sorted alone, or the text edited?"
-            return _error(row, "text", row.text[:80], reason)
-    if row.text is None and row.text_hash != item.text_hash:
-        return _error(row, "text_hash", row.text_hash or "", f"item {item.item_id} has {item.text_hash}")
-    return None
+def _settled(same: list[tuple[FilledRow, Answer]]) -> tuple[list[Answer], list[RowError]]:
+    """One annotator's answers to one item: a history where they have times, else one answer or a contradiction."""
+    answers = [answer for _, answer in same]
+    if len(same) == 1 or all(answer.annotated_at for answer in answers):
+        return answers, []
+    if len({answer.answer for answer in answers}) == 1:
+        return [replace(answers[0], note="; ".join(dict.fromkeys(a.note for a in answers if a.note)))], []
+    given = ", ".join(f"row {row.row} answers {answer.answer!r}" for row, answer in same)
+    reason = f"the same item is answered in more than one way ({given}); keep one of these rows"
+    return [], [_error(row, "label", row.label, reason) for row, _ in same]
+
+
+def _item_of(row: FilledRow, named: Mapping[object, BatchItem]) -> BatchItem | RowError:
+    """The item that everything in a row names, or what is wrong with the row."""
+    digest = row.text_hash if row.text_hash and re.fullmatch(f"[0-9a-f]{{{HASH_CHARS}}}", row.text_hash) else None
+    if row.text is None and digest is None:
+        reason = "the row has neither a text nor a whole text_hash; put one back as it was published"
+        return _error(row, "text_hash", row.text_hash or "", reason)
+    ways = (row.item_id, digest, text_hash(row.text or ""), _number(row.item_id))
+    item = next((named[way] for way in ways if way in named), None)
+    if item is None:
+        reason = f"not an item of batch {row.batch_id}, and neither is the text; put the id back as it was published"
+        return _error(row, "item_id", row.item_id, reason)
+    way_out = f"if one column was sorted alone, answer this item again: pal annotate {row.batch_id}"
+    if row.text is not None and not _reads(row, item):
+        reason = f"item {item.item_id} reads {item.text[:80]!r}; if the text was edited, write that back; {way_out}"
+        return _error(row, "text", row.text[:80], reason)
+    if digest not in (None, item.text_hash):
+        reason = f"item {item.item_id} has {item.text_hash}; if the hash was edited, write that back; {way_out}"
+        return _error(row, "text_hash", digest or "", reason)
+    known_id = row.item_id in ("", item.item_id) or _same_number(row.item_id, item.item_id)
+    if not known_id and (row.text is None or digest is None):
+        reason = f"the row's text is that of item {item.item_id}; if the id was edited, write that; {way_out}"
+        return _error(row, "item_id", row.item_id, reason)
+    return item
+
+
+def _reads(row: FilledRow, item: BatchItem) -> bool:
+    """Whether a row's text is its item's, as well as spreadsheets keep a text."""
+    text = row.text or ""
+    if text_hash(text) == item.text_hash:
+        return True
+    cell, kept = _bare(text), [_bare(item.text)]
+    if (
+        row.lossy_encoding
+    ):  # Python writes one `?` for a character that an encoding lacks, Excel one for each UTF-16 unit
+        for original in (item.text, re.sub("[\U00010000-\U0010ffff]", "??", item.text)):
+            kept.append(_bare(original.encode(row.lossy_encoding, "replace").decode(row.lossy_encoding, "replace")))
+    cut_off = len(text) >= MOST_IN_A_CELL and kept[0].startswith(cell)
+    return cell in kept or cut_off or _same_number(text, item.text)
+
+
+def _bare(text: str) -> str:
+    """`text` without what spreadsheets lose: spacing, characters nobody sees, and the ' that means "as text" there."""
+    return folded(_UNPRINTABLE.sub("", text)).lstrip("'")
+
+
+def _number(cell: str) -> Decimal | None:
+    """The number that a spreadsheet takes a cell for: `007`, `284006.0` and `2.84006E+05` are numbers."""
+    return Decimal(cell.strip().replace(",", ".")) if _NUMBER.fullmatch(cell.strip()) else None
+
+
+def _same_number(cell: str, original: str) -> bool:
+    """Whether `cell` is what a spreadsheet, which keeps 6 to 15 digits, makes of `original`."""
+    number, whole = _number(cell), _number(original)
+    if number is None or whole is None:
+        return False
+    digits = len(number.as_tuple().digits)
+    return number == whole or (digits >= 6 and "e" in cell.lower() and number == Decimal(f"{whole:.{digits - 1}e}"))
 
 
 def _error(row: FilledRow, column: str, value: str, reason: str) -> RowError:
     return RowError(row.row, column, value, reason, row.cells)
-
-
-def _hash_of(row: FilledRow) -> str:
-    return text_hash(row.text) if row.text is not None else row.text_hash or ""
-
-
-def _integral(item_id: str) -> str:
-    """A numeric id as it was before a spreadsheet made it a float: `284006.0` or `2.84006E+05` -> `284006`."""
-    if not re.fullmatch(r"\d+(\.\d+)?([eE]\+?\d+)?", item_id):
-        return item_id
-    value = float(item_id)
-    return str(int(value)) if value.is_integer() and value < 2**53 else item_id

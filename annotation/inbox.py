@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from annotation.batch import DEFINITION_NAME, MANIFEST
-from annotation.csv_file import read_csv, write_errors
+from annotation.csv_file import as_unicode, read_csv, write_errors
 from annotation.filled import FilledRow, RowError
-from annotation.journal import read_journal
+from annotation.journal import JournalLine, read_journal
 from storage.workspace import Workspace
 
 ERRORS_SUFFIX = ".errors.csv"
@@ -37,7 +39,9 @@ def waiting_files(workspace: Workspace, named: Sequence[Path] = ()) -> list[Fill
     found = []
     for manifest in sorted(workspace.batches.glob(f"*/{MANIFEST}")):
         folder = manifest.parent
-        found += [FilledFile(path, batch_id=folder.name) for path in _candidates(folder)]
+        if not folder.name.startswith("."):  # one that is being written, or was when its process was killed
+            mine = [path for path in _candidates(folder) if not path.name.endswith(ERRORS_SUFFIX)]
+            found += [FilledFile(path, batch_id=folder.name) for path in mine]
     found += [FilledFile(path, in_inbox=True) for path in _candidates(workspace.inbox)]
     return found
 
@@ -47,52 +51,62 @@ def read_filled(file: FilledFile) -> list[FilledRow]:
 
     Raises:
         PalError: It is no batch file.
+        OSError: It cannot be read.
     """
     with file.path.open("rb") as opened:
-        first = opened.read(1)
-    if first == b"{":
-        return [
-            FilledRow(
-                row=line.row,
-                batch_id=line.batch_id,
-                item_id=line.answer.item_id,
-                label=line.answer.answer,
-                text_hash=line.text_hash,
-                note=line.answer.note,
-                annotator=line.answer.annotator,
-                seconds=line.answer.seconds,
-                annotated_at=line.answer.annotated_at,
-                cells={"item_id": line.answer.item_id, "label": line.answer.answer, "batch_id": line.batch_id},
-            )
-            for line in read_journal(file.path)
-        ]
+        head = opened.read(64).removeprefix(codecs.BOM_UTF8).lstrip()
+    if head.startswith(b"{") or (not head and file.path.suffix == ".jsonl"):  # opened, and left without an answer
+        return [_journal_row(line) for line in read_journal(file.path)]
     return read_csv(file.path, batch_id=file.batch_id)
 
 
-def report_errors(file: FilledFile, errors: Sequence[RowError], rejected: Path) -> Path | None:
-    """Write `<file>.errors.csv` (beside the file, or in `rejected` for one of the inbox); removes an outdated one."""
-    folder = rejected if file.in_inbox else file.path.parent
-    path = folder / f"{file.path.name}{ERRORS_SUFFIX}"
-    if not errors:
-        if not file.in_inbox:
-            path.unlink(missing_ok=True)
-        return None
-    folder.mkdir(parents=True, exist_ok=True)
-    write_errors(path, errors)
-    return path
+def put_away(file: FilledFile, errors: Sequence[RowError], folder: Path) -> Path | None:
+    """Write `<file>.errors.csv` where there are errors, and return it; move a file of the inbox to `folder`.
+
+    In `folder` both get a name that is free. A file from elsewhere stays, with its errors beside it; once it has none,
+    an outdated list of errors is removed.
+    """
+    place = _free_place(folder, file.path) if file.in_inbox else file.path
+    listed = place.with_name(f"{place.name}{ERRORS_SUFFIX}")
+    if errors:
+        write_errors(listed, errors)
+    elif not file.in_inbox:
+        listed.unlink(missing_ok=True)
+    if file.in_inbox:
+        try:
+            os.replace(file.path, place)  # noqa: PTH105
+        except FileNotFoundError:  # another ingest was faster, and reported the same
+            place.unlink()
+            listed.unlink(missing_ok=True)
+            return None
+    return listed if errors else None
 
 
-def put_away(file: FilledFile, folder: Path) -> Path | None:
-    """Move an ingested file of the inbox to `folder` under a free name; others stay where they are."""
-    if not file.in_inbox or not file.path.exists():
-        return None
+def _free_place(folder: Path, path: Path) -> Path:
+    """A new empty file in `folder`, named as `path` or with a number: two ingests never get the same."""
     folder.mkdir(parents=True, exist_ok=True)
-    name, number = file.path.name, 1
-    while (folder / name).exists():
+    place, number = folder / path.name, 1
+    while True:
+        if not place.with_name(f"{place.name}{ERRORS_SUFFIX}").exists():
+            with contextlib.suppress(FileExistsError):
+                place.open("xb").close()
+                return place
         number += 1
-        name = f"{file.path.stem}-{number}{file.path.suffix}"
-    os.replace(file.path, folder / name)  # noqa: PTH105
-    return folder / name
+        place = folder / f"{path.stem}-{number}{path.suffix}"
+
+
+def _journal_row(line: JournalLine) -> FilledRow:
+    answer = line.answer
+    cells = {
+        "label": answer.answer,
+        "note": answer.note,
+        "annotator": answer.annotator,
+        "item_id": answer.item_id,
+        "batch_id": line.batch_id,
+        "text_hash": line.text_hash,
+    }
+    cells = {name: as_unicode(cell) for name, cell in cells.items()}
+    return FilledRow(**cells, row=line.row, seconds=answer.seconds, annotated_at=answer.annotated_at, cells=cells)
 
 
 def _located(workspace: Workspace, path: Path) -> FilledFile:
@@ -110,8 +124,5 @@ def _candidates(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.is_file()
-        and path.name not in ours
-        and not path.name.startswith((".", "~"))
-        and not path.name.endswith(ERRORS_SUFFIX)
+        if path.is_file() and path.name not in ours and not path.name.startswith((".", "~"))
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from storage.errors import PalError
@@ -75,20 +76,20 @@ class LabelSet:
     def answer(self, cell: str) -> str | None:
         """The answer that a cell stands for: a label name, `unsure` or `skip`; None for an empty cell.
 
-        Accepts a label's name or key in any case, and a numeric key that a spreadsheet made a float.
+        Accepts a label's name or key in any case and spacing, and a number that a spreadsheet made a float.
 
         Raises:
             AnswerError: Anything else; the hint names the allowed answers, the nearest first.
         """
-        value = cell.strip()
+        value = _plain(cell)
         if not value:
             return None
         answers = self._spellings()
-        found = answers.get(value.casefold()) or answers.get(re.sub(r"\.0+$", "", value))
+        found = answers.get(value) or answers.get(re.sub(r"^(\d+)[.,]0+$", r"\1", value))
         if found is None:
-            near = difflib.get_close_matches(value.casefold(), answers, n=1)
+            near = difflib.get_close_matches(value, answers, n=1)
             first = f"did you mean {answers[near[0]]!r}? Otherwise one" if near else "write one"
-            raise AnswerError(f"{value!r} is no answer.", hint=f"{first} of: {', '.join(self.allowed())}.")
+            raise AnswerError(f"{cell.strip()!r} is no answer.", hint=f"{first} of: {', '.join(self.allowed())}.")
         return found
 
     def allowed(self) -> list[str]:
@@ -107,14 +108,16 @@ class LabelSet:
         for label in self.labels:
             if not label.name.strip() or label.name != label.name.strip():
                 found.append(f"label name {label.name!r} is empty or has spaces around it")
-            if label.name.casefold() in (UNSURE, SKIP):
+            if not label.name.isprintable():
+                found.append(f"label name {label.name!r} has characters that cannot be shown")
+            if _plain(label.name) in (UNSURE, SKIP):
                 found.append(f"label name {label.name!r} is kept for the answer of that name")
             if len(label.key) != 1 or label.key.casefold() in RESERVED_KEYS or not label.key.isprintable():
                 kept = " ".join(sorted(RESERVED_KEYS - {" "}))
                 found.append(
                     f"key {label.key!r} of label {label.name!r} must be one character, none of: {kept} or space"
                 )
-        spellings = [s.casefold() for label in self.labels for s in {label.name, label.key}]
+        spellings = [s for label in self.labels for s in {_plain(label.name), _plain(label.key)}]
         found += [f"{s!r} stands for two labels" for s in sorted({s for s in spellings if spellings.count(s) > 1})]
         for mark in ("positive", "default"):
             marked = [label.name for label in self.labels if getattr(label, mark)]
@@ -125,6 +128,11 @@ class LabelSet:
     def _spellings(self) -> dict[str, str]:
         spellings = {UNSURE: UNSURE, SKIP: SKIP}
         for label in self.labels:
-            spellings[label.key.casefold()] = label.name
-            spellings[label.name.casefold()] = label.name
+            spellings[_plain(label.key)] = label.name
+            spellings[_plain(label.name)] = label.name
         return spellings
+
+
+def _plain(cell: str) -> str:
+    """`cell` with accents composed, and case and spacing folded."""
+    return " ".join(unicodedata.normalize("NFC", cell).casefold().split())

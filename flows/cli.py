@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -257,7 +258,8 @@ def demo(
     rows = run_demo(directory.resolve(), fresh=fresh)
     print(f"\n{table_text(rows)}\n")
     print(f"Everything lies in {directory}: pal.toml, lake/, batches/, models/.")
-    print(f"A batch is open for you; type:\n  cd {directory}\n  pal annotate\n  pal ingest\n  pal next")
+    path = "" if shutil.which("pal") else f"  export PATH={Path(sys.executable).parent}:$PATH\n"
+    print(f"A batch is open for you; type:\n{path}  cd {directory}\n  pal annotate\n  pal ingest\n  pal next")
 
 
 def _project(workspace: Path | None) -> Project:

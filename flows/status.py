@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from annotation.batch import batch_files
+from annotation.batch import batch_files, published_labels
 from annotation.filled import check_rows
 from annotation.inbox import FilledFile, read_filled, waiting_files
 from flows.config import Project
@@ -99,8 +99,8 @@ class Status:
             f"{name.upper()} {metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]"
             if metric.value is not None
             else f"{name.upper()} undefined: {metric.reason}"
-            for name, metric in self.model.figures.items()
-            if name in ("f1", "auc", "ap")
+            for name in ("f1", "auc", "ap")
+            if (metric := self.model.figures.get(name))
         )
         return f"{self.model.id}, trained on {self.model.n_training:,} labels\n{'':<12}{figures or 'not evaluated'}"
 
@@ -132,10 +132,11 @@ def waiting_answers(project: Project, batch_id: str) -> dict[str, str]:
     """Answers in the files of a batch that are not in the lake: item_id -> answer."""
     store = project.workspace.store()
     known, items = answered_in(store, batch_id), items_of(store, batch_id)
+    labels = published_labels(project.workspace.batches / batch_id, project.config.task)
     waiting: dict[str, str] = {}
     for file in _files_of(project, batch_id):
         try:
-            answers, _ = check_rows(read_filled(file), items, project.config.task)
+            answers, _ = check_rows(read_filled(file), items, labels)
         except PalError:
             continue  # `pal ingest` says what is wrong with it
         waiting.update({each.item_id: each.answer for each in answers if known.get(each.item_id) != each.answer})

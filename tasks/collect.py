@@ -10,8 +10,9 @@ from pathlib import Path
 
 from prefect import task
 
+from annotation.batch import published_labels
 from annotation.filled import FilledRow, RowError, check_rows
-from annotation.inbox import FilledFile, put_away, read_filled, report_errors, waiting_files
+from annotation.inbox import FilledFile, put_away, read_filled, waiting_files
 from annotation.label_set import LabelSet
 from storage.annotations import Ingested, ingest, read_files, remember_read
 from storage.batches import find_batch, items_of
@@ -48,16 +49,20 @@ def collect_answers(workspace: Workspace, label_set: LabelSet, files: Sequence[P
     seen = read_files(store)
     reports = []
     for file in waiting_files(workspace, files):
+        name = _source_name(workspace, file.path)
         try:
-            digest = hashlib.sha256(label_set.digest.encode() + file.path.read_bytes()).hexdigest()
+            digest = _digest(file.path, label_set)
+            if not file.in_inbox and not files and seen.get(name) == digest:
+                continue
+            report = _collect(workspace, store, label_set, file, name)
         except FileNotFoundError as error:
             if files:
                 raise BatchError(f"there is no file {file.path}.", hint="check the path: ls inbox batches") from error
             continue  # another ingest put it away meanwhile
-        name = _source_name(workspace, file.path)
-        if not file.in_inbox and not files and seen.get(name) == digest:
+        except OSError as error:
+            reports.append(FileReport(name, errors=[f"{file.path} cannot be read or moved: {error.strerror or error}"]))
+            _tell(reports[-1])
             continue
-        report = _collect(workspace, store, label_set, file, name)
         if not file.in_inbox:
             remember_read(store, name, digest)
         _tell(report)
@@ -76,9 +81,11 @@ def _collect(workspace: Workspace, store: Store, label_set: LabelSet, file: Fill
             try:
                 find_batch(store, batch_id)
             except BatchError as error:
-                errors += [RowError(row.row, "batch_id", batch_id, str(error.what), row.cells) for row in rows]
+                reason = f"{error.what} {error.hint}" if batch_id else f"the row names no batch; {error.hint}"
+                errors += [RowError(row.row, "batch_id", batch_id, reason, row.cells) for row in rows]
                 continue
-            answers, refused = check_rows(rows, items_of(store, batch_id), label_set)
+            labels = published_labels(workspace.batches / batch_id, label_set)
+            answers, refused = check_rows(rows, items_of(store, batch_id), labels)
             errors += refused
             if answers:
                 result = ingest(store, batch_id, answers, name)
@@ -86,9 +93,8 @@ def _collect(workspace: Workspace, store: Store, label_set: LabelSet, file: Fill
                 completed += [batch_id] if result.complete and result.n_new else []
     except PalError as error:
         unreadable = str(error)
-    rejected = workspace.inbox / "rejected"
-    errors_file = report_errors(file, errors, rejected)
-    put_away(file, rejected if errors or unreadable else workspace.inbox / "done")
+    folder = workspace.inbox / ("rejected" if errors or unreadable else "done")
+    errors_file = put_away(file, errors, folder)
     return FileReport(
         name,
         sum(result.n_new for result in results),
@@ -106,17 +112,23 @@ def _by_batch(rows: Sequence[FilledRow]) -> dict[str, list[FilledRow]]:
     return groups
 
 
+def _digest(path: Path, label_set: LabelSet) -> str:
+    """Hash of a file and of the answers it may give: it is read again where one of them changes."""
+    with path.open("rb") as file:
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256("\x1f".join((content, label_set.digest, *label_set.allowed())).encode()).hexdigest()
+
+
 def _source_name(workspace: Workspace, path: Path) -> str:
     """How the lake names a file: from the workspace where it lies in it."""
     return workspace.relative(path) if path.resolve().is_relative_to(workspace.root) else path.as_posix()
 
 
 def _tell(report: FileReport) -> None:
-    if report.n_new or report.errors:
-        log.info("%s: %d new, %d known, %d errors", report.file, report.n_new, report.n_known, len(report.errors))
+    log.info("%s: %d new, %d known, %d errors", report.file, report.n_new, report.n_known, len(report.errors))
     for error in report.errors[:5]:
         log.warning("%s: %s", report.file, error)
     if report.errors_file:
-        log.warning("mend the rows in %s and put it into the inbox", report.errors_file)
+        log.warning("mend the rows in %s and put that file into inbox/", report.errors_file)
     for batch_id in report.completed:
         log.info("batch %s is complete", batch_id)

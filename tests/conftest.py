@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from annotation.label_set import Label, LabelSet
 from flows.presets import DISASTER
+from storage.batches import Draft, reserve
+from storage.items import add_items, stage
+from storage.records import Batch, Proposal, Split
 from storage.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
@@ -41,3 +46,28 @@ def three_labels() -> LabelSet:
     """Three labels, none positive, keys 1 to 3."""
     labels = (Label("sport", "1"), Label("politics", "2"), Label("weather", "3"))
     return LabelSet("topics", "Which topic?", "The main topic.", labels)
+
+
+@pytest.fixture
+def reserve_batch() -> Callable[..., Batch]:
+    """Takes texts (item_id -> text) into a workspace's lake, and reserves a batch of them in that order."""
+
+    def reserved(workspace: Workspace, texts: dict[str, str], purpose: Split = Split.TRAINING) -> Batch:
+        store, ids = workspace.store(), list(texts)
+        table = pa.table(
+            {
+                "row": pa.array(range(len(ids)), pa.int64()),
+                "item_id": pa.array(ids, pa.string()),
+                "text": pa.array(texts.values(), pa.string()),
+                "published_at": pa.nulls(len(ids), pa.timestamp("us")),
+            }
+        )
+        with workspace.scratch() as folder:
+            stage([table], folder / "staged.parquet")
+            add_items(store, folder / "staged.parquet", "test")
+        proposals = [Proposal(item_id, "random", None, rank) for rank, item_id in enumerate(ids, start=1)]
+        proposals.append(Proposal(ids[0], "entropy", 0.25, 1))
+        draft = Draft(purpose, ids, proposals, 7, store.version(), DISASTER.digest, mix={"random": len(ids)})
+        return reserve(store, draft, beside_open=True)[0]
+
+    return reserved

@@ -1,0 +1,266 @@
+"""A published batch: whole or not at all, whatever kills its writer, and a manifest that says what it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from annotation.batch import (
+    CSV_NAME,
+    DEFINITION_NAME,
+    MANIFEST,
+    batch_files,
+    published_labels,
+    read_manifest,
+    write_batch,
+)
+from annotation.csv_file import read_csv
+from annotation.label_set import AnswerError, Label, LabelSet
+from flows.presets import DISASTER
+from storage.errors import BatchError
+from storage.records import Batch, BatchItem, BatchStatus, Proposal, Split
+from storage.text_hash import text_hash
+
+ROOT = Path(__file__).parents[2]
+NAME = "b0001-training"
+ITEMS = [BatchItem(f"i{n}", text, text_hash(text)) for n, text in enumerate(["Floods in Zürich", "=1+1", "Fire"])]
+PROPOSALS = [Proposal("i0", "random", None, 1), Proposal("i0", "entropy", 0.5, 2), Proposal("i2", "outlier", 0.25, 1)]
+BATCH = Batch(
+    NAME, Split.TRAINING, BatchStatus.PUBLISHED, 3, datetime(2026, 1, 2), "m1", 7, 42, DISASTER.digest, {"random": 3}
+)
+FILES = {CSV_NAME, DEFINITION_NAME, MANIFEST}
+
+
+def write(folder: Path) -> bool:
+    return write_batch(folder, BATCH, ITEMS, PROPOSALS, DISASTER)
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def assert_whole(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    assert names_in(folder) == FILES
+    assert manifest["files"].keys() == FILES - {MANIFEST}
+    for name, digest in manifest["files"].items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+    assert [row.item_id for row in read_csv(folder / CSV_NAME)] == ["i0", "i1", "i2"]
+
+
+def test_the_manifest_says_what_the_batch_is(tmp_path: Path) -> None:
+    assert write(tmp_path / NAME)
+    assert_whole(tmp_path / NAME)
+    manifest = read_manifest(tmp_path / NAME)
+    del manifest["files"]
+    assert manifest == {
+        "manifest_version": 1,
+        "batch_id": NAME,
+        "purpose": "training",
+        "n": 3,
+        "created_at": "2026-01-02T00:00:00+00:00",
+        "task": DISASTER.name,
+        "question": DISASTER.question,
+        "labels": [{"name": "related", "key": "1"}, {"name": "not_related", "key": "0"}],
+        "label_set": DISASTER.digest,
+        "model_id": "m1",
+        "seed": 7,
+        "lake_version": 42,
+        "mix": {"random": 3},
+        "items": [
+            {
+                "item_id": "i0",
+                "text_hash": ITEMS[0].text_hash,
+                "proposals": [
+                    {"strategy": "random", "score": None, "rank": 1},
+                    {"strategy": "entropy", "score": 0.5, "rank": 2},
+                ],
+            },
+            {"item_id": "i1", "text_hash": ITEMS[1].text_hash, "proposals": []},
+            {
+                "item_id": "i2",
+                "text_hash": ITEMS[2].text_hash,
+                "proposals": [{"strategy": "outlier", "score": 0.25, "rank": 1}],
+            },
+        ],
+    }
+
+
+def test_no_score_or_strategy_is_shown_to_annotators(tmp_path: Path) -> None:
+    write(tmp_path / NAME)
+    shown = "".join((tmp_path / NAME / name).read_text(encoding="utf-8") for name in FILES - {MANIFEST})
+    assert not [word for word in ("random", "entropy", "outlier", "0.25", "0.5") if word in shown]
+
+
+def test_the_definition_is_beside_the_file_with_every_allowed_answer(tmp_path: Path) -> None:
+    write(tmp_path / NAME)
+    text = (tmp_path / NAME / DEFINITION_NAME).read_text(encoding="utf-8")
+    assert text.startswith(f"{DISASTER.question}\n\n{DISASTER.definition}\n")
+    assert text.endswith("  related (or 1)\n  not_related (or 0)\n  unsure\n  skip\n")
+
+
+def test_what_is_published_is_never_changed(tmp_path: Path) -> None:
+    write(tmp_path / NAME)
+    (tmp_path / NAME / CSV_NAME).write_text("an annotator's work", encoding="utf-8")
+    assert not write(tmp_path / NAME)
+    assert (tmp_path / NAME / CSV_NAME).read_text(encoding="utf-8") == "an annotator's work"
+    assert names_in(tmp_path) == {NAME}
+
+
+def test_the_same_batch_is_written_bit_for_bit_the_same(tmp_path: Path) -> None:
+    for place in "ab":
+        write(tmp_path / place / NAME)
+    for name in FILES:
+        assert (tmp_path / "a" / NAME / name).read_bytes() == (tmp_path / "b" / NAME / name).read_bytes()
+
+
+def test_a_folder_without_a_manifest_is_no_batch(tmp_path: Path) -> None:
+    (tmp_path / NAME).mkdir()
+    with pytest.raises(BatchError, match=r"has no manifest\.json: it is not a batch"):
+        read_manifest(tmp_path / NAME)
+
+
+def test_a_damaged_manifest_is_told_with_the_way_out(tmp_path: Path) -> None:
+    write(tmp_path / NAME)
+    (tmp_path / NAME / MANIFEST).write_text("{", encoding="utf-8")
+    with pytest.raises(BatchError, match=r"manifest.json is damaged") as caught:
+        read_manifest(tmp_path / NAME)
+    assert caught.value.hint == "remove that file; it is written again by: pal ingest"
+    (tmp_path / NAME / MANIFEST).unlink()
+    assert write(tmp_path / NAME)
+    assert_whole(tmp_path / NAME)
+
+
+def test_a_folder_without_a_manifest_gets_what_it_lacks_and_keeps_an_annotators_work(tmp_path: Path) -> None:
+    folder = tmp_path / NAME
+    folder.mkdir()
+    (folder / CSV_NAME).write_text("filled", encoding="utf-8")
+    (folder / "answers-anna.jsonl").write_text("{}", encoding="utf-8")
+    assert write(folder)
+    assert names_in(folder) == FILES | {"answers-anna.jsonl"}
+    assert (folder / CSV_NAME).read_text(encoding="utf-8") == "filled"
+    assert names_in(tmp_path) == {NAME}
+
+
+def test_what_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_text("a file in its place", encoding="utf-8")
+    with pytest.raises(OSError, match=NAME):
+        write(tmp_path / NAME)
+
+
+def test_the_files_to_fill_in(tmp_path: Path) -> None:
+    write(tmp_path / NAME)
+    assert [path.is_file() for path in batch_files(tmp_path / NAME)] == [True]
+
+
+def test_old_files_keep_the_keys_that_their_annotators_were_told(tmp_path: Path) -> None:
+    write(tmp_path / NAME)
+    swapped = replace(DISASTER, labels=(Label("related", "0"), Label("not_related", "1"), Label("new", "2")))
+    labels = published_labels(tmp_path / NAME, swapped)
+    assert [labels.answer(cell) for cell in ("1", "0", "new")] == ["related", "not_related", "new"]
+
+
+def test_a_key_of_a_label_that_is_gone_means_nothing_in_old_files(tmp_path: Path) -> None:
+    write(tmp_path / NAME)
+    renamed = replace(DISASTER, labels=(Label("disaster", "1"), Label("not_related", "0"), Label("war", "w")))
+    labels = published_labels(tmp_path / NAME, renamed)
+    assert [labels.answer(cell) for cell in ("disaster", "0", "w")] == ["disaster", "not_related", "war"]
+    for gone in ("1", "related"):
+        with pytest.raises(AnswerError, match="is no answer"):
+            labels.answer(gone)
+
+
+def test_unchanged_labels_are_the_published_ones(tmp_path: Path, label_set: LabelSet) -> None:
+    write(tmp_path / NAME)
+    assert published_labels(tmp_path / NAME, label_set) == label_set
+    assert published_labels(tmp_path / "nowhere", label_set) == label_set
+
+
+CHILD = f"""
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import test_batch
+last, n = int(sys.argv[2]), 0
+def trace(frame, event, arg):
+    global n
+    if os.sep + "annotation" + os.sep not in frame.f_code.co_filename or "tests" in frame.f_code.co_filename:
+        return None
+    if event == "line":
+        n += 1
+        if n == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return trace
+sys.settrace(trace)
+made = test_batch.write(Path(sys.argv[1]))
+sys.settrace(None)
+print(n, made)
+"""
+
+
+def child(folder: Path, last: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", CHILD, str(folder), str(last)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    out, error = process.communicate(timeout=120)
+    assert not error, error
+    return process.returncode, out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
+def test_a_kill_at_any_line_leaves_no_batch_or_a_whole_one_and_it_is_written_again(tmp_path: Path) -> None:
+    code, out = ended(child(tmp_path / "counted" / NAME, 0))
+    lines = int(out.split()[0])
+    assert (code, out.split()[1]) == (0, "True")
+    assert lines > 50
+    written = 0
+    for last in [*(lines * k // 6 for k in range(1, 6)), lines - 8, lines - 4, lines]:
+        folder = tmp_path / str(last) / NAME
+        assert ended(child(folder, last)) == (-signal.SIGKILL, "")
+        there = (folder / MANIFEST).is_file()
+        written += there
+        assert there == folder.exists(), "a folder has its manifest from the beginning"
+        assert write(folder) is not there
+        assert_whole(folder)
+        assert there or names_in(folder.parent) == {NAME}, "what the killed one left is gone"
+    assert 0 < written < 8
+
+
+def test_of_two_processes_that_publish_at_once_one_does_and_neither_fails(tmp_path: Path) -> None:
+    folders = [tmp_path / str(k) / NAME for k in range(2)]
+    for folder in folders:
+        both = [child(folder, 0), child(folder, 0)]
+        made = sorted(ended(process)[1].split()[1] for process in both)
+        assert made == ["False", "True"]
+        assert_whole(folder)
+        assert names_in(folder.parent) == {NAME}
+
+
+def test_one_that_is_overtaken_while_it_writes_leaves_the_other_ones_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / NAME
+    real = json.dumps
+
+    def overtaken(*args: object, **options: object) -> str:
+        monkeypatch.setattr(json, "dumps", real)
+        other = ended(child(folder, 0))
+        assert other[1].split()[1] == "True"
+        return real(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(json, "dumps", overtaken)
+    assert not write(folder)
+    assert_whole(folder)
+    assert names_in(tmp_path) == {NAME}

@@ -1,0 +1,286 @@
+"""A batch as CSV: whatever a spreadsheet does to the file, rows come back as they went out or are errors."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from annotation.csv_file import COLUMNS, MAX_BYTES, neutralised, read_csv, restored, write_csv, write_errors, write_rows
+from annotation.filled import FilledRow, RowError
+from storage.errors import BatchError
+from storage.records import BatchItem
+from storage.text_hash import text_hash
+
+TEXTS = [
+    "Floods hit Québec, 3 dead",
+    "=1+1",
+    "+61 2 9999",
+    "-5 degrees",
+    "@all: run",
+    "\tindented",
+    "\rreturned",
+    "'=quoted",
+    "''quoted''",
+    'she said "no"',
+    '"',
+    "a;b|c\td",
+    "two\nlines",
+    "two\r\nlines",
+    "lone\rreturn",
+    "🔥 火事 δ Ünïcödé",
+    "\u202eright to left\u202c مرحبا",
+    "nul\x00 inside",
+    "x" * 10_000,
+    "0012",
+    "#NAME?",
+    "＝1+1",
+]
+
+
+def items_of(texts: list[str]) -> list[BatchItem]:
+    return [BatchItem(f"i{n}", text, text_hash(text)) for n, text in enumerate(texts)]
+
+
+def published(path: Path, texts: list[str] = TEXTS) -> list[list[str]]:
+    """Write a batch; its rows as another program reads them."""
+    write_csv(path, "b0001-training", items_of(texts))
+    return list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")))
+
+
+def saved(path: Path, rows: list[list[str]], encoding: str = "utf-8", **dialect: object) -> Path:
+    """Write rows as another program does."""
+    text = io.StringIO(newline="")
+    csv.writer(text, **dialect).writerows(rows)  # type: ignore[arg-type]
+    path.write_bytes(text.getvalue().encode(encoding, "replace"))
+    return path
+
+
+def intact(rows: list[FilledRow]) -> list[bool]:
+    return [text_hash(row.text or "") == row.text_hash for row in rows]
+
+
+def test_the_file_is_utf8_with_bom_crlf_header_and_the_promised_columns(tmp_path: Path) -> None:
+    rows = published(tmp_path / "b.csv", ["plain text", "Zoë"])
+    content = (tmp_path / "b.csv").read_bytes()
+    assert content.startswith(b"\xef\xbb\xbftext,label,note,annotator,item_id,batch_id,text_hash\r\n")
+    assert content.count(b"\n") == content.count(b"\r\n") == 3
+    assert rows[1] == ["plain text", "", "", "", "i0", "b0001-training", text_hash("plain text")]
+
+
+def test_any_text_comes_back_as_it_was(tmp_path: Path) -> None:
+    published(tmp_path / "b.csv")
+    rows = read_csv(tmp_path / "b.csv")
+    assert [row.text for row in rows] == TEXTS
+    assert all(intact(rows))
+    assert [row.row for row in rows] == list(range(2, len(TEXTS) + 2))
+    assert {row.batch_id for row in rows} == {"b0001-training"}
+    assert {row.lossy_encoding for row in rows} == {None}
+
+
+encodable = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+@given(st.lists(encodable, min_size=1, max_size=5))
+def test_write_and_read_of_any_text_keeps_it(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
+    path = tmp_path_factory.mktemp("c") / "b.csv"
+    rows = published(path, texts)
+    assert [restored(row[0]) for row in rows[1:]] == texts
+    read = read_csv(path)
+    assert [row.text for row in read] == texts
+    assert all(intact(read))
+
+
+@given(st.text(st.sampled_from("'=+-@\t\r＝a ")) | st.text())
+def test_restored_undoes_neutralised_and_nothing_dangerous_is_left(cell: str) -> None:
+    written = neutralised(cell)
+    assert restored(written) == cell
+    assert not written.startswith(("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠"))
+    assert written in (cell, f"'{cell}")
+
+
+@given(st.text(st.sampled_from("'=+a ")), st.text(st.sampled_from("'=+a ")))
+def test_two_cells_never_become_one(one: str, other: str) -> None:
+    assert (neutralised(one) == neutralised(other)) == (one == other)
+
+
+def test_no_cell_of_a_published_file_is_a_formula_wherever_a_spreadsheet_splits_it(tmp_path: Path) -> None:
+    published(tmp_path / "b.csv", ["a;=1+1", "b\t=1+1", "c|=1+1", "=cmd|' /C calc'!A0"])
+    # LibreOffice's import splits at comma, semicolon and tab alike, outside quotes; German Excel at the semicolon.
+    content = (tmp_path / "b.csv").read_text(encoding="utf-8-sig")
+    for delimiter in ",;\t":
+        cells = [cell for row in csv.reader(content.splitlines(), delimiter=delimiter) for cell in row]
+        assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))], delimiter
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_every_separator_line_end_and_encoding_is_read(tmp_path: Path, delimiter: str, end: str, encoding: str) -> None:
+    texts = [text for text in TEXTS if "\x00" not in text]
+    rows = published(tmp_path / "b.csv", texts)
+    # Python before 3.13 leaves a lone CR unquoted in a file of LF, and LF in one of CR; spreadsheets quote both.
+    quoting = csv.QUOTE_ALL if end == "\r" else csv.QUOTE_MINIMAL
+    path = saved(tmp_path / "x.csv", rows, encoding, delimiter=delimiter, lineterminator=end, quoting=quoting)
+    read = read_csv(path)
+    assert [row.item_id for row in read] == [f"i{n}" for n in range(len(texts))]
+    assert all(intact(read))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text", "label"),
+    [
+        ("cp1252", "Zoë spent 5 € – “quoted”", "naïve"),
+        ("mac_roman", "Zoë spent 5 € – “quoted”", "naïve"),
+        ("cp1250", "Łódź zalana, žluťoučký kůň", "źle"),
+        ("cp1251", "Наводнение в Москве", "да"),
+        ("cp1253", "Πλημμύρα στην Αθήνα", "ναι"),
+        ("cp932", "東京で火事、五人けが", "火事"),
+        ("gbk", "北京发生火灾，五人受伤", "火灾"),
+        ("cp949", "서울에서 큰 화재 발생", "화재"),
+    ],
+)
+def test_the_old_encoding_of_a_spreadsheet_is_told_by_the_text_hashes(
+    tmp_path: Path, encoding: str, text: str, label: str
+) -> None:
+    rows = published(tmp_path / "b.csv", [text, "plain"])
+    rows[1][1] = label
+    read = read_csv(saved(tmp_path / "x.csv", rows, encoding, delimiter=";"))
+    assert (read[0].text, read[0].label) == (text, label)
+    assert all(intact(read))
+
+
+def test_of_a_character_that_windows_1252_lacks_the_row_says_so(tmp_path: Path) -> None:
+    rows = published(tmp_path / "b.csv", ["Zoë saw 🔥", "Müller"])
+    read = read_csv(saved(tmp_path / "x.csv", rows, "cp1252"))
+    assert [row.text for row in read] == ["Zoë saw ?", "Müller"]
+    assert {row.lossy_encoding for row in read} == {"cp1252"}
+
+
+def test_a_byte_that_is_no_text_does_not_stop_the_reading(tmp_path: Path) -> None:
+    published(tmp_path / "b.csv", ["Québec 🔥 burns", "Montréal"])
+    content = (tmp_path / "b.csv").read_bytes()
+    (tmp_path / "b.csv").write_bytes(content.replace("é".encode(), b"\xe9", 1))
+    read = read_csv(tmp_path / "b.csv")
+    assert [row.text for row in read] == ["Qu\ufffdbec 🔥 burns", "Montréal"]
+    assert intact(read) == [False, True]
+
+
+def test_quotes_in_a_tab_separated_download_of_google_sheets_are_text(tmp_path: Path) -> None:
+    rows = published(tmp_path / "b.csv", ['"Run" he said', '"unclosed', "plain", "third"])
+    path = tmp_path / "x.tsv"
+    path.write_text("\r\n".join("\t".join(row) for row in rows), encoding="utf-8", newline="")
+    read = read_csv(path)
+    assert [row.text for row in read] == ['"Run" he said', '"unclosed', "plain", "third"]
+
+
+def test_quotes_in_a_tab_separated_file_of_excel_are_syntax(tmp_path: Path) -> None:
+    rows = published(tmp_path / "b.csv", ['"Run" he said', "two\nlines"])
+    read = read_csv(saved(tmp_path / "x.txt", rows, "utf-16", delimiter="\t"))
+    assert [row.text for row in read] == ['"Run" he said', "two\nlines"]
+
+
+@pytest.mark.parametrize("above", [[[]], [["", "", ""]], [["sep=;"]], [["Table 1"], []], [["Batch 7, by Anna"]]])
+def test_rows_above_the_header_and_blank_rows_are_passed_over_and_rows_are_counted_as_in_a_spreadsheet(
+    tmp_path: Path, above: list[list[str]]
+) -> None:
+    rows = published(tmp_path / "b.csv", ["one", "two\nlines", "three"])
+    body = [*above, *rows[:2], [], ["", " ", ""], *rows[2:], [], []]
+    read = read_csv(saved(tmp_path / "x.csv", body, delimiter=";"))
+    assert [(row.item_id, row.row - len(above)) for row in read] == [("i0", 2), ("i1", 5), ("i2", 6)]
+
+
+def test_columns_are_found_in_any_order_and_case_beside_others(tmp_path: Path) -> None:
+    header, row = published(tmp_path / "b.csv", ["one"])
+    cells = dict(zip(header, row, strict=True)) | {"label": "1", "note": "n", "annotator": "anna", "mine": "x"}
+    names = ["mine", *sorted(COLUMNS), "", ""]
+    path = saved(tmp_path / "x.csv", [[f" {n.upper()} " for n in names], [cells.get(n, "") for n in names] + ["more"]])
+    (read,) = read_csv(path)
+    assert (read.label, read.note, read.annotator, read.item_id, read.text) == ("1", "n", "anna", "i0", "one")
+    assert read.cells["mine"] == "x"
+
+
+def test_columns_that_are_not_there_are_none_and_a_row_without_a_batch_gets_the_folders(tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.csv", [["item_id", "label"], ["i0", "1"]])
+    (read,) = read_csv(path, batch_id="b7")
+    assert (read.text, read.text_hash, read.batch_id, read.note, read.annotator) == (None, None, "b7", "", "")
+    assert read.cells["batch_id"] == "b7", "so that its line of errors can be ingested from anywhere"
+    path = saved(tmp_path / "y.csv", [["item_id", "label", "batch_id"], ["i0", "1", "b8"], ["i1", "1"]])
+    assert [row.batch_id for row in read_csv(path, batch_id="b7")] == ["b8", "b7"]
+
+
+def test_two_columns_of_one_name_are_not_guessed_between(tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.csv", [["text", "label", "Label"], ["a", "1", "0"]])
+    with pytest.raises(BatchError, match="2 columns named 'label'") as caught:
+        read_csv(path)
+    assert caught.value.hint == "keep one, rename the others."
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"id,text\r\n1,floods\r\n", "its first line 'id,text' names no columns label and item_id"),
+        (b"\r\n\r\n  \r\n", "names no columns"),
+        (b"just a sentence, with a label", "names no columns"),
+        (b"", "is empty"),
+        (b"\xef\xbb\xbf", "is empty"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "is a PNG image"),
+        (b"PK\x03\x04" + bytes(99), "is a workbook"),
+        (b'"' + b"x" * 200_000, "names no columns"),
+        (bytes(range(256)) * 50, "names no columns"),
+    ],
+)
+def test_a_file_that_is_no_batch_file_is_an_error_with_the_way_out(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "file.csv"
+    path.write_bytes(content)
+    with pytest.raises(BatchError) as caught:
+        read_csv(path)
+    assert "file.csv" in caught.value.what
+    assert says in caught.value.what
+    assert "CSV UTF-8" in caught.value.hint or "pal import" in caught.value.hint
+
+
+def test_a_file_that_is_far_too_big_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "big.csv"
+    with path.open("wb") as file:
+        file.write(b"text,label\r\n")
+        file.truncate(MAX_BYTES + 1)
+    with pytest.raises(BatchError, match="200,000,001 bytes"):
+        read_csv(path)
+
+
+def test_a_cell_longer_than_any_text_is_an_error_and_no_crash(tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.csv", [["text", "label"], ["x" * 200_000, "1"]])
+    with pytest.raises(BatchError, match="field larger"):
+        read_csv(path)
+
+
+def test_rows_of_errors_stand_as_they_stood_with_the_reason_and_are_read_again(tmp_path: Path) -> None:
+    published(tmp_path / "b.csv", ["=1+1", "two"])
+    rows = read_csv(tmp_path / "b.csv")
+    write_errors(tmp_path / "e.csv", [RowError(row.row, "label", "?", "is no answer", row.cells) for row in rows])
+    again = read_csv(tmp_path / "e.csv")
+    assert [(row.text, row.item_id, row.batch_id, row.text_hash) for row in again] == [
+        (row.text, row.item_id, row.batch_id, row.text_hash) for row in rows
+    ]
+    assert again[0].cells["error"] == "row 2, column label: '?': is no answer"
+    write_errors(tmp_path / "f.csv", [RowError(9, "label", "!", "new", row.cells) for row in again])
+    (first, _) = read_csv(tmp_path / "f.csv")
+    assert first.cells["error"] == "row 9, column label: '!': new"
+
+
+def test_errors_of_files_with_other_columns_stand_under_one_header(tmp_path: Path) -> None:
+    errors = [RowError(2, "label", "", "r", {"label": "a", "x": "1"}), RowError(3, "label", "", "r", {"y": "2"})]
+    write_errors(tmp_path / "e.csv", errors)
+    header, *rows = csv.reader((tmp_path / "e.csv").read_text(encoding="utf-8-sig").splitlines())
+    assert header == ["label", "x", "y", "error"]
+    assert [row[:3] for row in rows] == [["a", "1", ""], ["", "", "2"]]
+
+
+def test_write_rows_neutralises_every_column(tmp_path: Path) -> None:
+    write_rows(tmp_path / "r.csv", [{"a": "=1", "b": "x"}, {"b": "+2"}], ["a", "b"])
+    assert (tmp_path / "r.csv").read_bytes().endswith(b"a,b\r\n'=1,x\r\n,'+2\r\n")

@@ -1,0 +1,137 @@
+"""The label set: which cell means which answer, and that nothing else means one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from annotation.label_set import RESERVED_KEYS, AnswerError, Label, LabelSet
+
+
+def of(*labels: Label) -> LabelSet:
+    return LabelSet("t", "Which?", "...", labels)
+
+
+STARS = of(Label("1", "a"), Label("10", "b"), Label("v1", "c"))
+
+
+@pytest.mark.parametrize("cell", ["related", " Related\t", "RELATED", "1", "1.0", "1.00", "1,0", "\u00a01\u00a0"])
+def test_a_label_is_given_by_name_or_key_in_any_case_and_as_a_spreadsheet_saves_numbers(
+    label_set: LabelSet, cell: str
+) -> None:
+    assert label_set.answer(cell) == "related"
+
+
+@pytest.mark.parametrize(("cell", "answer"), [("0", "not_related"), ("0.0", "not_related"), ("UNSURE", "unsure")])
+def test_the_other_answers(label_set: LabelSet, cell: str, answer: str) -> None:
+    assert label_set.answer(cell) == answer
+
+
+@pytest.mark.parametrize("cell", ["", "  ", "\t", "\u00a0", "\r\n"])
+def test_an_empty_cell_is_no_answer_and_no_error(label_set: LabelSet, cell: str) -> None:
+    assert label_set.answer(cell) is None
+
+
+@pytest.mark.parametrize(("cell", "answer"), [("10.0", "10"), ("1.0", "1"), ("b", "10"), ("V1", "v1")])
+def test_a_number_can_be_a_name(cell: str, answer: str) -> None:
+    assert STARS.answer(cell) == answer
+
+
+@pytest.mark.parametrize(
+    "cell", ["2", "-1", "1.5", "10.01", "yes", "relatedd", "#NAME?", "1;0", "true", "u", "s", "related?"]
+)
+def test_anything_else_is_an_error(label_set: LabelSet, cell: str) -> None:
+    with pytest.raises(AnswerError, match="is no answer") as caught:
+        label_set.answer(cell)
+    assert repr(cell) in caught.value.what
+    assert "related (or 1), not_related (or 0), unsure, skip." in caught.value.hint
+
+
+@pytest.mark.parametrize("cell", ["v1.0", "1.0.0", ".0", "c.0"])
+def test_only_a_number_may_have_lost_its_shape(cell: str) -> None:
+    with pytest.raises(AnswerError):
+        STARS.answer(cell)
+
+
+@given(st.text())
+def test_no_cell_but_the_known_spellings_becomes_a_label(cell: str) -> None:
+    labels = of(Label("related", "1"), Label("not_related", "0"))
+    try:
+        answer = labels.answer(cell)
+    except AnswerError:
+        return
+    known = {"related", "1", "not_related", "0", "unsure", "skip", ""}
+    assert (answer or "") in known
+    assert cell.strip().casefold() in known or cell.strip().rstrip("0").rstrip(".,") in {"", "1", "0"}
+
+
+def test_the_error_names_the_nearest_answer_first(label_set: LabelSet) -> None:
+    with pytest.raises(AnswerError) as caught:
+        label_set.answer("Not Related")
+    assert caught.value.hint.startswith("did you mean 'not_related'? Otherwise one of: related (or 1)")
+    with pytest.raises(AnswerError) as caught:
+        label_set.answer("xyz")
+    assert caught.value.hint.startswith("write one of: ")
+
+
+def test_a_name_is_known_however_its_accents_and_spaces_are_composed() -> None:
+    labels = of(Label("Zoë mag", "1"), Label("b", "2"))
+    assert labels.answer("ZOE\u0308  mag") == "Zoë mag"
+
+
+def test_positive_and_default_are_the_marked_labels_or_none(label_set: LabelSet, three_labels: LabelSet) -> None:
+    assert (label_set.positive, label_set.default) == ("related", "not_related")
+    assert (three_labels.positive, three_labels.default) == (None, None)
+    assert three_labels.names == ("sport", "politics", "weather")
+
+
+def test_a_key_chooses_its_label_only(three_labels: LabelSet) -> None:
+    assert [three_labels.by_key(key) for key in "1234"] == ["sport", "politics", "weather", None]
+
+
+def test_the_digest_follows_what_annotators_are_told(label_set: LabelSet) -> None:
+    others = [
+        replace(label_set, question="?"),
+        replace(label_set, definition="."),
+        replace(label_set, labels=label_set.labels[::-1]),
+    ]
+    assert len({label_set.digest, *(other.digest for other in others)}) == 4
+    assert replace(label_set, name="x").digest == label_set.digest
+
+
+def test_a_good_label_set_has_no_faults(label_set: LabelSet, three_labels: LabelSet) -> None:
+    assert label_set.faults() == three_labels.faults() == STARS.faults() == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ((Label("a", "1"),), "1 labels; a task needs at least 2"),
+        ((Label(" a", "1"), Label("b", "2")), "' a' is empty or has spaces"),
+        ((Label("", "1"), Label("b", "2")), "'' is empty"),
+        ((Label("Unsure", "1"), Label("b", "2")), "kept for the answer"),
+        ((Label("skip", "1"), Label("b", "2")), "kept for the answer"),
+        ((Label("a\nb", "1"), Label("b", "2")), "cannot be shown"),
+        ((Label("a", "12"), Label("b", "2")), "must be one character"),
+        ((Label("a", ""), Label("b", "2")), "must be one character"),
+        ((Label("a", "\t"), Label("b", "2")), "must be one character"),
+        *(((Label("a", key), Label("b", "2")), "must be one character") for key in sorted(RESERVED_KEYS | {"U"})),
+        ((Label("a", "1"), Label("A", "2")), "'a' stands for two labels"),
+        ((Label("a", "x"), Label("b", "X")), "'x' stands for two labels"),
+        ((Label("a", "b"), Label("b", "1")), "'b' stands for two labels"),
+        ((Label("Zoë", "1"), Label("ZOE\u0308", "2")), "'zoë' stands for two labels"),
+        ((Label("a", "1", positive=True), Label("b", "2", positive=True)), "positive = true on a and b"),
+        ((Label("a", "1", default=True), Label("b", "2", default=True)), "default = true on a and b"),
+    ],
+)
+def test_one_fault_is_found_and_told(labels: tuple[Label, ...], says: str) -> None:
+    faults = of(*labels).faults()
+    assert len(faults) == 1
+    assert says in faults[0]
+
+
+def test_all_faults_are_told_at_once() -> None:
+    assert len(of(Label("", "12"), Label("skip", "u", positive=True), Label("c", "3", positive=True)).faults()) == 5

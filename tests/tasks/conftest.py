@@ -1,0 +1,100 @@
+"""Stages that are killed, or run at the same time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# One process imports everything and opens nothing; each run is a fork of it.
+CHILD = f"""
+import os, signal, sys
+from pathlib import Path
+from flows.presets import DISASTER
+from storage.workspace import Workspace
+from tasks.collect import collect_answers
+from tasks.publish import publish_batches
+
+stage = {{"collect": collect_answers, "publish": publish_batches}}[sys.argv[1]]
+traced = ({str(ROOT / "annotation")!r}, {str(ROOT / "tasks")!r}, {str(ROOT / "storage" / "annotations")!r})
+
+def start(root, last):
+    pid = os.fork()
+    if pid:
+        return pid
+    n = 0
+    def trace(frame, event, arg):
+        nonlocal n
+        if not frame.f_code.co_filename.startswith(traced):
+            return None
+        if event == "line":
+            n += 1
+            if n == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+    if last is not None:
+        sys.settrace(trace)
+    stage.fn(Workspace(Path(root)), DISASTER)
+    sys.settrace(None)
+    if last == 0:
+        Path(root, "lines").write_text(str(n), encoding="utf-8")
+    os._exit(0)
+
+def end(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+first, *others = sys.argv[3:]
+if sys.argv[2] == "kill":
+    codes = [end(start(first, 0))]
+    lines = int(Path(first, "lines").read_text(encoding="utf-8"))
+    codes += [end(start(root, 1 + (lines - 1) * k // len(others))) for k, root in enumerate(others, start=1)]
+else:
+    codes = [end(pid) for pid in [start(root, None) for root in sys.argv[3:]]]
+print(*codes)
+"""
+
+
+def _codes(*arguments: str | Path) -> list[int]:
+    if os.name != "posix":
+        pytest.skip("fork and SIGKILL are POSIX")
+    command = [sys.executable, "-c", CHILD, *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return [int(code) for code in ran.stdout.split()]
+
+
+@pytest.fixture
+def kill_at_lines() -> Callable[[str, list[Path]], None]:
+    """Runs a stage in each workspace, killed at lines spread from its first to its last; whole in the first one."""
+
+    def run(stage: str, roots: list[Path]) -> None:
+        assert _codes(stage, "kill", *roots) == [0] + [-signal.SIGKILL] * (len(roots) - 1)
+
+    return run
+
+
+@pytest.fixture
+def run_at_once() -> Callable[[str, Path], None]:
+    """Runs a stage in two processes on one workspace."""
+
+    def run(stage: str, root: Path) -> None:
+        assert _codes(stage, "both", root, root) == [0, 0]
+
+    return run
+
+
+@pytest.fixture
+def outside_of_a_flow() -> Iterator[None]:
+    """A stage's plain function logs as it does in a flow, without a Prefect server to send that to."""
+    from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
+
+    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
+        yield

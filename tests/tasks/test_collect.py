@@ -1,0 +1,420 @@
+"""Stage `collect`: every answer of every file into the lake, exactly once; what is wrong is told and nothing lost."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import tasks.collect
+from annotation.inbox import FilledFile
+from annotation.journal import Journal
+from annotation.label_set import Label, LabelSet
+from storage.batches import close_batch, find_batch
+from storage.errors import BatchError
+from storage.records import Answer, Batch, BatchStatus
+from storage.text_hash import text_hash
+from storage.workspace import Workspace
+from tasks.collect import FileReport, collect_answers
+from tasks.publish import publish_batches
+
+TEXTS = {"284006": "Floods in Zürich", "00123": "=1+1", "i3": "Fire, and\nsmoke", "i4": "Cats"}
+ALL = {"284006": "1", "00123": "0", "i3": "related", "i4": "unsure"}
+TAKEN = {"284006": "related", "00123": "not_related", "i3": "related", "i4": "unsure"}
+Reserve = Callable[..., Batch]
+pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
+
+
+@pytest.fixture
+def batch(workspace: Workspace, label_set: LabelSet, reserve_batch: Reserve) -> Batch:
+    """Four items, published."""
+    reserved = reserve_batch(workspace, TEXTS)
+    publish_batches.fn(workspace, label_set)
+    return reserved
+
+
+@pytest.fixture
+def sheet(workspace: Workspace, batch: Batch) -> Path:
+    """The file of the batch."""
+    return workspace.batches / batch.batch_id / "batch.csv"
+
+
+def fill(path: Path, labels: dict[str, str], to: Path | None = None, **columns: str) -> Path:
+    """Fill in a file as a person with a spreadsheet does; into a copy where `to` is given."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header, *rows = csv.reader(file, delimiter=";" if ";item_id;" in path.read_text(encoding="utf-8") else ",")
+    for row in rows:
+        item_id = row[header.index("item_id")]
+        if item_id in labels:
+            for name, cell in {"label": labels[item_id], **columns}.items():
+                row[header.index(name)] = cell
+    to = to or path
+    to.parent.mkdir(exist_ok=True)
+    with to.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter=";").writerows([header, *rows])
+    return to
+
+
+def annotations(workspace: Workspace) -> list[tuple[str, ...]]:
+    sql = "SELECT item_id, annotator, answer, note FROM lake.annotations ORDER BY ingested_at, annotated_at, item_id"
+    return workspace.store().rows(sql)
+
+
+def labels_in(workspace: Workspace) -> dict[str, str]:
+    return {item_id: answer for item_id, _, answer, _ in annotations(workspace)}
+
+
+def inbox(workspace: Workspace) -> dict[str, list[str]]:
+    """What lies where in the inbox."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(workspace.inbox.rglob("*")):
+        if path.is_file():
+            found.setdefault(path.parent.name, []).append(path.name)
+    return found
+
+
+def collect(workspace: Workspace, label_set: LabelSet, *files: Path) -> list[FileReport]:
+    return collect_answers.fn(workspace, label_set, files)
+
+
+def test_a_file_filled_in_its_batch_is_taken_once(workspace: Workspace, label_set: LabelSet, sheet: Path) -> None:
+    fill(sheet, ALL, annotator="anna", note="why")
+    (report,) = collect(workspace, label_set)
+    name = f"batches/{sheet.parent.name}/batch.csv"
+    assert report == FileReport(name, n_new=4, completed=[sheet.parent.name])
+    assert labels_in(workspace) == TAKEN
+    assert {row[1::2] for row in annotations(workspace)} == {("anna", "why")}
+    assert collect(workspace, label_set) == [], "an unchanged file is not read again"
+    (again,) = collect(workspace, label_set, sheet)
+    assert again == FileReport(name, n_known=4)
+    assert len(annotations(workspace)) == 4
+
+
+def test_a_file_of_the_inbox_is_put_away_and_the_same_file_again_changes_nothing(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    for n_new in (4, 0, 0):
+        fill(sheet, ALL, workspace.inbox / "anna.csv")
+        report = collect(workspace, label_set)[-1]
+        assert (report.n_new, report.n_known, report.errors) == (n_new, 4 - n_new, [])
+    assert inbox(workspace) == {"done": ["anna-2.csv", "anna-3.csv", "anna.csv"]}
+    assert len(annotations(workspace)) == 4
+
+
+def test_a_crash_between_commit_and_move_changes_nothing(
+    workspace: Workspace, label_set: LabelSet, sheet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(sheet, ALL, workspace.inbox / "anna.csv")
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks.collect, "put_away", crash)
+        with pytest.raises(KeyboardInterrupt):
+            collect(workspace, label_set, workspace.inbox / "anna.csv")
+    assert (len(annotations(workspace)), inbox(workspace)) == (4, {"inbox": ["anna.csv"]})
+    report = collect(workspace, label_set)[-1]
+    assert (report.n_new, report.n_known) == (0, 4)
+    assert (len(annotations(workspace)), inbox(workspace)) == (4, {"done": ["anna.csv"]})
+
+
+def test_good_rows_of_a_bad_file_are_taken_and_the_list_of_errors_once_mended_brings_the_rest(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    fill(sheet, ALL | {"00123": "relatd", "i4": "2"}, workspace.inbox / "anna.csv", annotator="anna")
+    report = collect(workspace, label_set)[-1]
+    assert (report.n_new, len(report.errors)) == (2, 2)
+    assert report.errors[0].startswith("row 3, column label: 'relatd': 'relatd' is no answer. did you mean 'related'?")
+    assert labels_in(workspace) == {"284006": "related", "i3": "related"}
+    assert inbox(workspace) == {"rejected": ["anna.csv", "anna.csv.errors.csv"]}
+    assert report.errors_file == str(workspace.inbox / "rejected" / "anna.csv.errors.csv")
+    errors = Path(report.errors_file)
+    fill(errors, {"00123": "0"}, workspace.inbox / errors.name)
+    report = collect(workspace, label_set)[-1]
+    assert (report.n_new, len(report.errors), report.completed) == (1, 1, [])
+    fill(Path(str(report.errors_file)), {"i4": "unsure"}, workspace.inbox / "mended.csv")
+    report = collect(workspace, label_set)[-1]
+    assert (report.n_new, report.errors, report.completed) == (1, [], [sheet.parent.name])
+    assert labels_in(workspace) == TAKEN
+    assert {row[1] for row in annotations(workspace)} == {"anna"}
+
+
+def test_errors_beside_a_file_of_a_batch_are_removed_when_the_file_is_mended(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    errors = sheet.with_name("batch.csv.errors.csv")
+    fill(sheet, ALL | {"i4": "?"})
+    (report,) = collect(workspace, label_set)
+    assert (report.errors_file, report.n_new) == (str(errors), 3)
+    assert errors.exists()
+    assert collect(workspace, label_set) == [], "told once"
+    assert errors.exists()
+    fill(sheet, {"i4": "skip"})
+    (report,) = collect(workspace, label_set)
+    assert (report.n_new, report.n_known, report.errors) == (1, 3, [])
+    assert not errors.exists()
+
+
+def test_a_half_filled_file_is_taken_as_far_as_it_goes_and_completed_later(
+    workspace: Workspace, label_set: LabelSet, batch: Batch, sheet: Path
+) -> None:
+    fill(sheet, {"284006": "1", "i3": "1"})
+    (report,) = collect(workspace, label_set)
+    assert (report.n_new, report.errors, report.completed) == (2, [], [])
+    assert find_batch(workspace.store(), batch.batch_id).batch.status is BatchStatus.PUBLISHED
+    fill(sheet, {"00123": "0"})
+    fill(sheet, {"i4": "unsure"})
+    (report,) = collect(workspace, label_set)
+    assert (report.n_new, report.n_known, report.completed) == (2, 2, [batch.batch_id])
+    assert labels_in(workspace) == TAKEN
+
+
+def test_a_corrected_file_adds_a_newer_annotation_and_keeps_the_older(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    fill(sheet, ALL)
+    collect(workspace, label_set)
+    fill(sheet, {"i3": "0"})
+    assert [(report.n_new, report.n_known) for report in collect(workspace, label_set)] == [(1, 3)]
+    assert [row[2] for row in annotations(workspace) if row[0] == "i3"] == ["related", "not_related"]
+
+
+def test_one_item_twice_with_two_notes_is_one_annotation_however_often_it_is_read(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    fill(sheet, {"i3": "1"}, note="a")
+    lines = sheet.read_text(encoding="utf-8")
+    sheet.write_text(lines + lines.partition("\n")[2].replace(";a;", ";b;"), encoding="utf-8", newline="")
+    for _ in range(3):
+        collect(workspace, label_set, sheet)
+    assert annotations(workspace) == [("i3", "unnamed", "related", "a; b")]
+
+
+def test_an_unknown_batch_is_an_error_that_names_the_open_ones(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    fill(sheet, {"284006": "1"}, workspace.inbox / "a.csv", batch_id="b9999")
+    fill(sheet, {"284006": "1"}, workspace.inbox / "b.csv", batch_id="")
+    a, b = collect(workspace, label_set)[-2:]
+    assert f"column batch_id: 'b9999': there is no batch 'b9999'. open batches: {sheet.parent.name}" in a.errors[0]
+    told = [error for error in b.errors if "the row names no batch" in error]
+    assert len(told) == 1
+    assert f"open batches: {sheet.parent.name}" in told[0]
+    assert annotations(workspace) == []
+    assert len(inbox(workspace)["rejected"]) == 4
+
+
+def test_files_of_no_batch_format_are_rejected_with_the_reason_and_others_are_undisturbed(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    contents = {
+        "a-picture.csv": b"\x89PNG\r\n\x1a\n" + bytes(range(256)),
+        "b-texts.csv": b"id,text\r\n1,Floods\r\n2,Fire\r\n",
+        "c-empty.csv": b"",
+        "d-book.xlsx": b"PK\x03\x04" + bytes(500),
+        "e-other.json": b'{"a": 1}\n{"b": 2}\n',
+    }
+    for name, content in contents.items():
+        (workspace.inbox / name).write_bytes(content)
+    fill(sheet, ALL, workspace.inbox / "z-good.csv")
+    reports = {Path(report.file).name: report for report in collect(workspace, label_set)}
+    assert reports["z-good.csv"].n_new == 4
+    for name, says in zip(contents, ("PNG image", "no batch file", "is empty", "workbook", "row 1"), strict=True):
+        (told,) = reports[name].errors
+        assert says in told
+        assert "Hint: " in told
+        assert (workspace.inbox / "rejected" / name).read_bytes() == contents[name]
+    assert inbox(workspace) == {"done": ["z-good.csv"], "rejected": sorted(contents)}
+
+
+def test_late_answers_of_a_closed_batch_are_taken(
+    workspace: Workspace, label_set: LabelSet, batch: Batch, sheet: Path
+) -> None:
+    fill(sheet, {"284006": "1"})
+    collect(workspace, label_set)
+    assert close_batch(workspace.store(), batch.batch_id) == 3
+    fill(sheet, ALL, workspace.inbox / "late.csv")
+    report = collect(workspace, label_set)[-1]
+    assert report.n_new == 3
+    assert labels_in(workspace) == TAKEN
+    assert find_batch(workspace.store(), batch.batch_id).batch.status is BatchStatus.CLOSED
+
+
+def test_the_files_of_two_annotators_are_both_taken(workspace: Workspace, label_set: LabelSet, sheet: Path) -> None:
+    fill(sheet, {"i3": "1"}, workspace.inbox / "anna.csv", annotator="anna")
+    fill(sheet, {"i3": "0"}, workspace.inbox / "ben.csv", annotator="ben")
+    collect(workspace, label_set)
+    assert sorted(annotations(workspace)) == [("i3", "anna", "related", ""), ("i3", "ben", "not_related", "")]
+
+
+def test_one_file_may_hold_rows_of_two_batches(
+    workspace: Workspace, label_set: LabelSet, sheet: Path, reserve_batch: Reserve
+) -> None:
+    reserve_batch(workspace, {"j1": "Dogs"})
+    (other,) = publish_batches.fn(workspace, label_set)
+    fill(sheet, ALL, workspace.inbox / "a.csv")
+    more = fill(other / "batch.csv", {"j1": "0"}, workspace.inbox / "b.csv").read_text(encoding="utf-8")
+    with (workspace.inbox / "a.csv").open("a", encoding="utf-8", newline="") as file:
+        file.write(more.partition("\n")[2])
+    (workspace.inbox / "b.csv").unlink()
+    report = collect(workspace, label_set)[-1]
+    assert (report.n_new, sorted(report.completed)) == (5, sorted([sheet.parent.name, other.name]))
+
+
+def test_a_journal_is_taken_up_to_its_torn_line_and_the_rest_later(
+    workspace: Workspace, label_set: LabelSet, batch: Batch, sheet: Path
+) -> None:
+    path = sheet.with_name("answers-anna.jsonl")
+    Journal(path).close()
+    assert not any(report.errors for report in collect(workspace, label_set)), "opened and left is no error"
+    with Journal(path) as journal:
+        for item_id, label in TAKEN.items():
+            journal.append(batch.batch_id, text_hash(TEXTS[item_id]), Answer(item_id, label, "anna", seconds=2.0))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-30])
+    assert [(report.n_new, report.errors) for report in collect(workspace, label_set)] == [(3, [])]
+    path.write_bytes(whole)
+    assert [(report.n_new, report.n_known) for report in collect(workspace, label_set)] == [(1, 3)]
+    assert labels_in(workspace) == TAKEN
+
+
+def test_a_refused_line_of_a_journal_can_be_mended_in_the_list_of_errors(
+    workspace: Workspace, label_set: LabelSet, batch: Batch, sheet: Path
+) -> None:
+    with Journal(sheet.with_name("answers-anna.jsonl")) as journal:
+        journal.append(batch.batch_id, text_hash(TEXTS["i3"]), Answer("i3", "storm", "anna", note="why"))
+    report = collect(workspace, label_set)[0]
+    errors = Path(str(report.errors_file))
+    fill(errors, {"i3": "related"}, workspace.inbox / errors.name)
+    assert collect(workspace, label_set)[-1].errors == []
+    assert annotations(workspace) == [("i3", "anna", "related", "why")]
+
+
+def test_a_label_added_to_pal_toml_later_lets_refused_answers_in(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    fill(sheet, ALL | {"i4": "storm"})
+    assert len(collect(workspace, label_set)[0].errors) == 1
+    more = replace(label_set, labels=(*label_set.labels, Label("storm", "2")))
+    (report,) = collect(workspace, more)
+    assert (report.n_new, report.n_known, report.errors) == (1, 3, [])
+    assert labels_in(workspace)["i4"] == "storm"
+
+
+def test_keys_swapped_in_pal_toml_do_not_turn_the_answers_of_an_old_batch_around(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    fill(sheet, {"284006": "1", "00123": "0"})
+    collect(workspace, label_set)
+    swapped = replace(label_set, labels=(Label("related", "0", positive=True), Label("not_related", "1")))
+    fill(sheet, {"i3": "1"})
+    (report,) = collect(workspace, swapped)
+    assert (report.n_new, report.n_known, report.errors) == (1, 2, [])
+    assert labels_in(workspace) == {"284006": "related", "00123": "not_related", "i3": "related"}
+
+
+def test_a_label_that_left_pal_toml_is_an_error_and_what_was_taken_stays(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    fill(sheet, {"284006": "1", "00123": "0"})
+    collect(workspace, label_set)
+    renamed = replace(label_set, labels=(Label("disaster", "1"), Label("not_related", "0")))
+    (report,) = collect(workspace, renamed)
+    assert (report.n_new, report.n_known) == (0, 1)
+    (told,) = report.errors
+    assert "'1' is no answer" in told
+    assert "not_related (or 0), unsure, skip" in told
+    assert labels_in(workspace) == {"284006": "related", "00123": "not_related"}
+
+
+def test_a_file_from_elsewhere_stays_where_it_is_with_its_errors_beside_it(
+    workspace: Workspace, label_set: LabelSet, sheet: Path, tmp_path: Path
+) -> None:
+    path = fill(sheet, ALL | {"i4": "?"}, tmp_path / "mail" / "anna.csv")
+    (report,) = collect(workspace, label_set, path)
+    assert report.n_new == 3
+    assert sorted(each.name for each in path.parent.iterdir()) == ["anna.csv", "anna.csv.errors.csv"]
+    assert inbox(workspace) == {}
+
+
+def test_a_named_file_that_is_not_there_is_an_error_and_a_folder_is_told(
+    workspace: Workspace, label_set: LabelSet
+) -> None:
+    with pytest.raises(BatchError, match=r"there is no file .*nowhere\.csv"):
+        collect(workspace, label_set, workspace.inbox / "nowhere.csv")
+    (report,) = collect(workspace, label_set, workspace.batches)
+    assert "cannot be read" in report.errors[0]
+
+
+def test_a_file_that_another_ingest_put_away_meanwhile_disturbs_nothing(
+    workspace: Workspace, label_set: LabelSet, sheet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = FilledFile(fill(sheet, ALL, workspace.inbox / "b.csv"), in_inbox=True)
+    gone = FilledFile(workspace.inbox / "a.csv", in_inbox=True)
+    monkeypatch.setattr(tasks.collect, "waiting_files", lambda *_: [gone, good])
+    assert [report.n_new for report in collect(workspace, label_set)] == [4]
+
+
+def test_what_happened_is_logged(
+    workspace: Workspace, label_set: LabelSet, sheet: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="tasks.collect")
+    fill(sheet, ALL | {"i4": "?"})
+    collect(workspace, label_set)
+    assert "3 new, 0 known, 1 errors" in caplog.text
+    assert "mend the rows in" in caplog.text
+    fill(sheet, {"i4": "skip"})
+    collect(workspace, label_set)
+    assert f"batch {sheet.parent.name} is complete" in caplog.text
+
+
+def ready_to_collect(workspace: Workspace, sheet: Path) -> None:
+    """Two annotators' answers: one filled a copy in the inbox, the other's journal lies in the batch."""
+    fill(sheet, ALL | {"i3": "?"}, workspace.inbox / "anna.csv", annotator="anna")
+    with Journal(sheet.with_name("answers-ben.jsonl")) as journal:
+        for item_id, text in TEXTS.items():
+            journal.append(sheet.parent.name, text_hash(text), Answer(item_id, "related", "ben"))
+
+
+def assert_collected(workspace: Workspace, original: bytes) -> None:
+    assert len(annotations(workspace)) == 7
+    given = {(item_id, who): answer for item_id, who, answer, _ in annotations(workspace)}
+    assert given == {(item_id, "ben"): "related" for item_id in TEXTS} | {
+        (item_id, "anna"): answer for item_id, answer in TAKEN.items() if item_id != "i3"
+    }
+    assert inbox(workspace).keys() == {"rejected"}
+    kept = list((workspace.inbox / "rejected").glob("anna*.csv"))
+    assert original in [path.read_bytes() for path in kept if not path.name.endswith(".errors.csv")]
+    assert any("is no answer" in path.read_text(encoding="utf-8") for path in kept if path.name.endswith(".errors.csv"))
+
+
+def test_after_a_kill_at_any_line_the_next_run_takes_every_answer_exactly_once_and_puts_the_file_away(
+    workspace: Workspace,
+    label_set: LabelSet,
+    sheet: Path,
+    kill_at_lines: Callable[[str, list[Path]], None],
+    tmp_path: Path,
+) -> None:
+    ready_to_collect(workspace, sheet)
+    original = (workspace.inbox / "anna.csv").read_bytes()
+    roots = [Path(shutil.copytree(workspace.root, tmp_path / f"copy{k}")) for k in range(9)]
+    kill_at_lines("collect", roots)
+    for root in roots:
+        collect(Workspace(root), label_set)
+        assert_collected(Workspace(root), original)
+        assert not any(report.n_new for report in collect(Workspace(root), label_set))
+
+
+def test_two_runs_at_once_take_every_answer_exactly_once(
+    workspace: Workspace, sheet: Path, run_at_once: Callable[[str, Path], None]
+) -> None:
+    ready_to_collect(workspace, sheet)
+    original = (workspace.inbox / "anna.csv").read_bytes()
+    run_at_once("collect", workspace.root)
+    assert_collected(workspace, original)
