@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC
@@ -18,9 +16,9 @@ from typing import Any
 from annotation.csv_file import write_csv
 from annotation.label_set import LabelSet
 from storage.errors import BatchError
+from storage.folders import MANIFEST, publish_folder
 from storage.records import Batch, BatchItem, Proposal
 
-MANIFEST = "manifest.json"
 MANIFEST_VERSION = 1
 CSV_NAME = "batch.csv"
 DEFINITION_NAME = "definition.txt"
@@ -31,52 +29,16 @@ def write_batch(
 ) -> bool:
     """Publish the batch's folder, whole or not at all; False where it is there already.
 
-    The files are written beside it, the manifest last, and the folder gets its name in one step. A folder of that
-    name without a manifest gets what it lacks: what an annotator has in it stays.
+    A folder of that name without a manifest gets what it lacks: what an annotator has in it stays.
     """
-    if (folder / MANIFEST).is_file():
-        return False
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    try:
-        _write_files(part, batch, items, proposals, label_set)
-        _take_name(part, folder)
-    except OSError:
-        if not (folder / MANIFEST).is_file():  # not another process that was faster
-            raise
-        shutil.rmtree(part, ignore_errors=True)
-        return False
-    for left in folder.parent.glob(f".{folder.name}.*.part"):  # of processes that were killed, or are too late
-        shutil.rmtree(left, ignore_errors=True)
-    _to_disk(folder.parent)
-    return True
 
+    def write(part: Path) -> dict[str, Any]:
+        write_csv(part / CSV_NAME, batch.batch_id, items)
+        (part / DEFINITION_NAME).write_text(_definition(label_set), encoding="utf-8", newline="\n")
+        hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(part.iterdir())}
+        return _manifest(batch, items, proposals, label_set, hashes)
 
-def _write_files(
-    part: Path, batch: Batch, items: Sequence[BatchItem], proposals: Sequence[Proposal], label_set: LabelSet
-) -> None:
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    write_csv(part / CSV_NAME, batch.batch_id, items)
-    (part / DEFINITION_NAME).write_text(_definition(label_set), encoding="utf-8", newline="\n")
-    hashes = {path.name: _sha256(path) for path in sorted(part.iterdir())}
-    manifest = _manifest(batch, items, proposals, label_set, hashes)
-    text = json.dumps(manifest, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-    (part / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
-    for path in (*part.iterdir(), part):
-        _to_disk(path)
-
-
-def _take_name(part: Path, folder: Path) -> None:
-    """Give the written folder its name; move what is missing where a folder of that name has no manifest."""
-    try:
-        part.rename(folder)
-    except OSError:
-        if not folder.is_dir() or (folder / MANIFEST).is_file():
-            raise
-        for path in sorted(part.iterdir(), key=lambda path: path.name == MANIFEST):
-            if not (folder / path.name).exists():
-                path.rename(folder / path.name)
-        _to_disk(folder)
+    return publish_folder(folder, write)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -154,18 +116,3 @@ def _manifest(
 def _definition(label_set: LabelSet) -> str:
     answers = "\n".join(f"  {answer}" for answer in label_set.allowed())
     return f"{label_set.question}\n\n{label_set.definition}\n\nWrite one of these in the column `label`:\n{answers}\n"
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _to_disk(path: Path) -> None:
-    """fsync a file, or a folder where the system can."""
-    if path.is_dir() and os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from annotation.batch import DEFINITION_NAME, MANIFEST
+from annotation.batch import DEFINITION_NAME
 from annotation.csv_file import as_unicode, read_csv, write_errors
 from annotation.filled import FilledRow, RowError
 from annotation.journal import JournalLine, read_journal
+from storage.folders import MANIFEST
 from storage.workspace import Workspace
 
 ERRORS_SUFFIX = ".errors.csv"

@@ -12,7 +12,7 @@ import pyarrow as pa
 from storage.batches import Draft, insert_batch
 from storage.records import Answer, BatchStatus, Proposal, Split
 from storage.schema import current_labels
-from storage.store import Connection, Store
+from storage.store import Connection, Store, in_utc
 
 
 @dataclass(frozen=True)
@@ -157,12 +157,12 @@ def _new_answers(history: _History, answers: Sequence[Answer], source_file: str)
         before = history.setdefault((answer.item_id, answer.annotator), [])
         given = (answer.answer, answer.note)
         if answer.annotated_at is not None:
-            known = any(row[:3] == (*given, _utc(answer.annotated_at)) for row in before)
+            known = any(row[:3] == (*given, in_utc(answer.annotated_at)) for row in before)
         else:
             same_file = [row[:2] for row in before if row[3] == source_file]
             known = same_file[-1] == given if same_file else any(row[:2] == given for row in before)
         if not known:
-            at = _utc(answer.annotated_at) if answer.annotated_at else datetime.now(UTC).replace(tzinfo=None)
+            at = in_utc(answer.annotated_at) if answer.annotated_at else datetime.now(UTC).replace(tzinfo=None)
             before.append((*given, at, source_file))
             new.append(answer)
     return new
@@ -176,7 +176,7 @@ def _row(answer: Answer, batch_id: str, now: datetime, source_file: str) -> dict
         "note": answer.note,
         "batch_id": batch_id,
         "seconds": answer.seconds,
-        "annotated_at": _utc(answer.annotated_at) if answer.annotated_at else now,
+        "annotated_at": in_utc(answer.annotated_at) if answer.annotated_at else now,
         "ingested_at": now,
         "source_file": source_file,
     }
@@ -198,8 +198,3 @@ def _append(connection: Connection, rows: list[dict[str, Any]]) -> None:
         connection.register("new_annotations", pa.Table.from_pylist(rows, _ANNOTATIONS))
         connection.execute("INSERT INTO lake.annotations FROM new_annotations")
         connection.unregister("new_annotations")
-
-
-def _utc(at: datetime) -> datetime:
-    """`at` as the lake keeps times: UTC, without a zone."""
-    return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at

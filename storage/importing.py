@@ -109,21 +109,21 @@ def import_original(
     texts = texts.set_column(0, "row", pa.array(range(labelled.num_rows), pa.int64()))
     stage([texts], scratch / "labelled.parquet")
     done = add_items(store, scratch / "labelled.parquet", f"{directory.name}/labelled")
-    rejects.add(_conflicts(done, f"{directory.name}/labelled"))
+    places = labelled.select(["file", "row"]).to_pylist()
+    rejects.add(_conflicts(done, lambda row: (places[row]["file"], places[row]["row"])))
     n_rows, n_new, n_duplicates = labelled.num_rows, done.n_new, done.n_duplicates
-    notes = []
-    if files.pool is not None:
-        source = open_original_pool(files.pool)
-        n_pool, taken = _take(store, source, scratch, rejects, advance)
-        n_rows, n_new, n_duplicates = n_rows + n_pool, n_new + taken.n_new, n_duplicates + taken.n_duplicates
-        notes.append(f"pool: {n_pool:,} rows, {taken.n_new:,} new items, {taken.n_duplicates:,} texts known already")
-    splits, repeats = _one_place_each(store, labelled, rejects)
+    # Labels before the pool: an import that is cut short leaves no held out item in the pool for long.
+    splits, notes = _one_place_each(store, labelled, rejects)
     counts = {}
     for split, items in splits.items():
         taken_labels = [LabelledItem(i.item_id, labels[i.label], i.strategy, i.score) for i in items]
         name = f"original-{split.value}"
         counts[split.value] = import_labelled(store, name, split, taken_labels, label_set, f"{directory.name}")
-    notes += repeats
+    if files.pool is not None:
+        source = open_original_pool(files.pool)
+        n_pool, taken = _take(store, source, scratch, rejects, advance)
+        n_rows, n_new, n_duplicates = n_rows + n_pool, n_new + taken.n_new, n_duplicates + taken.n_duplicates
+        notes.append(f"pool: {n_pool:,} rows, {taken.n_new:,} new items, {taken.n_duplicates:,} texts known already")
     return ImportReport(
         str(directory),
         "directory of the original scripts",
@@ -147,15 +147,15 @@ def _take(store: Store, source: Source, scratch: Path, rejects: Rejects, advance
     staged = scratch / f"{source.path.stem}.parquet"
     n_rows = stage(tables(), staged)
     done = add_items(store, staged, source.path.name)
-    rejects.add(_conflicts(done, source.path.name))
+    rejects.add(_conflicts(done, lambda row: (str(source.path), row)))
     return n_rows, done
 
 
-def _conflicts(done: Imported, file: str) -> list[Reject]:
+def _conflicts(done: Imported, place: Callable[[int], tuple[str, int]]) -> list[Reject]:
+    """Rows whose id stands for another text; `place` says where a staged row stood: file and row."""
     return [
         Reject(
-            file,
-            row["row"],
+            *place(row["row"]),
             shortened(row["text"]),
             f"id {row['item_id']} already stands for another text: {shortened(row['owner'])}",
         )
@@ -175,6 +175,8 @@ def _one_place_each(
     refused: list[Reject] = []
     n_repeated = 0
     for row, item_id in zip(labelled.to_pylist(), item_ids, strict=True):
+        if item_id is None:
+            continue  # its id stands for another text: it is among the rejects
         where = f"{row['file']}, row {row['row']}"
         if item_id not in places:
             places[item_id] = (row["split"], row["label"], where)

@@ -126,12 +126,12 @@ def texts_of(store: Store, item_ids: list[str]) -> list[BatchItem]:
     return [by_id[item_id] for item_id in item_ids if item_id in by_id]
 
 
-def item_ids_of(store: Store, texts: pa.ChunkedArray) -> list[str]:
-    """The items that these texts are, one for each; every text must be in the lake."""
+def item_ids_of(store: Store, texts: pa.ChunkedArray) -> list[str | None]:
+    """The items that these texts are, one for each; None for a text that is not in the lake."""
     wanted = [text_hash(text) for text in texts.to_pylist()]
     sql = "SELECT text_hash, item_id FROM lake.items SEMI JOIN (SELECT unnest($h) AS text_hash) USING (text_hash)"
     found = dict(store.rows(sql, {"h": wanted}))
-    return [found[each] for each in wanted]
+    return [found.get(each) for each in wanted]
 
 
 def texts_without_features(store: Store, encoder_id: str) -> Iterator[pa.RecordBatch]:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from storage.errors import ModelError
 from storage.records import Metric, Model, ModelStatus, Split
-from storage.store import Connection, Store
+from storage.store import Connection, Store, in_utc
 
 _COLUMNS = "model_id, created_at, lake_version, n_training, encoder_id, config, weights_hash, status"
 
@@ -24,7 +25,7 @@ def add_model(store: Store, model: Model) -> bool:
             f"INSERT INTO lake.models ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 model.model_id,
-                model.created_at.replace(tzinfo=None),
+                in_utc(model.created_at),
                 model.lake_version,
                 model.n_training,
                 model.encoder_id,
@@ -39,9 +40,15 @@ def add_model(store: Store, model: Model) -> bool:
 
 
 def promote(store: Store, model_id: str) -> None:
-    """Put a model into production and retire the one that was; doing it again changes nothing."""
+    """Put a model into production and retire the one that was; doing it again changes nothing.
+
+    Raises:
+        ModelError: The lake knows no such model; the one in production stays.
+    """
 
     def change(connection: Connection) -> None:
+        if not connection.execute("FROM lake.models WHERE model_id = ?", [model_id]).fetchone():
+            raise ModelError(f"the lake knows no model {model_id!r}.", hint="the next batch trains one: pal next")
         connection.execute(
             "UPDATE lake.models SET status = 'retired' WHERE status = 'production' AND model_id <> ?", [model_id]
         )

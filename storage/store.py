@@ -13,6 +13,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -30,6 +31,7 @@ SLICE_ROWS = 131_072
 
 _EXTENSIONS = {"sqlite": "sqlite_scanner", "postgres": "postgres_scanner"}
 _TRIES = 30
+_LOCK_NUMBER = 1_883_712  # any number, the same in every process: PostgreSQL's advisory locks are numbers
 _LOST_A_RACE = re.compile(
     r"database is locked|conflict|already exists|serializ|Exceeded the maximum retry|Failed to initialize DuckLake",
     re.IGNORECASE,
@@ -57,7 +59,7 @@ class Store:
             )
         self._lock = Path(f"{where}.lock") if self.kind == "sqlite" else None
         self._connection = duckdb.connect(config={"memory_limit": memory})
-        self._connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
+        self._connection.execute("SET enable_progress_bar = false; SET GLOBAL TimeZone = 'UTC'")
         if scratch is not None:
             self._connection.execute(f"SET temp_directory = {_quoted(scratch.as_posix())}")
         for name in ("ducklake", _EXTENSIONS[self.kind], *(["httpfs"] if data.startswith("s3:") else [])):
@@ -68,10 +70,12 @@ class Store:
             options += ["META_JOURNAL_MODE 'WAL'", "META_BUSY_TIMEOUT 30000"]
         attach = f"ATTACH {_quoted(f'ducklake:{catalog}')} AS lake ({', '.join(options)})"
         try:
+            if self._lock is None:
+                self._connection.execute(f"ATTACH {_quoted(where)} AS mutex (TYPE postgres)")
             _again(lambda: self._locked(lambda: self._connection.execute(attach)))
-        except duckdb.Error as error:
+        except (duckdb.Error, sqlite3.Error) as error:
             raise StoreError(
-                f"the lake {catalog} with data in {data} cannot be opened: {error}",
+                _without_secrets(f"the lake {catalog} with data in {data} cannot be opened: {error}"),
                 hint="check that the path exists and is yours to write, or make a workspace: pal init DIR",
             ) from error
 
@@ -135,15 +139,29 @@ class Store:
         return int(self.rows("FROM lake.current_snapshot()")[0][0])
 
     def _locked(self, action: Callable[[], T]) -> T:
-        """Run `action` while no other process writes (a SQLite catalog takes one writer; the OS frees the lock)."""
+        """Run `action` while nobody else writes; if this process dies, the OS or the server frees the lock.
+
+        There are no unique keys and inserts never conflict, so without it two writers could insert the same thing.
+        """
         if self._lock is None:
-            return action()
-        mutex = sqlite3.connect(self._lock, timeout=120, isolation_level=None)
+            with self._connection.cursor() as mutex:
+                mutex.execute("BEGIN")
+                mutex.execute(f"FROM postgres_query('mutex', 'SELECT pg_advisory_xact_lock({_LOCK_NUMBER})::text')")
+                try:
+                    return action()
+                finally:
+                    mutex.execute("ROLLBACK")
+        side_file = sqlite3.connect(self._lock, timeout=120, isolation_level=None)
         try:
-            mutex.execute("BEGIN EXCLUSIVE")
+            side_file.execute("BEGIN EXCLUSIVE")
             return action()
         finally:
-            mutex.close()
+            side_file.close()
+
+
+def in_utc(at: datetime) -> datetime:
+    """`at` as the lake keeps times: UTC, without a zone."""
+    return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
 
 
 def _again(action: Callable[[], T]) -> T:
@@ -170,6 +188,15 @@ def _load_extension(connection: Connection, name: str) -> None:
             return
     pip_name = f"{package.replace('_', '-')}=={duckdb.__version__}"
     raise StoreError(f"DuckDB {duckdb.__version__} has no extension {name!r} here.", hint=f"pip install {pip_name}")
+
+
+def _without_secrets(message: str) -> str:
+    """`message` without the passwords of connection strings.
+
+    >>> _without_secrets("postgres:host=db password=x1 and postgresql://me:x2@db/lake")
+    'postgres:host=db password=*** and postgresql://me:***@db/lake'
+    """
+    return re.sub(r"(password=)\S+|(://[^:/@\s]+:)[^@\s]+(?=@)", r"\1\2***", message)
 
 
 def _quoted(text: str) -> str:

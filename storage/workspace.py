@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,7 +78,10 @@ class Workspace:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A folder for what is written on the way to the lake; gone afterwards."""
+        """A folder for what is written on the way to the lake; gone afterwards, a killed process's after a day."""
+        for left in (self.root / "lake").glob("scratch-*"):
+            if time.time() - left.stat().st_mtime > 86_400:
+                shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix="scratch-", dir=self.root / "lake") as folder:
             yield Path(folder)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from storage.records import Split
 
-
 TOLERATED_SHORTFALL = 0.01
 """Share of a minimum that may be missing: a few skipped, unsure or doubled items are no reason for a batch."""
 
@@ -45,5 +44,5 @@ def next_batch_plan(counts: Mapping[Split, Mapping[str, int]], minimums: Minimum
         missing = minimum - sum(counts.get(split, {}).values())
         if missing > TOLERATED_SHORTFALL * minimum:
             return Plan(split, missing, active=False)
-    several = len(counts.get(Split.TRAINING, {})) > 1
+    several = sum(n > 0 for n in counts.get(Split.TRAINING, {}).values()) > 1
     return Plan(Split.TRAINING, batch_size, active=several)

@@ -10,6 +10,7 @@ from prefect import task
 from annotation.batch import write_batch
 from annotation.label_set import LabelSet
 from storage.batches import items_of, open_batches, proposals_of
+from storage.folders import MANIFEST
 from storage.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -23,9 +24,9 @@ def publish_batches(workspace: Workspace, label_set: LabelSet) -> list[Path]:
     for progress in open_batches(store):
         batch = progress.batch
         folder = workspace.batches / batch.batch_id
-        if not (folder / "manifest.json").is_file() and write_batch(
-            folder, batch, items_of(store, batch.batch_id), proposals_of(store, batch.batch_id), label_set
-        ):
+        if (folder / MANIFEST).is_file():
+            continue
+        if write_batch(folder, batch, items_of(store, batch.batch_id), proposals_of(store, batch.batch_id), label_set):
             log.info("published batch %s: %s", batch.batch_id, folder)
             written.append(folder)
     return written

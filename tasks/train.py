@@ -18,6 +18,7 @@ from prefect import task
 
 from annotation.label_set import LabelSet
 from storage.annotations import labelled_texts
+from storage.folders import MANIFEST
 from storage.models import add_model, find_model
 from storage.records import Model, ModelStatus, Split
 from storage.workspace import Workspace
@@ -46,7 +47,7 @@ def train_model(workspace: Workspace, label_set: LabelSet, encoder_name: str, co
     fingerprint = _fingerprint([training, validation], label_set.names, encoder.encoder_id, config)
     model_id = f"m{training.num_rows:05d}-{fingerprint}"
     folder = workspace.models / model_id
-    if find_model(store, model_id) is not None and (folder / "manifest.json").is_file():
+    if find_model(store, model_id) is not None and (folder / MANIFEST).is_file():
         log.info("model %s is trained on just these labels", model_id)
         return model_id
     positive = label_set.names.index(label_set.positive) if label_set.positive else None

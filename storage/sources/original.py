@@ -117,21 +117,21 @@ def _read_labelled(directory: Path, split: str, label: str, name: str) -> tuple[
 
 def _labelled(part: Records, split: str, label: str, name: str) -> tuple[pa.Table, list[Reject]]:
     """The good rows of a labelled file, as `LABELLED`, and the others."""
-    padded = [record + [""] * (WIDEST - len(record)) for record in part.records]
-    records = {int(row): record for row, record in zip(part.rows, padded, strict=True)}
+    records = {int(row): record for row, record in zip(part.rows, part.records, strict=True)}
 
     def shown(i: int) -> str | None:
         return None if blank(part.records[i]) else ",".join(part.records[i])
 
-    texts = [record[1] for record in padded]
-    good, unfit = checked(name, part.rows, texts, [record[0] for record in padded], None, shown)
+    texts = [record[1] for record in part.records]
+    good, unfit = checked(name, part.rows, texts, [record[0] for record in part.records], None, shown)
     rejects = [Reject(name, each.row, each.value, each.reason) for each in part.rejects] + unfit
     kept: list[dict[str, Any]] = []
     for item in good.to_pylist():
-        _, _, written, strategy, confidence = (value.strip() for value in records[item["row"]])
+        record = records[item["row"]]
+        written, strategy, confidence = (value.strip() for value in (record + [""] * WIDEST)[2:WIDEST])
         if written not in {"", label}:
             reason = f"the file's name says label {label!r}, its third column says {shortened(written)!r}"
-            rejects.append(Reject(name, item["row"], shortened(",".join(records[item["row"]])), reason))
+            rejects.append(Reject(name, item["row"], shortened(",".join(record)), reason))
             continue
         more = {"strategy": _writable(strategy), "confidence": _number(confidence), "file": name, "row": item["row"]}
         kept.append({"split": split, "item_id": item["item_id"], "text": item["text"], "label": label, **more})

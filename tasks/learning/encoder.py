@@ -72,7 +72,11 @@ class MinilmStatic:
         self.encoder_id = f"{MINILM_STATIC}:{digest[:12]}"
 
     def tokenize(self, texts: pa.Array) -> Tokens:
-        """WordPiece ids of a string array (n,): each distinct word of it is cut once, then looked up."""
+        """WordPiece ids of a string array (n,): each distinct word of it is cut once, then looked up.
+
+        The same ids as the tokenizer gives whole texts, but where words are parted by control characters that count
+        as white space (0x0b, 0x0c, 0x1c-0x1f, 0x85): the tokenizer alone would drop those and join the words.
+        """
         encoded, starts = _distinct_words(texts)
         cut = self._tokenizer.encode_batch_fast(encoded.dictionary.to_pylist(), add_special_tokens=False)
         pieces = [np.array(word.ids, np.uint16) for word in cut]

@@ -6,7 +6,7 @@ resampling counts are its bootstrap.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,8 +61,7 @@ def evaluate(
         calibration: Makes the decisions, and says which label is the positive one.
     """
     decisions = calibration.decisions(probabilities)
-    n_resamples = min(N_RESAMPLES, max(MIN_RESAMPLES, _MAX_CELLS // max(1, len(labels))))
-    weights = resamples(len(labels), n_resamples, np.random.default_rng(seed))
+    weights = resamples(len(labels), n_resamples(len(labels)), np.random.default_rng(seed))
     per_label = {
         name: label_figures(probabilities[:, k].astype(np.float64), labels == k, decisions == k)
         for k, name in enumerate(names)
@@ -73,17 +72,20 @@ def evaluate(
         found += [_measured(name, figure, weights, positive) for name, figure in per_label[positive].items()]
     else:
         for name in next(iter(per_label.values())):
-            figures = [figures[name] for figures in per_label.values()]
-            found.append(_measured(name, _mean(figures), weights, "every label"))
+            found.append(_macro(name, name, per_label, weights))
     if len(names) > 2:
         for label, figures_of in per_label.items():
             found += [_measured(f"{name}[{label}]", figure, weights, label) for name, figure in figures_of.items()]
         if calibration.positive is not None:
-            macro = [figures["f1"] for figures in per_label.values()]
-            found.append(_measured("macro_f1", _mean(macro), weights, "every label"))
+            found.append(_macro("macro_f1", "f1", per_label, weights))
     found.append(_measured("accuracy", _share(decisions == labels), weights, "any label"))
     found.append(_measured("ece", _calibration_error(probabilities, labels, calibration), weights, "any label"))
     return Evaluation(len(labels), tuple(found))
+
+
+def n_resamples(n: int) -> int:
+    """How many resamples of n items: 1000, fewer where their weights would not fit (100 from 400,000 items on)."""
+    return min(N_RESAMPLES, max(MIN_RESAMPLES, _MAX_CELLS // max(1, n)))
 
 
 def resamples(n: int, count: int, generator: np.random.Generator) -> Floats:
@@ -159,8 +161,15 @@ def _share(right: Bools) -> Figure:
     return lambda weights: _ratio(weights @ right, weights.sum(axis=1))
 
 
-def _mean(figures: Sequence[Figure]) -> Figure:
-    return lambda weights: np.asarray(np.mean([figure(weights) for figure in figures], axis=0))
+def _macro(name: str, of: str, per_label: Mapping[str, Mapping[str, Figure]], weights: Floats) -> Metric:
+    """The mean of a figure over the labels; where it is undefined, the reason names the labels that have none."""
+    figures = {label: figures[of] for label, figures in per_label.items()}
+    lacking = [label for label, figure in figures.items() if weights.size and np.isnan(figure(weights[:1])[0])]
+
+    def mean(weights: Floats) -> Floats:
+        return np.asarray(np.mean([figure(weights) for figure in figures.values()], axis=0))
+
+    return _measured(name, mean, weights, ", ".join(lacking))
 
 
 def _measured(name: str, figure: Figure, weights: Floats, label: str) -> Metric:

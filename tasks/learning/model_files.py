@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import torch
+from safetensors.torch import load_file, save
 
 from storage.errors import ModelError
+from storage.folders import MANIFEST, publish_folder
 from tasks.learning.calibration import Calibration
 from tasks.learning.classifier import Classifier, predict_logits
 from tasks.learning.encoder import BagOfWords, Encoder, encoder_of
@@ -24,7 +25,6 @@ from tasks.learning.training import Trained
 from tasks.learning.training_config import TrainingConfig
 
 WEIGHTS = "model.safetensors"
-MANIFEST = "manifest.json"
 MANIFEST_VERSION = 1
 
 
@@ -60,40 +60,26 @@ def save_model(
     Args:
         facts: What else the manifest should say: lake version, number of training items, code version.
     """
-    if (folder / MANIFEST).is_file():
-        return str(_manifest(folder)["weights_sha256"])
-    from safetensors.torch import save
 
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    state = {name: value.contiguous() for name, value in trained.classifier.learned_state().items()}
-    weights = save(state)
-    (part / WEIGHTS).write_bytes(weights)
-    weights_hash = hashlib.sha256(weights).hexdigest()
-    manifest = {
-        "manifest_version": MANIFEST_VERSION,
-        "model_id": folder.name,
-        **facts,
-        "encoder_id": encoder.encoder_id,
-        "vocabulary": list(encoder.words) if isinstance(encoder, BagOfWords) else None,
-        "labels": list(labels),
-        "calibration": asdict(trained.calibration),
-        "epochs": trained.epochs,
-        "config": asdict(config),
-        "weights_sha256": weights_hash,
-    }
-    text = json.dumps(manifest, ensure_ascii=False, indent=1) + "\n"
-    (part / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
-    if hasattr(os, "sync"):
-        os.sync()
-    try:
-        part.rename(folder)
-    except OSError:
-        if not (folder / MANIFEST).is_file():  # not another process that was faster
-            raise
-        shutil.rmtree(part)
-    return weights_hash
+    def write(part: Path) -> dict[str, Any]:
+        state = {name: value.contiguous() for name, value in trained.classifier.learned_state().items()}
+        weights = save(state)
+        (part / WEIGHTS).write_bytes(weights)
+        return {
+            "manifest_version": MANIFEST_VERSION,
+            "model_id": folder.name,
+            **facts,
+            "encoder_id": encoder.encoder_id,
+            "vocabulary": list(encoder.words) if isinstance(encoder, BagOfWords) else None,
+            "labels": list(labels),
+            "calibration": asdict(trained.calibration),
+            "epochs": trained.epochs,
+            "config": asdict(config),
+            "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        }
+
+    publish_folder(folder, write)
+    return str(_manifest(folder)["weights_sha256"])
 
 
 def load_model(folder: Path, labels: Sequence[str] | None = None) -> LoadedModel:
@@ -103,7 +89,7 @@ def load_model(folder: Path, labels: Sequence[str] | None = None) -> LoadedModel
         labels: The labels that it must have been trained for, in order; None to take what it has.
 
     Raises:
-        ModelError: It is missing or damaged, or made for another encoder or other labels.
+        ModelError: It is missing or damaged, or made for another encoder, other labels or a newer version of this.
     """
     manifest = _manifest(folder)
     if labels is not None and list(labels) != manifest["labels"]:
@@ -122,11 +108,10 @@ def load_model(folder: Path, labels: Sequence[str] | None = None) -> LoadedModel
         encoder = encoder_of(manifest["encoder_id"], manifest["vocabulary"])
     except ModelError as error:
         raise ModelError(f"model {folder.name} does not fit: {error.what}", hint=error.hint) from error
-    from safetensors.torch import load_file
-
-    classifier = Classifier(
-        encoder.n_tokens, len(manifest["labels"]), vectors=encoder.vectors(), hidden=manifest["config"]["hidden"]
-    )
+    with torch.random.fork_rng(devices=[]):  # layers draw before they get their weights
+        classifier = Classifier(
+            encoder.n_tokens, len(manifest["labels"]), vectors=encoder.vectors(), hidden=manifest["config"]["hidden"]
+        )
     classifier.load_state_dict(load_file(folder / WEIGHTS), strict=not classifier.pretrained)
     classifier.eval()
     calibration = Calibration(**manifest["calibration"])
@@ -137,5 +122,14 @@ def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         raise ModelError(f"{folder} is no model: it has no {MANIFEST}.", hint="train one: pal next")
-    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = manifest["manifest_version"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise ModelError(f"{path} is damaged: {error!r}.", hint=f"remove {folder} and train again: pal next") from error
+    if found != MANIFEST_VERSION:
+        raise ModelError(
+            f"{path} has version {found!r}, this installation reads {MANIFEST_VERSION}.",
+            hint=f"upgrade: pip install -U pytorch-active-learning; or remove {folder} and train again: pal next",
+        )
     return manifest

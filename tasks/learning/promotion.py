@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from tasks.learning.metrics import N_RESAMPLES, label_figures, resamples
+from tasks.learning.metrics import label_figures, n_resamples, resamples
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ def probability_not_worse(
     Returns:
         0-1; None where the metric is undefined on these items.
     """
-    weights = resamples(len(truth), N_RESAMPLES, np.random.default_rng(seed))[1:]
+    if not len(truth):
+        return None
+    weights = resamples(len(truth), n_resamples(len(truth)), np.random.default_rng(seed))[1:]
     ours, theirs = (
         label_figures(model.scores, truth, model.chosen)[config.metric](weights) for model in (candidate, production)
     )

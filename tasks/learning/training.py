@@ -71,13 +71,18 @@ def train(
         positive: The label that the decision threshold is for; None for the most probable label.
 
     Raises:
-        ModelError: The training items have fewer than two labels.
+        ModelError: The training items have fewer than two labels, or the encoder has no tokens.
     """
     present = np.unique(training.labels)
     if len(present) < 2:
         raise ModelError(
             f"{len(training.labels)} training items with {len(present)} different label(s); a model needs at least 2.",
             hint="annotate more items: pal next, then pal annotate and pal ingest",
+        )
+    if not encoder.n_tokens:
+        raise ModelError(
+            f"encoder {encoder.encoder_id!r} has an empty vocabulary; no word is frequent enough.",
+            hint='import more texts: pal import FILE; or set encoder = "minilm-static" in pal.toml',
         )
     vectors = encoder.vectors()
 
@@ -197,7 +202,15 @@ def _fit_minibatches(
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Torch's global generator (which initialises layers) seeded inside, as it was before outside."""
+    """Torch's global generator (which initialises layers) seeded inside, and one thread; as they were outside.
+
+    One thread adds in one order. Steps of 16 items gain nothing from a second, and wait for it on a busy machine.
+    """
+    n_threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        yield
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(n_threads)

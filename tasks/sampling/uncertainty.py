@@ -1,10 +1,12 @@
 """Strategies that ask what the model is least sure of, and `random`, which every claim is measured against.
 
 For two labels the four uncertainty scores rank alike; the names are kept for what people know them by.
-All scores are 0 (sure) to 1 (no idea).
+All scores are 0 (sure) to 1 (no idea); an item whose probabilities are not finite has -inf, and comes last.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -25,25 +27,25 @@ def random(pool: Pool, n: int, generator: np.random.Generator) -> tuple[Position
 @strategy(needs="model", cost="O(n)", source=_SETTLES)
 def least_confidence(pool: Pool, n: int, generator: np.random.Generator) -> tuple[Positions, Floats]:
     """How far the most probable label is from certain: (1 - p1) * n_labels / (n_labels - 1)."""
-    return _ranked(least_confidence_scores(pool.probabilities), n, generator)
+    return _ranked(least_confidence_scores, pool, n, generator)
 
 
 @strategy(needs="model", cost="O(n)", source="Scheffer et al. (2001), Active Hidden Markov Models")
 def margin_confidence(pool: Pool, n: int, generator: np.random.Generator) -> tuple[Positions, Floats]:
     """How close the two most probable labels are: 1 - (p1 - p2)."""
-    return _ranked(margin_confidence_scores(pool.probabilities), n, generator)
+    return _ranked(margin_confidence_scores, pool, n, generator)
 
 
 @strategy(needs="model", cost="O(n)", source="Munro (2021), Human-in-the-Loop Machine Learning, ch. 3")
 def ratio_confidence(pool: Pool, n: int, generator: np.random.Generator) -> tuple[Positions, Floats]:
     """Ratio of the two most probable labels: p2 / p1."""
-    return _ranked(ratio_confidence_scores(pool.probabilities), n, generator)
+    return _ranked(ratio_confidence_scores, pool, n, generator)
 
 
 @strategy(needs="model", cost="O(n)", source=_SETTLES)
 def entropy(pool: Pool, n: int, generator: np.random.Generator) -> tuple[Positions, Floats]:
     """Entropy of the prediction in parts of its largest: -sum p log p / log n_labels."""
-    return _ranked(entropy_scores(pool.probabilities), n, generator)
+    return _ranked(entropy_scores, pool, n, generator)
 
 
 def least_confidence_scores(probabilities: Probabilities) -> Floats:
@@ -86,6 +88,11 @@ def _two_largest(probabilities: Probabilities) -> tuple[Floats, Floats]:
     return two[:, 1], two[:, 0]
 
 
-def _ranked(scores: Floats, n: int, generator: np.random.Generator) -> tuple[Positions, Floats]:
+def _ranked(
+    score: Callable[[Probabilities], Floats], pool: Pool, n: int, generator: np.random.Generator
+) -> tuple[Positions, Floats]:
+    sound = np.isfinite(pool.probabilities).all(axis=1)
+    scores = np.full(len(pool), -np.inf)
+    scores[sound] = score(pool.probabilities[sound])
     positions = top(scores, n, generator)
     return positions, scores[positions]

@@ -23,7 +23,8 @@ from tasks.collect import collect_answers
 from tasks.publish import publish_batches
 
 stage = {{"collect": collect_answers, "publish": publish_batches}}[sys.argv[1]]
-traced = ({str(ROOT / "annotation")!r}, {str(ROOT / "tasks")!r}, {str(ROOT / "storage" / "annotations")!r})
+traced = ({str(ROOT / "annotation")!r}, {str(ROOT / "tasks")!r}, {str(ROOT / "storage" / "annotations")!r},
+    {str(ROOT / "storage" / "folders")!r})
 
 def start(root, last):
     pid = os.fork()

@@ -1,0 +1,71 @@
+"""A folder that is there whole or not at all: written beside its place, its manifest last, renamed in one step."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+"""A folder without it does not count."""
+
+
+def publish_folder(folder: Path, write: Callable[[Path], dict[str, Any]]) -> bool:
+    """Make a folder; False where it is there already, also when another process was faster.
+
+    A folder of that name without a manifest gets what it lacks: what somebody has in it stays. What a killed
+    process left beside it is removed.
+
+    Args:
+        write: Writes the files into the folder it is given, and returns the manifest.
+
+    Raises:
+        OSError: It cannot be written; nothing is left behind.
+    """
+    if (folder / MANIFEST).is_file():
+        return False
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        text = json.dumps(write(part), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+        (part / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
+        for path in (*part.iterdir(), part):
+            to_disk(path)
+        _take_name(part, folder)
+    except OSError:
+        shutil.rmtree(part, ignore_errors=True)
+        if not (folder / MANIFEST).is_file():  # not another process that was faster
+            raise
+        return False
+    for left in folder.parent.glob(f".{folder.name}.*.part"):  # of processes that were killed, or are too late
+        shutil.rmtree(left, ignore_errors=True)
+    to_disk(folder.parent)
+    return True
+
+
+def to_disk(path: Path) -> None:
+    """fsync a file, or a folder where the system can."""
+    if path.is_dir() and os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _take_name(part: Path, folder: Path) -> None:
+    """Give the written folder its name; move what is missing where a folder of that name has no manifest."""
+    try:
+        part.rename(folder)
+    except OSError:
+        if not folder.is_dir() or (folder / MANIFEST).is_file():
+            raise
+        for path in sorted(part.iterdir(), key=lambda path: path.name == MANIFEST):
+            if not (folder / path.name).exists():
+                path.rename(folder / path.name)
+        to_disk(folder)

@@ -1,0 +1,327 @@
+"""Annotations: appended exactly once, never changed, whoever reads which copy of a file when."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kill_at_line import killed_at, lines_of
+from lake_rows import add_rows, contents
+
+import storage
+from storage.annotations import (
+    Ingested,
+    LabelledItem,
+    import_labelled,
+    ingest,
+    label_counts,
+    labelled_texts,
+    read_files,
+    remember_read,
+    unlabelled_answers,
+)
+from storage.batches import Draft, close_batch, find_batch, proposals_of, reserve
+from storage.records import Answer, BatchStatus, Proposal, Split
+from storage.schema import current_labels
+from storage.store import Connection, Store
+from storage.workspace import Workspace
+
+SPAWN = multiprocessing.get_context("spawn")
+TIME = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+
+
+def publish(store: Store, *item_ids: str, purpose: Split = Split.TRAINING) -> str:
+    proposals = [Proposal(item_id, "random", None, k + 1) for k, item_id in enumerate(item_ids)]
+    return reserve(store, Draft(purpose, item_ids, proposals, 0, 0, "d"), beside_open=True)[0].batch_id
+
+
+def yes(item_id: str, annotator: str = "anna", **more: Any) -> Answer:
+    return Answer(item_id, "yes", annotator, **more)
+
+
+def no(item_id: str, annotator: str = "anna", **more: Any) -> Answer:
+    return Answer(item_id, "no", annotator, **more)
+
+
+def labels(store: Store) -> dict[str, str | None]:
+    return dict(store.rows(f"SELECT item_id, label FROM ({current_labels()})"))
+
+
+def answers_given(store: Store, item_id: str) -> list[str]:
+    rows = store.rows("SELECT answer FROM lake.annotations WHERE item_id = ? ORDER BY ingested_at", [item_id])
+    return [answer for (answer,) in rows]
+
+
+@pytest.fixture
+def batch_id(store: Store) -> str:
+    """A batch of i1, i2, i3, published."""
+    add_rows(store, [(f"i{k}", f"text {k}") for k in range(9)])
+    return publish(store, "i1", "i2", "i3")
+
+
+def test_an_answer_is_kept_with_all_it_says(store: Store, batch_id: str) -> None:
+    local = TIME.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    answer = yes("i1", note='it\'s "odd"\n{\\}', seconds=1.25, annotated_at=local)
+    before = datetime.now(UTC).replace(tzinfo=None)
+    assert ingest(store, batch_id, [answer], "inbox/a.csv") == Ingested(1, 0, False)
+    row = store.rows("SELECT * EXCLUDE ingested_at FROM lake.annotations")[0]
+    utc = TIME.replace(tzinfo=None)
+    assert row == ("i1", "anna", "yes", 'it\'s "odd"\n{\\}', batch_id, 1.25, utc, "inbox/a.csv")
+    ((ingested_at,),) = store.rows("SELECT ingested_at FROM lake.annotations")
+    assert before <= ingested_at <= datetime.now(UTC).replace(tzinfo=None)
+
+
+def test_an_answer_without_a_time_was_given_when_it_came_in(store: Store, batch_id: str) -> None:
+    ingest(store, batch_id, [yes("i1")], "a.csv")
+    assert store.rows("SELECT annotated_at = ingested_at, seconds FROM lake.annotations") == [(True, None)]
+
+
+@pytest.mark.parametrize("at", [None, TIME])
+def test_the_same_file_again_appends_nothing(store: Store, batch_id: str, at: datetime | None) -> None:
+    answers = [yes("i1", annotated_at=at), no("i2", note="why", annotated_at=at), yes("i1", "bert", annotated_at=at)]
+    assert ingest(store, batch_id, answers, "a.csv") == Ingested(3, 0, False)
+    before = store.rows("FROM lake.annotations ORDER BY ALL")
+    assert ingest(store, batch_id, answers, "a.csv") == Ingested(0, 3, False)
+    assert ingest(store, batch_id, answers, "inbox/copy of a.csv") == Ingested(0, 3, False)
+    assert store.rows("FROM lake.annotations ORDER BY ALL") == before
+
+
+def test_a_file_that_grows_appends_only_what_is_new(store: Store, batch_id: str) -> None:
+    ingest(store, batch_id, [yes("i1")], "a.csv")
+    assert ingest(store, batch_id, [yes("i1"), no("i2")], "a.csv") == Ingested(1, 1, False)
+    assert labels(store) == {"i1": "yes", "i2": "no"}
+
+
+def test_a_correction_wins_and_the_history_stays(store: Store, batch_id: str) -> None:
+    ingest(store, batch_id, [yes("i1")], "a.csv")
+    assert ingest(store, batch_id, [no("i1")], "a.csv").n_new == 1
+    assert (labels(store), answers_given(store, "i1")) == ({"i1": "no"}, ["yes", "no"])
+
+
+def test_a_changed_note_is_a_new_annotation(store: Store, batch_id: str) -> None:
+    ingest(store, batch_id, [yes("i1")], "a.csv")
+    assert ingest(store, batch_id, [yes("i1", note="sure?")], "a.csv").n_new == 1
+
+
+@pytest.mark.parametrize("copy", ["a.csv", "inbox/old copy of a.csv"])
+def test_an_old_copy_does_not_take_back_a_correction_from_another_file(store: Store, batch_id: str, copy: str) -> None:
+    ingest(store, batch_id, [yes("i1")], "a.csv")
+    ingest(store, batch_id, [no("i1")], "corrected.csv")
+    assert ingest(store, batch_id, [yes("i1")], copy) == Ingested(0, 1, False)
+    assert labels(store) == {"i1": "no"}
+
+
+def test_one_file_may_change_its_mind_and_change_it_back(store: Store, batch_id: str) -> None:
+    for answer in (yes("i1"), no("i1"), yes("i1")):
+        assert ingest(store, batch_id, [answer], "a.csv").n_new == 1
+        assert ingest(store, batch_id, [answer], "a.csv").n_new == 0
+    assert (labels(store), answers_given(store, "i1")) == ({"i1": "yes"}, ["yes", "no", "yes"])
+
+
+def test_a_journal_may_hold_a_change_of_mind_and_back(store: Store, batch_id: str) -> None:
+    journal = [
+        yes("i1", annotated_at=TIME),
+        no("i1", annotated_at=TIME + timedelta(seconds=5)),
+        yes("i1", annotated_at=TIME + timedelta(seconds=9)),
+    ]
+    assert [ingest(store, batch_id, journal[:n], "j.jsonl").n_new for n in (1, 2, 2, 3, 3)] == [1, 1, 0, 1, 0]
+    assert labels(store) == {"i1": "yes"}
+    assert store.rows("SELECT count(*) FROM lake.annotations") == [(3,)]
+
+
+def test_an_older_answer_that_comes_late_does_not_win(store: Store, batch_id: str) -> None:
+    ingest(store, batch_id, [no("i1", annotated_at=TIME)], "a.jsonl")
+    ingest(store, batch_id, [yes("i1", annotated_at=TIME - timedelta(days=1))], "b.jsonl")
+    assert labels(store) == {"i1": "no"}
+
+
+def test_two_annotators_each_have_an_answer(store: Store, batch_id: str) -> None:
+    ingest(store, batch_id, [yes("i1", "anna"), no("i1", "bert"), no("i2", "anna"), no("i2", "bert")], "a.csv")
+    assert labels(store) == {"i1": None, "i2": "no"}
+    assert ingest(store, batch_id, [yes("i1", "bert")], "b.csv").n_new == 1
+    assert labels(store) == {"i1": "yes", "i2": "no"}
+
+
+def test_the_same_answer_in_two_batches_is_two_annotations(store: Store, batch_id: str) -> None:
+    ingest(store, batch_id, [yes("i2")], "a.csv")
+    close_batch(store, batch_id)
+    other = publish(store, "i1", "i4")
+    assert ingest(store, batch_id, [yes("i1")], "a.csv").n_new == 1
+    assert ingest(store, other, [yes("i1")], "a.csv").n_new == 1
+
+
+def test_a_batch_is_complete_when_its_last_item_has_any_answer(store: Store, batch_id: str) -> None:
+    assert not ingest(store, batch_id, [yes("i1"), yes("i1", "bert"), yes("i1", "cleo")], "a.csv").complete
+    assert not ingest(store, batch_id, [Answer("i2", "skip", "anna")], "a.csv").complete
+    assert find_batch(store, batch_id).batch.status == BatchStatus.PUBLISHED
+    assert ingest(store, batch_id, [Answer("i3", "unsure", "anna")], "b.csv").complete
+    assert find_batch(store, batch_id).batch.status == BatchStatus.INGESTED
+    assert ingest(store, batch_id, [no("i3")], "b.csv") == Ingested(1, 0, True)
+
+
+def test_a_late_answer_to_a_closed_batch_counts_and_leaves_it_closed(store: Store, batch_id: str) -> None:
+    close_batch(store, batch_id)
+    answers = [yes(f"i{k}") for k in (1, 2, 3)]
+    assert ingest(store, batch_id, answers, "late.csv") == Ingested(3, 0, False)
+    assert find_batch(store, batch_id).batch.status == BatchStatus.CLOSED
+    assert labels(store) == {"i1": "yes", "i2": "yes", "i3": "yes"}
+
+
+# Labels given elsewhere
+
+
+def test_labels_given_elsewhere_are_a_batch_that_is_done(store: Store) -> None:
+    add_rows(store, [("a", "one"), ("b", "two")])
+    labelled = [LabelledItem("b", "yes", "low confidence", 0.75), LabelledItem("a", "no", "original", None)]
+    assert import_labelled(store, "original-evaluation", Split.EVALUATION, labelled, "digest", "dir") == 2
+    batch = find_batch(store, "original-evaluation").batch
+    assert (batch.purpose, batch.status, batch.n, batch.label_set) == ("evaluation", "ingested", 2, "digest")
+    assert proposals_of(store, "original-evaluation") == [
+        Proposal("b", "low confidence", 0.75, 1),
+        Proposal("a", "original", None, 2),
+    ]
+    assert store.rows("SELECT item_id, annotator, answer, source_file FROM lake.annotations ORDER BY 1") == [
+        ("a", "original", "no", "dir"),
+        ("b", "original", "yes", "dir"),
+    ]
+
+
+def test_labels_taken_twice_are_taken_once_and_more_of_them_make_another_batch(store: Store) -> None:
+    add_rows(store, [(name, name) for name in "abc"])
+    one, two, three = (LabelledItem(name, "yes", "original", None) for name in "abc")
+    taken = [import_labelled(store, "o", Split.TRAINING, items, "d", "f") for items in ([one], [one], [one, two], [])]
+    assert taken == [1, 0, 1, 0]
+    assert import_labelled(store, "o-b", Split.TRAINING, [three], "d", "f") == 1
+    assert store.rows("SELECT batch_id, n FROM lake.batches ORDER BY 1") == [("o", 1), ("o-2", 1), ("o-b", 1)]
+
+
+def test_an_item_with_any_answer_keeps_its_split_and_its_label(store: Store, batch_id: str) -> None:
+    ingest(store, batch_id, [no("i1"), Answer("i2", "skip", "anna")], "a.csv")
+    labelled = [LabelledItem(f"i{k}", "yes", "original", None) for k in (1, 2, 3)]
+    assert import_labelled(store, "o", Split.EVALUATION, labelled, "d", "f") == 1
+    assert store.rows(f"SELECT item_id, split, label FROM ({current_labels()}) ORDER BY 1") == [
+        ("i1", "training", "no"),
+        ("i2", "training", None),
+        ("i3", "evaluation", "yes"),
+    ]
+
+
+# What follows from them
+
+
+def test_the_labelled_texts_of_a_split_are_those_of_the_version_asked_for(store: Store, batch_id: str) -> None:
+    ingest(store, batch_id, [yes("i2"), no("i1"), Answer("i3", "unsure", "anna")], "a.csv")
+    version = store.version()
+    evaluation = publish(store, "i5", purpose=Split.EVALUATION)
+    ingest(store, evaluation, [yes("i5")], "e.csv")
+    ingest(store, batch_id, [yes("i1"), yes("i3")], "a.csv")
+    assert labelled_texts(store, Split.TRAINING, version).to_pylist() == [
+        {"item_id": "i1", "text": "text 1", "label": "no"},
+        {"item_id": "i2", "text": "text 2", "label": "yes"},
+    ]
+    assert labelled_texts(store, Split.EVALUATION, version).num_rows == 0
+    now = store.version()
+    assert labelled_texts(store, Split.TRAINING, now)["label"].to_pylist() == ["yes", "yes", "yes"]
+    assert labelled_texts(store, Split.EVALUATION, now)["item_id"].to_pylist() == ["i5"]
+
+
+def test_counts_are_of_items_by_split_and_label(store: Store, batch_id: str) -> None:
+    assert label_counts(store) == {split: {} for split in Split}
+    ingest(store, batch_id, [yes("i1"), yes("i2"), no("i2", "bert"), Answer("i3", "skip", "anna")], "a.csv")
+    ingest(store, publish(store, "i5", "i6", purpose=Split.EVALUATION), [no("i5"), no("i6"), no("i6", "b")], "e.csv")
+    assert label_counts(store) == {
+        Split.TRAINING: {"yes": 1},
+        Split.VALIDATION: {},
+        Split.EVALUATION: {"no": 2},
+    }
+    assert unlabelled_answers(store) == 2
+
+
+def test_what_was_read_last_of_a_file_is_remembered(store: Store) -> None:
+    assert read_files(store) == {}
+    for file, sha256 in (("a", "1"), ("b", "2"), ("a", "3")):
+        remember_read(store, file, sha256)
+    assert read_files(store) == {"a": "3", "b": "2"}
+
+
+# Several processes, and kill -9
+
+ANSWERS = [yes(f"i{k}") for k in (1, 2, 3)] + [no("i1", "bert"), no("i2", "bert", annotated_at=TIME)]
+
+
+def ingest_once(root: Path, batch_id: str) -> None:
+    ingest(Workspace(root).store(), batch_id, ANSWERS, "a.csv")
+
+
+def ingest_there(root: Path, batch_id: str, gate: Any, said: Any) -> None:
+    store = Workspace(root).store()
+    gate.wait(60)
+    said.put(ingest(store, batch_id, ANSWERS, "a.csv"))
+
+
+def test_two_processes_that_read_one_file_at_the_same_time_append_it_once(
+    store: Store, workspace: Workspace, batch_id: str
+) -> None:
+    gate, said = SPAWN.Barrier(2), SPAWN.Queue()
+    readers = [SPAWN.Process(target=ingest_there, args=(workspace.root, batch_id, gate, said)) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    results = [said.get(timeout=60) for _ in readers]
+    for reader in readers:
+        reader.join(60)
+    said.close()
+    said.join_thread()
+    assert sorted(result.n_new for result in results) == [0, 5]
+    assert [result.complete for result in results] == [True, True]
+    assert store.rows("SELECT count(*) FROM lake.annotations") == [(5,)]
+
+
+def test_an_ingest_that_is_overtaken_looks_again_before_it_appends(
+    store: Store, workspace: Workspace, batch_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rival = Store(f"sqlite:{workspace.root}/lake/catalog.sqlite", f"{workspace.root}/lake/data/")
+    monkeypatch.setattr(rival, "_locked", lambda action: action())  # does not wait
+    append: Callable[..., None] = vars(storage.annotations)["_append"]
+    overtaken: list[bool] = []
+
+    def late(connection: Connection, rows: list[dict[str, Any]]) -> None:
+        append(connection, rows)
+        if not overtaken:
+            overtaken.append(True)
+            ingest(rival, batch_id, ANSWERS, "a.csv")
+
+    monkeypatch.setattr("storage.annotations._append", late)
+    with rival:
+        assert ingest(store, batch_id, ANSWERS, "a.csv") == Ingested(0, 5, True)
+    assert store.rows("SELECT count(*) FROM lake.annotations") == [(5,)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, list[tuple[Any, ...]]]]:
+    """The lines that `ingest_once` executes, and the lake that it leaves."""
+    workspace = Workspace(tmp_path_factory.mktemp("undisturbed"))
+    workspace.make()
+    store = workspace.store()
+    add_rows(store, [(f"i{k}", f"text {k}") for k in range(9)])
+    lines = lines_of(ingest_once, workspace.root, publish(store, "i1", "i2", "i3"))
+    return lines, contents(store)
+
+
+@pytest.mark.parametrize("part", [0.1, 0.4, 0.55, 0.7, 0.8, 0.9, 0.97, 1.0])
+def test_ingesting_again_after_kill_9_at_any_line_loses_and_doubles_nothing(
+    store: Store,
+    workspace: Workspace,
+    batch_id: str,
+    undisturbed: tuple[int, dict[str, list[tuple[Any, ...]]]],
+    part: float,
+) -> None:
+    lines, wanted = undisturbed
+    killed_at(round(part * lines), ingest_once, workspace.root, batch_id)
+    ingest_once(workspace.root, batch_id)
+    assert contents(store) == wanted
+    ingest_once(workspace.root, batch_id)
+    assert contents(store) == wanted

@@ -1,0 +1,211 @@
+"""Batches: out of the pool in one transaction, once, and back again."""
+
+from __future__ import annotations
+
+import multiprocessing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kill_at_line import killed_at, lines_of
+from lake_rows import add_rows, contents
+
+from storage import batches
+from storage.annotations import ingest
+from storage.batches import Draft, OvertakenError, close_batch, find_batch, reserve
+from storage.errors import BatchError
+from storage.items import count_pool
+from storage.records import Answer, BatchItem, BatchStatus, Proposal, Split
+from storage.store import Store
+from storage.text_hash import text_hash
+from storage.workspace import Workspace
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def draft(*item_ids: str, purpose: Split = Split.TRAINING, **more: Any) -> Draft:
+    proposals = [Proposal(item_id, "random", None, k + 1) for k, item_id in enumerate(item_ids)]
+    return Draft(purpose, item_ids, proposals, 7, 3, "digest", **more)
+
+
+def publish(store: Store, *item_ids: str, purpose: Split = Split.TRAINING) -> str:
+    return reserve(store, draft(*item_ids, purpose=purpose), beside_open=True)[0].batch_id
+
+
+@pytest.fixture
+def pool(store: Store) -> Store:
+    """A lake with 30 items, i0 to i29, in the pool."""
+    add_rows(store, [(f"i{k}", f"text {k}") for k in range(30)])
+    return store
+
+
+def test_a_batch_is_kept_with_all_that_was_drafted(pool: Store) -> None:
+    made = draft("i2", "i1", model_id="m1", mix={"it's": 1, 'a "b"': 2})
+    batch, new = reserve(pool, made, beside_open=False)
+    assert new
+    assert (batch.batch_id, batch.purpose, batch.status, batch.n) == (
+        "b0001-training",
+        Split.TRAINING,
+        BatchStatus.PUBLISHED,
+        2,
+    )
+    assert (batch.seed, batch.lake_version, batch.label_set, batch.model_id) == (7, 3, "digest", "m1")
+    assert batch.mix == {"it's": 1, 'a "b"': 2}
+    assert find_batch(pool, "b0001-training") == batches.Progress(batch, 0)
+    assert count_pool(pool) == 28
+
+
+def test_an_open_batch_comes_back_in_place_of_a_second_one(pool: Store) -> None:
+    first, _ = reserve(pool, draft("i1"), beside_open=False)
+    again, new = reserve(pool, draft("i2"), beside_open=False)
+    assert (again, new) == (first, False)
+    assert count_pool(pool) == 29
+    close_batch(pool, first.batch_id)
+    assert reserve(pool, draft("i2"), beside_open=False)[1] is True
+
+
+def test_beside_an_open_batch_another_is_made_where_that_is_wanted(pool: Store) -> None:
+    assert [publish(pool, "i1"), publish(pool, "i2")] == ["b0001-training", "b0002-training"]
+
+
+@pytest.mark.parametrize("state", ["published", "annotated", "closed after an answer"])
+def test_an_item_that_left_the_pool_cannot_be_reserved_and_nothing_is_written(pool: Store, state: str) -> None:
+    batch_id = publish(pool, "i1", "i2")
+    if state != "published":
+        ingest(pool, batch_id, [Answer("i1", "skip", "anna"), Answer("i2", "yes", "anna")], "f")
+    if state == "closed after an answer":
+        close_batch(pool, batch_id)
+    before = contents(pool)
+    with pytest.raises(OvertakenError) as caught:
+        reserve(pool, draft("i0", "i2", "i1", "i3"), beside_open=True)
+    assert caught.value.what == "2 of 4 items left the pool while the batch was drawn."
+    assert caught.value.hint == "run the same command again."
+    assert contents(pool) == before
+
+
+def test_ids_ascend_over_every_purpose_and_are_never_used_again(pool: Store) -> None:
+    made = [publish(pool, "i0"), publish(pool, "i1", purpose=Split.EVALUATION)]
+    close_batch(pool, made[-1])
+    made += [publish(pool, "i1", purpose=Split.VALIDATION)]
+    pool.write(
+        lambda c: c.execute("UPDATE lake.batches SET batch_id = 'b9999-training' WHERE batch_id = ?", made[:1]), ""
+    )
+    pool.write(lambda c: c.execute("UPDATE lake.batches SET batch_id = 'original-7' WHERE batch_id = ?", made[1:2]), "")
+    made += [publish(pool, "i2"), publish(pool, "i3")]
+    assert made == ["b0001-training", "b0002-evaluation", "b0003-validation", "b10000-training", "b10001-training"]
+
+
+def test_an_item_is_in_its_batch_once_and_every_strategy_that_proposed_it_is_kept(pool: Store) -> None:
+    proposals = [
+        Proposal("i1", "entropy", 0.25, 2),
+        Proposal("i2", "entropy", 0.5, 1),
+        Proposal("i1", "random", None, 1),
+    ]
+    made = replace(draft("i2", "i1"), proposals=proposals)
+    batch, _ = reserve(pool, made, beside_open=False)
+    assert batches.items_of(pool, batch.batch_id) == [
+        BatchItem("i2", "text 2", text_hash("text 2")),
+        BatchItem("i1", "text 1", text_hash("text 1")),
+    ]
+    assert batches.proposals_of(pool, batch.batch_id) == [proposals[1], proposals[0], proposals[2]]
+
+
+def test_progress_counts_items_not_answers(pool: Store) -> None:
+    batch_id = publish(pool, "i1", "i2")
+    ingest(pool, batch_id, [Answer("i1", "yes", "anna"), Answer("i1", "no", "bert")], "f")
+    assert [progress.n_answered for progress in batches.open_batches(pool)] == [1]
+    assert set(batches.answered_in(pool, batch_id)) == {"i1"}
+    ingest(pool, batch_id, [Answer("i1", "unsure", "anna")], "f")
+    assert batches.answered_in(pool, batch_id) == {"i1": "unsure"}
+
+
+def test_open_batches_are_those_out_with_annotators_the_oldest_first(pool: Store) -> None:
+    made = [publish(pool, f"i{k}") for k in range(4)]
+    close_batch(pool, made[1])
+    ingest(pool, made[2], [Answer("i2", "yes", "anna")], "f")
+    assert [progress.batch.batch_id for progress in batches.open_batches(pool)] == [made[0], made[3]]
+    assert [progress.batch.batch_id for progress in batches.all_batches(pool)] == made
+    assert [progress.batch.status for progress in batches.all_batches(pool)] == [
+        "published",
+        "closed",
+        "ingested",
+        "published",
+    ]
+
+
+def test_closing_gives_the_unanswered_items_back_once(pool: Store) -> None:
+    batch_id = publish(pool, "i1", "i2", "i3")
+    ingest(pool, batch_id, [Answer("i2", "unsure", "anna")], "f")
+    assert (close_batch(pool, batch_id), close_batch(pool, batch_id)) == (2, 0)
+    assert find_batch(pool, batch_id).batch.status == BatchStatus.CLOSED
+    assert count_pool(pool) == 29
+    assert publish(pool, "i1", "i3") == "b0002-training"
+
+
+def test_a_complete_batch_is_not_closed_any_more(pool: Store) -> None:
+    batch_id = publish(pool, "i1")
+    ingest(pool, batch_id, [Answer("i1", "yes", "anna")], "f")
+    assert close_batch(pool, batch_id) == 0
+    assert find_batch(pool, batch_id).batch.status == BatchStatus.INGESTED
+
+
+def test_a_batch_that_is_not_there_is_an_error_that_names_the_open_ones(pool: Store) -> None:
+    with pytest.raises(BatchError, match=r"no batch 'b9'\.\nHint: no batch is open; publish one: pal next"):
+        find_batch(pool, "b9")
+    publish(pool, "i1")
+    publish(pool, "i2")
+    for ask in (find_batch, close_batch):
+        with pytest.raises(BatchError, match=r"Hint: open batches: b0001-training, b0002-training$"):
+            ask(pool, "b9")
+
+
+# Several processes, and kill -9
+
+
+def reserve_there(root: Path, who: int, gate: Any) -> None:
+    store = Workspace(root).store()
+    gate.wait(60)
+    for k in range(5):
+        wanted = [f"i{k}", f"i{5 + k}", f"i{10 + 5 * who + k}"]  # two that all want, one of its own
+        try:
+            reserve(store, draft(*wanted), beside_open=True)
+        except OvertakenError:
+            reserve(store, draft(wanted[-1]), beside_open=True)
+
+
+def test_no_item_goes_to_two_of_three_racing_processes(pool: Store, workspace: Workspace) -> None:
+    gate = SPAWN.Barrier(3)
+    racers = [SPAWN.Process(target=reserve_there, args=(workspace.root, who, gate)) for who in range(3)]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join(60)
+    assert [racer.exitcode for racer in racers] == [0, 0, 0]
+    assert sorted(pool.rows("SELECT item_id FROM lake.batch_items")) == sorted((f"i{k}",) for k in range(25))
+    ids = [progress.batch.batch_id for progress in batches.all_batches(pool)]
+    assert sorted(ids) == [f"b{k:04d}-training" for k in range(1, 16)]
+
+
+def reserve_once(root: Path) -> None:
+    reserve(Workspace(root).store(), draft("i1", "i2", "i3"), beside_open=False)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, list[tuple[Any, ...]]]]:
+    """The lines that `reserve_once` executes, and the lake that it leaves."""
+    workspace = Workspace(tmp_path_factory.mktemp("undisturbed"))
+    workspace.make()
+    add_rows(workspace.store(), [(f"i{k}", f"text {k}") for k in range(30)])
+    lines = lines_of(reserve_once, workspace.root)
+    return lines, contents(workspace.store())
+
+
+@pytest.mark.parametrize("part", [0.1, 0.3, 0.5, 0.65, 0.8, 0.9, 0.95, 1.0])
+def test_reserving_again_after_kill_9_at_any_line_publishes_one_batch(
+    pool: Store, workspace: Workspace, undisturbed: tuple[int, dict[str, list[tuple[Any, ...]]]], part: float
+) -> None:
+    lines, wanted = undisturbed
+    killed_at(round(part * lines), reserve_once, workspace.root)
+    reserve_once(workspace.root)
+    assert contents(pool) == wanted

@@ -1,0 +1,252 @@
+"""Items: each text once, whoever brings it; features once each; the pool in one order."""
+
+from __future__ import annotations
+
+import multiprocessing
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from lake_rows import add_rows
+
+from storage import items
+from storage.annotations import LabelledItem, import_labelled, ingest
+from storage.batches import Draft, close_batch, reserve
+from storage.records import Answer, BatchItem, Proposal, Split
+from storage.store import Store
+from storage.text_hash import text_hash
+from storage.workspace import Workspace
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def ids(store: Store) -> list[str]:
+    return [item_id for (item_id,) in store.rows("SELECT item_id FROM lake.items ORDER BY item_id")]
+
+
+def publish(store: Store, *item_ids: str, purpose: Split = Split.TRAINING) -> str:
+    proposals = [Proposal(item_id, "random", None, k + 1) for k, item_id in enumerate(item_ids)]
+    return reserve(store, Draft(purpose, item_ids, proposals, 0, 0, "d"), beside_open=True)[0].batch_id
+
+
+def features(path: Path, *item_ids: str, tokens: bytes = b"\x00'\xff") -> Path:
+    columns = {"item_id": pa.array(item_ids, pa.string()), "tokens": pa.array([tokens] * len(item_ids), pa.binary())}
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+# Texts
+
+
+def test_texts_that_differ_in_form_case_or_space_are_one_item_the_first(store: Store) -> None:
+    done = add_rows(
+        store, [("1", "Caf\u00e9 burns"), ("2", "cafe\u0301  BURNS "), ("3", "caf\u00e9 burns"), ("4", "x")]
+    )
+    assert (done.n_new, done.n_duplicates, done.conflicts.num_rows) == (2, 2, 0)
+    rows = store.rows("SELECT item_id, text, text_hash, source FROM lake.items ORDER BY item_id")
+    assert rows == [
+        ("1", "Caf\u00e9 burns", text_hash("caf\u00e9 burns"), "test.csv"),
+        ("4", "x", text_hash("x"), "test.csv"),
+    ]
+
+
+def test_taking_the_same_rows_again_takes_none(store: Store) -> None:
+    rows: list[tuple[str | None, str]] = [("1", "one"), (None, "two"), ("1", "other")]
+    first = add_rows(store, rows)
+    before = store.rows("FROM lake.items ORDER BY ALL")
+    again = add_rows(store, rows, "copy.csv")
+    assert (first.n_new, again.n_new, again.n_duplicates) == (2, 0, 2)
+    assert again.conflicts.equals(first.conflicts)
+    assert store.rows("FROM lake.items ORDER BY ALL") == before
+
+
+def test_an_id_that_stands_for_another_text_comes_back_with_both(store: Store) -> None:
+    add_rows(store, [("1", "in the lake")])
+    done = add_rows(store, [("1", "later"), ("2", "first of file"), ("2", "second of file"), ("1", "In the LAKE")])
+    assert done.conflicts.to_pylist() == [
+        {"row": 1, "item_id": "1", "text": "later", "owner": "in the lake"},
+        {"row": 3, "item_id": "2", "text": "second of file", "owner": "first of file"},
+    ]
+    assert (done.n_new, done.n_duplicates) == (1, 1)
+    assert store.rows("SELECT item_id, text FROM lake.items ORDER BY 1") == [
+        ("1", "in the lake"),
+        ("2", "first of file"),
+    ]
+
+
+def test_rows_without_an_id_get_one_that_follows_from_the_text(store: Store) -> None:
+    done = add_rows(store, [(None, "Floods  hit"), (None, "floods hit"), (None, "Bushfire")])
+    assert (done.n_new, done.n_duplicates) == (2, 1)
+    assert ids(store) == sorted([text_hash("floods hit")[:16], text_hash("bushfire")[:16]])
+
+
+def test_a_text_known_under_another_id_keeps_it(store: Store) -> None:
+    add_rows(store, [("old", "one")])
+    assert add_rows(store, [("new", "ONE")]).n_duplicates == 1
+    assert ids(store) == ["old"]
+
+
+def test_nothing_staged_is_nothing_taken(store: Store, tmp_path: Path) -> None:
+    assert items.stage([], tmp_path / "none.parquet") == 0
+    done = items.add_items(store, tmp_path / "none.parquet", "none")
+    assert (done.n_new, done.n_duplicates, done.conflicts.num_rows) == (0, 0, 0)
+
+
+def test_a_staging_file_may_have_any_name(store: Store, tmp_path: Path) -> None:
+    table = pa.table(
+        {"row": [1], "item_id": ["1"], "text": ["one"], "published_at": [datetime(2003, 2, 19, 1, 2, 3, 4)]}
+    )
+    for name in ("head*[1]'s?.parquet", "head1s.parquet"):
+        items.stage([table], tmp_path / name)
+    assert items.add_items(store, tmp_path / "head*[1]'s?.parquet", "it's").n_new == 1
+    assert store.rows("SELECT published_at, source FROM lake.items") == [(datetime(2003, 2, 19, 1, 2, 3, 4), "it's")]
+
+
+# The first \0 would end a text in an Arrow of C strings; importing rejects such rows.
+words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(words | st.text("aAéÉ ß\u0301\x1c\x85"), max_size=30))
+def test_the_hash_in_the_lake_is_the_hash_of_the_text(store: Store, texts: list[str]) -> None:
+    before = items.count_items(store)
+    known = {hashed for (hashed,) in store.rows("SELECT text_hash FROM lake.items")}
+    done = add_rows(store, [(None, text) for text in texts])
+    fresh = {text_hash(text) for text in texts} - known
+    assert done.n_new == len(fresh) == items.count_items(store) - before
+    rows = store.rows("SELECT item_id, text, text_hash FROM lake.items")
+    assert all(text_hash(text) == hashed and item_id == hashed[:16] for item_id, text, hashed in rows)
+    wanted = pa.chunked_array([pa.array(texts, pa.string())])
+    assert items.item_ids_of(store, wanted) == [text_hash(text)[:16] for text in texts]
+
+
+def take_there(root: Path, staged: Path, gate: object) -> None:
+    gate.wait(60)  # type: ignore[attr-defined]
+    items.add_items(Workspace(root).store(), staged, "same.csv")
+
+
+def test_two_processes_that_import_the_same_file_take_each_text_once(workspace: Workspace, tmp_path: Path) -> None:
+    n = 30_000
+    table = pa.table(
+        {
+            "row": pa.array(range(n)),
+            "item_id": pa.array([f"i{k}" for k in range(n)]),
+            "text": pa.array([f"text {k}" for k in range(n)]),
+            "published_at": pa.nulls(n, pa.timestamp("us")),
+        }
+    )
+    items.stage([table], tmp_path / "same.parquet")
+    store = workspace.store()
+    gate = SPAWN.Barrier(2)
+    arguments = (workspace.root, tmp_path / "same.parquet", gate)
+    processes = [SPAWN.Process(target=take_there, args=arguments) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert store.rows("SELECT count(*), count(DISTINCT item_id), count(DISTINCT text_hash) FROM lake.items") == [
+        (n, n, n)
+    ]
+
+
+# Finding them
+
+
+def test_items_are_found_in_the_order_asked_for_and_unknown_ids_left_out(store: Store) -> None:
+    add_rows(store, [("a", "one"), ("b", "two"), ("c", "three")])
+    found = items.texts_of(store, ["c", "gone", "a", "c"])
+    assert found == [
+        BatchItem("c", "three", text_hash("three")),
+        BatchItem("a", "one", text_hash("one")),
+        BatchItem("c", "three", text_hash("three")),
+    ]
+    assert items.texts_of(store, []) == []
+
+
+def test_all_texts_come_by_item_id(store: Store) -> None:
+    add_rows(store, [("b", "two"), ("10", "x"), ("a", "one"), ("9", "y")])
+    assert pa.Table.from_batches(items.all_texts(store)).to_pydict() == {
+        "item_id": ["10", "9", "a", "b"],
+        "text": ["x", "y", "one", "two"],
+    }
+
+
+# Features
+
+
+def without(store: Store, encoder_id: str) -> list[str]:
+    return [
+        item_id for each in items.texts_without_features(store, encoder_id) for item_id in each["item_id"].to_pylist()
+    ]
+
+
+def test_features_are_added_once_per_item_and_encoder(store: Store, tmp_path: Path) -> None:
+    add_rows(store, [("c", "three"), ("a", "one"), ("b", "two")])
+    assert (without(store, "e1"), items.count_without_features(store, "e1")) == (["a", "b", "c"], 3)
+    assert items.add_features(store, "e1", features(tmp_path / "f.parquet", "b")) == 1
+    assert (without(store, "e1"), items.count_without_features(store, "e1")) == (["a", "c"], 2)
+    both = features(tmp_path / "it's [2].parquet", "a", "b", "c", tokens=b"other")
+    assert [items.add_features(store, "e1", both) for _ in range(2)] == [2, 0]
+    assert (without(store, "e1"), items.count_without_features(store, "e1")) == ([], 0)
+    assert (without(store, "e2"), items.count_without_features(store, "e2")) == (["a", "b", "c"], 3)
+    assert store.rows("FROM lake.features ORDER BY ALL") == [
+        ("e1", "a", b"other"),
+        ("e1", "b", b"\x00'\xff"),
+        ("e1", "c", b"other"),
+    ]
+
+
+# The pool
+
+
+def pool(store: Store, encoder_id: str = "e1") -> list[str]:
+    return [item_id for each in items.pool_features(store, encoder_id) for item_id in each["item_id"].to_pylist()]
+
+
+@pytest.fixture
+def full(store: Store, tmp_path: Path) -> Store:
+    """Six items, p1 to p6, with features."""
+    names = [f"p{k}" for k in (4, 2, 6, 1, 3, 5)]
+    add_rows(store, [(name, f"text {name}") for name in names])
+    items.add_features(store, "e1", features(tmp_path / "f.parquet", *names))
+    items.add_features(store, "e2", features(tmp_path / "f.parquet", "p1"))
+    return store
+
+
+def test_the_pool_is_what_nobody_has_by_item_id(full: Store) -> None:
+    assert pool(full) == ["p1", "p2", "p3", "p4", "p5", "p6"]
+    assert pool(full, "e2") == ["p1"]
+    held_out = [LabelledItem("p5", "yes", "original", None)]
+    import_labelled(full, "original-evaluation", Split.EVALUATION, held_out, "d", "dir")
+    batch_id = publish(full, "p3", "p1")
+    assert (pool(full), items.count_pool(full), items.count_pending(full)) == (["p2", "p4", "p6"], 3, 2)
+    ingest(full, batch_id, [Answer("p1", "skip", "anna")], "f.csv")
+    assert (pool(full), items.count_pool(full), items.count_pending(full)) == (["p2", "p4", "p6"], 3, 1)
+    close_batch(full, batch_id)
+    assert (pool(full), items.count_pool(full), items.count_pending(full)) == (["p2", "p3", "p4", "p6"], 4, 0)
+
+
+def test_the_counts_of_an_empty_lake_are_0(store: Store) -> None:
+    assert (items.count_items(store), items.count_pool(store), items.count_pending(store)) == (0, 0, 0)
+    assert pool(store) == []
+
+
+# Vocabularies
+
+
+def test_the_newest_vocabulary_is_found_and_the_same_one_is_kept_once(store: Store) -> None:
+    assert items.newest_vocabulary(store) is None
+    for _ in range(2):
+        items.add_vocabulary(store, "v1", 10, ["a'b", 'c"d', "\\ü\n", ""])
+    assert items.newest_vocabulary(store) == (10, ["a'b", 'c"d', "\\ü\n", ""])
+    items.add_vocabulary(store, "v2", 20, ["z"])
+    assert items.newest_vocabulary(store) == (20, ["z"])
+    assert store.rows("SELECT encoder_id, count(*) FROM lake.vocabularies GROUP BY 1 ORDER BY 1") == [
+        ("v1", 1),
+        ("v2", 1),
+    ]

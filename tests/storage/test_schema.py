@@ -1,0 +1,210 @@
+"""The tables, the migrations that make them, and what the current label of an item is."""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from storage import schema
+from storage.errors import StoreError
+from storage.schema import MIGRATIONS, UNAVAILABLE, current_labels, current_version, migrate
+from storage.store import Connection, Store
+
+SPAWN = multiprocessing.get_context("spawn")
+ROOM = Path(schema.__file__).parent
+TIME = datetime(2026, 1, 1)
+
+
+def opened(root: Path) -> Store:
+    return Store(f"sqlite:{root}/catalog.sqlite", f"{root}/data/")
+
+
+# Migrations
+
+
+def test_an_empty_lake_has_version_0_and_migrating_it_twice_is_migrating_it_once(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        assert current_version(store) == 0
+        assert migrate(store) == len(MIGRATIONS) == current_version(store)
+        before = store.version()
+        assert migrate(store) == len(MIGRATIONS)
+        assert store.version() == before
+        assert store.rows("SELECT version FROM lake.schema_versions ORDER BY version") == [
+            (version + 1,) for version in range(len(MIGRATIONS))
+        ]
+
+
+def migrate_there(root: Path, gate: object) -> None:
+    gate.wait(60)  # type: ignore[attr-defined]
+    with opened(root) as store:
+        assert migrate(store) == len(MIGRATIONS)
+
+
+def test_two_processes_may_migrate_at_the_same_time(tmp_path: Path) -> None:
+    gate = SPAWN.Barrier(2)
+    processes = [SPAWN.Process(target=migrate_there, args=(tmp_path, gate)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    with opened(tmp_path) as store:
+        assert store.rows("SELECT version FROM lake.schema_versions ORDER BY version") == [
+            (version + 1,) for version in range(len(MIGRATIONS))
+        ]
+        assert store.rows("SELECT count(*) FROM lake.items") == [(0,)]
+
+
+def test_a_lake_of_an_older_program_gets_the_steps_it_lacks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "MIGRATIONS", (*MIGRATIONS, ("ALTER TABLE lake.items ADD COLUMN language VARCHAR",)))
+    assert migrate(store) == len(MIGRATIONS) + 1
+    assert store.rows("SELECT language FROM lake.items") == []
+
+
+def test_a_step_that_fails_leaves_nothing_of_itself(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = ("CREATE TABLE lake.half (k BIGINT)", "INSERT INTO lake.nowhere VALUES (1)")
+    monkeypatch.setattr(schema, "MIGRATIONS", (*MIGRATIONS, step))
+    with pytest.raises(duckdb.CatalogException, match="nowhere"):
+        migrate(store)
+    assert current_version(store) == len(MIGRATIONS)
+    with pytest.raises(duckdb.CatalogException, match="half"):
+        store.rows("FROM lake.half")
+
+
+def test_a_lake_of_a_newer_program_is_refused_with_both_versions(store: Store) -> None:
+    store.write(lambda c: c.execute("INSERT INTO lake.schema_versions VALUES (99, now()::TIMESTAMP)"), "newer")
+    with pytest.raises(StoreError) as caught:
+        migrate(store)
+    assert caught.value.what == f"the lake has schema version 99, this program knows {len(MIGRATIONS)}."
+    assert "pip install --upgrade" in caught.value.hint
+
+
+def test_every_column_is_a_scalar(store: Store) -> None:
+    kinds = store.rows("SELECT DISTINCT data_type FROM duckdb_columns() WHERE database_name = 'lake'")
+    assert {kind for (kind,) in kinds} <= {"VARCHAR", "BIGINT", "DOUBLE", "BLOB", "TIMESTAMP"}
+    assert len(kinds) == 5
+
+
+def test_only_batches_and_models_are_ever_changed() -> None:
+    source = "\n".join(path.read_text(encoding="utf-8") for path in ROOM.glob("*.py"))
+    assert set(re.findall(r"UPDATE (lake\.\w+)", source)) == {"lake.batches", "lake.models"}
+    assert re.findall(r"DELETE FROM lake|TRUNCATE|DROP TABLE lake|MERGE INTO", source) == []
+
+
+# Current labels
+
+
+def batch(store: Store, batch_id: str, purpose: str, status: str = "published", items: str = "") -> None:
+    store.write(
+        lambda c: c.execute(
+            "INSERT INTO lake.batches VALUES (?, ?, ?, 1, ?, NULL, 0, 0, 'd', '{}')", [batch_id, purpose, status, TIME]
+        ),
+        "batch",
+    )
+    for item_id in items.split():
+        store.write(partial(put, batch_id, item_id), "item")
+
+
+def put(batch_id: str, item_id: str, connection: Connection) -> None:
+    connection.execute("INSERT INTO lake.batch_items VALUES (?, ?, 's', 0, 1, 0)", [batch_id, item_id])
+
+
+def annotate(
+    store: Store, item_id: str, annotator: str, answer: str, *, at: int = 0, ingested: int = 0, batch_id: str = "b1"
+) -> None:
+    when = [TIME + timedelta(minutes=at), TIME + timedelta(days=1, minutes=ingested)]
+    store.write(
+        lambda c: c.execute(
+            "INSERT INTO lake.annotations VALUES (?, ?, ?, '', ?, NULL, ?, ?, 'f')",
+            [item_id, annotator, answer, batch_id, *when],
+        ),
+        "annotate",
+    )
+
+
+def labels(store: Store, version: int | None = None) -> dict[str, str | None]:
+    return dict(store.rows(f"SELECT item_id, label FROM ({current_labels(version)})"))
+
+
+@pytest.mark.parametrize(
+    ("answers", "label"),
+    [
+        ("anna:yes", "yes"),
+        ("anna:yes anna:no", "no"),
+        ("anna:yes anna:no anna:yes", "yes"),
+        ("anna:yes bert:no", None),
+        ("anna:yes bert:no cleo:no", "no"),
+        ("anna:yes bert:no cleo:maybe", None),
+        ("anna:yes bert:yes cleo:no dora:no erik:maybe", None),
+        ("anna:yes bert:no bert:yes", "yes"),
+        ("anna:no anna:no anna:no bert:yes cleo:yes", "yes"),
+        ("anna:unsure", None),
+        ("anna:skip bert:unsure", None),
+        ("anna:unsure bert:skip cleo:yes", "yes"),
+        ("anna:unsure bert:unsure cleo:unsure dora:no", "no"),
+        ("anna:yes anna:unsure", None),
+        ("anna:skip anna:no", "no"),
+    ],
+)
+def test_the_newest_answer_of_each_counts_and_most_win(store: Store, answers: str, label: str | None) -> None:
+    batch(store, "b1", "training")
+    for minute, answer in enumerate(answers.split()):
+        annotate(store, "i1", *answer.split(":"), at=minute)
+    assert store.rows(f"SELECT item_id, split, label FROM ({current_labels()})") == [("i1", "training", label)]
+
+
+def test_newest_is_when_it_was_given_and_then_when_it_came_in(store: Store) -> None:
+    batch(store, "b1", "training")
+    annotate(store, "late file", "anna", "new", at=5, ingested=1)
+    annotate(store, "late file", "anna", "old", at=3, ingested=2)
+    annotate(store, "same time", "anna", "second", at=5, ingested=2)
+    annotate(store, "same time", "anna", "first", at=5, ingested=1)
+    assert labels(store) == {"late file": "new", "same time": "second"}
+
+
+def test_items_do_not_mix_and_each_has_its_newest_time(store: Store) -> None:
+    batch(store, "b1", "training")
+    annotate(store, "i1", "anna", "yes", at=1)
+    annotate(store, "i1", "bert", "yes", at=9)
+    annotate(store, "i2", "anna", "no", at=4)
+    assert store.rows(f"FROM ({current_labels()}) ORDER BY item_id") == [
+        ("i1", "training", "yes", TIME + timedelta(minutes=9)),
+        ("i2", "training", "no", TIME + timedelta(minutes=4)),
+    ]
+
+
+def test_the_split_is_of_the_batch_first_answered_and_never_changes(store: Store) -> None:
+    for batch_id, purpose in (("b1", "training"), ("b2", "evaluation"), ("b3", "validation")):
+        batch(store, batch_id, purpose)
+    annotate(store, "i1", "anna", "yes", at=9, ingested=1, batch_id="b2")
+    splits = []
+    for k, batch_id in enumerate(("b1", "b3", "b2"), start=2):
+        annotate(store, "i1", "bert", "no", at=-k, ingested=k, batch_id=batch_id)
+        splits += store.rows(f"SELECT split FROM ({current_labels()})")
+    assert splits == [("evaluation",)] * 3
+
+
+def test_labels_of_an_old_version_are_those_it_had(store: Store) -> None:
+    batch(store, "b1", "training")
+    annotate(store, "i1", "anna", "yes", at=1)
+    old = store.version()
+    annotate(store, "i1", "anna", "no", at=2)
+    annotate(store, "i2", "anna", "no", at=2)
+    store.write(lambda c: c.execute("UPDATE lake.batches SET purpose = 'evaluation'"), "not that anybody does")
+    assert store.rows(f"SELECT item_id, split, label FROM ({current_labels(old)})") == [("i1", "training", "yes")]
+    assert labels(store, store.version()) == labels(store) == {"i1": "no", "i2": "no"}
+
+
+def test_an_item_is_out_of_the_pool_while_its_batch_is_out_or_once_it_has_any_answer(store: Store) -> None:
+    batch(store, "b1", "training", "published", "i1 i2")
+    batch(store, "b2", "training", "closed", "i3 i4")
+    batch(store, "b3", "training", "ingested", "i5 i6")
+    annotate(store, "i4", "anna", "skip", batch_id="b2")
+    annotate(store, "i5", "anna", "yes", batch_id="b3")
+    assert sorted(store.rows(UNAVAILABLE)) == [("i1",), ("i2",), ("i4",), ("i5",)]

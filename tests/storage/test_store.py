@@ -1,0 +1,512 @@
+"""The lake's one door: all or nothing, exactly once, whatever other threads and processes do meanwhile."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from storage import store as store_module
+from storage.errors import StoreError
+from storage.store import SLICE_ROWS, Connection, Store
+
+SPAWN = multiprocessing.get_context("spawn")
+PACKAGE = Path(store_module.__file__).parent
+
+
+def opened(root: Path) -> Store:
+    return Store(f"sqlite:{root}/catalog.sqlite", f"{root}/data/")
+
+
+def parquet_files(root: Path) -> list[Path]:
+    return sorted(root.rglob("*.parquet"))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@pytest.fixture
+def lake(root: Path) -> Iterator[Store]:
+    """A lake with two small tables and no others."""
+    with opened(root) as store:
+        store.write(make_tables, "tables")
+        yield store
+
+
+def make_tables(connection: Connection) -> None:
+    connection.execute("CREATE TABLE lake.a (k BIGINT, who VARCHAR); CREATE TABLE lake.b (k BIGINT, who VARCHAR)")
+
+
+def insert(connection: Connection, table: str, k: int, who: str) -> None:
+    connection.execute(f"INSERT INTO lake.{table} VALUES (?, ?)", [k, who])
+
+
+def write_row(store: Store, table: str, k: int, who: str) -> None:
+    store.write(lambda connection: insert(connection, table, k, who), f"{who} {k}")
+
+
+def count(store: Store, table: str) -> int:
+    return int(store.rows(f"SELECT count(*) FROM lake.{table}")[0][0])
+
+
+# One transaction
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
+def test_an_exception_inside_a_write_leaves_nothing_in_any_table(lake: Store, error: BaseException) -> None:
+    before = lake.version()
+
+    def change(connection: Connection) -> None:
+        insert(connection, "a", 1, "x")
+        insert(connection, "b", 1, "x")
+        connection.execute("CREATE TABLE lake.c (k BIGINT)")
+        raise error
+
+    with pytest.raises(type(error)):
+        lake.write(change, "never")
+    assert (count(lake, "a"), count(lake, "b"), lake.version()) == (0, 0, before)
+    lake.write(lambda connection: insert(connection, "a", 2, "y"), "goes on")
+    assert lake.rows("FROM lake.a") == [(2, "y")]
+
+
+def test_a_failed_statement_is_the_error_that_is_told_and_is_not_tried_again(lake: Store) -> None:
+    runs = []
+
+    def change(connection: Connection) -> None:
+        runs.append(1)
+        insert(connection, "a", 1, "x")
+        connection.execute("INSERT INTO lake.nowhere VALUES (1)")
+
+    with pytest.raises(duckdb.CatalogException, match="nowhere"):
+        lake.write(change, "never")
+    assert (len(runs), count(lake, "a")) == (1, 0)
+
+
+def test_a_write_sees_itself_gives_back_what_it_returns_and_is_one_version(lake: Store) -> None:
+    before = lake.version()
+
+    def change(connection: Connection) -> list[tuple[int]]:
+        insert(connection, "a", 1, "x")
+        insert(connection, "b", 2, "x")
+        return connection.execute("SELECT k FROM lake.a UNION SELECT k FROM lake.b ORDER BY k").fetchall()
+
+    assert lake.write(change, "both") == [(1,), (2,)]
+    assert lake.version() == before + 1
+
+
+def test_the_message_is_kept_with_the_commit(lake: Store) -> None:
+    lake.write(lambda connection: insert(connection, "a", 1, "x"), "publish anna's batch of 100")
+    last = lake.rows("SELECT author, commit_message FROM lake.snapshots() ORDER BY snapshot_id DESC LIMIT 1")
+    assert last == [("pal", "publish anna's batch of 100")]
+
+
+def test_times_of_the_lake_are_utc_in_every_time_zone(root: Path) -> None:
+    code = f"""
+from storage.store import Store
+with Store("sqlite:{root}/catalog.sqlite", "{root}/data/") as store:
+    print(store.rows("SELECT now()::TIMESTAMP")[0][0])
+    print(store.write(lambda c: c.execute("SELECT now()::TIMESTAMP").fetchall()[0][0], "now"))
+"""
+    environment = {**os.environ, "TZ": "America/New_York", "PYTHONPATH": str(PACKAGE.parent)}
+    said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    utc = datetime.now(UTC).replace(tzinfo=None)
+    for line in said.stdout.splitlines():
+        assert abs(utc - datetime.fromisoformat(line)) < timedelta(minutes=5)
+    assert len(said.stdout.splitlines()) == 2
+
+
+# Races
+
+
+@pytest.fixture
+def rival(lake: Store, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """Somebody at the same lake who does not wait for the mutex."""
+    with opened(root) as store:
+        monkeypatch.setattr(store, "_locked", lambda action: action())
+        yield store
+
+
+def test_a_write_that_lost_its_race_runs_again_from_its_start(lake: Store, rival: Store) -> None:
+    lake.write(lambda connection: insert(connection, "a", 1, "nobody"), "first")
+    runs = []
+
+    def change(connection: Connection) -> str:
+        runs.append(connection.execute("SELECT who FROM lake.a").fetchall())
+        connection.execute("UPDATE lake.a SET who = who || '+us'")
+        if len(runs) == 1:
+            rival.write(lambda other: other.execute("UPDATE lake.a SET who = 'rival'"), "rival")
+        return "done"
+
+    assert lake.write(change, "ours") == "done"
+    assert runs == [[("nobody",)], [("rival",)]]
+    assert lake.rows("FROM lake.a") == [(1, "rival+us")]
+
+
+def test_a_guard_lets_one_of_two_through(lake: Store, rival: Store) -> None:
+    lake.write(lambda connection: insert(connection, "a", 1, "published"), "first")
+    guarded = "UPDATE lake.a SET who = 'ingested' WHERE k = 1 AND who = 'published'"
+    runs = []
+
+    def ingest(connection: Connection) -> bool:
+        changed = connection.execute(guarded).fetchone()
+        runs.append(changed)
+        if len(runs) == 1:
+            rival.write(lambda other: other.execute(f"{guarded}; INSERT INTO lake.b VALUES (1, 'rival')"), "rival")
+        if changed == (0,):
+            return False
+        insert(connection, "b", 1, "ours")
+        return True
+
+    assert lake.write(ingest, "ours") is False
+    assert runs == [(1,), (0,)]
+    assert lake.rows("FROM lake.b") == [(1, "rival")]
+
+
+def race(root: Path, who: int, gate: threading.Barrier) -> None:
+    """Ten writes of its own, and a try for each of ten batches that the others want as well."""
+    with opened(root) as store:
+        gate.wait(60)
+        for k in range(10):
+            write_row(store, "b", k, f"own {who}")
+
+            def take(connection: Connection, k: int = k) -> None:
+                guard = "UPDATE lake.a SET who = 'taken' WHERE k = ? AND who = 'open'"
+                if connection.execute(guard, [k]).fetchone() == (1,):
+                    insert(connection, "b", k, f"batch {who}")
+
+            store.write(take, f"batch {k}")
+
+
+def test_of_four_racing_processes_each_batch_goes_to_one_and_no_write_is_lost(lake: Store, root: Path) -> None:
+    lake.write(lambda connection: connection.execute("INSERT INTO lake.a SELECT range, 'open' FROM range(10)"), "open")
+    gate = SPAWN.Barrier(4)
+    racers = [SPAWN.Process(target=race, args=(root, who, gate)) for who in range(4)]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join(120)
+    assert [racer.exitcode for racer in racers] == [0, 0, 0, 0]
+    # This store was open all the while: it sees what the others committed.
+    own = [(k, f"own {who}") for k in range(10) for who in range(4)]
+    assert sorted(lake.rows("FROM lake.b WHERE who LIKE 'own%'")) == own
+    assert sorted(k for k, _ in lake.rows("FROM lake.b WHERE who LIKE 'batch%'")) == list(range(10))
+    assert lake.rows("SELECT DISTINCT who FROM lake.a") == [("taken",)]
+
+
+def test_threads_share_a_store_and_each_write_counts_once(lake: Store) -> None:
+    def work(who: int) -> int:
+        for k in range(5):
+            write_row(lake, "a", k, str(who))
+            assert (k, str(who)) in lake.rows("FROM lake.a WHERE who = ?", [str(who)])
+        return sum(batch.num_rows for batch in lake.stream("FROM lake.a WHERE who = ?", [str(who)]))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(work, range(4))) == [5, 5, 5, 5]
+    assert sorted(lake.rows("FROM lake.a")) == [(k, str(who)) for k in range(5) for who in range(4)]
+
+
+# kill -9
+
+
+def write_until_killed(root: Path, first: int) -> None:
+    """Two rows in two tables at a time, each third time in Parquet; a line to a file for every one acknowledged."""
+    with opened(root) as store, (root / "acknowledged").open("a", encoding="utf-8") as file:
+        for k in range(first, first + 1_000_000):
+
+            def change(connection: Connection, k: int = k) -> None:
+                rows = 12_000 if k % 3 == 0 else 1
+                for table in ("a", "b"):
+                    connection.execute(f"INSERT INTO lake.{table} SELECT ?, 'x' FROM range(?)", [k, rows])
+
+            store.write(change, f"{k}", bulk=k % 3 == 0)
+            file.write(f"{k}\n")
+            file.flush()
+
+
+def test_a_killed_writer_leaves_whole_writes_loses_none_it_acknowledged_and_blocks_nobody(
+    lake: Store, root: Path
+) -> None:
+    acknowledged: list[int] = []
+    for turn in range(4):
+        writer = SPAWN.Process(target=write_until_killed, args=(root, 1_000_000 * turn))
+        writer.start()
+        wanted = len(acknowledged) + 4
+        while len(acknowledged) < wanted:
+            time.sleep(0.01 + 0.013 * turn)
+            path = root / "acknowledged"
+            acknowledged = [int(line) for line in path.read_text().splitlines()] if path.exists() else []
+            assert writer.is_alive()
+        os.kill(writer.pid or 0, signal.SIGKILL)
+        writer.join()
+        acknowledged = [int(line) for line in (root / "acknowledged").read_text().splitlines()]
+        began = time.monotonic()
+        lake.write(lambda connection: insert(connection, "a", -1, "next"), "the next one")
+        assert time.monotonic() - began < 10
+        in_a, in_b = (
+            dict(lake.rows(f"SELECT k, count(*) FROM lake.{table} WHERE k >= 0 GROUP BY k")) for table in ("a", "b")
+        )
+        assert in_a == in_b
+        assert all(rows == (12_000 if k % 3 == 0 else 1) for k, rows in in_a.items())
+        assert set(acknowledged) <= set(in_a)
+        assert len(set(in_a) - set(acknowledged)) <= turn + 1
+
+
+def hold_the_mutex(root: Path) -> None:
+    def change(connection: Connection) -> None:
+        insert(connection, "a", 1, "half")
+        (root / "inside").touch()
+        time.sleep(600)
+
+    with opened(root) as store:
+        store.write(change, "never")
+
+
+def test_the_mutex_of_a_killed_process_is_free_at_once_and_its_half_write_is_gone(lake: Store, root: Path) -> None:
+    holder = SPAWN.Process(target=hold_the_mutex, args=(root,))
+    holder.start()
+    while not (root / "inside").exists():
+        assert holder.is_alive()
+        time.sleep(0.02)
+    assert lake.rows("FROM lake.a") == []  # reads do not wait for a writer
+    os.kill(holder.pid or 0, signal.SIGKILL)
+    holder.join()
+    began = time.monotonic()
+    lake.write(lambda connection: insert(connection, "a", 2, "next"), "next")
+    assert time.monotonic() - began < 10
+    assert lake.rows("FROM lake.a") == [(2, "next")]
+
+
+# Where the rows lie
+
+
+def test_small_writes_stay_in_the_catalog_and_large_ones_become_parquet(lake: Store, root: Path) -> None:
+    for _ in range(5):
+        lake.write(lambda c: c.execute("INSERT INTO lake.a SELECT range, 'x' FROM range(100)"), "small")
+    assert parquet_files(root) == []
+    lake.write(lambda c: c.execute("INSERT INTO lake.a SELECT range, 'y' FROM range(20000)"), "bulk", bulk=True)
+    assert parquet_files(root)
+    assert lake.rows("SELECT who, count(*) FROM lake.a GROUP BY who ORDER BY who") == [("x", 500), ("y", 20_000)]
+
+
+def test_parquet_is_brought_to_disk_before_the_catalog_names_it(
+    lake: Store, rival: Store, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    sync = os.sync
+
+    def spy() -> None:
+        seen.append((len(parquet_files(root)), count(rival, "a")))
+        sync()
+
+    monkeypatch.setattr(os, "sync", spy)
+    lake.write(lambda c: insert(c, "a", 1, "x"), "small")
+    assert seen == []
+    lake.write(lambda c: c.execute("INSERT INTO lake.a SELECT range, 'y' FROM range(20000)"), "bulk", bulk=True)
+    assert seen == [(1, 1)]
+
+
+def test_the_catalog_keeps_a_write_ahead_log(lake: Store, root: Path) -> None:
+    with sqlite3.connect(root / "catalog.sqlite") as catalog:
+        assert catalog.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    catalog.close()
+
+
+def test_a_moved_lake_opens_with_its_inlined_and_its_parquet_rows(tmp_path: Path) -> None:
+    old, new = tmp_path / "here", tmp_path / "it's [1] elsewhere ü"
+    old.mkdir()
+    with opened(old) as store:
+        store.write(make_tables, "tables")
+        store.write(lambda c: insert(c, "a", 1, "inlined"), "small")
+        store.write(lambda c: c.execute("INSERT INTO lake.b SELECT range, 'p' FROM range(20000)"), "bulk", bulk=True)
+    old.rename(new)
+    for _ in range(2):
+        with opened(new) as store:
+            assert store.rows("FROM lake.a") == [(1, "inlined")]
+            assert store.rows("SELECT count(*), sum(k) FROM lake.b") == [(20_000, 199_990_000)]
+            store.write(lambda c: c.execute("INSERT INTO lake.b SELECT 0, 'q' FROM range(20000)"), "bulk", bulk=True)
+            store.write(lambda c: c.execute("DELETE FROM lake.b WHERE who = 'q'"), "and away")
+    assert not old.exists()
+
+
+def test_a_backup_of_the_catalog_with_its_parquet_files_is_a_lake(lake: Store, root: Path, tmp_path: Path) -> None:
+    lake.write(lambda c: c.execute("INSERT INTO lake.a SELECT range, 'p' FROM range(20000)"), "bulk", bulk=True)
+    lake.write(lambda c: insert(c, "a", 1, "inlined"), "small")
+    copy = tmp_path / "backup"
+    copy.mkdir()
+    source, target = sqlite3.connect(root / "catalog.sqlite"), sqlite3.connect(copy / "catalog.sqlite")
+    source.backup(target)
+    source.close()
+    target.close()
+    (root / "data").rename(copy / "data")
+    with opened(copy) as store:
+        assert store.rows("SELECT who, count(*) FROM lake.a GROUP BY who ORDER BY who") == [
+            ("inlined", 1),
+            ("p", 20_000),
+        ]
+
+
+@pytest.mark.parametrize("word", ["CHECKPOINT", "cleanup_all", "expire_snapshots"])
+def test_nothing_in_the_program_throws_parts_of_the_lake_away(word: str) -> None:
+    rooms = [PACKAGE.parent / room for room in ("storage", "annotation", "tasks", "flows")]
+    files = [path for room in rooms for path in room.rglob("*.py")]
+    assert len(files) > 50
+    assert [str(path) for path in files if word.lower() in path.read_text(encoding="utf-8").lower()] == []
+
+
+# Reading
+
+
+def test_every_version_can_be_read_as_it_was(lake: Store) -> None:
+    lake.write(lambda c: insert(c, "a", 1, "old"), "inlined")
+    first = lake.version()
+    lake.write(lambda c: c.execute("UPDATE lake.a SET who = 'new'"), "changed")
+    lake.write(lambda c: c.execute("INSERT INTO lake.a SELECT 2, 'p' FROM range(20000)"), "bulk", bulk=True)
+    second = lake.version()
+    lake.write(lambda c: c.execute("DELETE FROM lake.a"), "emptied")
+    query = "SELECT who, count(*) FROM lake.a t AT (VERSION => $v) GROUP BY who ORDER BY who"
+    assert lake.rows(query, {"v": first}) == [("old", 1)]
+    assert lake.rows(query, {"v": second}) == [("new", 1), ("p", 20_000)]
+    assert lake.rows(query, {"v": lake.version()}) == []
+
+
+def test_a_large_result_comes_in_order_and_in_slices(lake: Store) -> None:
+    lake.write(lambda c: c.execute("INSERT INTO lake.a SELECT range, 'x' FROM range(300000)"), "bulk", bulk=True)
+    slices = list(lake.stream("SELECT k FROM lake.a ORDER BY k"))
+    assert all(isinstance(each, pa.RecordBatch) and 0 < each.num_rows <= SLICE_ROWS for each in slices)
+    assert len(slices) >= 3
+    assert pa.Table.from_batches(slices)["k"].to_pylist() == list(range(300_000))
+    assert max(each.num_rows for each in lake.stream("SELECT k FROM lake.a", rows=1000)) <= 1000
+    assert lake.read("SELECT k FROM lake.a ORDER BY k")["k"].to_pylist() == list(range(300_000))
+
+
+def test_a_stream_goes_on_with_what_it_began_with_while_others_write(lake: Store) -> None:
+    lake.write(lambda c: c.execute("INSERT INTO lake.a SELECT range, 'x' FROM range(30000)"), "bulk", bulk=True)
+    stream = lake.stream("SELECT k FROM lake.a", rows=1000)
+    n = next(stream).num_rows
+    lake.write(lambda c: c.execute("DELETE FROM lake.a"), "emptied")
+    assert n + sum(each.num_rows for each in stream) == 30_000
+    assert count(lake, "a") == 0
+
+
+def peak_bytes_of_a_stream(root: Path) -> None:
+    import resource
+
+    with opened(root) as store:
+
+        def peak(rows: int) -> int:
+            total = sum(each.num_rows for each in store.stream(f"SELECT range, repeat('x', 100) FROM range({rows})"))
+            assert total == rows
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+        few, many = peak(1_000_000), peak(8_000_000)
+    grown = (many - few) * (1 if sys.platform == "darwin" else 1024)
+    (root / "grown").write_text(str(grown))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no resource module")
+def test_memory_does_not_grow_with_the_result(root: Path) -> None:
+    process = SPAWN.Process(target=peak_bytes_of_a_stream, args=(root,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
+    assert int((root / "grown").read_text()) < 150_000_000  # 7 million rows more are 800 MB
+
+
+SCALARS = {
+    "s": (pa.string(), st.text()),
+    "q": (pa.string(), st.text("'\"\\\0{}[]:, nul")),
+    "b": (pa.binary(), st.binary()),
+    "d": (pa.float64(), st.floats() | st.sampled_from([-0.0, math.inf, -math.inf, 5e-324])),
+    "i": (pa.int64(), st.integers(-(2**63), 2**63 - 1)),
+    "t": (pa.timestamp("us"), st.datetimes().map(lambda at: at.replace(fold=0))),
+}
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(*(values for _, values in SCALARS.values())), min_size=1, max_size=20))
+def test_scalars_come_back_from_the_catalog_as_they_went_in(lake: Store, root: Path, values: list[Any]) -> None:
+    columns = {name: [row[k] for row in values] for k, name in enumerate(SCALARS)}
+    table = pa.table({name: pa.array(columns[name], kind) for name, (kind, _) in SCALARS.items()})
+
+    def change(connection: Connection) -> None:
+        connection.execute(
+            """CREATE TABLE IF NOT EXISTS lake.scalars
+            (s VARCHAR, q VARCHAR, b BLOB, d DOUBLE, i BIGINT, t TIMESTAMP, n BIGINT);
+            DELETE FROM lake.scalars"""
+        )
+        connection.register("given", table.append_column("n", pa.array(range(len(values)))))
+        connection.execute("INSERT INTO lake.scalars FROM given")
+
+    lake.write(change, "scalars")
+    # repr tells nan from nan and -0.0 from 0.0 as == does not.
+    assert repr(lake.rows("SELECT * EXCLUDE n FROM lake.scalars ORDER BY n")) == repr(values)
+    assert parquet_files(root) == []
+
+
+# What cannot be opened
+
+
+@pytest.mark.parametrize("catalog", ["", "sqlite:", "/a/path", "mysql:host=x"])
+def test_a_catalog_of_no_known_kind_is_refused(catalog: str) -> None:
+    with pytest.raises(StoreError, match=r"names no catalog\.\nHint: write sqlite:<path> or postgres:"):
+        Store(catalog, "/nowhere/")
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(b"no database " * 1000)
+
+
+@pytest.mark.parametrize(
+    "spoil", [garbage, Path.mkdir, lambda path: path.parent.rmdir()], ids=["garbage", "dir", "gone"]
+)
+def test_a_catalog_that_cannot_be_opened_says_which_and_what_to_do(tmp_path: Path, spoil: object) -> None:
+    folder = tmp_path / "lake"
+    folder.mkdir()
+    spoil(folder / "catalog.sqlite")  # type: ignore[operator]
+    began = time.monotonic()
+    with pytest.raises(StoreError) as caught:
+        opened(folder)
+    assert f"the lake sqlite:{folder}/catalog.sqlite with data in {folder}/data/ cannot be opened" in caught.value.what
+    assert caught.value.hint.endswith("make a workspace: pal init DIR")
+    assert time.monotonic() - began < 10
+
+
+def test_a_missing_extension_names_its_pip_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(StoreError) as caught:
+        opened(tmp_path)
+    version = duckdb.__version__
+    assert caught.value.what == f"DuckDB {version} has no extension 'ducklake' here."
+    assert caught.value.hint == f"pip install duckdb-extension-ducklake=={version}"
+
+
+def test_an_extension_of_another_duckdb_is_as_good_as_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duckdb, "__version__", "1.4.0")
+    with pytest.raises(StoreError, match=r"pip install duckdb-extension-ducklake==1\.4\.0"):
+        opened(tmp_path)
+
+
+def test_a_closed_store_answers_no_more(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        assert store.rows("SELECT 1") == [(1,)]
+    with pytest.raises(duckdb.ConnectionException):
+        store.rows("SELECT 1")

@@ -1,0 +1,204 @@
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from storage.errors import ModelError
+from tasks.learning.encoder import (
+    ARTEFACT,
+    ENCODERS,
+    BagOfWords,
+    Encoder,
+    MinilmStatic,
+    encoder_of,
+    fit_bag_of_words,
+    minilm_static,
+)
+from tasks.learning.tokens import MAX_TOKENS, Tokens
+
+JOINED_BY_THE_TOKENIZER = "\x0b\x0c\x1c\x1d\x1e\x1f\x85"
+"""The documented exceptions: white space to us, dropped control characters to the tokenizer."""
+
+WHOLE_TEXTS = Tokenizer.from_file(str(ARTEFACT / "tokenizer.json"))
+unicode_texts = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters=JOINED_BY_THE_TOKENIZER), max_size=40
+)
+newsy_texts = st.lists(
+    st.sampled_from(
+        ["flood", "Floods!", "don't", "naïve", "洪水", "[UNK]", "##s", "x" * 120, " ", "\t", "\u00a0", "e\u0301"]
+    ),
+    max_size=8,
+).map(" ".join)
+
+
+def strings(texts: list[str]) -> pa.Array:
+    return pa.array(texts, pa.string())
+
+
+def texts_of(tokens: Tokens) -> list[list[int]]:
+    return [tokens.ids[a:b].tolist() for a, b in zip(tokens.offsets[:-1], tokens.offsets[1:], strict=True)]
+
+
+def dense(tokens: Tokens, n_tokens: int) -> npt.NDArray[np.float64]:
+    """Counts of each token in each text, (n, n_tokens)."""
+    return np.stack([np.bincount(text, minlength=n_tokens) for text in texts_of(tokens)]).astype(np.float64)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(unicode_texts | newsy_texts, max_size=5))
+@example(["\u0301flood ﬂood İstanbul ΣΑΣ", "a\u200bb\u00adc\u2028d", "\ufffd\0x", "日本 flood。", ""])
+def test_tokenizing_each_distinct_word_gives_what_tokenizing_whole_texts_gives(texts: list[str]) -> None:
+    expected = [encoding.ids for encoding in WHOLE_TEXTS.encode_batch(texts, add_special_tokens=False)]
+    assert texts_of(minilm_static().tokenize(strings(texts))) == expected
+
+
+@pytest.mark.parametrize("space", JOINED_BY_THE_TOKENIZER)
+def test_the_documented_exceptions_part_words_here_and_join_them_in_the_tokenizer(space: str) -> None:
+    text = f"flood{space}fire"
+    ids = minilm_static().tokenize(strings([text, "flood fire"]))
+    assert texts_of(ids)[0] == texts_of(ids)[1]
+    assert WHOLE_TEXTS.encode(text, add_special_tokens=False).ids != texts_of(ids)[0]
+
+
+def test_no_other_character_than_the_documented_ones_parts_words_against_the_tokenizer() -> None:
+    spaces = [c for c in map(chr, range(0x3100)) if c.isspace() and c not in JOINED_BY_THE_TOKENIZER]
+    assert len(spaces) > 15
+    texts = [f"flood{c}fire" for c in spaces]
+    expected = [encoding.ids for encoding in WHOLE_TEXTS.encode_batch(texts, add_special_tokens=False)]
+    assert texts_of(minilm_static().tokenize(strings(texts))) == expected
+
+
+BAG = BagOfWords(("flood", "fire", "in", "the"))
+
+
+@pytest.mark.parametrize("encoder", [minilm_static(), BAG], ids=ENCODERS)
+def test_a_sliced_array_gives_the_tokens_of_its_slice_and_no_text_none(encoder: Encoder) -> None:
+    texts = ["flood in the city", "", "fire fire", "  ", "the end"]
+    whole = texts_of(encoder.tokenize(strings(texts)))
+    assert texts_of(encoder.tokenize(strings(texts).slice(1, 3))) == whole[1:4]
+    assert texts_of(encoder.tokenize(strings(texts).slice(2, 0))) == []
+    assert texts_of(encoder.tokenize(strings([]))) == []
+    assert whole[1] == whole[3] == []
+
+
+@pytest.mark.parametrize("encoder", [minilm_static(), BAG], ids=ENCODERS)
+def test_tokens_are_uint16_ids_below_n_tokens(encoder: Encoder) -> None:
+    tokens = encoder.tokenize(strings(["Flood in the city!", "fire"]))
+    assert tokens.ids.dtype == np.uint16
+    assert tokens.offsets.dtype == np.int64
+    assert int(tokens.ids.max()) < encoder.n_tokens <= MAX_TOKENS
+
+
+def test_bag_of_words_drops_unknown_words_and_keeps_order_case_folded_and_repeats() -> None:
+    tokens = BAG.tokenize(strings(["THE flood, The Fire the\tflood", "nothing known", "in\u00a0in"]))
+    assert texts_of(tokens) == [[3, 3, 1, 3, 0], [], [2, 2]]
+    assert BAG.n_tokens == 4
+
+
+def test_bag_of_words_brings_no_vectors() -> None:
+    encoder: Encoder = BAG
+    assert encoder.vectors() is None
+
+
+def test_a_bag_without_words_makes_texts_without_tokens() -> None:
+    assert texts_of(BagOfWords(()).tokenize(strings(["a b", ""]))) == [[], []]
+
+
+words = st.text("abcdefghijäöü", min_size=1, max_size=3)
+
+
+@given(st.lists(words, min_size=1, max_size=6), st.lists(words, min_size=1, max_size=6))
+def test_cosine_of_texts_that_share_no_word_is_0_and_of_the_same_words_1(a: list[str], b: list[str]) -> None:
+    b = [word for word in b if word not in a] or ["zzzz"]
+    bag = fit_bag_of_words([strings([" ".join(a + b)] * 3)])
+    first, second, again = dense(
+        bag.tokenize(strings([" ".join(a), " ".join(b), " ".join(reversed(a)).upper().lower()])), bag.n_tokens
+    )
+    assert first @ second == 0
+    cosine = first @ again / np.sqrt((first @ first) * (again @ again))
+    assert cosine == pytest.approx(1)
+
+
+def test_vocabulary_is_words_seen_three_times_the_most_frequent_first() -> None:
+    slices = [strings(["b a A", "c c  "]), strings(["b\tc C rare", "B", "rare a"])]
+    assert fit_bag_of_words(slices).words == ("c", "a", "b")
+
+
+@given(st.lists(st.lists(st.sampled_from(["a b", "B c c", "", "d  a", "Ä ä ä"]), max_size=4), max_size=4))
+def test_vocabulary_does_not_depend_on_how_texts_are_sliced(slices: list[list[str]]) -> None:
+    together = fit_bag_of_words([strings([text for texts in slices for text in texts])])
+    assert fit_bag_of_words(strings(texts) for texts in slices) == together
+
+
+def test_no_texts_and_blank_texts_make_an_empty_vocabulary() -> None:
+    assert fit_bag_of_words([]).words == ()
+    assert fit_bag_of_words([strings(["", " ", "\t\n"] * 5)]).words == ()
+
+
+def test_vocabulary_stops_where_ids_end() -> None:
+    many = [f"w{k:05d}" for k in range(MAX_TOKENS + 5)]
+    bag = fit_bag_of_words([strings([" ".join(many)] * 3)])
+    assert bag.words == tuple(many[:MAX_TOKENS])
+    assert int(bag.tokenize(strings([many[MAX_TOKENS - 1]])).ids[0]) == MAX_TOKENS - 1
+
+
+def test_an_encoder_id_is_name_and_hash_of_the_content() -> None:
+    assert BAG.encoder_id.startswith("bag-of-words:")
+    assert BAG.encoder_id == BagOfWords(BAG.words).encoder_id
+    assert BAG.encoder_id != BagOfWords(BAG.words[::-1]).encoder_id
+    assert minilm_static().encoder_id.startswith("minilm-static:")
+    assert minilm_static().encoder_id == MinilmStatic().encoder_id
+
+
+def test_an_encoder_id_leads_back_to_its_encoder() -> None:
+    assert encoder_of(BAG.encoder_id, BAG.words) == BAG
+    assert encoder_of(minilm_static().encoder_id, None) is minilm_static()
+
+
+@pytest.mark.parametrize(("encoder_id", "words_kept"), [("minilm-static:old", None), ("bag-of-words:old", BAG.words)])
+def test_an_encoder_that_is_not_here_says_both_ids_and_what_to_type(
+    encoder_id: str, words_kept: tuple[str, ...] | None
+) -> None:
+    here = BAG.encoder_id if words_kept else minilm_static().encoder_id
+    with pytest.raises(ModelError) as caught:
+        encoder_of(encoder_id, words_kept)
+    assert caught.value.what == f"it was made with encoder {encoder_id!r}, this installation has {here!r}."
+    assert caught.value.hint == "train again with what is here: pal next"
+
+
+def test_vectors_are_the_artefacts_one_float32_row_per_token() -> None:
+    vectors = minilm_static().vectors()
+    assert vectors.shape == (minilm_static().n_tokens, 256) == (29_525, 256)
+    assert vectors.dtype == np.float32
+    assert np.isfinite(vectors).all()
+
+
+@pytest.fixture
+def artefact_copy(tmp_path: Path) -> Path:
+    copy = tmp_path / "artefact"
+    copy.mkdir()
+    for name in ("manifest.json", "tokenizer.json", "vectors.safetensors"):
+        shutil.copy(ARTEFACT / name, copy / name)
+    return copy
+
+
+@pytest.mark.parametrize("name", ["vectors.safetensors", "tokenizer.json"])
+def test_an_artefact_with_one_byte_changed_is_refused_with_both_hashes(artefact_copy: Path, name: str) -> None:
+    MinilmStatic(artefact_copy)
+    content = bytearray((artefact_copy / name).read_bytes())
+    content[-2] ^= 1
+    (artefact_copy / name).write_bytes(content)
+    with pytest.raises(ModelError) as caught:
+        MinilmStatic(artefact_copy)
+    expected = json.loads((artefact_copy / "manifest.json").read_text(encoding="utf-8"))["sha256"][name]
+    found = hashlib.sha256(content).hexdigest()
+    assert caught.value.what == f"{artefact_copy / name} has sha256 {found}, its manifest says {expected}."
+    assert "pip install --force-reinstall pytorch-active-learning" in caught.value.hint

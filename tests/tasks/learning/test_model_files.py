@@ -1,0 +1,290 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from storage.errors import ModelError
+from tasks.learning.encoder import ENCODERS, BagOfWords, Encoder, minilm_static
+from tasks.learning.model_files import MANIFEST, WEIGHTS, LoadedModel, load_model, save_model
+from tasks.learning.training import Examples, Trained, train
+from tasks.learning.training_config import TrainingConfig
+
+ROOT = Path(__file__).parents[3]
+LABELS = ("not_related", "related")
+TEXTS = ["flood kills ten", "council meets", "bush fire near town", "new library opens", "", "Überschwemmung in Köln"]
+BAG = BagOfWords(("flood", "fire", "council", "überschwemmung", "in", "new"))
+FACTS: dict[str, Any] = {"lake_version": 7, "n_training": 6, "code_version": "0.1.0"}
+
+
+def trained_with(encoder: Encoder, config: TrainingConfig) -> Trained:
+    texts = pa.array(TEXTS, pa.string())
+    examples = Examples(encoder.tokenize(texts), np.array([1, 0, 1, 0, 0, 1]))
+    return train(encoder, examples, examples, config, n_labels=2, positive=1)
+
+
+CASES: dict[str, tuple[Encoder, TrainingConfig]] = {
+    "minilm-static": (minilm_static(), TrainingConfig()),
+    "minilm-static-hidden": (minilm_static(), TrainingConfig(hidden=8, epochs=3)),
+    "bag-of-words": (BAG, TrainingConfig(epochs=3)),
+    "bag-of-words-hidden": (BAG, TrainingConfig(hidden=8, epochs=3)),
+}
+
+
+def saved(folder: Path, case: str = "bag-of-words") -> tuple[Trained, str]:
+    encoder, config = CASES[case]
+    trained = trained_with(encoder, config)
+    return trained, save_model(folder, trained, encoder, LABELS, config, FACTS)
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    change(manifest)
+    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8", newline="\n")
+
+
+PREDICT = """
+import sys
+from pathlib import Path
+import numpy as np
+from tasks.learning.model_files import load_model
+models, texts = Path(sys.argv[1]), sys.argv[2].split("|")
+np.savez(models / "found.npz", **{folder.name: load_model(folder).predict(texts) for folder in models.iterdir()})
+"""
+
+
+def test_a_saved_model_predicts_bit_for_bit_the_same_in_a_fresh_process(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    expected = {}
+    for case, (encoder, _) in CASES.items():
+        trained, _ = saved(models / case, case)
+        here = LoadedModel(case, encoder, trained.classifier, trained.calibration, LABELS)
+        expected[case] = here.predict(TEXTS)
+    command = [sys.executable, "-X", "utf8", "-c", PREDICT, str(models), "|".join(TEXTS)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=120)
+    with np.load(models / "found.npz") as found:
+        assert set(found) == set(CASES)
+        for case, rows in expected.items():
+            assert found[case].dtype == np.float32
+            assert found[case].tobytes() == rows.tobytes(), case
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_loaded_model_has_the_encoder_labels_and_calibration_it_was_saved_with(tmp_path: Path, case: str) -> None:
+    trained, _ = saved(tmp_path / "m1", case)
+    model = load_model(tmp_path / "m1", LABELS)
+    assert model.model_id == "m1"
+    assert model.labels == LABELS
+    assert model.calibration == trained.calibration
+    assert model.encoder.encoder_id == CASES[case][0].encoder_id
+    state = trained.classifier.learned_state()
+    for name, value in model.classifier.learned_state().items():
+        torch.testing.assert_close(value, state[name], atol=0, rtol=0)
+    assert not model.classifier.training
+
+
+def test_probabilities_are_of_texts_and_of_their_tokens_alike(tmp_path: Path) -> None:
+    saved(tmp_path / "m1")
+    model = load_model(tmp_path / "m1")
+    rows = model.predict(TEXTS)
+    assert rows.shape == (6, 2)
+    np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-6)
+    assert rows.tobytes() == model.probabilities(model.encoder.tokenize(pa.array(TEXTS))).tobytes()
+    assert model.predict([]).shape == (0, 2)
+
+
+def test_a_model_directory_is_weights_and_a_manifest_that_says_everything_else(tmp_path: Path) -> None:
+    trained, weights_hash = saved(tmp_path / "m1")
+    assert sorted(path.name for path in (tmp_path / "m1").iterdir()) == [MANIFEST, WEIGHTS]
+    text = (tmp_path / "m1" / MANIFEST).read_text(encoding="utf-8")
+    assert "überschwemmung" in text
+    manifest = json.loads(text)
+    assert manifest["model_id"] == "m1"
+    assert manifest["labels"] == list(LABELS)
+    assert manifest["vocabulary"] == list(BAG.words)
+    assert manifest["encoder_id"] == BAG.encoder_id
+    assert manifest["weights_sha256"] == weights_hash
+    assert manifest["epochs"] == trained.epochs
+    assert manifest["config"]["epochs"] == 3
+    assert manifest.items() >= FACTS.items()
+
+
+def test_pretrained_vectors_are_not_saved_again(tmp_path: Path) -> None:
+    saved(tmp_path / "m1", "minilm-static")
+    assert (tmp_path / "m1" / WEIGHTS).stat().st_size < 5_000
+
+
+def test_the_same_model_saved_twice_has_the_same_bytes(tmp_path: Path) -> None:
+    _, first = saved(tmp_path / "m1")
+    _, second = saved(tmp_path / "m2")
+    assert first == second
+    assert (tmp_path / "m1" / WEIGHTS).read_bytes() == (tmp_path / "m2" / WEIGHTS).read_bytes()
+
+
+def test_a_model_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
+    _, kept = saved(tmp_path / "m1")
+    before = (tmp_path / "m1" / MANIFEST).read_bytes()
+    _, returned = saved(tmp_path / "m1", "minilm-static")
+    assert returned == kept
+    assert (tmp_path / "m1" / MANIFEST).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["m1"]
+
+
+def test_loading_leaves_the_global_generator_as_it_was(tmp_path: Path) -> None:
+    saved(tmp_path / "m1")
+    before = torch.get_rng_state().numpy().tobytes()
+    load_model(tmp_path / "m1")
+    assert torch.get_rng_state().numpy().tobytes() == before
+
+
+# --- refusals
+
+
+def test_other_labels_or_another_order_are_refused_with_both_lists(tmp_path: Path) -> None:
+    saved(tmp_path / "m1")
+    for labels in (("related", "not_related"), ("not_related", "related", "unclear")):
+        with pytest.raises(ModelError) as caught:
+            load_model(tmp_path / "m1", labels)
+        assert caught.value.what == (
+            f"model m1 was trained for the labels not_related, related; pal.toml has {', '.join(labels)}."
+        )
+        assert "pal next" in caught.value.hint
+
+
+def test_weights_that_changed_are_refused_with_both_hashes(tmp_path: Path) -> None:
+    _, weights_hash = saved(tmp_path / "m1")
+    content = bytearray((tmp_path / "m1" / WEIGHTS).read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "m1" / WEIGHTS).write_bytes(content)
+    with pytest.raises(ModelError) as caught:
+        load_model(tmp_path / "m1")
+    assert caught.value.what.startswith(f"{tmp_path / 'm1' / WEIGHTS} has sha256 ")
+    assert caught.value.what.endswith(f"its manifest says {weights_hash}.")
+    assert caught.value.hint == f"restore the file, or remove {tmp_path / 'm1'} and train again: pal next"
+
+
+def test_missing_weights_are_called_missing(tmp_path: Path) -> None:
+    saved(tmp_path / "m1")
+    (tmp_path / "m1" / WEIGHTS).unlink()
+    with pytest.raises(ModelError, match="has sha256 missing, its manifest says"):
+        load_model(tmp_path / "m1")
+
+
+@pytest.mark.parametrize("case", ["minilm-static", "bag-of-words"])
+def test_another_encoder_is_refused_with_both_ids(tmp_path: Path, case: str) -> None:
+    saved(tmp_path / "m1", case)
+    edit(tmp_path / "m1", lambda manifest: manifest.update(encoder_id="other:123"))
+    with pytest.raises(ModelError) as caught:
+        load_model(tmp_path / "m1")
+    assert caught.value.what == (
+        f"model m1 does not fit: it was made with encoder 'other:123', "
+        f"this installation has {CASES[case][0].encoder_id!r}."
+    )
+    assert caught.value.hint == "train again with what is here: pal next"
+
+
+def test_a_vocabulary_that_changed_is_another_encoder(tmp_path: Path) -> None:
+    saved(tmp_path / "m1")
+    edit(tmp_path / "m1", lambda manifest: manifest["vocabulary"].reverse())
+    with pytest.raises(ModelError, match="model m1 does not fit"):
+        load_model(tmp_path / "m1")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_without_a_manifest_is_no_model(tmp_path: Path, there: bool) -> None:
+    if there:
+        saved(tmp_path / "m1")
+        (tmp_path / "m1" / MANIFEST).unlink()
+    with pytest.raises(ModelError) as caught:
+        load_model(tmp_path / "m1")
+    assert caught.value.what == f"{tmp_path / 'm1'} is no model: it has no {MANIFEST}."
+    assert caught.value.hint == "train one: pal next"
+
+
+@pytest.mark.parametrize("content", ["", '{"model_id": "m1", "lab', "[]", "{}", "\ufffd"])
+def test_a_damaged_manifest_says_so_and_what_to_type(tmp_path: Path, content: str) -> None:
+    saved(tmp_path / "m1")
+    (tmp_path / "m1" / MANIFEST).write_text(content, encoding="utf-8", newline="\n")
+    with pytest.raises(ModelError) as caught:
+        load_model(tmp_path / "m1")
+    assert caught.value.what.startswith(f"{tmp_path / 'm1' / MANIFEST} is damaged: ")
+    assert caught.value.hint == f"remove {tmp_path / 'm1'} and train again: pal next"
+
+
+def test_a_manifest_of_a_later_version_is_refused_with_both_versions(tmp_path: Path) -> None:
+    saved(tmp_path / "m1")
+    edit(tmp_path / "m1", lambda manifest: manifest.update(manifest_version=2))
+    with pytest.raises(ModelError) as caught:
+        load_model(tmp_path / "m1")
+    assert caught.value.what == f"{tmp_path / 'm1' / MANIFEST} has version 2, this installation reads 1."
+    assert "pip install -U pytorch-active-learning" in caught.value.hint
+
+
+# --- whole or not at all
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import tests_model_files as case
+write_text = Path.write_text
+def killed(path, *args, **kwargs):
+    if path.name == case.MANIFEST:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write_text(path, *args, **kwargs)
+Path.write_text = killed
+case.saved(Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+def test_killed_before_the_manifest_there_is_no_model_and_the_next_save_makes_it(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "m1"
+    code = KILLED.replace("tests_model_files", Path(__file__).stem)
+    paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    died = subprocess.run([sys.executable, "-c", code, str(folder)], env=environment, check=False, timeout=120)
+    assert died.returncode == -signal.SIGKILL
+    assert list(folder.parent.iterdir())  # it was at work
+    assert not folder.exists()
+    saved(folder)
+    assert load_model(folder).labels == LABELS
+
+
+def test_a_folder_without_a_manifest_gets_what_it_lacks(tmp_path: Path) -> None:
+    (tmp_path / "m1").mkdir()
+    (tmp_path / "m1" / "evaluation.json").write_text("{}", encoding="utf-8", newline="\n")
+    saved(tmp_path / "m1")
+    assert load_model(tmp_path / "m1").labels == LABELS
+    assert (tmp_path / "m1" / "evaluation.json").read_text(encoding="utf-8") == "{}"
+    assert [path.name for path in tmp_path.iterdir()] == ["m1"]
+
+
+def test_a_save_that_another_process_overtook_keeps_the_others_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "m1"
+    rename = Path.rename
+
+    def overtaken(path: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "rename", rename)
+        monkeypatch.setattr(os, "getpid", lambda: 1)  # the other process
+        saved(folder)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", overtaken)
+    _, weights_hash = saved(folder)
+    assert json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["weights_sha256"] == weights_hash
+    assert [path.name for path in tmp_path.iterdir()] == ["m1"]
+
+
+def test_the_cases_cover_every_encoder() -> None:
+    assert {encoder.encoder_id.split(":")[0] for encoder, _ in CASES.values()} == set(ENCODERS)

@@ -1,0 +1,101 @@
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+
+from tasks.learning import promotion as room
+from tasks.learning.promotion import PromotionConfig, Scored, probability_not_worse
+
+MetricName = Literal["ap", "auc", "f1"]
+METRICS: tuple[MetricName, ...] = ("ap", "auc", "f1")
+
+
+def truth_of(n: int = 300) -> npt.NDArray[np.bool_]:
+    return np.asarray(np.arange(n) % 5 == 0)
+
+
+def scored(noise: float, seed: int = 0, n: int = 300) -> Scored:
+    """A model that sees the truth through that much noise."""
+    scores = truth_of(n) + np.random.default_rng(seed).normal(0, noise, n)
+    return Scored(scores, scores >= 0.5)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_model_is_not_worse_than_itself_even_with_no_margin(metric: MetricName) -> None:
+    config = PromotionConfig(metric, margin=0.0)
+    assert probability_not_worse(scored(0.7), scored(0.7), truth_of(), config) == 1.0
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_much_better_candidate_is_certain_and_a_much_worse_one_is_not(metric: MetricName) -> None:
+    config = PromotionConfig(metric)
+    assert probability_not_worse(scored(0.3), scored(2.0), truth_of(), config) == 1.0
+    assert probability_not_worse(scored(2.0), scored(0.3), truth_of(), config) == 0.0
+
+
+def test_a_wider_margin_lets_a_worse_candidate_through() -> None:
+    found = [
+        probability_not_worse(scored(0.8, 1), scored(0.6, 2), truth_of(), PromotionConfig("auc", margin=margin))
+        for margin in (0.0, 0.03, 0.08, 1.0)
+    ]
+    values = [value for value in found if value is not None]
+    assert found == sorted(values)
+    assert values[0] < 0.5
+    assert values[-1] == 1.0
+
+
+def test_a_model_worse_by_just_the_margin_counts_as_not_worse() -> None:
+    truth = np.array([True, False] * 50)
+    production = Scored(truth.astype(float), truth)
+    candidate = Scored(np.zeros(100), ~truth & False)  # AUC one half, always
+    gate = PromotionConfig("auc", margin=0.5)
+    assert probability_not_worse(candidate, production, truth, gate) == 1.0
+    assert probability_not_worse(candidate, production, truth, PromotionConfig("auc", margin=0.49)) == 0.0
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_it_is_the_share_of_paired_resamples_as_counted_one_by_one(
+    metric: MetricName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "n_resamples", lambda _n: 150)
+    truth, ours, theirs = truth_of(60), scored(0.9, 1, 60), scored(0.9, 2, 60)
+    found = probability_not_worse(ours, theirs, truth, PromotionConfig(metric, margin=0.02), seed=3)
+    generator = np.random.default_rng(3)
+    wins = []
+    for _ in range(150):
+        drawn = generator.integers(0, 60, 60)  # the same items for both models
+        values = []
+        for model in (ours, theirs):
+            if metric == "f1":
+                values.append(f1_score(truth[drawn], model.chosen[drawn]))
+            else:
+                measure = roc_auc_score if metric == "auc" else average_precision_score
+                values.append(measure(truth[drawn], model.scores[drawn]))
+        wins.append(values[0] - values[1] >= -0.02)
+    assert found == pytest.approx(np.mean(wins), abs=1e-9)
+    assert found is not None
+    assert 0 < found < 1
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_it_is_none_where_the_metric_is_undefined(metric: MetricName) -> None:
+    nobody = Scored(np.zeros(10), np.zeros(10, np.bool_))
+    assert probability_not_worse(nobody, nobody, np.zeros(10, np.bool_), PromotionConfig(metric)) is None
+    nothing = Scored(np.zeros(0), np.zeros(0, np.bool_))
+    assert probability_not_worse(nothing, nothing, np.zeros(0, np.bool_), PromotionConfig(metric)) is None
+
+
+def test_the_same_seed_gives_the_same_probability_and_another_nearly_the_same() -> None:
+    first, again, other = (
+        probability_not_worse(scored(0.9, 1), scored(0.9, 2), truth_of(), PromotionConfig(), seed=seed)
+        for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert other != first
+    assert other == pytest.approx(first, abs=0.1)
+
+
+def test_the_default_gate_asks_for_even_odds_of_an_average_precision_not_worse_by_a_hundredth() -> None:
+    assert PromotionConfig() == PromotionConfig(metric="ap", margin=0.01, confidence=0.5)

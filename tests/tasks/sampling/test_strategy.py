@@ -1,0 +1,100 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.errors import SamplingError
+from tasks.learning.tokens import Tokens
+from tasks.sampling import strategy as room
+from tasks.sampling.mixer import find_strategy
+from tasks.sampling.strategy import Floats, Pool, Positions, strategy, top
+
+values = st.floats(allow_nan=True, allow_infinity=True, width=64)
+
+
+def pool_of(n: int, n_labels: int = 0) -> Pool:
+    tokens = Tokens(np.zeros(0, np.uint16), np.zeros(n + 1, np.int64))
+    return Pool(
+        pa.array([f"i{k}" for k in range(n)], pa.string()), tokens, np.zeros((n, n_labels), np.float32), np.zeros(1)
+    )
+
+
+@given(st.lists(values, min_size=1, max_size=40), st.data())
+def test_top_gives_the_n_highest_the_highest_first_and_what_is_not_finite_last(
+    listed: list[float], data: st.DataObject
+) -> None:
+    n = data.draw(st.integers(0, len(listed)))
+    scores = np.array(listed)
+    before = scores.copy()
+    chosen = top(scores, n, np.random.default_rng(0))
+    ranked = np.where(np.isfinite(scores), scores, -np.inf)
+    assert chosen.dtype == np.int64
+    assert len(set(chosen.tolist())) == n
+    assert ranked[chosen].tolist() == sorted(ranked, reverse=True)[:n]
+    np.testing.assert_array_equal(scores, before)
+
+
+def test_top_of_infinities_and_nans_only_is_defined() -> None:
+    assert sorted(top(np.array([np.inf, np.nan, -np.inf]), 3, np.random.default_rng(0)).tolist()) == [0, 1, 2]
+
+
+def test_top_draws_level_ones_in_random_order_and_by_the_generator_given() -> None:
+    scores = np.array([1.0, 1.0, 1.0, 1.0, 5.0])
+    drawn = {tuple(top(scores, 3, np.random.default_rng(seed)).tolist()) for seed in range(200)}
+    assert len(drawn) == 12  # 4 first level ones x 3 second ones
+    assert {positions[0] for positions in drawn} == {4}
+    again = [top(scores, 3, np.random.default_rng(7)).tolist() for _ in range(2)]
+    assert again[0] == again[1]
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry to write into, put back afterwards."""
+    monkeypatch.setattr(room, "REGISTRY", dict(room.REGISTRY))
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_decorated_function_is_registered_under_its_name_with_the_first_line_of_its_docstring() -> None:
+    @strategy(needs="model", unbiased=True, cost="O(1)", source="nobody (1999)")
+    def last_first(pool: Pool, n: int, generator: np.random.Generator) -> tuple[Positions, Floats]:
+        """The last item first.
+
+        And more.
+        """
+        return np.arange(len(pool))[::-1][:n], np.zeros(n)
+
+    found = room.REGISTRY["last_first"]
+    assert (found.name, found.summary) == ("last_first", "The last item first.")
+    assert (found.needs, found.unbiased) == (frozenset({"model"}), True)
+    assert (found.cost, found.source) == ("O(1)", "nobody (1999)")
+    assert last_first(pool_of(3), 1, np.random.default_rng(0))[0].tolist() == [2]
+    assert found.propose(pool_of(3, n_labels=2), 2, np.random.default_rng(0)).item_ids == ("i2", "i1")
+
+
+def test_asking_for_more_than_there_is_says_both_numbers_who_asked_and_what_to_type() -> None:
+    with pytest.raises(SamplingError) as caught:
+        find_strategy("random").propose(pool_of(3), 4, np.random.default_rng(0))
+    assert caught.value.what == "3 available / 4 requested by random."
+    assert caught.value.hint == "ask for fewer: pal next -n 3; or add texts: pal import FILE"
+
+
+def test_a_strategy_that_needs_a_model_says_so_without_one() -> None:
+    with pytest.raises(SamplingError) as caught:
+        find_strategy("entropy").propose(pool_of(3), 1, np.random.default_rng(0))
+    assert caught.value.what == "entropy needs a model, and there is none yet."
+    assert caught.value.hint == "use random for now"
+
+
+def test_the_length_of_a_pool_is_its_number_of_items() -> None:
+    assert [len(pool_of(n)) for n in (0, 4)] == [0, 4]
+
+
+def test_every_registered_strategy_says_what_it_does_what_it_costs_and_where_it_comes_from() -> None:
+    assert list(room.REGISTRY) == [found.name for found in room.REGISTRY.values()]
+    for found in room.REGISTRY.values():
+        assert found.summary.endswith((".", ":", "it."))
+        assert found.cost.startswith("O(")
+        assert found.source
+        assert found.needs <= {"model"}
+    assert [name for name, found in room.REGISTRY.items() if found.unbiased] == ["random"]

@@ -1,0 +1,95 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.records import Split
+from tasks.plan import TOLERATED_SHORTFALL, Minimums, Plan, next_batch_plan
+
+EVALUATION, VALIDATION, TRAINING = Split.EVALUATION, Split.VALIDATION, Split.TRAINING
+CHAPTER_2 = Minimums(evaluation=1200, validation=0, training=400)
+
+
+def counts(evaluation: int = 0, validation: int = 0, training: int = 0) -> dict[Split, dict[str, int]]:
+    """So many labelled items of each split; one in ten, and at least one where there are two, is related."""
+    numbers = {EVALUATION: evaluation, VALIDATION: validation, TRAINING: training}
+    return {
+        split: {"related": max(1, n // 10), "not_related": n - max(1, n // 10)} if n > 1 else {}
+        for split, n in numbers.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("labelled", "plan"),
+    [
+        (counts(), Plan(EVALUATION, 1200, active=False)),
+        (counts(evaluation=500), Plan(EVALUATION, 700, active=False)),
+        (counts(evaluation=1200), Plan(VALIDATION, 200, active=False)),
+        (counts(evaluation=1200, validation=150), Plan(VALIDATION, 50, active=False)),
+        (counts(evaluation=1200, validation=200), Plan(TRAINING, 100, active=False)),
+        (counts(evaluation=1200, validation=200, training=40), Plan(TRAINING, 60, active=False)),
+        (counts(evaluation=1200, validation=200, training=100), Plan(TRAINING, 90, active=True)),
+        (counts(evaluation=5000, validation=5000, training=5000), Plan(TRAINING, 90, active=True)),
+    ],
+)
+def test_evaluation_comes_first_then_validation_then_random_training_then_active_learning(
+    labelled: dict[Split, dict[str, int]], plan: Plan
+) -> None:
+    assert next_batch_plan(labelled, Minimums(), 90) == plan
+
+
+@pytest.mark.parametrize(
+    ("labelled", "plan"),
+    [
+        (counts(), Plan(EVALUATION, 1200, active=False)),
+        (counts(evaluation=1200), Plan(TRAINING, 400, active=False)),
+        (counts(evaluation=1200, training=399 - 10), Plan(TRAINING, 11, active=False)),
+        (counts(evaluation=1200, training=400), Plan(TRAINING, 100, active=True)),
+    ],
+)
+def test_the_numbers_of_chapter_2_ask_for_no_validation_items(
+    labelled: dict[Split, dict[str, int]], plan: Plan
+) -> None:
+    assert next_batch_plan(labelled, CHAPTER_2, 100) == plan
+
+
+def test_a_split_that_lost_items_is_filled_again_before_anything_else() -> None:
+    plan = next_batch_plan(counts(evaluation=1000, validation=200, training=900), Minimums(), 100)
+    assert plan == Plan(EVALUATION, 200, active=False)
+
+
+def test_a_hundredth_of_a_minimum_may_be_missing_and_one_more_may_not() -> None:
+    enough = counts(evaluation=1188, validation=198, training=99)
+    assert next_batch_plan(enough, Minimums(), 100) == Plan(TRAINING, 100, active=True)
+    short = counts(evaluation=1187, validation=198, training=99)
+    assert next_batch_plan(short, Minimums(), 100) == Plan(EVALUATION, 13, active=False)
+    short = counts(evaluation=1188, validation=198, training=98)
+    assert next_batch_plan(short, Minimums(), 100) == Plan(TRAINING, 2, active=False)
+
+
+@given(st.integers(1, 10_000), st.integers(0, 200))
+def test_just_the_tolerated_share_is_tolerated_whatever_the_minimum(minimum: int, missing: int) -> None:
+    missing = min(missing, minimum)
+    labelled = {EVALUATION: {"a": minimum - missing}}
+    asked = next_batch_plan(labelled, Minimums(minimum, 0, 0), 10).purpose is EVALUATION
+    assert asked == (missing * round(1 / TOLERATED_SHORTFALL) > minimum)
+
+
+def test_of_a_small_minimum_nothing_may_be_missing() -> None:
+    assert next_batch_plan({EVALUATION: {"a": 19}}, Minimums(20, 0, 0), 10) == Plan(EVALUATION, 1, active=False)
+
+
+@pytest.mark.parametrize("training", [{}, {"not_related": 150}, {"not_related": 150, "related": 0}])
+def test_training_items_of_one_label_ask_for_a_random_batch_since_no_model_can_learn_from_them(
+    training: dict[str, int],
+) -> None:
+    labelled = {EVALUATION: {"a": 10}, TRAINING: training}
+    assert next_batch_plan(labelled, Minimums(10, 0, 0), 25) == Plan(TRAINING, 25, active=False)
+
+
+def test_labels_of_every_kind_count_towards_a_minimum() -> None:
+    labelled = {TRAINING: {"sport": 3, "politics": 4, "weather": 3}}
+    assert next_batch_plan(labelled, Minimums(0, 0, 10), 5) == Plan(TRAINING, 5, active=True)
+
+
+def test_minimums_of_zero_go_straight_to_random_training_items() -> None:
+    assert next_batch_plan({}, Minimums(0, 0, 0), 30) == Plan(TRAINING, 30, active=False)
