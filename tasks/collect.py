@@ -125,7 +125,8 @@ def _source_name(workspace: Workspace, path: Path) -> str:
 
 
 def _tell(report: FileReport) -> None:
-    log.info("%s: %d new, %d known, %d errors", report.file, report.n_new, report.n_known, len(report.errors))
+    if report.n_new or report.n_known or report.errors:
+        log.info("%s: %d new, %d known, %d errors", report.file, report.n_new, report.n_known, len(report.errors))
     for error in report.errors[:5]:
         log.warning("%s: %s", report.file, error)
     if report.errors_file:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from scipy.optimize import minimize
 from torch.nn import functional
 
 from storage.errors import ModelError
@@ -25,7 +25,6 @@ from tasks.learning.tokens import Tokens
 from tasks.learning.training_config import TrainingConfig
 
 N_FOLDS = 5
-LBFGS_STEPS = 200
 
 Labels = npt.NDArray[np.int64]
 
@@ -135,28 +134,25 @@ def _fit_head(classifier: Classifier, examples: Examples, config: TrainingConfig
     """The optimum of weighted cross-entropy + |weights|^2 / (C n); the bias goes free. Leaves it in the head."""
     with torch.no_grad():
         represented = classifier.represent(*examples.tokens.tensors()).double()
-    head = nn.Linear(represented.shape[1], classifier.head.out_features, dtype=torch.float64)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    targets = torch.from_numpy(_order_for_draws(examples.labels, config))
-    represented = represented[targets]
-    labels = torch.from_numpy(examples.labels)[targets]
-    weights = label_weights(examples.labels, classifier.head.out_features, config).double()
-    optimiser = torch.optim.LBFGS(
-        head.parameters(), max_iter=LBFGS_STEPS, tolerance_grad=1e-9, line_search_fn="strong_wolfe"
-    )
+    order = torch.from_numpy(_order_for_draws(examples.labels, config))
+    represented, labels = represented[order], torch.from_numpy(examples.labels)[order]
+    n_labels, width = classifier.head.weight.shape
+    weights = label_weights(examples.labels, n_labels, config).double()
 
-    def closure() -> float:
-        optimiser.zero_grad()
-        loss = functional.cross_entropy(head(represented), labels, weights)
-        loss = loss + head.weight.square().sum() / (config.regularisation * len(labels))
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.item()
+    def loss_and_gradient(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        learned = torch.from_numpy(flat).requires_grad_()
+        head, bias = learned[: n_labels * width].view(n_labels, width), learned[n_labels * width :]
+        loss = functional.cross_entropy(represented @ head.T + bias, labels, weights)
+        loss = loss + head.square().sum() / (config.regularisation * len(labels))
+        (gradient,) = torch.autograd.grad(loss, learned)
+        return loss.item(), gradient.numpy()
 
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    start = np.zeros(n_labels * (width + 1))
+    found = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000, "gtol": 1e-8})
+    best = torch.from_numpy(found.x)
     with torch.no_grad():
-        classifier.head.weight.copy_(head.weight)
-        classifier.head.bias.copy_(head.bias)
+        classifier.head.weight.copy_(best[: n_labels * width].view(n_labels, width))
+        classifier.head.bias.copy_(best[n_labels * width :])
 
 
 def _order_for_draws(labels: Labels, config: TrainingConfig) -> npt.NDArray[np.int64]:
@@ -172,7 +168,7 @@ def _fit_minibatches(
     """SGD until the loss on held-out items stops falling, or for `epochs`; returns the epochs of the weights kept."""
     generator = np.random.default_rng(config.seed)
     weights = label_weights(examples.labels, classifier.head.out_features, config)
-    optimiser = torch.optim.SGD([p for p in classifier.parameters() if p.requires_grad], lr=config.learning_rate)
+    learned = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
     best_loss, best_epoch, best_state = np.inf, 0, None
     for epoch in range(1, epochs + 1):
         classifier.train()
@@ -182,9 +178,9 @@ def _fit_minibatches(
             loss = functional.cross_entropy(
                 classifier(*examples.tokens.take(chosen).tensors()), torch.from_numpy(examples.labels[chosen]), weights
             )
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            with torch.no_grad():  # torch.optim would cost 2 s of imports, more than all the steps
+                for parameter, gradient in zip(learned, torch.autograd.grad(loss, learned), strict=True):
+                    parameter.add_(gradient, alpha=-config.learning_rate)
         if held_out is None:
             continue
         logits = torch.from_numpy(predict_logits(classifier, held_out.tokens))
