@@ -139,5 +139,9 @@ def test_deploying_schedules_the_nightly_run_and_a_worker_carries_a_triggered_on
             stop(worker)
     (progress,) = open_batches(open_project(workspace).workspace.store())
     assert (workspace / "batches" / progress.batch.batch_id / "manifest.json").is_file()
-    logs = call(server, "POST", "/logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}})
-    assert any("published batch" in each["message"] for each in logs), "our log lines are in the run's log"
+
+    def told() -> bool:  # the worker's process sends log lines some seconds late
+        logs = call(server, "POST", "/logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}})
+        return any("published batch" in each["message"] for each in logs)
+
+    assert wait_for("our log lines in the run's log", told)
