@@ -9,11 +9,8 @@ from datetime import datetime
 from decimal import Decimal
 
 from annotation.label_set import AnswerError, LabelSet
-from storage.records import Answer, BatchItem
+from storage.records import UNNAMED, Answer, BatchItem
 from storage.text_hash import HASH_CHARS, folded, text_hash
-
-UNNAMED = "unnamed"
-"""The annotator of a row that names none."""
 
 MOST_IN_A_CELL = 32_000
 """Characters that every spreadsheet keeps; Excel cuts a text off after 32,767."""

@@ -9,10 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from annotation.batch import DEFINITION_NAME
+from annotation.batch import DEFINITION_NAME, published_labels
 from annotation.csv_file import as_unicode, read_csv, write_errors
-from annotation.filled import FilledRow, RowError
+from annotation.filled import FilledRow, RowError, check_rows
 from annotation.journal import JournalLine, read_journal
+from annotation.label_set import LabelSet
+from storage.annotations import not_ingested
+from storage.batches import items_of
+from storage.errors import PalError
 from storage.folders import MANIFEST
 from storage.workspace import Workspace
 
@@ -59,6 +63,23 @@ def read_filled(file: FilledFile) -> list[FilledRow]:
     if head.startswith(b"{") or (not head and file.path.suffix == ".jsonl"):  # opened, and left without an answer
         return [_journal_row(line) for line in read_journal(file.path)]
     return read_csv(file.path, batch_id=file.batch_id)
+
+
+def waiting_answers(workspace: Workspace, batch_id: str, label_set: LabelSet) -> dict[str, str]:
+    """Answers in the files of a batch that an ingest would append: item_id -> answer. What is faulty is left out."""
+    store, folder = workspace.store(), workspace.batches / batch_id
+    items, labels = items_of(store, batch_id), published_labels(folder, label_set)
+    waiting: dict[str, str] = {}
+    for file in waiting_files(workspace):
+        if file.batch_id != batch_id:
+            continue
+        try:
+            answers, _ = check_rows(read_filled(file), items, labels)
+        except (PalError, OSError):
+            continue  # `pal ingest` says what is wrong with it
+        new = not_ingested(store, batch_id, answers, workspace.name_of(file.path))
+        waiting.update({each.item_id: each.answer for each in new})
+    return waiting
 
 
 def put_away(file: FilledFile, errors: Sequence[RowError], folder: Path) -> Path | None:

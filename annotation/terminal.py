@@ -20,7 +20,7 @@ from storage.records import Answer, BatchItem
 
 @dataclass(frozen=True)
 class Tally:
-    """Where a batch stands when its annotator leaves: items answered now, of how many, and how often which answer."""
+    """Where a batch stands when its annotator leaves: items that have an answer, of how many, and which."""
 
     answered: int
     total: int

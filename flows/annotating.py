@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 
+from annotation.batch import write_batch
+from annotation.inbox import waiting_answers
 from annotation.journal import Journal, journal_path
 from annotation.keys import line_keys, terminal_keys
 from annotation.terminal import Tally, annotate
 from flows.config import Project
 from flows.engine import run
-from flows.status import waiting_answers
-from storage.batches import answered_in, find_batch, items_of, open_batches
+from storage.batches import answered_in, find_batch, items_of, open_batches, proposals_of
 from storage.errors import BatchError
+from storage.folders import MANIFEST
 from storage.models import metrics_of, production_model
-from storage.records import Split
+from storage.records import BatchStatus, Split
 
 
 def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Tally:
@@ -28,14 +30,20 @@ def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Ta
         if not opened:
             raise BatchError("no batch is open.", hint="publish one: pal next")
         batch_id = opened[0].batch.batch_id
-    find_batch(store, batch_id)
-    folder = project.workspace.batches / batch_id
-    answered = {**answered_in(store, batch_id), **waiting_answers(project, batch_id)}
+    batch = find_batch(store, batch_id).batch
+    folder, task = project.workspace.batches / batch_id, project.config.task
+    if batch.status is BatchStatus.PUBLISHED:  # its files may have been lost
+        write_batch(folder, batch, items_of(store, batch_id), proposals_of(store, batch_id), task)
+    elif not (folder / MANIFEST).is_file():
+        raise BatchError(
+            f"batch {batch_id} has no files: it was imported, or its folder is gone.", hint="open batches: pal status"
+        )
+    answered = {**answered_in(store, batch_id), **waiting_answers(project.workspace, batch_id, task)}
     with Journal(journal_path(folder, annotator)) as journal:
         return annotate(
             items_of(store, batch_id),
             answered,
-            project.config.task,
+            task,
             journal,
             batch_id=batch_id,
             annotator=annotator,
@@ -60,12 +68,7 @@ def _report(project: Project) -> None:
     """F-score and AUC of the production model, as the original told them after every iteration."""
     store = project.workspace.store()
     model = production_model(store)
-    if model is None:
-        return
-    figures = metrics_of(store, model.model_id, Split.EVALUATION)
-    said = [
-        f"{words} = {figures[name].value:.3f}" if figures[name].value is not None else f"{words} is undefined"
-        for name, words in (("f1", "F-score"), ("auc", "AUC"))
-        if name in figures
-    ]
-    print(f"model of {model.n_training:,} labels: {', '.join(said)}")
+    if model is not None:
+        figures = metrics_of(store, model.model_id, Split.EVALUATION)
+        said = ", ".join(str(figures[name]) for name in ("f1", "auc") if name in figures)
+        print(f"model of {model.n_training:,} labels: {said}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -42,6 +43,11 @@ def main() -> None:
             raise
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(1)
+    except OSError as error:
+        if os.environ.get("PAL_DEBUG"):
+            raise
+        print(f"Error: {error}\nHint: check the path, your rights and the space on the disk.", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -72,6 +78,10 @@ def init(
     from storage.errors import WorkspaceError
     from storage.workspace import CONFIG_NAME
 
+    if not labels and (positive or question):
+        raise typer.BadParameter("--positive and --question go with --labels")
+    if directory.is_file():
+        raise WorkspaceError(f"{directory} is a file.", hint="name a new directory: pal init DIR")
     if (directory / CONFIG_NAME).exists():
         raise WorkspaceError(f"{directory / CONFIG_NAME} is there already.", hint=f"use it: cd {directory}; pal status")
     found = find_preset(preset)
@@ -80,7 +90,8 @@ def init(
     directory.mkdir(parents=True, exist_ok=True)
     (directory / CONFIG_NAME).write_text(config_text(label_set, found.minimums), encoding="utf-8", newline="\n")
     open_project(directory).workspace.store()
-    print(f"workspace {directory}: look through {directory / CONFIG_NAME}\nnext: cd {directory}; pal import FILE")
+    print(f"workspace {directory}: look through {directory / CONFIG_NAME}")
+    print(f"next: cd {shlex.quote(str(directory))}; pal import FILE")
 
 
 @app.command("import", epilog="Example: pal import abcnews-date-text.csv --text-column headline_text")
@@ -96,6 +107,7 @@ def import_(
 ) -> None:
     """Take texts into the pool: each text once, bad rows listed in a rejects file, twice changes nothing."""
     from flows.engine import run
+    from flows.status import pal_command
     from storage.errors import SourceError
 
     if not files and original is None:
@@ -119,7 +131,7 @@ def import_(
             f"{report.source}: {report.n_new:,} new items, {report.n_duplicates:,} duplicates, "
             f"{report.n_rejected:,} rejected" + (f" (see {report.rejects_file})" if report.rejects_file else "")
         )
-    print("next: pal next")
+    print(f"next: {pal_command(project)} next")
 
 
 @app.command("next", epilog="Example: pal next -n 50 --json")
@@ -132,9 +144,14 @@ def next_(
 ) -> None:
     """Publish the next batch: random items until there are enough labels, then train and choose; an open one stays."""
     from flows.engine import run
+    from storage.batches import open_batches
 
     project = _project(workspace)
-    _show_batch(project, run("next_batch", project, n=n, seed=seed, another=another), as_json)
+    before = {progress.batch.batch_id for progress in open_batches(project.workspace.store())}
+    batch_id = run("next_batch", project, n=n, seed=seed, another=another)
+    if batch_id in before:
+        print(f"  {batch_id} is still open; for one beside it: pal next --another", file=sys.stderr)
+    _show_batch(project, batch_id, as_json)
 
 
 @app.command(epilog="Example: pal annotate b0003-training --annotator anna")
@@ -147,10 +164,11 @@ def annotate(
     import getpass
 
     from flows.annotating import annotate_batch
+    from flows.status import pal_command
 
     project = _project(workspace)
-    tally = annotate_batch(project, batch, annotator or getpass.getuser())
-    print("next: pal ingest" if tally.answered else "next: pal annotate")
+    annotate_batch(project, batch, annotator or getpass.getuser())
+    print(f"next: {pal_command(project)} ingest")
 
 
 @app.command(epilog="Example: pal ingest inbox/batch-anna.csv")
@@ -178,20 +196,25 @@ def ingest(
 @app.command(epilog="Example: pal close b0003-training")
 def close(
     batch: Annotated[str, typer.Argument(help="The batch.")],
+    as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Give the unanswered items of a batch back to the pool; answers that come in later are still taken."""
-    from flows.status import waiting_answers
+    from annotation.inbox import waiting_answers
     from storage.batches import close_batch, find_batch
     from storage.errors import BatchError
 
     project = _project(workspace)
     find_batch(project.workspace.store(), batch)
-    if waiting := waiting_answers(project, batch):
+    if waiting := waiting_answers(project.workspace, batch, project.config.task):
         raise BatchError(
             f"{len(waiting)} answers in the files of {batch} are not ingested yet.", hint="take them first: pal ingest"
         )
-    print(f"{batch} is closed; {close_batch(project.workspace.store(), batch)} items are back in the pool")
+    n = close_batch(project.workspace.store(), batch)
+    if as_json:
+        _print_json({"batch_id": batch, "n_returned": n})
+    else:
+        print(f"{batch} is closed; {n} items are back in the pool")
 
 
 @app.command(epilog="Example: pal loop --annotator anna")
@@ -237,14 +260,13 @@ def predict(
     """Label and probability of texts by the production model: label, probability and text, with tabs between."""
     from flows.predict import predictions
 
-    for k, prediction in enumerate(predictions(_project(workspace), texts or [], file, text_column)):
-        if as_json:
-            print("[" if not k else ",", json.dumps(prediction, ensure_ascii=False), sep="")
-        else:
-            one_line = " ".join(prediction["text"].split())
-            print(prediction["label"], f"{prediction['probability']:.4f}", one_line, sep="\t")
+    found = predictions(_project(workspace), texts or [], file, text_column)
     if as_json:
-        print("]")
+        _print_json(list(found))
+        return
+    for prediction in found:
+        one_line = " ".join(prediction["text"].split())
+        print(prediction["label"], f"{prediction['probability']:.4f}", one_line, sep="\t")
 
 
 @app.command(epilog="Example: pal demo pal-demo --fresh")
@@ -259,7 +281,8 @@ def demo(
     print(f"\n{table_text(rows)}\n")
     print(f"Everything lies in {directory}: pal.toml, lake/, batches/, models/.")
     path = "" if shutil.which("pal") else f"  export PATH={Path(sys.executable).parent}:$PATH\n"
-    print(f"A batch is open for you; type:\n{path}  cd {directory}\n  pal annotate\n  pal ingest\n  pal next")
+    print(f"A batch is open for you; type:\n{path}  cd {shlex.quote(str(directory))}")
+    print("  pal annotate\n  pal ingest\n  pal next")
 
 
 def _project(workspace: Path | None) -> Project:
@@ -270,10 +293,11 @@ def _project(workspace: Path | None) -> Project:
 
 def _show_batch(project: Project, batch_id: str | None, as_json: bool) -> None:
     from annotation.batch import batch_files
+    from flows.status import pal_command
     from storage.batches import find_batch
 
     if batch_id is None:
-        print("null" if as_json else "no batch is open")
+        print("null" if as_json else f"no batch is open; next: {pal_command(project)} import FILE")
         return
     progress = find_batch(project.workspace.store(), batch_id)
     batch = progress.batch
@@ -293,7 +317,8 @@ def _show_batch(project: Project, batch_id: str | None, as_json: bool) -> None:
     answered = f", {progress.n_answered} of them answered" if progress.n_answered else ""
     print(f"batch {batch_id}: {batch.n} items for {batch.purpose.value}{answered}")
     print(*files, sep="\n")
-    print("next: fill the label column in and run pal ingest, or answer here: pal annotate")
+    pal = pal_command(project)
+    print(f"next: fill the label column in and run {pal} ingest, or answer here: {pal} annotate")
 
 
 def _print_json(value: Any) -> None:

@@ -64,14 +64,6 @@ class LakeConfig:
 
 
 @dataclass(frozen=True)
-class ScheduleConfig:
-    """When `nightly` runs."""
-
-    cron: str = "0 2 * * *"
-    timezone: str = "UTC"
-
-
-@dataclass(frozen=True)
 class Config:
     """All of pal.toml; every table but [task] may be missing."""
 
@@ -84,7 +76,6 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     promotion: PromotionConfig = field(default_factory=PromotionConfig)
     lake: LakeConfig = field(default_factory=LakeConfig)
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 
 
 @dataclass(frozen=True)

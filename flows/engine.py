@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.config import Project, open_project
+from storage.errors import PalError
 
 ROOMS = ("flows", "tasks", "annotation", "storage")
 DEFAULT_SERVER = "http://127.0.0.1:4200/api"
@@ -76,7 +77,13 @@ class _Lines(logging.Handler):
 def _choose_server() -> None:
     """Use a server that is there; say which."""
     if os.environ.get("PREFECT_API_URL"):
-        said = f"Prefect server: {os.environ['PREFECT_API_URL']}"
+        url = os.environ["PREFECT_API_URL"]
+        if not _answers(url, seconds=5.0):
+            raise PalError(
+                f"no Prefect server answers at PREFECT_API_URL={url}.",
+                hint="start it: prefect server start; or do without: unset PREFECT_API_URL",
+            )
+        said = f"Prefect server: {url}"
     elif _answers(DEFAULT_SERVER):
         os.environ["PREFECT_API_URL"] = DEFAULT_SERVER
         said = f"Prefect server: {DEFAULT_SERVER}"

@@ -10,8 +10,10 @@ from flows.config import Project
 from flows.engine import begin
 from storage.annotations import label_counts
 from storage.batches import open_batches
+from storage.items import count_pending, count_pool
+from storage.records import Split
 from tasks.evaluate import evaluate_model
-from tasks.plan import Plan, next_batch_plan
+from tasks.plan import Plan, check_pool, next_batch_plan
 from tasks.prepare import make_features
 from tasks.promote import promote_or_keep
 from tasks.publish import publish_batches
@@ -38,16 +40,22 @@ def next_batch(workspace: str, n: int | None = None, seed: int | None = None, an
     if opened and not another:
         return opened[0].batch.batch_id
     make_features(project.workspace, project.config.model.encoder)
-    plan = plan_of(project, n)
+    plan = plan_of(project)
     model_id = improve_model(project) if plan.active else None
-    return publish_next(project, plan, model_id, seed, beside_open=another)
+    return publish_next(project, plan, model_id, n, seed, beside_open=another)
 
 
-def plan_of(project: Project, n: int | None = None) -> Plan:
-    """What the next batch is for; `n` replaces its size."""
+def plan_of(project: Project) -> Plan:
+    """What the next batch is for."""
+    minimums, size = project.config.minimums, project.config.batch.size
+    return next_batch_plan(_counts(project), minimums, size, count_pending(project.workspace.store()))
+
+
+def _counts(project: Project) -> dict[Split, dict[str, int]]:
+    """Split -> label -> items, of the labels that pal.toml has."""
+    names = project.config.task.names
     counts = label_counts(project.workspace.store())
-    plan = next_batch_plan(counts, project.config.minimums, project.config.batch.size)
-    return plan if n is None else replace(plan, n=n)
+    return {split: {name: n for name, n in found.items() if name in names} for split, found in counts.items()}
 
 
 def improve_model(project: Project) -> str:
@@ -55,14 +63,34 @@ def improve_model(project: Project) -> str:
     config, workspace = project.config, project.workspace
     candidate = train_model(workspace, config.task, config.model.encoder, config.model.training)
     evaluate_model(workspace, candidate, config.task.names)
-    return promote_or_keep(workspace, candidate, config.task.names, config.promotion).model_id
+    decision = promote_or_keep(workspace, candidate, config.task.names, config.promotion)
+    if decision.model_id != candidate:  # the evaluation items may be more than when it was measured last
+        evaluate_model(workspace, decision.model_id, config.task.names)
+    return decision.model_id
 
 
 def publish_next(
-    project: Project, plan: Plan, model_id: str | None, seed: int | None = None, *, beside_open: bool = False
+    project: Project,
+    plan: Plan,
+    model_id: str | None,
+    n: int | None = None,
+    seed: int | None = None,
+    *,
+    beside_open: bool = False,
 ) -> str:
-    """Sample and publish a batch; returns its id."""
+    """Sample and publish a batch; returns its id.
+
+    Args:
+        n: Number of items in place of the plan's.
+
+    Raises:
+        SamplingError: The minimums would use the whole pool up, and no `n` was asked for.
+    """
     config, workspace = project.config, project.workspace
+    if n is not None:
+        plan = replace(plan, n=n)
+    elif not plan.active:
+        check_pool(count_pool(workspace.store()), _counts(project), config.minimums)
     batch_id = sample_batch(
         workspace,
         plan,

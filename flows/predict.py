@@ -22,7 +22,7 @@ def predictions(
         ModelError: There is no model yet, or it does not fit pal.toml.
         SourceError: Neither texts nor a file, or the file cannot be read.
     """
-    if not texts and file is None:
+    if not any(text.strip() for text in texts) and file is None:
         raise SourceError("no text to label.", hint='pal predict "a text", or pal predict --file FILE')
     current = production_model(project.workspace.store())
     if current is None:

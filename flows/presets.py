@@ -108,10 +108,6 @@ confidence = 0.5
 [lake]
 catalog = "sqlite:lake/catalog.sqlite"
 data = "lake/data"
-
-[schedule]          # of the flow `nightly`, see prefect.yaml
-cron = "0 2 * * *"
-timezone = "UTC"
 """
 
 

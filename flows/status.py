@@ -8,13 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from annotation.batch import batch_files, published_labels
-from annotation.filled import check_rows
-from annotation.inbox import FilledFile, read_filled, waiting_files
+from annotation.batch import batch_files
+from annotation.inbox import waiting_answers, waiting_files
 from flows.config import Project
 from storage.annotations import label_counts, unlabelled_answers
-from storage.batches import Progress, answered_in, items_of, open_batches
-from storage.errors import PalError
+from storage.batches import Progress, answered_in, open_batches
 from storage.items import count_items, count_pending, count_pool
 from storage.models import metrics_of, production_model
 from storage.records import Metric, Split
@@ -96,11 +94,7 @@ class Status:
         if self.model is None:
             return "none yet"
         figures = " · ".join(
-            f"{name.upper()} {metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]"
-            if metric.value is not None
-            else f"{name.upper()} undefined: {metric.reason}"
-            for name in ("f1", "auc", "ap")
-            if (metric := self.model.figures.get(name))
+            str(self.model.figures[name]) for name in ("f1", "auc", "ap") if name in self.model.figures
         )
         return f"{self.model.id}, trained on {self.model.n_training:,} labels\n{'':<12}{figures or 'not evaluated'}"
 
@@ -111,46 +105,29 @@ def status_of(project: Project) -> Status:
     counts = label_counts(store)
     batches = [_open_batch(project, progress) for progress in open_batches(store)]
     inbox = sum(file.in_inbox for file in waiting_files(workspace))
-    n_items = count_items(store)
+    n_pool = count_pool(store)
     return Status(
         workspace=str(workspace.root),
         task=project.config.task.name,
-        items=n_items,
-        pool=count_pool(store),
-        pending=count_pending(store),
+        items=count_items(store),
+        pool=n_pool,
+        pending=sum(count_pending(store).values()),
         labels={split.value: sum(counts[split].values()) for split in Split},
         per_label={split.value: counts[split] for split in Split},
         unlabelled=unlabelled_answers(store),
         batches=batches,
         inbox=inbox,
         model=_model(project),
-        next=_next_command(project, n_items, batches, inbox),
+        next=_next_command(project, n_pool, batches, inbox),
     )
-
-
-def waiting_answers(project: Project, batch_id: str) -> dict[str, str]:
-    """Answers in the files of a batch that are not in the lake: item_id -> answer."""
-    store = project.workspace.store()
-    known, items = answered_in(store, batch_id), items_of(store, batch_id)
-    labels = published_labels(project.workspace.batches / batch_id, project.config.task)
-    waiting: dict[str, str] = {}
-    for file in _files_of(project, batch_id):
-        try:
-            answers, _ = check_rows(read_filled(file), items, labels)
-        except PalError:
-            continue  # `pal ingest` says what is wrong with it
-        waiting.update({each.item_id: each.answer for each in answers if known.get(each.item_id) != each.answer})
-    return waiting
-
-
-def _files_of(project: Project, batch_id: str) -> list[FilledFile]:
-    return [file for file in waiting_files(project.workspace) if file.batch_id == batch_id]
 
 
 def _open_batch(project: Project, progress: Progress) -> OpenBatch:
     batch = progress.batch
     known = answered_in(project.workspace.store(), batch.batch_id)
-    n_waiting = sum(item_id not in known for item_id in waiting_answers(project, batch.batch_id))
+    n_waiting = sum(
+        item_id not in known for item_id in waiting_answers(project.workspace, batch.batch_id, project.config.task)
+    )
     file = batch_files(project.workspace.batches / batch.batch_id)[0]
     return OpenBatch(batch.batch_id, batch.purpose.value, batch.n, progress.n_answered, n_waiting, str(file))
 
@@ -165,11 +142,16 @@ def _model(project: Project) -> ModelStatus | None:
     return ModelStatus(model.model_id, model.n_training, **values, figures=figures)
 
 
-def _next_command(project: Project, n_items: int, batches: list[OpenBatch], inbox: int) -> str:
+def pal_command(project: Project) -> str:
+    """How to call `pal` from here such that it finds this workspace."""
     here = project.workspace.root
-    pal = "pal" if here in (Path.cwd(), *Path.cwd().parents) else f"pal --workspace {shlex.quote(str(here))}"
-    if inbox or any(batch.n_waiting and batch.n_waiting + batch.n_ingested == batch.n for batch in batches):
+    return "pal" if here in (Path.cwd(), *Path.cwd().parents) else f"pal --workspace {shlex.quote(str(here))}"
+
+
+def _next_command(project: Project, n_pool: int, batches: list[OpenBatch], inbox: int) -> str:
+    pal = pal_command(project)
+    if inbox or any(batch.n_waiting and batch.n_waiting + batch.n_ingested >= batch.n for batch in batches):
         return f"{pal} ingest"
     if batches:
         return f"{pal} annotate {batches[0].batch_id}"
-    return f"{pal} next" if n_items else f"{pal} import FILE"
+    return f"{pal} next" if n_pool else f"{pal} import FILE"

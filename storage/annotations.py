@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from storage.batches import Draft, insert_batch
-from storage.records import Answer, BatchStatus, Proposal, Split
+from storage.records import ORIGINAL, Answer, BatchStatus, Proposal, Split
 from storage.schema import current_labels
 from storage.store import Connection, Store, in_utc
 
@@ -37,7 +37,7 @@ def ingest(store: Store, batch_id: str, answers: Sequence[Answer], source_file: 
 
     def change(connection: Connection) -> Ingested:
         now = datetime.now(UTC).replace(tzinfo=None)
-        new = _new_answers(_history(connection, batch_id), answers, source_file)
+        new = _new_answers(_history(connection.execute(_HISTORY, [batch_id]).fetchall()), answers, source_file)
         _append(connection, [_row(answer, batch_id, now, source_file) for answer in new])
         # The guard: two ingests of one batch at the same time touch the same row, and one of them runs again.
         done = connection.execute(
@@ -52,6 +52,11 @@ def ingest(store: Store, batch_id: str, answers: Sequence[Answer], source_file: 
         return Ingested(len(new), len(answers) - len(new), complete)
 
     return store.write(change, f"ingest {source_file} into {batch_id}")
+
+
+def not_ingested(store: Store, batch_id: str, answers: Sequence[Answer], source_file: str) -> list[Answer]:
+    """The answers that `ingest` would append; changes nothing."""
+    return _new_answers(_history(store.rows(_HISTORY, [batch_id])), answers, source_file)
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ def import_labelled(
         draft = Draft(split, [item.item_id for item in new], proposals, 0, 0, label_set)
         insert_batch(connection, batch_id, draft, BatchStatus.INGESTED)
         now = datetime.now(UTC).replace(tzinfo=None)
-        answers = [Answer(item.item_id, item.label, "original") for item in new]
+        answers = [Answer(item.item_id, item.label, ORIGINAL) for item in new]
         _append(connection, [_row(answer, batch_id, now, source_file) for answer in answers])
         return len(new)
 
@@ -137,14 +142,13 @@ def remember_read(store: Store, source_file: str, sha256: str) -> None:
 _History = dict[tuple[str, str], list[tuple[str, str, datetime, str]]]
 
 
-def _history(connection: Connection, batch_id: str) -> _History:
+_HISTORY = """SELECT item_id, annotator, answer, note, annotated_at, source_file FROM lake.annotations
+    WHERE batch_id = ? ORDER BY ingested_at, annotated_at"""
+
+
+def _history(rows: Sequence[tuple[Any, ...]]) -> _History:
     """(item, annotator) -> (answer, note, annotated_at, source_file) of every annotation, the oldest first."""
     history: _History = {}
-    rows = connection.execute(
-        """SELECT item_id, annotator, answer, note, annotated_at, source_file FROM lake.annotations
-        WHERE batch_id = ? ORDER BY ingested_at, annotated_at""",
-        [batch_id],
-    ).fetchall()
     for item_id, annotator, *rest in rows:
         history.setdefault((item_id, annotator), []).append((rest[0], rest[1], rest[2], rest[3]))
     return history

@@ -112,9 +112,9 @@ def open_batches(store: Store) -> list[Progress]:
     return _progress(store, "WHERE status = 'published' ORDER BY created_at, batch_id")
 
 
-def all_batches(store: Store) -> list[Progress]:
-    """Every batch, the oldest first."""
-    return _progress(store, "ORDER BY created_at, batch_id")
+def count_batches(store: Store) -> int:
+    """Number of batches there ever were."""
+    return int(store.rows("SELECT count(*) FROM lake.batches")[0][0])
 
 
 def find_batch(store: Store, batch_id: str) -> Progress:

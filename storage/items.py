@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.records import BatchItem
+from storage.records import Split
 from storage.schema import UNAVAILABLE
 from storage.store import Connection, Store
 from storage.text_hash import folded_texts, text_hash
@@ -103,27 +103,17 @@ def count_pool(store: Store) -> int:
     return int(store.rows(f"SELECT count(*) FROM lake.items WHERE item_id NOT IN ({UNAVAILABLE})")[0][0])
 
 
-def count_pending(store: Store) -> int:
-    """Number of items that are out with annotators and not answered yet."""
-    return int(
-        store.rows("""SELECT count(DISTINCT item_id) FROM lake.batch_items JOIN lake.batches USING (batch_id)
-            WHERE status = 'published' AND item_id NOT IN (SELECT item_id FROM lake.annotations)""")[0][0]
-    )
+def count_pending(store: Store) -> dict[Split, int]:
+    """Split -> items that are out with annotators for it and not answered yet."""
+    rows = store.rows("""SELECT purpose, count(DISTINCT item_id)
+        FROM lake.batch_items JOIN lake.batches USING (batch_id)
+        WHERE status = 'published' AND item_id NOT IN (SELECT item_id FROM lake.annotations) GROUP BY purpose""")
+    return {Split(purpose): n for purpose, n in rows}
 
 
 def all_texts(store: Store) -> Iterator[pa.RecordBatch]:
     """Every item in slices (item_id, text), by item_id."""
     return store.stream("SELECT item_id, text FROM lake.items ORDER BY item_id")
-
-
-def texts_of(store: Store, item_ids: list[str]) -> list[BatchItem]:
-    """The named items, in the order of `item_ids`; ids that are not in the lake are left out."""
-    found = store.rows(
-        "SELECT item_id, text, text_hash FROM lake.items SEMI JOIN (SELECT unnest($ids) AS item_id) USING (item_id)",
-        {"ids": item_ids},
-    )
-    by_id = {row[0]: BatchItem(*row) for row in found}
-    return [by_id[item_id] for item_id in item_ids if item_id in by_id]
 
 
 def item_ids_of(store: Store, texts: pa.ChunkedArray) -> list[str | None]:

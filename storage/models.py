@@ -67,11 +67,6 @@ def production_model(store: Store) -> Model | None:
     return _first(store, "WHERE status = 'production' ORDER BY created_at DESC LIMIT 1")
 
 
-def newest_model(store: Store) -> Model | None:
-    """The model trained last; None where there is none."""
-    return _first(store, "ORDER BY created_at DESC, model_id LIMIT 1")
-
-
 def add_metrics(
     store: Store, model_id: str, split: Split, metrics: Sequence[Metric], *, n: int, lake_version: int
 ) -> None:
@@ -102,14 +97,6 @@ def metrics_of(store: Store, model_id: str, split: Split) -> dict[str, Metric]:
         [model_id, split.value],
     )
     return {row[0]: Metric(*row) for row in rows}
-
-
-def measured_at_version(store: Store, model_id: str, split: Split) -> int | None:
-    """The newest lake version at which a model was measured on a split; None where it never was."""
-    rows = store.rows(
-        "SELECT max(lake_version) FROM lake.metrics WHERE model_id = ? AND split = ?", [model_id, split.value]
-    )
-    return None if rows[0][0] is None else int(rows[0][0])
 
 
 def _first(store: Store, where: str, parameters: list[Any] | None = None) -> Model | None:

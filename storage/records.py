@@ -31,6 +31,13 @@ class ModelStatus(StrEnum):
     RETIRED = "retired"
 
 
+UNNAMED = "unnamed"
+"""The annotator of an answer that names none."""
+
+ORIGINAL = "original"
+"""The annotator of labels that came with the original scripts' files."""
+
+
 @dataclass(frozen=True)
 class BatchItem:
     """One text as an annotator gets it."""
@@ -93,6 +100,12 @@ class Metric:
     low: float | None = None
     high: float | None = None
     reason: str | None = None
+
+    def __str__(self) -> str:
+        name = {"f1": "F1", "auc": "AUC", "ap": "AP"}.get(self.name, self.name)
+        if self.value is None:
+            return f"{name} undefined ({self.reason})"
+        return f"{name} {self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 @dataclass(frozen=True)

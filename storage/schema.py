@@ -7,6 +7,7 @@ are only ever appended; batches and models change their status.
 from __future__ import annotations
 
 from storage.errors import StoreError
+from storage.records import ORIGINAL, UNNAMED
 from storage.store import Connection, Store
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -77,9 +78,10 @@ def current_version(store: Store) -> int:
 def current_labels(version: int | None = None) -> str:
     """Query for the current label of every annotated item: (item_id, split, label, annotated_at).
 
-    The newest answer of each annotator counts; `label` is the one with the most annotators, NULL where two are
-    level (disputed) or where there are only `unsure` and `skip`. `split` is the purpose of the batch through which
-    the item was first answered, so it never changes.
+    The newest answer of each annotator counts. One without a name (or from the original's files) replaces those before
+    it and is replaced by the next, whoever gives it: it may be the same person's. `label` is the one with the most
+    annotators, NULL where two are level (disputed) or where there are only `unsure` and `skip`. `split` is the purpose
+    of the batch through which the item was first answered, so it never changes.
 
     Args:
         version: The lake version to read; None for the newest.
@@ -90,8 +92,14 @@ def current_labels(version: int | None = None) -> str:
             FROM lake.annotations a {at}
             QUALIFY row_number() OVER (PARTITION BY item_id, annotator
                 ORDER BY annotated_at DESC, ingested_at DESC, source_file, answer) = 1
+        ), numbered AS (
+            SELECT *, annotator IN ('{UNNAMED}', '{ORIGINAL}') AS nameless, row_number() OVER (PARTITION BY item_id
+                ORDER BY annotated_at DESC, ingested_at DESC, annotator, answer) AS age FROM latest
+        ), standing AS (
+            FROM numbered QUALIFY CASE WHEN nameless THEN age = 1
+                ELSE age < coalesce(min(age) FILTER (nameless) OVER (PARTITION BY item_id), age + 1) END
         ), votes AS (
-            SELECT item_id, answer, count(*) AS n FROM latest WHERE answer NOT IN ('unsure', 'skip') GROUP BY ALL
+            SELECT item_id, answer, count(*) AS n FROM standing WHERE answer NOT IN ('unsure', 'skip') GROUP BY ALL
         ), winners AS (
             SELECT item_id, arg_max(answer, n) AS label FROM votes v
             GROUP BY item_id HAVING count(*) FILTER (n = (SELECT max(n) FROM votes w WHERE w.item_id = v.item_id)) = 1

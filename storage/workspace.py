@@ -72,9 +72,10 @@ class Workspace:
         data = self.data if "://" in self.data else f"{self.root / self.data}{os.sep}"
         return _opened(catalog, data, self.root / "lake")
 
-    def relative(self, path: Path) -> str:
-        """`path` as it is written into the lake: from the root, with forward slashes, so that a workspace can move."""
-        return path.resolve().relative_to(self.root).as_posix()
+    def name_of(self, path: Path) -> str:
+        """`path` as the lake names it: from the root where it lies in it, so that a workspace can move."""
+        whole = path.resolve()
+        return (whole.relative_to(self.root) if whole.is_relative_to(self.root) else whole).as_posix()
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

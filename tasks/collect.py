@@ -49,7 +49,7 @@ def collect_answers(workspace: Workspace, label_set: LabelSet, files: Sequence[P
     seen = read_files(store)
     reports = []
     for file in waiting_files(workspace, files):
-        name = _source_name(workspace, file.path)
+        name = workspace.name_of(file.path)
         try:
             digest = _digest(file.path, label_set)
             if not file.in_inbox and not files and seen.get(name) == digest:
@@ -116,12 +116,7 @@ def _digest(path: Path, label_set: LabelSet) -> str:
     """Hash of a file and of the answers it may give: it is read again where one of them changes."""
     with path.open("rb") as file:
         content = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashlib.sha256("\x1f".join((content, label_set.digest, *label_set.allowed())).encode()).hexdigest()
-
-
-def _source_name(workspace: Workspace, path: Path) -> str:
-    """How the lake names a file: from the workspace where it lies in it."""
-    return workspace.relative(path) if path.resolve().is_relative_to(workspace.root) else path.as_posix()
+    return hashlib.sha256("\x1f".join((content, *label_set.allowed())).encode()).hexdigest()
 
 
 def _tell(report: FileReport) -> None:

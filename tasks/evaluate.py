@@ -16,7 +16,7 @@ from prefect import task
 
 from storage.annotations import labelled_texts
 from storage.models import add_metrics, metrics_of
-from storage.records import Metric, Split
+from storage.records import Split
 from storage.store import Store
 from storage.workspace import Workspace
 from tasks.learning.metrics import evaluate
@@ -61,11 +61,4 @@ def predict_held_out(store: Store, model: LoadedModel, version: int) -> HeldOut:
 def figures_of(store: Store, model_id: str) -> str:
     """The three figures that people ask for, in words."""
     metrics = metrics_of(store, model_id, Split.EVALUATION)
-    return ", ".join(_words(metrics[name]) for name in ("f1", "auc", "ap") if name in metrics)
-
-
-def _words(metric: Metric) -> str:
-    name = {"f1": "F1", "auc": "AUC", "ap": "AP"}[metric.name]
-    if metric.value is None:
-        return f"{name} undefined ({metric.reason})"
-    return f"{name} {metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]"
+    return ", ".join(str(metrics[name]) for name in ("f1", "auc", "ap") if name in metrics)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +34,8 @@ def import_file(workspace: Workspace, path: Path, options: ReadOptions) -> Impor
     """Take the texts of one file; taking it again changes nothing."""
     source = open_source(
         path,
-        text_column=_name_or_number(options.text_column),
-        id_column=_name_or_number(options.id_column),
+        text_column=options.text_column,
+        id_column=options.id_column,
         encoding=options.encoding,
         delimiter=options.delimiter,
     )
@@ -86,8 +87,6 @@ def _tell(report: ImportReport) -> None:
 
 
 def _rejects_file(workspace: Workspace, path: Path) -> Path:
-    return workspace.reports / f"import-{path.name}.rejects.csv"
-
-
-def _name_or_number(column: str | None) -> str | int | None:
-    return int(column) if column is not None and column.isdigit() else column
+    """One for each path: files of the same name in other folders have their own."""
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:6]
+    return workspace.reports / f"import-{path.name}-{digest}.rejects.csv"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from storage.errors import SamplingError
 from storage.records import Split
 
 TOLERATED_SHORTFALL = 0.01
@@ -29,20 +30,51 @@ class Plan:
     active: bool
 
 
-def next_batch_plan(counts: Mapping[Split, Mapping[str, int]], minimums: Minimums, batch_size: int) -> Plan:
+def next_batch_plan(
+    counts: Mapping[Split, Mapping[str, int]],
+    minimums: Minimums,
+    batch_size: int,
+    pending: Mapping[Split, int] | None = None,
+) -> Plan:
     """Held-out items first, then random training items, then active learning.
 
     Args:
         counts: Split -> label -> labelled items.
+        pending: Split -> items that are out with annotators; they count as if they were labelled.
         batch_size: Of an active batch, and of a random one where the training items have one label only.
 
     >>> next_batch_plan({}, Minimums(), 100).purpose.value
     'evaluation'
     """
-    for split in (Split.EVALUATION, Split.VALIDATION, Split.TRAINING):
-        minimum: int = getattr(minimums, split.value)
-        missing = minimum - sum(counts.get(split, {}).values())
-        if missing > TOLERATED_SHORTFALL * minimum:
+    for split, missing in _missing(counts, minimums, pending or {}).items():
+        if missing:
             return Plan(split, missing, active=False)
     several = sum(n > 0 for n in counts.get(Split.TRAINING, {}).values()) > 1
     return Plan(Split.TRAINING, batch_size, active=several)
+
+
+def check_pool(n_pool: int, counts: Mapping[Split, Mapping[str, int]], minimums: Minimums) -> None:
+    """Refuse minimums that would use the whole pool up before a model chooses anything.
+
+    Raises:
+        SamplingError: They need as many items as there are, or more.
+    """
+    needed = sum(_missing(counts, minimums, {}).values())
+    if needed and needed >= n_pool:
+        fits = f"evaluation = {n_pool // 4}, validation = 0, training = {max(2, n_pool // 10)}"
+        raise SamplingError(
+            f"{n_pool} available / {needed} needed by [minimums] in pal.toml.",
+            hint=f"lower them, for example {fits}; or add texts: pal import FILE; or take a few: pal next -n 10",
+        )
+
+
+def _missing(
+    counts: Mapping[Split, Mapping[str, int]], minimums: Minimums, pending: Mapping[Split, int]
+) -> dict[Split, int]:
+    """Split -> items that a minimum still needs, in the order in which they are asked for."""
+    found = {}
+    for split in (Split.EVALUATION, Split.VALIDATION, Split.TRAINING):
+        minimum: int = getattr(minimums, split.value)
+        missing = minimum - sum(counts.get(split, {}).values()) - pending.get(split, 0)
+        found[split] = missing if missing > TOLERATED_SHORTFALL * minimum else 0
+    return found

@@ -31,9 +31,15 @@ _FEATURES = pa.schema([("item_id", pa.string()), ("tokens", pa.binary())])
 @task
 def make_features(workspace: Workspace, encoder_name: str) -> str:
     """Features for all items under the configured encoder; returns its encoder_id."""
+    encoder = current_encoder(workspace.store(), encoder_name)
+    add_missing_features(workspace, encoder)
+    return encoder.encoder_id
+
+
+def add_missing_features(workspace: Workspace, encoder: Encoder) -> None:
+    """Features for the items that have none under this encoder."""
     started = time.monotonic()
     store = workspace.store()
-    encoder = current_encoder(store, encoder_name)
     missing = count_without_features(store, encoder.encoder_id)
     if missing:
         with workspace.scratch() as scratch, progress("features", missing) as advance:
@@ -46,7 +52,6 @@ def make_features(workspace: Workspace, encoder_name: str) -> str:
                     advance(done)
             made = add_features(store, encoder.encoder_id, path)
         log.info("features of %s items with %s (%.1f s)", f"{made:,}", encoder.encoder_id, time.monotonic() - started)
-    return encoder.encoder_id
 
 
 def current_encoder(store: Store, name: str) -> Encoder:

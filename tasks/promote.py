@@ -52,16 +52,15 @@ def _decide(workspace: Workspace, candidate_id: str, labels: tuple[str, ...], ga
     except ModelError as error:
         return Decision(candidate_id, True, f"the model in production cannot be used: {error.what}")
     candidate = load_model(workspace.models / candidate_id, labels)
-    if production.encoder.encoder_id != candidate.encoder.encoder_id:
-        return Decision(candidate_id, True, f"the encoder is now {candidate.encoder.encoder_id}")
     version = store.version()
     ours = predict_held_out(store, candidate, version)
     theirs = predict_held_out(store, production, version)
-    label = candidate.calibration.positive if candidate.calibration.positive is not None else 0
+    positive = candidate.calibration.positive
+    counted = range(len(labels)) if positive is None else [positive]
     probability = probability_not_worse(
-        _scored(ours, candidate.calibration, label),
-        _scored(theirs, production.calibration, label),
-        ours.labels == label,
+        [_scored(ours, candidate.calibration, label) for label in counted],
+        [_scored(theirs, production.calibration, label) for label in counted],
+        [ours.labels == label for label in counted],
         gate,
     )
     if probability is None:

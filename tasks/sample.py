@@ -12,17 +12,17 @@ from prefect import task
 
 from annotation.label_set import LabelSet
 from storage.annotations import labelled_texts
-from storage.batches import Draft, OvertakenError, open_batches, reserve
+from storage.batches import Draft, OvertakenError, count_batches, open_batches, reserve
 from storage.errors import SamplingError
 from storage.items import pool_features
 from storage.records import Batch, Split
 from storage.store import Store
 from storage.workspace import Workspace
 from tasks.learning.encoder import Encoder
-from tasks.learning.model_files import load_model
+from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.tokens import Tokens
 from tasks.plan import Plan
-from tasks.prepare import current_encoder
+from tasks.prepare import add_missing_features, current_encoder
 from tasks.sampling.mixer import mix_strategies, scaled_mix
 from tasks.sampling.strategy import Pool
 
@@ -57,12 +57,12 @@ def sample_batch(
         if opened and not beside_open:
             return opened[0].batch.batch_id
         version = store.version()
-        pool = read_pool(workspace, store, current_encoder(store, encoder_name), version, model_id)
+        pool = _pool(workspace, store, version, encoder_name, model_id)
         if not len(pool):
             raise SamplingError("the pool is empty: every item is annotated or out.", hint="add texts: pal import FILE")
         numbers = scaled_mix(mix, min(plan.n, len(pool)))
-        # The same lake and seed give the same batch; the batch before, being in the lake, gives another one.
-        mixed = mix_strategies(pool, numbers, seed + len(pool))
+        # The same lake and seed give the same batch; after another batch, also a closed one, the draw is another.
+        mixed = mix_strategies(pool, numbers, seed + count_batches(store))
         draft = Draft(plan.purpose, mixed.item_ids, mixed.proposals, seed, version, label_set.digest, model_id, numbers)
         try:
             batch, new = reserve(store, draft, beside_open=beside_open)
@@ -77,8 +77,17 @@ def sample_batch(
     raise AssertionError("unreachable")
 
 
-def read_pool(workspace: Workspace, store: Store, encoder: Encoder, version: int, model_id: str | None) -> Pool:
-    """The whole pool with what strategies look at, scored where there is a model."""
+def _pool(workspace: Workspace, store: Store, version: int, encoder_name: str, model_id: str | None) -> Pool:
+    """The whole pool with what strategies look at, scored where there is a model, in that model's tokens."""
+    if model_id is None:
+        return read_pool(store, current_encoder(store, encoder_name), version, None)
+    model = load_model(workspace.models / model_id)
+    add_missing_features(workspace, model.encoder)
+    return read_pool(store, model.encoder, version, model)
+
+
+def read_pool(store: Store, encoder: Encoder, version: int, model: LoadedModel | None) -> Pool:
+    """The pool under an encoder; `model`, where there is one, was trained on that encoder's tokens."""
     item_ids: list[pa.Array] = []
     parts: list[Tokens] = []
     for batch in pool_features(store, encoder.encoder_id):
@@ -86,8 +95,8 @@ def read_pool(workspace: Workspace, store: Store, encoder: Encoder, version: int
         parts.append(Tokens.from_arrow(batch.column("tokens")))
     tokens = Tokens.joined(parts)
     probabilities = np.zeros((len(tokens), 0), np.float32)
-    if model_id is not None:
-        probabilities = load_model(workspace.models / model_id).probabilities(tokens)
+    if model is not None:
+        probabilities = model.probabilities(tokens)
     training = encoder.tokenize(_texts(labelled_texts(store, Split.TRAINING, version)))
     counts = np.bincount(training.ids, minlength=encoder.n_tokens).astype(np.float64)
     ids = pa.concat_arrays(item_ids) if item_ids else pa.array([], pa.string())

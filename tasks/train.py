@@ -42,9 +42,11 @@ def train_model(workspace: Workspace, label_set: LabelSet, encoder_name: str, co
     store = workspace.store()
     version = store.version()
     encoder = current_encoder(store, encoder_name)
-    training = labelled_texts(store, Split.TRAINING, version)
-    validation = labelled_texts(store, Split.VALIDATION, version)
-    fingerprint = _fingerprint([training, validation], label_set.names, encoder.encoder_id, config)
+    training = _known(labelled_texts(store, Split.TRAINING, version), label_set.names)
+    validation = _known(labelled_texts(store, Split.VALIDATION, version), label_set.names)
+    code_version = installed_version("pytorch-active-learning")
+    settings = [list(label_set.names), label_set.positive, encoder.encoder_id, asdict(config), code_version]
+    fingerprint = _fingerprint([training, validation], settings)
     model_id = f"m{training.num_rows:05d}-{fingerprint}"
     folder = workspace.models / model_id
     if find_model(store, model_id) is not None and (folder / MANIFEST).is_file():
@@ -66,7 +68,7 @@ def train_model(workspace: Workspace, label_set: LabelSet, encoder_name: str, co
         "n_training": training.num_rows,
         "n_validation": validation.num_rows,
         "label_set": label_set.digest,
-        "code_version": installed_version("pytorch-active-learning"),
+        "code_version": code_version,
     }
     weights_hash = save_model(folder, trained, encoder, label_set.names, config, facts)
     add_model(
@@ -86,14 +88,21 @@ def train_model(workspace: Workspace, label_set: LabelSet, encoder_name: str, co
     return model_id
 
 
+def _known(labelled: pa.Table, names: Sequence[str]) -> pa.Table:
+    """The rows (item_id, text, label) whose label pal.toml has; the others are told."""
+    known = pc.is_in(labelled["label"], pa.array(names, pa.string()))
+    others = labelled.filter(pc.invert(known))
+    if others.num_rows:
+        gone = ", ".join(sorted(set(others["label"].to_pylist())))
+        log.warning("%d items have labels that pal.toml no longer has (%s); left out", others.num_rows, gone)
+    return labelled.filter(known)
+
+
 def _examples(encoder: Encoder, labelled: pa.Table, names: Sequence[str]) -> Examples:
-    """Token ids and label numbers of a table (item_id, text, label); labels no longer in pal.toml are left out."""
-    known = labelled.filter(pc.is_in(labelled["label"], pa.array(names, pa.string())))
-    if known.num_rows < labelled.num_rows:
-        log.warning("%d items have labels that pal.toml no longer has; left out", labelled.num_rows - known.num_rows)
-    texts = known["text"].combine_chunks()
-    numbers = pc.index_in(known["label"].combine_chunks(), pa.array(names, pa.string()))
-    return Examples(encoder.tokenize(_array(texts)), np.asarray(_array(numbers).to_numpy(), np.int64))
+    """Token ids and label numbers of a table (item_id, text, label)."""
+    numbers = pc.index_in(labelled["label"].combine_chunks(), pa.array(names, pa.string()))
+    texts = _array(labelled["text"].combine_chunks())
+    return Examples(encoder.tokenize(texts), np.asarray(_array(numbers).to_numpy(), np.int64))
 
 
 def _array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -102,9 +111,9 @@ def _array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return column
 
 
-def _fingerprint(tables: Sequence[pa.Table], names: Sequence[str], encoder_id: str, config: TrainingConfig) -> str:
-    """Hash of everything that the weights follow from."""
-    digest = hashlib.sha256(json.dumps([list(names), encoder_id, asdict(config)]).encode())
+def _fingerprint(tables: Sequence[pa.Table], settings: Sequence[object]) -> str:
+    """Hash of everything that the weights and the decisions follow from."""
+    digest = hashlib.sha256(json.dumps(settings).encode())
     for table in tables:
         for item_id, label in zip(table["item_id"].to_pylist(), table["label"].to_pylist(), strict=True):
             digest.update(f"{item_id}\x1f{label}\x1e".encode())

@@ -42,6 +42,10 @@ def test_commands_in_the_readme_exist() -> None:
     assert named <= set(COMMANDS)
 
 
+def test_no_placeholder_is_left_in_the_readme() -> None:
+    assert not re.search(r"\b[A-Z]+_TABLE\b|TODO|FIXME", readme())
+
+
 def test_make_targets_in_the_readme_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))

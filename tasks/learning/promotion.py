@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,28 +29,41 @@ class PromotionConfig:
 
 @dataclass(frozen=True)
 class Scored:
-    """What one model says of the same n items: probability of a label (n,), and where it decides for it (n,)."""
+    """What one model says of the same n items: probability of one label (n,), and where it decides for it (n,)."""
 
     scores: npt.NDArray[np.float64]
     chosen: npt.NDArray[np.bool_]
 
 
 def probability_not_worse(
-    candidate: Scored, production: Scored, truth: npt.NDArray[np.bool_], config: PromotionConfig, *, seed: int = 0
+    candidate: Sequence[Scored],
+    production: Sequence[Scored],
+    truths: Sequence[npt.NDArray[np.bool_]],
+    config: PromotionConfig,
+    *,
+    seed: int = 0,
 ) -> float | None:
     """Share of paired resamples in which the candidate is not worse by more than the margin.
 
     Args:
-        truth: Where the items have the label, (n,).
+        candidate: What it says of each label that counts: the positive one, or all, whose mean is compared.
+        truths: Where the items have that label, (n,) each.
 
     Returns:
         0-1; None where the metric is undefined on these items.
     """
-    if not len(truth):
+    n = len(truths[0])
+    if not n:
         return None
-    weights = resamples(len(truth), n_resamples(len(truth)), np.random.default_rng(seed))[1:]
-    ours, theirs = (
-        label_figures(model.scores, truth, model.chosen)[config.metric](weights) for model in (candidate, production)
-    )
+    weights = resamples(n, n_resamples(n), np.random.default_rng(seed))[1:]
+
+    def figure(model: Sequence[Scored]) -> npt.NDArray[np.float64]:
+        of_labels = [
+            label_figures(each.scores, truth, each.chosen)[config.metric](weights)
+            for each, truth in zip(model, truths, strict=True)
+        ]
+        return np.asarray(np.mean(of_labels, axis=0))
+
+    ours, theirs = figure(candidate), figure(production)
     both = ~np.isnan(ours) & ~np.isnan(theirs)
     return float(np.mean(ours[both] - theirs[both] >= -config.margin)) if both.any() else None

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from annotation.filled import UNNAMED, FilledRow, RowError, check_rows
+from annotation.filled import FilledRow, RowError, check_rows
 from annotation.label_set import LabelSet
-from storage.records import Answer, BatchItem
+from storage.records import UNNAMED, Answer, BatchItem
 from storage.text_hash import text_hash
 
 BATCH = "b0001-training"

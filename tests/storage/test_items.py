@@ -16,7 +16,7 @@ from lake_rows import add_rows
 from storage import items
 from storage.annotations import LabelledItem, import_labelled, ingest
 from storage.batches import Draft, close_batch, reserve
-from storage.records import Answer, BatchItem, Proposal, Split
+from storage.records import Answer, Proposal, Split
 from storage.store import Store
 from storage.text_hash import text_hash
 from storage.workspace import Workspace
@@ -157,17 +157,6 @@ def test_two_processes_that_import_the_same_file_take_each_text_once(workspace: 
 # Finding them
 
 
-def test_items_are_found_in_the_order_asked_for_and_unknown_ids_left_out(store: Store) -> None:
-    add_rows(store, [("a", "one"), ("b", "two"), ("c", "three")])
-    found = items.texts_of(store, ["c", "gone", "a", "c"])
-    assert found == [
-        BatchItem("c", "three", text_hash("three")),
-        BatchItem("a", "one", text_hash("one")),
-        BatchItem("c", "three", text_hash("three")),
-    ]
-    assert items.texts_of(store, []) == []
-
-
 def test_all_texts_come_by_item_id(store: Store) -> None:
     add_rows(store, [("b", "two"), ("10", "x"), ("a", "one"), ("9", "y")])
     assert pa.Table.from_batches(items.all_texts(store)).to_pydict() == {
@@ -224,15 +213,23 @@ def test_the_pool_is_what_nobody_has_by_item_id(full: Store) -> None:
     held_out = [LabelledItem("p5", "yes", "original", None)]
     import_labelled(full, "original-evaluation", Split.EVALUATION, held_out, "d", "dir")
     batch_id = publish(full, "p3", "p1")
-    assert (pool(full), items.count_pool(full), items.count_pending(full)) == (["p2", "p4", "p6"], 3, 2)
+    assert (pool(full), items.count_pool(full), items.count_pending(full)) == (
+        ["p2", "p4", "p6"],
+        3,
+        {Split.TRAINING: 2},
+    )
     ingest(full, batch_id, [Answer("p1", "skip", "anna")], "f.csv")
-    assert (pool(full), items.count_pool(full), items.count_pending(full)) == (["p2", "p4", "p6"], 3, 1)
+    assert (pool(full), items.count_pool(full), items.count_pending(full)) == (
+        ["p2", "p4", "p6"],
+        3,
+        {Split.TRAINING: 1},
+    )
     close_batch(full, batch_id)
-    assert (pool(full), items.count_pool(full), items.count_pending(full)) == (["p2", "p3", "p4", "p6"], 4, 0)
+    assert (pool(full), items.count_pool(full), items.count_pending(full)) == (["p2", "p3", "p4", "p6"], 4, {})
 
 
 def test_the_counts_of_an_empty_lake_are_0(store: Store) -> None:
-    assert (items.count_items(store), items.count_pool(store), items.count_pending(store)) == (0, 0, 0)
+    assert (items.count_items(store), items.count_pool(store), items.count_pending(store)) == (0, 0, {})
     assert pool(store) == []
 
 

@@ -35,13 +35,6 @@ def test_the_time_of_a_model_is_kept_in_utc(store: Store, zone: timezone) -> Non
     assert models.find_model(store, "m1") == FIRST
 
 
-def test_the_newest_model_is_the_one_trained_last(store: Store) -> None:
-    assert models.newest_model(store) is None
-    models.add_model(store, SECOND)
-    models.add_model(store, FIRST)
-    assert models.newest_model(store) == SECOND
-
-
 def test_one_model_is_in_production_and_the_one_before_is_retired(store: Store) -> None:
     for model in (FIRST, SECOND, replace(FIRST, model_id="m3")):
         models.add_model(store, model)
@@ -73,11 +66,3 @@ def test_the_newest_figures_of_a_model_on_a_split_are_given_by_name(store: Store
     assert models.metrics_of(store, "m1", Split.EVALUATION) == {"auc": new[0], "ece": new[1], "f1": old[1]}
     assert models.metrics_of(store, "m1", Split.TRAINING) == {"auc": Metric("auc", 1.0)}
     assert store.rows("SELECT count(*) FROM lake.metrics") == [(6,)]
-
-
-def test_the_version_a_model_was_measured_at_last(store: Store) -> None:
-    assert models.measured_at_version(store, "m1", Split.EVALUATION) is None
-    for version in (5, 3):
-        models.add_metrics(store, "m1", Split.EVALUATION, [Metric("auc", 0.5)], n=1, lake_version=version)
-    assert models.measured_at_version(store, "m1", Split.EVALUATION) == 5
-    assert models.measured_at_version(store, "m1", Split.VALIDATION) is None

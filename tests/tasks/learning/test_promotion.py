@@ -6,10 +6,17 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from tasks.learning import promotion as room
-from tasks.learning.promotion import PromotionConfig, Scored, probability_not_worse
+from tasks.learning.promotion import PromotionConfig, Scored
 
 MetricName = Literal["ap", "auc", "f1"]
 METRICS: tuple[MetricName, ...] = ("ap", "auc", "f1")
+
+
+def probability_not_worse(
+    ours: Scored, theirs: Scored, truth: np.ndarray, config: PromotionConfig, *, seed: int = 0
+) -> float | None:
+    """Of one label."""
+    return room.probability_not_worse([ours], [theirs], [truth], config, seed=seed)
 
 
 def truth_of(n: int = 300) -> npt.NDArray[np.bool_]:
@@ -99,3 +106,12 @@ def test_the_same_seed_gives_the_same_probability_and_another_nearly_the_same() 
 
 def test_the_default_gate_asks_for_even_odds_of_an_average_precision_not_worse_by_a_hundredth() -> None:
     assert PromotionConfig() == PromotionConfig(metric="ap", margin=0.01, confidence=0.5)
+
+
+def test_without_a_positive_label_ruining_any_label_counts() -> None:
+    truths = [np.array([True, False] * 30), np.array([False, True] * 30)]
+    good = [Scored(truth.astype(float), truth) for truth in truths]
+    ruined = [good[0], Scored(1.0 - good[1].scores, ~truths[1])]
+    config = PromotionConfig("ap", margin=0.01)
+    assert room.probability_not_worse(good, good, truths, config) == 1.0
+    assert room.probability_not_worse(ruined, good, truths, config) == 0.0
