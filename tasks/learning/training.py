@@ -6,7 +6,8 @@ takes minibatch steps and stops early.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -83,32 +84,45 @@ def train(
             f"encoder {encoder.encoder_id!r} has an empty vocabulary; no word is frequent enough.",
             hint='import more texts: pal import FILE; or set encoder = "minilm-static" in pal.toml',
         )
-    vectors = encoder.vectors()
-
-    def fit(examples: Examples, held_out: Examples | None, epochs: int) -> tuple[Classifier, int]:
-        with _seeded(config.seed):
-            classifier = Classifier(encoder.n_tokens, n_labels, vectors=vectors, hidden=config.hidden)
-            if classifier.linear:
-                _fit_head(classifier, examples, config)
-                return classifier, 0
-            return classifier, _fit_minibatches(classifier, examples, held_out, epochs, config)
-
+    fit = functools.partial(_fit, encoder, config, n_labels)
     if validation is not None and len(validation.labels):
         classifier, epochs = fit(training, validation, config.epochs)
         logits = predict_logits(classifier, validation.tokens)
         return Trained(classifier, calibrate(logits, validation.labels, positive, choose_threshold=True), epochs)
+    logits, epochs = _cross_validated(training, fit, n_labels, config)
+    classifier, epochs = fit(training, None, epochs)
+    # Training items are not a fair sample of the pool (sampling chose them): no threshold is fitted to them.
+    return Trained(classifier, calibrate(logits, training.labels, positive, choose_threshold=False), epochs)
+
+
+def _fit(
+    encoder: Encoder, config: TrainingConfig, n_labels: int, examples: Examples, held_out: Examples | None, epochs: int
+) -> tuple[Classifier, int]:
+    """A classifier trained on the examples, and the epochs it took; 0 for a linear head."""
+    with _seeded(config.seed):
+        classifier = Classifier(encoder.n_tokens, n_labels, vectors=encoder.vectors(), hidden=config.hidden)
+        if classifier.linear:
+            _fit_head(classifier, examples, config)
+            return classifier, 0
+        return classifier, _fit_minibatches(classifier, examples, held_out, epochs, config)
+
+
+def _cross_validated(
+    training: Examples,
+    fit: Callable[[Examples, Examples | None, int], tuple[Classifier, int]],
+    n_labels: int,
+    config: TrainingConfig,
+) -> tuple[npt.NDArray[np.float32], int]:
+    """Logits (n, n_labels) of the examples, each by a classifier that did not see it; and the mean of the epochs."""
     folds = stratified_folds(training.labels, N_FOLDS, np.random.default_rng(config.seed))
     logits = np.zeros((len(training.labels), n_labels), np.float32)
     tried = []
     for fold in np.unique(folds):
         held_out = training.take(folds == fold)
-        rest = training.take(folds != fold)
-        classifier, epochs = fit(rest, held_out, config.epochs)
+        classifier, epochs = fit(training.take(folds != fold), held_out, config.epochs)
         logits[folds == fold] = predict_logits(classifier, held_out.tokens)
         tried.append(epochs)
-    classifier, epochs = fit(training, None, round(float(np.mean(tried))))
-    # Training items are not a fair sample of the pool (sampling chose them): no threshold is fitted to them.
-    return Trained(classifier, calibrate(logits, training.labels, positive, choose_threshold=False), epochs)
+    return logits, round(float(np.mean(tried)))
 
 
 def label_weights(labels: Labels, n_labels: int, config: TrainingConfig) -> torch.Tensor:
