@@ -22,8 +22,8 @@ def predictions(
         ModelError: There is no model yet, or it does not fit pal.toml.
         SourceError: Neither texts nor a file, or the file cannot be read.
     """
-    if not any(text.strip() for text in texts) and file is None:
-        raise SourceError("no text to label.", hint='pal predict "a text", or pal predict --file FILE')
+    if not all(text.strip() for text in texts) or not (texts or file):
+        raise SourceError("no text to label, or an empty one.", hint='pal predict "a text", or pal predict --file FILE')
     current = production_model(project.workspace.store())
     if current is None:
         raise ModelError("there is no model yet.", hint="see what is missing: pal status")

@@ -37,10 +37,11 @@ def publish_folder(folder: Path, write: Callable[[Path], dict[str, Any]]) -> boo
             to_disk(path)
         _take_name(part, folder)
     except OSError:
-        shutil.rmtree(part, ignore_errors=True)
         if not (folder / MANIFEST).is_file():  # not another process that was faster
             raise
         return False
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     for left in folder.parent.glob(f".{folder.name}.*.part"):  # of processes that were killed, or are too late
         shutil.rmtree(left, ignore_errors=True)
     to_disk(folder.parent)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from annotation.headlines import synthetic_headlines
 from annotation.label_set import Label, LabelSet
 from flows.presets import DISASTER
+from storage.annotations import LabelledItem, import_labelled
 from storage.batches import Draft, reserve
 from storage.items import add_items, stage
 from storage.records import Batch, Proposal, Split
@@ -71,3 +73,30 @@ def reserve_batch() -> Callable[..., Batch]:
         return reserve(store, draft, beside_open=True)[0]
 
     return reserved
+
+
+@pytest.fixture
+def take_headlines() -> Callable[..., dict[str, str]]:
+    """Takes made-up headlines number `start` to `stop` into a workspace's lake; returns item_id -> true label."""
+
+    def take(workspace: Workspace, stop: int, start: int = 0) -> dict[str, str]:
+        table = synthetic_headlines(stop).slice(start).combine_chunks()
+        n = table.num_rows
+        rows = table.select(["item_id", "text"]).add_column(0, "row", pa.array(range(n), pa.int64()))
+        with workspace.scratch() as folder:
+            stage([rows.append_column("published_at", pa.nulls(n, pa.timestamp("us")))], folder / "staged.parquet")
+            add_items(workspace.store(), folder / "staged.parquet", "test")
+        return dict(zip(table["item_id"].to_pylist(), table["label"].to_pylist(), strict=True))
+
+    return take
+
+
+@pytest.fixture
+def give_labels() -> Callable[..., None]:
+    """Labels items (item_id -> label) of a workspace's lake for a split."""
+
+    def give(workspace: Workspace, labels: Mapping[str, str], split: Split = Split.TRAINING) -> None:
+        labelled = [LabelledItem(item_id, label, "random", None) for item_id, label in labels.items()]
+        import_labelled(workspace.store(), f"given-{split.value}", split, labelled, DISASTER.digest, "test")
+
+    return give

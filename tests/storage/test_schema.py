@@ -13,6 +13,7 @@ import pytest
 
 from storage import schema
 from storage.errors import StoreError
+from storage.records import ORIGINAL, UNNAMED
 from storage.schema import MIGRATIONS, UNAVAILABLE, current_labels, current_version, migrate
 from storage.store import Connection, Store
 
@@ -157,6 +158,43 @@ def test_the_newest_answer_of_each_counts_and_most_win(store: Store, answers: st
     for minute, answer in enumerate(answers.split()):
         annotate(store, "i1", *answer.split(":"), at=minute)
     assert store.rows(f"SELECT item_id, split, label FROM ({current_labels()})") == [("i1", "training", label)]
+
+
+@pytest.mark.parametrize("nameless", [UNNAMED, ORIGINAL])
+@pytest.mark.parametrize(
+    ("answers", "label"),
+    [
+        ("?:yes ?:no", "no"),
+        ("anna:yes ?:no", "no"),
+        ("?:yes anna:no", "no"),
+        ("anna:yes bert:yes ?:no", "no"),
+        ("anna:yes bert:no ?:yes", "yes"),
+        ("?:yes anna:no bert:yes", None),
+        ("?:yes anna:no bert:no", "no"),
+        ("anna:yes ?:no bert:maybe", "maybe"),
+        ("anna:yes ?:no anna:yes", "yes"),
+        ("anna:yes ?:no bert:yes cleo:no", None),
+        ("anna:yes ?:unsure", None),
+        ("?:yes anna:skip", None),
+    ],
+)
+def test_an_answer_without_a_name_replaces_those_before_it_and_is_replaced_by_the_next(
+    store: Store, answers: str, label: str | None, nameless: str
+) -> None:
+    batch(store, "b1", "training")
+    for minute, answer in enumerate(answers.replace("?", nameless).split()):
+        annotate(store, "i1", *answer.split(":"), at=minute)
+    assert labels(store) == {"i1": label}
+
+
+def test_the_two_kinds_of_nameless_answers_replace_each_other_item_by_item(store: Store) -> None:
+    batch(store, "b1", "training")
+    annotate(store, "i1", ORIGINAL, "yes", at=1)
+    annotate(store, "i1", UNNAMED, "no", at=2)
+    annotate(store, "i2", UNNAMED, "no", at=1)
+    annotate(store, "i2", ORIGINAL, "yes", at=2)
+    annotate(store, "i3", "anna", "yes", at=0)
+    assert labels(store) == {"i1": "no", "i2": "yes", "i3": "yes"}
 
 
 def test_newest_is_when_it_was_given_and_then_when_it_came_in(store: Store) -> None:

@@ -1,0 +1,97 @@
+"""A person at the terminal: lost files come back, what is answered is not asked again, what cannot be is told."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from annotation.batch import CSV_NAME, read_manifest
+from annotation.oracle import fill_csv
+from flows.annotating import annotate_batch
+from flows.config import Project
+from flows.presets import DISASTER
+from storage.annotations import LabelledItem, import_labelled
+from storage.batches import close_batch
+from storage.errors import BatchError
+from storage.records import Batch, Split
+
+TEXTS = {"i1": "Floods", "i2": "Fair", "i3": "Fire"}
+Type = Callable[[str], None]
+
+
+@pytest.fixture
+def batch(project: Project, reserve_batch: Callable[..., Batch]) -> Batch:
+    """Three items, out with annotators, whose files are not written yet."""
+    return reserve_batch(project.workspace, TEXTS)
+
+
+@pytest.fixture
+def type_lines(monkeypatch: pytest.MonkeyPatch) -> Type:
+    """What comes through a pipe to stdin, a key a line."""
+    return lambda lines: monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+
+
+def journal(project: Project, batch: Batch, annotator: str) -> list[tuple[str, str]]:
+    path = project.workspace.batches / batch.batch_id / f"answers-{annotator}.jsonl"
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [(line["item_id"], line["answer"]) for line in lines]
+
+
+def test_a_batch_whose_folder_was_deleted_is_written_again(project: Project, batch: Batch, type_lines: Type) -> None:
+    folder = project.workspace.batches / batch.batch_id
+    for _ in range(2):
+        type_lines("1\n")
+        tally = annotate_batch(project, batch.batch_id, "anna")
+        assert (tally.answered, tally.total, tally.finished) == (1, 3, False)
+        assert [item["item_id"] for item in read_manifest(folder)["items"]] == list(TEXTS)
+        assert (folder / CSV_NAME).is_file()
+        assert journal(project, batch, "anna") == [("i1", "related")]
+        shutil.rmtree(folder)
+
+
+def test_answers_in_the_file_or_in_another_journal_are_not_asked_again(
+    project: Project, batch: Batch, type_lines: Type
+) -> None:
+    type_lines("")
+    annotate_batch(project, None, "anna")
+    fill_csv(project.workspace.batches / batch.batch_id / CSV_NAME, {"i2": "not_related"})
+    type_lines("1\n")
+    annotate_batch(project, None, "anna")
+    assert journal(project, batch, "anna") == [("i1", "related")]
+    type_lines("1\n")
+    tally = annotate_batch(project, None, "bert")
+    assert journal(project, batch, "bert") == [("i3", "related")]
+    assert (tally.finished, tally.by_answer) == (True, {"related": 2, "not_related": 1})
+
+
+def test_an_imported_batch_has_no_files_to_answer(project: Project, batch: Batch) -> None:
+    store = project.workspace.store()
+    close_batch(store, batch.batch_id)
+    labelled = [LabelledItem("i1", "related", "random", None)]
+    import_labelled(store, "start", Split.TRAINING, labelled, DISASTER.digest, "test")
+    with pytest.raises(BatchError) as raised:
+        annotate_batch(project, "start", "anna")
+    assert raised.value.what == "batch start has no files: it was imported, or its folder is gone."
+    assert "pal status" in raised.value.hint
+    assert not (project.workspace.batches / "start").exists()
+
+
+def test_without_a_batch_the_oldest_open_one_is_asked_and_without_any_that_is_told(
+    project: Project, batch: Batch, reserve_batch: Callable[..., Batch], type_lines: Type
+) -> None:
+    second = reserve_batch(project.workspace, {"i4": "Hail"})
+    type_lines("")
+    annotate_batch(project, None, "anna")
+    assert [path.name for path in Path(project.workspace.batches).iterdir()] == [batch.batch_id]
+    for each in (batch, second):
+        close_batch(project.workspace.store(), each.batch_id)
+    with pytest.raises(BatchError, match="no batch is open") as raised:
+        annotate_batch(project, None, "anna")
+    assert raised.value.hint == "publish one: pal next"
+    with pytest.raises(BatchError, match="there is no batch 'b9'"):
+        annotate_batch(project, "b9", "anna")

@@ -1,0 +1,110 @@
+"""Predictions: what the production model says, text by text, and what is missing where it cannot."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from annotation.headlines import synthetic_headlines
+from annotation.label_set import LabelSet
+from flows.config import Project, open_project
+from flows.predict import predictions
+from flows.presets import DISASTER, config_text
+from storage.annotations import LabelledItem, import_labelled
+from storage.errors import ModelError, SourceError
+from storage.items import add_items, stage
+from storage.models import production_model, promote
+from storage.records import Split
+from storage.sources.opening import open_source
+from tasks.learning.model_files import LoadedModel, load_model
+from tasks.plan import Minimums
+
+TEXTS = ["floods cut off coastal town", "minister opens school", "Überschwemmung"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """200 headlines, all labelled, and a model of them in production."""
+    from tasks.prepare import make_features
+    from tasks.train import train_model
+
+    root = tmp_path_factory.mktemp("trained")
+    (root / "pal.toml").write_text(config_text(DISASTER, Minimums(0, 0, 100)), encoding="utf-8")
+    project, table = open_project(root), synthetic_headlines(200)
+    workspace, config, store = project.workspace, project.config, project.workspace.store()
+    (root / "headlines.csv").write_text("\n".join(["text", *table["text"].to_pylist()]), encoding="utf-8")
+    rows = next(open_source(root / "headlines.csv").chunks()).table
+    rows = rows.set_column(rows.schema.get_field_index("item_id"), "item_id", table["item_id"])
+    with workspace.scratch() as scratch:
+        stage([rows], scratch / "staged.parquet")
+        add_items(store, scratch / "staged.parquet", "test")
+    labelled = [LabelledItem(row["item_id"], row["label"], "random", None) for row in table.to_pylist()]
+    import_labelled(store, "start", Split.TRAINING, labelled, DISASTER.digest, "test")
+    make_features.fn(workspace, config.model.encoder)
+    promote(store, train_model.fn(workspace, config.task, config.model.encoder, config.model.training))
+    return project
+
+
+def model_of(project: Project) -> LoadedModel:
+    current = production_model(project.workspace.store())
+    assert current is not None
+    return load_model(project.workspace.models / current.model_id)
+
+
+def test_without_a_model_that_is_said_with_what_to_type(project: Project) -> None:
+    with pytest.raises(ModelError) as raised:
+        list(predictions(project, ["a text"], None))
+    assert (raised.value.what, raised.value.hint) == ("there is no model yet.", "see what is missing: pal status")
+
+
+@pytest.mark.parametrize("texts", [[], [""], [" ", "\n\t"], ["a text", ""]])
+def test_no_text_and_empty_texts_are_refused(trained: Project, texts: list[str]) -> None:
+    with pytest.raises(SourceError, match="no text to label") as raised:
+        list(predictions(trained, texts, None))
+    assert "pal predict --file FILE" in raised.value.hint
+
+
+def test_labels_and_probabilities_are_the_production_models(trained: Project) -> None:
+    model = model_of(trained)
+    expected = model.predict(TEXTS)
+    decided = model.calibration.decisions(expected)
+    found = list(predictions(trained, TEXTS, None))
+    assert [each["text"] for each in found] == TEXTS
+    for each, row, label in zip(found, expected.tolist(), decided.tolist(), strict=True):
+        assert each["label"] == model.labels[label]
+        assert each["probabilities"] == dict(zip(model.labels, row, strict=True))
+        assert each["probability"] == each["probabilities"][each["label"]]
+        assert sum(each["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_texts_and_the_file_after_them_are_labelled_in_order(trained: Project, tmp_path: Path) -> None:
+    file = tmp_path / "texts.csv"
+    file.write_text("id,said\n1,fire in valley\n2,cake sale\n", encoding="utf-8")
+    found = [each["text"] for each in predictions(trained, TEXTS, file, "said")]
+    assert found == [*TEXTS, "fire in valley", "cake sale"]
+
+
+def test_a_file_of_more_than_one_slice_is_labelled_whole_and_its_rejects_are_told(
+    trained: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "texts.csv"
+    lines = [f"{k},fire {k}" for k in range(66_000)]
+    lines[500], lines[65_900] = "500,", "65900,fire,flood,hail"
+    file.write_text("\n".join(["id,text", *lines]) + "\n", encoding="utf-8")
+    assert len(list(open_source(file).chunks())) > 1
+    found = [each["text"] for each in predictions(trained, [], file)]
+    assert found == [f"fire {k}" for k in range(66_000) if k not in (500, 65_900)]
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert [line.partition(": ")[0] for line in told.err.splitlines()] == [f"{file}, row 502", f"{file}, row 65902"]
+    assert all(line.partition(": ")[2] for line in told.err.splitlines())
+
+
+def test_a_model_of_other_labels_is_refused(trained: Project, three_labels: LabelSet) -> None:
+    other = replace(trained, config=replace(trained.config, task=three_labels))
+    with pytest.raises(ModelError, match="trained for the labels related, not_related") as raised:
+        list(predictions(other, TEXTS, None))
+    assert "sport, politics, weather" in raised.value.what
+    assert "pal next" in raised.value.hint

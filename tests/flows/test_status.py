@@ -1,0 +1,198 @@
+"""Status: the counts, what waits in files, the model, and the one command that comes next."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from annotation.batch import CSV_NAME, write_batch
+from annotation.inbox import waiting_answers
+from annotation.oracle import fill_csv
+from flows.config import Project, open_project
+from flows.presets import DISASTER, config_text
+from flows.status import Status, status_of
+from storage.annotations import LabelledItem, import_labelled
+from storage.batches import close_batch, items_of, proposals_of
+from storage.models import add_metrics, add_model, promote
+from storage.records import Batch, Metric, Model, ModelStatus, Split
+from tasks.plan import Minimums
+
+TEXTS = {"i1": "Floods", "i2": "Fair", "i3": "Fire", "i4": "Cats"}
+TRUTH = {"i1": "related", "i2": "not_related", "i3": "related", "i4": "not_related"}
+Publish = Callable[..., tuple[Batch, Path]]
+
+
+@pytest.fixture
+def publish(project: Project, reserve_batch: Callable[..., Batch]) -> Publish:
+    """Texts into the pool and out again as a batch with its file; returns both."""
+
+    def published(texts: dict[str, str] = TEXTS, purpose: Split = Split.TRAINING) -> tuple[Batch, Path]:
+        workspace, store = project.workspace, project.workspace.store()
+        batch = reserve_batch(workspace, texts, purpose)
+        folder = workspace.batches / batch.batch_id
+        items, proposals = items_of(store, batch.batch_id), proposals_of(store, batch.batch_id)
+        write_batch(folder, batch, items, proposals, project.config.task)
+        return batch, folder / CSV_NAME
+
+    return published
+
+
+@pytest.fixture
+def collect(project: Project) -> Callable[[], None]:
+    """The stage that `pal ingest` runs, without a flow around it."""
+    from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
+
+    from tasks.collect import collect_answers
+
+    def collected() -> None:
+        with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
+            collect_answers.fn(project.workspace, project.config.task)
+
+    return collected
+
+
+@pytest.fixture
+def at(project: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Status]:
+    """The status as told inside the workspace."""
+    monkeypatch.chdir(project.workspace.root)
+    return lambda: status_of(project)
+
+
+def test_an_empty_workspace_wants_texts_and_a_pool_wants_a_batch(
+    project: Project, publish: Publish, at: Callable[[], Status]
+) -> None:
+    assert at().next == "pal import FILE"
+    batch, _ = publish()
+    close_batch(project.workspace.store(), batch.batch_id)
+    now = at()
+    assert (now.pool, now.next) == (4, "pal next")
+
+
+def test_an_open_batch_wants_answers_until_every_item_has_one_in_a_file(
+    publish: Publish, at: Callable[[], Status], collect: Callable[[], None]
+) -> None:
+    batch, file = publish()
+
+    def now() -> tuple[int, int, str]:
+        found = at()
+        return found.batches[0].n_ingested, found.batches[0].n_waiting, found.next
+
+    annotate = f"pal annotate {batch.batch_id}"
+    assert now() == (0, 0, annotate)
+    fill_csv(file, TRUTH, most=1)
+    assert now() == (0, 1, annotate)
+    collect()
+    assert now() == (1, 0, annotate)
+    fill_csv(file, TRUTH)
+    assert now() == (1, 3, "pal ingest")
+    collect()
+    after = at()
+    assert (after.batches, after.pool, after.next) == ([], 0, "pal import FILE"), "the pool is empty"
+
+
+def test_a_file_in_the_inbox_comes_first(project: Project, publish: Publish, at: Callable[[], Status]) -> None:
+    _, file = publish()
+    shutil.copy(file, project.workspace.inbox / "from-anna.csv")
+    now = at()
+    assert (now.inbox, now.next) == (1, "pal ingest")
+    assert "inbox       1 file(s) to ingest" in now.as_text()
+
+
+def test_of_two_open_batches_the_oldest_is_annotated_first(publish: Publish, at: Callable[[], Status]) -> None:
+    first, _ = publish()
+    second, _ = publish({"i5": "Hail"}, Split.EVALUATION)
+    now = at()
+    assert [batch.batch_id for batch in now.batches] == [first.batch_id, second.batch_id]
+    assert now.next == f"pal annotate {first.batch_id}"
+
+
+def test_from_elsewhere_the_command_names_the_workspace_even_with_spaces_in_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "my project"
+    (root / "deep").mkdir(parents=True)
+    (root / "pal.toml").write_text(config_text(DISASTER, Minimums()), encoding="utf-8")
+    project = open_project(root)
+    monkeypatch.chdir(tmp_path)
+    assert status_of(project).next == f"pal --workspace '{root.resolve()}' import FILE"
+    monkeypatch.chdir(root / "deep")
+    assert status_of(project).next == "pal import FILE"
+
+
+def test_two_annotators_files_that_are_both_ingested_leave_nothing_waiting(
+    project: Project, publish: Publish, at: Callable[[], Status], collect: Callable[[], None]
+) -> None:
+    batch, file = publish()
+    shutil.copy(file, file.with_name("batch-bert.csv"))
+    fill_csv(file, TRUTH, annotator="anna", most=2)
+    fill_csv(file.with_name("batch-bert.csv"), {"i1": "not_related", "i2": "not_related"}, annotator="bert")
+    assert "2 of 4 answered, 2 of them not ingested yet" in at().as_text()
+    collect()
+    assert waiting_answers(project.workspace, batch.batch_id, project.config.task) == {}
+    now = at()
+    assert (now.batches[0].n_ingested, now.batches[0].n_waiting) == (2, 0)
+    assert now.unlabelled == 1, "they dispute i1"
+
+
+def test_a_correction_of_an_ingested_answer_waits_without_being_counted_twice(
+    project: Project, publish: Publish, at: Callable[[], Status], collect: Callable[[], None]
+) -> None:
+    batch, file = publish()
+    fill_csv(file, TRUTH, most=3)
+    collect()
+    fill_csv(file, {"i2": "related"})
+    assert waiting_answers(project.workspace, batch.batch_id, project.config.task) == {"i2": "related"}
+    (out,) = at().batches
+    assert (out.n_ingested, out.n_waiting) == (3, 0)
+    collect()
+    assert waiting_answers(project.workspace, batch.batch_id, project.config.task) == {}
+    assert at().per_label["training"] == {"related": 3}
+
+
+def test_the_json_has_the_promised_keys_with_the_counts(
+    project: Project, publish: Publish, at: Callable[[], Status]
+) -> None:
+    store = project.workspace.store()
+    done, _ = publish()
+    close_batch(store, done.batch_id)
+    labelled = [LabelledItem(item_id, TRUTH[item_id], "random", None) for item_id in ("i1", "i2")]
+    import_labelled(store, "start", Split.TRAINING, labelled, DISASTER.digest, "test")
+    held_out = [LabelledItem("i3", "related", "random", None)]
+    import_labelled(store, "held", Split.EVALUATION, held_out, DISASTER.digest, "test")
+    batch, _ = publish({"i5": "Hail", "i6": "Tea"})
+    now = at()
+    found = json.loads(now.as_json())
+    assert (found["items"], found["pool"], found["pending"]) == (6, 1, 2)
+    assert found["labels"] == {"training": 2, "validation": 0, "evaluation": 1}
+    assert found["open_batches"] == [batch.batch_id]
+    assert (found["model"], found["next"]) == (None, f"pal annotate {batch.batch_id}")
+    assert "model       none yet" in now.as_text()
+
+
+def test_the_model_is_told_with_its_figures_and_null_for_those_that_are_undefined(
+    project: Project, at: Callable[[], Status]
+) -> None:
+    store = project.workspace.store()
+    model = Model("m1", datetime.now(UTC), 1, 1234, "bag-of-words", "{}", "0", ModelStatus.CANDIDATE)
+    add_model(store, model)
+    assert at().model is None, "a candidate is not in production"
+    promote(store, "m1")
+    assert "not evaluated" in at().as_text()
+    metrics = [Metric("f1", 0.75, 0.5, 0.875), Metric("auc", None, reason="one label only")]
+    add_metrics(store, "m1", Split.EVALUATION, metrics, n=4, lake_version=1)
+    now = at()
+    told = json.loads(now.as_json())["model"]
+    assert {name: told[name] for name in ("id", "n_training", "f1", "auc", "ap")} == {
+        "id": "m1",
+        "n_training": 1234,
+        "f1": 0.75,
+        "auc": None,
+        "ap": None,
+    }
+    assert "m1, trained on 1,234 labels" in now.as_text()
+    assert "F1 0.750 [0.500, 0.875] · AUC undefined (one label only)" in now.as_text()
