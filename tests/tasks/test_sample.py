@@ -1,0 +1,142 @@
+"""Stage `sample`: the batch is the best of the whole pool, and of nothing but the pool."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, ValuesView
+
+import pytest
+
+from annotation.label_set import LabelSet
+from storage.batches import close_batch, items_of, open_batches, proposals_of
+from storage.errors import SamplingError
+from storage.records import Split
+from storage.workspace import Workspace
+from tasks.learning.model_files import load_model
+from tasks.learning.training_config import TrainingConfig
+from tasks.plan import Plan
+from tasks.prepare import make_features
+from tasks.sample import sample_batch
+from tasks.sampling.uncertainty import least_confidence_scores
+from tasks.train import train_model
+
+RANDOM = {"random": 1}
+Take = Callable[..., dict[str, str]]
+Give = Callable[..., None]
+pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
+
+
+def drawn(
+    workspace: Workspace,
+    label_set: LabelSet,
+    n: int,
+    mix: dict[str, int] = RANDOM,
+    model_id: str | None = None,
+    *,
+    beside_open: bool = False,
+) -> str:
+    """A batch of n from the items there are now; returns its id."""
+    make_features.fn(workspace, "bag-of-words")
+    plan = Plan(Split.TRAINING, n, model_id is not None)
+    return sample_batch.fn(workspace, plan, mix, 5, label_set, "bag-of-words", model_id, beside_open=beside_open)
+
+
+def ids_of(workspace: Workspace, batch_id: str) -> list[str]:
+    return [item.item_id for item in items_of(workspace.store(), batch_id)]
+
+
+def assert_least_confident_of_all(workspace: Workspace, batch_id: str, model_id: str, pool: list[str]) -> None:
+    """The batch has the highest scores that the model gives any text of the pool."""
+    texts = dict(workspace.store().rows("SELECT item_id, text FROM lake.items"))
+    scores = least_confidence_scores(load_model(workspace.models / model_id).predict([texts[each] for each in pool]))
+    expected = dict(zip(pool, scores.tolist(), strict=True))
+    proposals = proposals_of(workspace.store(), batch_id)
+    best = sorted(expected.values(), reverse=True)[: len(proposals)]
+    assert sorted((p.score or 0.0 for p in proposals), reverse=True) == pytest.approx(best, abs=1e-6)
+    assert [p.score for p in proposals] == pytest.approx([expected[p.item_id] for p in proposals], abs=1e-6)
+
+
+def test_the_whole_pool_is_scored_and_only_the_pool(
+    workspace: Workspace, label_set: LabelSet, take_headlines: Take, give_labels: Give
+) -> None:
+    items = list(take_headlines(workspace, 400).items())
+    give_labels(workspace, dict(items[:100]))
+    give_labels(workspace, dict(items[100:150]), Split.EVALUATION)
+    model_id = train_model.fn(workspace, label_set, "bag-of-words", TrainingConfig(epochs=3))
+    batch_id = drawn(workspace, label_set, 20, {"least_confidence": 1}, model_id)
+    assert_least_confident_of_all(workspace, batch_id, model_id, [item_id for item_id, _ in items[150:]])
+    assert open_batches(workspace.store())[0].batch.model_id == model_id
+
+
+def test_no_held_out_annotated_or_pending_item_is_drawn_and_a_smaller_pool_is_drawn_whole(
+    workspace: Workspace, label_set: LabelSet, take_headlines: Take, give_labels: Give
+) -> None:
+    items = list(take_headlines(workspace, 60).items())
+    give_labels(workspace, dict(items[:10]))
+    give_labels(workspace, dict(items[10:20]), Split.EVALUATION)
+    give_labels(workspace, dict(items[20:25]), Split.VALIDATION)
+    pending = ids_of(workspace, drawn(workspace, label_set, 15))
+    batch_id = drawn(workspace, label_set, 1000, {"random": 10, "outlier": 90}, beside_open=True)
+    found = ids_of(workspace, batch_id)
+    assert sorted([*found, *pending]) == [item_id for item_id, _ in items[25:]]
+    batch = open_batches(workspace.store())[1].batch
+    assert (batch.n, batch.mix) == (20, {"random": 2, "outlier": 18})
+
+
+class MixWithRival(dict[str, int]):
+    """A mix that, when it is first looked at, lets another draw overtake this one."""
+
+    rival: Callable[[], None] | None = None
+
+    def values(self) -> ValuesView[int]:  # type: ignore[override]
+        rival, self.rival = self.rival, None
+        if rival is not None:
+            rival()
+        return super().values()
+
+
+def test_a_draw_that_is_overtaken_draws_again_from_what_is_left(
+    workspace: Workspace, label_set: LabelSet, take_headlines: Take, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="tasks.sample")
+    pool = list(take_headlines(workspace, 30))
+    mix, rivals = MixWithRival(RANDOM), []
+    mix.rival = lambda: rivals.append(drawn(workspace, label_set, 25, beside_open=True))
+    batch_id = drawn(workspace, label_set, 10, mix, beside_open=True)  # 10 + 25 of 30: they must meet
+    assert caplog.text.count("items left the pool while the batch was drawn. Drawing again.") == 1
+    assert sorted(ids_of(workspace, batch_id) + ids_of(workspace, rivals[0])) == pool
+
+
+def test_an_open_batch_is_returned_in_place_of_a_new_one_and_a_closed_one_does_not_come_back_identical(
+    workspace: Workspace, label_set: LabelSet, take_headlines: Take
+) -> None:
+    take_headlines(workspace, 80)
+    first = drawn(workspace, label_set, 10)
+    assert drawn(workspace, label_set, 5) == first
+    assert close_batch(workspace.store(), first) == 10
+    second = drawn(workspace, label_set, 10)
+    assert second != first
+    assert set(ids_of(workspace, second)) != set(ids_of(workspace, first))
+
+
+def test_an_empty_pool_is_an_error_that_names_the_import(
+    workspace: Workspace, label_set: LabelSet, take_headlines: Take, give_labels: Give
+) -> None:
+    give_labels(workspace, take_headlines(workspace, 30))
+    with pytest.raises(SamplingError, match="the pool is empty") as caught:
+        drawn(workspace, label_set, 10)
+    assert "pal import FILE" in caught.value.hint
+    assert open_batches(workspace.store()) == []
+
+
+def test_a_model_of_an_older_vocabulary_scores_the_pool_in_its_own_tokens(
+    workspace: Workspace, label_set: LabelSet, take_headlines: Take, give_labels: Give
+) -> None:
+    labels = take_headlines(workspace, 150)
+    give_labels(workspace, dict(list(labels.items())[:100]))
+    model_id = train_model.fn(workspace, label_set, "bag-of-words", TrainingConfig(epochs=3))
+    old = load_model(workspace.models / model_id).encoder.encoder_id
+    new_items = list(take_headlines(workspace, 400, start=150))
+    assert make_features.fn(workspace, "bag-of-words") != old
+    batch_id = drawn(workspace, label_set, 20, {"least_confidence": 1}, model_id)
+    assert_least_confident_of_all(workspace, batch_id, model_id, [*list(labels)[100:], *new_items])
