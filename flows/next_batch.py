@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 from prefect import flow
@@ -10,15 +11,16 @@ from flows.config import Project
 from flows.engine import begin
 from storage.annotations import label_counts
 from storage.batches import open_batches
-from storage.items import count_pending, count_pool
-from storage.records import Split
+from storage.items import count_items, count_pending
 from tasks.evaluate import evaluate_model
-from tasks.plan import Plan, check_pool, next_batch_plan
+from tasks.plan import Plan, fitting_minimums, next_batch_plan
 from tasks.prepare import make_features
 from tasks.promote import promote_or_keep
 from tasks.publish import publish_batches
 from tasks.sample import sample_batch
 from tasks.train import train_model
+
+log = logging.getLogger(__name__)
 
 
 @flow(name="next-batch", flow_run_name="next batch")
@@ -47,15 +49,14 @@ def next_batch(workspace: str, n: int | None = None, seed: int | None = None, an
 
 def plan_of(project: Project) -> Plan:
     """What the next batch is for."""
-    minimums, size = project.config.minimums, project.config.batch.size
-    return next_batch_plan(_counts(project), minimums, size, count_pending(project.workspace.store()))
-
-
-def _counts(project: Project) -> dict[Split, dict[str, int]]:
-    """Split -> label -> items, of the labels that pal.toml has."""
-    names = project.config.task.names
-    counts = label_counts(project.workspace.store())
-    return {split: {name: n for name, n in found.items() if name in names} for split, found in counts.items()}
+    store, asked, names = project.workspace.store(), project.config.minimums, project.config.task.names
+    minimums = fitting_minimums(asked, count_items(store))
+    if minimums != asked:
+        log.warning("[minimums] in pal.toml ask for as many items as there are or more; for now %s", minimums)
+    counts = {
+        split: {name: n for name, n in found.items() if name in names} for split, found in label_counts(store).items()
+    }
+    return next_batch_plan(counts, minimums, project.config.batch.size, count_pending(store))
 
 
 def improve_model(project: Project) -> str:
@@ -82,15 +83,10 @@ def publish_next(
 
     Args:
         n: Number of items in place of the plan's.
-
-    Raises:
-        SamplingError: The minimums would use the whole pool up, and no `n` was asked for.
     """
     config, workspace = project.config, project.workspace
     if n is not None:
         plan = replace(plan, n=n)
-    elif not plan.active:
-        check_pool(count_pool(workspace.store()), _counts(project), config.minimums)
     batch_id = sample_batch(
         workspace,
         plan,

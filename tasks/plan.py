@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from storage.errors import SamplingError
 from storage.records import Split
 
 TOLERATED_SHORTFALL = 0.01
@@ -53,19 +52,18 @@ def next_batch_plan(
     return Plan(Split.TRAINING, batch_size, active=several)
 
 
-def check_pool(n_pool: int, counts: Mapping[Split, Mapping[str, int]], minimums: Minimums) -> None:
-    """Refuse minimums that would use the whole pool up before a model chooses anything.
+def fitting_minimums(minimums: Minimums, n_items: int) -> Minimums:
+    """The minimums as they are; or, where they would use up every item there is, in proportion for half of the items.
 
-    Raises:
-        SamplingError: They need as many items as there are, or more.
+    >>> fitting_minimums(Minimums(1200, 200, 100), 400)
+    Minimums(evaluation=160, validation=26, training=13)
     """
-    needed = sum(_missing(counts, minimums, {}).values())
-    if needed and needed >= n_pool:
-        fits = f"evaluation = {n_pool // 4}, validation = 0, training = {max(2, n_pool // 10)}"
-        raise SamplingError(
-            f"{n_pool} available / {needed} needed by [minimums] in pal.toml.",
-            hint=f"lower them, for example {fits}; or add texts: pal import FILE; or take a few: pal next -n 10",
-        )
+    total = minimums.evaluation + minimums.validation + minimums.training
+    if total < n_items or not n_items:
+        return minimums
+    share = n_items / 2 / total
+    scaled = (int(each * share) for each in (minimums.evaluation, minimums.validation, minimums.training))
+    return Minimums(*scaled)
 
 
 def _missing(

@@ -125,23 +125,22 @@ def test_deploying_schedules_the_nightly_run_and_a_worker_carries_a_triggered_on
     assert wait_for("a scheduled run", scheduled)[0]["deployment_id"] == nightly["id"]
 
     run = call(server, "POST", f"/deployments/{nightly['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
+
+    def ended() -> Any:
+        state = call(server, "GET", f"/flow_runs/{run['id']}")["state"]["type"]
+        return state if state in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
+
+    def told() -> bool:  # the run's process sends log lines some seconds late
+        logs = call(server, "POST", "/logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}})
+        return any("published batch" in each["message"] for each in logs)
+
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "pal", "--limit", "1"]
     with (tmp_path / "worker.log").open("wb") as log:
         worker = subprocess.Popen(command, env=server, cwd=ROOT, stdout=log, stderr=log)
         try:
-
-            def ended() -> Any:
-                state = call(server, "GET", f"/flow_runs/{run['id']}")["state"]["type"]
-                return state if state in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
-
             assert wait_for("the run to end", ended) == "COMPLETED", (tmp_path / "worker.log").read_text()
+            assert wait_for("our log lines in the run's log", told)
         finally:
             stop(worker)
     (progress,) = open_batches(open_project(workspace).workspace.store())
     assert (workspace / "batches" / progress.batch.batch_id / "manifest.json").is_file()
-
-    def told() -> bool:  # the worker's process sends log lines some seconds late
-        logs = call(server, "POST", "/logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}})
-        return any("published batch" in each["message"] for each in logs)
-
-    assert wait_for("our log lines in the run's log", told)

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.records import Split
-from tasks.plan import TOLERATED_SHORTFALL, Minimums, Plan, next_batch_plan
+from tasks.plan import TOLERATED_SHORTFALL, Minimums, Plan, fitting_minimums, next_batch_plan
 
 EVALUATION, VALIDATION, TRAINING = Split.EVALUATION, Split.VALIDATION, Split.TRAINING
 CHAPTER_2 = Minimums(evaluation=1200, validation=0, training=400)
@@ -93,3 +93,19 @@ def test_labels_of_every_kind_count_towards_a_minimum() -> None:
 
 def test_minimums_of_zero_go_straight_to_random_training_items() -> None:
     assert next_batch_plan({}, Minimums(0, 0, 0), 30) == Plan(TRAINING, 30, active=False)
+
+
+def test_minimums_that_would_use_up_every_item_take_half_of_them_in_proportion() -> None:
+    asked = Minimums(1200, 200, 100)
+    assert fitting_minimums(asked, 1501) == asked
+    fitted = fitting_minimums(asked, 1500)
+    assert fitted == Minimums(600, 100, 50)
+    assert fitting_minimums(Minimums(0, 0, 100), 60) == Minimums(0, 0, 30)
+    assert next_batch_plan({}, fitted, 100).n == 600
+
+
+def test_items_that_are_out_count_as_if_they_were_labelled() -> None:
+    minimums = Minimums(100, 0, 50)
+    assert next_batch_plan({}, minimums, 10, {Split.EVALUATION: 60}).n == 40
+    plan = next_batch_plan({}, minimums, 10, {Split.EVALUATION: 100})
+    assert (plan.purpose, plan.n) == (Split.TRAINING, 50)
