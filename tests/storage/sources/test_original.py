@@ -19,7 +19,9 @@ def test_the_directory_of_the_original_is_read_whole() -> None:
     files = read_original(HEADLINES)
     assert files.rejects == []
     assert files.labelled.schema == LABELLED
-    assert files.labelled.group_by(["split", "label"], use_threads=False).aggregate([([], "count_all")]).to_pydict() == {
+    assert files.labelled.group_by(["split", "label"], use_threads=False).aggregate(
+        [([], "count_all")]
+    ).to_pydict() == {
         "split": ["evaluation", "evaluation", "training", "training"],
         "label": ["1", "0", "1", "0"],
         "count_all": [102, 1098, 363, 450],
