@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,8 @@ def _manifest(
         "seed": batch.seed,
         "lake_version": batch.lake_version,
         "mix": batch.mix,
+        "strategies": [asdict(share) for share in batch.shares],
+        "stop_signs": [asdict(sign) for sign in batch.stop_signs],
         "items": [
             {"item_id": item.item_id, "text_hash": item.text_hash, "proposals": proposed[item.item_id]}
             for item in items

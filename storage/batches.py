@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from storage.errors import BatchError
-from storage.records import Batch, BatchItem, BatchStatus, Proposal, Split
-from storage.schema import UNAVAILABLE
+from storage.records import Batch, BatchItem, BatchResult, BatchStatus, Proposal, Share, Split, StopSign
+from storage.schema import UNAVAILABLE, current_labels
 from storage.store import Connection, Store
 
-_COLUMNS = "batch_id, purpose, status, n, created_at, model_id, seed, lake_version, label_set, mix"
+_COLUMNS = "batch_id, purpose, status, n, created_at, model_id, seed, lake_version, label_set, mix, shares, stop_signs"
 
 
 class OvertakenError(BatchError):
@@ -33,6 +33,8 @@ class Draft:
     label_set: str
     model_id: str | None = None
     mix: dict[str, int] | None = None
+    shares: Sequence[Share] = ()
+    stop_signs: Sequence[StopSign] = ()
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def reserve(store: Store, draft: Draft, *, beside_open: bool) -> tuple[Batch, bo
 def insert_batch(connection: Connection, batch_id: str, draft: Draft, status: BatchStatus) -> None:
     """Write a batch and its proposals; inside somebody's transaction."""
     connection.execute(
-        f"INSERT INTO lake.batches ({_COLUMNS}) VALUES (?, ?, ?, ?, now()::TIMESTAMP, ?, ?, ?, ?, ?)",
+        f"INSERT INTO lake.batches ({_COLUMNS}) VALUES (?, ?, ?, ?, now()::TIMESTAMP, ?, ?, ?, ?, ?, ?, ?)",
         [
             batch_id,
             draft.purpose.value,
@@ -90,6 +92,8 @@ def insert_batch(connection: Connection, batch_id: str, draft: Draft, status: Ba
             draft.lake_version,
             draft.label_set,
             json.dumps(draft.mix or {}),
+            json.dumps([asdict(share) for share in draft.shares]),
+            json.dumps([asdict(sign) for sign in draft.stop_signs]),
         ],
     )
     position = {item_id: k for k, item_id in enumerate(draft.item_ids)}
@@ -153,6 +157,33 @@ def proposals_of(store: Store, batch_id: str) -> list[Proposal]:
     return [Proposal(*row) for row in rows]
 
 
+def batch_results(store: Store, random: Sequence[str], positive: str) -> list[BatchResult]:
+    """What each batch with answers brought, the oldest first.
+
+    Args:
+        random: The strategies that draw at random.
+        positive: The label that is looked for.
+    """
+    rows = store.rows(
+        f"""WITH firsts AS (
+            SELECT item_id, arg_min(batch_id, (ingested_at, batch_id)) AS batch_id
+            FROM lake.annotations GROUP BY item_id
+        ), drawn AS (
+            SELECT DISTINCT batch_id, item_id FROM lake.batch_items WHERE list_contains($random, strategy)
+        ), answered AS (
+            SELECT b.*, label, purpose <> 'training' OR d.item_id IS NOT NULL AS at_random
+            FROM firsts JOIN lake.batches b USING (batch_id) JOIN ({current_labels()}) USING (item_id)
+            LEFT JOIN drawn d USING (batch_id, item_id)
+        )
+        SELECT batch_id, any_value(purpose), any_value(status), any_value(model_id) IS NOT NULL, any_value(n), count(*),
+            count(label), count(*) FILTER (label = $positive), count(label) FILTER (at_random),
+            count(*) FILTER (at_random AND label = $positive)
+        FROM answered GROUP BY batch_id ORDER BY any_value(created_at), batch_id""",
+        {"positive": positive, "random": list(random)},
+    )
+    return [BatchResult(row[0], Split(row[1]), BatchStatus(row[2]), *row[3:]) for row in rows]
+
+
 def answered_in(store: Store, batch_id: str) -> dict[str, str]:
     """The newest answer of each item of the batch that has one: item_id -> answer."""
     rows = store.rows(
@@ -190,7 +221,7 @@ def _progress(store: Store, where: str, parameters: list[Any] | None = None) -> 
 
 
 def _batch(row: tuple[Any, ...]) -> Batch:
-    batch_id, purpose, status, n, created_at, model_id, seed, lake_version, label_set, mix = row
+    batch_id, purpose, status, n, created_at, model_id, seed, lake_version, label_set, mix, shares, stop_signs = row
     return Batch(
         batch_id,
         Split(purpose),
@@ -202,4 +233,6 @@ def _batch(row: tuple[Any, ...]) -> Batch:
         lake_version,
         label_set,
         json.loads(mix),
+        tuple(Share(**share) for share in json.loads(shares or "[]")),
+        tuple(StopSign(**sign) for sign in json.loads(stop_signs or "[]")),
     )

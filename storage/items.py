@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,3 +184,17 @@ def _count(connection: Connection, sql: str, parameters: Any = None) -> int:
     """The single number that a statement answers with."""
     row = connection.execute(sql, parameters).fetchone()
     return int(row[0]) if row else 0
+
+
+def fixed_sample(store: Store, n: int) -> list[str]:
+    """The texts of n items, always the same ones while no items are added: those of the lowest hash of the id."""
+    return [row[0] for row in store.rows("SELECT text FROM lake.items ORDER BY md5(item_id) LIMIT ?", [n])]
+
+
+def texts_of(store: Store, item_ids: Sequence[str]) -> dict[str, str]:
+    """The texts of some items: item_id -> text."""
+    rows = store.rows(
+        "SELECT item_id, text FROM lake.items SEMI JOIN (SELECT unnest($ids) AS item_id) USING (item_id)",
+        {"ids": list(item_ids)},
+    )
+    return dict(rows)

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from storage.errors import ModelError
-from storage.records import Metric, Model, ModelStatus, Split
+from storage.records import SUCCESSIVE, Metric, Model, ModelStatus
 from storage.store import Connection, Store, in_utc
 
 _COLUMNS = "model_id, created_at, lake_version, n_training, encoder_id, config, weights_hash, status"
@@ -68,9 +68,9 @@ def production_model(store: Store) -> Model | None:
 
 
 def add_metrics(
-    store: Store, model_id: str, split: Split, metrics: Sequence[Metric], *, n: int, lake_version: int
+    store: Store, model_id: str, split: str, metrics: Sequence[Metric], *, n: int, lake_version: int
 ) -> None:
-    """Append the figures of a model on `n` items of a split, as of a lake version."""
+    """Append the figures of a model on `n` items of a split (or SUCCESSIVE), as of a lake version."""
     now = datetime.now(UTC).replace(tzinfo=None)
     columns = {
         name: [getattr(metric, name) for metric in metrics] for name in ("name", "value", "low", "high", "reason")
@@ -82,24 +82,51 @@ def add_metrics(
         connection.register("new_metrics", rows)
         connection.execute(
             "INSERT INTO lake.metrics SELECT ?, ?, name, value, low, high, reason, ?, ?, ? FROM new_metrics",
-            [model_id, split.value, n, lake_version, now],
+            [model_id, str(split), n, lake_version, now],
         )
         connection.unregister("new_metrics")
 
-    store.write(change, f"figures of {model_id} on {split.value}")
+    store.write(change, f"figures of {model_id}: {split}")
 
 
-def metrics_of(store: Store, model_id: str, split: Split) -> dict[str, Metric]:
-    """The newest figures of a model on a split, by name; empty where it was never measured."""
+def metrics_of(store: Store, model_id: str, split: str) -> dict[str, Metric]:
+    """The newest figures of a model on a split (or SUCCESSIVE), by name; empty where it was never measured."""
     rows = store.rows(
         """SELECT name, value, low, high, reason FROM lake.metrics WHERE model_id = ? AND split = ?
         QUALIFY row_number() OVER (PARTITION BY name ORDER BY measured_at DESC) = 1 ORDER BY name""",
-        [model_id, split.value],
+        [model_id, str(split)],
     )
     return {row[0]: Metric(*row) for row in rows}
 
 
-def _first(store: Store, where: str, parameters: list[Any] | None = None) -> Model | None:
+def model_to_compare_with(store: Store, model_id: str, n_more: int) -> Model | None:
+    """The newest earlier model with at least n_more fewer training items; None where there is none.
+
+    None before the last one that was compared: so each comparison is over labels that no other one is over.
+    """
+    return _first(
+        store,
+        """WHERE created_at < (SELECT created_at FROM lake.models WHERE model_id = $model_id)
+        AND n_training + $n_more <= (SELECT n_training FROM lake.models WHERE model_id = $model_id)
+        AND created_at >= (SELECT coalesce(max(created_at), TIMESTAMP '1970-01-01') FROM lake.models
+            WHERE model_id IN (SELECT model_id FROM lake.metrics WHERE split = $successive)
+            AND created_at < (SELECT created_at FROM lake.models WHERE model_id = $model_id))
+        ORDER BY created_at DESC, model_id LIMIT 1""",
+        {"model_id": model_id, "n_more": n_more, "successive": SUCCESSIVE},
+    )
+
+
+def recent_values(store: Store, split: str, name: str, n: int) -> list[float | None]:
+    """A figure of the n newest models that have it, the newest first; None where it is undefined."""
+    rows = store.rows(
+        """SELECT arg_max(struct_pack(v := value), measured_at).v FROM lake.metrics JOIN lake.models USING (model_id)
+        WHERE split = ? AND name = ? GROUP BY model_id, created_at ORDER BY created_at DESC, model_id LIMIT ?""",
+        [split, name, n],
+    )
+    return [row[0] for row in rows]
+
+
+def _first(store: Store, where: str, parameters: list[Any] | dict[str, Any] | None = None) -> Model | None:
     rows = store.rows(f"SELECT {_COLUMNS} FROM lake.models {where}", parameters)
     if not rows:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 
 class Split(StrEnum):
@@ -30,6 +31,9 @@ class ModelStatus(StrEnum):
     PRODUCTION = "production"
     RETIRED = "retired"
 
+
+SUCCESSIVE = "successive"
+"""In place of a split: figures of a model against the one before it, on a fixed sample of all items."""
 
 UNNAMED = "unnamed"
 """The annotator of an answer that names none."""
@@ -76,6 +80,45 @@ class Proposal:
 
 
 @dataclass(frozen=True)
+class Share:
+    """What became of a strategy's number in a batch.
+
+    Attributes:
+        strategy: The one in the mix.
+        n: Its number of items.
+        ran: The one that chose them: itself, or its substitute.
+        missing: What it needed and there was not; None where it ran itself.
+        options: What it ran with, defaults included.
+    """
+
+    strategy: str
+    n: int
+    ran: str
+    missing: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StopSign:
+    """One sign that more labels would change little.
+
+    Attributes:
+        value: Its number; None where there is none yet. `low` and `high` bound it where it is an estimate.
+        threshold: What it is held against, in words.
+        holds: Whether it speaks for stopping; None where it is told for information.
+        text: The number in words.
+    """
+
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    threshold: str
+    holds: bool | None
+    text: str
+
+
+@dataclass(frozen=True)
 class Batch:
     """Items sent out together."""
 
@@ -89,6 +132,34 @@ class Batch:
     lake_version: int
     label_set: str
     mix: dict[str, int] = field(default_factory=dict)
+    shares: tuple[Share, ...] = ()
+    stop_signs: tuple[StopSign, ...] = ()
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What the answers of a batch brought; an item counts for the batch through which it was first answered.
+
+    Attributes:
+        active: Whether a model chose it.
+        n: Items published.
+        n_answered: Items answered in any way.
+        n_labelled: Of them those that have a label by now.
+        n_positive: Of them those that have the positive one.
+        n_random: Of the labelled items those drawn at random: of held-out batches all.
+        n_random_positive: Of them those that have the positive label.
+    """
+
+    batch_id: str
+    purpose: Split
+    status: BatchStatus
+    active: bool
+    n: int
+    n_answered: int
+    n_labelled: int
+    n_positive: int
+    n_random: int
+    n_random_positive: int
 
 
 @dataclass(frozen=True)

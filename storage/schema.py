@@ -34,6 +34,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE lake.read_files (source_file VARCHAR NOT NULL, sha256 VARCHAR NOT NULL,
             read_at TIMESTAMP NOT NULL)""",
     ),
+    (
+        "ALTER TABLE lake.batches ADD COLUMN shares VARCHAR",
+        "ALTER TABLE lake.batches ADD COLUMN stop_signs VARCHAR",
+    ),
 )
 """One entry per schema version: the statements that lead there from the one before."""
 

@@ -37,7 +37,7 @@ def workspace(tmp_path: Path) -> Workspace:
     return made
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def label_set() -> LabelSet:
     """Disaster-related or not, keys 1 and 0."""
     return DISASTER
@@ -75,7 +75,7 @@ def reserve_batch() -> Callable[..., Batch]:
     return reserved
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def take_headlines() -> Callable[..., dict[str, str]]:
     """Takes made-up headlines number `start` to `stop` into a workspace's lake; returns item_id -> true label."""
 
@@ -91,7 +91,7 @@ def take_headlines() -> Callable[..., dict[str, str]]:
     return take
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def give_labels() -> Callable[..., None]:
     """Labels items (item_id -> label) of a workspace's lake for a split."""
 

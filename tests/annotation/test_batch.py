@@ -27,15 +27,34 @@ from annotation.csv_file import read_csv
 from annotation.label_set import AnswerError, Label, LabelSet
 from flows.presets import DISASTER
 from storage.errors import BatchError
-from storage.records import Batch, BatchItem, BatchStatus, Proposal, Split
+from storage.records import Batch, BatchItem, BatchStatus, Proposal, Share, Split, StopSign
 from storage.text_hash import text_hash
 
 ROOT = Path(__file__).parents[2]
 NAME = "b0001-training"
 ITEMS = [BatchItem(f"i{n}", text, text_hash(text)) for n, text in enumerate(["Floods in Zürich", "=1+1", "Fire"])]
 PROPOSALS = [Proposal("i0", "random", None, 1), Proposal("i0", "entropy", 0.5, 2), Proposal("i2", "outlier", 0.25, 1)]
+SHARES = (
+    Share("random", 1, "random"),
+    Share("anchor", 2, "entropy", "training items, and there are none yet", {"size": 1000, "score": "entropy"}),
+)
+SIGNS = (
+    StopSign("kappa of successive models", None, None, None, "at least 0.99", False, "no two models yet"),
+    StopSign("positives among random items", 0.08, 0.04, 0.15, "for information", None, "8 of 100"),
+)
 BATCH = Batch(
-    NAME, Split.TRAINING, BatchStatus.PUBLISHED, 3, datetime(2026, 1, 2), "m1", 7, 42, DISASTER.digest, {"random": 3}
+    NAME,
+    Split.TRAINING,
+    BatchStatus.PUBLISHED,
+    3,
+    datetime(2026, 1, 2),
+    "m1",
+    7,
+    42,
+    DISASTER.digest,
+    {"random": 3},
+    SHARES,
+    SIGNS,
 )
 FILES = {CSV_NAME, DEFINITION_NAME, MANIFEST}
 
@@ -76,6 +95,36 @@ def test_the_manifest_says_what_the_batch_is(tmp_path: Path) -> None:
         "seed": 7,
         "lake_version": 42,
         "mix": {"random": 3},
+        "strategies": [
+            {"strategy": "random", "n": 1, "ran": "random", "missing": None, "options": {}},
+            {
+                "strategy": "anchor",
+                "n": 2,
+                "ran": "entropy",
+                "missing": "training items, and there are none yet",
+                "options": {"size": 1000, "score": "entropy"},
+            },
+        ],
+        "stop_signs": [
+            {
+                "name": "kappa of successive models",
+                "value": None,
+                "low": None,
+                "high": None,
+                "threshold": "at least 0.99",
+                "holds": False,
+                "text": "no two models yet",
+            },
+            {
+                "name": "positives among random items",
+                "value": 0.08,
+                "low": 0.04,
+                "high": 0.15,
+                "threshold": "for information",
+                "holds": None,
+                "text": "8 of 100",
+            },
+        ],
         "items": [
             {
                 "item_id": "i0",
@@ -98,7 +147,7 @@ def test_the_manifest_says_what_the_batch_is(tmp_path: Path) -> None:
 def test_no_score_or_strategy_is_shown_to_annotators(tmp_path: Path) -> None:
     write(tmp_path / NAME)
     shown = "".join((tmp_path / NAME / name).read_text(encoding="utf-8") for name in FILES - {MANIFEST})
-    assert not [word for word in ("random", "entropy", "outlier", "0.25", "0.5") if word in shown]
+    assert not [word for word in ("random", "entropy", "outlier", "anchor", "kappa", "0.25", "0.5") if word in shown]
 
 
 def test_the_definition_is_beside_the_file_with_every_allowed_answer(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from storage.annotations import ingest
 from storage.batches import Draft, OvertakenError, close_batch, find_batch, reserve
 from storage.errors import BatchError
 from storage.items import count_pool
-from storage.records import Answer, BatchItem, BatchStatus, Proposal, Split
+from storage.records import Answer, BatchItem, BatchStatus, Proposal, Share, Split, StopSign
 from storage.store import Store
 from storage.text_hash import text_hash
 from storage.workspace import Workspace
@@ -54,6 +54,25 @@ def test_a_batch_is_kept_with_all_that_was_drafted(pool: Store) -> None:
     assert batch.mix == {"it's": 1, 'a "b"': 2}
     assert find_batch(pool, "b0001-training") == batches.Progress(batch, 0)
     assert count_pool(pool) == 28
+
+
+SHARES = (
+    Share("anchor", 2, "anchor", None, {"size": 1000, "share": 0.5, "whole": True, "score": 'it\'s "entropy"'}),
+    Share("keyword", 1, "random", '[sampling] keywords, it\'s said, and there are "none"', {}),
+)
+SIGNS = (
+    StopSign("kappa", None, None, None, 'at least "0.99"', False, "it's undefined"),
+    StopSign("left", 0.1 + 0.2, 0.0, 1.0, "for information", None, "Zürich\n\\"),
+    StopSign("barren", 3, None, None, "", True, ""),
+)
+
+
+def test_what_became_of_each_strategy_and_the_stop_signs_are_kept_with_the_batch(pool: Store) -> None:
+    batch, _ = reserve(pool, draft("i1", shares=SHARES, stop_signs=SIGNS), beside_open=False)
+    assert (batch.shares, batch.stop_signs) == (SHARES, SIGNS)
+    assert find_batch(pool, batch.batch_id).batch == batch
+    bare = find_batch(pool, publish(pool, "i2")).batch
+    assert (bare.shares, bare.stop_signs) == ((), ())
 
 
 def test_an_open_batch_comes_back_in_place_of_a_second_one(pool: Store) -> None:
@@ -158,6 +177,53 @@ def test_a_batch_that_is_not_there_is_an_error_that_names_the_open_ones(pool: St
     for ask in (find_batch, close_batch):
         with pytest.raises(BatchError, match=r"Hint: open batches: b0001-training, b0002-training$"):
             ask(pool, "b9")
+
+
+# What the batches brought
+
+
+def answered(store: Store, answers: str, model_id: str | None = "m1", **more: Any) -> str:
+    """A batch of items with answers as in "i1:yes i2:no", or not yet ("i3:")."""
+    given = dict(pair.split(":") for pair in answers.split())
+    made = draft(*given, model_id=model_id, **more)
+    both = [*made.proposals, Proposal(next(iter(given)), "entropy", 0.5, 1)]
+    batch_id = reserve(store, replace(made, proposals=both), beside_open=True)[0].batch_id
+    ingest(store, batch_id, [Answer(item_id, answer, "anna") for item_id, answer in given.items() if answer], batch_id)
+    return batch_id
+
+
+def counts(pool: Store, random: list[str], positive: str = "yes") -> list[tuple[int, ...]]:
+    """Of each batch: answered, labelled, positive, random, random and positive."""
+    return [
+        (r.n_answered, r.n_labelled, r.n_positive, r.n_random, r.n_random_positive)
+        for r in batches.batch_results(pool, random, positive)
+    ]
+
+
+def test_what_each_batch_brought_is_counted_the_oldest_first(pool: Store) -> None:
+    assert batches.batch_results(pool, ["random"], "yes") == []
+    first = answered(pool, "i0:yes i1:no i2:yes i3:unsure i4:")  # all by random, i0 by entropy too
+    answered(pool, "i5:yes i6:no", model_id=None)
+    held_out = answered(pool, "i7:yes i8:no", purpose=Split.EVALUATION)
+    answered(pool, "i9: i10:")  # no answer: no result
+    assert counts(pool, ["random"]) == [(4, 3, 2, 3, 2), (2, 2, 1, 2, 1), (2, 2, 1, 2, 1)]
+    assert counts(pool, ["random"], "no") == [(4, 3, 1, 3, 1), (2, 2, 1, 2, 1), (2, 2, 1, 2, 1)]
+    assert counts(pool, ["entropy", "it's"]) == [(4, 3, 2, 1, 1), (2, 2, 1, 1, 1), (2, 2, 1, 2, 1)]  # held out: all
+    found = batches.batch_results(pool, [], "yes")
+    assert [r.batch_id for r in found][::2] == [first, held_out]
+    assert [(r.purpose, r.active, r.n, r.status) for r in found] == [
+        (Split.TRAINING, True, 5, BatchStatus.PUBLISHED),
+        (Split.TRAINING, False, 2, BatchStatus.INGESTED),
+        (Split.EVALUATION, True, 2, BatchStatus.INGESTED),
+    ]
+
+
+def test_an_item_that_a_closed_batch_gave_back_counts_where_it_was_answered(pool: Store) -> None:
+    close_batch(pool, answered(pool, "i0:no i1: i2:"))
+    made = replace(draft("i1"), proposals=[Proposal("i1", "entropy", 0.5, 1)])
+    batch_id = reserve(pool, made, beside_open=False)[0].batch_id
+    ingest(pool, batch_id, [Answer("i1", "yes", "anna")], "f")
+    assert counts(pool, ["random"]) == [(1, 1, 0, 1, 0), (1, 1, 1, 0, 0)]
 
 
 # Several processes, and kill -9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 from datetime import datetime
 from pathlib import Path
@@ -163,6 +164,24 @@ def test_all_texts_come_by_item_id(store: Store) -> None:
         "item_id": ["10", "9", "a", "b"],
         "text": ["x", "y", "one", "two"],
     }
+
+
+def test_the_fixed_sample_is_the_items_whose_ids_have_the_lowest_hash_annotated_or_not(store: Store) -> None:
+    names = [f"i{k}" for k in range(40)]
+    add_rows(store, [(name, f"text {name}") for name in names])
+    wanted = [f"text {name}" for name in sorted(names, key=lambda name: hashlib.md5(name.encode()).hexdigest())]
+    assert items.fixed_sample(store, 7) == wanted[:7]
+    first = wanted[0].removeprefix("text ")
+    ingest(store, publish(store, first, "i1", "i2"), [Answer(first, "yes", "anna")], "f")
+    assert items.fixed_sample(store, 7) == wanted[:7]
+    assert items.fixed_sample(store, 99) == wanted
+    assert items.fixed_sample(store, 0) == []
+
+
+def test_texts_are_given_by_id_and_unknown_ids_are_left_out(store: Store) -> None:
+    add_rows(store, [("a", "it's one"), ("b", 'two "2"'), ("c", "three")])
+    assert items.texts_of(store, ["c", "a", "a", "z"]) == {"a": "it's one", "c": "three"}
+    assert items.texts_of(store, []) == {}
 
 
 # Features

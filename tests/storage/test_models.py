@@ -9,7 +9,7 @@ import pytest
 
 from storage import models
 from storage.errors import ModelError
-from storage.records import Metric, Model, ModelStatus, Split
+from storage.records import SUCCESSIVE, Metric, Model, ModelStatus, Split
 from storage.store import Store
 
 TIME = datetime(2026, 1, 2, 3, 4, 5, 6)
@@ -66,3 +66,60 @@ def test_the_newest_figures_of_a_model_on_a_split_are_given_by_name(store: Store
     assert models.metrics_of(store, "m1", Split.EVALUATION) == {"auc": new[0], "ece": new[1], "f1": old[1]}
     assert models.metrics_of(store, "m1", Split.TRAINING) == {"auc": Metric("auc", 1.0)}
     assert store.rows("SELECT count(*) FROM lake.metrics") == [(6,)]
+
+
+def figures(store: Store, model_id: str, *metrics: Metric, split: str = SUCCESSIVE) -> None:
+    models.add_metrics(store, model_id, split, metrics, n=10, lake_version=1)
+
+
+def test_figures_against_the_model_before_are_kept_apart_from_those_of_splits(store: Store) -> None:
+    kappa, undefined = Metric("kappa", 0.9), Metric("change_of_f", None, reason="neither finds a 'positive'")
+    figures(store, "m1", kappa, undefined)
+    figures(store, "m1", Metric("kappa", 0.1), split=Split.EVALUATION)
+    assert models.metrics_of(store, "m1", SUCCESSIVE) == {"kappa": kappa, "change_of_f": undefined}
+    assert models.metrics_of(store, "m1", Split.EVALUATION) == {"kappa": Metric("kappa", 0.1)}
+    assert models.metrics_of(store, "m2", SUCCESSIVE) == {}
+    assert store.rows("SELECT DISTINCT split FROM lake.metrics ORDER BY 1") == [("evaluation",), ("successive",)]
+
+
+def test_a_model_is_compared_with_the_newest_that_has_enough_fewer_labels_and_not_across_a_comparison(
+    store: Store,
+) -> None:
+    for hour, n in enumerate([100, 110, 130, 135, 160]):
+        made = replace(FIRST, model_id=f"m{n}", created_at=TIME + timedelta(hours=hour), n_training=n)
+        models.add_model(store, made)
+
+    def partner(model_id: str, n_more: int = 20) -> str | None:
+        found = models.model_to_compare_with(store, model_id, n_more)
+        return found and found.model_id
+
+    assert {n: partner(f"m{n}") for n in (100, 110, 130, 135, 160)} == {
+        100: None,
+        110: None,
+        130: "m110",
+        135: "m110",
+        160: "m135",
+    }
+    assert partner("m135", n_more=30) == "m100"
+    figures(store, "m130", Metric("kappa", 0.9))
+    assert partner("m135") is None, "m130 is compared, and 135 is too near to it"
+    assert partner("m160", n_more=26) == "m130"
+    assert partner("m160", n_more=31) is None
+    assert partner("unknown") is None
+
+
+def test_recent_values_are_those_of_the_newest_models_that_have_the_figure(store: Store) -> None:
+    assert models.recent_values(store, SUCCESSIVE, "kappa", 3) == []
+    for hour, model_id in enumerate(["m1", "m5", "m2", "m4", "m3"]):  # trained in this order
+        models.add_model(store, replace(FIRST, model_id=model_id, created_at=TIME + timedelta(hours=hour)))
+    figures(store, "m3", Metric("kappa", 0.3))  # measured in another order
+    figures(store, "m2", Metric("kappa", 0.8))
+    figures(store, "m2", Metric("kappa", None, reason="both give all items one label"))
+    figures(store, "m5", Metric("kappa", None))
+    figures(store, "m5", Metric("kappa", 0.5), Metric("change_of_f", 0.05))
+    figures(store, "m1", Metric("kappa", 0.1))
+    figures(store, "m4", Metric("kappa", 0.4), split=Split.EVALUATION)
+    assert models.recent_values(store, SUCCESSIVE, "kappa", 9) == [0.3, None, 0.5, 0.1]
+    assert models.recent_values(store, SUCCESSIVE, "kappa", 2) == [0.3, None]
+    assert models.recent_values(store, SUCCESSIVE, "change_of_f", 3) == [0.05]
+    assert models.recent_values(store, Split.EVALUATION, "kappa", 3) == [0.4]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -12,8 +13,9 @@ import duckdb
 import pytest
 
 from storage import schema
+from storage.batches import Draft, close_batch, find_batch, reserve
 from storage.errors import StoreError
-from storage.records import ORIGINAL, UNNAMED
+from storage.records import ORIGINAL, UNNAMED, Batch, BatchStatus, Proposal, Share, Split, StopSign
 from storage.schema import MIGRATIONS, UNAVAILABLE, current_labels, current_version, migrate
 from storage.store import Connection, Store
 
@@ -68,6 +70,38 @@ def test_a_lake_of_an_older_program_gets_the_steps_it_lacks(store: Store, monkey
     assert store.rows("SELECT language FROM lake.items") == []
 
 
+def test_a_batch_of_schema_version_1_still_reads_and_works_with_nothing_known_of_its_strategies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path) as store:
+        monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS[:1])
+        assert migrate(store) == 1
+        store.write(
+            lambda c: c.execute(
+                """INSERT INTO lake.batches VALUES
+                ('b0001-training', 'training', 'published', 2, ?, 'm1', 7, 3, 'd', '{"random": 2}')""",
+                [TIME],
+            ),
+            "batch",
+        )
+        store.write(partial(put, "b0001-training", "i1"), "item")
+        annotate(store, "i1", "anna", "yes", batch_id="b0001-training")
+        old = store.version()
+        monkeypatch.undo()
+        assert migrate(store) == len(MIGRATIONS) > 1
+        kept = Batch(
+            "b0001-training", Split.TRAINING, BatchStatus.PUBLISHED, 2, TIME, "m1", 7, 3, "d", {"random": 2}, (), ()
+        )
+        assert find_batch(store, "b0001-training").batch == kept
+        assert labels(store, old) == labels(store) == {"i1": "yes"}
+        assert close_batch(store, "b0001-training") == 1
+        signs = (StopSign("kappa", None, None, None, "at least 0.99", False, "no two models yet"),)
+        proposals = [Proposal("i2", "random", None, 1)]
+        made = Draft(Split.TRAINING, ["i2"], proposals, 7, 3, "d", shares=(Share("random", 1, "random"),))
+        new, _ = reserve(store, replace(made, stop_signs=signs), beside_open=False)
+        assert (new.batch_id, new.shares, new.stop_signs) == ("b0002-training", made.shares, signs)
+
+
 def test_a_step_that_fails_leaves_nothing_of_itself(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     step = ("CREATE TABLE lake.half (k BIGINT)", "INSERT INTO lake.nowhere VALUES (1)")
     monkeypatch.setattr(schema, "MIGRATIONS", (*MIGRATIONS, step))
@@ -104,7 +138,8 @@ def test_only_batches_and_models_are_ever_changed() -> None:
 def batch(store: Store, batch_id: str, purpose: str, status: str = "published", items: str = "") -> None:
     store.write(
         lambda c: c.execute(
-            "INSERT INTO lake.batches VALUES (?, ?, ?, 1, ?, NULL, 0, 0, 'd', '{}')", [batch_id, purpose, status, TIME]
+            "INSERT INTO lake.batches VALUES (?, ?, ?, 1, ?, NULL, 0, 0, 'd', '{}', '[]', '[]')",
+            [batch_id, purpose, status, TIME],
         ),
         "batch",
     )
