@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tasks.sampling.strategy import Floats, Pool, Positions, strategy, top
+from tasks.sampling.strategy import Floats, Picks, Pool, Positions, strategy, top
 
 MIN_CANDIDATES = 1000
 
@@ -15,7 +15,7 @@ MIN_CANDIDATES = 1000
 @strategy(
     cost="O(n + tokens of the pool), a few times", source="Munro (2021), Human-in-the-Loop Machine Learning, ch. 2"
 )
-def outlier(pool: Pool, n: int, generator: np.random.Generator) -> tuple[Positions, Floats]:
+def outlier(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
     """Novel features: tokens of the item / (1 + occurrences of its tokens in the training items).
 
     Greedy: each pick's tokens join the counts before the next one is chosen, so near-copies are not both picked.
@@ -38,7 +38,13 @@ def outlier(pool: Pool, n: int, generator: np.random.Generator) -> tuple[Positio
             found.append(score)
             if len(positions) == n:
                 break
-    return np.array(positions, np.int64), np.array(found)
+    picked = pool.tokens.take(np.array(positions, np.int64))
+    seen = picked.sums((pool.token_counts > 0).astype(np.float64)).astype(np.int64)
+    details = [
+        f"{total - known} of {total} tokens are in no training item"
+        for total, known in zip(picked.lengths, seen, strict=True)
+    ]
+    return Picks(np.array(positions, np.int64), np.array(found), details)
 
 
 def novelty(pool: Pool, counts: Floats) -> Floats:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from tasks.sampling.strategy import Floats, Pool, Positions, strategy, top
+from tasks.sampling.strategy import Floats, Picks, Pool, strategy, top_picks
 
 _SETTLES = "Settles (2009), Active Learning Literature Survey"
 
@@ -19,31 +19,35 @@ Probabilities = npt.NDArray[np.float32]
 
 
 @strategy(unbiased=True, cost="O(n)", source="uniform")
-def random(pool: Pool, n: int, generator: np.random.Generator) -> tuple[Positions, Floats]:
+def random(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
     """Uniform over the pool: the only unbiased look at it."""
-    return generator.choice(len(pool), n, replace=False), np.zeros(n)
+    return Picks(generator.choice(len(pool), n, replace=False), np.zeros(n), ["drawn at random"] * n)
 
 
-@strategy(needs="model", cost="O(n)", source=_SETTLES)
-def least_confidence(pool: Pool, n: int, generator: np.random.Generator) -> tuple[Positions, Floats]:
+@strategy(needs=["model"], substitute="random", cost="O(n)", source=_SETTLES)
+def least_confidence(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
     """How far the most probable label is from certain: (1 - p1) * n_labels / (n_labels - 1)."""
     return _ranked(least_confidence_scores, pool, n, generator)
 
 
-@strategy(needs="model", cost="O(n)", source="Scheffer et al. (2001), Active Hidden Markov Models")
-def margin_confidence(pool: Pool, n: int, generator: np.random.Generator) -> tuple[Positions, Floats]:
+@strategy(
+    needs=["model"], substitute="random", cost="O(n)", source="Scheffer et al. (2001), Active Hidden Markov Models"
+)
+def margin_confidence(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
     """How close the two most probable labels are: 1 - (p1 - p2)."""
     return _ranked(margin_confidence_scores, pool, n, generator)
 
 
-@strategy(needs="model", cost="O(n)", source="Munro (2021), Human-in-the-Loop Machine Learning, ch. 3")
-def ratio_confidence(pool: Pool, n: int, generator: np.random.Generator) -> tuple[Positions, Floats]:
+@strategy(
+    needs=["model"], substitute="random", cost="O(n)", source="Munro (2021), Human-in-the-Loop Machine Learning, ch. 3"
+)
+def ratio_confidence(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
     """Ratio of the two most probable labels: p2 / p1."""
     return _ranked(ratio_confidence_scores, pool, n, generator)
 
 
-@strategy(needs="model", cost="O(n)", source=_SETTLES)
-def entropy(pool: Pool, n: int, generator: np.random.Generator) -> tuple[Positions, Floats]:
+@strategy(needs=["model"], substitute="random", cost="O(n)", source=_SETTLES)
+def entropy(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
     """Entropy of the prediction in parts of its largest: -sum p log p / log n_labels."""
     return _ranked(entropy_scores, pool, n, generator)
 
@@ -88,11 +92,19 @@ def _two_largest(probabilities: Probabilities) -> tuple[Floats, Floats]:
     return two[:, 1], two[:, 0]
 
 
-def _ranked(
-    score: Callable[[Probabilities], Floats], pool: Pool, n: int, generator: np.random.Generator
-) -> tuple[Positions, Floats]:
+def uncertainty(pool: Pool) -> Floats:
+    """How uncertain each item is, (n,), by least confidence: for strategies that begin with the most uncertain."""
+    return _of_sound_rows(least_confidence_scores, pool)
+
+
+def _ranked(score: Callable[[Probabilities], Floats], pool: Pool, n: int, generator: np.random.Generator) -> Picks:
+    return top_picks(_of_sound_rows(score, pool), n, generator)
+
+
+def _of_sound_rows(score: Callable[[Probabilities], Floats], pool: Pool) -> Floats:
     sound = np.isfinite(pool.probabilities).all(axis=1)
+    if sound.all():
+        return score(pool.probabilities)
     scores = np.full(len(pool), -np.inf)
     scores[sound] = score(pool.probabilities[sound])
-    positions = top(scores, n, generator)
-    return positions, scores[positions]
+    return scores

@@ -1,25 +1,49 @@
+import dataclasses
+import itertools
+
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pools import pool_of_texts, random_pool, tokens_of
 
 from storage.errors import SamplingError
+from storage.records import Share
 from tasks.learning.tokens import Tokens
-from tasks.sampling.mixer import Mixed, find_strategy, mix_strategies, scaled_mix, strategy_names
-from tasks.sampling.strategy import Pool
+from tasks.learning.vectors import TokenVectors
+from tasks.sampling import catalogue, mixer
+from tasks.sampling import strategy as room
+from tasks.sampling.catalogue import find_strategy, strategy_names
+from tasks.sampling.mixer import Mixed, mix_strategies, scaled_mix
+from tasks.sampling.strategy import Picks, Pool, strategy
 
 MIX = {"least_confidence": 6, "random": 4, "outlier": 5, "entropy": 3}
 mixes = st.dictionaries(st.sampled_from(strategy_names()), st.integers(0, 12)).filter(lambda mix: sum(mix.values()) > 0)
 
 
 def pool_of(n: int, seed: int = 0, n_labels: int = 2) -> Pool:
-    generator = np.random.default_rng(seed)
-    texts = [generator.integers(0, 30, generator.integers(0, 6)) for _ in range(n)]
-    tokens = Tokens(np.concatenate([np.zeros(0), *texts]).astype(np.uint16), np.cumsum([0, *map(len, texts)]))
-    probabilities = generator.dirichlet(np.ones(n_labels), n).astype(np.float32) if n_labels else np.zeros((n, 0))
-    item_ids = pa.array([f"i{k:04d}" for k in range(n)], pa.string())
-    return Pool(item_ids, tokens, probabilities.astype(np.float32), generator.integers(0, 4, 30).astype(np.float64))
+    """n items on which every strategy can run, none level with or like another; no model where there are no labels."""
+    pool = random_pool(n, seed, n_labels or 2)
+    texts = [[k, *text] for k, text in enumerate(_texts(pool.tokens), start=40)]
+    given = pool.vectors._table  # type: ignore[attr-defined]
+    table = np.concatenate([given, np.random.default_rng(seed).standard_normal((n, 8))])
+    vectors = TokenVectors(tokens_of(texts), len(table), table.astype(np.float32))
+    probabilities = np.random.default_rng(seed).dirichlet(np.ones(n_labels or 2), n).astype(np.float32)
+    pool = dataclasses.replace(
+        pool,
+        vectors=vectors,
+        hidden=vectors,
+        token_counts=np.concatenate([pool.token_counts, np.zeros(n)]),
+        probabilities=probabilities.reshape(n, -1),
+    )
+    if n_labels:
+        return pool
+    none = np.zeros((n, 0), np.float32)
+    return dataclasses.replace(pool, probabilities=none, logits=none, hidden=None, head=None)
+
+
+def _texts(tokens: Tokens) -> list[list[int]]:
+    return [tokens.ids[start:stop].tolist() for start, stop in itertools.pairwise(tokens.offsets)]
 
 
 def credited(mixed: Mixed, name: str) -> list[str]:
@@ -43,15 +67,15 @@ def test_a_batch_is_exactly_the_sum_of_the_mix_of_different_pool_items_each_cred
         assert len(credited(mixed, name)) >= number
 
 
-def alone(pool: Pool, name: str, n: int, seed: int) -> list[str]:
-    """What a strategy finds when nobody else takes part, in the order of its ranking."""
-    return credited(mix_strategies(pool, {name: n}, seed), name)
+def ranking_of(pool: Pool, name: str, n: int) -> list[str]:
+    """What a strategy without random choices finds by itself."""
+    return list(find_strategy(name).propose(pool, n, np.random.default_rng(0)).item_ids)
 
 
 def test_everyone_who_ranked_an_item_within_its_number_is_credited_with_score_and_rank() -> None:
     pool = pool_of(60)
     mixed = mix_strategies(pool, {"least_confidence": 10, "margin_confidence": 10}, 0)
-    rankings = {name: alone(pool, name, 20, 0) for name in ("least_confidence", "margin_confidence")}
+    rankings = {name: ranking_of(pool, name, 20) for name in ("least_confidence", "margin_confidence")}
     assert rankings["least_confidence"] == rankings["margin_confidence"]  # two labels: they agree on everything
     assert credited(mixed, "least_confidence") == rankings["least_confidence"][:10]
     assert credited(mixed, "margin_confidence") == rankings["margin_confidence"]  # its ten, and ten more to fill up
@@ -68,7 +92,7 @@ def test_an_item_taken_by_one_strategy_is_replaced_by_the_next_of_the_others_ran
     pool = pool_of(80)
     mixed = mix_strategies(pool, {"random": 30, "entropy": 20}, 3)
     taken = set(credited(mixed, "random"))
-    ranking = alone(pool, "entropy", 50, 3)
+    ranking = ranking_of(pool, "entropy", 50)
     assert taken & set(ranking[:20])  # else there is nothing to see
     fresh = [item_id for item_id in ranking if item_id not in taken][:20]
     assert set(mixed.item_ids) == taken | set(fresh)
@@ -83,8 +107,7 @@ def test_the_unbiased_share_goes_first_and_is_exactly_its_own_draw_whoever_else_
     mixed = mix_strategies(pool, mix, 5)
     own = [p for p in mixed.proposals if p.strategy == "random"]
     assert [p.rank for p in own] == [1, 2, 3, 4]
-    total = sum(mix.values())
-    assert credited(mixed, "random") == alone(pool, "random", total, 5)[:4]
+    assert credited(mixed, "random") == credited(mix_strategies(pool, {"random": 4}, 5), "random")
 
 
 def test_the_unbiased_share_is_a_fair_sample_of_the_pool() -> None:
@@ -127,14 +150,14 @@ def test_a_pool_too_small_says_both_numbers_and_what_to_type() -> None:
     with pytest.raises(SamplingError) as caught:
         mix_strategies(pool_of(17), MIX, 0)
     assert caught.value.what == "17 available / 18 requested."
-    assert caught.value.hint == "ask for fewer: pal next -n 17; or add texts: pal import FILE"
+    assert caught.value.hint == "ask for fewer: -n 17; or add texts: pal import FILE"
 
 
-def test_an_unknown_strategy_says_so_and_names_those_there_are() -> None:
+def test_an_unknown_strategy_says_so_and_where_to_see_those_there_are() -> None:
     with pytest.raises(SamplingError) as caught:
         mix_strategies(pool_of(5), {"randon": 1}, 0)
     assert caught.value.what == "there is no sampling strategy 'randon'."
-    assert caught.value.hint == f"choose from: {', '.join(strategy_names())}"
+    assert caught.value.hint == "see those there are: pal strategies"
 
 
 def test_a_strategy_without_a_share_is_not_asked_even_where_it_could_not_run() -> None:
@@ -142,9 +165,122 @@ def test_a_strategy_without_a_share_is_not_asked_even_where_it_could_not_run() -
     assert {p.strategy for p in mixed.proposals} == {"random"}
 
 
-def test_a_strategy_that_needs_a_model_stops_the_mix_where_there_is_none() -> None:
-    with pytest.raises(SamplingError, match="entropy needs a model"):
-        mix_strategies(pool_of(5, n_labels=0), {"entropy": 1, "random": 2}, 0)
+def test_a_strategy_that_cannot_run_gives_its_number_to_its_substitute_and_the_batch_says_so() -> None:
+    mixed = mix_strategies(pool_of(30, n_labels=0), {"entropy": 6, "outlier": 2, "random": 3}, 0)
+    assert {name: len(credited(mixed, name)) for name in ("random", "outlier", "entropy")} == {
+        "random": 9,
+        "outlier": 2,
+        "entropy": 0,
+    }
+    assert mixed.shares == (
+        Share("entropy", 6, "random", "a model, and there is none yet"),
+        Share("outlier", 2, "outlier"),
+        Share("random", 3, "random"),
+    )
+
+
+@pytest.mark.usefixtures("registry")
+def test_options_reach_the_strategy_and_the_batch_says_which_it_ran_with() -> None:
+    @strategy(cost="O(1)", source="nobody (1999)")
+    def backwards(pool: Pool, n: int, generator: np.random.Generator, *, skip: int = 0, why: str = "none") -> Picks:
+        """The last ones."""
+        return Picks(np.arange(len(pool))[::-1][skip : n + skip], np.zeros(n))
+
+    mixed = mix_strategies(pool_of(30), {"backwards": 2}, 0, {"backwards": {"skip": 3}})
+    assert sorted(mixed.item_ids) == ["item-0025", "item-0026"]
+    assert mixed.shares == (Share("backwards", 2, "backwards", None, {"skip": 3, "why": "none"}),)
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry to write into, put back afterwards."""
+    for module in (room, catalogue, mixer):
+        if hasattr(module, "REGISTRY"):
+            monkeypatch.setattr(module, "REGISTRY", dict(room.REGISTRY))
+
+
+# Items 0 and 1 share 4 of 5 distinct tokens (0.8), 2 and 3 share 3 of 5 (0.6); 4 and 5 have no tokens.
+LIKE = [[1, 2, 3, 4], [4, 3, 2, 1, 1, 5], [6, 7, 8, 9], [6, 7, 8, 10], [], []]
+
+
+def uncertain_first(texts: list[list[int]]) -> Pool:
+    """A pool in which the first item is the least certain, the second the next ..."""
+    p = 0.5 + np.arange(len(texts)) / (2 * len(texts))
+    return pool_of_texts(texts, np.stack([p, 1 - p], axis=1))
+
+
+def test_near_duplicates_are_passed_over_for_the_next_of_the_ranking() -> None:
+    mixed = mix_strategies(uncertain_first(LIKE), {"least_confidence": 3}, 0)
+    assert sorted(mixed.item_ids) == ["item-0000", "item-0002", "item-0003"]  # 1 is like 0; 3 not enough like 2
+    ranks = {p.item_id: p.rank for p in mixed.proposals}
+    assert ranks == {"item-0000": 1, "item-0002": 3, "item-0003": 4}
+
+
+def test_near_duplicates_are_taken_where_there_is_nothing_else() -> None:
+    assert len(mix_strategies(uncertain_first(LIKE), {"least_confidence": 6}, 0).item_ids) == 6
+    found = mix_strategies(uncertain_first([[1, 2, 3]] * 40), {"least_confidence": 3}, 0).item_ids
+    assert set(found) == {"item-0000", "item-0001", "item-0002"}
+
+
+def test_texts_without_tokens_are_no_duplicates_of_each_other() -> None:
+    pool = uncertain_first([[], [], [], [1]])
+    assert set(mix_strategies(pool, {"entropy": 2}, 0).item_ids) == {"item-0000", "item-0001"}
+
+
+def test_a_near_duplicate_of_what_another_strategy_took_is_passed_over_as_well() -> None:
+    texts = [[1, 2, 3, k] for k in (4, 4, 5, 6)] + [[k] for k in range(7, 40)]
+    pool = uncertain_first(texts)
+    mixed = mix_strategies(pool, {"least_confidence": 1, "margin_confidence": 1}, 0)
+    assert set(mixed.item_ids) == {"item-0000", "item-0002"}
+    assert len(credited(mixed, "margin_confidence")) == 2
+
+
+def test_the_unbiased_share_keeps_near_duplicates() -> None:
+    pool = uncertain_first([[1, 2, 3]] * 20 + [[4]])
+    own = credited(mix_strategies(pool, {"random": 10}, 0), "random")
+    assert len(own) == 10
+
+
+def test_a_strategy_whose_best_are_all_alike_is_asked_for_more_until_enough_are_not() -> None:
+    pool = uncertain_first([[1, 2, 3]] * 15 + [[k] for k in range(4, 10)])
+    mixed = mix_strategies(pool, {"entropy": 5}, 0)
+    assert sorted(mixed.item_ids) == ["item-0000", "item-0015", "item-0016", "item-0017", "item-0018"]
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_pool_of_near_copies_is_not_ranked_whole_again_and_again() -> None:
+    asked: list[int] = []
+
+    @strategy(cost="O(1)", source="nobody (1999)")
+    def first_ones(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
+        """The first ones."""
+        asked.append(n)
+        return Picks(np.arange(n), np.zeros(n))
+
+    mixed = mix_strategies(uncertain_first([[1, 2, 3]] * 900), {"first_ones": 10}, 0)
+    assert len(mixed.item_ids) == 10
+    assert asked == [10, 20, 40]
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_strategy_is_asked_for_just_its_number_first_so_that_its_choice_is_the_one_for_that_number() -> None:
+    asked: list[int] = []
+
+    @strategy(cost="O(1)", source="nobody (1999)")
+    def first_ones(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
+        """The first ones."""
+        asked.append(n)
+        return Picks(np.arange(n), np.zeros(n))
+
+    mix_strategies(pool_of(50), {"first_ones": 10}, 0)
+    assert asked == [10]
+
+
+def test_a_score_that_is_not_finite_is_no_number_in_the_batch() -> None:
+    pool = uncertain_first([[1], [2]])
+    rows = np.array([[np.nan, 0.5], [0.7, 0.3]], np.float32)
+    mixed = mix_strategies(dataclasses.replace(pool, probabilities=rows), {"entropy": 2}, 0)
+    assert {p.item_id: p.score is None for p in mixed.proposals} == {"item-0000": True, "item-0001": False}
 
 
 def test_every_strategy_of_the_registry_can_be_found_by_its_name() -> None:

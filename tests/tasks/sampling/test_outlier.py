@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.learning.tokens import Tokens
+from tasks.learning.vectors import TokenVectors
 from tasks.sampling import outlier as room
-from tasks.sampling.mixer import find_strategy
+from tasks.sampling.catalogue import find_strategy
 from tasks.sampling.outlier import novelty
 from tasks.sampling.strategy import Pool, Ranking
 
@@ -19,7 +20,8 @@ def pool_of(texts: list[list[int]], counts: npt.ArrayLike) -> Pool:
     ids = np.array([token for text in texts for token in text], np.uint16)
     tokens = Tokens(ids, np.cumsum([0, *map(len, texts)]).astype(np.int64))
     item_ids = pa.array([f"i{k:05d}" for k in range(len(texts))], pa.string())
-    return Pool(item_ids, tokens, np.zeros((len(texts), 0), np.float32), np.array(counts, np.float64))
+    none = np.zeros((len(texts), 0), np.float32)
+    return Pool(item_ids, TokenVectors(tokens, len(np.array(counts)), None), np.array(counts, np.float64), none, none)
 
 
 def propose(pool: Pool, n: int, seed: int = 0) -> Ranking:
@@ -110,3 +112,12 @@ def test_the_counts_of_the_training_items_are_left_as_they_were() -> None:
 def test_copies_are_level_and_each_is_drawn_by_some_generator() -> None:
     pool = pool_of([[0], [0], [0], [0]], np.zeros(1))
     assert {propose(pool, 1, seed).item_ids for seed in range(60)} == {(f"i{k:05d}",) for k in range(4)}
+
+
+def test_says_in_words_how_much_is_new() -> None:
+    ranking = propose(pool_of([[0, 1, 2], [1], []], [0, 3, 0]), 3)
+    assert dict(zip(ranking.item_ids, ranking.details, strict=True)) == {
+        "i00000": "2 of 3 tokens are in no training item",
+        "i00001": "0 of 1 tokens are in no training item",
+        "i00002": "0 of 0 tokens are in no training item",
+    }

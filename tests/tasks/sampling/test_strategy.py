@@ -6,17 +6,19 @@ from hypothesis import strategies as st
 
 from storage.errors import SamplingError
 from tasks.learning.tokens import Tokens
+from tasks.learning.vectors import TokenVectors
 from tasks.sampling import strategy as room
-from tasks.sampling.mixer import find_strategy
-from tasks.sampling.strategy import Floats, Pool, Positions, strategy, top
+from tasks.sampling.catalogue import find_strategy
+from tasks.sampling.strategy import NEEDS, Picks, Pool, runnable, strategy, top, top_picks
 
 values = st.floats(allow_nan=True, allow_infinity=True, width=64)
 
 
 def pool_of(n: int, n_labels: int = 0) -> Pool:
     tokens = Tokens(np.zeros(0, np.uint16), np.zeros(n + 1, np.int64))
+    none = np.zeros((n, n_labels), np.float32)
     return Pool(
-        pa.array([f"i{k}" for k in range(n)], pa.string()), tokens, np.zeros((n, n_labels), np.float32), np.zeros(1)
+        pa.array([f"i{k}" for k in range(n)], pa.string()), TokenVectors(tokens, 1, None), np.zeros(1), none, none
     )
 
 
@@ -55,28 +57,58 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_decorated_function_is_registered_under_its_name_with_the_first_line_of_its_docstring() -> None:
-    @strategy(needs="model", unbiased=True, cost="O(1)", source="nobody (1999)")
-    def last_first(pool: Pool, n: int, generator: np.random.Generator) -> tuple[Positions, Floats]:
-        """The last item first.
+def test_a_decorated_function_is_registered_under_its_name_with_the_first_paragraph_of_its_docstring() -> None:
+    @strategy(needs=["model"], substitute="random", unbiased=True, cost="O(1)", source="nobody (1999)")
+    def last_first(pool: Pool, n: int, generator: np.random.Generator, *, skip: int = 0) -> Picks:
+        """The last item
+        first.
 
         And more.
         """
-        return np.arange(len(pool))[::-1][:n], np.zeros(n)
+        return Picks(np.arange(len(pool))[::-1][skip : n + skip], np.zeros(n), ["late"] * n)
 
     found = room.REGISTRY["last_first"]
     assert (found.name, found.summary) == ("last_first", "The last item first.")
-    assert (found.needs, found.unbiased) == (frozenset({"model"}), True)
-    assert (found.cost, found.source) == ("O(1)", "nobody (1999)")
-    assert last_first(pool_of(3), 1, np.random.default_rng(0))[0].tolist() == [2]
-    assert found.propose(pool_of(3, n_labels=2), 2, np.random.default_rng(0)).item_ids == ("i2", "i1")
+    assert (found.needs, found.substitute, found.unbiased, found.adaptive) == (("model",), "random", True, False)
+    assert (found.cost, found.source, found.options) == ("O(1)", "nobody (1999)", {"skip": 0})
+    assert last_first(pool_of(3), 1, np.random.default_rng(0)).positions.tolist() == [2]
+    ranking = found.propose(pool_of(3, n_labels=2), 2, np.random.default_rng(0))
+    assert (ranking.item_ids, ranking.details) == (("i2", "i1"), ("late", "late"))
+    assert found.propose(pool_of(3, n_labels=2), 1, np.random.default_rng(0), skip=2).item_ids == ("i0",)
+
+
+@pytest.mark.usefixtures("registry")
+def test_where_a_substitute_cannot_run_its_own_substitute_does() -> None:
+    @strategy(needs=["keywords"], substitute="entropy", cost="O(1)", source="nobody (1999)")
+    def choosy(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
+        """Nothing suits it."""
+        raise AssertionError
+
+    found, missing = runnable("choosy", pool_of(3))
+    assert (found.name, missing) == (
+        "random",
+        "[sampling] keywords in pal.toml, and there are none that the encoder knows",
+    )
+    assert runnable("choosy", pool_of(3, n_labels=2))[0].name == "entropy"
+    assert runnable("random", pool_of(3)) == (find_strategy("random"), None)
+
+
+def test_a_strategy_with_needs_and_no_substitute_cannot_be_registered() -> None:
+    with pytest.raises(AssertionError):
+        strategy(needs=["model"], cost="O(1)", source="nobody (1999)")
+
+
+def test_top_picks_gives_what_is_not_finite_the_score_of_minus_infinity() -> None:
+    picks = top_picks(np.array([np.nan, 2.0, np.inf, 1.0]), 4, np.random.default_rng(0))
+    assert picks.positions[:2].tolist() == [1, 3]
+    assert picks.scores.tolist() == [2.0, 1.0, -np.inf, -np.inf]
 
 
 def test_asking_for_more_than_there_is_says_both_numbers_who_asked_and_what_to_type() -> None:
     with pytest.raises(SamplingError) as caught:
         find_strategy("random").propose(pool_of(3), 4, np.random.default_rng(0))
     assert caught.value.what == "3 available / 4 requested by random."
-    assert caught.value.hint == "ask for fewer: pal next -n 3; or add texts: pal import FILE"
+    assert caught.value.hint == "ask for fewer: -n 3; or add texts: pal import FILE"
 
 
 def test_a_strategy_that_needs_a_model_says_so_without_one() -> None:
@@ -93,8 +125,10 @@ def test_the_length_of_a_pool_is_its_number_of_items() -> None:
 def test_every_registered_strategy_says_what_it_does_what_it_costs_and_where_it_comes_from() -> None:
     assert list(room.REGISTRY) == [found.name for found in room.REGISTRY.values()]
     for found in room.REGISTRY.values():
-        assert found.summary.endswith((".", ":", "it."))
+        assert found.summary.endswith(".")
         assert found.cost.startswith("O(")
         assert found.source
-        assert found.needs <= {"model"}
+        assert {*found.needs} <= {*NEEDS}
+        assert (found.substitute is None) == (not found.needs)
+        assert found.substitute is None or found.substitute in room.REGISTRY
     assert [name for name, found in room.REGISTRY.items() if found.unbiased] == ["random"]

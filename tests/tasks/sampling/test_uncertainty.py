@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.learning.tokens import Tokens
-from tasks.sampling.mixer import find_strategy
+from tasks.learning.vectors import TokenVectors
+from tasks.sampling.catalogue import find_strategy
 from tasks.sampling.strategy import Pool, Ranking
 from tasks.sampling.uncertainty import (
     entropy_scores,
@@ -26,7 +27,8 @@ SCORES = {
 def propose(name: str, probabilities: npt.NDArray[np.float32], n: int, seed: int = 0) -> Ranking:
     size = len(probabilities)
     tokens = Tokens(np.zeros(0, np.uint16), np.zeros(size + 1, np.int64))
-    pool = Pool(pa.array([f"i{k:04d}" for k in range(size)]), tokens, probabilities, np.zeros(1))
+    item_ids = pa.array([f"i{k:04d}" for k in range(size)], pa.string())
+    pool = Pool(item_ids, TokenVectors(tokens, 1, None), np.zeros(1), probabilities, probabilities)
     return find_strategy(name).propose(pool, n, np.random.default_rng(seed))
 
 

@@ -1,0 +1,369 @@
+"""Where texts lie: the vectors of many texts, kept as token ids so that a million of them need no gigabyte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.learning.tokens import Tokens
+
+if TYPE_CHECKING:
+    from tasks.learning.classifier import Classifier
+
+SLICE_TEXTS = 32_768
+
+Matrix = npt.NDArray[np.float32]
+Numbers = npt.NDArray[np.int64]
+
+
+class Vectors(Protocol):
+    """n vectors of size `width`, one per text. Whoever needs all of them asks for products or sums, not for rows.
+
+    Attributes:
+        tokens: The n texts.
+        width: Size of a vector.
+        squared_norms: Product of each vector with itself, (n,).
+    """
+
+    @property
+    def tokens(self) -> Tokens: ...  # noqa: D102
+
+    @property
+    def width(self) -> int: ...  # noqa: D102
+
+    @property
+    def squared_norms(self) -> npt.NDArray[np.float32]: ...  # noqa: D102
+
+    def __len__(self) -> int: ...
+
+    def products(self, directions: Matrix) -> Matrix:
+        """Dot products (n, k) with k directions (k, width); cosines where both have unit length."""
+        ...
+
+    def rows(self, positions: Numbers) -> Matrix:
+        """The vectors at m positions, (m, width): for few."""
+        ...
+
+    def sums(self, groups: Numbers, n_groups: int) -> Matrix:
+        """Sum of the vectors of each group, (n_groups, width); `groups` (n,) are 0 to n_groups - 1, below 0 is none."""
+        ...
+
+    def take(self, positions: Numbers) -> Vectors:
+        """The vectors at `positions`, in that order."""
+        ...
+
+    def slice(self, start: int, stop: int) -> Vectors:
+        """Vectors start to stop."""
+        ...
+
+    def of(self, tokens: Tokens) -> Vectors:
+        """Other texts in the same space."""
+        ...
+
+    def kept(self) -> Vectors:
+        """The same, as rows in memory where products get cheaper by it: for some 100,000 asked again and again."""
+        ...
+
+
+class TokenVectors:
+    """A text is the sum of its tokens' vectors, scaled to length 1; without known tokens it is 0.
+
+    Linear up to the scaling, so a product with k directions is a look-up of k numbers per token.
+
+    Args:
+        tokens: n texts.
+        n_tokens: Size of the encoder's vocabulary.
+        table: Token vectors (n_tokens, width); None for word counts, each token a dimension of its own, under which
+            texts that share no token have product 0.
+        norms: Of the unscaled sums, (n,), where they are known.
+    """
+
+    def __init__(
+        self, tokens: Tokens, n_tokens: int, table: Matrix | None, norms: npt.NDArray[np.float32] | None = None
+    ) -> None:
+        self.n_tokens = n_tokens
+        self._tokens, self._table, self._norms = tokens, table, norms
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    @property
+    def tokens(self) -> Tokens:
+        """The n texts."""
+        return self._tokens
+
+    @property
+    def width(self) -> int:
+        """Size of a vector."""
+        return self.n_tokens if self._table is None else int(self._table.shape[1])
+
+    @property
+    def norms(self) -> npt.NDArray[np.float32]:
+        """Length of each unscaled sum, (n,), infinite where it is 0; the one pass over all dimensions, made once."""
+        if self._norms is None:
+            norms = np.empty(len(self), np.float32)
+            for start, stop in _slices(len(self)):
+                part = self._tokens.slice(start, stop)
+                norms[start:stop] = _count_norms(part) if self._table is None else _sum_norms(part, self._table)
+            norms[norms == 0] = np.inf
+            self._norms = norms
+        return self._norms
+
+    @property
+    def squared_norms(self) -> npt.NDArray[np.float32]:
+        """1, or 0 for a text without known tokens, (n,)."""
+        return np.isfinite(self.norms).astype(np.float32)
+
+    def products(self, directions: Matrix) -> Matrix:
+        """Dot products (n, k) with k directions (k, width)."""
+        per_token = np.array(directions.T, np.float32, order="C")
+        if self._table is not None:
+            per_token = _product(self._table, per_token)
+        found = np.empty((len(self), len(directions)), np.float32)
+        for start, stop in _slices(len(self)):
+            found[start:stop] = _sum_by_text(self._tokens.slice(start, stop), per_token)
+        found /= self.norms[:, None]
+        return found
+
+    def rows(self, positions: Numbers) -> Matrix:
+        """The vectors at m positions, (m, width)."""
+        chosen = self._tokens.take(positions)
+        if self._table is None:
+            found = np.zeros((len(positions), self.width), np.float32)
+            np.add.at(found, (np.repeat(np.arange(len(positions)), chosen.lengths), chosen.ids), 1)
+        else:
+            found = _sum_by_text(chosen, self._table)
+        scaled: Matrix = found / self.norms[positions][:, None]
+        return scaled
+
+    def sums(self, groups: Numbers, n_groups: int) -> Matrix:
+        """Sum of the vectors of each group, (n_groups, width)."""
+        flat = np.zeros(n_groups * self.n_tokens)
+        for start, stop in _slices(len(self)):
+            part, inside = self._tokens.slice(start, stop), groups[start:stop] >= 0
+            if not inside.all():
+                part = part.take(np.flatnonzero(inside))
+            weights = np.repeat(1 / self.norms[start:stop][inside].astype(np.float64), part.lengths)
+            of_token = np.repeat(groups[start:stop][inside] * self.n_tokens, part.lengths)
+            np.add.at(flat, of_token + part.ids, weights)
+        weighted = flat.reshape(n_groups, self.n_tokens).astype(np.float32)
+        found: Matrix = weighted if self._table is None else _product(weighted, self._table)
+        return found
+
+    def take(self, positions: Numbers) -> TokenVectors:
+        """The vectors at `positions`, in that order."""
+        norms = None if self._norms is None else self._norms[positions]
+        return TokenVectors(self._tokens.take(positions), self.n_tokens, self._table, norms)
+
+    def slice(self, start: int, stop: int) -> TokenVectors:
+        """Vectors start to stop."""
+        norms = None if self._norms is None else self._norms[start:stop]
+        return TokenVectors(self._tokens.slice(start, stop), self.n_tokens, self._table, norms)
+
+    def of(self, tokens: Tokens) -> TokenVectors:
+        """Other texts in the same space."""
+        return TokenVectors(tokens, self.n_tokens, self._table)
+
+    def kept(self) -> Vectors:
+        """As rows; word counts as they are, for they have too many dimensions."""
+        return self if self._table is None else RowVectors(self)
+
+
+class NetworkVectors:
+    """The last representation before a classifier's head, computed slice by slice each time it is asked for."""
+
+    def __init__(self, tokens: Tokens, classifier: Classifier) -> None:
+        self._tokens, self._classifier = tokens, classifier.eval()
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    @property
+    def tokens(self) -> Tokens:
+        """The n texts."""
+        return self._tokens
+
+    @property
+    def width(self) -> int:
+        """Size of a vector."""
+        return int(self._classifier.head.in_features)
+
+    @property
+    def squared_norms(self) -> npt.NDArray[np.float32]:
+        """Product of each vector with itself, (n,)."""
+        found = np.empty(len(self), np.float32)
+        for start, stop, rows in self._parts():
+            found[start:stop] = np.square(rows).sum(axis=1)
+        return found
+
+    def products(self, directions: Matrix) -> Matrix:
+        """Dot products (n, k) with k directions (k, width)."""
+        found = np.empty((len(self), len(directions)), np.float32)
+        for start, stop, rows in self._parts():
+            found[start:stop] = rows @ directions.T
+        return found
+
+    def rows(self, positions: Numbers) -> Matrix:
+        """The vectors at m positions, (m, width)."""
+        return self._represented(self._tokens.take(positions))
+
+    def sums(self, groups: Numbers, n_groups: int) -> Matrix:
+        """Sum of the vectors of each group, (n_groups, width)."""
+        found = np.zeros((n_groups, self.width), np.float32)
+        for start, stop, rows in self._parts():
+            found += _sum_by_group(rows, groups[start:stop], n_groups)
+        return found
+
+    def take(self, positions: Numbers) -> NetworkVectors:
+        """The vectors at `positions`, in that order."""
+        return NetworkVectors(self._tokens.take(positions), self._classifier)
+
+    def slice(self, start: int, stop: int) -> NetworkVectors:
+        """Vectors start to stop."""
+        return NetworkVectors(self._tokens.slice(start, stop), self._classifier)
+
+    def of(self, tokens: Tokens) -> NetworkVectors:
+        """Other texts in the same space."""
+        return NetworkVectors(tokens, self._classifier)
+
+    def kept(self) -> Vectors:
+        """As rows."""
+        return RowVectors(self)
+
+    def _parts(self) -> Iterator[tuple[int, int, Matrix]]:
+        for start, stop in _slices(len(self)):
+            yield start, stop, self._represented(self._tokens.slice(start, stop))
+
+    def _represented(self, tokens: Tokens) -> Matrix:
+        import torch
+
+        with torch.inference_mode():
+            found: Matrix = self._classifier.represent(*tokens.tensors()).numpy()
+        return found
+
+
+class RowVectors:
+    """Other vectors as one array (n, width) in memory.
+
+    Args:
+        origin: The vectors.
+        rows: The array, where it is made already.
+    """
+
+    def __init__(self, origin: Vectors, rows: Matrix | None = None) -> None:
+        self._origin = origin
+        self._rows = origin.rows(np.arange(len(origin))) if rows is None else rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def tokens(self) -> Tokens:
+        """The n texts."""
+        return self._origin.tokens
+
+    @property
+    def width(self) -> int:
+        """Size of a vector."""
+        return self._origin.width
+
+    @property
+    def squared_norms(self) -> npt.NDArray[np.float32]:
+        """Product of each vector with itself, (n,)."""
+        found: npt.NDArray[np.float32] = np.einsum("ij,ij->i", self._rows, self._rows)
+        return found
+
+    def products(self, directions: Matrix) -> Matrix:
+        """Dot products (n, k) with k directions (k, width)."""
+        return _product(self._rows, np.array(directions.T, np.float32, order="C"))
+
+    def rows(self, positions: Numbers) -> Matrix:
+        """The vectors at m positions, (m, width)."""
+        return self._rows[positions]
+
+    def sums(self, groups: Numbers, n_groups: int) -> Matrix:
+        """Sum of the vectors of each group, (n_groups, width)."""
+        return _sum_by_group(self._rows, groups, n_groups)
+
+    def take(self, positions: Numbers) -> RowVectors:
+        """The vectors at `positions`, in that order."""
+        return RowVectors(self._origin.take(positions), self._rows[positions])
+
+    def slice(self, start: int, stop: int) -> RowVectors:
+        """Vectors start to stop."""
+        return RowVectors(self._origin.slice(start, stop), self._rows[start:stop])
+
+    def of(self, tokens: Tokens) -> Vectors:
+        """Other texts in the same space."""
+        return self._origin.of(tokens)
+
+    def kept(self) -> Vectors:
+        """Itself."""
+        return self
+
+
+def unit(rows: Matrix) -> Matrix:
+    """Rows (m, width) scaled to length 1; rows of 0 stay.
+
+    >>> unit(np.array([[3.0, 4.0], [0.0, 0.0]], np.float32)).tolist()
+    [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
+    """
+    norms: Matrix = np.linalg.norm(rows, axis=1, keepdims=True).astype(np.float32)
+    norms[norms == 0] = 1
+    return rows / norms
+
+
+def _slices(n: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, n, SLICE_TEXTS):
+        yield start, min(start + SLICE_TEXTS, n)
+
+
+def _product(left: Matrix, right: Matrix) -> Matrix:
+    """(m, k) times (k, p), by the same threads as the look-ups: two thread pools wait for each other."""
+    import torch  # commands that only look at a workspace need not pay for it
+
+    with torch.inference_mode():
+        found: Matrix = (torch.from_numpy(left) @ torch.from_numpy(right)).numpy()
+    return found
+
+
+def _sum_by_group(rows: Matrix, groups: Numbers, n_groups: int) -> Matrix:
+    """Sum of the rows (n, width) of each group, (n_groups, width)."""
+    import torch
+
+    inside = groups >= 0
+    if not inside.all():
+        rows, groups = rows[inside], groups[inside]
+    found: Matrix = (
+        torch.zeros((n_groups, rows.shape[1]))
+        .index_add_(0, torch.from_numpy(groups.astype(np.int64)), torch.from_numpy(rows))
+        .numpy()
+    )
+    return found
+
+
+def _sum_by_text(tokens: Tokens, per_token: Matrix) -> Matrix:
+    """For each text the sum of its tokens' rows of (n_tokens, k), (n, k)."""
+    import torch
+    from torch.nn import functional
+
+    ids, starts = tokens.tensors()
+    with torch.inference_mode():
+        found: Matrix = functional.embedding_bag(ids, torch.from_numpy(per_token), starts, mode="sum").numpy()
+    return found
+
+
+def _sum_norms(tokens: Tokens, table: Matrix) -> npt.NDArray[np.float32]:
+    norms: npt.NDArray[np.float32] = np.linalg.norm(_sum_by_text(tokens, table), axis=1).astype(np.float32)
+    return norms
+
+
+def _count_norms(tokens: Tokens) -> npt.NDArray[np.float32]:
+    """Length of each text's vector of token counts, (n,)."""
+    text = np.repeat(np.arange(len(tokens)), tokens.lengths)
+    pairs, counts = np.unique(text * 65_536 + tokens.ids, return_counts=True)
+    squares = np.bincount(pairs >> 16, counts.astype(np.float64) ** 2, len(tokens))
+    return np.sqrt(squares).astype(np.float32)

@@ -1,0 +1,121 @@
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pools import pool_of_texts, random_pool, tokens_of
+
+import tasks.sampling.representative  # noqa: F401  (registers the strategies)
+from tasks.sampling.strategy import Labelled, Pool, Ranking, find_strategy
+
+
+def propose(name: str, pool: Pool, n: int, seed: int = 0) -> Ranking:
+    return find_strategy(name).propose(pool, n, np.random.default_rng(seed))
+
+
+def pool_and_training(texts: list[list[int]], training: list[list[int]]) -> Pool:
+    return pool_of_texts(texts, training=Labelled(tokens_of(training), np.zeros(len(training), np.int64)))
+
+
+def dense(pool: Pool) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Vectors of the pool and of the training items."""
+    training = pool.vectors.of(pool.training.tokens)
+    both = pool.vectors.rows(np.arange(len(pool))), training.rows(np.arange(len(training)))
+    return both[0].astype(np.float64), both[1].astype(np.float64)
+
+
+def cosines(rows: npt.NDArray[np.float64], total: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """To the direction of `total`; -inf for rows of 0."""
+    found = rows @ (total / (np.linalg.norm(total) or 1))
+    return np.where(rows.any(axis=1), found, -np.inf)
+
+
+def positions_of(ranking: Ranking) -> list[int]:
+    return [int(item_id[-4:]) for item_id in ranking.item_ids]
+
+
+def test_representative_worked_by_hand() -> None:
+    # The pool's centroid is (2, 1) / sqrt(5), the training item is (1, 0): 1 / sqrt(5) - 0 and 2 / sqrt(5) - 1.
+    ranking = propose("representative", pool_and_training([[0], [1], [0]], [[0]]), 3)
+    assert ranking.item_ids[0] == "item-0001"
+    np.testing.assert_allclose(ranking.scores, [0.4472, -0.1056, -0.1056], atol=1e-4)
+    assert ranking.details[0] == "cosine 0.45 to the pool, 0.00 to the training items"
+
+
+@given(st.integers(1, 60), st.integers(0, 10_000), st.integers(1, 12))
+@settings(max_examples=60, deadline=None)
+def test_representative_is_the_difference_of_the_cosines_to_the_two_centroids(
+    size: int, seed: int, n_training: int
+) -> None:
+    pool = random_pool(size, seed, n_training=n_training)
+    rows, training = dense(pool)
+    expected = cosines(rows, rows.sum(axis=0)) - rows @ (
+        training.sum(axis=0) / (np.linalg.norm(training.sum(axis=0)) or 1)
+    )
+    ranking = propose("representative", pool, size)
+    np.testing.assert_allclose(ranking.scores, expected[positions_of(ranking)], atol=1e-5)
+    np.testing.assert_allclose(ranking.scores, np.sort(expected)[::-1], atol=1e-5)
+
+
+def test_a_long_text_weighs_no_more_in_a_centroid_than_a_short_one() -> None:
+    # Counted by tokens the centroid would lie at token 0; by texts it lies at token 1.
+    ranking = propose("representative", pool_and_training([[0] * 30, [1], [1]], [[5]]), 2)
+    assert set(ranking.item_ids) == {"item-0001", "item-0002"}
+
+
+@pytest.mark.parametrize("name", ["representative", "adaptive_representative"])
+def test_texts_without_tokens_come_last_though_no_score_is_above_0(name: str) -> None:
+    pool = pool_and_training([[], [0], [], [0], [0]], [[0]])
+    for seed in range(5):
+        ranking = propose(name, pool, 5, seed)
+        assert set(ranking.item_ids[3:]) == {"item-0000", "item-0002"}
+        assert ranking.scores[3:].tolist() == [-np.inf] * 2
+        np.testing.assert_allclose(ranking.scores[:3], 0, atol=1e-6)
+        assert ranking.details[4] == "has no known token, so it is like nothing"
+
+
+@pytest.mark.parametrize("name", ["representative", "adaptive_representative"])
+def test_without_a_token_in_the_training_items_only_the_pool_counts(name: str) -> None:
+    ranking = propose(name, pool_and_training([[0], [1], [0]], [[]]), 1)
+    np.testing.assert_allclose(ranking.scores, [2 / 5**0.5], atol=1e-6)
+
+
+def test_adaptive_representative_worked_by_hand() -> None:
+    # The pool's centroid is (0, 2, 1) / sqrt(5); nothing in it is like the training item. First a copy of [1]:
+    # 2 / sqrt(5) = 0.894. Then the training centroid is (1, 1, 0) / sqrt(2): [1] has 0.894 - 0.707 = 0.187 and [2] has
+    # 1 / sqrt(5) = 0.447. Then it is (1, 1, 1) / sqrt(3): 0.894 - 0.577 = 0.317, so the score rises again.
+    pool = pool_and_training([[1], [2], [1]], [[0]])
+    ranking = propose("adaptive_representative", pool, 3)
+    assert ranking.item_ids[1] == "item-0001"
+    np.testing.assert_allclose(ranking.scores, [0.8944, 0.4472, 0.3171], atol=1e-4)
+    assert ranking.details[2] == "cosine 0.89 to the pool, 0.58 to the training items"
+
+
+def test_two_near_copies_are_not_both_picked_while_something_else_is_better() -> None:
+    pool = pool_and_training([[1, 2, 3, 4], [1, 2, 3, 5], [6, 7], [8, 9]], [[0]])
+    both = {"item-0000", "item-0001"}
+    assert set(propose("representative", pool, 2).item_ids) == both
+    assert len(set(propose("adaptive_representative", pool, 3).item_ids) & both) == 1
+
+
+@given(st.integers(1, 40), st.integers(0, 10_000), st.integers(1, 12), st.data())
+@settings(max_examples=40, deadline=None)
+def test_adaptive_representative_is_the_greedy_choice_that_computes_everything_anew_after_each_pick(
+    size: int, seed: int, n_training: int, data: st.DataObject
+) -> None:
+    pool = random_pool(size, seed, n_training=n_training)
+    rows, training = dense(pool)
+    to_pool, trained = cosines(rows, rows.sum(axis=0)), training.sum(axis=0)
+    ranking = propose("adaptive_representative", pool, data.draw(st.integers(1, size)), seed)
+    left = np.ones(size, np.bool_)
+    for position, score in zip(positions_of(ranking), ranking.scores, strict=True):
+        fresh = to_pool - rows @ (trained / (np.linalg.norm(trained) or 1))
+        np.testing.assert_allclose([fresh[position], score], fresh[left].max(), atol=1e-5)
+        left[position] = False
+        trained = trained + rows[position]
+
+
+@pytest.mark.parametrize("name", ["representative", "adaptive_representative"])
+def test_copies_are_level_and_each_is_drawn_by_some_generator(name: str) -> None:
+    pool = pool_and_training([[1], [1], [1]], [[0]])
+    assert {propose(name, pool, 1, seed).item_ids for seed in range(40)} == {(f"item-{k:04d}",) for k in range(3)}
