@@ -15,7 +15,9 @@ from storage.annotations import label_counts, unlabelled_answers
 from storage.batches import Progress, answered_in, open_batches
 from storage.items import count_items, count_pending, count_pool
 from storage.models import metrics_of, production_model
-from storage.records import Metric, Split
+from storage.records import Metric, Split, StopSign
+from tasks.advice import signs_of
+from tasks.learning.stopping import advice
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Status:
     batches: list[OpenBatch]
     inbox: int
     model: ModelStatus | None
+    advice: str | None
+    stop_signs: list[StopSign]
     next: str
 
     def as_json(self) -> str:
@@ -88,6 +92,13 @@ class Status:
         if self.inbox:
             lines.append(f"inbox       {self.inbox} file(s) to ingest")
         lines.append(f"model       {self._model_text()}")
+        for k, sign in enumerate(self.stop_signs):
+            mark = {True: "yes", False: "no", None: ""}[sign.holds]
+            lines.append(
+                f"{'' if k else 'stop?':<12}{sign.name:<29}{sign.text}  ({sign.threshold}{mark and ': ' + mark})"
+            )
+        if self.advice:
+            lines.append(f"advice      {self.advice}")
         return "\n".join([*lines, f"next        {self.next}"])
 
     def _model_text(self) -> str:
@@ -106,6 +117,8 @@ def status_of(project: Project) -> Status:
     batches = [_open_batch(project, progress) for progress in open_batches(store)]
     inbox = sum(file.in_inbox for file in waiting_files(workspace))
     n_pool = count_pool(store)
+    model = _model(project)
+    signs = signs_of(store, project.config.task) if model else ()
     return Status(
         workspace=str(workspace.root),
         task=project.config.task.name,
@@ -117,7 +130,9 @@ def status_of(project: Project) -> Status:
         unlabelled=unlabelled_answers(store),
         batches=batches,
         inbox=inbox,
-        model=_model(project),
+        model=model,
+        advice=advice(signs) if model else None,
+        stop_signs=list(signs),
         next=_next_command(project, n_pool, batches, inbox),
     )
 

@@ -1,0 +1,25 @@
+"""Whether more labels would change much: the stop signs that follow from the lake."""
+
+from __future__ import annotations
+
+from annotation.label_set import LabelSet
+from storage.batches import batch_results
+from storage.items import count_items, count_pool
+from storage.models import recent_values
+from storage.records import SUCCESSIVE, StopSign
+from storage.store import Store
+from tasks.learning.stopping import WINDOW, Findings, stop_signs
+from tasks.sampling.catalogue import all_strategies
+
+
+def signs_of(store: Store, label_set: LabelSet) -> tuple[StopSign, ...]:
+    """The stop signs as of now."""
+    random = [strategy.name for strategy in all_strategies() if strategy.unbiased]
+    findings = Findings(
+        kappas=recent_values(store, SUCCESSIVE, "kappa", WINDOW),
+        changes=recent_values(store, SUCCESSIVE, "change_of_f", WINDOW),
+        results=batch_results(store, random, label_set.positive or ""),
+        n_items=count_items(store),
+        n_pool=count_pool(store),
+    )
+    return stop_signs(findings, has_positive=label_set.positive is not None)

@@ -1,0 +1,207 @@
+"""Signs that more labels would change little: advice with its numbers, never a stop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from storage.records import BatchResult, BatchStatus, Split, StopSign
+
+KAPPA = 0.99
+CHANGE_OF_F = 0.05
+WINDOW = 3
+"""Successive models that must agree, and batches in a row that must bring no positive."""
+
+LEFT = 0.05
+"""Positives left in the pool, as a part of all there are."""
+
+ENOUGH = 2
+"""So many signs must hold before the advice is to stop."""
+
+Z95 = 1.959964
+
+Decisions = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the signs are read from.
+
+    Attributes:
+        kappas: Of successive models on a fixed sample, the newest first; None where undefined.
+        changes: Predicted changes of F between them, likewise.
+        results: What the batches brought, the oldest first.
+        n_items: Items there are.
+        n_pool: Items in the pool.
+    """
+
+    kappas: Sequence[float | None]
+    changes: Sequence[float | None]
+    results: Sequence[BatchResult]
+    n_items: int
+    n_pool: int
+
+    @property
+    def barren(self) -> int:
+        """Active batches in a row, the newest ones, that brought no positive; those mostly unanswered do not count."""
+        counted = [
+            result
+            for result in self.results
+            if result.active
+            and result.purpose is Split.TRAINING
+            and result.status is not BatchStatus.PUBLISHED
+            and 2 * result.n_labelled >= result.n
+        ]
+        return next((k for k, result in enumerate(reversed(counted)) if result.n_positive), len(counted))
+
+    @property
+    def found(self) -> int:
+        """Positive items there are labels of."""
+        return sum(result.n_positive for result in self.results)
+
+
+def positives_left(findings: Findings) -> tuple[float, float, float] | None:
+    """Positive items without a label: the estimate and its 95 % interval; None without items drawn at random.
+
+    A draw of random items from the N items that were left then, f positives being found already, says that there are
+    share * N + f positives in all. Draws are averaged by their size, and what is found by now is taken off: so neither
+    are early draws taken for what the pool is now, nor late ones, from a pool that sampling has emptied of positives,
+    for what it was. The interval is Wilson's of the pooled share.
+    """
+    n = positives = taken = found = 0
+    mean_left = mean_found = mean_positive = 0.0
+    for result in findings.results:
+        left = findings.n_items - taken
+        n, positives = n + result.n_random, positives + result.n_random_positive
+        mean_left += result.n_random * left
+        mean_found += result.n_random * found
+        mean_positive += result.n_random_positive * left
+        taken, found = taken + result.n_answered, found + result.n_positive
+    if not n:
+        return None
+    low, high = wilson_interval(positives, n)
+    shares = (mean_positive / n, low * mean_left / n, high * mean_left / n)
+    estimate, least, most = (min(max(share + mean_found / n - found, 0.0), findings.n_pool) for share in shares)
+    return estimate, least, most
+
+
+def cohen_kappa(first: Decisions, second: Decisions) -> float | None:
+    """Agreement of two models' decisions (n,) beyond chance, at most 1; None where both give all items one label.
+
+    Source: Cohen (1960); to stop by: Bloodgood and Vijay-Shanker (2009), A Method for Stopping Active Learning Based on
+    Stabilizing Predictions.
+
+    >>> cohen_kappa(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0]))
+    0.5
+    """
+    n_labels = int(max(first.max(initial=0), second.max(initial=0))) + 1
+    shares = np.bincount(first * n_labels + second, minlength=n_labels**2).reshape(n_labels, n_labels) / len(first)
+    by_chance = float(shares.sum(axis=0) @ shares.sum(axis=1))
+    return float((np.trace(shares) - by_chance) / (1 - by_chance)) if by_chance < 1 else None
+
+
+def change_of_f(first: Decisions, second: Decisions, positive: int) -> float | None:
+    """1 - F1 of the older model's decisions (n,) if the newer one's were the truth; None without any positive.
+
+    Source: Altschuler and Bloodgood (2019), Stopping Active Learning Based on Predicted Change of F Measure.
+
+    >>> change_of_f(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0]), positive=1).__round__(3)
+    0.333
+    """
+    both = np.count_nonzero((first == positive) & (second == positive))
+    either = np.count_nonzero(first == positive) + np.count_nonzero(second == positive)
+    return 1 - 2 * both / either if either else None
+
+
+def wilson_interval(n_positive: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share; 0 to 1 where n is 0.
+
+    Source: Wilson (1927).
+
+    >>> tuple(round(bound, 3) for bound in wilson_interval(8, 100))
+    (0.041, 0.15)
+    """
+    if not n:
+        return 0.0, 1.0
+    share, z2 = n_positive / n, Z95**2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+
+
+def stop_signs(findings: Findings, *, has_positive: bool) -> tuple[StopSign, ...]:
+    """Every sign, each with its number and threshold; those of positives only where a label is positive."""
+    signs = [_stable("kappa of successive models", findings.kappas, at_least=KAPPA)]
+    if has_positive:
+        signs += [
+            _stable("predicted change of F", findings.changes, at_most=CHANGE_OF_F),
+            _barren(findings.barren),
+            *_left(findings),
+        ]
+    return tuple(signs)
+
+
+def advice(signs: Sequence[StopSign]) -> str:
+    """The signs in one sentence: one alone is no reason to stop where there are several."""
+    told = [sign for sign in signs if sign.holds is not None]
+    holding = [sign.name for sign in told if sign.holds]
+    if len(holding) < min(ENOUGH, len(told)):
+        return f"go on ({len(holding)} of {len(told)} stop signs)"
+    return f"consider stopping ({len(holding)} of {len(told)} stop signs: {', '.join(holding)})"
+
+
+def _stable(
+    name: str, values: Sequence[float | None], *, at_least: float | None = None, at_most: float | None = None
+) -> StopSign:
+    recent = values[:WINDOW]
+    known = [value for value in recent if value is not None]
+    if at_least is not None:
+        within, bound = all(value >= at_least for value in known), f"at least {at_least}"
+    else:
+        within, bound = all(value <= (at_most or 0) for value in known), f"at most {at_most}"
+    newest_last = ", ".join("undefined" if value is None else f"{value:.3f}" for value in reversed(recent))
+    return StopSign(
+        name,
+        recent[0] if recent else None,
+        None,
+        None,
+        f"{bound}, {WINDOW} times in a row",
+        len(known) == WINDOW and within,
+        newest_last or "no two models yet",
+    )
+
+
+def _barren(barren: int) -> StopSign:
+    return StopSign(
+        "batches without a positive", barren, None, None, f"at least {WINDOW} in a row", barren >= WINDOW, str(barren)
+    )
+
+
+def _left(findings: Findings) -> list[StopSign]:
+    """Prevalence among random items, which is no sign by itself, and the positives that are left by it."""
+    estimated = positives_left(findings)
+    if estimated is None:
+        return [StopSign("positives left in the pool", None, None, None, _LEFT_WORDS, False, "no random items yet")]
+    n = sum(result.n_random for result in findings.results)
+    positives = sum(result.n_random_positive for result in findings.results)
+    low, high = wilson_interval(positives, n)
+    share = f"{positives:,} of {n:,}: {positives / n:.1%} [{low:.1%}, {high:.1%}]"
+    left, least, most = map(round, estimated)
+    return [
+        StopSign("positives among random items", positives / n, low, high, "for information", None, share),
+        StopSign(
+            "positives left in the pool",
+            left,
+            least,
+            most,
+            _LEFT_WORDS,
+            most <= LEFT * (findings.found + most),
+            f"about {left:,} [{least:,}, {most:,}], {findings.found:,} found",
+        ),
+    ]
+
+
+_LEFT_WORDS = f"upper end at most {LEFT:.0%} of all positives"
