@@ -154,6 +154,40 @@ def next_(
     _show_batch(project, batch_id, as_json)
 
 
+@app.command(epilog="Example: pal strategies --json")
+def strategies(
+    as_json: JsonOption = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/strategies.md.")] = False,
+) -> None:
+    """Every sampling strategy: what it asks about, what it needs, its cost over n items, and where it comes from."""
+    from tasks.sampling.catalogue import all_strategies, as_markdown, as_table, as_text
+
+    if as_json:
+        _print_json(as_table(all_strategies()))
+        return
+    print(as_markdown(all_strategies()) if markdown else as_text(all_strategies()))
+
+
+@app.command(epilog="Example: pal sample --strategy outlier -n 20 --explain")
+def sample(
+    strategy: Annotated[str, typer.Option(help="One of those that `pal strategies` lists.")],
+    n: Annotated[int, typer.Option("--number", "-n", min=1, help="Items.")] = 20,
+    explain: Annotated[bool, typer.Option("--explain", help="Say why each was chosen.")] = False,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the draw; from pal.toml if not given.")] = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """An example of what a strategy asks about now: shown, not published; a batch's own draw may be another."""
+    from flows.preview import preview
+
+    found = preview(_project(workspace), strategy, n, seed)
+    if as_json:
+        _print_json([vars(item) for item in found])
+        return
+    for item in found:
+        print(f"{item.rank:>4}  {' '.join(item.text.split())}" + (f"\n{'':<6}{item.reason}" if explain else ""))
+
+
 @app.command(epilog="Example: pal annotate b0003-training --annotator anna")
 def annotate(
     batch: Annotated[str | None, typer.Argument(help="A batch; the oldest open one if not given.")] = None,

@@ -21,7 +21,7 @@ from tasks.learning.encoder import ENCODERS, MINILM_STATIC
 from tasks.learning.promotion import PromotionConfig
 from tasks.learning.training_config import TrainingConfig
 from tasks.plan import Minimums
-from tasks.sampling.mixer import strategy_names
+from tasks.sampling.sampling_config import SamplingConfig
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,6 @@ class BatchConfig:
     """
 
     size: int = 100
-
-
-@dataclass(frozen=True)
-class SamplingConfig:
-    """Strategy -> number of items of a batch; other batch sizes keep the proportions."""
-
-    mix: dict[str, int] = field(default_factory=lambda: {"random": 10, "least_confidence": 80, "outlier": 10})
 
 
 @dataclass(frozen=True)
@@ -115,7 +108,7 @@ def read_config(path: Path) -> Config:
         config = TypeAdapter(Config).validate_json(json.dumps(table, default=str))
         faults = _semantic_faults(config)
     except ValidationError as error:
-        faults = [_fault(found) for found in error.errors()]
+        faults = list(dict.fromkeys(_fault(found) for found in error.errors()))
     if faults:
         listed = "\n".join(f"  {fault}" for fault in faults)
         raise ConfigError(f"{path} has {len(faults)} fault(s):\n{listed}", hint="mend them there, then try again.")
@@ -125,13 +118,7 @@ def read_config(path: Path) -> Config:
 def _semantic_faults(config: Config) -> list[str]:
     """What each value alone cannot show."""
     faults = [f"[task] {fault}" for fault in config.task.faults()]
-    for name, number in config.sampling.mix.items():
-        if name not in strategy_names():
-            faults.append(f"[sampling] mix: no strategy {name!r}{_nearest(name, strategy_names())}")
-        if number < 0:
-            faults.append(f"[sampling] mix: {name} = {number}; numbers start at 0")
-    if not sum(config.sampling.mix.values()):
-        faults.append("[sampling] mix: no strategy has a number above 0")
+    faults += [f"[sampling] {fault}" for fault in config.sampling.faults()]
     if config.model.encoder not in ENCODERS:
         nearest = _nearest(config.model.encoder, ENCODERS)
         faults.append(f"[model] encoder = {config.model.encoder!r}: there is no such encoder{nearest}")
@@ -158,8 +145,13 @@ def _semantic_faults(config: Config) -> list[str]:
     return faults
 
 
+_KINDS = ("bool", "int", "float", "str")
+
+
 def _fault(error: ErrorDetails) -> str:
     """One of pydantic's findings in the words of pal.toml."""
+    if error["loc"][-1] in _KINDS and len(error["loc"]) > 2:  # of a union: what none of its kinds takes
+        error = {**error, "loc": error["loc"][:-1], "msg": "give a number, or a text in quotes"}
     table, *rest = map(str, error["loc"])
     where = f"[{table}] {'.'.join(rest)}" if rest else table
     if error["type"] == "unexpected_keyword_argument":
@@ -172,7 +164,8 @@ def _fault(error: ErrorDetails) -> str:
         return f"{where}: no such key{_nearest(str(error['loc'][-1]), known)}"
     if error["type"] in ("missing", "missing_argument"):
         return f"{where}: missing"
-    return f"{where} = {error['input']!r}: {error['msg'][:1].lower()}{error['msg'][1:]}"
+    told = error["msg"].replace("an object", "a table").replace("a valid array", 'a list like ["a", "b"]')
+    return f"{where} = {error['input']!r}: {told[:1].lower()}{told[1:]}"
 
 
 def _nearest(name: str, known: typing.Iterable[str]) -> str:

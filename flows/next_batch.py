@@ -12,6 +12,7 @@ from flows.engine import begin
 from storage.annotations import label_counts
 from storage.batches import open_batches
 from storage.items import count_items, count_pending
+from tasks.compare import compare_with_previous
 from tasks.evaluate import evaluate_model
 from tasks.plan import Plan, fitting_minimums, next_batch_plan
 from tasks.prepare import make_features
@@ -64,6 +65,7 @@ def improve_model(project: Project) -> str:
     config, workspace = project.config, project.workspace
     candidate = train_model(workspace, config.task, config.model.encoder, config.model.training)
     evaluate_model(workspace, candidate, config.task.names)
+    compare_with_previous(workspace, candidate, config.task)
     decision = promote_or_keep(workspace, candidate, config.task.names, config.promotion)
     if decision.model_id != candidate:  # the evaluation items may be more than when it was measured last
         evaluate_model(workspace, decision.model_id, config.task.names)
@@ -90,7 +92,7 @@ def publish_next(
     batch_id = sample_batch(
         workspace,
         plan,
-        config.sampling.mix if plan.active else {"random": plan.n},
+        config.sampling,
         config.model.seed if seed is None else seed,
         config.task,
         config.model.encoder,

@@ -92,8 +92,9 @@ training = {minimums.training}
 [batch]
 size = 100
 
-[sampling]          # items of a batch by strategy; other batch sizes keep the proportions
+[sampling]          # items of a batch by strategy, or shares like "80%"; see them all: pal strategies
 mix = {{ random = 10, least_confidence = 80, outlier = 10 }}
+keywords = []       # words of the rare label: half of the first training batch is then what is most like them
 
 [model]
 encoder = "minilm-static"   # or "bag-of-words": any language, the original's network

@@ -13,6 +13,7 @@ from typer.main import get_command
 
 from flows.cli import app
 from flows.presets import PRESETS
+from tasks.sampling.catalogue import all_strategies, as_markdown, strategy_names
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
@@ -58,6 +59,18 @@ def test_the_tree_in_the_readme_names_every_source_file_and_no_other() -> None:
     named = set(re.findall(r"(?<![\w/.])([a-z_]+\.py)\b", tree))
     there = {path.name for room in ("storage", "annotation", "tasks", "flows") for path in (ROOT / room).rglob("*.py")}
     assert named == there - {"__init__.py"}
+
+
+def test_the_page_of_strategies_is_the_one_that_the_registry_writes() -> None:
+    page = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
+    assert page == as_markdown(all_strategies()) + "\n", (
+        "write it again: pal strategies --markdown > docs/strategies.md"
+    )
+    assert re.findall(r"^## (\w+)$", page, re.MULTILINE) == sorted(strategy_names())
+
+
+def test_the_readme_counts_the_strategies() -> None:
+    assert f"There are {len(strategy_names())} sampling strategies" in readme()
 
 
 def test_presets_are_named_in_the_help() -> None:

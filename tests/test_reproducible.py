@@ -47,7 +47,7 @@ def one_iteration(project: Project) -> tuple[str, list[str], object]:
     model_id = train_model.fn(workspace, config.task, config.model.encoder, config.model.training)
     plan = replace(next_batch_plan(label_counts(workspace.store()), config.minimums, 40))
     batch_id = sample_batch.fn(
-        workspace, plan, config.sampling.mix, config.model.seed, config.task, config.model.encoder, model_id
+        workspace, plan, config.sampling, config.model.seed, config.task, config.model.encoder, model_id
     )
     weights = hashlib.sha256((workspace.models / model_id / "model.safetensors").read_bytes()).hexdigest()
     store = workspace.store()

@@ -53,6 +53,31 @@ def with_batch(workspace: Path, tmp_path: Path, prefect_server: None) -> tuple[P
     return workspace, next_batch(workspace=str(workspace), n=20)
 
 
+def test_strategies_are_listed_for_people_and_as_json(tmp_path: Path) -> None:
+    listed = json.loads(pal("strategies", "--json", cwd=tmp_path).stdout)
+    by_name = {each["name"]: each for each in listed}
+    assert {"name", "needs", "cost", "source"} <= listed[0].keys()
+    assert by_name["random"]["needs"] == []
+    assert by_name["entropy"]["needs"] == ["model"]
+    shown = pal("strategies", cwd=tmp_path).stdout.splitlines()
+    assert [line.split()[0] for line in shown if not line.startswith(" ")] == list(by_name)
+    assert "needs model | O(n) | Settles (2009)" in " ".join(shown)
+
+
+def test_sample_shows_what_a_strategy_would_ask_and_why_and_publishes_nothing(with_batch: tuple[Path, str]) -> None:
+    workspace, _ = with_batch
+    shown = pal("sample", "--strategy", "outlier", "-n", "3", "--explain", cwd=workspace)
+    assert shown.returncode == 0, shown.stderr
+    assert len(shown.stdout.splitlines()) == 6
+    assert "tokens are in no training item" in shown.stdout.splitlines()[1]
+    as_json = json.loads(pal("sample", "--strategy", "outlier", "-n", "3", "--json", cwd=workspace).stdout)
+    assert [item["text"] for item in as_json] == [line.strip()[3:] for line in shown.stdout.splitlines()[::2]]
+    assert len(json.loads(pal("status", "--json", cwd=workspace).stdout)["open_batches"]) == 1
+    unknown = pal("sample", "--strategy", "outlyer", cwd=workspace)
+    assert unknown.returncode == 1
+    assert "see those there are: pal strategies" in unknown.stderr
+
+
 def test_init_makes_a_workspace_once_and_says_what_comes_next(tmp_path: Path) -> None:
     made = pal("init", "w", cwd=tmp_path)
     assert made.returncode == 0

@@ -92,7 +92,7 @@ def run_at_once() -> Callable[[str, Path], None]:
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def outside_of_a_flow() -> Iterator[None]:
     """A stage's plain function logs as it does in a flow, without a Prefect server to send that to."""
     from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings

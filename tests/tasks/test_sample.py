@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, ValuesView
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from annotation.batch import read_manifest
 from annotation.label_set import LabelSet
 from storage.batches import close_batch, items_of, open_batches, proposals_of
 from storage.errors import SamplingError
 from storage.records import Split
 from storage.workspace import Workspace
+from tasks.import_texts import import_original_directory
 from tasks.learning.model_files import load_model
 from tasks.learning.training_config import TrainingConfig
 from tasks.plan import Plan
 from tasks.prepare import make_features
+from tasks.publish import publish_batches
 from tasks.sample import sample_batch
+from tasks.sampling.sampling_config import SamplingConfig
 from tasks.sampling.uncertainty import least_confidence_scores
 from tasks.train import train_model
 
-RANDOM = {"random": 1}
+RANDOM: dict[str, int] = {"random": 1}
 Take = Callable[..., dict[str, str]]
 Give = Callable[..., None]
 pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
@@ -30,7 +36,7 @@ def drawn(
     workspace: Workspace,
     label_set: LabelSet,
     n: int,
-    mix: dict[str, int] = RANDOM,
+    mix: dict[str, int] | SamplingConfig = RANDOM,
     model_id: str | None = None,
     *,
     beside_open: bool = False,
@@ -38,7 +44,8 @@ def drawn(
     """A batch of n from the items there are now; returns its id."""
     make_features.fn(workspace, "bag-of-words")
     plan = Plan(Split.TRAINING, n, model_id is not None)
-    return sample_batch.fn(workspace, plan, mix, 5, label_set, "bag-of-words", model_id, beside_open=beside_open)
+    sampling = mix if isinstance(mix, SamplingConfig) else SamplingConfig(mix=dict(mix), start=dict(mix))
+    return sample_batch.fn(workspace, plan, sampling, 5, label_set, "bag-of-words", model_id, beside_open=beside_open)
 
 
 def ids_of(workspace: Workspace, batch_id: str) -> list[str]:
@@ -46,13 +53,14 @@ def ids_of(workspace: Workspace, batch_id: str) -> list[str]:
 
 
 def assert_least_confident_of_all(workspace: Workspace, batch_id: str, model_id: str, pool: list[str]) -> None:
-    """The batch has the highest scores that the model gives any text of the pool."""
+    """Scores and ranks are those among all texts of the pool; only near-duplicates are passed over."""
     texts = dict(workspace.store().rows("SELECT item_id, text FROM lake.items"))
     scores = least_confidence_scores(load_model(workspace.models / model_id).predict([texts[each] for each in pool]))
     expected = dict(zip(pool, scores.tolist(), strict=True))
     proposals = proposals_of(workspace.store(), batch_id)
-    best = sorted(expected.values(), reverse=True)[: len(proposals)]
-    assert sorted((p.score or 0.0 for p in proposals), reverse=True) == pytest.approx(best, abs=1e-6)
+    best = sorted(expected.values(), reverse=True)
+    assert [p.score for p in proposals] == pytest.approx([best[p.rank - 1] for p in proposals], abs=1e-6)
+    assert max(p.rank for p in proposals) < 1.5 * len(proposals) + 1
     assert [p.score for p in proposals] == pytest.approx([expected[p.item_id] for p in proposals], abs=1e-6)
 
 
@@ -83,28 +91,111 @@ def test_no_held_out_annotated_or_pending_item_is_drawn_and_a_smaller_pool_is_dr
     assert (batch.n, batch.mix) == (20, {"random": 2, "outlier": 18})
 
 
-class MixWithRival(dict[str, int]):
-    """A mix that, when it is first looked at, lets another draw overtake this one."""
+class SamplingWithRival(SamplingConfig):
+    """Settings that, when they are first looked at, let another draw overtake this one."""
 
-    rival: Callable[[], None] | None = None
+    rivals: ClassVar[list[Callable[[], None]]] = []
 
-    def values(self) -> ValuesView[int]:  # type: ignore[override]
-        rival, self.rival = self.rival, None
-        if rival is not None:
-            rival()
-        return super().values()
+    @property
+    def cold(self) -> dict[str, float]:
+        if self.rivals:
+            self.rivals.pop()()
+        return {"random": 1}
 
 
 def test_a_draw_that_is_overtaken_draws_again_from_what_is_left(
-    workspace: Workspace, label_set: LabelSet, take_headlines: Take, caplog: pytest.LogCaptureFixture
+    workspace: Workspace,
+    label_set: LabelSet,
+    take_headlines: Take,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     caplog.set_level(logging.INFO, logger="tasks.sample")
     pool = list(take_headlines(workspace, 30))
-    mix, rivals = MixWithRival(RANDOM), []
-    mix.rival = lambda: rivals.append(drawn(workspace, label_set, 25, beside_open=True))
-    batch_id = drawn(workspace, label_set, 10, mix, beside_open=True)  # 10 + 25 of 30: they must meet
+    rivals: list[str] = []
+    monkeypatch.setattr(
+        SamplingWithRival, "rivals", [lambda: rivals.append(drawn(workspace, label_set, 25, beside_open=True))]
+    )
+    batch_id = drawn(workspace, label_set, 10, SamplingWithRival(), beside_open=True)  # 10 + 25 of 30: they must meet
     assert caplog.text.count("items left the pool while the batch was drawn. Drawing again.") == 1
     assert sorted(ids_of(workspace, batch_id) + ids_of(workspace, rivals[0])) == pool
+
+
+SIX = {
+    "random": "10%",
+    "least_confidence": "30%",
+    "anchor": "20%",
+    "representative_cluster": "15%",
+    "outlier": "15%",
+    "badge": "10%",
+}
+
+
+def test_six_strategies_share_a_batch_of_the_real_pool_each_item_once_and_every_credit_is_in_its_manifest(
+    workspace: Workspace, label_set: LabelSet, real_data: Path
+) -> None:
+    import_original_directory.fn(workspace, real_data, label_set)
+    make_features.fn(workspace, "minilm-static")
+    model_id = train_model.fn(workspace, label_set, "minilm-static", TrainingConfig())
+    plan = Plan(Split.TRAINING, 100, active=True)
+    batch_id = sample_batch.fn(workspace, plan, SamplingConfig(mix=SIX), 0, label_set, "minilm-static", model_id)
+    publish_batches.fn(workspace, label_set)
+    manifest = read_manifest(workspace.batches / batch_id)
+    proposals = [(item["item_id"], each["strategy"]) for item in manifest["items"] for each in item["proposals"]]
+    assert len({item["item_id"] for item in manifest["items"]}) == 100 == manifest["n"]
+    assert len(set(proposals)) == len(proposals)
+    assert {item_id for item_id, _ in proposals} == {item["item_id"] for item in manifest["items"]}
+    for name, share in SIX.items():
+        assert sum(strategy == name for _, strategy in proposals) >= int(share[:-1])
+    assert {share["strategy"]: (share["n"], share["ran"]) for share in manifest["strategies"]} == {
+        name: (int(share[:-1]), name) for name, share in SIX.items()
+    }
+    assert {sign["name"] for sign in manifest["stop_signs"]} >= {"kappa of successive models"}
+
+
+def test_what_cannot_run_gives_its_share_to_its_substitute_and_the_manifest_says_so(
+    workspace: Workspace, label_set: LabelSet, take_headlines: Take, give_labels: Give
+) -> None:
+    give_labels(workspace, dict(list(take_headlines(workspace, 300).items())[:100]))
+    model_id = train_model.fn(workspace, label_set, "bag-of-words", TrainingConfig(epochs=3))
+    batch_id = drawn(workspace, label_set, 20, {"transfer_uncertainty": 15, "random": 5}, model_id)
+    publish_batches.fn(workspace, label_set)
+    shares = read_manifest(workspace.batches / batch_id)["strategies"]
+    assert [(share["strategy"], share["n"], share["ran"]) for share in shares] == [
+        ("transfer_uncertainty", 15, "least_confidence"),
+        ("random", 5, "random"),
+    ]
+    assert shares[0]["missing"].startswith("validation items")
+    assert shares[1]["missing"] is None
+
+
+def test_held_out_items_are_drawn_at_random_whatever_the_mix_says(
+    workspace: Workspace, label_set: LabelSet, take_headlines: Take
+) -> None:
+    take_headlines(workspace, 60)
+    make_features.fn(workspace, "bag-of-words")
+    sampling = SamplingConfig(mix={"outlier": 1}, start={"outlier": 1})
+    batch_id = sample_batch.fn(
+        workspace, Plan(Split.EVALUATION, 10, active=False), sampling, 0, label_set, "bag-of-words"
+    )
+    assert {p.strategy for p in proposals_of(workspace.store(), batch_id)} == {"random"}
+
+
+def test_keywords_fill_half_of_the_first_training_batch(
+    workspace: Workspace, label_set: LabelSet, take_headlines: Take
+) -> None:
+    take_headlines(workspace, 600)
+    make_features.fn(workspace, "minilm-static")
+    sampling = SamplingConfig(keywords=("flood",))
+    batch_id = sample_batch.fn(
+        workspace, Plan(Split.TRAINING, 10, active=False), sampling, 0, label_set, "minilm-static"
+    )
+    by_strategy: dict[str, list[str]] = {}
+    texts = {item.item_id: item.text for item in items_of(workspace.store(), batch_id)}
+    for p in proposals_of(workspace.store(), batch_id):
+        by_strategy.setdefault(p.strategy, []).append(texts[p.item_id])
+    assert {name: len(found) for name, found in by_strategy.items()} == {"random": 5, "keyword": 5}
+    assert sum("flood" in text for text in by_strategy["keyword"]) >= 3
 
 
 def test_an_open_batch_is_returned_in_place_of_a_new_one_and_a_closed_one_does_not_come_back_identical(

@@ -1,0 +1,52 @@
+"""What a strategy would ask about and why: nothing is published, nothing is reserved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from flows.config import Project
+from storage.annotations import labelled_texts
+from storage.items import texts_of
+from storage.models import production_model
+from storage.records import Split
+from tasks.pool import load_pool
+from tasks.sampling.catalogue import find_strategy
+from tasks.sampling.explain import reasons
+
+
+@dataclass(frozen=True)
+class Previewed:
+    """An item that a strategy would ask about: its rank and score there (None: could not be scored), why in words."""
+
+    rank: int
+    item_id: str
+    text: str
+    score: float | None
+    reason: str
+
+
+def preview(project: Project, name: str, n: int, seed: int | None) -> list[Previewed]:
+    """The n items that a strategy would ask about now, under the production model where there is one.
+
+    Raises:
+        SamplingError: There is no such strategy, it cannot run now, or the pool is smaller.
+    """
+    config, workspace, found = project.config, project.workspace, find_strategy(name)
+    store = workspace.store()
+    version, model = store.version(), production_model(store)
+    model_id = model.model_id if model else None
+    pool = load_pool(workspace, store, version, config.task, config.model.encoder, model_id, config.sampling.keywords)
+    generator = np.random.default_rng([config.model.seed if seed is None else seed, *name.encode()])
+    ranking = found.propose(pool, n, generator, **config.sampling.options.get(name, {}))
+    training = labelled_texts(store, Split.TRAINING, version).to_pylist()
+    known = [row["text"] for row in training if row["label"] in config.task.names]
+    texts = texts_of(store, ranking.item_ids)
+    return [
+        Previewed(rank, item_id, texts[item_id], float(score) if np.isfinite(score) else None, reason)
+        for rank, (item_id, score, reason) in enumerate(
+            zip(ranking.item_ids, ranking.scores, reasons(pool, ranking, config.task.names, known), strict=True),
+            start=1,
+        )
+    ]

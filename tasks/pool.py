@@ -1,0 +1,131 @@
+"""The pool as strategies see it: tokens from the lake, scored by a model where there is one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from annotation.label_set import LabelSet
+from storage.annotations import labelled_texts
+from storage.items import pool_features
+from storage.records import Split
+from storage.store import Store
+from storage.workspace import Workspace
+from tasks.learning.encoder import Encoder
+from tasks.learning.model_files import LoadedModel, load_model
+from tasks.learning.tokens import Tokens
+from tasks.learning.vectors import NetworkVectors, TokenVectors, Vectors
+from tasks.prepare import add_missing_features, current_encoder
+from tasks.sampling.strategy import Head, Labelled, Pool
+
+log = logging.getLogger(__name__)
+
+
+def load_pool(
+    workspace: Workspace,
+    store: Store,
+    version: int,
+    label_set: LabelSet,
+    encoder_name: str,
+    model_id: str | None,
+    keywords: Sequence[str] = (),
+) -> Pool:
+    """The whole pool; with a model in that model's tokens, made here where they are missing."""
+    model = load_model(workspace.models / model_id, label_set.names) if model_id is not None else None
+    encoder = model.encoder if model is not None else current_encoder(store, encoder_name)
+    add_missing_features(workspace, encoder)
+    return read_pool(store, encoder, version, label_set, model, keywords)
+
+
+def read_pool(
+    store: Store,
+    encoder: Encoder,
+    version: int,
+    label_set: LabelSet,
+    model: LoadedModel | None,
+    keywords: Sequence[str] = (),
+) -> Pool:
+    """The pool under an encoder; `model`, where there is one, was trained on that encoder's tokens."""
+    item_ids, tokens = _features(store, encoder)
+    vectors = TokenVectors(tokens, encoder.n_tokens, encoder.vectors())
+    hidden = _hidden(model, vectors) if model is not None else None
+    head = _head(model) if model is not None else None
+    logits = _logits(hidden, head, len(tokens))
+    training, validation = (labelled_texts(store, split, version) for split in (Split.TRAINING, Split.VALIDATION))
+    counted = np.bincount(_tokens(encoder, training).ids, minlength=encoder.n_tokens)
+    names, words = _known_keywords(encoder, keywords)
+    return Pool(
+        item_ids,
+        vectors,
+        counted.astype(np.float64),
+        model.calibration.probabilities(logits) if model is not None else logits,
+        logits,
+        hidden,
+        head,
+        _labelled(encoder, training, label_set.names, hidden, head),
+        _labelled(encoder, validation, label_set.names, hidden, head),
+        label_set.names.index(label_set.positive) if label_set.positive else None,
+        words,
+        names,
+    )
+
+
+def _known_keywords(encoder: Encoder, keywords: Sequence[str]) -> tuple[tuple[str, ...], Tokens]:
+    """The keywords of which the encoder knows every part, in quotes and as tokens; the others are told."""
+    words, table = encoder.tokenize(pa.array(list(keywords), pa.string())), encoder.vectors()
+    if table is None:
+        known = np.array([len(word.split()) for word in keywords], np.int64) == words.lengths
+    else:
+        known = words.sums(np.where(table.any(axis=1), 0.0, 1.0)) == 0
+    known &= words.lengths > 0
+    if unknown := [word for word, is_known in zip(keywords, known, strict=True) if not is_known]:
+        log.warning("the encoder does not know these keywords: %s", ", ".join(map(repr, unknown)))
+    names = tuple(f'"{word}"' for word, is_known in zip(keywords, known, strict=True) if is_known)
+    return names, words.take(np.flatnonzero(known))
+
+
+def _features(store: Store, encoder: Encoder) -> tuple[pa.Array, Tokens]:
+    item_ids: list[pa.Array] = []
+    parts: list[Tokens] = []
+    for batch in pool_features(store, encoder.encoder_id):
+        item_ids.append(batch.column("item_id"))
+        parts.append(Tokens.from_arrow(batch.column("tokens")))
+    return pa.concat_arrays(item_ids) if item_ids else pa.array([], pa.string()), Tokens.joined(parts)
+
+
+def _hidden(model: LoadedModel, vectors: TokenVectors) -> Vectors:
+    """The last representation before the head: under a linear head the vectors themselves."""
+    return vectors if model.classifier.linear else NetworkVectors(vectors.tokens, model.classifier)
+
+
+def _head(model: LoadedModel) -> Head:
+    layer = model.classifier.head
+    return Head(layer.weight.detach().numpy(), layer.bias.detach().numpy(), model.calibration.temperature)
+
+
+def _logits(hidden: Vectors | None, head: Head | None, n: int) -> npt.NDArray[np.float32]:
+    if hidden is None or head is None:
+        return np.zeros((n, 0), np.float32)
+    logits = hidden.products(head.weight)
+    logits += head.bias
+    return logits
+
+
+def _labelled(
+    encoder: Encoder, table: pa.Table, names: Sequence[str], hidden: Vectors | None, head: Head | None
+) -> Labelled:
+    """The rows of a table (item_id, text, label) whose label pal.toml has."""
+    known = table.filter(pc.is_in(table["label"], pa.array(names, pa.string())))
+    labels = [names.index(label) for label in known["label"].to_pylist()]
+    tokens = _tokens(encoder, known)
+    own = hidden.of(tokens) if hidden is not None else None
+    return Labelled(tokens, np.array(labels, np.int64), _logits(own, head, len(tokens)))
+
+
+def _tokens(encoder: Encoder, table: pa.Table) -> Tokens:
+    return encoder.tokenize(pa.array(table["text"].to_pylist(), pa.string()))

@@ -1,0 +1,68 @@
+"""What a strategy would ask about: shown with the reason, nothing reserved, nothing published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from flows.config import Project
+from flows.preview import preview
+from storage.batches import open_batches
+from storage.errors import SamplingError
+from storage.items import count_pool
+from storage.models import promote
+from storage.records import Split
+from tasks.learning.training_config import TrainingConfig
+from tasks.train import train_model
+
+Take = Callable[..., dict[str, str]]
+Give = Callable[..., None]
+
+
+@pytest.fixture
+def trained(project: Project, take_headlines: Take, give_labels: Give) -> Project:
+    """300 headlines, 100 of them labelled, and a model in production."""
+    from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
+
+    workspace = project.workspace
+    items = list(take_headlines(workspace, 300).items())
+    give_labels(workspace, dict(items[:100]), Split.TRAINING)
+    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
+        promote(workspace.store(), train_model.fn(workspace, project.config.task, "minilm-static", TrainingConfig()))
+    return project
+
+
+def test_each_item_comes_with_its_text_score_and_a_reason_and_nothing_is_reserved(trained: Project) -> None:
+    store = trained.workspace.store()
+    found = preview(trained, "outlier", 5, None)
+    texts = dict(store.rows("SELECT item_id, text FROM lake.items"))
+    assert [item.rank for item in found] == [1, 2, 3, 4, 5]
+    assert all(item.text == texts[item.item_id] for item in found)
+    for item in found:
+        assert "tokens are in no training item; closest training item: " in item.reason
+        assert "related, cosine " in item.reason
+        assert "; model: related 0." in item.reason
+    assert open_batches(store) == []
+    assert count_pool(store) == 200
+
+
+def test_the_same_seed_shows_the_same_and_another_seed_others(trained: Project) -> None:
+    first, again, other = ([item.item_id for item in preview(trained, "random", 10, seed)] for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_before_there_is_a_model_it_works_without_one(project: Project, take_headlines: Take) -> None:
+    take_headlines(project.workspace, 50)
+    assert [item.reason for item in preview(project, "random", 2, 0)] == ["drawn at random"] * 2
+    with pytest.raises(SamplingError, match="entropy needs a model"):
+        preview(project, "entropy", 2, 0)
+
+
+def test_more_than_the_pool_has_and_an_unknown_strategy_are_errors(project: Project, take_headlines: Take) -> None:
+    take_headlines(project.workspace, 5)
+    with pytest.raises(SamplingError, match="5 available / 6 requested by random"):
+        preview(project, "random", 6, 0)
+    with pytest.raises(SamplingError, match="no sampling strategy 'randon'"):
+        preview(project, "randon", 1, 0)
