@@ -27,7 +27,9 @@ check: setup ## what CI runs: format, lint, types, tests
 	$(BIN)/mypy
 	$(MAKE) test
 
-bench: setup ## time and memory of a million items, as ratios to their floors
-	$(BIN)/python -m tests.benchmarks
+bench: setup ## time and memory of a million items, the loop and every strategy, beside their floors
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	$(BIN)/python tests/benchmarks/loop.py
+	$(BIN)/python tests/benchmarks/strategies.py
 
 .PHONY: help setup demo test check bench

@@ -1,6 +1,6 @@
 """Time and memory of the loop over many items, each beside its floor in the same run: `make bench`.
 
-    python -m tests.benchmarks [--items 1000000] [--texts FILE] [--encoder minilm-static]
+    python tests/benchmarks/loop.py [--items 1000000] [--texts FILE] [--encoder minilm-static]
 
 Texts are made by recombining halves of headlines: the synthetic ones, or those of FILE (one a line, or CSV with the
 text last). Each figure is measured in a process of its own, on the flows' stages without Prefect's start.
@@ -9,9 +9,7 @@ text last). Each figure is measured in a process of its own, on the flows' stage
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import random
 import resource
 import subprocess
 import sys
@@ -21,31 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from texts import made_texts
+
 RUNS = 3
-
-
-def made_texts(path: Path, n: int, source: Path | None) -> None:
-    """A CSV file id,text of n different texts."""
-    if source is None:
-        from annotation.headlines import synthetic_headlines
-
-        texts = synthetic_headlines(20_000)["text"].to_pylist()
-    else:
-        with source.open(encoding="utf-8", newline="") as file:
-            texts = [row[-1] for row in csv.reader(file) if row]
-    halves = [text.split() for text in texts]
-    draw = random.Random(0)
-    seen: set[str] = set()
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("id", "text"))
-        while len(seen) < n:
-            first, second = draw.choice(halves), draw.choice(halves)
-            number = [str(draw.randrange(10_000))] if source is None else []  # or there are not enough of them
-            text = " ".join([*first[: max(1, len(first) // 2)], *second[len(second) // 2 :], *number])
-            if text not in seen:
-                seen.add(text)
-                writer.writerow((f"t{len(seen):08d}", text))
 
 
 def timed(action: Callable[[], Any]) -> float:
@@ -135,7 +111,7 @@ def iteration(root: Path, texts: Path) -> dict[str, float]:
     seconds["  of it train"] = timed(lambda: models.append(train_model.fn(*arguments)))
     seconds["  of it evaluate"] = timed(lambda: evaluate_model.fn(workspace, models[0], config.task.names))
     promote_or_keep.fn(workspace, models[0], config.task.names, config.promotion)
-    mix, seed = config.sampling.mix, config.model.seed
+    mix, seed = config.sampling, config.model.seed
     seconds["  of it score and sample"] = timed(
         lambda: sample_batch.fn(
             workspace, plan_of(project), mix, seed, config.task, config.model.encoder, models[0], beside_open=True
@@ -153,7 +129,7 @@ FLOORS = {"import": ["reading the file"], "next batch": ["reading the features",
 
 def measured(name: str, root: Path, texts: Path) -> tuple[dict[str, float], float]:
     """Seconds by figure, and the process's peak memory in MB."""
-    command = [sys.executable, "-m", "tests.benchmarks", "--measure", name, str(root), str(texts)]
+    command = [sys.executable, __file__, "--measure", name, str(root), str(texts)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     if ran.returncode:
         raise SystemExit(ran.stderr)
@@ -162,7 +138,7 @@ def measured(name: str, root: Path, texts: Path) -> tuple[dict[str, float], floa
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
+    parser = argparse.ArgumentParser(prog="python tests/benchmarks/loop.py")
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--texts", type=Path)
     parser.add_argument("--encoder", default="minilm-static")
