@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.learning.vectors import Matrix, Vectors, unit
-from tasks.sampling.strategy import Floats, Positions
+from tasks.sampling.strategy import Floats, Positions, drawn
 
 CANDIDATES = 50_000
 """Centroids are learned on at most this many texts, drawn uniformly; all texts are assigned to them."""
@@ -54,16 +54,13 @@ def spherical_kmeans(
 
     Source: Dhillon and Modha (2001), Concept Decompositions; Arthur and Vassilvitskii (2007), k-means++.
     """
-    drawn = vectors
-    if len(vectors) > candidates:
-        drawn = vectors.take(np.sort(generator.choice(len(vectors), candidates, replace=False)))
-    drawn = drawn.kept()
-    centroids = drawn.rows(plus_plus(drawn, k, generator, trials=2 + int(np.log(k))))
-    labels, _ = assign(drawn, centroids)
+    among = vectors.take(drawn(np.arange(len(vectors)), max(candidates, 1), generator)).kept()
+    centroids = among.rows(plus_plus(among, k, generator, trials=2 + int(np.log(k))))
+    labels, _ = assign(among, centroids)
     for _ in range(ITERATIONS):
-        sums = drawn.sums(labels, len(centroids))
+        sums = among.sums(labels, len(centroids))
         centroids = unit(np.where(np.any(sums, axis=1, keepdims=True), sums, centroids))
-        before, (labels, _) = labels, assign(drawn, centroids)
+        before, (labels, _) = labels, assign(among, centroids)
         if np.array_equal(labels, before):
             break
     return Clusters(centroids, *assign(vectors, centroids))
@@ -80,13 +77,13 @@ def plus_plus(vectors: Vectors, k: int, generator: np.random.Generator, *, trial
     distances = (vectors.squared_norms > 0).astype(np.float64)
     picks: list[int] = []
     while len(picks) < k and (total := distances.sum()) > 0:
-        drawn = np.searchsorted(np.cumsum(distances), generator.random(trials) * total, side="right")
-        drawn = np.minimum(drawn, np.flatnonzero(distances)[-1])
-        left = np.maximum(1 - vectors.products(vectors.rows(drawn)).astype(np.float64), 0)
+        tried = np.searchsorted(np.cumsum(distances), generator.random(trials) * total, side="right")
+        tried = np.minimum(tried, np.flatnonzero(distances)[-1])
+        left = np.maximum(1 - vectors.products(vectors.rows(tried)).astype(np.float64), 0)
         left[left < 1e-5] = 0  # a copy, but for rounding
         left = np.minimum(left, distances[:, None])
         best = left.sum(axis=0).argmin()
-        picks.append(int(drawn[best]))
+        picks.append(int(tried[best]))
         distances = left[:, best]
     return np.array(picks or [0], np.int64)
 

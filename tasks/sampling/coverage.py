@@ -12,7 +12,7 @@ from storage.errors import SamplingError
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import Vectors, unit
 from tasks.sampling.clustering import assign, spherical_kmeans
-from tasks.sampling.strategy import Floats, Picks, Pool, Positions, strategy, top
+from tasks.sampling.strategy import Floats, Picks, Pool, Positions, drawn, strategy, top
 
 LEADERS = 10_000
 """Farthest-first keeps the distances of this many items up to date; of the others it knows upper bounds."""
@@ -69,15 +69,15 @@ def typical_cluster(
     Differs from the source: training items do not shape the clusters, they are assigned to them; 200 clusters at most,
     not 500; in a cluster of more than 1,000 candidates, neighbours are looked for among 1,000 of them.
     """
-    drawn = _drawn(np.flatnonzero(pool.vectors.squared_norms > 0), candidates, generator)
-    found = Picks(drawn[:0], np.zeros(0))
-    if len(drawn):
-        vectors = pool.vectors.take(drawn).kept()
+    chosen = drawn(np.flatnonzero(pool.vectors.squared_norms > 0), candidates, generator)
+    found = Picks(chosen[:0], np.zeros(0))
+    if len(chosen):
+        vectors = pool.vectors.take(chosen).kept()
         labelled = _known(pool.vectors.of(pool.training.tokens))
         clusters = spherical_kmeans(vectors, max(1, min(len(labelled) + n, max_clusters)), generator)
         covered = np.bincount(assign(labelled, clusters.centroids)[0], minlength=len(clusters))
-        found = _cluster_by_cluster(vectors, clusters.labels, covered, min(n, len(drawn)), neighbours, generator)
-    positions = drawn[found.positions]
+        found = _cluster_by_cluster(vectors, clusters.labels, covered, min(n, len(chosen)), neighbours, generator)
+    positions = chosen[found.positions]
     rest = generator.choice(_others(len(pool), positions), n - len(positions), replace=False)
     return Picks(
         np.concatenate([positions, rest]),
@@ -111,15 +111,15 @@ def probability_cover(
             f"probability_cover: radius is {radius}.", hint="give one above 0 and below 1: radius = 0.55"
         )
     labelled = pool.vectors.of(pool.training.tokens)
-    drawn = generator.permutation(_drawn(np.flatnonzero(pool.vectors.squared_norms > 0), candidates, generator))
-    chosen, gains = _greedy_cover(pool.vectors.take(drawn).kept(), labelled, 1 - radius - ROUNDING, n)
-    positions = drawn[chosen]
-    details = [f"newly covers {gain:,} of {len(drawn):,} candidates" for gain in gains]
-    scores = gains / max(len(drawn), 1)
+    among = generator.permutation(drawn(np.flatnonzero(pool.vectors.squared_norms > 0), candidates, generator))
+    centres, gains = _greedy_cover(pool.vectors.take(among).kept(), labelled, 1 - radius - ROUNDING, n)
+    positions = among[centres]
+    details = [f"newly covers {gain:,} of {len(among):,} candidates" for gain in gains]
+    scores = gains / max(len(among), 1)
     if len(positions) < n:
         rest = _others(len(pool), positions)
-        centres = pool.vectors.of(Tokens.joined([labelled.tokens, pool.tokens.take(positions)]))
-        far = _farthest_first(pool.vectors.take(rest), _known(centres), n - len(positions), generator)
+        before = pool.vectors.of(Tokens.joined([labelled.tokens, pool.tokens.take(positions)]))
+        far = _farthest_first(pool.vectors.take(rest), _known(before), n - len(positions), generator)
         positions = np.concatenate([positions, rest[far.positions]])
         scores = np.concatenate([scores, np.where(np.isfinite(far.scores), 0, -np.inf)])
         details += ["all candidates are covered: far from everything before"] * (n - len(details))
@@ -143,7 +143,7 @@ def typicality(vectors: Vectors, neighbours: int, generator: np.random.Generator
     n = len(vectors)
     if n == 1:
         return np.zeros(1)
-    references = _drawn(np.arange(n), REFERENCES, generator)
+    references = drawn(np.arange(n), REFERENCES, generator)
     rows = vectors.rows(references)
     used = np.flatnonzero(rows.any(axis=0))  # of word counts only few columns
     rows = rows[:, used]
@@ -271,18 +271,11 @@ def _distances(vectors: Vectors, others: Vectors) -> Floats:
 def _labelled(pool: Pool, at_most: int, generator: np.random.Generator) -> Vectors:
     """Vectors of the training items that have known tokens."""
     labelled = _known(pool.vectors.of(pool.training.tokens))
-    return labelled.take(_drawn(np.arange(len(labelled)), at_most, generator))
+    return labelled.take(drawn(np.arange(len(labelled)), at_most, generator))
 
 
 def _known(vectors: Vectors) -> Vectors:
     return vectors.take(np.flatnonzero(vectors.squared_norms > 0))
-
-
-def _drawn(positions: Positions, at_most: int, generator: np.random.Generator) -> Positions:
-    """The positions, or so many of them drawn uniformly, ascending."""
-    if len(positions) <= at_most:
-        return positions
-    return np.sort(generator.choice(positions, max(at_most, 0), replace=False))
 
 
 def _others(n: int, positions: Positions) -> Positions:

@@ -11,7 +11,7 @@ from storage.errors import SamplingError
 from tasks.learning.calibration import Calibration
 from tasks.learning.vectors import Matrix, Vectors
 from tasks.sampling.clustering import spherical_kmeans
-from tasks.sampling.strategy import Floats, Picks, Pool, Positions, strategy, top, top_picks
+from tasks.sampling.strategy import Floats, Picks, Pool, Positions, drawn, strategy, top, top_picks
 from tasks.sampling.uncertainty import uncertainty
 
 BATCHES = ("top", "power", "softmax")
@@ -61,7 +61,7 @@ def bald(
     information = np.empty(len(pool))
     for part, logits in _dropped_logits(pool, samples, dropout, generator):
         information[part] = mutual_information(logits)
-    information[~np.isfinite(pool.probabilities).all(axis=1)] = np.nan
+    information[~pool.sound] = np.nan
     picks = top_picks(_stochastic(information, batch, beta, generator), n, generator)
     return picks._replace(details=[f"mutual information {found:.3f} nats" for found in information[picks.positions]])
 
@@ -150,12 +150,12 @@ def _centres(
     """
     if len(changing) <= n:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    drawn = changing[_some(len(changing), max(candidates, n), generator)]
-    clusters = spherical_kmeans(vectors.take(drawn), n, generator)
+    among = drawn(changing, max(candidates, n), generator)
+    clusters = spherical_kmeans(vectors.take(among), n, generator)
     by_cluster = np.lexsort([-clusters.cosines, clusters.labels])
     _, firsts, sizes = np.unique(clusters.labels[by_cluster], return_index=True, return_counts=True)
     largest = np.argsort(-sizes, kind="stable")
-    return drawn[by_cluster[firsts[largest]]], sizes[largest]
+    return among[by_cluster[firsts[largest]]], sizes[largest]
 
 
 @strategy(
@@ -185,19 +185,19 @@ def contrastive(
     Differs from the source: neighbours are found by the encoder's vectors, on candidates and anchors drawn.
     """
     assert pool.head is not None
-    drawn = _some(len(pool), max(candidates, n), generator)
-    chosen = _some(len(pool.training), max(anchors, 1), generator)
+    among = drawn(np.arange(len(pool)), max(candidates, n), generator)
+    chosen = drawn(np.arange(len(pool.training)), max(anchors, 1), generator)
     near, cosines = nearest(
-        pool.vectors.take(drawn), pool.vectors.of(pool.training.tokens.take(chosen)), max(neighbours, 1)
+        pool.vectors.take(among), pool.vectors.of(pool.training.tokens.take(chosen)), max(neighbours, 1)
     )
     known = _floored(Calibration(pool.head.temperature).probabilities(pool.training.logits[chosen]))
     negative_entropies = (known * np.log(known)).sum(axis=1)
     mean = sum(known[column] for column in near.T) / near.shape[1]
-    scores = negative_entropies[near].mean(axis=1) - (mean * np.log(_floored(pool.probabilities[drawn]))).sum(axis=1)
-    scores[~np.isfinite(pool.probabilities[drawn]).all(axis=1)] = -np.inf
+    scores = negative_entropies[near].mean(axis=1) - (mean * np.log(_floored(pool.probabilities[among]))).sum(axis=1)
+    scores[~pool.sound[among]] = -np.inf
     picks = top_picks(scores, n, generator)
     details = [f"cosine {cosine:z.2f} to the nearest training item" for cosine in cosines[picks.positions, 0]]
-    return Picks(drawn[picks.positions], picks.scores, details)
+    return Picks(among[picks.positions], picks.scores, details)
 
 
 def nearest(vectors: Vectors, anchors: Vectors, k: int) -> tuple[Positions, Matrix]:
@@ -216,11 +216,6 @@ def nearest(vectors: Vectors, anchors: Vectors, k: int) -> tuple[Positions, Matr
 
 def _floored(probabilities: npt.NDArray[np.float32]) -> Floats:
     return np.maximum(probabilities.astype(np.float64), SMALLEST_PROBABILITY)
-
-
-def _some(n: int, most: int, generator: np.random.Generator) -> Positions:
-    """All of n positions, or `most` of them drawn uniformly; ascending."""
-    return np.arange(n) if n <= most else np.sort(generator.choice(n, most, replace=False))
 
 
 def _dropped_logits(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from tasks.learning.vectors import Vectors
-from tasks.sampling.strategy import Floats, Picks, Pool, Positions, strategy, top
+from tasks.sampling.strategy import Floats, Picks, Pool, Positions, drawn, strategy, top
 
 COPY = 1e-5
 """A squared distance below this part of the two squared lengths is rounding, and counts as 0."""
@@ -34,19 +33,19 @@ def badge(pool: Pool, n: int, generator: np.random.Generator, *, candidates: int
     Differs from the source: probabilities are the calibrated ones, and only candidates are looked at.
     """
     assert pool.hidden is not None
-    drawn = np.sort(generator.choice(len(pool), min(len(pool), max(candidates, n)), replace=False))
-    hidden = pool.hidden.take(drawn).kept()
-    probabilities = pool.probabilities[drawn].astype(np.float64)
-    sound: npt.NDArray[np.bool_] = np.atleast_1d(np.isfinite(probabilities).all(axis=1))
+    among = drawn(np.arange(len(pool)), max(candidates, n), generator)
+    hidden = pool.hidden.take(among).kept()
+    probabilities = pool.probabilities[among].astype(np.float64)
+    sound = pool.sound[among]
     errors = np.where(sound[:, None], probabilities, 0)
     errors[np.arange(len(errors)), errors.argmax(axis=1)] -= 1
     squares = np.where(sound, np.square(errors).sum(axis=1) * hidden.squared_norms, -np.inf)
     picks, scores = _spread(errors, hidden, squares, n, generator)
-    others = np.setdiff1d(np.arange(len(drawn)), picks)
+    others = np.setdiff1d(np.arange(len(among)), picks)
     others = others[top(squares[others], n - len(picks), generator)]
     positions = np.concatenate([picks, others])
     details = [f"gradient of length {length:.3f}" for length in np.sqrt(np.maximum(squares[positions], 0))]
-    return Picks(drawn[positions], np.concatenate([scores, np.where(sound[others], 0, -np.inf)]), details)
+    return Picks(among[positions], np.concatenate([scores, np.where(sound[others], 0, -np.inf)]), details)
 
 
 def _spread(

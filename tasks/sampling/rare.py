@@ -27,8 +27,7 @@ def max_positive(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
 
     For a harvest, where the items themselves are wanted and not the model: it confirms what the model knows already.
     """
-    sound = np.isfinite(pool.probabilities).all(axis=1)
-    return top_picks(np.where(sound, pool.probabilities[:, pool.positive or 0], -np.inf), n, generator)
+    return top_picks(np.where(pool.sound, pool.probabilities[:, pool.positive or 0], -np.inf), n, generator)
 
 
 @strategy(
@@ -147,7 +146,7 @@ def per_label(pool: Pool, n: int, generator: np.random.Generator, *, score: str 
     """
     _refuse_itself("per_label", score)
     n_labels = pool.probabilities.shape[1]
-    sound = np.isfinite(pool.probabilities).all(axis=1)
+    sound = pool.sound
     predicted = np.full(len(pool), n_labels)
     predicted[sound] = pool.probabilities[sound].argmax(axis=1)
     counts = np.bincount(predicted, minlength=n_labels + 1)[:n_labels]

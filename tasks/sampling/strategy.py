@@ -97,6 +97,11 @@ class Pool:
         """Token ids of the n items."""
         return self.vectors.tokens
 
+    @property
+    def sound(self) -> npt.NDArray[np.bool_]:
+        """Whether the probabilities of each item are finite, (n,)."""
+        return np.asarray(np.isfinite(self.probabilities).all(axis=1))
+
     def take(self, positions: Positions) -> Pool:
         """The part of the pool at `positions`, in that order."""
         vectors = self.vectors.take(positions)
@@ -298,6 +303,13 @@ def top(scores: npt.NDArray[Any], n: int, generator: np.random.Generator) -> Pos
     chosen = generator.permutation(np.concatenate([above, level]))
     ranked: Positions = chosen[np.argsort(-finite[chosen], kind="stable")]
     return ranked
+
+
+def drawn(positions: Positions, at_most: int, generator: np.random.Generator) -> Positions:
+    """The positions, or so many of them drawn uniformly where there are more, ascending."""
+    if len(positions) <= at_most:
+        return positions
+    return np.sort(generator.choice(positions, max(at_most, 0), replace=False))
 
 
 def top_picks(scores: npt.NDArray[Any], n: int, generator: np.random.Generator) -> Picks:

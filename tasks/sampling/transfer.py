@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tasks.learning.vectors import Matrix, Vectors
 from tasks.sampling.logistic import Logistic, fit_logistic, sigmoid
-from tasks.sampling.strategy import Floats, Picks, Pool, strategy, top
+from tasks.sampling.strategy import Floats, Picks, Pool, drawn, strategy, top
 
 _MUNRO = "Munro (2021), Human-in-the-Loop Machine Learning, ch. 5"
 
@@ -51,10 +51,10 @@ def transfer_representative(pool: Pool, n: int, generator: np.random.Generator, 
     Differs from the source: both sides weigh the same, whatever their sizes.
     """
     hidden = _hidden(pool)
-    drawn = generator.choice(len(pool), min(len(pool), max(1, candidates)), replace=False)
+    among = drawn(np.arange(len(pool)), max(1, candidates), generator)
     known = _all_rows(hidden.of(pool.training.tokens))
-    of_pool = np.arange(len(known) + len(drawn)) >= len(known)
-    layer = fit_logistic(np.concatenate([known, hidden.rows(np.sort(drawn))]), of_pool)
+    of_pool = np.arange(len(known) + len(among)) >= len(known)
+    layer = fit_logistic(np.concatenate([known, hidden.rows(among)]), of_pool)
     return _most_likely(layer, hidden, n, generator, "of the pool rather than of training")
 
 

@@ -102,7 +102,7 @@ def _ranked(score: Callable[[Probabilities], Floats], pool: Pool, n: int, genera
 
 
 def _of_sound_rows(score: Callable[[Probabilities], Floats], pool: Pool) -> Floats:
-    sound = np.isfinite(pool.probabilities).all(axis=1)
+    sound = pool.sound
     if sound.all():
         return score(pool.probabilities)
     scores = np.full(len(pool), -np.inf)
