@@ -108,12 +108,12 @@ def change_of_f(first: Decisions, second: Decisions, positive: int) -> float | N
 
     Source: Altschuler and Bloodgood (2019), Stopping Active Learning Based on Predicted Change of F Measure.
 
-    >>> change_of_f(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0]), positive=1).__round__(3)
+    >>> round(change_of_f(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0]), positive=1), 3)
     0.333
     """
     both = np.count_nonzero((first == positive) & (second == positive))
     either = np.count_nonzero(first == positive) + np.count_nonzero(second == positive)
-    return 1 - 2 * both / either if either else None
+    return float(1 - 2 * both / either) if either else None
 
 
 def wilson_interval(n_positive: int, n: int) -> tuple[float, float]:
