@@ -57,7 +57,7 @@ def read_pool(
     head = _head(model) if model is not None else None
     logits = _logits(hidden, head, len(tokens))
     training, validation = (labelled_texts(store, split, version) for split in (Split.TRAINING, Split.VALIDATION))
-    counted = np.bincount(_tokens(encoder, training).ids, minlength=encoder.n_tokens)
+    counted = np.bincount(_tokens(encoder, training).ids, minlength=encoder.n_tokens)  # also of labels that are gone
     names, words = _known_keywords(encoder, keywords)
     return Pool(
         item_ids,
