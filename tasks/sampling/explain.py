@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from tasks.sampling.strategy import Pool, Ranking
 
@@ -21,7 +19,7 @@ def reasons(pool: Pool, ranking: Ranking, labels: Sequence[str], training_texts:
         labels: Names of the labels, by number.
         training_texts: Those of `pool.training`, in its order.
     """
-    positions = pc.index_in(pa.array(ranking.item_ids, pa.string()), pool.item_ids).to_numpy().astype(np.int64)
+    positions = pool.positions_of(ranking.item_ids)
     details = ranking.details or [f"score {score:.3f}" for score in ranking.scores]
     likes = _most_like(pool, positions, labels, training_texts)
     says = _model_says(pool, positions, labels)

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from storage.errors import SamplingError
 from storage.records import Proposal, Share
@@ -133,8 +131,7 @@ class _Batch:
 
 def _distinct_tokens(pool: Pool, item_ids: Sequence[str]) -> list[frozenset[int]]:
     """The distinct tokens of each item."""
-    positions = pc.index_in(pa.array(item_ids, pa.string()), pool.item_ids).to_numpy().astype(np.int64)
-    chosen = pool.tokens.take(positions)
+    chosen = pool.tokens.take(pool.positions_of(item_ids))
     return [
         frozenset(chosen.ids[start:stop].tolist())
         for start, stop in zip(chosen.offsets[:-1], chosen.offsets[1:], strict=True)

@@ -122,6 +122,12 @@ def test_the_length_of_a_pool_is_its_number_of_items() -> None:
     assert [len(pool_of(n)) for n in (0, 4)] == [0, 4]
 
 
+def test_items_are_found_where_they_stand_whatever_order_they_are_asked_in() -> None:
+    pool = pool_of(6).take(np.array([3, 0, 5, 1, 4, 2]))
+    assert pool.positions_of(["i2", "i3", "i5"]).tolist() == [5, 0, 2]
+    assert pool.positions_of([]).tolist() == []
+
+
 def test_every_registered_strategy_says_what_it_does_what_it_costs_and_where_it_comes_from() -> None:
     assert list(room.REGISTRY) == [found.name for found in room.REGISTRY.values()]
     for found in room.REGISTRY.values():
