@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 
 from annotation.label_set import AnswerError, LabelSet
 from storage.records import UNNAMED, Answer, BatchItem
@@ -20,15 +21,30 @@ _UNPRINTABLE = re.compile(r"[\x00-\x08\x0e-\x1b\x7f\u200b\ufeff]")
 
 
 @dataclass(frozen=True)
+class FilledFile:
+    """A file to ingest.
+
+    Attributes:
+        batch_id: The batch whose folder it lies in; empty for a file from elsewhere, whose rows name theirs.
+        in_inbox: It is put away once it is ingested.
+    """
+
+    path: Path
+    batch_id: str = ""
+    in_inbox: bool = False
+
+
+@dataclass(frozen=True)
 class FilledRow:
     """A row as read: nothing checked yet.
 
     Attributes:
-        row: Where it stands in the file, as a spreadsheet counts (1-based).
+        row: Where it stands in the file, as a spreadsheet counts (1-based); of a JSON list the entry, from 1.
         text: None where the file has no such column.
         text_hash: None where the file has no such column.
         lossy_encoding: The file's encoding where that cannot write every character; None where it can.
         cells: The row as it stood, by column, to give it back with its error.
+        part: The file in an archive that it stands in; empty outside of one.
     """
 
     row: int
@@ -43,6 +59,7 @@ class FilledRow:
     annotated_at: datetime | None = None
     lossy_encoding: str | None = None
     cells: Mapping[str, str] = field(default_factory=dict)
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,9 +71,11 @@ class RowError:
     value: str
     reason: str
     cells: Mapping[str, str]
+    part: str = ""
 
     def __str__(self) -> str:
-        return f"row {self.row}, column {self.column}: {self.value!r}: {self.reason}"
+        place = f"{self.part}, " if self.part else ""
+        return f"{place}row {self.row}, column {self.column}: {self.value!r}: {self.reason}"
 
 
 def check_rows(
@@ -167,4 +186,4 @@ def _same_number(cell: str, original: str) -> bool:
 
 
 def _error(row: FilledRow, column: str, value: str, reason: str) -> RowError:
-    return RowError(row.row, column, value, reason, row.cells)
+    return RowError(row.row, column, value, reason, row.cells, row.part)

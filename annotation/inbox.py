@@ -6,12 +6,11 @@ import codecs
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from annotation.batch import DEFINITION_NAME, published_labels
 from annotation.csv_file import as_unicode, read_csv, write_errors
-from annotation.filled import FilledRow, RowError, check_rows
+from annotation.filled import FilledFile, FilledRow, RowError, check_rows
 from annotation.journal import JournalLine, read_journal
 from annotation.label_set import LabelSet
 from storage.annotations import not_ingested
@@ -21,20 +20,6 @@ from storage.folders import MANIFEST
 from storage.workspace import Workspace
 
 ERRORS_SUFFIX = ".errors.csv"
-
-
-@dataclass(frozen=True)
-class FilledFile:
-    """A file to ingest.
-
-    Attributes:
-        batch_id: The batch whose folder it lies in; empty for a file from elsewhere, whose rows name theirs.
-        in_inbox: It is put away once it is ingested.
-    """
-
-    path: Path
-    batch_id: str = ""
-    in_inbox: bool = False
 
 
 def waiting_files(workspace: Workspace, named: Sequence[Path] = ()) -> list[FilledFile]:

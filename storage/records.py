@@ -44,11 +44,16 @@ ORIGINAL = "original"
 
 @dataclass(frozen=True)
 class BatchItem:
-    """One text as an annotator gets it."""
+    """One text as an annotator gets it.
+
+    Attributes:
+        context: What is shown beside the text: to an adjudicator the answers given so far; empty else.
+    """
 
     item_id: str
     text: str
     text_hash: str
+    context: str = ""
 
 
 @dataclass(frozen=True)

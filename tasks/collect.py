@@ -11,8 +11,8 @@ from pathlib import Path
 from prefect import task
 
 from annotation.batch import published_labels
-from annotation.filled import FilledRow, RowError, check_rows
-from annotation.inbox import FilledFile, put_away, read_filled, waiting_files
+from annotation.filled import FilledFile, FilledRow, RowError, check_rows
+from annotation.inbox import put_away, read_filled, waiting_files
 from annotation.label_set import LabelSet
 from storage.annotations import Ingested, ingest, read_files, remember_read
 from storage.batches import find_batch, items_of

@@ -9,7 +9,8 @@ import pytest
 
 from annotation.csv_file import read_csv, write_csv
 from annotation.filled import RowError
-from annotation.inbox import FilledFile, put_away, read_filled, waiting_files
+from annotation.filled import FilledFile
+from annotation.inbox import put_away, read_filled, waiting_files
 from annotation.journal import Journal
 from storage.errors import BatchError
 from storage.records import Answer, BatchItem

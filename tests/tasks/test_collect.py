@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import tasks.collect
-from annotation.inbox import FilledFile
+from annotation.filled import FilledFile
 from annotation.journal import Journal
 from annotation.label_set import Label, LabelSet
 from storage.batches import close_batch, find_batch

@@ -1,0 +1,26 @@
+"""What one annotator gets of a batch: the question and the items in the order they are asked, whatever the format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from annotation.label_set import LabelSet
+from storage.records import BatchItem, Proposal
+
+
+@dataclass(frozen=True)
+class Handout:
+    """What is written to one annotator's file, and nothing that would bias an answer.
+
+    Attributes:
+        items: In the order to ask.
+        annotator: Whose file it is; empty where whoever takes it says so.
+        proposals: item_id -> the strategy that proposed it first; only for a format whose shape has a place for it.
+    """
+
+    batch_id: str
+    label_set: LabelSet
+    items: Sequence[BatchItem]
+    annotator: str = ""
+    proposals: Mapping[str, Proposal] = field(default_factory=dict)
