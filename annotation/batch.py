@@ -7,38 +7,83 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-from annotation.csv_file import write_csv
+from annotation.adjudication import with_answers
+from annotation.formats import CSV, DEFINITION_NAME, FORMATS, Format
+from annotation.handout import Handout
 from annotation.label_set import LabelSet
+from storage.answers import answers_before
+from storage.batches import assignments_of, items_of, proposals_of
 from storage.errors import BatchError
-from storage.folders import MANIFEST, publish_folder
-from storage.records import Batch, BatchItem, Proposal
+from storage.folders import MANIFEST, add_files, publish_folder
+from storage.records import Assignment, Batch, BatchItem, Proposal, Purpose
+from storage.store import Store
 
-MANIFEST_VERSION = 1
-CSV_NAME = "batch.csv"
-DEFINITION_NAME = "definition.txt"
+MANIFEST_VERSION = 2
 
 
-def write_batch(
-    folder: Path, batch: Batch, items: Sequence[BatchItem], proposals: Sequence[Proposal], label_set: LabelSet
-) -> bool:
+@dataclass(frozen=True)
+class Contents:
+    """What a batch holds, as the lake has it.
+
+    Attributes:
+        items: Its own in the order they are shown, then gold ones.
+        proposals: Which strategies proposed its own.
+        assignments: Who is asked about what; empty where whoever takes it is asked about all of its own.
+    """
+
+    items: Sequence[BatchItem]
+    proposals: Sequence[Proposal]
+    assignments: Sequence[Assignment] = ()
+
+
+def contents_of(store: Store, batch: Batch) -> Contents:
+    """What a batch holds; of one to adjudicate with the answers that stood when it was drawn."""
+    items = items_of(store, batch.batch_id)
+    if batch.purpose is Purpose.ADJUDICATION:
+        items = with_answers(items, answers_before(store, batch))
+    return Contents(items, proposals_of(store, batch.batch_id), assignments_of(store, batch.batch_id))
+
+
+def write_batch(folder: Path, batch: Batch, contents: Contents, label_set: LabelSet) -> bool:
     """Publish the batch's folder, whole or not at all; False where it is there already.
 
     A folder of that name without a manifest gets what it lacks: what an annotator has in it stays.
     """
 
     def write(part: Path) -> dict[str, Any]:
-        write_csv(part / CSV_NAME, batch.batch_id, items)
         (part / DEFINITION_NAME).write_text(_definition(label_set), encoding="utf-8", newline="\n")
-        hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(part.iterdir())}
-        return _manifest(batch, items, proposals, label_set, hashes)
+        formats = [FORMATS[name] for name in batch.formats or (CSV.name,)]  # none: of before there was a choice
+        files = [each for form in formats for each in _write(part, form, batch, contents, label_set)]
+        return _manifest(batch, contents, label_set, files, _hashes(part))
 
     return publish_folder(folder, write)
+
+
+def add_formats(
+    folder: Path, batch: Batch, contents: Contents, label_set: LabelSet, formats: Sequence[Format]
+) -> list[Path]:
+    """Write a published batch's files in more formats; returns those of these formats. What is there is left as it is.
+
+    The manifest that names them is written last.
+    """
+    manifest = read_manifest(folder)
+    known = batch_files(folder)
+
+    def write(part: Path) -> dict[str, Any]:
+        new = [each for form in formats for each in _write(part, form, batch, contents, label_set)]
+        manifest["files"] = {**_hashes(part), **manifest["files"]}
+        manifest["handouts"] = [asdict(each) for each in dict.fromkeys((*known, *new))]
+        return manifest
+
+    add_files(folder, write)
+    names = {form.name for form in formats}
+    return [folder / each.file for each in batch_files(folder) if each.format in names]
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -74,23 +119,72 @@ def published_labels(folder: Path, label_set: LabelSet) -> LabelSet:
     return replace(label_set, labels=tuple(labels))
 
 
-def batch_files(folder: Path) -> list[Path]:
+@dataclass(frozen=True)
+class HandoutFile:
+    """A file that an annotator fills in: in which format, for whom (empty: whoever takes it), and its name."""
+
+    format: str
+    annotator: str
+    file: str
+
+
+def batch_files(folder: Path) -> list[HandoutFile]:
     """The files of a published batch that annotators fill in."""
-    return [folder / CSV_NAME]
+    plain = asdict(HandoutFile(CSV.name, "", CSV.path(folder).name))
+    found = read_manifest(folder).get("handouts", [plain])  # version 1 of the manifest has none
+    return [HandoutFile(**each) for each in found]
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def as_published(folder: Path) -> dict[str, str]:
+    """The files of a published batch as they were written: name -> SHA-256."""
+    hashes: dict[str, str] = read_manifest(folder)["files"]
+    return hashes
+
+
+def handouts(batch: Batch, contents: Contents, label_set: LabelSet) -> Iterator[Handout]:
+    """What each annotator gets; one handout of all its own items where nobody in particular is asked."""
+    by_id = {item.item_id: item for item in contents.items}
+    first: dict[str, Proposal] = {}
+    for proposal in contents.proposals:
+        first.setdefault(proposal.item_id, proposal)
+    asked: dict[str, list[str]] = {} if contents.assignments else {"": list(by_id)}
+    for each in contents.assignments:
+        asked.setdefault(each.annotator, []).append(each.item_id)
+    for annotator, ids in asked.items():
+        yield Handout(batch.batch_id, label_set, [by_id[item_id] for item_id in ids], annotator, first)
+
+
+def _write(folder: Path, form: Format, batch: Batch, contents: Contents, label_set: LabelSet) -> list[HandoutFile]:
+    written = []
+    for handout in handouts(batch, contents, label_set):
+        path = form.path(folder, handout.annotator)
+        form.write(path, handout)
+        written.append(HandoutFile(form.name, handout.annotator, path.name))
+    return written
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
 
 
 def _manifest(
-    batch: Batch,
-    items: Sequence[BatchItem],
-    proposals: Sequence[Proposal],
-    label_set: LabelSet,
-    hashes: dict[str, str],
+    batch: Batch, contents: Contents, label_set: LabelSet, files: Sequence[HandoutFile], hashes: dict[str, str]
 ) -> dict[str, Any]:
-    proposed: dict[str, list[dict[str, Any]]] = {item.item_id: [] for item in items}
-    for proposal in proposals:
+    gold = {each.item_id for each in contents.assignments if each.gold}
+    proposed: dict[str, list[dict[str, Any]]] = {item.item_id: [] for item in contents.items}
+    for proposal in contents.proposals:
         proposed[proposal.item_id].append(
             {"strategy": proposal.strategy, "score": proposal.score, "rank": proposal.rank}
         )
+    asked: dict[str, list[str]] = {}
+    for each in contents.assignments:  # gold ones among them without a mark: annotators may see this file
+        asked.setdefault(each.annotator, []).append(each.item_id)
     return {
         "manifest_version": MANIFEST_VERSION,
         "batch_id": batch.batch_id,
@@ -107,10 +201,14 @@ def _manifest(
         "mix": batch.mix,
         "strategies": [asdict(share) for share in batch.shares],
         "stop_signs": [asdict(sign) for sign in batch.stop_signs],
+        "overlap": batch.overlap,
+        "annotators": asked,
         "items": [
             {"item_id": item.item_id, "text_hash": item.text_hash, "proposals": proposed[item.item_id]}
-            for item in items
+            for item in contents.items
+            if item.item_id not in gold
         ],
+        "handouts": [asdict(each) for each in files],
         "files": hashes,
     }
 

@@ -12,30 +12,46 @@ from pathlib import Path
 from typing import Literal
 
 from annotation.filled import FilledRow, RowError
+from annotation.handout import Handout
 from storage.errors import BatchError, SourceError
-from storage.records import BatchItem
 from storage.sources.detect import find_encoding, open_text, readable_file
 from storage.text_hash import text_hash
 
 COLUMNS = ("text", "label", "note", "annotator", "item_id", "batch_id", "text_hash")
+CONTEXT_COLUMN = "answers so far"
 ERROR_COLUMN = "error"
 MAX_BYTES = 200_000_000
 HEADER_WITHIN = 10
 """Rows that may stand above the header: blank ones, a title, `sep=;`."""
 
-_DANGEROUS = re.compile(r"'*[=+\-@\t\r＝＋－＠]")
+_DANGEROUS = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")  # \n: what LibreOffice makes of \r
 _TO_QUOTE = re.compile(r'[,;|\t"\r\n]|^\s|\s$')
 _LONE_CR = "\ud800"  # stands for one while rows are split: it is in no text that was read
 _LEGACY = ("cp1252", "mac_roman", "cp1250", "cp1251", "cp1253", "cp1254", "cp932", "gbk", "cp949", "big5")
 
 
-def write_csv(path: Path, batch_id: str, items: Sequence[BatchItem]) -> None:
+def write_csv(path: Path, handout: Handout) -> None:
     """Write a batch to fill in: UTF-8 with BOM, CRLF, header, one row an item."""
-    rows = [
-        {"text": item.text, "item_id": item.item_id, "batch_id": batch_id, "text_hash": item.text_hash}
-        for item in items
-    ]
-    write_rows(path, rows, COLUMNS)
+    write_rows(path, list(cells_of(handout)), columns_of(handout))
+
+
+def columns_of(handout: Handout) -> tuple[str, ...]:
+    """The columns of a file to fill in; one more, after the note, where there is something to show beside a text."""
+    shown = (CONTEXT_COLUMN,) if any(item.context for item in handout.items) else ()
+    return (*COLUMNS[:3], *shown, *COLUMNS[3:])
+
+
+def cells_of(handout: Handout) -> Iterator[dict[str, str]]:
+    """The cells of every row to fill in, by column; those that are missing are empty."""
+    for item in handout.items:
+        yield {
+            "text": item.text,
+            CONTEXT_COLUMN: item.context,
+            "annotator": handout.annotator,
+            "item_id": item.item_id,
+            "batch_id": handout.batch_id,
+            "text_hash": item.text_hash,
+        }
 
 
 def write_errors(path: Path, errors: Sequence[RowError]) -> None:
@@ -78,6 +94,49 @@ def read_csv(path: Path, *, batch_id: str = "") -> list[FilledRow]:
     return best
 
 
+def column_names(path: Path, cells: Sequence[str]) -> list[str] | None:
+    """The columns of a batch file in lower case, where `cells` are its header; None where they are none.
+
+    Raises:
+        BatchError: A column that counts is there twice.
+    """
+    names = [name.strip().casefold() for name in cells]
+    if "label" not in names or not {"item_id", "text", "text_hash"} & set(names):
+        return None
+    if twice := [name for name in COLUMNS if names.count(name) > 1]:
+        what = f"{path} has {names.count(twice[0])} columns named {twice[0]!r}."
+        raise BatchError(what, hint="keep one, rename the others.")
+    return names
+
+
+def filled_row(
+    row: int, cells: Mapping[str, str], batch_id: str, *, lossy: str | None = None, part: str = ""
+) -> FilledRow:
+    """A row of its cells by column name; of `batch_id` where it names none; `lossy` and `part` as in FilledRow."""
+    batch_id = cells.get("batch_id", "").strip() or batch_id
+    return FilledRow(
+        row=row,
+        batch_id=batch_id,
+        item_id=cells.get("item_id", "").strip(),
+        label=cells.get("label", ""),
+        text=cells.get("text"),
+        text_hash=cells.get("text_hash", "").strip() or None,
+        note=cells.get("note", ""),
+        annotator=cells.get("annotator", ""),
+        lossy_encoding=lossy,
+        cells={**cells, "batch_id": batch_id},
+        part=part,
+    )
+
+
+def no_batch_file(path: Path, first: str) -> BatchError:
+    """The error of a file without such a header; `first` is what stands in its first row."""
+    return BatchError(
+        f"{path} is no batch file: its first line {first!r} names no columns label and item_id.",
+        hint=f"a batch file begins with: {','.join(COLUMNS)}. To add texts to the pool: pal import {path}",
+    )
+
+
 def neutralised(cell: str) -> str:
     """`cell` such that no spreadsheet runs it as a formula; `restored` undoes it.
 
@@ -117,7 +176,7 @@ def _readings(path: Path, batch_id: str) -> Iterator[list[FilledRow]]:
                     continue
                 raise BatchError(f"{path}: {error}.", hint="open it in a spreadsheet and save it again.") from error
             yield [
-                _filled(row, dict(zip(columns, map(restored, cells), strict=False)), batch_id, lossy)
+                filled_row(row, dict(zip(columns, map(restored, cells), strict=False)), batch_id, lossy=lossy)
                 for row, cells in records
                 if row > header_row and any(cell.strip() for cell in cells)
             ]
@@ -150,31 +209,6 @@ def _header(path: Path, text: str) -> tuple[list[str], str, int]:
     for delimiter in ",;\t|":
         with contextlib.suppress(csv.Error):
             for row, cells in enumerate(islice(_records(text, delimiter), HEADER_WITHIN), start=1):
-                names = [name.strip().casefold() for name in cells]
-                if "label" not in names or not {"item_id", "text", "text_hash"} & set(names):
-                    continue
-                if twice := [name for name in COLUMNS if names.count(name) > 1]:
-                    what = f"{path} has {names.count(twice[0])} columns named {twice[0]!r}."
-                    raise BatchError(what, hint="keep one, rename the others.")
-                return names, delimiter, row
-    first = text.lstrip()[:80].partition("\n")[0].rstrip()
-    raise BatchError(
-        f"{path} is no batch file: its first line {first!r} names no columns label and item_id.",
-        hint=f"a batch file begins with: {','.join(COLUMNS)}. To add texts to the pool: pal import {path}",
-    )
-
-
-def _filled(row: int, cells: dict[str, str], batch_id: str, lossy: str | None) -> FilledRow:
-    batch_id = cells.get("batch_id", "").strip() or batch_id
-    return FilledRow(
-        row=row,
-        batch_id=batch_id,
-        item_id=cells.get("item_id", "").strip(),
-        label=cells.get("label", ""),
-        text=cells.get("text"),
-        text_hash=cells.get("text_hash", "").strip() or None,
-        note=cells.get("note", ""),
-        annotator=cells.get("annotator", ""),
-        lossy_encoding=lossy,
-        cells=cells | {"batch_id": batch_id},
-    )
+                if names := column_names(path, cells):
+                    return names, delimiter, row
+    raise no_batch_file(path, text.lstrip()[:80].partition("\n")[0].rstrip())

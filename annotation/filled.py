@@ -14,10 +14,10 @@ from storage.records import UNNAMED, Answer, BatchItem
 from storage.text_hash import HASH_CHARS, folded, text_hash
 
 MOST_IN_A_CELL = 32_000
-"""Characters that every spreadsheet keeps; Excel cuts a text off after 32,767."""
+"""UTF-16 units that every spreadsheet keeps; Excel cuts a text off after 32,767."""
 
 _NUMBER = re.compile(r"[0-9]{1,40}([.,][0-9]{1,40})?(e[+-]?[0-9]{1,3})?", re.IGNORECASE)
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0e-\x1b\x7f\u200b\ufeff]")
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0e-\x1b\x7f\u200b\ufeff\ufffe\uffff]")
 
 
 @dataclass(frozen=True)
@@ -162,13 +162,13 @@ def _reads(row: FilledRow, item: BatchItem) -> bool:
     ):  # Python writes one `?` for a character that an encoding lacks, Excel one for each UTF-16 unit
         for original in (item.text, re.sub("[\U00010000-\U0010ffff]", "??", item.text)):
             kept.append(_bare(original.encode(row.lossy_encoding, "replace").decode(row.lossy_encoding, "replace")))
-    cut_off = len(text) >= MOST_IN_A_CELL and kept[0].startswith(cell)
+    cut_off = len(text.encode("utf-16-le", "surrogatepass")) >= 2 * MOST_IN_A_CELL and kept[0].startswith(cell)
     return cell in kept or cut_off or _same_number(text, item.text)
 
 
 def _bare(text: str) -> str:
     """`text` without what spreadsheets lose: spacing, characters nobody sees, and the ' that means "as text" there."""
-    return folded(_UNPRINTABLE.sub("", text)).lstrip("'")
+    return folded(_UNPRINTABLE.sub("", text)).lstrip("' ")
 
 
 def _number(cell: str) -> Decimal | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -24,3 +26,15 @@ class Handout:
     items: Sequence[BatchItem]
     annotator: str = ""
     proposals: Mapping[str, Proposal] = field(default_factory=dict)
+
+
+def safe_name(name: str) -> str:
+    """`name` as part of a file name; distinct names stay distinct on every file system.
+
+    >>> safe_name("anna"), safe_name("Zoë / QA")
+    ('anna', 'zo-qa~404a85198335')
+    """
+    if re.fullmatch(r"[a-z0-9._@-]{1,64}", name):
+        return name
+    words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
+    return f"{words}~{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from annotation.batch import DEFINITION_NAME, published_labels
-from annotation.csv_file import as_unicode, read_csv, write_errors
-from annotation.filled import FilledFile, FilledRow, RowError, check_rows
-from annotation.journal import JournalLine, read_journal
+from annotation.batch import as_published, published_labels, sha256_of
+from annotation.csv_file import write_errors
+from annotation.filled import FilledFile, RowError, check_rows
+from annotation.formats import is_for_answers
 from annotation.label_set import LabelSet
+from annotation.reading import read_filled
 from storage.annotations import not_ingested
 from storage.batches import items_of
-from storage.errors import PalError
+from storage.errors import BatchError, PalError
 from storage.folders import MANIFEST
+from storage.records import Answer
 from storage.workspace import Workspace
 
 ERRORS_SUFFIX = ".errors.csv"
+SETTLE_S = 1.0
+"""How long a file of the inbox is watched, where it is fresh; one that grows meanwhile is left for the next time."""
+FRESH_S = 10.0
 
 
 def waiting_files(workspace: Workspace, named: Sequence[Path] = ()) -> list[FilledFile]:
@@ -30,40 +35,42 @@ def waiting_files(workspace: Workspace, named: Sequence[Path] = ()) -> list[Fill
     for manifest in sorted(workspace.batches.glob(f"*/{MANIFEST}")):
         folder = manifest.parent
         if not folder.name.startswith("."):  # one that is being written, or was when its process was killed
-            mine = [path for path in _candidates(folder) if not path.name.endswith(ERRORS_SUFFIX)]
-            found += [FilledFile(path, batch_id=folder.name) for path in mine]
+            found += [FilledFile(path, batch_id=folder.name) for path in _filled_in(folder)]
     found += [FilledFile(path, in_inbox=True) for path in _candidates(workspace.inbox)]
     return found
 
 
-def read_filled(file: FilledFile) -> list[FilledRow]:
-    """The rows of a filled file; the format is told by its content.
-
-    Raises:
-        PalError: It is no batch file.
-        OSError: It cannot be read.
-    """
-    with file.path.open("rb") as opened:
-        head = opened.read(64).removeprefix(codecs.BOM_UTF8).lstrip()
-    if head.startswith(b"{") or (not head and file.path.suffix == ".jsonl"):  # opened, and left without an answer
-        return [_journal_row(line) for line in read_journal(file.path)]
-    return read_csv(file.path, batch_id=file.batch_id)
+def settled_files(files: Sequence[FilledFile]) -> list[FilledFile]:
+    """The files without those of the inbox that grow while this looks: somebody is still writing them."""
+    before = {file: seen for file in files if file.in_inbox and (seen := _as_seen(file.path))}
+    fresh = {file for file, (_, changed_ns) in before.items() if abs(time.time() - changed_ns / 1e9) < FRESH_S}
+    if fresh:
+        time.sleep(SETTLE_S)
+    return [file for file in files if file not in fresh or _as_seen(file.path) == before[file]]
 
 
-def waiting_answers(workspace: Workspace, batch_id: str, label_set: LabelSet) -> dict[str, str]:
-    """Answers in the files of a batch that an ingest would append: item_id -> answer. What is faulty is left out."""
+def _as_seen(path: Path) -> tuple[int, int] | None:
+    """Size and time of a file; None where it is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def waiting_answers(workspace: Workspace, batch_id: str, label_set: LabelSet) -> list[Answer]:
+    """The answers in the files of a batch that an ingest would append; what is faulty is left out."""
     store, folder = workspace.store(), workspace.batches / batch_id
     items, labels = items_of(store, batch_id), published_labels(folder, label_set)
-    waiting: dict[str, str] = {}
+    waiting: list[Answer] = []
     for file in waiting_files(workspace):
         if file.batch_id != batch_id:
             continue
         try:
-            answers, _ = check_rows(read_filled(file), items, labels)
+            answers, _ = check_rows(read_filled(file).rows, items, labels)
         except (PalError, OSError):
             continue  # `pal ingest` says what is wrong with it
-        new = not_ingested(store, batch_id, answers, workspace.name_of(file.path))
-        waiting.update({each.item_id: each.answer for each in new})
+        waiting += not_ingested(store, batch_id, answers, workspace.name_of(file.path))
     return waiting
 
 
@@ -102,20 +109,6 @@ def _free_place(folder: Path, path: Path) -> Path:
         place = folder / f"{path.stem}-{number}{path.suffix}"
 
 
-def _journal_row(line: JournalLine) -> FilledRow:
-    answer = line.answer
-    cells = {
-        "label": answer.answer,
-        "note": answer.note,
-        "annotator": answer.annotator,
-        "item_id": answer.item_id,
-        "batch_id": line.batch_id,
-        "text_hash": line.text_hash,
-    }
-    cells = {name: as_unicode(cell) for name, cell in cells.items()}
-    return FilledRow(**cells, row=line.row, seconds=answer.seconds, annotated_at=answer.annotated_at, cells=cells)
-
-
 def _located(workspace: Workspace, path: Path) -> FilledFile:
     if path.parent == workspace.inbox.resolve():
         return FilledFile(path, in_inbox=True)
@@ -123,13 +116,18 @@ def _located(workspace: Workspace, path: Path) -> FilledFile:
     return FilledFile(path, batch_id=path.parent.name if in_batch else "")
 
 
+def _filled_in(folder: Path) -> list[Path]:
+    """Files in a batch's folder that are not as they were published."""
+    try:
+        published = as_published(folder)
+    except BatchError:  # a damaged manifest is told where the batch is needed
+        published = {}
+    mine = [path for path in _candidates(folder) if not path.name.endswith(ERRORS_SUFFIX)]
+    return [path for path in mine if path.name not in published or sha256_of(path) != published[path.name]]
+
+
 def _candidates(folder: Path) -> list[Path]:
     """Files that an annotator may have put there, by name."""
     if not folder.is_dir():
         return []
-    ours = {MANIFEST, DEFINITION_NAME}
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_file() and path.name not in ours and not path.name.startswith((".", "~"))
-    )
+    return sorted(path for path in folder.iterdir() if path.is_file() and is_for_answers(path.name))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 import os
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from annotation.handout import safe_name
 from storage.errors import BatchError
 from storage.records import Answer
 
@@ -135,11 +134,7 @@ def journal_path(batch_folder: Path, annotator: str) -> Path:
     >>> journal_path(Path("b0001"), "Zoë / QA").name
     'answers-zo-qa~404a85198335.jsonl'
     """
-    safe = annotator
-    if not re.fullmatch(r"[a-z0-9._@-]{1,64}", annotator):
-        words = re.sub(r"[^a-z0-9]+", "-", annotator.lower()).strip("-")[:40]
-        safe = f"{words}~{hashlib.sha256(annotator.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
-    return batch_folder / f"answers-{safe}.jsonl"
+    return batch_folder / f"answers-{safe_name(annotator)}.jsonl"
 
 
 def _scan(path: Path) -> tuple[list[JournalLine], int, bool]:

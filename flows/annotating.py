@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from annotation.batch import write_batch
+from annotation.batch import contents_of, handouts, write_batch
 from annotation.inbox import waiting_answers
 from annotation.journal import Journal, journal_path
 from annotation.keys import line_keys, terminal_keys
 from annotation.terminal import Tally, annotate
 from flows.config import Project
 from flows.engine import run
-from storage.batches import answered_in, find_batch, items_of, open_batches, proposals_of
+from storage.batches import answered_in, find_batch, open_batches
 from storage.errors import BatchError
 from storage.folders import MANIFEST
 from storage.models import metrics_of, production_model
@@ -32,16 +32,27 @@ def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Ta
         batch_id = opened[0].batch.batch_id
     batch = find_batch(store, batch_id).batch
     folder, task = project.workspace.batches / batch_id, project.config.task
+    contents = contents_of(store, batch)
     if batch.status is BatchStatus.PUBLISHED:  # its files may have been lost
-        write_batch(folder, batch, items_of(store, batch_id), proposals_of(store, batch_id), task)
+        write_batch(folder, batch, contents, task)
     elif not (folder / MANIFEST).is_file():
         raise BatchError(
             f"batch {batch_id} has no files: it was imported, or its folder is gone.", hint="open batches: pal status"
         )
-    answered = {**answered_in(store, batch_id), **waiting_answers(project.workspace, batch_id, task)}
+    mine = {handout.annotator: handout.items for handout in handouts(batch, contents, task)}
+    whose = annotator if contents.assignments else None
+    if whose is not None and whose not in mine:
+        raise BatchError(
+            f"batch {batch_id} asks {annotator!r} about nothing.",
+            hint=f"its annotators: --annotator {' | '.join(mine)}",
+        )
+    answered = answered_in(store, batch_id, whose)
+    for answer in waiting_answers(project.workspace, batch_id, task):
+        if whose in (None, answer.annotator):
+            answered[answer.item_id] = answer.answer
     with Journal(journal_path(folder, annotator)) as journal:
         return annotate(
-            items_of(store, batch_id),
+            mine[whose or ""],
             answered,
             task,
             journal,

@@ -32,6 +32,13 @@ WorkspaceOption = Annotated[
     typer.Option("--workspace", "-w", help="The project's directory; else $PAL_WORKSPACE, else upward from here."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
+FormatOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format",
+        help="csv, xlsx, html, label-studio, argilla, doccano, prodigy or original; several with commas.",
+    ),
+]
 
 
 def main() -> None:
@@ -139,16 +146,28 @@ def next_(
     n: Annotated[int | None, typer.Option("--number", "-n", min=1, help="Items; from pal.toml if not given.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the draw; from pal.toml if not given.")] = None,
     another: Annotated[bool, typer.Option("--another", help="Also where a batch is open.")] = False,
+    adjudicate: Annotated[
+        bool, typer.Option("--adjudicate", help="What annotators disagree on or are unsure of, with their answers.")
+    ] = False,
+    form: FormatOption = None,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Publish the next batch: random items until there are enough labels, then train and choose; an open one stays."""
+    from annotation.formats import find_formats
     from flows.engine import run
     from storage.batches import open_batches
 
+    if adjudicate and (another or seed is not None):
+        raise typer.BadParameter("--adjudicate goes with -n and --format only")
+    find_formats(_names(form))
     project = _project(workspace)
+    if adjudicate:
+        batch_id = run("adjudicate", project, n=n, formats=_names(form) or None)
+        _show_batch(project, batch_id, as_json, none="nothing is disputed")
+        return
     before = {progress.batch.batch_id for progress in open_batches(project.workspace.store())}
-    batch_id = run("next_batch", project, n=n, seed=seed, another=another)
+    batch_id = run("next_batch", project, n=n, seed=seed, another=another, formats=_names(form) or None)
     if batch_id in before:
         print(f"  {batch_id} is still open; for one beside it: pal next --another", file=sys.stderr)
     _show_batch(project, batch_id, as_json)
@@ -210,14 +229,22 @@ def ingest(
     files: Annotated[
         list[Path] | None, typer.Argument(help="Filled files; all of batches/ and inbox/ if none.")
     ] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", help="Of the named files; told by their content if not given.")
+    ] = None,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Take answers into the lake, exactly once; rows that cannot be taken are listed in FILE.errors.csv."""
+    from annotation.formats import find_formats
     from flows.engine import run
 
+    if form is not None:
+        if not files:
+            raise typer.BadParameter("--format goes with named files")
+        find_formats([form])
     project = _project(workspace)
-    reports = run("ingest", project, files=[str(file.resolve()) for file in files or ()])
+    reports = run("ingest", project, files=[str(file.resolve()) for file in files or ()], form=form)
     if as_json:
         _print_json([vars(report) for report in reports])
     else:
@@ -225,6 +252,92 @@ def ingest(
         print(f"{new} new annotations from {len(reports)} file(s), {errors} error(s)")
     if any(report.errors for report in reports):
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example: pal publish b0003-training --format label-studio")
+def publish(
+    batch: Annotated[str, typer.Argument(help="An open batch.")],
+    form: FormatOption = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Write an open batch's files in more formats, beside those that are there."""
+    from flows.answers import publish_formats
+
+    paths = publish_formats(_project(workspace), batch, _names(form))
+    if as_json:
+        _print_json([str(path) for path in paths])
+    else:
+        print(*paths, sep="\n")
+
+
+@app.command(epilog="Example: pal review -n 50")
+def review(
+    n: Annotated[int | None, typer.Option("--number", "-n", min=1, help="Most items.")] = None,
+    method: Annotated[
+        str, typer.Option(help="confident-learning, or active-lab: what one more answer is worth (extra crowd).")
+    ] = "confident-learning",
+    form: FormatOption = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Publish the training items that are most likely mislabelled, to be asked again without their label."""
+    from flows.engine import run
+
+    if method not in ("confident-learning", "active-lab"):
+        raise typer.BadParameter(f"{method!r} is neither confident-learning nor active-lab", param_hint="--method")
+    project = _project(workspace)
+    batch_id = run("review", project, n=n, method=method, formats=_names(form) or None)
+    _show_batch(project, batch_id, as_json, none="no training label is suspicious")
+
+
+@app.command(epilog="Example: pal agreement --json")
+def agreement(
+    unsure: Annotated[bool, typer.Option("--unsure", help="Count unsure as an answer like a label.")] = False,
+    consensus: Annotated[
+        bool, typer.Option("--consensus", help="Weigh annotators and model instead (CROWDLAB; extra crowd).")
+    ] = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """How far annotators agree: of all, of each pair, of each with the others and with gold items."""
+    from flows.answers import agreement_of, consensus_of, consensus_text
+
+    project = _project(workspace)
+    if consensus:
+        doubtful = consensus_of(project)
+        if as_json:
+            _print_json(doubtful)
+        else:
+            print(consensus_text(doubtful))
+        return
+    from annotation.agreement import as_table
+    from annotation.agreement_text import agreement_text
+
+    found = agreement_of(project, unsure_counts=unsure)
+    if as_json:
+        _print_json(as_table(found))
+    else:
+        print(agreement_text(found), end="")
+
+
+@app.command(epilog="Example: pal history 284006")
+def history(
+    item: Annotated[str, typer.Argument(help="An item's id, as it stands in the batch files.")],
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Every answer that was ever given to an item: by whom, when, in which batch, from which file."""
+    from dataclasses import asdict
+
+    from flows.answers import history_text
+    from storage.answers import history_of
+
+    found = history_of(_project(workspace).workspace.store(), item)
+    if as_json:
+        _print_json(asdict(found))
+    else:
+        print(history_text(found))
 
 
 @app.command(epilog="Example: pal close b0003-training")
@@ -325,17 +438,25 @@ def _project(workspace: Path | None) -> Project:
     return open_project(workspace)
 
 
-def _show_batch(project: Project, batch_id: str | None, as_json: bool) -> None:
+def _names(form: list[str] | None) -> list[str]:
+    """Format names, given one by one or with commas."""
+    return [name.strip() for each in form or () for name in each.split(",") if name.strip()]
+
+
+def _show_batch(project: Project, batch_id: str | None, as_json: bool, none: str = "no batch is open") -> None:
     from annotation.batch import batch_files
     from flows.status import pal_command
     from storage.batches import find_batch
+    from storage.items import count_pool
 
+    pal = pal_command(project)
     if batch_id is None:
-        print("null" if as_json else f"no batch is open; next: {pal_command(project)} import FILE")
+        more = f"{pal} next" if count_pool(project.workspace.store()) else f"{pal} import FILE"
+        print("null" if as_json else f"{none}; next: {more}")
         return
     progress = find_batch(project.workspace.store(), batch_id)
-    batch = progress.batch
-    files = [str(file) for file in batch_files(project.workspace.batches / batch_id)]
+    batch, folder = progress.batch, project.workspace.batches / batch_id
+    files = [str(folder / each.file) for each in batch_files(folder)]
     if as_json:
         _print_json(
             {
@@ -351,8 +472,7 @@ def _show_batch(project: Project, batch_id: str | None, as_json: bool) -> None:
     answered = f", {progress.n_answered} of them answered" if progress.n_answered else ""
     print(f"batch {batch_id}: {batch.n} items for {batch.purpose.value}{answered}")
     print(*files, sep="\n")
-    pal = pal_command(project)
-    print(f"next: fill the label column in and run {pal} ingest, or answer here: {pal} annotate")
+    print(f"next: fill one of them in and run {pal} ingest, or answer here: {pal} annotate {batch_id}")
 
 
 def _print_json(value: Any) -> None:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from annotation.batch_config import BatchConfig
 from annotation.label_set import LabelSet
 from storage.errors import ConfigError
 from storage.workspace import Workspace, find_root
@@ -22,17 +23,6 @@ from tasks.learning.promotion import PromotionConfig
 from tasks.learning.training_config import TrainingConfig
 from tasks.plan import Minimums
 from tasks.sampling.sampling_config import SamplingConfig
-
-
-@dataclass(frozen=True)
-class BatchConfig:
-    """Batches.
-
-    Attributes:
-        size: Items of an active batch.
-    """
-
-    size: int = 100
 
 
 @dataclass(frozen=True)
@@ -119,6 +109,7 @@ def _semantic_faults(config: Config) -> list[str]:
     """What each value alone cannot show."""
     faults = [f"[task] {fault}" for fault in config.task.faults()]
     faults += [f"[sampling] {fault}" for fault in config.sampling.faults()]
+    faults += [f"[batch] {fault}" for fault in config.batch.faults()]
     if config.model.encoder not in ENCODERS:
         nearest = _nearest(config.model.encoder, ENCODERS)
         faults.append(f"[model] encoder = {config.model.encoder!r}: there is no such encoder{nearest}")

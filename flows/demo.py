@@ -79,8 +79,10 @@ def run_demo(root: Path, *, fresh: bool) -> list[Iteration]:
         _tell(f"iteration {round_number - 1}" if active else f"random items for {purpose.value}")
         if active:
             rows.append(_row(project, batch_id, truth))
-        for file in batch_files(project.workspace.batches / batch_id):
-            fill_csv(file, truth)
+        folder = project.workspace.batches / batch_id
+        for handout in batch_files(folder):
+            if handout.format == "csv":
+                fill_csv(folder / handout.file, truth)
         run("ingest", project)
     _tell("the model with all labels, and a batch for you")
     batch_id = run("nightly", project)

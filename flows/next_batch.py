@@ -25,7 +25,13 @@ log = logging.getLogger(__name__)
 
 
 @flow(name="next-batch", flow_run_name="next batch")
-def next_batch(workspace: str, n: int | None = None, seed: int | None = None, another: bool = False) -> str:
+def next_batch(
+    workspace: str,
+    n: int | None = None,
+    seed: int | None = None,
+    another: bool = False,
+    formats: list[str] | None = None,
+) -> str:
     """Publish the next batch of items to annotate; returns its id.
 
     What the batch is for follows from the labels there are: evaluation, validation and training items first, drawn
@@ -36,10 +42,12 @@ def next_batch(workspace: str, n: int | None = None, seed: int | None = None, an
         n: Number of items; from pal.toml where left empty.
         seed: Of the draw; from pal.toml where left empty.
         another: Publish one beside those that are open.
+        formats: Of its files; from pal.toml where left empty.
     """
     project = begin(workspace)
+    project = replace(project, config=replace(project.config, batch=project.config.batch.with_formats(formats)))
     publish_batches(project.workspace, project.config.task)
-    opened = open_batches(project.workspace.store())
+    opened = open_batches(project.workspace.store(), again=False)
     if opened and not another:
         return opened[0].batch.batch_id
     make_features(project.workspace, project.config.model.encoder)
@@ -97,6 +105,7 @@ def publish_next(
         config.task,
         config.model.encoder,
         model_id,
+        batch_config=config.batch,
         beside_open=beside_open,
     )
     publish_batches(workspace, config.task)

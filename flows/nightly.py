@@ -31,7 +31,7 @@ def nightly(workspace: str) -> str | None:
     plan = plan_of(project)
     model_id = improve_model(project) if plan.active else None
     store = project.workspace.store()
-    opened = open_batches(store)
+    opened = open_batches(store, again=False)
     if opened:
         return opened[0].batch.batch_id
     if not count_pool(store):

@@ -91,6 +91,10 @@ training = {minimums.training}
 
 [batch]
 size = 100
+formats = ["csv", "xlsx", "html"]   # also: "label-studio", "argilla", "doccano", "prodigy", "original"
+annotators = []     # names, each with files of their own; with none, whoever takes a batch answers it
+overlap = 1         # how many of them are asked about each item; what they disagree on: pal next --adjudicate
+gold = 0.0          # share of settled items mixed in to see how well each does, such as 0.05
 
 [sampling]          # items of a batch by strategy, or shares like "80%"; see them all: pal strategies
 mix = {{ random = 10, least_confidence = 80, outlier = 10 }}

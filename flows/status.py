@@ -8,11 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from annotation.batch import batch_files
 from annotation.inbox import waiting_answers, waiting_files
 from flows.config import Project
 from storage.annotations import label_counts, unlabelled_answers
-from storage.batches import Progress, answered_in, open_batches
+from storage.batches import Progress, answerers_in, open_batches, proposals_of
 from storage.items import count_items, count_pending, count_pool
 from storage.models import metrics_of, production_model
 from storage.records import Metric, Split, StopSign
@@ -25,16 +24,19 @@ class OpenBatch:
     """A batch that is out with annotators.
 
     Attributes:
-        n_ingested: Items whose answer is in the lake.
-        n_waiting: Items whose answer is in a file of the batch only.
+        overlap: Answers that each item needs.
+        n_ingested: Answers in the lake, of `n * overlap`.
+        n_waiting: Answers in files of the batch only.
+        folder: Where its files lie.
     """
 
     batch_id: str
     purpose: str
     n: int
+    overlap: int
     n_ingested: int
     n_waiting: int
-    file: str
+    folder: str
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,10 @@ class Status:
         if self.unlabelled:
             lines.append(f"{'':<12}{self.unlabelled:,} more answered without a label: skipped, unsure or disputed")
         for batch in self.batches:
-            done = f"{batch.n_ingested + batch.n_waiting} of {batch.n} answered"
+            each = f" answers, {batch.overlap} to each of {batch.n} items" if batch.overlap > 1 else " answered"
+            done = f"{batch.n_ingested + batch.n_waiting} of {batch.n * batch.overlap}{each}"
             done += f", {batch.n_waiting} of them not ingested yet" if batch.n_waiting else ""
-            lines.append(f"open        {batch.batch_id}: {done}\n{'':<12}{batch.file}")
+            lines.append(f"open        {batch.batch_id}: {done}\n{'':<12}{batch.folder}")
         if not self.batches:
             lines.append("open        no batch")
         if self.inbox:
@@ -138,13 +141,25 @@ def status_of(project: Project) -> Status:
 
 
 def _open_batch(project: Project, progress: Progress) -> OpenBatch:
-    batch = progress.batch
-    known = answered_in(project.workspace.store(), batch.batch_id)
-    n_waiting = sum(
-        item_id not in known for item_id in waiting_answers(project.workspace, batch.batch_id, project.config.task)
+    batch, workspace = progress.batch, project.workspace
+    known = answerers_in(workspace.store(), batch.batch_id)
+    own = {proposal.item_id for proposal in proposals_of(workspace.store(), batch.batch_id)}
+    waiting: dict[str, set[str]] = {}
+    for answer in waiting_answers(workspace, batch.batch_id, project.config.task):
+        if answer.item_id in own:
+            waiting.setdefault(answer.item_id, set()).add(answer.annotator)
+    return OpenBatch(
+        batch_id=batch.batch_id,
+        purpose=batch.purpose.value,
+        n=batch.n,
+        overlap=batch.overlap,
+        n_ingested=progress.n_answers,
+        n_waiting=sum(
+            max(0, min(batch.overlap - len(known.get(item_id, ())), len(names - known.get(item_id, set()))))
+            for item_id, names in waiting.items()
+        ),
+        folder=str(workspace.batches / batch.batch_id),
     )
-    file = batch_files(project.workspace.batches / batch.batch_id)[0]
-    return OpenBatch(batch.batch_id, batch.purpose.value, batch.n, progress.n_answered, n_waiting, str(file))
 
 
 def _model(project: Project) -> ModelStatus | None:
@@ -165,7 +180,9 @@ def pal_command(project: Project) -> str:
 
 def _next_command(project: Project, n_pool: int, batches: list[OpenBatch], inbox: int) -> str:
     pal = pal_command(project)
-    if inbox or any(batch.n_waiting and batch.n_waiting + batch.n_ingested >= batch.n for batch in batches):
+    if inbox or any(
+        batch.n_waiting and batch.n_waiting + batch.n_ingested >= batch.n * batch.overlap for batch in batches
+    ):
         return f"{pal} ingest"
     if batches:
         return f"{pal} annotate {batches[0].batch_id}"

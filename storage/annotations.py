@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from storage.batches import Draft, insert_batch
 from storage.records import ORIGINAL, Answer, BatchStatus, Proposal, Split
-from storage.schema import current_labels
+from storage.schema import ANSWERS_TO_BATCHES, current_labels
 from storage.store import Connection, Store, in_utc
 
 
@@ -41,8 +41,9 @@ def ingest(store: Store, batch_id: str, answers: Sequence[Answer], source_file: 
         _append(connection, [_row(answer, batch_id, now, source_file) for answer in new])
         # The guard: two ingests of one batch at the same time touch the same row, and one of them runs again.
         done = connection.execute(
-            """UPDATE lake.batches SET status = CASE WHEN status = 'published' AND n <=
-                (SELECT count(DISTINCT item_id) FROM lake.annotations WHERE batch_id = $batch)
+            f"""UPDATE lake.batches SET status = CASE WHEN status = 'published' AND n <=
+                (SELECT count(*) FROM ({ANSWERS_TO_BATCHES}) a
+                    WHERE a.batch_id = $batch AND a.n >= coalesce(overlap, 1))
                 THEN 'ingested' ELSE status END WHERE batch_id = $batch""",
             {"batch": batch_id},
         )

@@ -10,11 +10,23 @@ from typing import Any
 import pyarrow as pa
 
 from storage.errors import BatchError
-from storage.records import Batch, BatchItem, BatchResult, BatchStatus, Proposal, Share, Split, StopSign
-from storage.schema import UNAVAILABLE, current_labels
+from storage.records import (
+    Assignment,
+    Batch,
+    BatchItem,
+    BatchResult,
+    BatchStatus,
+    Proposal,
+    Purpose,
+    Share,
+    Split,
+    StopSign,
+)
+from storage.schema import ANSWERS_TO_BATCHES, ASKED, OUT, UNAVAILABLE, current_labels
 from storage.store import Connection, Store
 
-_COLUMNS = "batch_id, purpose, status, n, created_at, model_id, seed, lake_version, label_set, mix, shares, stop_signs"
+_COLUMNS = """batch_id, purpose, status, n, created_at, model_id, seed, lake_version, label_set, mix, shares,
+    stop_signs, overlap, formats"""
 
 
 class OvertakenError(BatchError):
@@ -23,9 +35,13 @@ class OvertakenError(BatchError):
 
 @dataclass(frozen=True)
 class Draft:
-    """A batch before it has an id: items in the order they will be shown, and who proposed each."""
+    """A batch before it has an id: items in the order they will be shown, who proposed each, and who is asked.
 
-    purpose: Split
+    Attributes:
+        assignments: Who is asked about what, in the order each is shown; empty where whoever takes it is asked.
+    """
+
+    purpose: Purpose | Split
     item_ids: Sequence[str]
     proposals: Sequence[Proposal]
     seed: int
@@ -35,37 +51,51 @@ class Draft:
     mix: dict[str, int] | None = None
     shares: Sequence[Share] = ()
     stop_signs: Sequence[StopSign] = ()
+    overlap: int = 1
+    formats: Sequence[str] = ()
+    assignments: Sequence[Assignment] = ()
 
 
 @dataclass(frozen=True)
 class Progress:
-    """A batch and how many of its items have an answer."""
+    """A batch and how far it is.
+
+    Attributes:
+        n_answered: Its own items that have an answer.
+        n_answers: The answers they have, those beyond what an item needs not counted: of `batch.n * batch.overlap`.
+    """
 
     batch: Batch
     n_answered: int
+    n_answers: int
 
 
 def reserve(store: Store, draft: Draft, *, beside_open: bool) -> tuple[Batch, bool]:
-    """Take the draft's items out of the pool under a new batch id; returns the batch and whether it is new.
+    """Give the draft's items out under a new batch id; returns the batch and whether it is new.
 
-    With `beside_open` false an open batch is returned in its place, so that running twice publishes once.
+    With `beside_open` false an open batch is returned in its place, so that running twice publishes once: of those that
+    ask again one of the same purpose, else one of any split.
 
     Raises:
-        OvertakenError: An item is no longer in the pool.
+        OvertakenError: An item is no longer in the pool; or, of a batch that asks again, is out in such a batch by now.
     """
+    again = Purpose(draft.purpose).asks_again
+    same = f"purpose = '{draft.purpose.value}'" if again else "purpose NOT IN ('adjudication', 'review')"
+    gone = f"SELECT item_id FROM ({OUT}) WHERE {same}" if again else UNAVAILABLE
 
     def change(connection: Connection) -> tuple[Batch, bool]:
         if not beside_open:
-            opened = _batches(connection, "WHERE status = 'published' ORDER BY created_at LIMIT 1")
+            opened = _batches(connection, f"WHERE status = 'published' AND {same} ORDER BY created_at LIMIT 1")
             if opened:
                 return opened[0], False
         taken = connection.execute(
-            f"SELECT count(*) FROM ({UNAVAILABLE}) u SEMI JOIN (SELECT unnest($ids) AS item_id) USING (item_id)",
+            f"SELECT count(*) FROM ({gone}) u SEMI JOIN (SELECT unnest($ids) AS item_id) USING (item_id)",
             {"ids": list(draft.item_ids)},
         ).fetchone()
         if taken and taken[0]:
             raise OvertakenError(
-                f"{taken[0]} of {len(draft.item_ids)} items left the pool while the batch was drawn.",
+                f"{taken[0]} of {len(draft.item_ids)} items {'went out' if again else 'left the pool'}"
+                " while the batch was drawn.",
                 hint="run the same command again.",
             )
         number = connection.execute(
@@ -81,7 +111,7 @@ def reserve(store: Store, draft: Draft, *, beside_open: bool) -> tuple[Batch, bo
 def insert_batch(connection: Connection, batch_id: str, draft: Draft, status: BatchStatus) -> None:
     """Write a batch and its proposals; inside somebody's transaction."""
     connection.execute(
-        f"INSERT INTO lake.batches ({_COLUMNS}) VALUES (?, ?, ?, ?, now()::TIMESTAMP, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO lake.batches ({_COLUMNS}) VALUES (?, ?, ?, ?, now()::TIMESTAMP, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             batch_id,
             draft.purpose.value,
@@ -94,6 +124,8 @@ def insert_batch(connection: Connection, batch_id: str, draft: Draft, status: Ba
             json.dumps(draft.mix or {}),
             json.dumps([asdict(share) for share in draft.shares]),
             json.dumps([asdict(sign) for sign in draft.stop_signs]),
+            draft.overlap,
+            json.dumps(list(draft.formats)),
         ],
     )
     position = {item_id: k for k, item_id in enumerate(draft.item_ids)}
@@ -106,14 +138,36 @@ def insert_batch(connection: Connection, batch_id: str, draft: Draft, status: Ba
             "position": pa.array([position[p.item_id] for p in draft.proposals], pa.int64()),
         }
     )
-    connection.register("proposals", rows)
-    connection.execute("INSERT INTO lake.batch_items SELECT ?, * FROM proposals", [batch_id])
-    connection.unregister("proposals")
+    _insert(connection, "batch_items", batch_id, rows)
+    if draft.assignments:
+        _insert(connection, "assignments", batch_id, _assignment_rows(draft.assignments))
 
 
-def open_batches(store: Store) -> list[Progress]:
-    """Batches that are out with annotators, the oldest first."""
-    return _progress(store, "WHERE status = 'published' ORDER BY created_at, batch_id")
+def _assignment_rows(assignments: Sequence[Assignment]) -> pa.Table:
+    return pa.table(
+        {
+            "item_id": pa.array([each.item_id for each in assignments], pa.string()),
+            "annotator": pa.array([each.annotator for each in assignments], pa.string()),
+            "position": pa.array(range(len(assignments)), pa.int64()),
+            "gold": pa.array([int(each.gold) for each in assignments], pa.int64()),
+        }
+    )
+
+
+def _insert(connection: Connection, table: str, batch_id: str, rows: pa.Table) -> None:
+    connection.register("new_rows", rows)
+    connection.execute(f"INSERT INTO lake.{table} SELECT ?, * FROM new_rows", [batch_id])
+    connection.unregister("new_rows")
+
+
+def open_batches(store: Store, *, again: bool | None = None) -> list[Progress]:
+    """Batches that are out with annotators, the oldest first.
+
+    Args:
+        again: Only those that ask again about answered items; False: only those that ask about new ones.
+    """
+    found = _progress(store, "WHERE status = 'published' ORDER BY created_at, batch_id")
+    return [progress for progress in found if again in (None, progress.batch.purpose.asks_again)]
 
 
 def count_batches(store: Store) -> int:
@@ -138,13 +192,36 @@ def find_batch(store: Store, batch_id: str) -> Progress:
 
 
 def items_of(store: Store, batch_id: str) -> list[BatchItem]:
-    """The items of a batch, in the order they are shown."""
+    """The items that a batch asks about, in the order they are shown; gold ones last."""
     rows = store.rows(
-        """SELECT item_id, any_value(text), any_value(text_hash) FROM lake.batch_items JOIN lake.items USING (item_id)
-        WHERE batch_id = ? GROUP BY item_id ORDER BY min(position)""",
-        [batch_id],
+        """SELECT item_id, text, text_hash FROM (
+            SELECT item_id, 0 AS gold, min(position) AS position FROM lake.batch_items WHERE batch_id = $batch
+            GROUP BY item_id
+            UNION ALL SELECT item_id, 1, min(position) FROM lake.assignments WHERE batch_id = $batch AND gold = 1
+            GROUP BY item_id
+        ) JOIN lake.items USING (item_id) ORDER BY gold, position""",
+        {"batch": batch_id},
     )
     return [BatchItem(*row) for row in rows]
+
+
+def assignments_of(store: Store, batch_id: str) -> list[Assignment]:
+    """Who is asked about what, in the order each is shown; empty where whoever takes the batch is asked."""
+    rows = store.rows(
+        "SELECT item_id, annotator, gold FROM lake.assignments WHERE batch_id = ? ORDER BY position", [batch_id]
+    )
+    return [Assignment(item_id, annotator, bool(gold)) for item_id, annotator, gold in rows]
+
+
+def batches_of_items(store: Store, item_ids: Sequence[str], text_hashes: Sequence[str]) -> dict[str, str]:
+    """The newest batch that asked about each of these items, by item_id and by text_hash; open ones go first."""
+    rows = store.rows(
+        f"""SELECT item_id, any_value(text_hash), arg_max(batch_id, (status = 'published', created_at, batch_id))
+        FROM ({ASKED}) JOIN lake.batches USING (batch_id) JOIN lake.items USING (item_id)
+        WHERE item_id IN (SELECT unnest($ids)) OR text_hash IN (SELECT unnest($hashes)) GROUP BY item_id""",
+        {"ids": list(item_ids), "hashes": list(text_hashes)},
+    )
+    return {name: batch_id for item_id, digest, batch_id in rows for name in (item_id, digest)}
 
 
 def proposals_of(store: Store, batch_id: str) -> list[Proposal]:
@@ -184,14 +261,28 @@ def batch_results(store: Store, random: Sequence[str], positive: str) -> list[Ba
     return [BatchResult(row[0], Split(row[1]), BatchStatus(row[2]), *row[3:]) for row in rows]
 
 
-def answered_in(store: Store, batch_id: str) -> dict[str, str]:
-    """The newest answer of each item of the batch that has one: item_id -> answer."""
+def answered_in(store: Store, batch_id: str, annotator: str | None = None) -> dict[str, str]:
+    """The newest answer of each item of the batch that has one: item_id -> answer.
+
+    Args:
+        annotator: Whose answers; None for anybody's.
+    """
     rows = store.rows(
         """SELECT item_id, arg_max(answer, (annotated_at, ingested_at)) FROM lake.annotations
-        WHERE batch_id = ? GROUP BY item_id""",
-        [batch_id],
+        WHERE batch_id = $batch AND annotator = coalesce($annotator, annotator) GROUP BY item_id""",
+        {"batch": batch_id, "annotator": annotator},
     )
     return dict(rows)
+
+
+def answerers_in(store: Store, batch_id: str) -> dict[str, set[str]]:
+    """Who answered each of the batch's own items that has an answer: item_id -> annotators."""
+    rows = store.rows(
+        """SELECT item_id, list(DISTINCT annotator) FROM lake.annotations
+        SEMI JOIN lake.batch_items USING (batch_id, item_id) WHERE batch_id = ? GROUP BY item_id""",
+        [batch_id],
+    )
+    return {item_id: set(annotators) for item_id, annotators in rows}
 
 
 def close_batch(store: Store, batch_id: str) -> int:
@@ -213,18 +304,23 @@ def _batches(connection: Connection, where: str, parameters: list[Any] | None = 
 
 def _progress(store: Store, where: str, parameters: list[Any] | None = None) -> list[Progress]:
     rows = store.rows(
-        f"""SELECT {_COLUMNS}, (SELECT count(DISTINCT item_id) FROM lake.annotations a
-            WHERE a.batch_id = b.batch_id) AS n_answered FROM lake.batches b {where}""",
+        f"""WITH answers AS ({ANSWERS_TO_BATCHES})
+        SELECT {_COLUMNS}, (SELECT count(*) FROM answers a WHERE a.batch_id = b.batch_id) AS n_answered,
+            (SELECT coalesce(sum(least(a.n, coalesce(b.overlap, 1))), 0) FROM answers a WHERE a.batch_id = b.batch_id)
+        FROM lake.batches b {where}""",
         parameters,
     )
-    return [Progress(_batch(row[:-1]), int(row[-1])) for row in rows]
+    return [Progress(_batch(row[:-2]), int(row[-2]), int(row[-1])) for row in rows]
 
 
 def _batch(row: tuple[Any, ...]) -> Batch:
-    batch_id, purpose, status, n, created_at, model_id, seed, lake_version, label_set, mix, shares, stop_signs = row
+    batch_id, purpose, status, n, created_at, model_id, seed, lake_version, label_set, mix, shares, stop_signs = row[
+        :-2
+    ]
+    overlap, formats = row[-2:]
     return Batch(
         batch_id,
-        Split(purpose),
+        Purpose(purpose),
         BatchStatus(status),
         n,
         created_at,
@@ -235,4 +331,6 @@ def _batch(row: tuple[Any, ...]) -> Batch:
         json.loads(mix),
         tuple(Share(**share) for share in json.loads(shares or "[]")),
         tuple(StopSign(**sign) for sign in json.loads(stop_signs or "[]")),
+        overlap or 1,
+        tuple(json.loads(formats or "[]")),
     )

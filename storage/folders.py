@@ -31,8 +31,7 @@ def publish_folder(folder: Path, write: Callable[[Path], dict[str, Any]]) -> boo
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        text = json.dumps(write(part), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-        (part / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
+        _write_manifest(part, write(part))
         for path in (*part.iterdir(), part):
             to_disk(path)
         _take_name(part, folder)
@@ -48,6 +47,30 @@ def publish_folder(folder: Path, write: Callable[[Path], dict[str, Any]]) -> boo
     return True
 
 
+def add_files(folder: Path, write: Callable[[Path], dict[str, Any]]) -> None:
+    """Put more files into a folder that is there, then the manifest that names them; a file of that name stays.
+
+    Args:
+        write: Writes the files into the folder it is given, and returns the whole manifest.
+    """
+    for left in folder.glob(".*.part"):  # of a killed process
+        shutil.rmtree(left, ignore_errors=True)
+    part = folder / f".{os.getpid()}.part"
+    part.mkdir()
+    try:
+        _write_manifest(part, write(part))
+        for path in part.iterdir():
+            to_disk(path)
+        for path in part.iterdir():
+            if path.name != MANIFEST and not (folder / path.name).exists():
+                path.rename(folder / path.name)
+        to_disk(folder)
+        os.replace(part / MANIFEST, folder / MANIFEST)  # noqa: PTH105
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    to_disk(folder)
+
+
 def to_disk(path: Path) -> None:
     """fsync a file, or a folder where the system can."""
     if path.is_dir() and os.name == "nt":
@@ -57,6 +80,11 @@ def to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _write_manifest(folder: Path, values: dict[str, Any]) -> None:
+    text = json.dumps(values, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    (folder / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
 
 
 def _take_name(part: Path, folder: Path) -> None:

@@ -108,7 +108,7 @@ def count_pending(store: Store) -> dict[Split, int]:
     rows = store.rows("""SELECT purpose, count(DISTINCT item_id)
         FROM lake.batch_items JOIN lake.batches USING (batch_id)
         WHERE status = 'published' AND item_id NOT IN (SELECT item_id FROM lake.annotations) GROUP BY purpose""")
-    return {Split(purpose): n for purpose, n in rows}
+    return {Split(purpose): n for purpose, n in rows}  # what asks again has answers already
 
 
 def all_texts(store: Store) -> Iterator[pa.RecordBatch]:

@@ -16,6 +16,21 @@ class Split(StrEnum):
     EVALUATION = "evaluation"
 
 
+class Purpose(StrEnum):
+    """What a batch is for: items for a split; or answered items again, to settle them or to check their labels."""
+
+    TRAINING = "training"
+    VALIDATION = "validation"
+    EVALUATION = "evaluation"
+    ADJUDICATION = "adjudication"
+    REVIEW = "review"
+
+    @property
+    def asks_again(self) -> bool:
+        """Whether its items have answers already, and keep their split."""
+        return self in (Purpose.ADJUDICATION, Purpose.REVIEW)
+
+
 class BatchStatus(StrEnum):
     """Where a batch stands: out with annotators, wholly answered, or closed with its rest given back to the pool."""
 
@@ -85,6 +100,20 @@ class Proposal:
 
 
 @dataclass(frozen=True)
+class Assignment:
+    """That an annotator is asked about an item.
+
+    Attributes:
+        gold: The item has an adjudicated label and is asked to see how well the annotator does; it is none of the
+            batch's own.
+    """
+
+    item_id: str
+    annotator: str
+    gold: bool = False
+
+
+@dataclass(frozen=True)
 class Share:
     """What became of a strategy's number in a batch.
 
@@ -125,10 +154,15 @@ class StopSign:
 
 @dataclass(frozen=True)
 class Batch:
-    """Items sent out together."""
+    """Items sent out together.
+
+    Attributes:
+        overlap: How many annotators each item needs an answer of.
+        formats: Of its files; empty for a batch of before there was a choice.
+    """
 
     batch_id: str
-    purpose: Split
+    purpose: Purpose
     status: BatchStatus
     n: int
     created_at: datetime
@@ -139,6 +173,8 @@ class Batch:
     mix: dict[str, int] = field(default_factory=dict)
     shares: tuple[Share, ...] = ()
     stop_signs: tuple[StopSign, ...] = ()
+    overlap: int = 1
+    formats: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE lake.batches ADD COLUMN shares VARCHAR",
         "ALTER TABLE lake.batches ADD COLUMN stop_signs VARCHAR",
     ),
+    (
+        "ALTER TABLE lake.batches ADD COLUMN overlap BIGINT",
+        "ALTER TABLE lake.batches ADD COLUMN formats VARCHAR",
+        """CREATE TABLE lake.assignments (batch_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL,
+            annotator VARCHAR NOT NULL, position BIGINT NOT NULL, gold BIGINT NOT NULL)""",
+    ),
 )
 """One entry per schema version: the statements that lead there from the one before."""
 
@@ -82,13 +88,35 @@ def current_version(store: Store) -> int:
 def current_labels(version: int | None = None) -> str:
     """Query for the current label of every annotated item: (item_id, split, label, annotated_at).
 
-    The newest answer of each annotator counts. One without a name (or from the original's files) replaces those before
-    it and is replaced by the next, whoever gives it: it may be the same person's. `label` is the one with the most
-    annotators, NULL where two are level (disputed) or where there are only `unsure` and `skip`. `split` is the purpose
-    of the batch through which the item was first answered, so it never changes.
+    The newest answer of each annotator counts (`standing_answers`). `label` is the answer of the most annotators,
+    `skip` left aside; NULL where two are level (disputed), where the most are `unsure`, or where there are only skips.
+    Once an item was adjudicated, the newest answer of an adjudication decides, whatever others say. `split` is the
+    purpose of the batch through which the item was first answered, so it never changes.
 
     Args:
         version: The lake version to read; None for the newest.
+    """
+    at = f"AT (VERSION => {int(version)})" if version is not None else ""
+    return f"""
+        WITH standing AS ({standing_answers(version)}), votes AS (
+            SELECT item_id, answer, count(*) AS n FROM standing WHERE answer <> 'skip' GROUP BY ALL
+        ), winners AS (
+            SELECT item_id, nullif(arg_max(answer, n), 'unsure') AS label FROM votes v
+            GROUP BY item_id HAVING count(*) FILTER (n = (SELECT max(n) FROM votes w WHERE w.item_id = v.item_id)) = 1
+        ), firsts AS (
+            SELECT a.item_id, arg_min(b.purpose, (a.ingested_at, a.batch_id)) AS split,
+                max(a.annotated_at) AS annotated_at
+            FROM lake.annotations a {at} JOIN lake.batches b {at} USING (batch_id) GROUP BY a.item_id
+        ), settled AS ({adjudicated(version)})
+        SELECT item_id, split, CASE WHEN s.item_id IS NULL THEN w.label ELSE s.label END AS label, annotated_at
+        FROM firsts LEFT JOIN winners w USING (item_id) LEFT JOIN settled s USING (item_id)"""
+
+
+def standing_answers(version: int | None = None) -> str:
+    """Query for the answers that count: the newest of each annotator to each item, with all columns.
+
+    One without a name (or from the original's files) replaces those before it and is replaced by the next, whoever
+    gives it: it may be the same person's.
     """
     at = f"AT (VERSION => {int(version)})" if version is not None else ""
     return f"""
@@ -99,23 +127,34 @@ def current_labels(version: int | None = None) -> str:
         ), numbered AS (
             SELECT *, annotator IN ('{UNNAMED}', '{ORIGINAL}') AS nameless, row_number() OVER (PARTITION BY item_id
                 ORDER BY annotated_at DESC, ingested_at DESC, annotator, answer) AS age FROM latest
-        ), standing AS (
-            FROM numbered QUALIFY CASE WHEN nameless THEN age = 1
-                ELSE age < coalesce(min(age) FILTER (nameless) OVER (PARTITION BY item_id), age + 1) END
-        ), votes AS (
-            SELECT item_id, answer, count(*) AS n FROM standing WHERE answer NOT IN ('unsure', 'skip') GROUP BY ALL
-        ), winners AS (
-            SELECT item_id, arg_max(answer, n) AS label FROM votes v
-            GROUP BY item_id HAVING count(*) FILTER (n = (SELECT max(n) FROM votes w WHERE w.item_id = v.item_id)) = 1
-        ), firsts AS (
-            SELECT a.item_id, arg_min(b.purpose, (a.ingested_at, a.batch_id)) AS split,
-                max(a.annotated_at) AS annotated_at
-            FROM lake.annotations a {at} JOIN lake.batches b {at} USING (batch_id) GROUP BY a.item_id
         )
-        SELECT item_id, split, label, annotated_at FROM firsts LEFT JOIN winners USING (item_id)"""
+        SELECT * EXCLUDE (nameless, age) FROM numbered QUALIFY CASE WHEN nameless THEN age = 1
+            ELSE age < coalesce(min(age) FILTER (nameless) OVER (PARTITION BY item_id), age + 1) END"""
 
 
-UNAVAILABLE = """
-    SELECT item_id FROM lake.annotations
-    UNION SELECT item_id FROM lake.batch_items JOIN lake.batches USING (batch_id) WHERE status = 'published'"""
+def adjudicated(version: int | None = None) -> str:
+    """Query for what adjudication said of the items it was asked about: (item_id, label); NULL where it was unsure."""
+    at = f"AT (VERSION => {int(version)})" if version is not None else ""
+    return f"""
+        SELECT item_id, CASE WHEN answer NOT IN ('unsure', 'skip') THEN answer END AS label FROM (
+            SELECT item_id, arg_max(answer, (annotated_at, ingested_at)) AS answer
+            FROM lake.annotations a {at} JOIN lake.batches b {at} USING (batch_id)
+            WHERE b.purpose = 'adjudication' GROUP BY item_id)"""
+
+
+OUT = """
+    SELECT item_id, batch_id, purpose FROM lake.batch_items JOIN lake.batches USING (batch_id)
+    WHERE status = 'published'"""
+"""Query for the items that are out with annotators: (item_id, batch_id, purpose)."""
+
+UNAVAILABLE = f"SELECT item_id FROM lake.annotations UNION SELECT item_id FROM ({OUT})"
 """Query for the items that are not in the pool: annotated in any way, or out with annotators."""
+
+ASKED = """
+    SELECT batch_id, item_id FROM lake.batch_items UNION SELECT batch_id, item_id FROM lake.assignments"""
+"""Query for the items that each batch asks about, gold ones too: (batch_id, item_id)."""
+
+ANSWERS_TO_BATCHES = """
+    SELECT batch_id, item_id, count(DISTINCT annotator) AS n FROM lake.annotations
+    SEMI JOIN lake.batch_items USING (batch_id, item_id) GROUP BY batch_id, item_id"""
+"""Query for how many annotators answered each of a batch's own items: (batch_id, item_id, n)."""

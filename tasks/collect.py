@@ -10,14 +10,16 @@ from pathlib import Path
 
 from prefect import task
 
-from annotation.batch import published_labels
+from annotation.batch import published_labels, sha256_of
 from annotation.filled import FilledFile, FilledRow, RowError, check_rows
-from annotation.inbox import put_away, read_filled, waiting_files
+from annotation.inbox import put_away, settled_files, waiting_files
 from annotation.label_set import LabelSet
+from annotation.reading import read_filled
 from storage.annotations import Ingested, ingest, read_files, remember_read
-from storage.batches import find_batch, items_of
+from storage.batches import batches_of_items, find_batch, items_of, open_batches
 from storage.errors import BatchError, PalError
 from storage.store import Store
+from storage.text_hash import text_hash
 from storage.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -43,18 +45,32 @@ class FileReport:
 
 
 @task
-def collect_answers(workspace: Workspace, label_set: LabelSet, files: Sequence[Path] = ()) -> list[FileReport]:
-    """Ingest the named files, or everything filled in `batches/` and `inbox/`; running it again changes nothing."""
+def collect_answers(
+    workspace: Workspace, label_set: LabelSet, files: Sequence[Path] = (), form: str | None = None
+) -> list[FileReport]:
+    """Ingest the named files, or everything filled in `batches/` and `inbox/`; running it again changes nothing.
+
+    A file of the inbox that is being written while this looks is left for the next time.
+
+    Args:
+        form: The format of the named files; told by their content where that is None.
+    """
     store = workspace.store()
     seen = read_files(store)
+    waiting = waiting_files(workspace, files)
+    settled = waiting if files else settled_files(waiting)
+    for file in waiting:
+        if file not in settled:
+            log.warning("%s is still being written; it is taken the next time", workspace.name_of(file.path))
     reports = []
-    for file in waiting_files(workspace, files):
+    for file in settled:
         name = workspace.name_of(file.path)
+        again = not file.in_inbox and not files
         try:
-            digest = _digest(file.path, label_set)
-            if not file.in_inbox and not files and seen.get(name) == digest:
+            digest = None if file.in_inbox else _digest(file.path, label_set)
+            if again and seen.get(name) == digest:
                 continue
-            report = _collect(workspace, store, label_set, file, name)
+            report = _collect(workspace, store, label_set, file, name, form)
         except FileNotFoundError as error:
             if files:
                 raise BatchError(f"there is no file {file.path}.", hint="check the path: ls inbox batches") from error
@@ -63,60 +79,79 @@ def collect_answers(workspace: Workspace, label_set: LabelSet, files: Sequence[P
             reports.append(FileReport(name, errors=[f"{file.path} cannot be read or moved: {error.strerror or error}"]))
             _tell(reports[-1])
             continue
-        if not file.in_inbox:
+        if digest:
             remember_read(store, name, digest)
         _tell(report)
         reports.append(report)
     return reports
 
 
-def _collect(workspace: Workspace, store: Store, label_set: LabelSet, file: FilledFile, name: str) -> FileReport:
+def _collect(
+    workspace: Workspace, store: Store, label_set: LabelSet, file: FilledFile, name: str, form: str | None
+) -> FileReport:
     """One file: read, take what is good, write down what is not, put it away."""
     results: list[Ingested] = []
     completed: list[str] = []
     errors: list[RowError] = []
-    unreadable = None
     try:
-        for batch_id, rows in _by_batch(read_filled(file)).items():
+        reading = read_filled(file, form)
+        unreadable = reading.unreadable
+        for (batch_id, part), rows in _by_batch(store, file.path, reading.rows).items():
             try:
                 find_batch(store, batch_id)
             except BatchError as error:
                 reason = f"{error.what} {error.hint}" if batch_id else f"the row names no batch; {error.hint}"
-                errors += [RowError(row.row, "batch_id", batch_id, reason, row.cells) for row in rows]
+                answered = [row for row in rows if row.label.strip()]
+                errors += [RowError(row.row, "batch_id", batch_id, reason, row.cells, row.part) for row in answered]
                 continue
             labels = published_labels(workspace.batches / batch_id, label_set)
             answers, refused = check_rows(rows, items_of(store, batch_id), labels)
             errors += refused
             if answers:
-                result = ingest(store, batch_id, answers, name)
+                result = ingest(store, batch_id, answers, f"{name}, {part}" if part else name)
                 results.append(result)
                 completed += [batch_id] if result.complete and result.n_new else []
     except PalError as error:
-        unreadable = str(error)
+        unreadable = [str(error)]
     folder = workspace.inbox / ("rejected" if errors or unreadable else "done")
     errors_file = put_away(file, errors, folder)
     return FileReport(
         name,
         sum(result.n_new for result in results),
         sum(result.n_known for result in results),
-        [str(error) for error in errors] + ([unreadable] if unreadable else []),
+        [str(error) for error in errors] + unreadable,
         str(errors_file) if errors_file else None,
         completed,
     )
 
 
-def _by_batch(rows: Sequence[FilledRow]) -> dict[str, list[FilledRow]]:
-    groups: dict[str, list[FilledRow]] = {}
+def _by_batch(store: Store, path: Path, rows: Sequence[FilledRow]) -> dict[tuple[str, str], list[FilledRow]]:
+    """The rows of each batch and part of an archive; those that name no batch are of the one that asked about them.
+
+    Raises:
+        BatchError: No row names a batch, and none is about an item that any batch asked about.
+    """
+    nameless = [row for row in rows if not row.batch_id]
+    hashes = [row.text_hash or text_hash(row.text or "") for row in nameless]
+    asked = batches_of_items(store, [row.item_id for row in nameless], hashes) if nameless else {}
+    found = {
+        id(row): asked.get(row.item_id) or asked.get(digest, "") for row, digest in zip(nameless, hashes, strict=True)
+    }
+    if rows and len(nameless) == len(rows) and not any(found.values()):
+        known = [progress.batch.batch_id for progress in open_batches(store)]
+        raise BatchError(
+            f"{path} names no batch, and none of its {len(rows)} rows is about an item of one.",
+            hint=f"open batches: {', '.join(known) or 'none'}. To add texts to the pool: pal import {path}",
+        )
+    groups: dict[tuple[str, str], list[FilledRow]] = {}
     for row in rows:
-        groups.setdefault(row.batch_id, []).append(row)
+        groups.setdefault((row.batch_id or found[id(row)], row.part), []).append(row)
     return groups
 
 
 def _digest(path: Path, label_set: LabelSet) -> str:
     """Hash of a file and of the answers it may give: it is read again where one of them changes."""
-    with path.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashlib.sha256("\x1f".join((content, *label_set.allowed())).encode()).hexdigest()
+    return hashlib.sha256("\x1f".join((sha256_of(path), *label_set.allowed())).encode()).hexdigest()
 
 
 def _tell(report: FileReport) -> None:

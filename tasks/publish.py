@@ -7,9 +7,9 @@ from pathlib import Path
 
 from prefect import task
 
-from annotation.batch import write_batch
+from annotation.batch import contents_of, write_batch
 from annotation.label_set import LabelSet
-from storage.batches import items_of, open_batches, proposals_of
+from storage.batches import open_batches
 from storage.folders import MANIFEST
 from storage.workspace import Workspace
 
@@ -26,7 +26,7 @@ def publish_batches(workspace: Workspace, label_set: LabelSet) -> list[Path]:
         folder = workspace.batches / batch.batch_id
         if (folder / MANIFEST).is_file():
             continue
-        if write_batch(folder, batch, items_of(store, batch.batch_id), proposals_of(store, batch.batch_id), label_set):
+        if write_batch(folder, batch, contents_of(store, batch), label_set):
             log.info("published batch %s: %s", batch.batch_id, folder)
             written.append(folder)
     return written

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 
+import numpy as np
 from prefect import task
 
+from annotation.assignment import assign, with_gold
+from annotation.batch_config import BatchConfig
 from annotation.label_set import LabelSet
+from storage.answers import annotators_of, settled_labels
 from storage.batches import Draft, OvertakenError, count_batches, open_batches, reserve
 from storage.errors import SamplingError
-from storage.records import Batch, Split
+from storage.records import Assignment, Batch, Split
+from storage.store import Store
 from storage.workspace import Workspace
 from tasks.advice import signs_of
 from tasks.plan import Plan
@@ -33,20 +39,23 @@ def sample_batch(
     encoder_name: str,
     model_id: str | None = None,
     *,
+    batch_config: BatchConfig | None = None,
     beside_open: bool = False,
 ) -> str:
-    """Reserve the items of the next batch; returns its id.
+    """Reserve the items of the next batch and share them out among the annotators; returns its id.
 
     Args:
         sampling: Its mix is scaled to the size in the plan, or to the pool where that is smaller; held-out items are
             drawn at random whatever it says.
         model_id: The model that scores the pool; None for a batch without one.
+        batch_config: Its formats and annotators.
         beside_open: Also where a batch is open; else that one's id is returned.
     """
     started = time.monotonic()
     store = workspace.store()
+    asking = batch_config or BatchConfig()
     for attempt in range(TRIES):
-        opened = open_batches(store)
+        opened = open_batches(store, again=False)
         if opened and not beside_open:
             return opened[0].batch.batch_id
         version = store.version()
@@ -55,7 +64,8 @@ def sample_batch(
             raise SamplingError("the pool is empty: every item is annotated or out.", hint="add texts: pal import FILE")
         numbers = scaled_mix(_weights(plan, sampling), min(plan.n, len(pool)))
         # The same lake and seed give the same batch; after another batch, also a closed one, the draw is another.
-        mixed = mix_strategies(pool, numbers, seed + count_batches(store), sampling.options)
+        draw = seed + count_batches(store)
+        mixed = mix_strategies(pool, numbers, draw, sampling.options)
         draft = Draft(
             plan.purpose,
             mixed.item_ids,
@@ -67,6 +77,9 @@ def sample_batch(
             numbers,
             mixed.shares,
             signs_of(store, label_set) if plan.active else (),
+            asking.overlap,
+            asking.formats,
+            share_out(store, mixed.item_ids, asking, draw),
         )
         try:
             batch, new = reserve(store, draft, beside_open=beside_open)
@@ -79,6 +92,18 @@ def sample_batch(
             _tell(batch, len(pool), time.monotonic() - started)
         return batch.batch_id
     raise AssertionError("unreachable")
+
+
+def share_out(store: Store, item_ids: Sequence[str], asking: BatchConfig, seed: int) -> list[Assignment]:
+    """Who is asked about which of these items, settled ones mixed in; nobody in particular without annotators."""
+    if not asking.annotators:
+        return []
+    generator = np.random.default_rng(seed)
+    asked = assign(item_ids, asking.annotators, asking.overlap, generator, annotators_of(store, item_ids))
+    if not asking.gold:
+        return asked
+    settled = sorted(settled_labels(store).keys() - set(item_ids))
+    return with_gold(asked, settled, asking.gold, generator, annotators_of(store, settled))
 
 
 def _weights(plan: Plan, sampling: SamplingConfig) -> dict[str, float]:

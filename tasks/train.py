@@ -21,6 +21,7 @@ from storage.annotations import labelled_texts
 from storage.folders import MANIFEST
 from storage.models import add_model, find_model
 from storage.records import Model, ModelStatus, Split
+from storage.store import Store
 from storage.workspace import Workspace
 from tasks.learning.encoder import Encoder
 from tasks.learning.model_files import save_model
@@ -42,8 +43,8 @@ def train_model(workspace: Workspace, label_set: LabelSet, encoder_name: str, co
     store = workspace.store()
     version = store.version()
     encoder = current_encoder(store, encoder_name)
-    training = _known(labelled_texts(store, Split.TRAINING, version), label_set.names)
-    validation = _known(labelled_texts(store, Split.VALIDATION, version), label_set.names)
+    training = labelled_with(store, Split.TRAINING, version, label_set.names)
+    validation = labelled_with(store, Split.VALIDATION, version, label_set.names)
     code_version = installed_version("pytorch-active-learning")
     settings = [list(label_set.names), label_set.positive, encoder.encoder_id, asdict(config), code_version]
     fingerprint = _fingerprint([training, validation], settings)
@@ -55,8 +56,8 @@ def train_model(workspace: Workspace, label_set: LabelSet, encoder_name: str, co
     positive = label_set.names.index(label_set.positive) if label_set.positive else None
     trained = train(
         encoder,
-        _examples(encoder, training, label_set.names),
-        _examples(encoder, validation, label_set.names) if validation.num_rows else None,
+        examples_of(encoder, training, label_set.names),
+        examples_of(encoder, validation, label_set.names) if validation.num_rows else None,
         config,
         n_labels=len(label_set.names),
         positive=positive,
@@ -88,8 +89,9 @@ def train_model(workspace: Workspace, label_set: LabelSet, encoder_name: str, co
     return model_id
 
 
-def _known(labelled: pa.Table, names: Sequence[str]) -> pa.Table:
-    """The rows (item_id, text, label) whose label pal.toml has; the others are told."""
+def labelled_with(store: Store, split: Split, version: int, names: Sequence[str]) -> pa.Table:
+    """The items of a split (item_id, text, label), by item_id, whose label pal.toml has; the others are told."""
+    labelled = labelled_texts(store, split, version)
     known = pc.is_in(labelled["label"], pa.array(names, pa.string()))
     others = labelled.filter(pc.invert(known))
     if others.num_rows:
@@ -98,7 +100,7 @@ def _known(labelled: pa.Table, names: Sequence[str]) -> pa.Table:
     return labelled.filter(known)
 
 
-def _examples(encoder: Encoder, labelled: pa.Table, names: Sequence[str]) -> Examples:
+def examples_of(encoder: Encoder, labelled: pa.Table, names: Sequence[str]) -> Examples:
     """Token ids and label numbers of a table (item_id, text, label)."""
     numbers = pc.index_in(labelled["label"].combine_chunks(), pa.array(names, pa.string()))
     texts = _array(labelled["text"].combine_chunks())

@@ -21,6 +21,12 @@ ROOT = Path(__file__).parents[1]
 REAL_DATA = ROOT.parent / "shared" / "data" / "abc-headlines"
 
 
+@pytest.fixture(autouse=True)
+def quick_inbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file dropped into an inbox is watched for a moment only."""
+    monkeypatch.setattr("annotation.inbox.SETTLE_S", 0.01)
+
+
 @pytest.fixture
 def real_data() -> Path:
     """The original's layout with real headlines, where it lies beside the repository."""

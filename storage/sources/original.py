@@ -81,7 +81,7 @@ def open_original_pool(path: Path | str) -> Source:
     """
     path = Path(path)
     readable_file(path)
-    dialect = _dialect(path)
+    dialect = original_dialect(path)
 
     def read(count: int) -> Iterator[Chunk]:
         return delimited_chunks(path, dialect, Columns(text=1, item_id=0, date=None), count)
@@ -91,8 +91,8 @@ def open_original_pool(path: Path | str) -> Source:
     return Source(path, path.stat().st_size, f"{said}; id column 1, text column 2", read)
 
 
-def _dialect(path: Path) -> Dialect:
-    """The encoding and the delimiter; two to five values a row."""
+def original_dialect(path: Path) -> Dialect:
+    """The encoding and the delimiter of one of its files; two to five values a row."""
     with path.open("rb") as file:
         encoding = find_encoding(path, file.read(HEAD_BYTES))
     lines = sample_lines(path, encoding)
@@ -109,7 +109,7 @@ def _read_labelled(directory: Path, split: str, label: str, name: str) -> tuple[
     path = directory / name
     if path.stat().st_size == 0:
         return LABELLED.empty_table(), []
-    dialect = _dialect(path)
+    dialect = original_dialect(path)
     parts = [_labelled(part, split, label, name) for part in read_records(path, dialect, 65_536)]
     rejects = [reject for _, refused in parts for reject in refused]
     return pa.concat_tables([LABELLED.empty_table(), *(table for table, _ in parts)]), rejects

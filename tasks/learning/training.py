@@ -73,6 +73,34 @@ def train(
     Raises:
         ModelError: The training items have fewer than two labels, or the encoder has no tokens.
     """
+    _check_trainable(encoder, training)
+    fit = functools.partial(_fit, encoder, config, n_labels)
+    if validation is not None and len(validation.labels):
+        classifier, epochs = fit(training, validation, config.epochs)
+        logits = predict_logits(classifier, validation.tokens)
+        return Trained(classifier, calibrate(logits, validation.labels, positive, choose_threshold=True), epochs)
+    logits, epochs = _cross_validated(training, fit, n_labels, config)
+    classifier, epochs = fit(training, None, epochs)
+    # Training items are not a fair sample of the pool (sampling chose them): no threshold is fitted to them.
+    return Trained(classifier, calibrate(logits, training.labels, positive, choose_threshold=False), epochs)
+
+
+def cross_validated_probabilities(
+    encoder: Encoder, training: Examples, config: TrainingConfig, *, n_labels: int
+) -> npt.NDArray[np.float32]:
+    """Probabilities (n, n_labels) of the examples, each by a classifier that did not see it, with one temperature.
+
+    A hidden layer's epochs are chosen on the fold that is predicted: its labels have that much of a say.
+
+    Raises:
+        ModelError: As `train`.
+    """
+    _check_trainable(encoder, training)
+    logits, _ = _cross_validated(training, functools.partial(_fit, encoder, config, n_labels), n_labels, config)
+    return calibrate(logits, training.labels, None, choose_threshold=False).probabilities(logits)
+
+
+def _check_trainable(encoder: Encoder, training: Examples) -> None:
     present = np.unique(training.labels)
     if len(present) < 2:
         raise ModelError(
@@ -84,15 +112,6 @@ def train(
             f"encoder {encoder.encoder_id!r} has an empty vocabulary; no word is frequent enough.",
             hint='import more texts: pal import FILE; or set encoder = "minilm-static" in pal.toml',
         )
-    fit = functools.partial(_fit, encoder, config, n_labels)
-    if validation is not None and len(validation.labels):
-        classifier, epochs = fit(training, validation, config.epochs)
-        logits = predict_logits(classifier, validation.tokens)
-        return Trained(classifier, calibrate(logits, validation.labels, positive, choose_threshold=True), epochs)
-    logits, epochs = _cross_validated(training, fit, n_labels, config)
-    classifier, epochs = fit(training, None, epochs)
-    # Training items are not a fair sample of the pool (sampling chose them): no threshold is fitted to them.
-    return Trained(classifier, calibrate(logits, training.labels, positive, choose_threshold=False), epochs)
 
 
 def _fit(

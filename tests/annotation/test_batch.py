@@ -15,19 +15,23 @@ from pathlib import Path
 import pytest
 
 from annotation.batch import (
-    CSV_NAME,
     DEFINITION_NAME,
     MANIFEST,
+    Contents,
+    HandoutFile,
+    add_formats,
+    as_published,
     batch_files,
     published_labels,
     read_manifest,
     write_batch,
 )
 from annotation.csv_file import read_csv
+from annotation.formats import FORMATS
 from annotation.label_set import AnswerError, Label, LabelSet
 from flows.presets import DISASTER
 from storage.errors import BatchError
-from storage.records import Batch, BatchItem, BatchStatus, Proposal, Share, Split, StopSign
+from storage.records import Assignment, Batch, BatchItem, BatchStatus, Proposal, Purpose, Share, StopSign
 from storage.text_hash import text_hash
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +48,7 @@ SIGNS = (
 )
 BATCH = Batch(
     NAME,
-    Split.TRAINING,
+    Purpose.TRAINING,
     BatchStatus.PUBLISHED,
     3,
     datetime(2026, 1, 2),
@@ -56,11 +60,13 @@ BATCH = Batch(
     SHARES,
     SIGNS,
 )
+CONTENTS = Contents(ITEMS, PROPOSALS)
+CSV_NAME = "batch.csv"
 FILES = {CSV_NAME, DEFINITION_NAME, MANIFEST}
 
 
 def write(folder: Path) -> bool:
-    return write_batch(folder, BATCH, ITEMS, PROPOSALS, DISASTER)
+    return write_batch(folder, BATCH, CONTENTS, DISASTER)
 
 
 def names_in(folder: Path) -> set[str]:
@@ -82,7 +88,7 @@ def test_the_manifest_says_what_the_batch_is(tmp_path: Path) -> None:
     manifest = read_manifest(tmp_path / NAME)
     del manifest["files"]
     assert manifest == {
-        "manifest_version": 1,
+        "manifest_version": 2,
         "batch_id": NAME,
         "purpose": "training",
         "n": 3,
@@ -125,6 +131,9 @@ def test_the_manifest_says_what_the_batch_is(tmp_path: Path) -> None:
                 "text": "8 of 100",
             },
         ],
+        "overlap": 1,
+        "annotators": {},
+        "handouts": [{"format": "csv", "annotator": "", "file": "batch.csv"}],
         "items": [
             {
                 "item_id": "i0",
@@ -208,7 +217,52 @@ def test_what_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 
 def test_the_files_to_fill_in(tmp_path: Path) -> None:
     write(tmp_path / NAME)
-    assert [path.is_file() for path in batch_files(tmp_path / NAME)] == [True]
+    assert batch_files(tmp_path / NAME) == [HandoutFile("csv", "", "batch.csv")]
+
+
+def test_a_batch_of_before_there_were_formats_has_the_shared_csv(tmp_path: Path) -> None:
+    write(tmp_path / NAME)
+    manifest = read_manifest(tmp_path / NAME)
+    del manifest["handouts"], manifest["overlap"], manifest["annotators"]
+    (tmp_path / NAME / MANIFEST).write_text(json.dumps(manifest | {"manifest_version": 1}), encoding="utf-8")
+    assert batch_files(tmp_path / NAME) == [HandoutFile("csv", "", "batch.csv")]
+
+
+ASKED = [
+    Assignment("i2", "anna"),
+    Assignment("i0", "anna"),
+    Assignment("g1", "ben", gold=True),
+    Assignment("i1", "ben"),
+]
+GOLD = BatchItem("g1", "Quake", text_hash("Quake"))
+
+
+def test_each_annotator_gets_a_file_of_their_own_in_each_format_and_gold_items_are_not_marked(tmp_path: Path) -> None:
+    batch = replace(BATCH, formats=("csv", "original"))
+    assert write_batch(tmp_path / NAME, batch, Contents([*ITEMS, GOLD], PROPOSALS, ASKED), DISASTER)
+    files = [("csv", "anna"), ("csv", "ben"), ("original", "anna"), ("original", "ben")]
+    assert [(each.format, each.annotator) for each in batch_files(tmp_path / NAME)] == files
+    rows = {name: read_csv(tmp_path / NAME / f"batch-{name}.csv") for name in ("anna", "ben")}
+    assert [[row.item_id for row in rows[name]] for name in rows] == [["i2", "i0"], ["g1", "i1"]]
+    assert [{row.annotator for row in rows[name]} for name in rows] == [{"anna"}, {"ben"}]
+    manifest = read_manifest(tmp_path / NAME)
+    assert manifest["annotators"] == {"anna": ["i2", "i0"], "ben": ["g1", "i1"]}
+    assert [item["item_id"] for item in manifest["items"]] == ["i0", "i1", "i2"]
+    assert "gold" not in "".join(path.read_text(encoding="utf-8") for path in (tmp_path / NAME).iterdir())
+
+
+def test_a_format_can_be_added_later_and_what_is_there_stays(tmp_path: Path) -> None:
+    folder = tmp_path / NAME
+    write(folder)
+    (folder / CSV_NAME).write_text("filled", encoding="utf-8")
+    for _ in range(2):
+        added = add_formats(folder, BATCH, CONTENTS, DISASTER, [FORMATS["original"], FORMATS["csv"]])
+        assert sorted(path.name for path in added) == ["batch.csv", "original.csv"]
+    assert names_in(folder) == FILES | {"original.csv"}
+    assert (folder / CSV_NAME).read_text(encoding="utf-8") == "filled"
+    assert [each.format for each in batch_files(folder)] == ["csv", "original"]
+    assert as_published(folder)["original.csv"] == hashlib.sha256((folder / "original.csv").read_bytes()).hexdigest()
+    assert as_published(folder)[CSV_NAME] != hashlib.sha256(b"filled").hexdigest()
 
 
 def test_old_files_keep_the_keys_that_their_annotators_were_told(tmp_path: Path) -> None:

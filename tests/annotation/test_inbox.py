@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from annotation.csv_file import read_csv, write_csv
-from annotation.filled import RowError
-from annotation.filled import FilledFile
-from annotation.inbox import put_away, read_filled, waiting_files
-from annotation.journal import Journal
-from storage.errors import BatchError
-from storage.records import Answer, BatchItem
-from storage.text_hash import text_hash
+from annotation.batch import sha256_of
+from annotation.csv_file import read_csv
+from annotation.filled import FilledFile, RowError
+from annotation.inbox import put_away, settled_files, waiting_files
 from storage.workspace import Workspace
 
 ERROR = RowError(2, "label", "?", "is no answer", {"text": "Floods", "label": "?", "item_id": "i1"})
@@ -85,66 +82,6 @@ def test_a_named_file_is_known_by_where_it_lies(workspace: Workspace, tmp_path: 
     ]
 
 
-def test_the_format_is_told_by_the_content(tmp_path: Path) -> None:
-    answer = Answer("i1", "related", "anna", "why", 1.5)
-    with Journal(tmp_path / "journal.csv") as journal:
-        journal.append("b1", "h", answer)
-    write_csv(tmp_path / "sheet.jsonl", "b1", [BatchItem("i1", "Floods", text_hash("Floods"))])
-    (row,) = read_filled(FilledFile(tmp_path / "journal.csv"))
-    assert (row.item_id, row.label, row.annotator, row.note, row.seconds) == ("i1", "related", "anna", "why", 1.5)
-    assert (row.text, row.text_hash, row.batch_id, row.row) == (None, "h", "b1", 1)
-    assert [row.text for row in read_filled(FilledFile(tmp_path / "sheet.jsonl"))] == ["Floods"]
-
-
-def test_a_journal_that_windows_saved_with_a_bom_is_a_journal(tmp_path: Path) -> None:
-    with Journal(tmp_path / "j.jsonl") as journal:
-        journal.append("b1", "h", Answer("i1", "related", "anna"))
-    (tmp_path / "j.jsonl").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "j.jsonl").read_bytes())
-    assert [row.item_id for row in read_filled(FilledFile(tmp_path / "j.jsonl"))] == ["i1"]
-
-
-def test_a_journal_left_without_an_answer_has_no_rows_and_is_no_error(tmp_path: Path) -> None:
-    Journal(tmp_path / "answers-anna.jsonl").close()
-    assert read_filled(FilledFile(tmp_path / "answers-anna.jsonl")) == []
-    with pytest.raises(BatchError, match="is empty"):
-        read_filled(FilledFile(put(tmp_path / "a.csv", "")))
-
-
-def test_half_a_line_at_the_end_of_a_journal_costs_only_itself(tmp_path: Path) -> None:
-    path = tmp_path / "j.jsonl"
-    with Journal(path) as journal:
-        journal.append("b1", "h", Answer("i1", "related", "anna"))
-        journal.append("b1", "h", Answer("i2", "related", "anna"))
-    path.write_bytes(path.read_bytes()[:-20])
-    assert [row.item_id for row in read_filled(FilledFile(path))] == ["i1"]
-
-
-def test_a_lone_surrogate_in_a_journal_becomes_what_the_lake_can_keep(tmp_path: Path) -> None:
-    with Journal(tmp_path / "j.jsonl") as journal:
-        journal.append("b1", "h", Answer("i1", "related", "anna", note="caf\udce9"))
-    assert read_filled(FilledFile(tmp_path / "j.jsonl"))[0].note == "caf\ufffd"
-
-
-def test_a_refused_row_of_a_journal_keeps_all_that_it_takes_to_ingest_it_again(tmp_path: Path) -> None:
-    with Journal(tmp_path / "j.jsonl") as journal:
-        journal.append("b1", "h", Answer("i1", "storm", "anna", note="why"))
-    (row,) = read_filled(FilledFile(tmp_path / "j.jsonl"))
-    assert row.cells == {
-        "label": "storm",
-        "note": "why",
-        "annotator": "anna",
-        "item_id": "i1",
-        "batch_id": "b1",
-        "text_hash": "h",
-    }
-
-
-@pytest.mark.parametrize("content", ['{"a": 1}', '{\n "a": 1\n}', json.dumps({"text": "x"}) + "\n{}"])
-def test_json_that_is_no_journal_is_an_error(tmp_path: Path, content: str) -> None:
-    with pytest.raises(BatchError, match="row 1"):
-        read_filled(FilledFile(put(tmp_path / "x.json", content)))
-
-
 def test_files_of_the_inbox_move_under_a_name_that_is_free(workspace: Workspace) -> None:
     for content in "abc":
         path = put(workspace.inbox / "batch.csv", content)
@@ -196,3 +133,38 @@ def test_a_file_that_another_ingest_put_away_leaves_no_trace(workspace: Workspac
     for errors in ([], [ERROR]):
         assert put_away(gone, errors, workspace.inbox / "done") is None
         assert list((workspace.inbox / "done").iterdir()) == []
+
+
+def test_a_file_that_is_as_it_was_published_does_not_wait_and_once_filled_it_does(workspace: Workspace) -> None:
+    folder = folder_of(workspace)
+    hashes = {"batch.csv": sha256_of(folder / "batch.csv")}
+    (folder / "manifest.json").write_text(json.dumps({"files": hashes}), encoding="utf-8")
+    assert waiting_files(workspace) == []
+    put(folder / "batch.csv", "filled")
+    assert [file.path for file in waiting_files(workspace)] == [folder / "batch.csv"]
+
+
+def test_what_goes_with_a_batch_and_what_is_half_copied_holds_no_answers(workspace: Workspace) -> None:
+    for name in ("definition.txt", "label-studio-config.xml", "argilla-settings.json", "~$batch.xlsx", "a.crdownload"):
+        put(workspace.inbox / name)
+    assert waiting_files(workspace) == []
+
+
+def test_a_file_that_grows_is_left_and_one_that_does_not_is_taken(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, growing = put(workspace.inbox / "done.csv"), put(workspace.inbox / "growing.csv")
+    gone = FilledFile(workspace.inbox / "gone.csv", in_inbox=True)
+    in_batch = FilledFile(put(folder_of(workspace) / "batch.csv"), "b1")
+    files = [FilledFile(done, in_inbox=True), FilledFile(growing, in_inbox=True), gone, in_batch]
+    monkeypatch.setattr("annotation.inbox.time.sleep", lambda _: put(growing, "xx"))
+    assert settled_files(files) == [files[0], gone, in_batch]
+    monkeypatch.setattr("annotation.inbox.time.sleep", lambda _: None)
+    assert settled_files(files) == files, "it stopped growing"
+
+
+def test_old_files_are_not_waited_for(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = put(workspace.inbox / "old.csv")
+    os.utime(old, (0, 0))
+    monkeypatch.setattr("annotation.inbox.time.sleep", lambda _: pytest.fail("waited"))
+    assert len(settled_files([FilledFile(old, in_inbox=True)])) == 1

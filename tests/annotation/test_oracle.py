@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from annotation.csv_file import read_csv, write_csv
+from annotation.handout import Handout
 from annotation.oracle import fill_csv
+from flows.presets import DISASTER
 from storage.records import BatchItem
 from storage.text_hash import text_hash
 
@@ -15,7 +17,8 @@ LABELS = {"i1": "related", "=2": "not_related", "-3": "related", "elsewhere": "r
 
 def batch(folder: Path) -> Path:
     path = folder / "batch.csv"
-    write_csv(path, "b1", [BatchItem(item_id, text, text_hash(text)) for item_id, text in TEXTS.items()])
+    items = [BatchItem(item_id, text, text_hash(text)) for item_id, text in TEXTS.items()]
+    write_csv(path, Handout("b1", DISASTER, items))
     return path
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from annotation.batch import batch_files
 from annotation.journal import journal_path
 from annotation.label_set import LabelSet
 from storage.batches import items_of
@@ -75,7 +74,7 @@ def answers(seed: int) -> Filled:
 
 def fill_csv_as_python(folder: Path, to: Path, filled: Filled) -> None:
     """Keeps the order; fills in by the row's id as it stands there, less the mark that keeps a formula from running."""
-    with batch_files(folder)[0].open(encoding="utf-8-sig", newline="") as file:
+    with (folder / "batch.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
         shown = row["item_id"]
@@ -89,7 +88,7 @@ def fill_csv_as_python(folder: Path, to: Path, filled: Filled) -> None:
 
 def fill_csv_as_a_spreadsheet(folder: Path, to: Path, filled: Filled) -> None:
     """Sorts, adds columns and blank rows, makes ids numbers, and saves as UTF-16 with tabs."""
-    with batch_files(folder)[0].open(encoding="utf-8-sig", newline="") as file:
+    with (folder / "batch.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
         shown = row["item_id"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from annotation.batch import CSV_NAME, read_manifest
+from annotation.batch import read_manifest
 from annotation.oracle import fill_csv
 from flows.annotating import annotate_batch
 from flows.config import Project
@@ -49,7 +49,7 @@ def test_a_batch_whose_folder_was_deleted_is_written_again(project: Project, bat
         tally = annotate_batch(project, batch.batch_id, "anna")
         assert (tally.answered, tally.total, tally.finished) == (1, 3, False)
         assert [item["item_id"] for item in read_manifest(folder)["items"]] == list(TEXTS)
-        assert (folder / CSV_NAME).is_file()
+        assert (folder / "batch.csv").is_file()
         assert journal(project, batch, "anna") == [("i1", "related")]
         shutil.rmtree(folder)
 
@@ -59,7 +59,7 @@ def test_answers_in_the_file_or_in_another_journal_are_not_asked_again(
 ) -> None:
     type_lines("")
     annotate_batch(project, None, "anna")
-    fill_csv(project.workspace.batches / batch.batch_id / CSV_NAME, {"i2": "not_related"})
+    fill_csv(project.workspace.batches / batch.batch_id / "batch.csv", {"i2": "not_related"})
     type_lines("1\n")
     annotate_batch(project, None, "anna")
     assert journal(project, batch, "anna") == [("i1", "related")]

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from annotation.batch import batch_files
 from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
 
@@ -140,7 +139,7 @@ def test_annotate_takes_keys_from_a_pipe_and_status_tells_what_is_not_ingested(w
 
 def test_ingest_prints_json_alone_on_stdout_and_exits_1_where_rows_were_refused(with_batch: tuple[Path, str]) -> None:
     workspace, batch_id = with_batch
-    file = batch_files(workspace / "batches" / batch_id)[0]
+    file = workspace / "batches" / batch_id / "batch.csv"
     fill_csv(file, {**TRUTH, next(iter(TRUTH)): "related"}, most=5)
     text = file.read_text(encoding="utf-8-sig").replace(",not_related,", ",not relatd,", 1)
     file.write_text(text, encoding="utf-8-sig", newline="")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from annotation.batch import batch_files, read_manifest
+from annotation.batch import read_manifest
 from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
 from flows.config import Project
@@ -35,8 +35,7 @@ def headlines(tmp_path: Path) -> Path:
 
 
 def fill(project: Project, batch_id: str, most: int | None = None) -> None:
-    for file in batch_files(project.workspace.batches / batch_id):
-        fill_csv(file, TRUTH, most=most)
+    fill_csv(project.workspace.batches / batch_id / "batch.csv", TRUTH, most=most)
 
 
 def test_the_loop_runs_from_import_to_a_promoted_model_and_active_batches(project: Project, headlines: Path) -> None:

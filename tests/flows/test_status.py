@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from annotation.batch import CSV_NAME, write_batch
+from annotation.batch import contents_of, write_batch
 from annotation.inbox import waiting_answers
 from annotation.oracle import fill_csv
 from flows.config import Project, open_project
 from flows.presets import DISASTER, config_text
 from flows.status import Status, status_of
 from storage.annotations import LabelledItem, import_labelled
-from storage.batches import close_batch, items_of, proposals_of
+from storage.batches import close_batch
 from storage.models import add_metrics, add_model, promote
 from storage.records import Batch, Metric, Model, ModelStatus, Split
 from tasks.plan import Minimums
@@ -35,9 +35,8 @@ def publish(project: Project, reserve_batch: Callable[..., Batch]) -> Publish:
         workspace, store = project.workspace, project.workspace.store()
         batch = reserve_batch(workspace, texts, purpose)
         folder = workspace.batches / batch.batch_id
-        items, proposals = items_of(store, batch.batch_id), proposals_of(store, batch.batch_id)
-        write_batch(folder, batch, items, proposals, project.config.task)
-        return batch, folder / CSV_NAME
+        write_batch(folder, batch, contents_of(store, batch), project.config.task)
+        return batch, folder / "batch.csv"
 
     return published
 
@@ -133,7 +132,7 @@ def test_two_annotators_files_that_are_both_ingested_leave_nothing_waiting(
     fill_csv(file.with_name("batch-bert.csv"), {"i1": "not_related", "i2": "not_related"}, annotator="bert")
     assert "2 of 4 answered, 2 of them not ingested yet" in at().as_text()
     collect()
-    assert waiting_answers(project.workspace, batch.batch_id, project.config.task) == {}
+    assert waiting_answers(project.workspace, batch.batch_id, project.config.task) == []
     now = at()
     assert (now.batches[0].n_ingested, now.batches[0].n_waiting) == (2, 0)
     assert now.unlabelled == 1, "they dispute i1"
@@ -146,11 +145,12 @@ def test_a_correction_of_an_ingested_answer_waits_without_being_counted_twice(
     fill_csv(file, TRUTH, most=3)
     collect()
     fill_csv(file, {"i2": "related"})
-    assert waiting_answers(project.workspace, batch.batch_id, project.config.task) == {"i2": "related"}
+    waiting = waiting_answers(project.workspace, batch.batch_id, project.config.task)
+    assert {answer.item_id: answer.answer for answer in waiting} == {"i2": "related"}
     (out,) = at().batches
     assert (out.n_ingested, out.n_waiting) == (3, 0)
     collect()
-    assert waiting_answers(project.workspace, batch.batch_id, project.config.task) == {}
+    assert waiting_answers(project.workspace, batch.batch_id, project.config.task) == []
     assert at().per_label["training"] == {"related": 3}
 
 

@@ -52,7 +52,7 @@ def test_a_batch_is_kept_with_all_that_was_drafted(pool: Store) -> None:
     )
     assert (batch.seed, batch.lake_version, batch.label_set, batch.model_id) == (7, 3, "digest", "m1")
     assert batch.mix == {"it's": 1, 'a "b"': 2}
-    assert find_batch(pool, "b0001-training") == batches.Progress(batch, 0)
+    assert find_batch(pool, "b0001-training") == batches.Progress(batch, 0, 0)
     assert count_pool(pool) == 28
 
 

@@ -138,7 +138,7 @@ def test_only_batches_and_models_are_ever_changed() -> None:
 def batch(store: Store, batch_id: str, purpose: str, status: str = "published", items: str = "") -> None:
     store.write(
         lambda c: c.execute(
-            "INSERT INTO lake.batches VALUES (?, ?, ?, 1, ?, NULL, 0, 0, 'd', '{}', '[]', '[]')",
+            "INSERT INTO lake.batches VALUES (?, ?, ?, 1, ?, NULL, 0, 0, 'd', '{}', '[]', '[]', 1, '[]')",
             [batch_id, purpose, status, TIME],
         ),
         "batch",
@@ -182,8 +182,10 @@ def labels(store: Store, version: int | None = None) -> dict[str, str | None]:
         ("anna:no anna:no anna:no bert:yes cleo:yes", "yes"),
         ("anna:unsure", None),
         ("anna:skip bert:unsure", None),
-        ("anna:unsure bert:skip cleo:yes", "yes"),
-        ("anna:unsure bert:unsure cleo:unsure dora:no", "no"),
+        ("anna:unsure bert:skip cleo:yes", None),
+        ("anna:unsure bert:unsure cleo:unsure dora:no", None),
+        ("anna:yes bert:unsure cleo:yes", "yes"),
+        ("anna:yes bert:unsure cleo:no dora:yes", "yes"),
         ("anna:yes anna:unsure", None),
         ("anna:skip anna:no", "no"),
     ],

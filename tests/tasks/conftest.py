@@ -17,11 +17,13 @@ ROOT = Path(__file__).parents[2]
 CHILD = f"""
 import os, signal, sys
 from pathlib import Path
+import annotation.inbox
 from flows.presets import DISASTER
 from storage.workspace import Workspace
 from tasks.collect import collect_answers
 from tasks.publish import publish_batches
 
+annotation.inbox.SETTLE_S, annotation.inbox.FRESH_S = 0, 1e9  # the same lines in each run, however late it starts
 stage = {{"collect": collect_answers, "publish": publish_batches}}[sys.argv[1]]
 traced = ({str(ROOT / "annotation")!r}, {str(ROOT / "tasks")!r}, {str(ROOT / "storage" / "annotations")!r},
     {str(ROOT / "storage" / "folders")!r})

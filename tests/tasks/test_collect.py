@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -200,14 +201,110 @@ def test_an_unknown_batch_is_an_error_that_names_the_open_ones(
     workspace: Workspace, label_set: LabelSet, sheet: Path
 ) -> None:
     fill(sheet, {"284006": "1"}, workspace.inbox / "a.csv", batch_id="b9999")
-    fill(sheet, {"284006": "1"}, workspace.inbox / "b.csv", batch_id="")
-    a, b = collect(workspace, label_set)[-2:]
+    a = collect(workspace, label_set)[-1]
     assert f"column batch_id: 'b9999': there is no batch 'b9999'. open batches: {sheet.parent.name}" in a.errors[0]
-    told = [error for error in b.errors if "the row names no batch" in error]
-    assert len(told) == 1
-    assert f"open batches: {sheet.parent.name}" in told[0]
     assert annotations(workspace) == []
-    assert len(inbox(workspace)["rejected"]) == 4
+    assert inbox(workspace)["rejected"] == ["a.csv", "a.csv.errors.csv"]
+
+
+def test_rows_that_name_no_batch_are_of_the_one_that_asked_about_their_item(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    lines = fill(sheet, ALL, workspace.inbox / "a.csv", batch_id="").read_text(encoding="utf-8").splitlines()
+    lines.append("Nobody asked;1;;;x9;;")
+    (workspace.inbox / "a.csv").write_text("\n".join(lines), encoding="utf-8")
+    report = collect(workspace, label_set)[-1]
+    assert (report.n_new, len(report.errors)) == (4, 1)
+    assert "the row names no batch" in report.errors[0]
+    assert labels_in(workspace) == TAKEN
+
+
+def test_the_original_scripts_five_columns_find_their_batch(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    rows = [["284006", TEXTS["284006"], "1", "random", ""], ["00123", TEXTS["00123"], "0", "random", "0.5"]]
+    with (workspace.inbox / "related.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
+    (workspace.inbox / "strange.csv").write_text("1,a,b\n2,c,d\n3,e,f\n", encoding="utf-8")
+    reports = {Path(report.file).name: report for report in collect(workspace, label_set)}
+    assert labels_in(workspace) == {"284006": "related", "00123": "not_related"}
+    (told,) = reports["strange.csv"].errors
+    assert (
+        f"names no batch, and none of its 3 rows is about an item of one.\nHint: open batches: {sheet.parent.name}"
+        in told
+    )
+
+
+def test_an_archive_is_taken_part_by_part_and_a_bad_part_costs_only_itself(
+    workspace: Workspace, label_set: LabelSet, batch: Batch, sheet: Path
+) -> None:
+    anna = fill(sheet, ALL, workspace.root / "anna.csv", annotator="anna")
+    ben = fill(sheet, ALL | {"i3": "storm"}, workspace.root / "ben.csv", annotator="ben")
+    with zipfile.ZipFile(workspace.inbox / "all.zip", "w") as archive:
+        for path in (anna, ben):
+            archive.write(path, f"team/{path.name}")
+        archive.writestr("notes.txt", "thanks")
+    report = collect(workspace, label_set)[-1]
+    assert report.n_new == 7
+    assert any(error.startswith("team/ben.csv, row 4, column label: 'storm'") for error in report.errors)
+    assert any("all.zip, notes.txt is no batch file" in error for error in report.errors)
+    assert {row[1] for row in annotations(workspace)} == {"anna", "ben"}
+    sources = workspace.store().rows("SELECT DISTINCT source_file FROM lake.annotations ORDER BY 1")
+    assert sources == [("inbox/all.zip, team/anna.csv",), ("inbox/all.zip, team/ben.csv",)]
+    errors = Path(str(report.errors_file))
+    fill(errors, {"i3": "0"}, workspace.inbox / errors.name)
+    assert collect(workspace, label_set)[-1].n_new == 1
+
+
+BOMB = b"0" * 500_000_000
+
+
+def zip_of(path: Path, **parts: bytes) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name.replace("__", "/"), content)
+
+
+def test_what_could_only_be_an_attack_is_refused_with_a_message_and_disturbs_nothing_else(
+    workspace: Workspace, label_set: LabelSet, sheet: Path, tmp_path: Path
+) -> None:
+    inbox_folder = workspace.inbox
+    zip_of(inbox_folder / "a-bomb.zip", answers=BOMB)
+    zip_of(inbox_folder / "b-climbs.zip", **{"..__..__anna": b"x"})
+    bomb = {"[Content_Types].xml": b"<Types/>", "xl__workbook.xml": b"<x/>", "_rels__.rels": BOMB}
+    zip_of(inbox_folder / "c-bomb.xlsx", **bomb)
+    with (inbox_folder / "d-huge.csv").open("wb") as file:
+        file.truncate(2_000_000_000)
+    fill(sheet, ALL, inbox_folder / "z-good.csv")
+    before = set(tmp_path.rglob("*"))
+    reports = {Path(report.file).name: report for report in collect(workspace, label_set)}
+    says = {
+        "a-bomb.zip": "would unpack from",
+        "b-climbs.zip": "leads out of the archive",
+        "c-bomb.xlsx": "c-bomb.xlsx",
+        "d-huge.csv": "has 2,000,000,000 bytes",
+    }
+    for name, said in says.items():
+        (told,) = reports[name].errors
+        assert said in told
+        assert "Hint: " in told
+    assert reports["z-good.csv"].n_new == 4
+    assert inbox(workspace) == {"done": ["z-good.csv"], "rejected": sorted(says)}
+    new = {path.name for path in set(tmp_path.rglob("*")) - before if "lake" not in path.parts}
+    assert new <= {*says, "z-good.csv", "done", "rejected"}
+
+
+def test_a_file_that_is_still_being_written_is_left_for_the_next_time(
+    workspace: Workspace, label_set: LabelSet, sheet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fill(sheet, ALL, workspace.root / "whole.csv").read_bytes()
+    path = workspace.inbox / "anna.csv"
+    path.write_bytes(whole[:100])
+    monkeypatch.setattr("annotation.inbox.time.sleep", lambda _: path.write_bytes(whole))
+    assert collect(workspace, label_set) == []
+    assert inbox(workspace) == {"inbox": ["anna.csv"]}
+    monkeypatch.setattr("annotation.inbox.time.sleep", lambda _: None)
+    assert [(report.n_new, report.errors) for report in collect(workspace, label_set)] == [(4, [])]
 
 
 def test_files_of_no_batch_format_are_rejected_with_the_reason_and_others_are_undisturbed(
@@ -225,7 +322,9 @@ def test_files_of_no_batch_format_are_rejected_with_the_reason_and_others_are_un
     fill(sheet, ALL, workspace.inbox / "z-good.csv")
     reports = {Path(report.file).name: report for report in collect(workspace, label_set)}
     assert reports["z-good.csv"].n_new == 4
-    for name, says in zip(contents, ("PNG image", "no batch file", "is empty", "workbook", "row 1"), strict=True):
+    for name, says in zip(
+        contents, ("PNG image", "no batch file", "is empty", "damaged zip", "its first entry"), strict=True
+    ):
         (told,) = reports[name].errors
         assert says in told
         assert "Hint: " in told

@@ -1,0 +1,146 @@
+"""Reads a filled file, whatever program it comes from: the format is told by its content, never by its name."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from annotation.archive import is_workbook, is_zip, opened_archive
+from annotation.csv_file import MAX_BYTES
+from annotation.exchange.argilla import is_argilla
+from annotation.exchange.doccano import doccano_annotator, is_doccano
+from annotation.exchange.json_entries import read_entries
+from annotation.exchange.label_studio import is_label_studio
+from annotation.exchange.original import is_original
+from annotation.exchange.prodigy import is_prodigy
+from annotation.filled import FilledFile, FilledRow
+from annotation.formats import (
+    ARGILLA,
+    CSV,
+    DOCCANO,
+    FORMATS,
+    HTML,
+    LABEL_STUDIO,
+    ORIGINAL,
+    PRODIGY,
+    XLSX,
+    Format,
+    is_for_answers,
+)
+from storage.errors import BatchError, PalError
+
+_OLD_OFFICE = b"\xd0\xcf\x11\xe0"  # of an encrypted workbook, or one of before 2007
+_OF_AN_ANSWER = {"batch_id", "item_id", "text_hash", "answer"}
+_TOOLS = ((LABEL_STUDIO, is_label_studio), (ARGILLA, is_argilla), (PRODIGY, is_prodigy), (DOCCANO, is_doccano))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a file holds.
+
+    Attributes:
+        unreadable: Files of an archive that could not be read, in words.
+    """
+
+    rows: list[FilledRow]
+    unreadable: list[str]
+
+
+def read_filled(file: FilledFile, form: str | None = None) -> Reading:
+    """The rows of a filled file, or of every file in an archive of them.
+
+    Args:
+        form: Its format, by its name in `annotation.formats`; told by the content where that is None.
+
+    Raises:
+        PalError: It is no file of a batch.
+        OSError: It cannot be read.
+    """
+    size = file.path.stat().st_size
+    if size > MAX_BYTES:
+        what = f"{file.path} has {size:,} bytes; at most {MAX_BYTES:,} are read."
+        raise BatchError(what, hint="a batch file is far smaller; split it.")
+    known = FORMATS[form] if form else None
+    if not is_zip(file.path) or is_workbook(file.path):
+        return Reading(_read(file.path, file.batch_id, file.path.name, known), [])
+    rows, unreadable = [], []
+    with opened_archive(file.path) as parts:
+        for part in parts:
+            if not is_for_answers(PurePosixPath(part.name).name):  # a batch's whole folder was sent back
+                continue
+            try:
+                with _placed(part.content, f"{file.path}, {part.name}"):
+                    found = _read(part.path, file.batch_id, PurePosixPath(part.name).name, known)
+            except PalError as error:
+                unreadable.append(str(error))
+                continue
+            rows += [replace(row, part=f"{part.name}, {row.part}" if row.part else part.name) for row in found]
+    return Reading(rows, unreadable)
+
+
+def format_of(path: Path) -> Format:
+    """The format that a file is in, by its content; CSV where it is in none.
+
+    Raises:
+        BatchError: It is JSON of no tool that is known, or the page itself and not the answers that it saves.
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(512).removeprefix(codecs.BOM_UTF8).lstrip()
+    if is_zip(path) or head.startswith(_OLD_OFFICE):
+        return XLSX
+    if head[:14].lower().startswith((b"<!doctype html", b"<html")):
+        hint = "open it in a browser, press 'Save answers', and put the file that this saves into the inbox."
+        raise BatchError(f"{path} is the page itself; it holds no answers.", hint=hint)
+    if head.startswith(b"[") or (head.startswith(b"{") and not _is_torn(path)):
+        return _format_of_json(path)
+    if head.startswith(b"{") or (not head and path.suffix == ".jsonl"):  # opened, and left without an answer
+        return HTML
+    return CSV
+
+
+def _read(path: Path, batch_id: str, name: str, form: Format | None) -> list[FilledRow]:
+    """Every row of one file; `name` is the one it came under."""
+    form = form or format_of(path)
+    if form is DOCCANO:
+        return form.read(path, batch_id, annotator=doccano_annotator(name))
+    try:
+        return form.read(path, batch_id)
+    except BatchError:
+        if form is CSV and is_original(path):
+            return ORIGINAL.read(path, batch_id)
+        raise
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether a file's only line was cut off while it was written, as only a file of answers can be."""
+    with path.open("rb") as file:
+        return b"}" not in file.read(1 << 20)
+
+
+def _format_of_json(path: Path) -> Format:
+    """Whose JSON it is, by its first entry."""
+    first = next(read_entries(path), None)
+    if first is None or first.values.keys() >= _OF_AN_ANSWER:
+        return HTML
+    for form, recognises in _TOOLS:
+        if recognises(first.values):
+            return form
+    known = ", ".join(form.name for form, _ in _TOOLS)
+    keys = ", ".join(map(repr, list(first.values)[:5]))
+    what = f"{path} is JSON, but its first entry ({keys}) is neither an answer of ours nor of: {known}."
+    raise BatchError(what, hint="export it again as docs/formats.md says.")
+
+
+@contextmanager
+def _placed(content: Path | BatchError, place: str) -> Iterator[None]:
+    """Let the errors of an unpacked file name its place in the archive."""
+    try:
+        yield
+    except PalError as error:
+        if isinstance(content, BatchError):
+            raise
+        raise BatchError(error.what.replace(str(content), place), error.hint.replace(str(content), place)) from error

@@ -1,0 +1,73 @@
+"""Which tool wrote an entry: exactly one, for everything that goes out and comes back; a journal's line is none's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from handouts import NASTY, handout_of
+
+from annotation.exchange.argilla import is_argilla, write_argilla
+from annotation.exchange.doccano import is_doccano, write_doccano
+from annotation.exchange.json_entries import read_entries
+from annotation.exchange.label_studio import is_label_studio, write_label_studio
+from annotation.exchange.prodigy import is_prodigy, write_prodigy
+from annotation.handout import Handout
+from annotation.journal import Journal
+from storage.records import Answer
+
+FIXTURES = Path(__file__).with_name("fixtures")
+RECOGNISERS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    "label-studio": is_label_studio,
+    "argilla": is_argilla,
+    "doccano": is_doccano,
+    "prodigy": is_prodigy,
+}
+WRITERS: dict[str, Callable[[Path, Handout], None]] = {
+    "label-studio": write_label_studio,
+    "argilla": write_argilla,
+    "doccano": write_doccano,
+    "prodigy": write_prodigy,
+}
+
+
+def tools_of(entry: Mapping[str, Any]) -> list[str]:
+    return [name for name, recognised in RECOGNISERS.items() if recognised(entry)]
+
+
+@pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.json*")), ids=lambda path: path.name)
+def test_every_entry_of_an_export_is_of_one_tool(path: Path) -> None:
+    tool = next(name for name in RECOGNISERS if path.name.startswith(name))
+    assert [tools_of(entry.values) for entry in read_entries(path)] == [[tool] for _ in read_entries(path)]
+
+
+@pytest.mark.parametrize("tool", WRITERS)
+@pytest.mark.parametrize(("context", "annotator"), [("", ""), ("bo: related", "anna")])
+def test_every_entry_that_goes_out_is_of_one_tool(tmp_path: Path, tool: str, context: str, annotator: str) -> None:
+    WRITERS[tool](tmp_path / "a.json", handout_of(NASTY, context, annotator))
+    entries = list(read_entries(tmp_path / "a.json"))
+    assert len(entries) == len(NASTY)
+    assert [tools_of(entry.values) for entry in entries] == [[tool]] * len(entries)
+
+
+def test_a_journal_is_of_no_tool(tmp_path: Path) -> None:
+    with Journal(tmp_path / "answers-anna.jsonl") as journal:
+        journal.append("b1", "ab" * 16, Answer("i0", "accept", "anna", "note", 1.5, datetime(2026, 1, 2, tzinfo=UTC)))
+    assert [tools_of(entry.values) for entry in read_entries(tmp_path / "answers-anna.jsonl")] == [[]]
+
+
+@pytest.mark.parametrize(
+    "entry", [{}, {"text": "a"}, {"text": "a", "label": "related"}, {"label": ["a"]}, {"data": "x"}]
+)
+def test_what_no_tool_writes_is_of_none(entry: dict[str, Any]) -> None:
+    assert tools_of(json.loads(json.dumps(entry))) == []
+
+
+def test_a_task_with_a_list_of_labels_is_prodigys_where_it_has_options_and_doccanos_else() -> None:
+    entry = {"text": "a", "label": ["related"]}
+    assert tools_of(entry) == ["doccano"]
+    assert tools_of({**entry, "options": []}) == ["prodigy"]

@@ -1,0 +1,497 @@
+"""Agreement: equal to other implementations and to published examples, and undefined where it is undefined."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from itertools import combinations
+
+import krippendorff
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from rich.cells import cell_len
+from sklearn.metrics import cohen_kappa_score
+
+from annotation import agreement as room
+from annotation.agreement import (
+    MISSING,
+    Agreement,
+    AnnotatorAgreement,
+    agreement,
+    answer_table,
+    as_table,
+)
+from annotation.agreement_text import WIDTH, agreement_text
+from storage.errors import BatchError
+from storage.records import Metric
+
+Ints = npt.NDArray[np.int64]
+Figure = Callable[[Ints, int], float]
+
+# Gwet, Handbook of Inter-Rater Reliability (2014): 4 raters, 12 subjects; the same data as Krippendorff's
+# reliability example (2011) but for the rater of the subject that only one rated, which alpha leaves out.
+GWET_4_RATERS = [
+    [1, 1, 0, 1],
+    [2, 2, 3, 2],
+    [3, 3, 3, 3],
+    [3, 3, 3, 3],
+    [2, 2, 2, 2],
+    [1, 2, 3, 4],
+    [4, 4, 4, 4],
+    [1, 1, 2, 1],
+    [2, 2, 2, 2],
+    [0, 5, 5, 5],
+    [0, 0, 1, 1],
+    [0, 0, 3, 0],
+]
+# irrCAC 0.4.4, raw_5observers: 5 observers, 15 units, values 0 to 3.
+GWET_5_OBSERVERS = [
+    [1, 1, 2, -1, 2],
+    [1, 1, 0, 1, -1],
+    [2, 3, 3, 3, -1],
+    [-1, 0, 0, -1, 0],
+    [0, 0, 0, -1, 0],
+    [0, 0, 0, -1, 0],
+    [1, 0, 2, -1, 1],
+    [1, -1, 2, 0, -1],
+    [2, 2, 2, -1, 2],
+    [2, 1, 1, 1, -1],
+    [-1, 1, 0, 0, -1],
+    [0, 0, 0, 0, -1],
+    [1, 2, 2, 2, -1],
+    [3, 3, 2, 2, 3],
+    [1, 1, 1, -1, 1],
+]
+# Krippendorff (2011), the example in Wikipedia's article on alpha: 3 coders, 15 units, nominal alpha 0.691.
+THREE_CODERS = [
+    [0, 0, 0, 0, 0, 3, 4, 1, 2, 1, 1, 3, 3, 0, 3],
+    [1, 0, 2, 1, 3, 3, 4, 3, 0, 0, 0, 0, 0, 0, 0],
+    [0, 0, 2, 1, 3, 4, 4, 0, 2, 1, 1, 3, 3, 0, 4],
+]
+# Fleiss (1971), table 1: 30 patients, 6 psychiatrists each; how many gave each of 5 diagnoses.
+FLEISS_1971 = """00060 03003 01401 00006 03030 20400 00402 20310 20040 00006 10050 11040 03300 10050 02031
+    05001 30012 51000 02040 10203 00006 01050 02013 20040 10041 05010 40002 02040 10500 00006"""
+
+
+def named(matrix: npt.ArrayLike) -> list[tuple[str, str, str]]:
+    """Answers of a matrix (items, annotators) with MISSING; label k is `lk`."""
+    return [
+        (f"i{row}", f"a{column}", f"l{value}")
+        for row, values in enumerate(np.asarray(matrix).tolist())
+        for column, value in enumerate(values)
+        if value != MISSING
+    ]
+
+
+def labels(n: int) -> list[str]:
+    return [f"l{number}" for number in range(n)]
+
+
+def agreed(matrix: npt.ArrayLike, n_labels: int, n_resamples: int = 0, seed: int = 0) -> Agreement:
+    return agreement(named(matrix), labels(n_labels), np.random.default_rng(seed), n_resamples=n_resamples)
+
+
+def overall(found: Agreement) -> dict[str, Metric]:
+    return {metric.name: metric for metric in found.overall}
+
+
+def values(found: Agreement) -> dict[str, float | None]:
+    return {metric.name: metric.value for metric in found.overall}
+
+
+def of(found: Agreement, annotator: str) -> AnnotatorAgreement:
+    return next(each for each in found.annotators if each.annotator == annotator)
+
+
+def crossed(both_first: int, first_second: int, second_first: int, both_second: int) -> Ints:
+    """Two annotators, two labels: a 2 x 2 table as a matrix."""
+    rows = [[0, 0]] * both_first + [[0, 1]] * first_second + [[1, 0]] * second_first + [[1, 1]] * both_second
+    return np.array(rows)
+
+
+def percent_in_a_loop(matrix: Ints, n_labels: int) -> float:
+    shares = []
+    for row in matrix:
+        pairs = list(combinations(row[row != MISSING].tolist(), 2))
+        if pairs:
+            shares.append(sum(one == other for one, other in pairs) / len(pairs))
+    return float(np.mean(shares)) if shares else np.nan
+
+
+def label_shares_in_a_loop(matrix: Ints, n_labels: int) -> list[float]:
+    rows = [row[row != MISSING].tolist() for row in matrix if (row != MISSING).any()]
+    return [float(np.mean([row.count(label) / len(row) for row in rows])) for label in range(n_labels)]
+
+
+def fleiss_in_a_loop(matrix: Ints, n_labels: int) -> float:
+    chance = sum(share**2 for share in label_shares_in_a_loop(matrix, n_labels))
+    return (percent_in_a_loop(matrix, n_labels) - chance) / (1 - chance) if chance < 1 else np.nan
+
+
+def ac1_in_a_loop(matrix: Ints, n_labels: int) -> float:
+    chance = sum(share * (1 - share) for share in label_shares_in_a_loop(matrix, n_labels)) / (n_labels - 1)
+    return (percent_in_a_loop(matrix, n_labels) - chance) / (1 - chance)
+
+
+def alpha_by_krippendorff(matrix: Ints, n_labels: int) -> float:
+    rated = np.where(matrix == MISSING, np.nan, matrix)
+    several = matrix[(matrix != MISSING).sum(axis=1) >= 2]
+    if len(np.unique(several[several != MISSING])) < 2:
+        return np.nan
+    return float(krippendorff.alpha(rated.T, value_domain=list(range(n_labels)), level_of_measurement="nominal"))
+
+
+def kappa_by_scikit_learn(matrix: Ints, n_labels: int) -> float:
+    one, other = matrix[(matrix != MISSING).all(axis=1)].T
+    if not len(one) or len(np.unique([one, other])) < 2:
+        return np.nan
+    return float(cohen_kappa_score(one, other, labels=list(range(n_labels))))
+
+
+OTHERS: dict[str, Figure] = {
+    "percent_agreement": percent_in_a_loop,
+    "fleiss_kappa": fleiss_in_a_loop,
+    "krippendorff_alpha": alpha_by_krippendorff,
+    "gwet_ac1": ac1_in_a_loop,
+}
+
+matrices = (
+    st.tuples(st.integers(2, 25), st.integers(2, 5), st.integers(2, 4))
+    .flatmap(
+        lambda shape: st.tuples(
+            arrays(np.int64, shape[:2], elements=st.integers(MISSING, shape[2] - 1), fill=st.just(MISSING)),
+            st.just(shape[2]),
+        )
+    )
+    .filter(lambda drawn: bool((drawn[0] != MISSING).any()))
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(matrices)
+def test_figures_equal_other_implementations_with_any_answers_missing(drawn: tuple[Ints, int]) -> None:
+    matrix, n_labels = drawn
+    found = values(agreed(matrix, n_labels))
+    for name, other in OTHERS.items():
+        expected = other(matrix, n_labels)
+        assert found[name] == (None if np.isnan(expected) else pytest.approx(expected, abs=1e-9)), name
+
+
+@settings(max_examples=100, deadline=None)
+@given(matrices)
+def test_a_pairs_kappa_equals_scikit_learns_and_their_mean_is_over_those_that_exist(drawn: tuple[Ints, int]) -> None:
+    matrix, n_labels = drawn
+    found = agreed(matrix, n_labels)
+    kappas = []
+    for pair in found.pairs:
+        columns = matrix[:, [int(pair.first[1:]), int(pair.second[1:])]]
+        expected = kappa_by_scikit_learn(columns, n_labels)
+        assert pair.n == (columns != MISSING).all(axis=1).sum()
+        assert pair.kappa.value == (None if np.isnan(expected) else pytest.approx(expected, abs=1e-9))
+        kappas += [] if np.isnan(expected) else [expected]
+    mean = values(found)["mean_cohen_kappa"]
+    assert mean == (pytest.approx(np.mean(kappas), abs=1e-9) if kappas else None)
+
+
+@settings(max_examples=50, deadline=None)
+@given(matrices)
+def test_a_pairs_percent_and_ac1_are_those_of_its_common_items_alone(drawn: tuple[Ints, int]) -> None:
+    matrix, n_labels = drawn
+    for pair in agreed(matrix, n_labels).pairs:
+        columns = matrix[:, [int(pair.first[1:]), int(pair.second[1:])]]
+        common = columns[(columns != MISSING).all(axis=1)]
+        if len(common):
+            assert pair.percent.value == pytest.approx(percent_in_a_loop(common, n_labels))
+            assert pair.ac1.value == pytest.approx(ac1_in_a_loop(common, n_labels))
+        else:
+            assert (pair.percent.value, pair.ac1.value) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "n_labels", "ac1", "fleiss", "alpha"),
+    [
+        # irrCAC 0.4.4, raw_4raters; Gwet (2014) prints 0.775, 0.761, 0.743
+        (np.array(GWET_4_RATERS) - 1, 5, 0.77544407, 0.76116928, 0.74342105),
+        (np.array(GWET_5_OBSERVERS), 4, 0.49662205, 0.45762169, 0.48053024),
+    ],
+)
+def test_figures_equal_irr_cac_on_its_published_examples(
+    matrix: Ints, n_labels: int, ac1: float, fleiss: float, alpha: float
+) -> None:
+    found = values(agreed(matrix, n_labels))
+    figures = [found["gwet_ac1"], found["fleiss_kappa"], found["krippendorff_alpha"]]
+    assert figures == pytest.approx([ac1, fleiss, alpha], abs=5e-9)
+
+
+def test_krippendorffs_example_has_alpha_0_691() -> None:
+    found = values(agreed(np.array(THREE_CODERS).T - 1, 4))
+    assert found["krippendorff_alpha"] == pytest.approx(0.691358, abs=5e-7)
+
+
+def test_fleisss_psychiatric_example_has_kappa_0_430() -> None:
+    rows = [np.repeat(range(5), [int(count) for count in cells]) for cells in FLEISS_1971.split()]
+    found = values(agreed(np.array(rows), 5))
+    assert found["fleiss_kappa"] == pytest.approx(0.430, abs=5e-4)
+    assert found["percent_agreement"] == pytest.approx(0.556, abs=5e-4)  # the paper's mean agreement
+
+
+@pytest.mark.parametrize(
+    ("table", "percent", "kappa", "fleiss", "alpha", "ac1"),
+    [
+        # the paradox of Gwet (2008): rare label, people agree, kappa below 0; figures of irrCAC 0.4.4
+        ((118, 5, 2, 0), 0.944, -0.02339181, -0.02880658, -0.02469136, 0.94077634),
+        # one label 8 % of the answers
+        ((1, 8, 7, 84), 0.85, 0.03598972, 0.03567985, 0.04050145, 0.82236959),
+        # 2 x 2 example with kappa 0.022 in PMC7222679
+        ((130, 56, 9, 5), 0.675, 0.0219681, -0.06666667, -0.064, 0.53258427),
+    ],
+)
+def test_where_a_label_is_rare_kappa_is_low_and_ac1_is_not(
+    table: tuple[int, int, int, int], percent: float, kappa: float, fleiss: float, alpha: float, ac1: float
+) -> None:
+    found = agreed(crossed(*table), 2)
+    (pair,) = found.pairs
+    assert (pair.percent.value, pair.kappa.value, pair.ac1.value) == pytest.approx((percent, kappa, ac1), abs=5e-9)
+    assert list(values(found).values()) == pytest.approx([percent, fleiss, alpha, ac1, kappa], abs=5e-9)
+
+
+def test_labels_that_nobody_gave_count_for_ac1() -> None:
+    matrix = crossed(40, 10, 10, 40)
+    assert values(agreed(matrix, 2))["gwet_ac1"] == pytest.approx(0.6)
+    assert values(agreed(matrix, 3))["gwet_ac1"] == pytest.approx((0.8 - 0.25) / 0.75)
+
+
+def test_intervals_equal_a_slow_bootstrap_with_the_same_draws() -> None:
+    generator = np.random.default_rng(5)
+    matrix = generator.choice([MISSING, 0, 1, 2], (40, 4), p=[0.3, 0.4, 0.2, 0.1])
+    matrix = matrix[(matrix != MISSING).any(axis=1)]
+    found = agreed(matrix, 3, n_resamples=200, seed=7)
+    draws = np.random.default_rng(7)
+    resampled = [matrix[draws.integers(0, len(matrix), len(matrix))] for _ in range(200)]
+    for name, figure in OTHERS.items():
+        expected = np.nanpercentile([figure(each, 3) for each in resampled], (2.5, 97.5))
+        assert (overall(found)[name].low, overall(found)[name].high) == pytest.approx(expected, abs=1e-9), name
+    for pair in found.pairs:
+        columns = [int(pair.first[1:]), int(pair.second[1:])]
+        kappas = [kappa_by_scikit_learn(each[:, columns], 3) for each in resampled]
+        assert (pair.kappa.low, pair.kappa.high) == pytest.approx(np.nanpercentile(kappas, (2.5, 97.5)), abs=1e-9)
+
+
+def test_intervals_do_not_depend_on_how_many_resamples_are_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = np.random.default_rng(1).integers(MISSING, 3, (60, 4))
+    at_once = agreed(matrix, 3, n_resamples=50)
+    monkeypatch.setattr(room, "_CELLS", 1)
+    for metric, whole in zip(agreed(matrix, 3, n_resamples=50).overall, at_once.overall, strict=True):
+        assert (metric.value, metric.low, metric.high) == pytest.approx((whole.value, whole.low, whole.high))
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
+    def answers(n: int, generator: np.random.Generator) -> Ints:
+        truth = generator.choice(3, n, p=[0.6, 0.3, 0.1])
+        given = np.where(generator.random((n, 3)) < 0.25, generator.integers(0, 3, (n, 3)), truth[:, None])
+        return np.where(generator.random((n, 3)) < 0.2, MISSING, given)
+
+    generator = np.random.default_rng(0)
+    population = overall(agreed(answers(200_000, generator), 3))
+    held = dict.fromkeys(population, 0)
+    for _ in range(200):
+        sample = agreed(answers(200, generator), 3, n_resamples=300, seed=int(generator.integers(2**31)))
+        for name, metric in overall(sample).items():
+            assert metric.low is not None
+            assert metric.high is not None
+            held[name] += metric.low <= (population[name].value or 0) <= metric.high
+    assert all(178 <= times <= 198 for times in held.values()), held  # 190 expected, standard deviation 3
+
+
+def test_the_generator_decides_the_intervals_and_nothing_else() -> None:
+    matrix = np.random.default_rng(1).integers(0, 3, (50, 3))
+    first, same, other = (agreed(matrix, 3, n_resamples=100, seed=seed) for seed in (1, 1, 2))
+    assert first == same
+    assert values(first) == values(other)
+    assert overall(first)["fleiss_kappa"].low != overall(other)["fleiss_kappa"].low
+
+
+def test_without_an_item_that_two_answered_everything_is_undefined_with_its_reason() -> None:
+    found = agreed([[0, MISSING], [MISSING, 1]], 2, n_resamples=20)
+    assert {(metric.value, metric.reason) for metric in found.overall} == {
+        (None, "no item has answers of two annotators")
+    }
+    (pair,) = found.pairs
+    assert (pair.n, pair.kappa.value, pair.percent.reason) == (0, None, "they have no item in common")
+    assert of(found, "a0").with_others.value is None
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize("answers", [[], [("i1", "anna", "unsure")]])
+def test_no_answers_and_none_that_count_are_no_fault(answers: list[tuple[str, str, str]]) -> None:
+    found = agreement(answers, ["yes", "no"], np.random.default_rng(0), n_resamples=20)
+    assert set(values(found).values()) == {None}
+    assert found.shares == {"yes": 0.0, "no": 0.0}
+    assert "undefined: no item has answers of two annotators" in agreement_text(found)
+
+
+def test_where_all_answers_are_one_label_kappa_and_alpha_are_undefined_and_ac1_is_not() -> None:
+    found = agreed([[1, 1], [1, 1], [MISSING, 1]], 2, n_resamples=50)
+    assert values(found) == {
+        "percent_agreement": 1.0,
+        "fleiss_kappa": None,
+        "krippendorff_alpha": None,
+        "gwet_ac1": 1.0,
+        "mean_cohen_kappa": None,
+    }
+    assert overall(found)["fleiss_kappa"].reason == "every answer to an item with two or more is 'l1'"
+    assert found.pairs[0].kappa.reason == "both answered only 'l1'"
+    assert found.pairs[0].ac1.value == 1.0
+
+
+def test_resamples_that_leave_a_figure_undefined_are_left_out_and_told() -> None:
+    matrix = [[0, 0]] * 30 + [[1, 1]]
+    found = agreed(matrix, 2, n_resamples=200)
+    draws = np.random.default_rng(0)
+    n_lacking = sum(30 not in draws.integers(0, 31, 31) for _ in range(200))
+    assert 0 < n_lacking < 200
+    assert overall(found)["fleiss_kappa"] == Metric("fleiss_kappa", 1.0, 1.0, 1.0)
+    assert (
+        f"Figures without a value in some resamples: 4, in {n_lacking} of 200 at most; their intervals are over the "
+        "other resamples." in found.notes
+    )
+    assert any("without width" in note for note in found.notes)
+
+
+def test_a_mean_kappa_over_some_of_the_pairs_says_so() -> None:
+    found = agreed([[0, 0, MISSING], [1, 1, MISSING], [0, 1, MISSING], [MISSING, 0, 0]], 2, n_resamples=5)
+    assert "The mean Cohen kappa is over 1 of 3 pairs, those that have a kappa." in found.notes
+
+
+def test_a_mean_kappa_beside_its_interval_says_so() -> None:
+    generator = np.random.default_rng(0)
+    truth = generator.choice(3, 1000, p=[0.7, 0.2, 0.1])
+    given = np.where(generator.random((1000, 40)) < 0.2, generator.integers(0, 3, (1000, 40)), truth[:, None])
+    matrix = np.where(generator.random((1000, 40)).argsort(axis=1) < 3, given, MISSING)
+    told = [note for note in agreed(matrix, 3, n_resamples=100).notes if "outside of its interval" in note]
+    assert len(told) == 1
+    assert not [note for note in agreed(given[:, :3], 3, n_resamples=100).notes if "outside" in note]
+
+
+def test_unsure_is_left_out_or_counted_as_a_category() -> None:
+    answers = [("i1", "anna", "yes"), ("i1", "ben", "unsure"), ("i2", "anna", "no"), ("i2", "ben", "no")]
+    left_out = agreement(answers, ["yes", "no"], np.random.default_rng(0), n_resamples=0)
+    counted = agreement(answers, ["yes", "no"], np.random.default_rng(0), unsure="category", n_resamples=0)
+    assert (left_out.n_several, counted.n_several) == (1, 2)
+    assert (left_out.unsure_share, counted.unsure_share) == (0.25, 0.25)
+    assert (values(left_out)["percent_agreement"], values(counted)["percent_agreement"]) == (1.0, 0.5)
+    assert counted.shares == {"yes": 0.25, "no": 0.5, "unsure": 0.25}
+    ben = of(left_out, "ben")
+    assert (ben.n_answers, ben.unsure_share) == (2, 0.5)
+
+
+def test_an_annotator_is_held_against_the_most_frequent_answer_of_the_others_alone() -> None:
+    matrix = [
+        [0, 1, 1],  # a0 differs; the others of a1 are tied, and so are those of a2
+        [1, 1, 1],
+        [0, 0, MISSING],
+        [2, MISSING, MISSING],  # nobody else
+    ]
+    found = agreed(matrix, 3, n_resamples=20)
+    assert of(found, "a0").n_compared == 3
+    assert of(found, "a0").with_others.value == pytest.approx(2 / 3)
+    assert (of(found, "a1").n_compared, of(found, "a1").with_others.value) == (2, 1.0)
+    assert (of(found, "a2").n_compared, of(found, "a2").with_others.value) == (1, 1.0)
+    assert of(found, "a2").n_answers == 2
+
+
+def test_gold_labels_give_accuracy_with_wilsons_interval() -> None:
+    answers = [(f"i{n}", "anna", "yes" if n < 8 else "no") for n in range(100)] + [("x", "anna", "yes")]
+    answers += [("i0", "ben", "unsure"), ("x", "carl", "no")]
+    gold = {f"i{n}": "yes" for n in range(100)} | {"never sent": "no"}
+    found = agreement(answers, ["yes", "no"], np.random.default_rng(0), gold=gold, n_resamples=0)
+    anna = of(found, "anna")
+    assert (anna.n_gold, anna.gold.value) == (100, 0.08)
+    assert (anna.gold.low, anna.gold.high) == pytest.approx((0.041, 0.150), abs=5e-4)  # Wilson (1927)
+    assert of(found, "ben").gold.reason == "no item with a gold label is answered"
+    counted = agreement(answers, ["yes", "no"], np.random.default_rng(0), gold=gold, unsure="category", n_resamples=0)
+    assert (of(counted, "ben").n_gold, of(counted, "ben").gold.value) == (1, 0.0)
+    without = agreement(answers, ["yes", "no"], np.random.default_rng(0), n_resamples=0)
+    assert of(without, "anna").gold.reason == "there are no gold labels"
+
+
+def test_confusions_count_answers_by_resolved_label_and_seconds_have_their_median() -> None:
+    answers = [("i1", "anna", "yes"), ("i2", "anna", "no"), ("i3", "anna", "unsure"), ("i4", "anna", "no")]
+    answers += [("i1", "ben", "yes")]
+    resolved = {"i1": "yes", "i2": "yes", "i3": "yes", "elsewhere": "no"}
+    found = agreement(
+        answers, ["yes", "no"], np.random.default_rng(0), resolved=resolved, seconds={"anna": [9.0, 1.0, 2.5]}
+    )
+    anna = of(found, "anna")
+    assert anna.confusion == {"yes": {"yes": 1, "no": 1, "unsure": 1}, "no": {"yes": 0, "no": 0, "unsure": 0}}
+    assert (anna.median_s, of(found, "ben").median_s) == (2.5, None)
+    assert "anna answered no to 1 of 3 items that are yes." in agreement_text(found)
+
+
+@pytest.mark.parametrize(
+    ("answers", "names", "what"),
+    [
+        ([("i1", "anna", "yes")], ["yes"], "1 labels."),
+        ([("i1", "anna", "skip"), ("i2", "anna", "yes")], ["yes", "no"], "'skip' is none of: yes, no, unsure."),
+        ([("i1", "anna", "yes"), ("i1", "anna", "no")], ["yes", "no"], "'anna' answered item 'i1' twice."),
+    ],
+)
+def test_answers_that_cannot_be_are_refused(
+    answers: Sequence[tuple[str, str, str]], names: Sequence[str], what: str
+) -> None:
+    with pytest.raises(BatchError) as error:
+        agreement(answers, names, np.random.default_rng(0))
+    assert error.value.what == what
+    assert error.value.hint
+
+
+def test_a_gold_label_that_is_none_of_the_labels_is_refused() -> None:
+    with pytest.raises(BatchError, match="'maybe' is none of: yes, no"):
+        agreement([("i1", "anna", "yes")], ["yes", "no"], np.random.default_rng(0), gold={"i1": "maybe"})
+
+
+def test_a_table_of_answers_keeps_the_order_of_items_and_sorts_annotators() -> None:
+    table = answer_table([("b", "zoe", "no"), ("a", "anna", "unsure"), ("b", "anna", "yes")], ["yes", "no"])
+    assert (table.item_ids, table.annotators) == (("b", "a"), ("anna", "zoe"))
+    assert table.matrix().tolist() == [[0, 1], [MISSING, MISSING]]
+    assert table.matrix("category").tolist() == [[0, 1], [2, MISSING]]
+
+
+def test_the_text_is_aligned_and_fits_a_terminal_whatever_the_names() -> None:
+    generator = np.random.default_rng(0)
+    people = ["anna", "[bold]ben", "火事" * 30, "zoe\x1b[31m", "someone.with.a.long.name@department.example.org"]
+    answers = [(f"i{n}", person, generator.choice(["yes", "no"], p=[0.1, 0.9])) for n in range(60) for person in people]
+    resolved = {f"i{n}": "no" for n in range(60)}
+    found = agreement(answers, ["yes", "no"], generator, resolved=resolved, gold=resolved, n_resamples=50)
+    text = agreement_text(found)
+    assert "\x1b" not in text
+    assert "[bold]ben" in text
+    for first_word, n_rows in (("pair", 10), ("annotator", 5)):
+        block = next(block for block in text.split("\n\n") if block.startswith(f"{first_word} "))
+        assert len(block.splitlines()) == 1 + n_rows
+        assert {cell_len(line) for line in block.splitlines()} == {cell_len(block.splitlines()[0])}
+        assert cell_len(block.splitlines()[0]) <= WIDTH
+    assert "(here yes, 11 %), even if people agree: see AC1." in text
+
+
+def test_the_text_shows_the_pairs_that_agree_least_and_says_how_many_there_are() -> None:
+    matrix = np.random.default_rng(0).integers(0, 2, (30, 8))
+    found = agreed(matrix, 2, n_resamples=10)
+    text = agreement_text(found)
+    block = next(block for block in text.split("\n\n") if block.startswith("pair"))
+    least = min(found.pairs, key=lambda pair: pair.percent.value or 0.0)
+    assert block.splitlines()[1].split()[:2] == [least.first, least.second]
+    assert len(block.splitlines()) == 1 + 20
+    assert "20 of 28 pairs, those that agree least." in text
+
+
+def test_the_table_is_json() -> None:
+    found = agreed([[0, 0], [1, 0], [1, 1]], 2, n_resamples=10)
+    table = json.loads(json.dumps(as_table(found), allow_nan=False))
+    assert table["overall"][0]["name"] == "percent_agreement"
+    assert table["pairs"][0]["n"] == 3
+    assert table["annotators"][1]["annotator"] == "a1"

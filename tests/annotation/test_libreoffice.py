@@ -1,0 +1,277 @@
+"""Batch files in a real spreadsheet: LibreOffice fills them in, sorts and saves them, and the same labels come back."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import re
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import openpyxl
+import pytest
+from libreoffice import (
+    CSV_QUOTED,
+    CSV_SEMICOLON,
+    CSV_UTF8,
+    CSV_UTF16_TABS,
+    CSV_WINDOWS,
+    OLD_WORKBOOK,
+    OPEN_DOCUMENT,
+    WORKBOOK,
+    Edit,
+    Office,
+    Saved,
+    libreoffice,
+)
+
+from annotation.csv_file import read_csv, write_csv
+from annotation.filled import FilledRow, RowError, check_rows
+from annotation.handout import Handout
+from annotation.label_set import LabelSet
+from annotation.workbook import read_workbook, write_workbook
+from storage.errors import BatchError
+from storage.records import Answer, BatchItem
+from storage.text_hash import text_hash
+
+BATCH = "b0001-training"
+NASTY = {
+    "284006": "Floods hit Québec, 3 dead – “Zoë”",
+    "00123": "=1+1",
+    "123456789012345678": '=HYPERLINK("http://x","y")',
+    "1e5": "+61 2 9999 9999",
+    "-7": "-5 degrees",
+    "=id": "@all: run",
+    "a b": "#N/A",
+    "'q": "TRUE",
+    "Zoë": "007",
+    "x;y": "1e5",
+    "2026-01-02": "2026-01-02",
+    "i3": "'quoted'",
+    "i4": "'=both",
+    "i5": "\tindented",
+    "i6": "\rreturned",
+    "i7": "two\nlines",
+    "i8": "three\r\nlines",
+    "i9": "lone\rreturn",
+    "i10": "_x000D_ and _x0041_",
+    "i11": "nul\x00, bell\x07, \x0b tab",
+    "i12": "🔥 火事 δ Наводнение e\u0301",
+    "i13": "\u202eright to left\u202c مرحبا",
+    "i14": "zero\u200bwidth",
+    "i15": " spaces  around ",
+    "i16": '<b>"bold"</b> &amp; ; | \t tab',
+    "i17": "x" * 32_767,
+    "i18": '"',
+    "i19": "=cmd|' /C calc'!A0",
+}
+CSVS = {
+    "utf8.csv": CSV_UTF8,
+    "quoted.csv": CSV_QUOTED,
+    "semicolon.csv": CSV_SEMICOLON,
+    "utf16.txt": CSV_UTF16_TABS,
+    "windows.csv": CSV_WINDOWS,
+}
+EDITS: list[Edit] = [
+    ("sort", "text", True),
+    ("insert_columns", 1, "my column", "seen"),
+    ("move_column_to_front", "text_hash"),
+    ("delete_rows", 3, 2),
+    ("insert_rows", 10, 4),
+    ("hide_rows", 20, 5),
+    ("rename", "finished"),
+]
+
+
+def items_of(texts: Mapping[str, str]) -> list[BatchItem]:
+    return [BatchItem(item_id, text, text_hash(text)) for item_id, text in texts.items()]
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    with libreoffice(tmp_path_factory.mktemp("office")) as running:
+        yield running
+
+
+@pytest.fixture
+def handout(label_set: LabelSet) -> Handout:
+    return Handout(BATCH, label_set, items_of(NASTY), "anna")
+
+
+@pytest.fixture
+def real_handout(label_set: LabelSet, real_data: Path) -> Handout:
+    with (real_data / "unlabeled_data" / "unlabeled_data.csv").open(encoding="utf-8", newline="") as file:
+        distinct = {text_hash(row[1]): BatchItem(row[0], row[1], text_hash(row[1])) for row in csv.reader(file)}
+    return Handout(BATCH, label_set, [*itertools.islice(distinct.values(), 200), *items_of(NASTY)])
+
+
+def labels_for(items: Sequence[BatchItem]) -> dict[str, str]:
+    """item_id -> what its annotator writes."""
+    ways = itertools.cycle(["related", "1", "not_related", "0", "unsure", "skip"])
+    return {item.item_id: next(ways) for item in items}
+
+
+def read(path: Path) -> list[FilledRow]:
+    return read_workbook(path) if path.suffix == ".xlsx" else read_csv(path)
+
+
+def came_back(path: Path, handout: Handout) -> tuple[dict[str, str], list[RowError]]:
+    """item_id -> answer."""
+    answers, errors = check_rows(read(path), handout.items, handout.label_set)
+    return {answer.item_id: answer.answer for answer in answers}, errors
+
+
+def meant(labels: dict[str, str], label_set: LabelSet) -> dict[str, str]:
+    return {item_id: str(label_set.answer(label)) for item_id, label in labels.items()}
+
+
+def saves(folder: Path) -> dict[Path, Saved]:
+    return {folder / name: how for name, how in {"filled.xlsx": WORKBOOK, **CSVS}.items()}
+
+
+def by_row(handout: Handout, labels: dict[str, str]) -> dict[str, str]:
+    """The labels by what stands in the column text_hash, which no spreadsheet changes."""
+    return {item.text_hash: labels[item.item_id] for item in handout.items}
+
+
+def test_a_workbook_filled_in_and_saved_in_any_way_gives_the_same_labels_for_real_headlines(
+    tmp_path: Path, office: Office, real_handout: Handout
+) -> None:
+    labels = labels_for(real_handout.items)
+    write_workbook(tmp_path / "batch.xlsx", real_handout)
+    office.edit(tmp_path / "batch.xlsx", saves(tmp_path), [("fill", "label", by_row(real_handout, labels))])
+    for path in saves(tmp_path):
+        assert came_back(path, real_handout) == (meant(labels, real_handout.label_set), []), path.name
+
+
+def test_a_csv_filled_in_and_saved_in_any_way_gives_the_same_labels_for_real_headlines(
+    tmp_path: Path, office: Office, real_handout: Handout
+) -> None:
+    labels = labels_for(real_handout.items)
+    write_csv(tmp_path / "batch.csv", real_handout)
+    office.edit(
+        tmp_path / "batch.csv", saves(tmp_path), [("fill", "label", by_row(real_handout, labels))], read_as=CSV_UTF8
+    )
+    for path in saves(tmp_path):
+        assert came_back(path, real_handout) == (meant(labels, real_handout.label_set), []), path.name
+
+
+@pytest.mark.parametrize("name", ["batch.xlsx", "batch.csv"])
+def test_sorted_moved_added_deleted_and_hidden_rows_and_columns_change_no_answer(
+    tmp_path: Path, office: Office, handout: Handout, name: str
+) -> None:
+    labels = labels_for(handout.items)
+    (write_workbook if name == "batch.xlsx" else write_csv)(tmp_path / name, handout)
+    how = ("", "") if name == "batch.xlsx" else CSV_UTF8
+    edits = [("fill", "label", by_row(handout, labels)), *EDITS]
+    office.edit(tmp_path / name, saves(tmp_path), edits, read_as=how)
+    for path in saves(tmp_path):
+        answers, errors = came_back(path, handout)
+        assert errors == [], path.name
+        assert len(answers) == len(NASTY) - 2
+        assert answers.items() <= meant(labels, handout.label_set).items()
+        rows = read(path)
+        assert [row.item_id for row in rows] != [item.item_id for item in handout.items if item.item_id in answers]
+        assert {row.cells["my column"] for row in rows} == {"seen"}
+        assert {row.annotator for row in rows} == {"anna"}
+
+
+def test_a_text_that_a_spreadsheet_takes_for_a_time_or_a_price_is_kept_by_a_workbook_and_told_of_a_csv(
+    tmp_path: Path, office: Office, label_set: LabelSet
+) -> None:
+    handout = Handout(BATCH, label_set, items_of({"a": "12:30", "b": "1,234.50", "c": "1/2/2026", "d": "Storm"}))
+    labels = labels_for(handout.items)
+    edits = [("fill", "label", by_row(handout, labels))]
+    write_workbook(tmp_path / "batch.xlsx", handout)
+    office.edit(tmp_path / "batch.xlsx", saves(tmp_path), edits)
+    for path in saves(tmp_path):
+        assert came_back(path, handout) == (meant(labels, label_set), []), path.name
+    write_csv(tmp_path / "batch.csv", handout)
+    office.edit(tmp_path / "batch.csv", {tmp_path / "filled.csv": CSV_UTF8}, edits, read_as=CSV_UTF8)
+    answers, errors = came_back(tmp_path / "filled.csv", handout)
+    assert answers.keys() | {handout.items[error.row - 2].item_id for error in errors} == labels.keys()
+    assert answers.items() <= meant(labels, label_set).items()
+    assert {error.column for error in errors} == {"text"}
+
+
+@pytest.mark.parametrize("separators", ["44", "59", "9", "44/59/9"])
+def test_a_csv_opened_with_the_wrong_separators_runs_nothing(
+    tmp_path: Path, office: Office, handout: Handout, separators: str
+) -> None:
+    write_csv(tmp_path / "batch.csv", handout)
+    how = ("Text - txt - csv (StarCalc)", f"{separators},34,76,1")
+    office.edit(tmp_path / "batch.csv", {tmp_path / "saved.xlsx": WORKBOOK}, read_as=how)
+    with zipfile.ZipFile(tmp_path / "saved.xlsx") as parts:
+        assert not re.search(b"<f[ >]", parts.read("xl/worksheets/sheet1.xml"))
+
+
+def test_a_workbook_opened_and_saved_still_guards_the_items_and_offers_the_answers(
+    tmp_path: Path, office: Office, handout: Handout
+) -> None:
+    write_workbook(tmp_path / "batch.xlsx", handout)
+    office.edit(tmp_path / "batch.xlsx", {tmp_path / "saved.xlsx": WORKBOOK})
+    workbook = openpyxl.load_workbook(tmp_path / "saved.xlsx")
+    sheet, last = workbook["items"], len(NASTY) + 1
+    rules = {each.type: each for each in sheet.data_validations.dataValidation}
+    assert set(rules) == {"list", "custom"}
+    assert str(rules["list"].sqref) == f"B2:B{last}"
+    assert rules["list"].error == "Write one of: related (or 1), not_related (or 0), unsure, skip."
+    place = rules["list"].formula1.replace("definition!", "").replace("$", "")
+    assert [cell.value for (cell,) in workbook["definition"][place]] == [
+        "related",
+        "not_related",
+        "unsure",
+        "skip",
+        "1",
+        "0",
+    ]
+    assert set(str(rules["custom"].sqref).split()) >= {f"A2:A{last}"}
+    assert (rules["custom"].showErrorMessage, rules["custom"].errorStyle) == (True, "stop")
+    assert (sheet.freeze_panes, sheet.auto_filter.ref) == ("A2", f"A1:G{last}")
+    assert {cell.number_format for row in sheet.iter_rows(max_row=last) for cell in row} == {"@"}
+    assert len(sheet.conditional_formatting) == 1
+    with zipfile.ZipFile(tmp_path / "saved.xlsx") as parts:
+        assert not re.search(b"<f[ >]", parts.read("xl/worksheets/sheet1.xml"))
+
+
+def test_what_a_spreadsheet_makes_of_a_typed_label_is_taken_or_told(
+    tmp_path: Path, office: Office, handout: Handout
+) -> None:
+    typed = ["1", "0.0", "related", "2026-01-02", "=1+1", "TRUE", "=NA()", "50%"]
+    labels = dict(zip((item.text_hash for item in handout.items), typed, strict=False))
+    write_workbook(tmp_path / "batch.xlsx", handout)
+    office.edit(tmp_path / "batch.xlsx", {tmp_path / "saved.xlsx": WORKBOOK}, [("type", "label", labels)])
+    answers, errors = came_back(tmp_path / "saved.xlsx", handout)
+    assert list(answers.values()) == ["related", "not_related", "related"]
+    assert [error.value for error in errors] == ["2026-01-02", "2", "TRUE", "#N/A", "0.5"]
+    assert [error.row for error in errors] == [5, 6, 7, 8, 9]
+
+
+def test_the_annotator_of_a_row_is_who_writes_over_the_name(tmp_path: Path, office: Office, handout: Handout) -> None:
+    first = handout.items[0]
+    edits = [("fill", "label", {first.text_hash: "1"}), ("fill", "annotator", {first.text_hash: "Zoë"})]
+    write_workbook(tmp_path / "batch.xlsx", handout)
+    edits.append(("fill", "note", {first.text_hash: "=not sure, 'ask'\nthem"}))
+    office.edit(tmp_path / "batch.xlsx", saves(tmp_path), edits)
+    for path in saves(tmp_path):
+        answers, _ = check_rows(read(path), handout.items, handout.label_set)
+        assert answers == [Answer("284006", "related", "Zoë", "=not sure, 'ask'\nthem")], path.name
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "what"),
+    [
+        ("batch.xls", OLD_WORKBOOK, "is an old Excel workbook (.xls)"),
+        ("batch.ods", OPEN_DOCUMENT, "is an OpenDocument file (.ods)"),
+    ],
+)
+def test_other_formats_of_spreadsheets_are_named_with_the_way_out(
+    tmp_path: Path, office: Office, handout: Handout, name: str, how: Saved, what: str
+) -> None:
+    write_workbook(tmp_path / "batch.xlsx", handout)
+    office.edit(tmp_path / "batch.xlsx", {tmp_path / name: how})
+    with pytest.raises(BatchError) as caught:
+        read_workbook(tmp_path / name)
+    assert caught.value.what == f"{tmp_path / name} {what}."
+    assert "save it as 'Excel workbook (.xlsx)'" in caught.value.hint

@@ -1,0 +1,166 @@
+"""A filled file is read as what it holds, not as what it is named; an archive of them part by part."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from annotation.csv_file import MAX_BYTES, write_csv
+from annotation.filled import FilledFile, FilledRow
+from annotation.formats import FORMATS
+from annotation.handout import Handout
+from annotation.journal import Journal
+from annotation.reading import format_of, read_filled
+from flows.presets import DISASTER
+from storage.errors import BatchError
+from storage.records import Answer, BatchItem
+from storage.text_hash import text_hash
+
+FIXTURES = Path(__file__).with_name("exchange") / "fixtures"
+HANDOUT = Handout("b1", DISASTER, [BatchItem("i1", "Floods", text_hash("Floods"))])
+
+
+def put(path: Path, content: str = "x") -> Path:
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def rows(path: Path) -> list[FilledRow]:
+    return read_filled(FilledFile(path)).rows
+
+
+def test_the_format_is_told_by_the_content(tmp_path: Path) -> None:
+    answer = Answer("i1", "related", "anna", "why", 1.5)
+    with Journal(tmp_path / "journal.csv") as journal:
+        journal.append("b1", "h", answer)
+    write_csv(tmp_path / "sheet.jsonl", HANDOUT)
+    (row,) = rows(tmp_path / "journal.csv")
+    assert (row.item_id, row.label, row.annotator, row.note, row.seconds) == ("i1", "related", "anna", "why", 1.5)
+    assert (row.text, row.text_hash, row.batch_id, row.row) == (None, "h", "b1", 1)
+    assert [row.text for row in rows(tmp_path / "sheet.jsonl")] == ["Floods"]
+
+
+def test_a_journal_that_windows_saved_with_a_bom_is_a_journal(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j.jsonl") as journal:
+        journal.append("b1", "h", Answer("i1", "related", "anna"))
+    (tmp_path / "j.jsonl").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "j.jsonl").read_bytes())
+    assert [row.item_id for row in rows(tmp_path / "j.jsonl")] == ["i1"]
+
+
+def test_a_journal_left_without_an_answer_has_no_rows_and_is_no_error(tmp_path: Path) -> None:
+    Journal(tmp_path / "answers-anna.jsonl").close()
+    assert rows(tmp_path / "answers-anna.jsonl") == []
+    with pytest.raises(BatchError, match="is empty"):
+        rows(put(tmp_path / "a.csv", ""))
+
+
+def test_half_a_line_at_the_end_of_a_journal_costs_only_itself(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    with Journal(path) as journal:
+        journal.append("b1", "h", Answer("i1", "related", "anna"))
+        journal.append("b1", "h", Answer("i2", "related", "anna"))
+    path.write_bytes(path.read_bytes()[:-20])
+    assert [row.item_id for row in rows(path)] == ["i1"]
+
+
+def test_a_lone_surrogate_in_a_journal_becomes_what_the_lake_can_keep(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j.jsonl") as journal:
+        journal.append("b1", "h", Answer("i1", "related", "anna", note="caf\udce9"))
+    assert rows(tmp_path / "j.jsonl")[0].note == "caf\ufffd"
+
+
+def test_a_refused_row_of_a_journal_keeps_all_that_it_takes_to_ingest_it_again(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j.jsonl") as journal:
+        journal.append("b1", "h", Answer("i1", "storm", "anna", note="why"))
+    (row,) = rows(tmp_path / "j.jsonl")
+    assert row.cells == {
+        "label": "storm",
+        "note": "why",
+        "annotator": "anna",
+        "item_id": "i1",
+        "batch_id": "b1",
+        "text_hash": "h",
+    }
+
+
+@pytest.mark.parametrize("content", ['{"a": 1}', '{\n "a": 1\n}', json.dumps({"text": "x"}) + "\n{}"])
+def test_json_that_is_no_journal_is_an_error(tmp_path: Path, content: str) -> None:
+    with pytest.raises(BatchError, match=r"row 1|its first entry"):
+        rows(put(tmp_path / "x.json", content))
+
+
+@pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.json*")), ids=lambda path: path.name)
+def test_what_another_tool_exports_is_known_whatever_it_is_named(tmp_path: Path, path: Path) -> None:
+    (tmp_path / "anything.csv").write_bytes(path.read_bytes())
+    assert path.name.startswith(format_of(tmp_path / "anything.csv").name)
+    assert rows(tmp_path / "anything.csv")[0].item_id == "i0"
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS.keys() - {"html"}))
+def test_every_format_that_goes_out_and_comes_back_untouched_holds_no_answer(tmp_path: Path, name: str) -> None:
+    FORMATS[name].write(tmp_path / "x", HANDOUT)
+    found = rows(tmp_path / "x")
+    assert [row.label.strip() for row in found] in ([""], [])
+
+
+def test_five_columns_without_a_header_are_the_original_scripts(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.csv", "i1,Floods,1,random,0.5\r\ni2,Fire,0,,\r\n")
+    assert [(row.item_id, row.label, row.batch_id) for row in rows(path)] == [("i1", "1", ""), ("i2", "0", "")]
+
+
+def test_the_page_itself_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    FORMATS["html"].write(tmp_path / "batch.txt", HANDOUT)
+    with pytest.raises(BatchError, match="is the page itself; it holds no answers") as caught:
+        rows(tmp_path / "batch.txt")
+    assert "Save answers" in caught.value.hint
+
+
+def test_a_format_that_is_named_is_not_guessed(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.csv", "i1,Floods,1\r\n")
+    assert [row.label for row in read_filled(FilledFile(path), "original").rows] == ["1"]
+    with pytest.raises(BatchError, match="row 1"):
+        read_filled(FilledFile(path), "prodigy")
+
+
+def zipped(path: Path, **parts: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name.replace("__", "/").replace("_dot_", "."), content)
+    return path
+
+
+def test_every_file_of_an_archive_is_read_and_one_that_cannot_be_costs_only_itself(tmp_path: Path) -> None:
+    write_csv(tmp_path / "batch.csv", HANDOUT)
+    with Journal(tmp_path / "j") as journal:
+        journal.append("b1", "h", Answer("i2", "related", "anna"))
+    path = zipped(
+        tmp_path / "back.csv",
+        batch__batch_dot_csv=(tmp_path / "batch.csv").read_bytes(),
+        batch__manifest_dot_json=b"{}",
+        batch__definition_dot_txt=b"Is it?",
+        answers=(tmp_path / "j").read_bytes(),
+        readme_dot_txt=b"thanks",
+    )
+    reading = read_filled(FilledFile(path))
+    assert [(row.part, row.item_id) for row in reading.rows] == [("batch/batch.csv", "i1"), ("answers", "i2")]
+    (told,) = reading.unreadable
+    assert told.startswith(f"{path}, readme.txt is no batch file: its first line 'thanks'")
+
+
+def test_in_an_export_of_doccano_the_name_of_a_part_says_who_answered(tmp_path: Path) -> None:
+    content = (FIXTURES / "doccano.jsonl").read_bytes()
+    path = zipped(tmp_path / "project.zip", anna_dot_jsonl=content, all_dot_jsonl=content)
+    named = [row.annotator for row in read_filled(FilledFile(path)).rows]
+    assert set(named[: len(named) // 2]) == {"anna"}
+    assert "anna" not in named[len(named) // 2 :]
+
+
+def test_a_file_of_two_gigabytes_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "huge.csv"
+    with path.open("wb") as file:
+        file.truncate(2_000_000_000)
+    with pytest.raises(BatchError, match=f"has 2,000,000,000 bytes; at most {MAX_BYTES:,} are read"):
+        rows(path)

@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from cleanlab.count import compute_confident_joint
+from cleanlab.filter import find_label_issues
+from cleanlab.rank import get_label_quality_scores
+from hypothesis import given
+from hypothesis import strategies as st
+
+from annotation.headlines import synthetic_headlines
+from storage.errors import ModelError
+from storage.sources.original import read_original
+from tasks.learning.calibration import calibrate
+from tasks.learning.classifier import predict_logits
+from tasks.learning.encoder import fit_bag_of_words, minilm_static
+from tasks.learning.label_errors import TOLERANCE, Floats, Ints, LabelErrors, label_errors
+from tasks.learning.splits import stratified_folds
+from tasks.learning.training import N_FOLDS, Examples, cross_validated_probabilities, train
+from tasks.learning.training_config import TrainingConfig
+
+Case = tuple[Ints, Floats]
+
+
+def drawn(seed: int, n: int, n_labels: int, noise: float, surety: float = 2.0) -> tuple[Ints, Floats, Ints]:
+    """Given labels, a share `noise` of them wrong, probabilities that follow the true ones, and the true ones."""
+    generator = np.random.default_rng(seed)
+    truth = generator.integers(0, n_labels, n)
+    logits = generator.normal(size=(n, n_labels))
+    logits[np.arange(n), truth] += surety
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    wrong = generator.random(n) < noise
+    given = np.where(wrong, (truth + generator.integers(1, n_labels, n)) % n_labels, truth)
+    return given, probabilities, truth
+
+
+def of_cleanlab(labels: Ints, probabilities: Floats) -> list[int]:
+    options = {"filter_by": "confident_learning", "return_indices_ranked_by": "normalized_margin"}
+    return [int(position) for position in find_label_issues(labels, probabilities, **options)]
+
+
+cases = st.builds(
+    lambda seed, n, k, noise: drawn(seed, n, k, noise)[:2],
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 40),
+    st.integers(2, 5),
+    st.sampled_from([0.0, 0.1, 0.5]),
+)
+
+
+# --- by hand
+
+
+def test_worked_by_hand() -> None:
+    labels = np.array([0, 0, 0, 1, 1])
+    rows = np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.4, 0.6], [0.55, 0.45]])
+    # Thresholds: (.9 + .7 + .2) / 3 = .6 and (.6 + .45) / 2 = .525. Item 2, given 0, has .8 of 1. Item 4, given 1, is
+    # more probably 0, but not by the .6 that 0 has of its own.
+    found = label_errors(labels, rows)
+    assert found.positions.tolist() == [2]
+    assert found.believed.tolist() == [1]
+    assert found.scores == pytest.approx([0.6])
+    assert found.joint.tolist() == [[2, 1], [0, 1]]
+
+
+def test_of_two_labels_that_reach_their_threshold_the_more_probable_counts() -> None:
+    labels = np.array([0, 1, 2, 2])
+    rows = np.array([[0.3, 0.3, 0.4], [0.3, 0.4, 0.3], [0.2, 0.3, 0.5], [0.35, 0.45, 0.2]])
+    # Thresholds .3, .4, .35: item 3, given 2, reaches 0 and 1. Item 0 reaches 0, its own, and 2 is more probable.
+    found = label_errors(labels, rows)
+    assert found.positions.tolist() == [3, 0]
+    assert found.believed.tolist() == [1, 2]
+    assert found.scores == pytest.approx([0.25, 0.1])
+
+
+def test_no_label_is_believed_that_is_less_probable_than_the_given_one() -> None:
+    labels = np.array([0, 0, 0, 1])
+    rows = np.array([[0.9, 0.1], [0.9, 0.1], [0.75, 0.25], [0.8, 0.2]])
+    # Thresholds .85 and .2: item 2 reaches that of 1 only, yet it is most probably 0.
+    found = label_errors(labels, rows)
+    assert found.joint[0].tolist() == [2, 1]
+    assert 2 not in found.positions
+
+
+def test_the_score_is_that_of_the_most_probable_label_the_suggestion_the_one_that_reaches_its_threshold() -> None:
+    labels = np.array([0, 1, 2, 0])
+    rows = np.array([[0.8, 0.1, 0.1], [0.3, 0.4, 0.3], [0.05, 0.05, 0.9], [0.1, 0.4, 0.5]])
+    found = label_errors(labels, rows)  # thresholds .45, .4, .9
+    assert (found.positions.tolist(), found.believed.tolist()) == ([3], [1])
+    assert found.scores == pytest.approx([0.5 - 0.1])
+
+
+def test_level_labels_are_no_error_whichever_comes_first() -> None:
+    for labels in (np.array([0, 1]), np.array([1, 0])):
+        assert not len(label_errors(labels, np.full((2, 2), 0.5)).positions)
+
+
+def test_equal_probabilities_reach_the_threshold_that_they_make() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    rows = np.array([[0.1, 0.9]] * 3 + [[0.9, 0.1]] * 3)
+    assert np.mean([0.1] * 3) > 0.1  # that is a rounding, not a higher bar
+    assert label_errors(labels, rows).joint.tolist() == [[0, 3], [3, 0]]
+    assert label_errors(labels[:3], rows[:3] * [1, 0.0]).joint.tolist() == [[3, 0], [0, 0]]
+
+
+def test_equally_bad_ones_keep_the_order_of_the_items() -> None:
+    truth = np.array([0, 1] * 500)
+    wrong = np.arange(0, 1000, 7)
+    labels = truth.copy()
+    labels[wrong] = 1 - labels[wrong]
+    rows = np.where(np.arange(2) == truth[:, None], 0.9, 0.1)
+    rows[::2] = rows[::2] * 0.5 + 0.25
+    worst = wrong % 2 == 1
+    assert label_errors(labels, rows).positions.tolist() == [*wrong[worst], *wrong[~worst]]
+
+
+# --- edges
+
+
+def test_without_items_there_are_no_errors() -> None:
+    found = label_errors(np.zeros(0, np.int64), np.zeros((0, 3)))
+    assert found.positions.tolist() == found.scores.tolist() == found.believed.tolist() == []
+    assert found.joint.tolist() == [[0] * 3] * 3
+
+
+def test_of_one_label_only_no_item_is_wrong() -> None:
+    assert not len(label_errors(np.zeros(4, np.int64), np.ones((4, 1))).positions)
+    given, rows, _ = drawn(0, 50, 3, 0.0)
+    assert not len(label_errors(np.zeros_like(given), rows).positions)
+
+
+def test_a_label_that_no_item_has_is_never_believed() -> None:
+    given, rows, _ = drawn(1, 300, 3, 0.2)
+    found = label_errors(np.minimum(given, 1), rows)
+    assert len(found.positions)
+    assert 2 not in found.believed
+    assert not found.joint[:, 2].any()
+
+
+def test_probabilities_that_are_no_numbers_are_refused_by_name() -> None:
+    given, rows, _ = drawn(2, 10, 2, 0.2)
+    for value in (np.nan, np.inf, -np.inf):
+        rows[7, 1] = value
+        with pytest.raises(
+            ModelError, match=r"1 of 10 items have .* no numbers; the first is item 7: \[(.|\n)*learning_rate"
+        ):
+            label_errors(given, rows)
+
+
+@pytest.mark.parametrize("number", [-1, 2])
+def test_a_label_out_of_range_is_refused(number: int) -> None:
+    given, rows, _ = drawn(2, 10, 2, 0.2)
+    given[3] = number
+    with pytest.raises(ModelError, match=f"item 3 has label number {number}, and there are 2 labels"):
+        label_errors(given, rows)
+
+
+# --- against cleanlab
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("surety", [0.5, 2.0, 4.0])
+def test_of_two_labels_suspects_and_their_order_are_those_of_cleanlab(seed: int, surety: float) -> None:
+    given, rows, _ = drawn(seed, 300, 2, 0.15, surety)
+    found = label_errors(given, rows)
+    assert len(found.positions) > 5
+    assert found.positions.tolist() == of_cleanlab(given, rows)
+    quality = get_label_quality_scores(given, rows, method="normalized_margin")
+    np.testing.assert_allclose((1 - found.scores) / 2, quality[found.positions])
+    np.testing.assert_array_equal(found.joint, compute_confident_joint(given, rows, calibrate=False))
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("n_labels", [3, 6])
+def test_of_more_labels_they_are_wherever_the_most_probable_label_reaches_its_threshold(
+    seed: int, n_labels: int
+) -> None:
+    """Elsewhere cleanlab counts an item for its most probable label though that does not reach its threshold."""
+    given, rows, _ = drawn(seed, 500, n_labels, 0.15)
+    thresholds = np.array([rows[given == label, label].mean() for label in range(n_labels)])
+    most_probable = rows.argmax(axis=1)
+    clear = np.flatnonzero(rows.max(axis=1) >= thresholds[most_probable] - TOLERANCE)
+    found = label_errors(given, rows)
+    ours = [position for position in found.positions.tolist() if position in clear]
+    assert len(ours) > 5
+    assert ours == [position for position in of_cleanlab(given, rows) if position in clear]
+    assert set(found.positions) <= set(of_cleanlab(given, rows))
+
+
+def test_fewer_suspects_than_by_estimated_counts_and_more_of_them_wrong() -> None:
+    ours, both = [], []
+    for seed in range(20):
+        given, rows, truth = drawn(seed, 300, 3, 0.1)
+        ours += (given != truth)[label_errors(given, rows).positions].tolist()
+        both += (given != truth)[find_label_issues(given, rows, filter_by="both", n_jobs=1)].tolist()
+    assert len(ours) < len(both)
+    assert np.mean(ours) > np.mean(both)
+
+
+# --- planted errors
+
+
+@pytest.mark.parametrize("n_labels", [2, 4])
+@pytest.mark.parametrize("noise", [0.02, 0.1, 0.2])
+def test_planted_errors_in_well_separated_labels_are_found_and_named(n_labels: int, noise: float) -> None:
+    given, rows, truth = drawn(4, 2000, n_labels, noise, surety=8.0)
+    wrong = given != truth
+    found = label_errors(given, rows)
+    assert wrong[found.positions].mean() > 0.98
+    assert wrong[found.positions].sum() > 0.97 * wrong.sum()
+    assert (found.believed == truth[found.positions]).mean() > 0.98
+    assert wrong[found.positions[: int(wrong.sum() / 2)]].all()  # the worst ones surely
+
+
+def test_planted_errors_in_real_headlines_come_first(real_data: Path) -> None:
+    table = read_original(real_data).labelled
+    table = table.filter(pc.equal(table["split"], "training"))
+    labels = np.array([int(label) for label in table["label"].to_pylist()], np.int64)
+    encoder = minilm_static()
+    tokens = encoder.tokenize(table["text"].combine_chunks())
+    flipped = np.random.default_rng(0).choice(len(labels), 40, replace=False)
+    given = labels.copy()
+    given[flipped] = 1 - given[flipped]
+    rows = cross_validated_probabilities(encoder, Examples(tokens, given), TrainingConfig(), n_labels=2)
+    found = label_errors(given, rows)
+    # 40 of 813 labels are flipped: a random order has 2 of them among the first 40. Some others are wrong too.
+    assert np.isin(found.positions[:40], flipped).sum() >= 12
+    assert np.isin(flipped, found.positions).sum() >= 20
+    assert len(found.positions) < 120
+    blast = table["text"].to_pylist().index("californian airport blast kills 2")
+    assert (labels[blast], blast in found.positions) == (0, True)
+
+
+# --- out-of-sample probabilities of the training items
+
+
+def test_cross_validated_probabilities_are_those_that_training_calibrates_with() -> None:
+    table = synthetic_headlines(150)
+    labels = np.array([label == "related" for label in table["label"].to_pylist()], np.int64)
+    encoder = fit_bag_of_words([table["text"].combine_chunks()])
+    examples = Examples(encoder.tokenize(table["text"].combine_chunks()), labels)
+    config = TrainingConfig(hidden=4, epochs=5)
+    folds = stratified_folds(labels, N_FOLDS, np.random.default_rng(config.seed))
+    logits = np.zeros((150, 2), np.float32)
+    for fold in range(N_FOLDS):
+        held_out = examples.take(folds == fold)
+        trained = train(encoder, examples.take(folds != fold), held_out, config, n_labels=2, positive=1)
+        logits[folds == fold] = predict_logits(trained.classifier, held_out.tokens)
+    found = cross_validated_probabilities(encoder, examples, config, n_labels=2)
+    calibration = train(encoder, examples, None, config, n_labels=2, positive=1).calibration
+    np.testing.assert_array_equal(found, calibration.probabilities(logits))
+    assert calibration == calibrate(logits, labels, 1, choose_threshold=False)
+
+
+def test_of_one_label_only_there_are_no_cross_validated_probabilities() -> None:
+    encoder = minilm_static()
+    examples = Examples(encoder.tokenize(pa.array(["floods", "fires"])), np.zeros(2, np.int64))
+    with pytest.raises(ModelError, match="2 training items with 1 different label"):
+        cross_validated_probabilities(encoder, examples, TrainingConfig(), n_labels=2)
+
+
+# --- whatever the data
+
+
+def as_rows(found: LabelErrors) -> set[tuple[int, float, int]]:
+    return set(zip(found.positions.tolist(), found.scores.tolist(), found.believed.tolist(), strict=True))
+
+
+@given(cases, st.integers(0, 99))
+def test_items_in_another_order_give_the_same_suspects(case: Case, seed: int) -> None:
+    labels, rows = case
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    found, again = label_errors(labels, rows), label_errors(labels[shuffled], rows[shuffled])
+    assert as_rows(found) == {(int(shuffled[at]), score, believed) for at, score, believed in as_rows(again)}
+    np.testing.assert_array_equal(found.joint, again.joint)
+
+
+@given(cases, st.integers(0, 99))
+def test_labels_with_other_numbers_give_the_same_suspects(case: Case, seed: int) -> None:
+    labels, rows = case
+    renumbered = np.random.default_rng(seed).permutation(rows.shape[1])
+    moved = np.empty_like(rows)
+    moved[:, renumbered] = rows
+    found, again = label_errors(labels, rows), label_errors(renumbered[labels], moved)
+    assert found.positions.tolist() == again.positions.tolist()
+    assert renumbered[found.believed].tolist() == again.believed.tolist()
+    np.testing.assert_array_equal(found.scores, again.scores)
+    np.testing.assert_array_equal(found.joint, again.joint[np.ix_(renumbered, renumbered)])
+
+
+@given(cases)
+def test_the_worst_come_first_each_once_and_none_keeps_its_label(case: Case) -> None:
+    labels, rows = case
+    found = label_errors(labels, rows)
+    assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
+    assert len(set(found.positions.tolist())) == len(found.positions)
+    assert (found.believed != labels[found.positions]).all()
+    assert ((found.scores > 0) & (found.scores <= 1)).all()
+    assert found.joint.sum() <= len(labels)
+
+
+@given(cases)
+def test_what_it_is_given_stays_as_it_was(case: Case) -> None:
+    labels, rows = case
+    before = labels.copy(), rows.copy()
+    label_errors(labels, rows)
+    np.testing.assert_array_equal(labels, before[0])
+    np.testing.assert_array_equal(rows, before[1])
