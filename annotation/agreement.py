@@ -158,7 +158,7 @@ def agreement(
     *,
     unsure: Unsure = "missing",
     resolved: Mapping[str, str] | None = None,
-    gold: Mapping[str, str] | None = None,
+    gold: Mapping[str, Mapping[str, str]] | None = None,
     seconds: Mapping[str, Sequence[float]] | None = None,
     n_resamples: int = N_RESAMPLES,
 ) -> Agreement:
@@ -171,7 +171,7 @@ def agreement(
         labels: All that could be chosen: AC1 depends on their number.
         unsure: Left out as if not answered, or a category like a label.
         resolved: item_id -> the label that the item got in the end.
-        gold: item_id -> the label that is known to be right.
+        gold: Annotator -> item_id -> the label that is known to be right, of items asked to see how well they do.
         seconds: Annotator -> how long answers took.
         n_resamples: With 0 there are no intervals.
 
@@ -355,14 +355,15 @@ def _annotators(
     table: AnswerTable,
     unsure: Unsure,
     resolved: Mapping[str, str],
-    gold: Mapping[str, str] | None,
+    gold: Mapping[str, Mapping[str, str]] | None,
     seconds: Mapping[str, Sequence[float]],
 ) -> Iterator[AnnotatorAgreement]:
     matrix, n_labels = table.matrix(unsure), len(table.labels)
-    resolved_codes, gold_codes = _labels_of(table, resolved), _labels_of(table, gold or {})
+    resolved_codes = _labels_of(table, resolved)
     counts = _counts(matrix, n_labels + 1)
     for number, annotator in enumerate(table.annotators):
         given, counted = table.given[:, number], matrix[:, number]
+        gold_codes = _labels_of(table, (gold or {}).get(annotator, {}))
         known = (counted >= 0) & (gold_codes >= 0)
         reason = "on none of the items do others have one most frequent answer"
         yield AnnotatorAgreement(

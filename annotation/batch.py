@@ -156,7 +156,7 @@ def handouts(batch: Batch, contents: Contents, label_set: LabelSet) -> Iterator[
     asked: dict[str, list[str]] = {} if contents.assignments else {"": list(by_id)}
     for each in contents.assignments:
         asked.setdefault(each.annotator, []).append(each.item_id)
-    for annotator, ids in asked.items():
+    for annotator, ids in sorted(asked.items()):
         yield Handout(batch.batch_id, label_set, [by_id[item_id] for item_id in ids], annotator, first)
 
 

@@ -13,7 +13,7 @@ from annotation.batch import add_formats, contents_of, write_batch
 from annotation.formats import find_formats
 from annotation.label_set import UNSURE
 from flows.config import Project
-from storage.answers import ItemHistory, independent_answers, settled_labels
+from storage.answers import ItemHistory, gold_items, independent_answers
 from storage.batches import find_batch
 from storage.errors import BatchError
 from storage.records import BatchStatus
@@ -42,7 +42,10 @@ def agreement_of(project: Project, *, unsure_counts: bool = False) -> Agreement:
         np.random.default_rng(project.config.model.seed),
         unsure="category" if unsure_counts else "missing",
         resolved={row["item_id"]: row["label"] for row in rows if row["label"] in names},
-        gold={item_id: label for item_id, label in settled_labels(store).items() if label in names},
+        gold={
+            annotator: {item_id: label for item_id, label in items.items() if label in names}
+            for annotator, items in gold_items(store).items()
+        },
         seconds=seconds,
     )
 

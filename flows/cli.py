@@ -456,7 +456,7 @@ def _show_batch(project: Project, batch_id: str | None, as_json: bool, none: str
         return
     progress = find_batch(project.workspace.store(), batch_id)
     batch, folder = progress.batch, project.workspace.batches / batch_id
-    files = [str(folder / each.file) for each in batch_files(folder)]
+    files = batch_files(folder)
     if as_json:
         _print_json(
             {
@@ -465,13 +465,15 @@ def _show_batch(project: Project, batch_id: str | None, as_json: bool, none: str
                 "n": batch.n,
                 "n_answered": progress.n_answered,
                 "model_id": batch.model_id,
-                "files": files,
+                "files": [str(folder / each.file) for each in files],
             }
         )
         return
     answered = f", {progress.n_answered} of them answered" if progress.n_answered else ""
     print(f"batch {batch_id}: {batch.n} items for {batch.purpose.value}{answered}")
-    print(*files, sep="\n")
+    print(folder)
+    for form in dict.fromkeys(each.format for each in files):
+        print(f"  {form:<13}{'  '.join(each.file for each in files if each.format == form)}")
     print(f"next: fill one of them in and run {pal} ingest, or answer here: {pal} annotate {batch_id}")
 
 

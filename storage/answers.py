@@ -9,7 +9,7 @@ from datetime import datetime
 import pyarrow as pa
 
 from storage.errors import BatchError
-from storage.records import UNNAMED, Batch, Split
+from storage.records import ORIGINAL, UNNAMED, Batch, Split
 from storage.schema import ANSWERS_TO_BATCHES, OUT, adjudicated, current_labels, standing_answers
 from storage.store import Store
 
@@ -63,7 +63,7 @@ def history_of(store: Store, item_id: str) -> ItemHistory:
         FROM lake.annotations a JOIN lake.batches b USING (batch_id)
         LEFT JOIN ({standing_answers()}) s USING (item_id, annotator, answer, batch_id, annotated_at, ingested_at,
             source_file)
-        WHERE a.item_id = ? ORDER BY a.ingested_at, a.annotated_at, a.annotator""",
+        WHERE a.item_id = ? ORDER BY a.annotated_at, a.ingested_at, a.annotator""",
         [item_id],
     )
     label = store.rows(f"SELECT split, label FROM ({current_labels()}) WHERE item_id = ?", [item_id])
@@ -104,6 +104,18 @@ def settled_labels(store: Store) -> dict[str, str]:
     return dict(store.rows(f"SELECT item_id, label FROM ({adjudicated()}) WHERE label IS NOT NULL ORDER BY item_id"))
 
 
+def gold_items(store: Store) -> dict[str, dict[str, str]]:
+    """The settled items that each annotator was asked about unmarked: annotator -> item_id -> label."""
+    found: dict[str, dict[str, str]] = {}
+    rows = store.rows(
+        f"""SELECT DISTINCT annotator, item_id, label FROM lake.assignments JOIN ({adjudicated()}) USING (item_id)
+        WHERE gold = 1 AND label IS NOT NULL ORDER BY annotator, item_id"""
+    )
+    for annotator, item_id, label in rows:
+        found.setdefault(annotator, {})[item_id] = label
+    return found
+
+
 def reviewed_items(store: Store) -> set[str]:
     """Items that were answered again in a review, or in an adjudication."""
     rows = store.rows(
@@ -131,14 +143,15 @@ def independent_answers(store: Store) -> pa.Table:
     """The newest answer of each annotator to each item, given without seeing another's: by item_id and annotator.
 
     Columns: item_id, annotator, answer, seconds, label (the item's as of now, NULL where it has none). Answers of
-    adjudicators, who see the others', and answers without a name are left out.
+    adjudicators, who see the others', and answers without a name (the original's files too) are left out.
     """
     return store.read(
         f"""SELECT item_id, annotator, answer, seconds, label FROM (
             SELECT item_id, annotator, arg_max(answer, (annotated_at, ingested_at)) AS answer,
                 arg_max(seconds, (annotated_at, ingested_at)) AS seconds
             FROM lake.annotations JOIN lake.batches USING (batch_id)
-            WHERE purpose <> 'adjudication' AND annotator <> '{UNNAMED}' GROUP BY item_id, annotator
+            WHERE purpose <> 'adjudication' AND annotator NOT IN ('{UNNAMED}', '{ORIGINAL}')
+            GROUP BY item_id, annotator
         ) JOIN ({current_labels()}) USING (item_id) ORDER BY item_id, annotator"""
     )
 

@@ -407,7 +407,7 @@ def test_an_annotator_is_held_against_the_most_frequent_answer_of_the_others_alo
 def test_gold_labels_give_accuracy_with_wilsons_interval() -> None:
     answers = [(f"i{n}", "anna", "yes" if n < 8 else "no") for n in range(100)] + [("x", "anna", "yes")]
     answers += [("i0", "ben", "unsure"), ("x", "carl", "no")]
-    gold = {f"i{n}": "yes" for n in range(100)} | {"never sent": "no"}
+    gold = dict.fromkeys(("anna", "ben"), {f"i{n}": "yes" for n in range(100)} | {"never sent": "no"})
     found = agreement(answers, ["yes", "no"], np.random.default_rng(0), gold=gold, n_resamples=0)
     anna = of(found, "anna")
     assert (anna.n_gold, anna.gold.value) == (100, 0.08)
@@ -451,7 +451,7 @@ def test_answers_that_cannot_be_are_refused(
 
 def test_a_gold_label_that_is_none_of_the_labels_is_refused() -> None:
     with pytest.raises(BatchError, match="'maybe' is none of: yes, no"):
-        agreement([("i1", "anna", "yes")], ["yes", "no"], np.random.default_rng(0), gold={"i1": "maybe"})
+        agreement([("i1", "anna", "yes")], ["yes", "no"], np.random.default_rng(0), gold={"anna": {"i1": "maybe"}})
 
 
 def test_a_table_of_answers_keeps_the_order_of_items_and_sorts_annotators() -> None:
@@ -466,7 +466,9 @@ def test_the_text_is_aligned_and_fits_a_terminal_whatever_the_names() -> None:
     people = ["anna", "[bold]ben", "火事" * 30, "zoe\x1b[31m", "someone.with.a.long.name@department.example.org"]
     answers = [(f"i{n}", person, generator.choice(["yes", "no"], p=[0.1, 0.9])) for n in range(60) for person in people]
     resolved = {f"i{n}": "no" for n in range(60)}
-    found = agreement(answers, ["yes", "no"], generator, resolved=resolved, gold=resolved, n_resamples=50)
+    found = agreement(
+        answers, ["yes", "no"], generator, resolved=resolved, gold={answers[0][1]: resolved}, n_resamples=50
+    )
     text = agreement_text(found)
     assert "\x1b" not in text
     assert "[bold]ben" in text
