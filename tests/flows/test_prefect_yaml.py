@@ -13,8 +13,8 @@ PREFECT_YAML = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_
 DEPLOYMENTS: dict[str, dict[str, Any]] = {each["name"]: each for each in PREFECT_YAML["deployments"]}
 
 
-def test_the_four_flows_are_deployed() -> None:
-    assert set(DEPLOYMENTS) == {"import-items", "next-batch", "ingest", "nightly"}
+def test_every_flow_is_deployed() -> None:
+    assert set(DEPLOYMENTS) == {"import-items", "next-batch", "ingest", "adjudicate", "review", "nightly"}
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
