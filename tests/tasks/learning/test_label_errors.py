@@ -231,7 +231,7 @@ def test_planted_errors_in_real_headlines_come_first(real_data: Path) -> None:
     assert np.isin(found.positions[:40], flipped).sum() >= 12
     assert np.isin(flipped, found.positions).sum() >= 20
     assert len(found.positions) < 120
-    blast = table["text"].to_pylist().index("californian airport blast kills 2")
+    blast = table["item_id"].to_pylist().index("318690")  # people killed in a blast, labelled not related
     assert (labels[blast], blast in found.positions) == (0, True)
 
 

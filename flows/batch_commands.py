@@ -1,0 +1,202 @@
+"""The commands about batches: published, filled in, taken back, settled; registered in `flows.cli`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.options import FormatOption, JsonOption, WorkspaceOption, format_names, print_json, project_at, show_batch
+
+commands = typer.Typer(rich_markup_mode=None)
+
+
+@commands.command("next", epilog="Example: pal next -n 50 --json")
+def next_(
+    n: Annotated[int | None, typer.Option("--number", "-n", min=1, help="Items; from pal.toml if not given.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the draw; from pal.toml if not given.")] = None,
+    another: Annotated[bool, typer.Option("--another", help="Also where a batch is open.")] = False,
+    adjudicate: Annotated[
+        bool, typer.Option("--adjudicate", help="What annotators disagree on or are unsure of, with their answers.")
+    ] = False,
+    form: FormatOption = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Publish the next batch: random items until there are enough labels, then train and choose; an open one stays."""
+    from annotation.formats import find_formats
+    from flows.engine import run
+    from storage.batches import open_batches
+
+    if adjudicate and (another or seed is not None):
+        raise typer.BadParameter("--adjudicate goes with -n and --format only")
+    find_formats(format_names(form))
+    project = project_at(workspace)
+    if adjudicate:
+        batch_id = run("adjudicate", project, n=n, formats=format_names(form) or None)
+        show_batch(project, batch_id, as_json, none="nothing is disputed")
+        return
+    before = {progress.batch.batch_id for progress in open_batches(project.workspace.store())}
+    batch_id = run("next_batch", project, n=n, seed=seed, another=another, formats=format_names(form) or None)
+    if batch_id in before:
+        print(f"  {batch_id} is still open; for one beside it: pal next --another", file=sys.stderr)
+    show_batch(project, batch_id, as_json)
+
+
+@commands.command(epilog="Example: pal publish b0003-training --format label-studio")
+def publish(
+    batch: Annotated[str, typer.Argument(help="An open batch.")],
+    form: FormatOption = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Write an open batch's files in more formats, beside those that are there."""
+    from flows.answers import publish_formats
+
+    paths = publish_formats(project_at(workspace), batch, format_names(form))
+    if as_json:
+        print_json([str(path) for path in paths])
+    else:
+        print(*paths, sep="\n")
+
+
+@commands.command(epilog="Example: pal annotate b0003-training --annotator anna")
+def annotate(
+    batch: Annotated[str | None, typer.Argument(help="A batch; the oldest open one if not given.")] = None,
+    annotator: Annotated[str | None, typer.Option(help="Your name; the login name if not given.")] = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Answer a batch in the terminal; every answer is on disk before the next question."""
+    import getpass
+
+    from flows.annotating import annotate_batch
+    from flows.status import pal_command
+
+    project = project_at(workspace)
+    annotate_batch(project, batch, annotator or getpass.getuser())
+    print(f"next: {pal_command(project)} ingest")
+
+
+@commands.command(epilog="Example: pal ingest inbox/batch-anna.csv")
+def ingest(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Filled files; all of batches/ and inbox/ if none.")
+    ] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", help="Of the named files; told by their content if not given.")
+    ] = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Take answers into the lake, exactly once; rows that cannot be taken are listed in FILE.errors.csv."""
+    from annotation.formats import find_formats
+    from flows.engine import run
+
+    if form is not None:
+        if not files:
+            raise typer.BadParameter("--format goes with named files")
+        find_formats([form])
+    project = project_at(workspace)
+    reports = run("ingest", project, files=[str(file.resolve()) for file in files or ()], form=form)
+    if as_json:
+        print_json([vars(report) for report in reports])
+    else:
+        new, errors = sum(report.n_new for report in reports), sum(len(report.errors) for report in reports)
+        print(f"{new} new annotations from {len(reports)} file(s), {errors} error(s)")
+    if any(report.errors for report in reports):
+        raise typer.Exit(1)
+
+
+@commands.command(epilog="Example: pal close b0003-training")
+def close(
+    batch: Annotated[str, typer.Argument(help="The batch.")],
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Give the unanswered items of a batch back to the pool; answers that come in later are still taken."""
+    from annotation.inbox import waiting_answers
+    from storage.batches import close_batch, find_batch
+    from storage.errors import BatchError
+
+    project = project_at(workspace)
+    find_batch(project.workspace.store(), batch)
+    if waiting := waiting_answers(project.workspace, batch, project.config.task):
+        raise BatchError(
+            f"{len(waiting)} answers in the files of {batch} are not ingested yet.", hint="take them first: pal ingest"
+        )
+    n = close_batch(project.workspace.store(), batch)
+    if as_json:
+        print_json({"batch_id": batch, "n_returned": n})
+    else:
+        print(f"{batch} is closed; {n} items are back in the pool")
+
+
+@commands.command(epilog="Example: pal review -n 50")
+def review(
+    n: Annotated[int | None, typer.Option("--number", "-n", min=1, help="Most items.")] = None,
+    method: Annotated[
+        str, typer.Option(help="confident-learning, or active-lab: what one more answer is worth (extra crowd).")
+    ] = "confident-learning",
+    form: FormatOption = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Publish the training items that are most likely mislabelled, to be asked again without their label."""
+    from flows.engine import run
+
+    if method not in ("confident-learning", "active-lab"):
+        raise typer.BadParameter(f"{method!r} is neither confident-learning nor active-lab", param_hint="--method")
+    project = project_at(workspace)
+    batch_id = run("review", project, n=n, method=method, formats=format_names(form) or None)
+    show_batch(project, batch_id, as_json, none="no training label is suspicious")
+
+
+@commands.command(epilog="Example: pal agreement --json")
+def agreement(
+    unsure: Annotated[bool, typer.Option("--unsure", help="Count unsure as an answer like a label.")] = False,
+    consensus: Annotated[
+        bool, typer.Option("--consensus", help="Weigh annotators and model instead (CROWDLAB; extra crowd).")
+    ] = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """How far annotators agree: of all, of each pair, of each with the others and with gold items."""
+    from flows.answers import agreement_of, consensus_of, consensus_text
+
+    project = project_at(workspace)
+    if consensus:
+        doubtful = consensus_of(project)
+        if as_json:
+            print_json(doubtful)
+        else:
+            print(consensus_text(doubtful))
+        return
+    from annotation.agreement import as_table
+    from annotation.agreement_text import agreement_text
+
+    found = agreement_of(project, unsure_counts=unsure)
+    if as_json:
+        print_json(as_table(found))
+    else:
+        print(agreement_text(found), end="")
+
+
+@commands.command(epilog="Example: pal history 284006")
+def history(
+    item: Annotated[str, typer.Argument(help="An item's id, as it stands in the batch files.")],
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Every answer that was ever given to an item: by whom, when, in which batch, from which file."""
+    from dataclasses import asdict
+
+    from flows.answers import history_text
+    from storage.answers import history_of
+
+    found = history_of(project_at(workspace).workspace.store(), item)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        print(history_text(found))
