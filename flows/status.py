@@ -11,6 +11,7 @@ from typing import Any
 from annotation.inbox import waiting_answers, waiting_files
 from flows.config import Project
 from storage.annotations import label_counts, unlabelled_answers
+from storage.answers import disputed_items
 from storage.batches import Progress, answerers_in, open_batches, proposals_of
 from storage.items import count_items, count_pending, count_pool
 from storage.models import metrics_of, production_model
@@ -63,6 +64,7 @@ class Status:
     labels: dict[str, int]
     per_label: dict[str, dict[str, int]]
     unlabelled: int
+    disputed: int
     batches: list[OpenBatch]
     inbox: int
     model: ModelStatus | None
@@ -85,6 +87,8 @@ class Status:
             lines.append(f"{'labels' if not k else '':<12}{split:<11}{self.labels[split]:>7,}  ({by_label})")
         if self.unlabelled:
             lines.append(f"{'':<12}{self.unlabelled:,} more answered without a label: skipped, unsure or disputed")
+        if self.disputed:
+            lines.append(f"{'':<12}{self.disputed:,} to settle: pal next --adjudicate")
         for batch in self.batches:
             each = f" answers, {batch.overlap} to each of {batch.n} items" if batch.overlap > 1 else " answered"
             done = f"{batch.n_ingested + batch.n_waiting} of {batch.n * batch.overlap}{each}"
@@ -131,6 +135,7 @@ def status_of(project: Project) -> Status:
         labels={split.value: sum(counts[split].values()) for split in Split},
         per_label={split.value: counts[split] for split in Split},
         unlabelled=unlabelled_answers(store),
+        disputed=len(disputed_items(store)),
         batches=batches,
         inbox=inbox,
         model=model,

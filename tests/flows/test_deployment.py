@@ -115,7 +115,14 @@ def test_deploying_schedules_the_nightly_run_and_a_worker_carries_a_triggered_on
     prefect(server, "deploy", "--all")
     prefect(server, "deploy", "--all")
     deployments = call(server, "POST", "/deployments/filter", {})
-    assert {each["name"] for each in deployments} == {"import-items", "next-batch", "ingest", "nightly"}
+    assert {each["name"] for each in deployments} == {
+        "import-items",
+        "next-batch",
+        "ingest",
+        "adjudicate",
+        "review",
+        "nightly",
+    }
 
     def scheduled() -> Any:
         runs = call(server, "POST", "/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
