@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import csv
-import json
 import random
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from fillers import PROGRAMS, Given, Log, Program
 
-from annotation.journal import journal_path
+from annotation.formats import FORMATS
 from annotation.label_set import LabelSet
-from storage.batches import items_of
-from storage.records import Batch
+from storage.batches import Draft, items_of, reserve
+from storage.items import add_items, stage
+from storage.records import Proposal, Split
 from storage.workspace import Workspace
 from tasks.collect import FileReport, collect_answers
 from tasks.publish import publish_batches
-
-Filled = dict[str, tuple[str, str]]
-Fill = Callable[[Path, Path, Filled], None]
 
 NASTY = [
     "=1+1",
@@ -55,6 +55,11 @@ NASTY = [
     "\\N \\n \\",
     "<b>bold</b> &amp;",
     " spaces around ",
+    "line\u2028separator \u0085",
+    "\ufeffmark",
+    "_x000D_ and _x0041_",
+    "2026-01-02",
+    "{{x}} $text [1]",
     "x" * 10_000,
 ]
 IDS = ["284006", "00123", "123456789012345678", "1e5", "-7", "=id", "a b", "'q", "Zoë", "x;y", "TRUE"]
@@ -62,151 +67,182 @@ TEXTS = {
     IDS[n] if n < len(IDS) else f"i{n}": NASTY[n] if n < len(NASTY) else f"Floods hit town {n}, {n % 7} dead"
     for n in range(200)
 }
+WAYS = [("related", "related"), ("1", "related"), ("NOT_RELATED", "not_related"), ("0.0", "not_related")]
+WAYS += [("unsure", "unsure"), (" Skip ", "skip")]
+CHANGED = {"1": "not_related", "related": "skip", " Skip ": "related"}
+"""What three answers are changed to, by how they were written."""
+UNKNOWN = 150
+"""The place of the item to which the answer is none."""
 
 
-def answers(seed: int) -> Filled:
-    """item_id -> (what is written, what it means)."""
-    ways = [("related", "related"), ("1", "related"), ("NOT_RELATED", "not_related"), ("0.0", "not_related")]
-    ways += [("unsure", "unsure"), (" Skip ", "skip")]
-    draw = random.Random(seed)
-    return {item_id: draw.choice(ways) for item_id in TEXTS}
+@dataclass(frozen=True)
+class Published:
+    """A workspace with a batch that is published in every format; its items in the order they are shown."""
+
+    workspace: Workspace
+    batch_id: str
+    item_ids: list[str]
+
+    @property
+    def folder(self) -> Path:
+        return self.workspace.batches / self.batch_id
 
 
-def fill_csv_as_python(folder: Path, to: Path, filled: Filled) -> None:
-    """Keeps the order; fills in by the row's id as it stands there, less the mark that keeps a formula from running."""
-    with (folder / "batch.csv").open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        shown = row["item_id"]
-        row["label"] = filled[shown if shown in filled else shown[1:]][0]
-        row["annotator"] = "anna"
+@pytest.fixture(scope="module", autouse=True)
+def outside_of_a_flow() -> Iterator[None]:
+    """A stage's plain function logs as it does in a flow, without a Prefect server to send that to."""
+    from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
+
+    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
+        yield
+
+
+@pytest.fixture(scope="module")
+def publish(tmp_path_factory: pytest.TempPathFactory, label_set: LabelSet) -> Callable[[str, Mapping[str, str]], Path]:
+    """Publishes a batch of texts (item_id -> text) once for each name; returns the workspace, to be copied."""
+    made: dict[str, Path] = {}
+
+    def published(name: str, texts: Mapping[str, str]) -> Path:
+        if name not in made:
+            workspace = Workspace(tmp_path_factory.mktemp("published") / "workspace")
+            workspace.make()
+            reserve_in_every_format(workspace, texts, label_set)
+            publish_batches.fn(workspace, label_set)
+            workspace.store().close()
+            made[name] = workspace.root
+        return made[name]
+
+    return published
+
+
+def reserve_in_every_format(workspace: Workspace, texts: Mapping[str, str], label_set: LabelSet) -> None:
+    store, ids = workspace.store(), list(texts)
+    columns = {
+        "row": pa.array(range(len(ids)), pa.int64()),
+        "item_id": pa.array(ids, pa.string()),
+        "text": pa.array(texts.values(), pa.string()),
+        "published_at": pa.nulls(len(ids), pa.timestamp("us")),
+    }
+    with workspace.scratch() as folder:
+        stage([pa.table(columns)], folder / "staged.parquet")
+        add_items(store, folder / "staged.parquet", "test")
+    proposals = [Proposal(item_id, "least_confidence", 1 / rank, rank) for rank, item_id in enumerate(ids, start=1)]
+    draft = Draft(Split.TRAINING, ids, proposals, 7, store.version(), label_set.digest, formats=tuple(FORMATS))
+    reserve(store, draft, beside_open=True)
+
+
+@pytest.fixture(params=["nasty", "real"])
+def texts(request: pytest.FixtureRequest) -> tuple[str, dict[str, str]]:
+    """200 texts by item_id, and what kind they are of."""
+    if request.param == "nasty":
+        return request.param, TEXTS
+    folder: Path = request.getfixturevalue("real_data")
+    with (folder / "unlabeled_data" / "unlabeled_data.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    return request.param, dict(rows[:: len(rows) // 200][:200])
+
+
+@pytest.fixture
+def batch(
+    tmp_path: Path, texts: tuple[str, dict[str, str]], publish: Callable[[str, Mapping[str, str]], Path]
+) -> Published:
+    """A batch of 200 texts that nobody has answered yet, in a workspace of its own."""
+    root = Path(shutil.copytree(publish(*texts), tmp_path / "workspace"))
+    (folder,) = (root / "batches").iterdir()
+    return Published(Workspace(root), folder.name, list(texts[1]))
+
+
+@pytest.fixture(params=PROGRAMS)
+def program(request: pytest.FixtureRequest) -> Program:
+    return PROGRAMS[request.param]
+
+
+def answers(item_ids: list[str]) -> list[Given]:
+    """An answer to every item, the first three those that are changed later; of every tenth item two."""
+    draw = random.Random(1)
+    given = []
+    for n, item_id in enumerate(item_ids):
+        written = list(CHANGED)[n] if n < len(CHANGED) else draw.choice(WAYS)[0]
+        if n % 10 == 5:
+            given.append(Given(item_id, "skip", "skip", 2 * n))
+        given.append(Given(item_id, written, dict(WAYS)[written], 2 * n + 1))
+    return given
+
+
+def changes(given: Log) -> list[Given]:
+    """Other answers to the first three items, some time later."""
+    return [Given(each.item_id, CHANGED[each.written], CHANGED[each.written], 1000 + each.at_s) for each in given[:3]]
+
+
+def ingest(batch: Published, label_set: LabelSet, path: Path) -> FileReport:
+    (report,) = collect_answers.fn(batch.workspace, label_set, [path])
+    return report
+
+
+def history(batch: Published) -> dict[tuple[str, str], list[str]]:
+    """(item_id, annotator) -> every answer in the lake, in the order given."""
+    rows = batch.workspace.store().rows("""SELECT item_id, annotator, list(answer ORDER BY annotated_at, ingested_at)
+        FROM lake.annotations GROUP BY item_id, annotator""")
+    return {(item_id, annotator): given for item_id, annotator, given in rows}
+
+
+def mended(path: Path, to: Path) -> Path:
+    """A list of errors in which the label that is none is put right."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = [{**row, "label": row["label"].replace("relatd", "related")} for row in csv.DictReader(file)]
     with to.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+    return to
 
 
-def fill_csv_as_a_spreadsheet(folder: Path, to: Path, filled: Filled) -> None:
-    """Sorts, adds columns and blank rows, makes ids numbers, and saves as UTF-16 with tabs."""
-    with (folder / "batch.csv").open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        shown = row["item_id"]
-        row["label"] = filled[shown if shown in filled else shown[1:]][0]
-        row["annotator"] = "anna"
-        row["my column"] = "seen"
-        if shown.isdecimal():
-            row["item_id"] = f"{int(shown):.5E}" if len(shown) > 11 else f"{int(shown)}.0"
-    rows.sort(key=lambda row: (row["label"], row["text"]))
-    names = list(rows[0])[::-1]
-    with to.open("w", encoding="utf-16", newline="") as file:
-        writer = csv.writer(file, dialect="excel-tab")
-        writer.writerow(names)
-        for number, row in enumerate(rows):
-            writer.writerow([row[name] for name in names])
-            if number % 50 == 0:
-                writer.writerow([])
+def test_every_format_that_is_published_is_filled_in_by_a_program() -> None:
+    assert {program.of for program in PROGRAMS.values()} - {""} == set(FORMATS)
 
 
-def fill_journal(folder: Path, to: Path, filled: Filled) -> None:
-    """Answers item by item, first something else: the last answer of a journal counts."""
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    start = datetime(2026, 1, 2, tzinfo=UTC)
-    with to.open("w", encoding="utf-8", newline="\n") as file:
-        for seconds, answer in ((0, "unsure"), (5000, None)):
-            for number, item in enumerate(manifest["items"]):
-                line = {
-                    "batch_id": manifest["batch_id"],
-                    "item_id": item["item_id"],
-                    "text_hash": item["text_hash"],
-                    "answer": answer or filled[item["item_id"]][1],
-                    "note": "",
-                    "annotator": "anna",
-                    "seconds": 1.5,
-                    "annotated_at": (start + timedelta(seconds=seconds + number)).isoformat(),
-                }
-                file.write(json.dumps(line) + "\n")
+def test_the_texts_of_the_batch_are_what_was_imported(batch: Published, texts: tuple[str, dict[str, str]]) -> None:
+    items = items_of(batch.workspace.store(), batch.batch_id)
+    assert {item.item_id: item.text for item in items} == texts[1]
+    assert len(items) == 200
+    assert all(form.path(batch.folder).is_file() for form in FORMATS.values())
 
 
-FORMATS: dict[str, tuple[Fill, str]] = {
-    "csv": (fill_csv_as_python, "anna.csv"),
-    "csv of a spreadsheet": (fill_csv_as_a_spreadsheet, "anna.txt"),
-    "journal": (fill_journal, journal_path(Path(), "anna").name),
-}
-
-
-@pytest.fixture
-def batch(workspace: Workspace, label_set: LabelSet, reserve_batch: Callable[..., Batch]) -> Batch:
-    """200 items with nasty texts and ids, published."""
-    reserved = reserve_batch(workspace, TEXTS)
-    publish_batches.fn(workspace, label_set)
-    return reserved
-
-
-@pytest.fixture(params=FORMATS)
-def form(request: pytest.FixtureRequest) -> tuple[Fill, str]:
-    return FORMATS[request.param]
-
-
-def ingest(workspace: Workspace, label_set: LabelSet, path: Path) -> FileReport:
-    from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
-
-    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
-        return collect_answers.fn(workspace, label_set, [path])[0]
-
-
-def newest(workspace: Workspace) -> dict[str, tuple[str, str]]:
-    rows = workspace.store().rows("""SELECT item_id, arg_max(answer, (annotated_at, ingested_at)),
-        arg_max(annotator, annotated_at) FROM lake.annotations GROUP BY item_id""")
-    return {item_id: (answer, annotator) for item_id, answer, annotator in rows}
-
-
-def test_the_texts_of_the_batch_are_what_was_imported(workspace: Workspace, batch: Batch) -> None:
-    assert {item.item_id: item.text for item in items_of(workspace.store(), batch.batch_id)} == TEXTS
-
-
-def test_labels_come_back_identical_for_every_text(
-    workspace: Workspace, label_set: LabelSet, batch: Batch, form: tuple[Fill, str]
+def test_labels_come_back_identical_once_and_a_corrected_file_brings_the_corrections(
+    batch: Published, label_set: LabelSet, program: Program
 ) -> None:
-    fill, name = form
-    filled = answers(1)
-    fill(workspace.batches / batch.batch_id, workspace.inbox / name, filled)
-    report = ingest(workspace, label_set, workspace.inbox / name)
-    assert report.errors == []
-    assert report.completed == [batch.batch_id]
-    assert newest(workspace) == {item_id: (meant, "anna") for item_id, (_, meant) in filled.items()}
+    given, path = answers(batch.item_ids), batch.workspace.root / program.file
+    program.fill(batch.folder, path, given)
+    first = ingest(batch, label_set, path)
+    known = program.told(given)
+    assert (first.n_new, first.n_known, first.errors) == (sum(map(len, known.values())), 0, [])
+    assert first.completed == ([batch.batch_id] if program.skips else [])
+    assert history(batch) == known
+    again = ingest(batch, label_set, path)
+    assert (again.n_new, again.n_known, again.errors) == (0, first.n_new, [])
+    assert history(batch) == known
+    program.fill(batch.folder, path, [*given, *changes(given)])
+    corrected, brought = ingest(batch, label_set, path), program.told(changes(given))
+    assert len(brought) == (3 if program.skips else 2)
+    assert (corrected.n_new, corrected.errors) == (len(brought), [])
+    assert history(batch) == known | {key: known.get(key, []) + new for key, new in brought.items()}
 
 
-def test_the_same_file_again_brings_nothing_and_a_corrected_one_the_corrections(
-    workspace: Workspace, label_set: LabelSet, batch: Batch, form: tuple[Fill, str]
-) -> None:
-    fill, name = form
-    filled, path = answers(1), workspace.root / name
-    fill(workspace.batches / batch.batch_id, path, filled)
-    first = ingest(workspace, label_set, path)
-    again = ingest(workspace, label_set, path)
-    assert (again.n_new, again.n_known) == (0, first.n_new + first.n_known)
-    corrected = filled | {"00123": ("skip" if filled["00123"][1] != "skip" else "unsure",) * 2}
-    fill(workspace.batches / batch.batch_id, path, corrected)
-    assert ingest(workspace, label_set, path).n_new == 1
-    assert newest(workspace) == {item_id: (meant, "anna") for item_id, (_, meant) in corrected.items()}
-
-
-def test_one_unknown_answer_costs_one_row_and_is_told(
-    workspace: Workspace, label_set: LabelSet, batch: Batch, form: tuple[Fill, str]
-) -> None:
-    fill, name = form
-    filled = answers(1) | {"i150": ("relatd", "relatd")}
-    fill(workspace.batches / batch.batch_id, workspace.inbox / name, filled)
-    report = ingest(workspace, label_set, workspace.inbox / name)
+@pytest.mark.parametrize("texts", ["nasty"], indirect=True)
+def test_one_unknown_answer_costs_one_row_and_is_told(batch: Published, label_set: LabelSet, program: Program) -> None:
+    item_id = batch.item_ids[UNKNOWN]
+    given = [
+        each._replace(written="relatd", answer="relatd") if each.item_id == item_id else each
+        for each in answers(batch.item_ids)
+    ]
+    path = batch.workspace.inbox / program.file
+    program.fill(batch.folder, path, given)
+    report = ingest(batch, label_set, path)
     (told,) = report.errors
     assert "column label: 'relatd'" in told
     assert "did you mean 'related'?" in told
-    assert newest(workspace).get("i150") in (None, ("unsure", "anna")), "a journal's first answer was a good one"
-    assert len(newest(workspace)) in (199, 200)
-    errors = Path(str(report.errors_file))
-    mended = errors.read_text(encoding="utf-8-sig").replace("relatd,", "related,", 1)
-    (workspace.inbox / errors.name).write_text(mended, encoding="utf-8", newline="")
-    assert ingest(workspace, label_set, workspace.inbox / errors.name).n_new == 1
-    expected = {item_id: (meant, "anna") for item_id, (_, meant) in filled.items()} | {"i150": ("related", "anna")}
-    assert newest(workspace) == expected
+    expected = program.told([each for each in given if each.item_id != item_id])
+    assert history(batch) == expected
+    again = ingest(batch, label_set, mended(Path(str(report.errors_file)), batch.workspace.inbox / "mended.csv"))
+    assert (again.n_new, again.errors) == (1, [])
+    assert history(batch) == expected | {(item_id, program.annotator): ["related"]}
