@@ -121,7 +121,7 @@ def close(
     from storage.errors import BatchError
 
     project = project_at(workspace)
-    find_batch(project.workspace.store(), batch)
+    again = find_batch(project.workspace.store(), batch).batch.purpose.asks_again
     if waiting := waiting_answers(project.workspace, batch, project.config.task):
         raise BatchError(
             f"{len(waiting)} answers in the files of {batch} are not ingested yet.", hint="take them first: pal ingest"
@@ -130,7 +130,7 @@ def close(
     if as_json:
         print_json({"batch_id": batch, "n_returned": n})
     else:
-        print(f"{batch} is closed; {n} items are back in the pool")
+        print(f"{batch} is closed; {n} items are {'as they were' if again else 'back in the pool'}")
 
 
 @commands.command(epilog="Example: pal review -n 50")
@@ -150,7 +150,7 @@ def review(
         raise typer.BadParameter(f"{method!r} is neither confident-learning nor active-lab", param_hint="--method")
     project = project_at(workspace)
     batch_id = run("review", project, n=n, method=method, formats=format_names(form) or None)
-    show_batch(project, batch_id, as_json, none="no training label is suspicious")
+    show_batch(project, batch_id, as_json, none="nothing is to be asked again")
 
 
 @commands.command(epilog="Example: pal agreement --json")

@@ -14,7 +14,7 @@ from tasks.review import Method, draw_review
 def review(
     workspace: str, n: int | None = None, method: Method = "confident-learning", formats: list[str] | None = None
 ) -> str | None:
-    """Publish training items to ask about again; returns the batch's id, or nothing where no label is suspicious.
+    """Publish training items to ask about again; returns the batch's id, or nothing where nothing is to be asked again.
 
     Args:
         workspace: The project's directory.
