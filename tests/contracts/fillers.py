@@ -41,6 +41,9 @@ class Given(NamedTuple):
 Log = Sequence[Given]
 """Answers in the order given; the last one to an item counts."""
 
+History = dict[tuple[str, str], list[tuple[str, datetime | None]]]
+"""(item_id, annotator) -> every answer in the order given, and when."""
+
 
 @dataclass(frozen=True)
 class Program:
@@ -52,6 +55,7 @@ class Program:
         of: The published format that it fills in; empty where it does without a file of ours.
         annotator: What anna is called there.
         skips: Whether it says which items were skipped.
+        timed: Whether it says when.
         keeps_all: Whether it says what was answered before an answer was changed.
     """
 
@@ -60,14 +64,16 @@ class Program:
     of: str
     annotator: str = "anna"
     skips: bool = True
+    timed: bool = False
     keeps_all: bool = False
 
-    def told(self, given: Log) -> dict[tuple[str, str], list[str]]:
-        """(item_id, annotator) -> the answers to it that it can tell of, in the order given."""
-        found: dict[tuple[str, str], list[str]] = {}
+    def told(self, given: Log) -> History:
+        """What it can tell of these answers."""
+        found: History = {}
         for each in given if self.keeps_all else latest(given).values():
             if self.skips or each.answer != "skip":
-                found.setdefault((each.item_id, self.annotator), []).append(each.answer)
+                at = each.at if self.timed else None
+                found.setdefault((each.item_id, self.annotator), []).append((each.answer, at))
         return found
 
 
@@ -153,7 +159,9 @@ def fill_web_page(folder: Path, to: Path, given: Log) -> None:
 
 def fill_label_studio(folder: Path, to: Path, given: Log) -> None:
     """The export JSON: tasks with annotations; a changed annotation has the time of its change."""
-    to.write_text(json.dumps(_label_studio_tasks(folder, given), ensure_ascii=False, indent=2), encoding="utf-8")
+    to.write_text(
+        json.dumps(_label_studio_tasks(folder, given), ensure_ascii=False, indent=2), encoding="utf-8", newline="\n"
+    )
 
 
 def fill_label_studio_min(folder: Path, to: Path, given: Log) -> None:
@@ -167,7 +175,7 @@ def fill_label_studio_min(folder: Path, to: Path, given: Log) -> None:
             kept = {name: each.get(name) for name in ("created_at", "updated_at", "lead_time")}
             by = {"annotator": 7 if "id" in each else None, "annotation_id": each.get("id")}
             entries.append({**task["data"], "id": task["id"], **results, **by, **kept})
-    to.write_text(json.dumps(entries), encoding="utf-8")
+    to.write_text(json.dumps(entries), encoding="utf-8", newline="\n")
 
 
 def fill_argilla(folder: Path, to: Path, given: Log) -> None:
@@ -181,7 +189,7 @@ def fill_argilla(folder: Path, to: Path, given: Log) -> None:
         status = {"status": "completed" if response else "pending", "_server_id": "5f1e"}
         suggestion = {"label.suggestion": None, "label.suggestion.score": None, "label.suggestion.agent": None}
         records.append({"id": record["id"], **status, **record["fields"], **record["metadata"], **lists, **suggestion})
-    to.write_text(json.dumps(records), encoding="utf-8")
+    to.write_text(json.dumps(records), encoding="utf-8", newline="\n")
 
 
 def fill_doccano(folder: Path, to: Path, given: Log) -> None:
@@ -244,13 +252,15 @@ PROGRAMS = {
     "csv": Program(fill_csv_as_python, "anna.csv", "csv"),
     "csv of a spreadsheet": Program(fill_csv_as_a_spreadsheet, "anna.txt", "csv"),
     "xlsx": Program(fill_workbook, "anna.xlsx", "xlsx"),
-    "journal": Program(fill_journal, "answers-anna.jsonl", "", keeps_all=True),
-    "html": Program(fill_web_page, "answers-b0001-training-anna.jsonl", "html", keeps_all=True),
-    "Label Studio": Program(fill_label_studio, "project-1.json", "label-studio", "anna@example.test"),
-    "Label Studio, JSON_MIN": Program(fill_label_studio_min, "project-1-min.json", "label-studio", "7", skips=False),
+    "journal": Program(fill_journal, "answers-anna.jsonl", "", timed=True, keeps_all=True),
+    "html": Program(fill_web_page, "answers-b0001-training-anna.jsonl", "html", timed=True, keeps_all=True),
+    "Label Studio": Program(fill_label_studio, "project-1.json", "label-studio", "anna@example.test", timed=True),
+    "Label Studio, JSON_MIN": Program(
+        fill_label_studio_min, "project-1-min.json", "label-studio", "7", skips=False, timed=True
+    ),
     "Argilla": Program(fill_argilla, "records.json", "argilla", USER),
     "doccano": Program(fill_doccano, "doccano.zip", "doccano"),
-    "Prodigy": Program(fill_prodigy, "out.jsonl", "prodigy", "news-anna", keeps_all=True),
+    "Prodigy": Program(fill_prodigy, "out.jsonl", "prodigy", "news-anna", timed=True, keeps_all=True),
     "original": Program(fill_original, "original.csv", "original", "unnamed"),
     "zip": Program(fill_zip, "anna.zip", ""),
 }

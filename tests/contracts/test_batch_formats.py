@@ -7,11 +7,12 @@ import random
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from fillers import PROGRAMS, Given, Log, Program
+from fillers import PROGRAMS, Given, History, Log, Program
 
 from annotation.formats import FORMATS
 from annotation.label_set import LabelSet
@@ -179,11 +180,15 @@ def ingest(batch: Published, label_set: LabelSet, path: Path) -> FileReport:
     return report
 
 
-def history(batch: Published) -> dict[tuple[str, str], list[str]]:
-    """(item_id, annotator) -> every answer in the lake, in the order given."""
-    rows = batch.workspace.store().rows("""SELECT item_id, annotator, list(answer ORDER BY annotated_at, ingested_at)
-        FROM lake.annotations GROUP BY item_id, annotator""")
-    return {(item_id, annotator): given for item_id, annotator, given in rows}
+def history(batch: Published, program: Program) -> History:
+    """What the lake has; times only where the program tells them."""
+    rows = batch.workspace.store().rows("""SELECT item_id, annotator, answer, annotated_at FROM lake.annotations
+        ORDER BY annotated_at, ingested_at""")
+    found: History = {}
+    for item_id, annotator, answer, at in rows:
+        told = (answer, at.replace(tzinfo=UTC) if program.timed else None)
+        found.setdefault((item_id, annotator), []).append(told)
+    return found
 
 
 def mended(path: Path, to: Path) -> Path:
@@ -217,15 +222,15 @@ def test_labels_come_back_identical_once_and_a_corrected_file_brings_the_correct
     known = program.told(given)
     assert (first.n_new, first.n_known, first.errors) == (sum(map(len, known.values())), 0, [])
     assert first.completed == ([batch.batch_id] if program.skips else [])
-    assert history(batch) == known
+    assert history(batch, program) == known
     again = ingest(batch, label_set, path)
     assert (again.n_new, again.n_known, again.errors) == (0, first.n_new, [])
-    assert history(batch) == known
+    assert history(batch, program) == known
     program.fill(batch.folder, path, [*given, *changes(given)])
     corrected, brought = ingest(batch, label_set, path), program.told(changes(given))
     assert len(brought) == (3 if program.skips else 2)
     assert (corrected.n_new, corrected.errors) == (len(brought), [])
-    assert history(batch) == known | {key: known.get(key, []) + new for key, new in brought.items()}
+    assert history(batch, program) == known | {key: known.get(key, []) + new for key, new in brought.items()}
 
 
 @pytest.mark.parametrize("texts", ["nasty"], indirect=True)
@@ -242,7 +247,9 @@ def test_one_unknown_answer_costs_one_row_and_is_told(batch: Published, label_se
     assert "column label: 'relatd'" in told
     assert "did you mean 'related'?" in told
     expected = program.told([each for each in given if each.item_id != item_id])
-    assert history(batch) == expected
+    assert history(batch, program) == expected
     again = ingest(batch, label_set, mended(Path(str(report.errors_file)), batch.workspace.inbox / "mended.csv"))
     assert (again.n_new, again.errors) == (1, [])
-    assert history(batch) == expected | {(item_id, program.annotator): ["related"]}
+    found = history(batch, program)
+    assert [answer for answer, _ in found.pop((item_id, program.annotator))] == ["related"]
+    assert found == expected

@@ -1,0 +1,130 @@
+"""The commands about batches that need no server: what they print, and what they refuse."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from annotation.label_set import LabelSet
+from flows.cli import app
+from flows.presets import config_text, find_preset
+from storage.annotations import ingest
+from storage.batches import close_batch
+from storage.errors import BatchError
+from storage.records import Answer, Batch
+from storage.workspace import Workspace
+from tasks.publish import publish_batches
+
+TEXTS = {"i1": "Floods", "i2": "Cats", "i3": "Fire"}
+
+
+@pytest.fixture
+def pal(workspace: Workspace) -> Callable[..., Result]:
+    """Runs a command on the workspace; an error a user can mend is raised."""
+    preset = find_preset("demo")
+    workspace.config_file.write_text(config_text(preset.label_set, preset.minimums), encoding="utf-8")
+
+    def run(*arguments: str) -> Result:
+        found = CliRunner().invoke(app, ["--workspace", str(workspace.root), *arguments])
+        if found.exception and not isinstance(found.exception, SystemExit):
+            raise found.exception
+        return found
+
+    return run
+
+
+@pytest.fixture
+def batch(workspace: Workspace, reserve_batch: Callable[..., Batch]) -> Batch:
+    return reserve_batch(workspace, TEXTS)
+
+
+def give(workspace: Workspace, batch: Batch, who: str, answers: Sequence[str]) -> None:
+    given = [Answer(item_id, answer, who, note="why") for item_id, answer in zip(TEXTS, answers, strict=True)]
+    ingest(workspace.store(), batch.batch_id, given, f"{who}.csv")
+
+
+def test_publish_adds_files_of_a_format_to_an_open_batch_and_keeps_what_is_filled_in(
+    pal: Callable[..., Result], workspace: Workspace, batch: Batch, label_set: LabelSet
+) -> None:
+    publish_batches.fn(workspace, label_set)
+    folder = workspace.batches / batch.batch_id
+    (folder / "batch.csv").write_text("filled", encoding="utf-8")
+    printed = pal("publish", batch.batch_id, "--format", "doccano,csv", "--format", "original").stdout.split()
+    assert printed == [str(folder / name) for name in ("batch.csv", "doccano.jsonl", "original.csv")]
+    assert all(Path(path).is_file() for path in printed)
+    assert (folder / "doccano-labels.json").is_file()
+    assert (folder / "batch.csv").read_text(encoding="utf-8") == "filled"
+
+
+def test_publish_refuses_what_is_no_format_and_a_batch_that_is_not_open(
+    pal: Callable[..., Result], workspace: Workspace, batch: Batch
+) -> None:
+    with pytest.raises(BatchError, match="there is no format 'xslx'") as caught:
+        pal("publish", batch.batch_id, "--format", "xslx")
+    assert caught.value.hint.startswith("did you mean 'xlsx'?")
+    close_batch(workspace.store(), batch.batch_id)
+    with pytest.raises(BatchError, match=f"batch {batch.batch_id} is closed"):
+        pal("publish", batch.batch_id)
+
+
+def test_history_tells_every_answer_and_which_count(
+    pal: Callable[..., Result], workspace: Workspace, batch: Batch
+) -> None:
+    give(workspace, batch, "anna", ["related", "not_related", "unsure"])
+    give(workspace, batch, "anna", ["not_related", "not_related", "unsure"])
+    lines = pal("history", "i1").stdout.splitlines()
+    assert lines[:2] == ["Floods", "label not_related (training)"]
+    assert [line[2] for line in lines if "anna: " in line] == [" ", "*"]
+    assert sum("note: why" in line for line in lines) == 2
+    found = json.loads(pal("history", "i3", "--json").stdout)
+    assert (found["label"], found["answers"][0]["answer"], found["answers"][0]["source_file"]) == (
+        None,
+        "unsure",
+        "anna.csv",
+    )
+    with pytest.raises(BatchError, match="there is no item 'i'") as caught:
+        pal("history", "i")
+    assert "items that begin so: i1, i2, i3" in caught.value.hint
+
+
+def test_agreement_is_of_named_annotators(pal: Callable[..., Result], workspace: Workspace, batch: Batch) -> None:
+    give(workspace, batch, "unnamed", ["related", "related", "related"])
+    with pytest.raises(BatchError, match="no answers of named annotators yet"):
+        pal("agreement")
+    give(workspace, batch, "anna", ["related", "not_related", "unsure"])
+    give(workspace, batch, "ben", ["related", "related", "not_related"])
+    found = json.loads(pal("agreement", "--json").stdout)
+    assert [each["annotator"] for each in found["annotators"]] == ["anna", "ben"]
+    assert found["overall"][0]["value"] == 0.5
+    assert json.loads(pal("agreement", "--unsure", "--json").stdout)["overall"][0]["value"] == pytest.approx(1 / 3)
+    assert "percent agreement   0.500" in pal("agreement").stdout
+
+
+def test_closing_a_batch_that_has_answers_waiting_is_refused(
+    pal: Callable[..., Result], workspace: Workspace, batch: Batch, label_set: LabelSet
+) -> None:
+    publish_batches.fn(workspace, label_set)
+    path = workspace.batches / batch.batch_id / "batch.csv"
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows[0]["label"] = "1"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    with pytest.raises(BatchError, match="1 answers in the files"):
+        pal("close", batch.batch_id)
+
+
+def test_options_that_do_not_go_together_are_wrong_usage(pal: Callable[..., Result]) -> None:
+    for arguments in (
+        ["next", "--adjudicate", "--another"],
+        ["ingest", "--format", "csv"],
+        ["review", "--method", "x"],
+    ):
+        assert pal(*arguments).exit_code == 2
