@@ -206,9 +206,15 @@ def _encoding(path: Path) -> str:
 
 def _header(path: Path, text: str) -> tuple[list[str], str, int]:
     """The column names in lower case, the delimiter under which they are a batch file's, and their row, from 1."""
+    found = []
     for delimiter in ",;\t|":
         with contextlib.suppress(csv.Error):
             for row, cells in enumerate(islice(_records(text, delimiter), HEADER_WITHIN), start=1):
                 if names := column_names(path, cells):
-                    return names, delimiter, row
+                    if set(COLUMNS) <= set(names):
+                        return names, delimiter, row
+                    found.append((names, delimiter, row))
+                    break
+    if found:  # a text may read like a header of few columns under a delimiter that is not the file's
+        return max(found, key=lambda each: len(set(COLUMNS) & set(each[0])))
     raise no_batch_file(path, text.lstrip()[:80].partition("\n")[0].rstrip())

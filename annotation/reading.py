@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -31,10 +30,15 @@ from annotation.formats import (
     is_for_answers,
 )
 from storage.errors import BatchError, PalError
+from storage.sources.detect import BOMS
 
 _OLD_OFFICE = b"\xd0\xcf\x11\xe0"  # of an encrypted workbook, or one of before 2007
 _OF_AN_ANSWER = {"batch_id", "item_id", "text_hash", "answer"}
 _TOOLS = ((LABEL_STUDIO, is_label_studio), (ARGILLA, is_argilla), (PRODIGY, is_prodigy), (DOCCANO, is_doccano))
+
+
+class PageError(BatchError):
+    """A file is the page to answer on, not the answers that it saves."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def read_filled(file: FilledFile, form: str | None = None) -> Reading:
     known = FORMATS[form] if form else None
     if not is_zip(file.path) or is_workbook(file.path):
         return Reading(_read(file.path, file.batch_id, file.path.name, known), [])
-    rows, unreadable = [], []
+    rows, unreadable, pages = [], [], []
     with opened_archive(file.path) as parts:
         for part in parts:
             if not is_for_answers(PurePosixPath(part.name).name):  # a batch's whole folder was sent back
@@ -74,11 +78,15 @@ def read_filled(file: FilledFile, form: str | None = None) -> Reading:
             try:
                 with _placed(part.content, f"{file.path}, {part.name}"):
                     found = _read(part.path, file.batch_id, PurePosixPath(part.name).name, known)
+            except PageError as error:
+                pages.append(str(error))
+                continue
             except PalError as error:
                 unreadable.append(str(error))
                 continue
             rows += [replace(row, part=f"{part.name}, {row.part}" if row.part else part.name) for row in found]
-    return Reading(rows, unreadable)
+    answered = any(row.label.strip() for row in rows)  # a whole folder was sent, in which the page has its place
+    return Reading(rows, unreadable if answered else unreadable + pages)
 
 
 def format_of(path: Path) -> Format:
@@ -89,12 +97,14 @@ def format_of(path: Path) -> Format:
         OSError: It cannot be read.
     """
     with path.open("rb") as file:
-        head = file.read(512).removeprefix(codecs.BOM_UTF8).lstrip()
-    if is_zip(path) or head.startswith(_OLD_OFFICE):
+        start = file.read(512)
+    encoding = next((name for bom, name in BOMS.items() if start.startswith(bom)), "utf-8")
+    head = start.decode(encoding, "ignore").removeprefix("\ufeff").encode().lstrip()
+    if is_zip(path) or start.startswith(_OLD_OFFICE):
         return XLSX
     if head[:14].lower().startswith((b"<!doctype html", b"<html")):
         hint = "open it in a browser, press 'Save answers', and put the file that this saves into the inbox."
-        raise BatchError(f"{path} is the page itself; it holds no answers.", hint=hint)
+        raise PageError(f"{path} is the page itself; it holds no answers.", hint=hint)
     if head.startswith(b"[") or (head.startswith(b"{") and not _is_torn(path)):
         return _format_of_json(path)
     if head.startswith(b"{") or (not head and path.suffix == ".jsonl"):  # opened, and left without an answer
@@ -124,7 +134,9 @@ def _is_torn(path: Path) -> bool:
 def _format_of_json(path: Path) -> Format:
     """Whose JSON it is, by its first entry."""
     first = next(read_entries(path), None)
-    if first is None or first.values.keys() >= _OF_AN_ANSWER:
+    if first is None:  # an export of nothing
+        return LABEL_STUDIO
+    if first.values.keys() >= _OF_AN_ANSWER:
         return HTML
     for form, recognises in _TOOLS:
         if recognises(first.values):
@@ -143,4 +155,5 @@ def _placed(content: Path | BatchError, place: str) -> Iterator[None]:
     except PalError as error:
         if isinstance(content, BatchError):
             raise
-        raise BatchError(error.what.replace(str(content), place), error.hint.replace(str(content), place)) from error
+        told = (text.replace(str(content), place) for text in (error.what, error.hint))
+        raise type(error)(*told) from error

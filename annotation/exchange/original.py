@@ -12,8 +12,9 @@ from annotation.filled import FilledRow
 from annotation.handout import Handout
 from storage.errors import BatchError, SourceError
 from storage.records import BatchItem, Proposal
+from storage.sources.columns import known_name
 from storage.sources.detect import readable_file
-from storage.sources.dialect import find_dialect, sample_lines
+from storage.sources.dialect import sample_lines
 from storage.sources.original import WIDEST, original_dialect
 from storage.sources.records import Dialect, Record, blank, parse_lines, read_records
 from storage.sources.source import Reject
@@ -37,11 +38,11 @@ def is_original(path: Path) -> bool:
         readable_file(path)
         dialect = original_dialect(path)
         lines = sample_lines(path, dialect.encoding)
-        header = find_dialect(path, lines, dialect.encoding, dialect.delimiter).header_row
     except (SourceError, OSError):
         return False
     records = [record for record in parse_lines(dialect, lines, final=True)[0] if not blank(record)]
     fitting = sum(3 <= len(record) <= WIDEST for record in records)
+    header = records and sum(map(known_name, records[0])) > 1
     return not header and 2 * fitting > len(records)
 
 

@@ -286,3 +286,16 @@ def test_errors_of_files_with_other_columns_stand_under_one_header(tmp_path: Pat
 def test_write_rows_neutralises_every_column(tmp_path: Path) -> None:
     write_rows(tmp_path / "r.csv", [{"a": "=1", "b": "x"}, {"b": "+2"}], ["a", "b"])
     assert (tmp_path / "r.csv").read_bytes().endswith(b"a,b\r\n'=1,x\r\n,'+2\r\n")
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_a_text_that_reads_like_a_header_under_another_delimiter_hides_no_row(tmp_path: Path, delimiter: str) -> None:
+    texts = ["item_id,label,text", "Floods"]
+    path = tmp_path / "a.csv"
+    write_csv(path, Handout("b0001-training", DISASTER, items_of(texts)))
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        records = list(csv.reader(file))
+    for order in (records, [records[0], records[2], records[1]]):
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, delimiter=delimiter).writerows(order)
+        assert sorted(row.text or "" for row in read_csv(path)) == sorted(texts)

@@ -164,3 +164,34 @@ def test_a_file_of_two_gigabytes_is_refused_unread(tmp_path: Path) -> None:
         file.truncate(2_000_000_000)
     with pytest.raises(BatchError, match=f"has 2,000,000,000 bytes; at most {MAX_BYTES:,} are read"):
         rows(path)
+
+
+def test_the_page_in_a_folder_that_was_sent_whole_is_no_fault_unless_nothing_else_has_an_answer(tmp_path: Path) -> None:
+    FORMATS["html"].write(tmp_path / "batch.html", HANDOUT)
+    write_csv(tmp_path / "batch.csv", HANDOUT)
+    page, sheet = (tmp_path / "batch.html").read_bytes(), (tmp_path / "batch.csv").read_bytes()
+    unanswered = zipped(tmp_path / "a.zip", batch_dot_html=page, batch_dot_csv=sheet)
+    (told,) = read_filled(FilledFile(unanswered)).unreadable
+    assert told.startswith(f"{unanswered}, batch.html is the page itself")
+    filled = sheet.replace(b"Floods,,", b"Floods,1,")
+    assert filled != sheet
+    answered = zipped(tmp_path / "b.zip", batch_dot_html=page, batch_dot_csv=filled)
+    assert read_filled(FilledFile(answered)).unreadable == []
+
+
+@pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.json*")), ids=lambda path: path.name)
+def test_json_that_a_windows_shell_saved_as_utf_16_is_known_too(tmp_path: Path, path: Path) -> None:
+    (tmp_path / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-16")
+    assert rows(tmp_path / path.name) == rows(path)
+
+
+def test_an_export_of_nothing_has_no_rows(tmp_path: Path) -> None:
+    assert rows(put(tmp_path / "a.json", "[]")) == []
+
+
+@pytest.mark.parametrize("first", ["Title", "Headline", "Comment"])
+def test_a_first_text_that_is_a_word_of_headers_does_not_hide_the_original_scripts_file(
+    tmp_path: Path, first: str
+) -> None:
+    path = put(tmp_path / "a.csv", f"i1,{first},1,random,0.5\r\ni2,Fire,0,,\r\n")
+    assert [(row.item_id, row.label) for row in rows(path)] == [("i1", "1"), ("i2", "0")]
