@@ -70,9 +70,9 @@ def add_formats(
 ) -> list[Path]:
     """Write a published batch's files in more formats; returns those of these formats. What is there is left as it is.
 
-    The manifest that names them is written last.
+    The keys are those of its first files, whatever pal.toml says by now. The manifest that names them is written last.
     """
-    manifest = read_manifest(folder)
+    manifest, label_set = read_manifest(folder), published_labels(folder, label_set)
     known = batch_files(folder)
 
     def write(part: Path) -> dict[str, Any]:

@@ -27,11 +27,13 @@ class FilledFile:
     Attributes:
         batch_id: The batch whose folder it lies in; empty for a file from elsewhere, whose rows name theirs.
         in_inbox: It is put away once it is ingested.
+        annotator: Whom it was handed to; of rows that name nobody.
     """
 
     path: Path
     batch_id: str = ""
     in_inbox: bool = False
+    annotator: str = ""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from annotation.batch import as_published, published_labels, sha256_of
+from annotation.batch import as_published, batch_files, published_labels, sha256_of
 from annotation.csv_file import write_errors
 from annotation.filled import FilledFile, RowError, check_rows
 from annotation.formats import is_for_answers
@@ -35,7 +35,7 @@ def waiting_files(workspace: Workspace, named: Sequence[Path] = ()) -> list[Fill
     for manifest in sorted(workspace.batches.glob(f"*/{MANIFEST}")):
         folder = manifest.parent
         if not folder.name.startswith("."):  # one that is being written, or was when its process was killed
-            found += [FilledFile(path, batch_id=folder.name) for path in _filled_in(folder)]
+            found += [_in_batch(path) for path in _filled_in(folder)]
     found += [FilledFile(path, in_inbox=True) for path in _candidates(workspace.inbox)]
     return found
 
@@ -112,8 +112,16 @@ def _free_place(folder: Path, path: Path) -> Path:
 def _located(workspace: Workspace, path: Path) -> FilledFile:
     if path.parent == workspace.inbox.resolve():
         return FilledFile(path, in_inbox=True)
-    in_batch = path.parent.parent == workspace.batches.resolve()
-    return FilledFile(path, batch_id=path.parent.name if in_batch else "")
+    return _in_batch(path) if path.parent.parent == workspace.batches.resolve() else FilledFile(path)
+
+
+def _in_batch(path: Path) -> FilledFile:
+    """A file in a batch's folder, with whom it was handed to."""
+    try:
+        handed = {each.file: each.annotator for each in batch_files(path.parent)}
+    except BatchError:  # a damaged manifest is told where the batch is needed
+        handed = {}
+    return FilledFile(path, batch_id=path.parent.name, annotator=handed.get(path.name, ""))
 
 
 def _filled_in(folder: Path) -> list[Path]:

@@ -69,7 +69,8 @@ def read_filled(file: FilledFile, form: str | None = None) -> Reading:
         raise BatchError(what, hint="a batch file is far smaller; split it.")
     known = FORMATS[form] if form else None
     if not is_zip(file.path) or is_workbook(file.path):
-        return Reading(_read(file.path, file.batch_id, file.path.name, known), [])
+        found = _read(file.path, file.batch_id, file.path.name, known)
+        return Reading([replace(row, annotator=row.annotator.strip() or file.annotator) for row in found], [])
     rows, unreadable, pages = [], [], []
     with opened_archive(file.path) as parts:
         for part in parts:

@@ -214,11 +214,15 @@ def assignments_of(store: Store, batch_id: str) -> list[Assignment]:
 
 
 def batches_of_items(store: Store, item_ids: Sequence[str], text_hashes: Sequence[str]) -> dict[str, str]:
-    """The newest batch that asked about each of these items, by item_id and by text_hash; open ones go first."""
+    """The newest batch that asked about each of these items, by item_id and by text_hash; open ones go first.
+
+    Items that were asked about again, to settle or to check them, are left out: an answer may be to either batch.
+    """
     rows = store.rows(
         f"""SELECT item_id, any_value(text_hash), arg_max(batch_id, (status = 'published', created_at, batch_id))
         FROM ({ASKED}) JOIN lake.batches USING (batch_id) JOIN lake.items USING (item_id)
-        WHERE item_id IN (SELECT unnest($ids)) OR text_hash IN (SELECT unnest($hashes)) GROUP BY item_id""",
+        WHERE item_id IN (SELECT unnest($ids)) OR text_hash IN (SELECT unnest($hashes)) GROUP BY item_id
+        HAVING count(*) FILTER (purpose IN ('adjudication', 'review')) = 0""",
         {"ids": list(item_ids), "hashes": list(text_hashes)},
     )
     return {name: batch_id for item_id, digest, batch_id in rows for name in (item_id, digest)}

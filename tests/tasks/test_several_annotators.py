@@ -218,3 +218,24 @@ def test_planted_label_errors_are_asked_again_once_and_unmarked(
     if second is not None:
         again = {item.item_id for item in items_of(workspace.store(), second)}
         assert not again & {row["item_id"] for row in rows}
+
+
+def test_a_file_that_was_handed_to_somebody_is_theirs_where_its_rows_name_nobody(
+    workspace: Workspace, label_set: LabelSet, truth: dict[str, str]
+) -> None:
+    asking = BatchConfig(formats=("original",), annotators=PEOPLE, overlap=2)
+    batch_id = draw(workspace, label_set, 6, asking)
+    for name in PEOPLE:
+        path = workspace.batches / batch_id / f"original-{name}.csv"
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [[row[0], row[1], "1" if name == "anna" else "0"] for row in csv.reader(file)]
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(rows)
+    collect_answers.fn(workspace, label_set)
+    store = workspace.store()
+    assert find_batch(store, batch_id).batch.status is BatchStatus.INGESTED
+    assert len(disputed_items(store)) == 4, "those of anna and somebody else"
+    again = draw_disputed.fn(workspace, label_set, asking)
+    (workspace.inbox / "late.csv").write_bytes((workspace.batches / batch_id / "original-ben.csv").read_bytes())
+    collect_answers.fn(workspace, label_set)
+    assert find_batch(store, str(again)).n_answered == 0, "a file that names no batch settles nothing"
