@@ -31,10 +31,12 @@ class Handout:
 def safe_name(name: str) -> str:
     """`name` as part of a file name; distinct names stay distinct on every file system.
 
+    None gives the name of a file beside those to fill in: argilla-settings.json, or a list of errors.
+
     >>> safe_name("anna"), safe_name("Zoë / QA")
     ('anna', 'zo-qa~404a85198335')
     """
-    if re.fullmatch(r"[a-z0-9._@-]{1,64}", name):
+    if re.fullmatch(r"[a-z0-9._@-]{1,64}", name) and name != "settings" and not name.endswith(".errors"):
         return name
     words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
     return f"{words}~{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"

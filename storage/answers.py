@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import pyarrow as pa
 
 from storage.errors import BatchError
-from storage.records import ORIGINAL, UNNAMED, Batch, Split
+from storage.records import ORIGINAL, UNNAMED, Batch, Purpose, Split
 from storage.schema import ANSWERS_TO_BATCHES, OUT, adjudicated, current_labels, standing_answers
 from storage.store import Store
 
@@ -19,7 +19,7 @@ class GivenAnswer:
     """One annotation as the lake has it; times in UTC.
 
     Attributes:
-        counts: Whether it is one of the answers that the label follows from.
+        counts: Whether it is one of the answers that the label follows from: once adjudicated, the adjudication alone.
     """
 
     item_id: str
@@ -66,9 +66,12 @@ def history_of(store: Store, item_id: str) -> ItemHistory:
         WHERE a.item_id = ? ORDER BY a.annotated_at, a.ingested_at, a.annotator""",
         [item_id],
     )
+    answers = [GivenAnswer(*row) for row in rows]
+    if decisions := [each for each in answers if each.purpose == Purpose.ADJUDICATION]:
+        answers = [replace(each, counts=each is decisions[-1]) for each in answers]
     label = store.rows(f"SELECT split, label FROM ({current_labels()}) WHERE item_id = ?", [item_id])
     split = Split(label[0][0]) if label else None
-    return ItemHistory(item_id, found[0][0], split, label[0][1] if label else None, [GivenAnswer(*row) for row in rows])
+    return ItemHistory(item_id, found[0][0], split, label[0][1] if label else None, answers)
 
 
 def disputed_items(store: Store) -> list[str]:

@@ -137,7 +137,7 @@ def adjudicated(version: int | None = None) -> str:
     at = f"AT (VERSION => {int(version)})" if version is not None else ""
     return f"""
         SELECT item_id, CASE WHEN answer NOT IN ('unsure', 'skip') THEN answer END AS label FROM (
-            SELECT item_id, arg_max(answer, (annotated_at, ingested_at)) AS answer
+            SELECT item_id, arg_max(answer, (annotated_at, ingested_at, annotator)) AS answer
             FROM lake.annotations a {at} JOIN lake.batches b {at} USING (batch_id)
             WHERE b.purpose = 'adjudication' GROUP BY item_id)"""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -85,15 +85,14 @@ def draw_review(
         return opened
     version = store.version()
     items = out_of_sample(store, label_set, encoder_name, config, version)
+    asked, most = reviewed_items(store), n or asking.size
     if method == "active-lab":
-        item_ids, scores = _worth_most(workspace, store, label_set, encoder_name, items, version, n or asking.size)
+        item_ids, scores = _worth_most(workspace, store, label_set, encoder_name, items, version, most, asked)
     else:
         found = label_errors(items.labels, items.probabilities)
         item_ids, scores = [items.item_ids[at] for at in found.positions], found.scores.tolist()
         log.info("%d of %d training labels are suspicious", len(item_ids), len(items.item_ids))
-    asked = reviewed_items(store)
-    fresh = [(item_id, score) for item_id, score in zip(item_ids, scores, strict=True) if item_id not in asked]
-    fresh = fresh[: n or asking.size]
+    fresh = [(item_id, score) for item_id, score in zip(item_ids, scores, strict=True) if item_id not in asked][:most]
     if not fresh:
         return None
     chosen = [item_id for item_id, _ in fresh]
@@ -137,8 +136,12 @@ def _worth_most(
     items: OutOfSample,
     version: int,
     n: int,
+    asked: Collection[str],
 ) -> tuple[list[str], list[float]]:
-    """Of the n items most worth an answer those that have one; tells how many are new ones of the pool."""
+    """Of the n items most worth an answer those that have one; tells how many are new ones of the pool.
+
+    Those in `asked` are not to be asked again, but their answers tell how good the annotators are.
+    """
     from annotation.consensus import ask_scores
 
     model = production_model(store)
@@ -151,7 +154,9 @@ def _worth_most(
         new = np.full((len(pool), len(names)), -1, np.int64)
         matrix, probabilities = np.vstack([matrix, new]), np.vstack([probabilities, pool.probabilities])
     scores = ask_scores(matrix, probabilities)
+    scores[: len(answered)][[items.item_ids[at] in asked for at in answered]] = -np.inf
     first = np.argsort(-scores, kind="stable")[:n]
+    first = first[np.isfinite(scores[first])]
     again = first[first < len(answered)]
     log.info(
         "of the %d items most worth an answer %d have one already and %d are new%s",

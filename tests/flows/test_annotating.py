@@ -15,10 +15,10 @@ from annotation.oracle import fill_csv
 from flows.annotating import annotate_batch
 from flows.config import Project
 from flows.presets import DISASTER
-from storage.annotations import LabelledItem, import_labelled
-from storage.batches import close_batch
+from storage.annotations import LabelledItem, import_labelled, ingest
+from storage.batches import Draft, close_batch, reserve
 from storage.errors import BatchError
-from storage.records import Batch, Split
+from storage.records import Answer, Assignment, Batch, Proposal, Purpose, Split
 
 TEXTS = {"i1": "Floods", "i2": "Fair", "i3": "Fire"}
 Type = Callable[[str], None]
@@ -95,3 +95,64 @@ def test_without_a_batch_the_oldest_open_one_is_asked_and_without_any_that_is_to
     assert raised.value.hint == "publish one: pal next"
     with pytest.raises(BatchError, match="there is no batch 'b9'"):
         annotate_batch(project, "b9", "anna")
+
+
+@pytest.fixture
+def shared(project: Project, batch: Batch) -> Batch:
+    """A batch of i1 and i2: anna is asked about i2, the settled i3 and i1; ben about i1."""
+    store = project.workspace.store()
+    ingest(store, batch.batch_id, [Answer("i3", "related", "dora")], "f")
+    close_batch(store, batch.batch_id)
+    asked = [Assignment("i2", "anna"), Assignment("i3", "anna", gold=True), Assignment("i1", "anna")]
+    proposals = [Proposal(item_id, "random", None, 1) for item_id in ("i1", "i2")]
+    draft = Draft(
+        Purpose.TRAINING,
+        ["i1", "i2"],
+        proposals,
+        0,
+        store.version(),
+        "d",
+        assignments=[*asked, Assignment("i1", "ben")],
+    )
+    return reserve(store, draft, beside_open=False)[0]
+
+
+def test_each_is_asked_what_is_assigned_to_them_in_their_order_gold_unmarked(
+    project: Project, shared: Batch, type_lines: Type, capsys: pytest.CaptureFixture[str]
+) -> None:
+    type_lines("1\n0\n1\n")
+    tally = annotate_batch(project, shared.batch_id, "anna")
+    assert (tally.answered, tally.total, tally.finished) == (3, 3, True)
+    assert journal(project, shared, "anna") == [("i2", "related"), ("i3", "not_related"), ("i1", "related")]
+    assert "gold" not in capsys.readouterr().out.lower()
+    ingest(project.workspace.store(), shared.batch_id, [Answer("i1", "related", "anna")], "f")
+    type_lines("0\n")
+    assert annotate_batch(project, shared.batch_id, "ben").finished, "anna's answers are not his"
+    assert journal(project, shared, "ben") == [("i1", "not_related")]
+    type_lines("1\n")
+    assert annotate_batch(project, shared.batch_id, "ben").answered == 1
+    assert journal(project, shared, "ben") == [("i1", "not_related")], "not asked twice"
+
+
+def test_who_is_asked_about_nothing_is_told_who_is(project: Project, shared: Batch, type_lines: Type) -> None:
+    type_lines("1\n")
+    with pytest.raises(BatchError) as raised:
+        annotate_batch(project, shared.batch_id, "cleo")
+    assert raised.value.what == f"batch {shared.batch_id} asks 'cleo' about nothing."
+    assert raised.value.hint == "its annotators: --annotator anna | ben"
+    assert not list((project.workspace.batches / shared.batch_id).glob("answers-*"))
+
+
+def test_an_adjudicator_sees_the_answers_so_far(
+    project: Project, batch: Batch, type_lines: Type, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = project.workspace.store()
+    given = [Answer("i1", "related", "anna"), Answer("i1", "not_related", "ben", "no town")]
+    ingest(store, batch.batch_id, given, "f")
+    close_batch(store, batch.batch_id)
+    draft = Draft(Purpose.ADJUDICATION, ["i1"], [Proposal("i1", "disputed", None, 1)], 0, store.version(), "d")
+    again, _ = reserve(store, draft, beside_open=False)
+    type_lines("1\n")
+    assert annotate_batch(project, None, "zoe").finished
+    assert "anna: related; ben: not_related (no town)" in capsys.readouterr().out
+    assert journal(project, again, "zoe") == [("i1", "related")]

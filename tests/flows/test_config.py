@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from annotation.batch_config import BatchConfig
 from flows.config import Config, open_project, read_config
 from flows.presets import DISASTER, PRESETS, config_text, named_labels
 from storage.errors import ConfigError, WorkspaceError
@@ -43,6 +44,12 @@ def test_every_table_but_task_may_be_missing(tmp_path: Path) -> None:
     assert config.model.training == TrainingConfig()
 
 
+def test_several_annotators_are_read_as_they_stand(tmp_path: Path) -> None:
+    text = f'{TASK}\n[batch]\nformats = ["html", "doccano"]\nannotators = ["anna", "Zoë Q"]\noverlap = 2\ngold = 1\n'
+    assert read(tmp_path, text).batch == BatchConfig(100, ("html", "doccano"), ("anna", "Zoë Q"), 2, 1.0)
+    assert read(tmp_path, TASK).batch == BatchConfig(100, ("csv", "xlsx", "html"), (), 1, 0.0)
+
+
 def test_every_fault_is_told_at_once_with_its_place_and_the_nearest_known_name(tmp_path: Path) -> None:
     text = TASK + '\n[model]\nepohcs = 3\nbalance = "wieghts"\n\n[batch]\nsize = "many"\n\n[smapling]\nx = 1\n'
     with pytest.raises(ConfigError) as raised:
@@ -76,6 +83,14 @@ def test_every_fault_is_told_at_once_with_its_place_and_the_nearest_known_name(t
         ('[sampling]\nmix = { random = "90%" }', "[sampling] mix: the shares add up to 90%, not 100%"),
         ('[model]\nencoder = "minilm"', "no such encoder; did you mean 'minilm-static'?"),
         ("[batch]\nsize = 0", "[batch] size = 0; at least 1"),
+        ('[batch]\nformats = ["csv", "pdf"]', "[batch] formats = 'pdf': there is no such format; known: csv, xlsx"),
+        ('[batch]\nformats = "csv"', '[batch] formats = \'csv\': input should be a list like ["a", "b"]'),
+        ("[batch]\noverlap = 2", "[batch] overlap = 2; from 1 to the number of annotators, 0"),
+        ("[batch]\nannotators = [7]", "[batch] annotators.0 = 7: input should be a valid string"),
+        ('[batch]\nannotators = ["unnamed"]', "[batch] annotators: 'unnamed' is kept for answers without a name"),
+        ("[batch]\ngold = 0.5", "[batch] gold = 0.5 needs annotators"),
+        ('[batch]\ngold = "5%"', "[batch] gold = '5%': input should be a valid number"),
+        ("[batch]\nannotator = []", "[batch] annotator: no such key; did you mean 'annotators'?"),
         ("[minimums]\ntraining = 1", "[minimums] training = 1; at least 2"),
         ("[model]\nlearning_rate = 0.0", "[model] learning_rate = 0.0; above 0"),
         ("[promotion]\nconfidence = 1.5", "[promotion] confidence = 1.5; 0 to 1"),

@@ -14,6 +14,7 @@ from annotation.oracle import fill_csv
 from flows.config import Project
 from flows.status import status_of
 from storage.annotations import label_counts
+from storage.answers import history_of
 from storage.batches import find_batch, items_of, open_batches
 from storage.errors import SamplingError
 from storage.models import metrics_of, production_model
@@ -131,6 +132,63 @@ def test_a_batch_whose_files_were_lost_is_written_again_by_the_next_run(project:
     folder.rmdir()
     ingest(**where)
     assert read_manifest(folder) == before
+
+
+def test_several_annotators_disagree_an_adjudicator_settles_it_and_wrong_labels_are_reviewed(
+    project: Project, headlines: Path
+) -> None:
+    from flows.adjudicate import adjudicate
+    from flows.import_items import import_items
+    from flows.ingest import ingest
+    from flows.next_batch import next_batch
+    from flows.review import review
+
+    where = {"workspace": str(project.workspace.root)}
+    store, folders = project.workspace.store(), project.workspace.batches
+    text = project.workspace.config_file.read_text(encoding="utf-8")
+    for old, new in (("annotators = []", 'annotators = ["anna", "ben", "cleo"]'), ("overlap = 1", "overlap = 2")):
+        text = text.replace(old, new)
+    project.workspace.config_file.write_text(text.replace("gold = 0.0", "gold = 0.5"), encoding="utf-8")
+    import_items(**where, files=[str(headlines)])
+    assert adjudicate(**where) is None
+    first = next_batch(**where, n=60, formats=["csv"])
+    wrong = {item_id: {"related": "not_related", "not_related": "related"}[label] for item_id, label in TRUTH.items()}
+
+    def fill_all(batch_id: str, labels: dict[str, str]) -> None:
+        for name in ("anna", "ben", "cleo"):
+            fill_csv(folders / batch_id / f"batch-{name}.csv", labels, annotator=name)
+
+    for name, labels in (("anna", TRUTH), ("ben", TRUTH), ("cleo", wrong)):
+        fill_csv(folders / first / f"batch-{name}.csv", labels, annotator=name)
+    ingest(**where)
+    assert sum(label_counts(store)[Split.EVALUATION].values()) == 20, "those of anna and ben"
+
+    settle = adjudicate(**where, n=30, formats=["csv"])
+    assert settle is not None
+    assert adjudicate(**where) == settle
+    second = next_batch(**where, n=40, formats=["csv"])
+    assert next_batch(**where) == second != settle, "neither waits for the other"
+    assert [path.name for path in sorted(folders.iterdir())] == [first, settle, second]
+    fill_csv(folders / settle / "batch.csv", TRUTH, annotator="zoe")
+    fill_all(second, TRUTH)
+    ingest(**where)
+    assert find_batch(store, settle).batch.status is BatchStatus.INGESTED
+    assert sum(label_counts(store)[Split.EVALUATION].values()) == 20 + 30 + 40
+    assert status_of(project).disputed == 10, "that did not go to the adjudicator"
+
+    training = next_batch(**where, n=80, formats=["csv"])
+    assert store.rows("SELECT DISTINCT batch_id FROM lake.assignments WHERE gold = 1") == [(training,)]
+    fill_all(training, TRUTH | {item.item_id: wrong[item.item_id] for item in items_of(store, training)[:8]})
+    ingest(**where)
+    third = next_batch(**where, n=40, formats=["csv"])
+    again = review(**where, n=5, formats=["csv"])
+    assert again is not None
+    assert review(**where) == again
+    assert next_batch(**where) == third, "nor for a review"
+    assert {item.item_id for item in items_of(store, again)} <= {item.item_id for item in items_of(store, training)}
+    assert find_batch(store, again).batch.n <= 5
+    settled = {row[0] for row in store.rows("SELECT item_id FROM lake.batch_items WHERE batch_id = ?", [settle])}
+    assert {history_of(store, item_id).label == TRUTH[item_id] for item_id in settled} == {True}
 
 
 @pytest.fixture

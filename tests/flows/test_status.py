@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,10 +17,10 @@ from annotation.oracle import fill_csv
 from flows.config import Project, open_project
 from flows.presets import DISASTER, config_text
 from flows.status import Status, status_of
-from storage.annotations import LabelledItem, import_labelled
-from storage.batches import close_batch
+from storage.annotations import LabelledItem, import_labelled, ingest
+from storage.batches import Draft, close_batch, reserve
 from storage.models import add_metrics, add_model, promote
-from storage.records import Batch, Metric, Model, ModelStatus, Split
+from storage.records import Answer, Assignment, Batch, Metric, Model, ModelStatus, Proposal, Purpose, Split
 from tasks.plan import Minimums
 
 TEXTS = {"i1": "Floods", "i2": "Fair", "i3": "Fire", "i4": "Cats"}
@@ -196,3 +197,84 @@ def test_the_model_is_told_with_its_figures_and_null_for_those_that_are_undefine
     }
     assert "m1, trained on 1,234 labels" in now.as_text()
     assert "F1 0.750 [0.500, 0.875] · AUC undefined (one label only)" in now.as_text()
+
+
+# Several annotators
+
+
+@pytest.fixture
+def overlapping(project: Project, publish: Publish) -> Path:
+    """The folder of a batch of i1 and i2 that asks anna and ben each, and ben about i3, which is settled."""
+    store = project.workspace.store()
+    close_batch(store, publish()[0].batch_id)
+    asked = [Assignment(item_id, who) for who in ("anna", "ben") for item_id in ("i1", "i2")]
+    proposals = [Proposal(item_id, "random", None, 1) for item_id in ("i1", "i2")]
+    draft = Draft(Purpose.TRAINING, ["i1", "i2"], proposals, 0, store.version(), "d", overlap=2, formats=("csv",))
+    made = replace(draft, assignments=[*asked, Assignment("i3", "ben", gold=True)])
+    batch, _ = reserve(store, made, beside_open=False)
+    folder = project.workspace.batches / batch.batch_id
+    write_batch(folder, batch, contents_of(store, batch), project.config.task)
+    return folder
+
+
+def test_answers_are_counted_to_what_each_item_needs_and_gold_is_not_counted(
+    overlapping: Path, at: Callable[[], Status], collect: Callable[[], None]
+) -> None:
+    def now() -> tuple[int, int, str]:
+        (found,) = at().batches
+        return found.n_ingested, found.n_waiting, at().next
+
+    annotate = f"pal annotate {overlapping.name}"
+    anna, ben = overlapping / "batch-anna.csv", overlapping / "batch-ben.csv"
+    fill_csv(anna, {"i1": "related"}, annotator="anna")
+    fill_csv(ben, {"i3": "related"}, annotator="ben")
+    assert now() == (0, 1, annotate), "the gold item is none of the batch's"
+    collect()
+    assert now() == (1, 0, annotate)
+    assert f"open        {overlapping.name}: 1 of 4 answers, 2 to each of 2 items\n" in at().as_text()
+    fill_csv(anna, {"i1": "not_related"}, annotator="anna")
+    assert now() == (1, 0, annotate), "a correction is no further answer"
+    fill_csv(anna, TRUTH | {"i1": "not_related"}, annotator="anna")
+    fill_csv(ben, TRUTH, annotator="ben")
+    assert now() == (1, 3, "pal ingest")
+    assert "4 of 4 answers, 2 to each of 2 items, 3 of them not ingested yet" in at().as_text()
+    collect()
+    assert at().batches == []
+
+
+def test_answers_beyond_what_an_item_needs_do_not_make_up_for_another_one(
+    project: Project, overlapping: Path, at: Callable[[], Status]
+) -> None:
+    given = [Answer("i1", "related", who) for who in ("cleo", "dora", "erik")]
+    ingest(project.workspace.store(), overlapping.name, given, "f")
+    fill_csv(overlapping / "batch-anna.csv", TRUTH, annotator="anna")
+    (found,) = at().batches
+    assert (found.n_ingested, found.n_waiting) == (2, 1)
+    assert at().next.startswith("pal annotate")
+
+
+def test_what_is_to_settle_is_told_once_nobody_is_still_asked(
+    overlapping: Path, at: Callable[[], Status], collect: Callable[[], None]
+) -> None:
+    fill_csv(overlapping / "batch-anna.csv", {"i1": "unsure", "i2": "related"}, annotator="anna")
+    collect()
+    assert (at().disputed, "to settle" in at().as_text()) == (0, False)
+    fill_csv(overlapping / "batch-ben.csv", {"i1": "unsure", "i2": "related"}, annotator="ben")
+    collect()
+    assert at().disputed == json.loads(at().as_json())["disputed"] == 1
+    assert "1 more answered without a label" in at().as_text()
+    assert "            1 to settle: pal next --adjudicate\n" in at().as_text()
+
+
+def test_an_open_batch_that_asks_again_takes_nothing_from_the_pool_and_is_listed_with_its_purpose(
+    project: Project, publish: Publish, at: Callable[[], Status]
+) -> None:
+    first, _ = publish()
+    store = project.workspace.store()
+    ingest(store, first.batch_id, [Answer("i1", "related", "anna"), Answer("i1", "not_related", "ben")], "f")
+    close_batch(store, first.batch_id)
+    draft = Draft(Purpose.ADJUDICATION, ["i1"], [Proposal("i1", "disputed", None, 1)], 0, store.version(), "d")
+    again = reserve(store, draft, beside_open=False)[0].batch_id
+    now = at()
+    assert [(batch.purpose, batch.n, batch.overlap) for batch in now.batches] == [("adjudication", 1, 1)]
+    assert (now.pool, now.pending, now.disputed, now.next) == (3, 0, 0, f"pal annotate {again}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -25,7 +26,7 @@ from storage.annotations import (
     unlabelled_answers,
 )
 from storage.batches import Draft, close_batch, find_batch, proposals_of, reserve
-from storage.records import Answer, BatchStatus, Proposal, Split
+from storage.records import Answer, Assignment, BatchStatus, Proposal, Split
 from storage.schema import current_labels
 from storage.store import Connection, Store
 from storage.workspace import Workspace
@@ -161,6 +162,31 @@ def test_a_batch_is_complete_when_its_last_item_has_any_answer(store: Store, bat
     assert ingest(store, batch_id, [Answer("i3", "unsure", "anna")], "b.csv").complete
     assert find_batch(store, batch_id).batch.status == BatchStatus.INGESTED
     assert ingest(store, batch_id, [no("i3")], "b.csv") == Ingested(1, 0, True)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_batch_is_complete_at_the_moment_when_each_item_has_its_answers_of_different_annotators_in_any_order(
+    store: Store, seed: int
+) -> None:
+    add_rows(store, [(f"i{k}", f"text {k}") for k in range(9)])
+    ids = ("i1", "i2", "i3")
+    proposals = [Proposal(item_id, "random", None, 1) for item_id in ids]
+    gold = [Assignment("i5", "anna", gold=True)]
+    made = Draft(Split.TRAINING, ids, proposals, 0, 0, "d", overlap=2, assignments=gold)
+    batch_id = reserve(store, made, beside_open=True)[0].batch_id
+    answers = [
+        Answer(item_id, answer, who)
+        for item_id in (*ids, "i5")
+        for who in ("anna", "ben", "cleo")
+        for answer in ("yes", "skip")
+    ]
+    answered: dict[str, set[str]] = {item_id: set() for item_id in ids}
+    for k, each in enumerate(random.Random(seed).sample(answers, len(answers))):
+        if each.item_id in answered:
+            answered[each.item_id].add(each.annotator)
+        complete = all(len(names) >= 2 for names in answered.values())
+        assert ingest(store, batch_id, [each], f"{each.annotator}-{k % 2}.csv").complete is complete
+        assert (find_batch(store, batch_id).batch.status == BatchStatus.INGESTED) is complete
 
 
 def test_a_late_answer_to_a_closed_batch_counts_and_leaves_it_closed(store: Store, batch_id: str) -> None:

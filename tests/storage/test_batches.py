@@ -16,7 +16,7 @@ from storage.annotations import ingest
 from storage.batches import Draft, OvertakenError, close_batch, find_batch, reserve
 from storage.errors import BatchError
 from storage.items import count_pool
-from storage.records import Answer, BatchItem, BatchStatus, Proposal, Share, Split, StopSign
+from storage.records import Answer, Assignment, BatchItem, BatchStatus, Proposal, Purpose, Share, Split, StopSign
 from storage.store import Store
 from storage.text_hash import text_hash
 from storage.workspace import Workspace
@@ -24,13 +24,13 @@ from storage.workspace import Workspace
 SPAWN = multiprocessing.get_context("spawn")
 
 
-def draft(*item_ids: str, purpose: Split = Split.TRAINING, **more: Any) -> Draft:
+def draft(*item_ids: str, purpose: Purpose | Split = Split.TRAINING, **more: Any) -> Draft:
     proposals = [Proposal(item_id, "random", None, k + 1) for k, item_id in enumerate(item_ids)]
     return Draft(purpose, item_ids, proposals, 7, 3, "digest", **more)
 
 
-def publish(store: Store, *item_ids: str, purpose: Split = Split.TRAINING) -> str:
-    return reserve(store, draft(*item_ids, purpose=purpose), beside_open=True)[0].batch_id
+def publish(store: Store, *item_ids: str, purpose: Purpose | Split = Split.TRAINING, **more: Any) -> str:
+    return reserve(store, draft(*item_ids, purpose=purpose, **more), beside_open=True)[0].batch_id
 
 
 @pytest.fixture
@@ -179,6 +179,138 @@ def test_a_batch_that_is_not_there_is_an_error_that_names_the_open_ones(pool: St
             ask(pool, "b9")
 
 
+# Several annotators
+
+
+ASSIGNMENTS = (
+    Assignment("i9", "ben", gold=True),
+    Assignment("i2", "ben"),
+    Assignment("i1", "ben"),
+    Assignment("i9", 'Zoë "Z"', gold=True),
+    Assignment("i1", 'Zoë "Z"'),
+    Assignment("i2", 'Zoë "Z"'),
+)
+
+
+def test_who_is_asked_is_kept_in_order_and_gold_items_are_none_of_the_batchs_own(pool: Store) -> None:
+    ingest(pool, publish(pool, "i9"), [Answer("i9", "yes", "anna")], "f")
+    made = draft("i2", "i1", overlap=2, formats=("csv", "html"), assignments=ASSIGNMENTS)
+    batch, _ = reserve(pool, made, beside_open=False)
+    assert (batch.n, batch.overlap, batch.formats) == (2, 2, ("csv", "html"))
+    assert batches.assignments_of(pool, batch.batch_id) == list(ASSIGNMENTS)
+    assert [item.item_id for item in batches.items_of(pool, batch.batch_id)] == ["i2", "i1", "i9"]
+    assert {proposal.item_id for proposal in batches.proposals_of(pool, batch.batch_id)} == {"i1", "i2"}
+    assert batches.assignments_of(pool, publish(pool, "i3")) == []
+
+
+def test_progress_counts_the_answers_that_are_needed_and_no_more(pool: Store) -> None:
+    batch_id = publish(pool, "i1", "i2", "i3", overlap=2, assignments=[Assignment("i9", "anna", gold=True)])
+
+    def now(*answers: Answer) -> tuple[int, int]:
+        ingest(pool, batch_id, answers, "f")
+        found = find_batch(pool, batch_id)
+        return found.n_answered, found.n_answers
+
+    assert now() == (0, 0)
+    assert now(Answer("i9", "yes", "anna")) == (0, 0), "gold"
+    assert now(Answer("i1", "yes", "anna")) == (1, 1)
+    assert now(Answer("i1", "no", "anna")) == (1, 1), "the same annotator again"
+    assert now(Answer("i1", "no", "ben"), Answer("i1", "no", "cleo")) == (1, 2), "one more than it needs"
+    assert now(Answer("i2", "skip", "cleo")) == (2, 3)
+    assert batches.answerers_in(pool, batch_id) == {"i1": {"anna", "ben", "cleo"}, "i2": {"cleo"}}
+    assert batches.answered_in(pool, batch_id, "anna") == {"i1": "no", "i9": "yes"}
+    assert batches.answered_in(pool, batch_id, "dora") == {}
+    assert close_batch(pool, batch_id) == 1, "what has one of two answers is not given back"
+    assert count_pool(pool) == 30 - 3, "i1, i2 and i9 are answered"
+
+
+# Batches that ask again
+
+
+ADJUDICATION, REVIEW = Purpose.ADJUDICATION, Purpose.REVIEW
+
+
+@pytest.fixture
+def answered_items(pool: Store) -> Store:
+    """Items i0 to i4 have an answer each."""
+    ids = [f"i{k}" for k in range(5)]
+    ingest(pool, publish(pool, *ids), [Answer(item_id, "yes", "anna") for item_id in ids], "f")
+    return pool
+
+
+def test_what_asks_again_neither_stops_the_next_batch_nor_is_stopped_by_it(answered_items: Store) -> None:
+    made = [
+        reserve(answered_items, each, beside_open=False)
+        for each in (
+            draft("i0", purpose=ADJUDICATION),
+            draft("i5"),
+            draft("i0", "i1", purpose=REVIEW),
+            draft("i2", purpose=ADJUDICATION),
+            draft("i6", purpose=Split.EVALUATION),
+            draft("i3", purpose=REVIEW),
+        )
+    ]
+    names = ["b0002-adjudication", "b0003-training", "b0004-review"]
+    assert [batch.batch_id for batch, _ in made] == [*names, *[names[0], names[1], names[2]]]
+    assert [new for _, new in made] == [True] * 3 + [False] * 3
+
+    def opened(again: bool | None) -> list[str]:
+        return [found.batch.batch_id for found in batches.open_batches(answered_items, again=again)]
+
+    assert (opened(None), opened(True), opened(False)) == (names, [names[0], names[2]], [names[1]])
+
+
+def test_answered_items_can_be_asked_again_but_not_twice_at_once_for_the_same(answered_items: Store) -> None:
+    publish(answered_items, "i0", "i1", purpose=REVIEW)
+    before = contents(answered_items)
+    with pytest.raises(OvertakenError) as caught:
+        publish(answered_items, "i1", "i2", purpose=REVIEW)
+    assert caught.value.what == "1 of 2 items went out while the batch was drawn."
+    assert contents(answered_items) == before
+    assert publish(answered_items, "i1", "i2", purpose=ADJUDICATION) == "b0003-adjudication"
+    close_batch(answered_items, "b0002-review")
+    assert publish(answered_items, "i1", purpose=REVIEW) == "b0004-review"
+
+
+def test_asking_again_takes_nothing_out_of_the_pool_and_closing_puts_nothing_in(answered_items: Store) -> None:
+    batch_id = publish(answered_items, "i0", "i1", purpose=ADJUDICATION)
+    assert count_pool(answered_items) == 25
+    ingest(answered_items, batch_id, [Answer("i0", "unsure", "zoe")], "z")
+    assert close_batch(answered_items, batch_id) == 1
+    assert count_pool(answered_items) == 25
+
+
+def test_an_item_names_the_newest_batch_that_asked_about_it_an_open_one_first(pool: Store) -> None:
+    first = publish(pool, "i1", "i2", "i3")
+    close_batch(pool, first)
+    second = publish(pool, "i1", "i2", assignments=[Assignment("i1", "anna"), Assignment("i7", "anna", gold=True)])
+    third = publish(pool, "i4")
+    close_batch(pool, second)
+    fourth = publish(pool, "i1")
+    hashes = {k: text_hash(f"text {k}") for k in range(9)}
+    asked = batches.batches_of_items(pool, ["i1", "i2", "i8"], [hashes[3], hashes[4], hashes[7], "0"])
+    assert asked == {
+        "i1": fourth,
+        "i2": second,
+        "i3": first,
+        "i4": third,
+        "i7": second,
+        **{hashes[k]: batch_id for k, batch_id in ((1, fourth), (2, second), (3, first), (4, third), (7, second))},
+    }
+    close_batch(pool, third)
+    close_batch(pool, fourth)
+    assert batches.batches_of_items(pool, ["i1"], [])["i1"] == fourth, "none is open: the newest"
+    older = publish(pool, "i6")
+    close_batch(pool, publish(pool, "i5", assignments=[Assignment("i6", "anna", gold=True)]))
+    assert batches.batches_of_items(pool, ["i6"], [])["i6"] == older, "the newer one is closed"
+
+
+def test_an_item_that_was_asked_about_again_names_no_batch(answered_items: Store) -> None:
+    publish(answered_items, "i0", purpose=ADJUDICATION)
+    close_batch(answered_items, publish(answered_items, "i1", purpose=REVIEW))
+    assert batches.batches_of_items(answered_items, ["i0", "i1", "i2"], []).keys() == {"i2", text_hash("text 2")}
+
+
 # What the batches brought
 
 
@@ -254,7 +386,33 @@ def test_no_item_goes_to_two_of_three_racing_processes(pool: Store, workspace: W
 
 
 def reserve_once(root: Path) -> None:
-    reserve(Workspace(root).store(), draft("i1", "i2", "i3"), beside_open=False)
+    made = draft("i1", "i2", "i3", overlap=2, assignments=[Assignment("i1", "anna"), Assignment("i2", "ben")])
+    reserve(Workspace(root).store(), made, beside_open=False)
+
+
+def ask_again_there(root: Path, gate: Any, said: Any) -> None:
+    store = Workspace(root).store()
+    gate.wait(60)
+    for purpose in (ADJUDICATION, REVIEW):
+        batch, new = reserve(store, draft("i0", "i1", purpose=purpose), beside_open=False)
+        said.put((batch.batch_id, new))
+
+
+def test_of_two_processes_that_ask_again_one_publishes_and_both_are_told_the_same(
+    answered_items: Store, workspace: Workspace
+) -> None:
+    gate, said = SPAWN.Barrier(2), SPAWN.Queue()
+    racers = [SPAWN.Process(target=ask_again_there, args=(workspace.root, gate, said)) for _ in range(2)]
+    for racer in racers:
+        racer.start()
+    told = sorted(said.get(timeout=60) for _ in range(4))
+    for racer in racers:
+        racer.join(60)
+    said.close()
+    said.join_thread()
+    first, second = sorted({batch_id for batch_id, _ in told})
+    assert told == [(first, False), (first, True), (second, False), (second, True)]
+    assert answered_items.rows("SELECT count(*) FROM lake.batches") == [(3,)]
 
 
 @pytest.fixture(scope="module")
@@ -275,3 +433,4 @@ def test_reserving_again_after_kill_9_at_any_line_publishes_one_batch(
     killed_at(round(part * lines), reserve_once, workspace.root)
     reserve_once(workspace.root)
     assert contents(pool) == wanted
+    assert pool.rows("SELECT item_id, annotator FROM lake.assignments ORDER BY 1") == [("i1", "anna"), ("i2", "ben")]

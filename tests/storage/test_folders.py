@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from storage.folders import MANIFEST, publish_folder
+from storage.folders import MANIFEST, add_files, publish_folder
 
 SPAWN = multiprocessing.get_context("spawn")
 ROUNDS = 20
@@ -123,3 +123,64 @@ def test_of_two_processes_at_once_one_publishes_and_the_other_is_told_so(tmp_pat
         assert texts_in(tmp_path / f"f{k}") == dict.fromkeys("abc", who)
         assert json.loads((tmp_path / f"f{k}" / MANIFEST).read_text(encoding="utf-8")) == {"who": who}
     assert list(tmp_path.glob(".*")) == []
+
+
+# More files into a folder that is there
+
+
+def more(part: Path) -> dict[str, Any]:
+    for name in ("b", "c"):
+        (part / f"{name}.txt").write_text(f"more {name}", encoding="utf-8")
+    return {"k": 2}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    publish_folder(tmp_path / "f", write)
+    return tmp_path / "f"
+
+
+def manifest_of(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    return found
+
+
+def test_more_files_and_the_new_manifest_come_in_and_a_file_of_that_name_stays(folder: Path) -> None:
+    (folder / "b.txt").write_text("filled in", encoding="utf-8")
+    for _ in range(2):
+        add_files(folder, more)
+        assert texts_in(folder) == {"a.txt": "ours a", "b.txt": "filled in", "c.txt": "more c"}
+        assert manifest_of(folder) == {"k": 2}
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), ValueError("a bug"), KeyboardInterrupt()])
+def test_an_error_while_more_is_written_leaves_the_folder_as_it_was(folder: Path, error: BaseException) -> None:
+    def failing(part: Path) -> dict[str, Any]:
+        more(part)
+        raise error
+
+    with pytest.raises(type(error)):
+        add_files(folder, failing)
+    assert texts_in(folder) == {"a.txt": "ours a", "b.txt": "ours b"}
+    assert manifest_of(folder) == {"k": "ü"}
+
+
+def test_what_a_killed_process_left_in_a_folder_is_removed_with_the_next_files(folder: Path) -> None:
+    (folder / ".1.part").mkdir()
+    (folder / ".1.part" / "c.txt").write_text("half", encoding="utf-8")
+    add_files(folder, more)
+    assert texts_in(folder) == {"a.txt": "ours a", "b.txt": "ours b", "c.txt": "more c"}
+
+
+def test_the_manifest_names_new_files_only_once_they_are_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        assert (folder / "c.txt").is_file()
+        assert manifest_of(folder) == {"k": "ü"}
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("storage.folders.os.replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        add_files(folder, more)
+    monkeypatch.undo()
+    add_files(folder, more)
+    assert manifest_of(folder) == {"k": 2}

@@ -13,10 +13,23 @@ import duckdb
 import pytest
 
 from storage import schema
-from storage.batches import Draft, close_batch, find_batch, reserve
+from storage.annotations import ingest
+from storage.answers import disputed_items
+from storage.batches import Draft, assignments_of, close_batch, find_batch, reserve
 from storage.errors import StoreError
-from storage.records import ORIGINAL, UNNAMED, Batch, BatchStatus, Proposal, Share, Split, StopSign
-from storage.schema import MIGRATIONS, UNAVAILABLE, current_labels, current_version, migrate
+from storage.records import ORIGINAL, UNNAMED, Answer, Batch, BatchStatus, Proposal, Share, Split, StopSign
+from storage.schema import (
+    ANSWERS_TO_BATCHES,
+    ASKED,
+    MIGRATIONS,
+    OUT,
+    UNAVAILABLE,
+    adjudicated,
+    current_labels,
+    current_version,
+    migrate,
+    standing_answers,
+)
 from storage.store import Connection, Store
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -100,6 +113,33 @@ def test_a_batch_of_schema_version_1_still_reads_and_works_with_nothing_known_of
         made = Draft(Split.TRAINING, ["i2"], proposals, 7, 3, "d", shares=(Share("random", 1, "random"),))
         new, _ = reserve(store, replace(made, stop_signs=signs), beside_open=False)
         assert (new.batch_id, new.shares, new.stop_signs) == ("b0002-training", made.shares, signs)
+
+
+def test_a_lake_of_before_several_annotators_asks_one_of_each_item_as_it_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path) as store:
+        monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS[:2])
+        assert migrate(store) == 2
+        store.write(
+            lambda c: c.execute(
+                """INSERT INTO lake.batches VALUES
+                ('b0001-training', 'training', 'published', 2, ?, NULL, 7, 3, 'd', '{}', '[]', '[]')""",
+                [TIME],
+            ),
+            "batch",
+        )
+        for item_id in ("i1", "i2"):
+            store.write(partial(put, "b0001-training", item_id), "item")
+        annotate(store, "i1", "anna", "unsure", batch_id="b0001-training")
+        monkeypatch.undo()
+        migrate(store)
+        found = find_batch(store, "b0001-training")
+        assert (found.batch.overlap, found.batch.formats) == (1, ())
+        assert (found.n_answered, found.n_answers) == (1, 1)
+        assert assignments_of(store, "b0001-training") == []
+        assert disputed_items(store) == ["i1"], "one answer is all that it waited for"
+        assert ingest(store, "b0001-training", [Answer("i2", "yes", "anna")], "f").complete
 
 
 def test_a_step_that_fails_leaves_nothing_of_itself(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,3 +323,78 @@ def test_an_item_is_out_of_the_pool_while_its_batch_is_out_or_once_it_has_any_an
     annotate(store, "i4", "anna", "skip", batch_id="b2")
     annotate(store, "i5", "anna", "yes", batch_id="b3")
     assert sorted(store.rows(UNAVAILABLE)) == [("i1",), ("i2",), ("i4",), ("i5",)]
+
+
+# Several annotators
+
+
+def test_standing_answers_are_whole_rows_the_newest_of_each_annotator(store: Store) -> None:
+    batch(store, "b1", "training")
+    annotate(store, "i1", "anna", "yes", at=1)
+    annotate(store, "i1", "anna", "no", at=2)
+    annotate(store, "i1", "bert", "skip", at=1)
+    annotate(store, "i2", "anna", "yes", at=1)
+    old = store.version()
+    annotate(store, "i2", UNNAMED, "unsure", at=3)
+    columns = {name for (name, *_) in store.rows("DESCRIBE lake.annotations")}
+    assert set(store.read(standing_answers()).column_names) == columns
+
+    def standing(version: int | None = None) -> set[tuple[str, ...]]:
+        return set(store.rows(f"SELECT item_id, annotator, answer FROM ({standing_answers(version)})"))
+
+    assert standing() == {("i1", "anna", "no"), ("i1", "bert", "skip"), ("i2", UNNAMED, "unsure")}
+    assert standing(old) == {("i1", "anna", "no"), ("i1", "bert", "skip"), ("i2", "anna", "yes")}
+
+
+def test_answers_given_at_the_same_moment_still_have_one_that_stands(store: Store) -> None:
+    batch(store, "b1", "training")
+    for annotator in ("anna", UNNAMED, ORIGINAL):
+        annotate(store, "i1", annotator, "yes")
+        annotate(store, "i1", annotator, "no")
+    found = [store.rows(f"SELECT annotator, answer FROM ({standing_answers()})") for _ in range(5)]
+    assert found == [found[0]] * 5
+    assert len({annotator for annotator, _ in found[0]}) == len(found[0]) > 0
+
+
+@pytest.mark.parametrize(
+    ("answers", "label"), [("yes", "yes"), ("yes no", "no"), ("yes unsure", None), ("unsure no", "no"), ("skip", None)]
+)
+def test_the_newest_adjudication_is_the_label_and_an_open_question_is_null(
+    store: Store, answers: str, label: str | None
+) -> None:
+    batch(store, "b1", "training")
+    batch(store, "b2", "adjudication", "closed")
+    batch(store, "b3", "adjudication", "ingested")
+    for k, who in enumerate(("anna", "bert", "cleo")):
+        annotate(store, "i1", who, "other", at=10 + k)
+        annotate(store, "i2", who, "other", at=10 + k)
+    old = store.version()
+    for k, answer in enumerate(answers.split()):
+        annotate(store, "i1", f"judge {k}", answer, at=k, batch_id=f"b{2 + k}")
+    assert store.rows(adjudicated()) == [("i1", label)]
+    assert store.rows(adjudicated(old)) == []
+    assert labels(store) == {"i1": label, "i2": "other"}
+    assert labels(store, old) == {"i1": "other", "i2": "other"}
+
+
+def assign_gold(store: Store, batch_id: str, item_id: str, annotator: str) -> None:
+    store.write(
+        lambda c: c.execute("INSERT INTO lake.assignments VALUES (?, ?, ?, 0, 1)", [batch_id, item_id, annotator]),
+        "gold",
+    )
+
+
+def test_a_batch_asks_about_gold_items_but_they_are_not_out_with_it_and_their_answers_are_not_to_it(
+    store: Store,
+) -> None:
+    batch(store, "b1", "training", "published", "i1 i2")
+    batch(store, "b2", "review", "closed", "i3")
+    assign_gold(store, "b1", "gold", "anna")
+    annotate(store, "i1", "anna", "yes")
+    annotate(store, "i1", "anna", "no", at=1)
+    annotate(store, "i1", "bert", "no", at=1)
+    annotate(store, "gold", "anna", "no")
+    annotate(store, "i3", "bert", "no", batch_id="b2")
+    assert sorted(store.rows(ASKED)) == [("b1", "gold"), ("b1", "i1"), ("b1", "i2"), ("b2", "i3")]
+    assert sorted(store.rows(OUT)) == [("i1", "b1", "training"), ("i2", "b1", "training")]
+    assert sorted(store.rows(ANSWERS_TO_BATCHES)) == [("b1", "i1", 2), ("b2", "i3", 1)]

@@ -10,10 +10,21 @@ from typing import ClassVar
 import pytest
 
 from annotation.batch import read_manifest
+from annotation.batch_config import BatchConfig
 from annotation.label_set import LabelSet
-from storage.batches import close_batch, items_of, open_batches, proposals_of
+from storage.annotations import ingest
+from storage.batches import (
+    Draft,
+    assignments_of,
+    close_batch,
+    find_batch,
+    items_of,
+    open_batches,
+    proposals_of,
+    reserve,
+)
 from storage.errors import SamplingError
-from storage.records import Split
+from storage.records import Answer, Proposal, Purpose, Split
 from storage.workspace import Workspace
 from tasks.import_texts import import_original_directory
 from tasks.learning.model_files import load_model
@@ -21,7 +32,7 @@ from tasks.learning.training_config import TrainingConfig
 from tasks.plan import Plan
 from tasks.prepare import make_features
 from tasks.publish import publish_batches
-from tasks.sample import sample_batch
+from tasks.sample import sample_batch, share_out
 from tasks.sampling.sampling_config import SamplingConfig
 from tasks.sampling.uncertainty import least_confidence_scores
 from tasks.train import train_model
@@ -231,3 +242,93 @@ def test_a_model_of_an_older_vocabulary_scores_the_pool_in_its_own_tokens(
     assert make_features.fn(workspace, "bag-of-words") != old
     batch_id = drawn(workspace, label_set, 20, {"least_confidence": 1}, model_id)
     assert_least_confident_of_all(workspace, batch_id, model_id, [*list(labels)[100:], *new_items])
+
+
+# Shared out among annotators
+
+PEOPLE = ("anna", "ben", "cleo")
+
+
+@pytest.fixture
+def settled(workspace: Workspace, take_headlines: Take) -> list[str]:
+    """Of 80 headlines 12 are settled: anna and ben answered the first six, zoe adjudicated all."""
+    store, ids = workspace.store(), sorted(take_headlines(workspace, 80))[:12]
+    for purpose, people in ((Purpose.TRAINING, ("anna", "ben")), (Purpose.ADJUDICATION, ("zoe",))):
+        proposals = [Proposal(item_id, "x", None, 1) for item_id in ids]
+        batch_id = reserve(store, Draft(purpose, ids, proposals, 0, 0, "d"), beside_open=True)[0].batch_id
+        for who in people:
+            asked = ids if who == "zoe" else ids[:6]
+            ingest(store, batch_id, [Answer(item_id, "related", who) for item_id in asked], who)
+        close_batch(store, batch_id)
+    return ids
+
+
+def test_without_annotators_nobody_in_particular_is_asked(workspace: Workspace, settled: list[str]) -> None:
+    assert share_out(workspace.store(), ["demo-00050"], BatchConfig(), 0) == []
+
+
+def test_gold_is_settled_unseen_by_its_annotator_and_none_of_the_batchs_own(
+    workspace: Workspace, settled: list[str]
+) -> None:
+    own = [f"own {k}" for k in range(10)]
+    asking = BatchConfig(annotators=(*PEOPLE, "zoe"), overlap=4, gold=1.0)
+    found = share_out(workspace.store(), [*own, settled[11]], asking, 0)
+    gold = {name: {each.item_id for each in found if each.gold and each.annotator == name} for name in (*PEOPLE, "zoe")}
+    assert gold["anna"] == gold["ben"] == set(settled[6:11]), "not what they answered, and not one of the batch"
+    assert gold["cleo"] == set(settled[:11])
+    assert gold["zoe"] == set(), "she settled them"
+    assert {each.item_id for each in found if not each.gold} == {*own, settled[11]}
+
+
+def test_an_annotator_gets_no_gold_item_twice_though_the_first_was_not_answered(
+    workspace: Workspace, settled: list[str], label_set: LabelSet
+) -> None:
+    asking = BatchConfig(annotators=("cleo",), gold=0.5)
+    seen: list[str] = []
+    for n_gold in (5, 5, 2, 0):
+        make_features.fn(workspace, "bag-of-words")
+        plan = Plan(Split.TRAINING, 10, active=False)
+        sampling = SamplingConfig(mix=dict(RANDOM), start=dict(RANDOM))
+        batch_id = sample_batch.fn(
+            workspace, plan, sampling, 0, label_set, "bag-of-words", batch_config=asking, beside_open=True
+        )
+        batch = find_batch(workspace.store(), batch_id).batch
+        gold = [each.item_id for each in assignments_of(workspace.store(), batch_id) if each.gold]
+        assert (len(gold), batch.n) == (n_gold, 10)
+        seen += gold
+    assert sorted(seen) == settled
+
+
+def test_the_batch_is_kept_with_who_is_asked_and_its_formats(
+    workspace: Workspace, label_set: LabelSet, take_headlines: Take
+) -> None:
+    take_headlines(workspace, 80)
+    make_features.fn(workspace, "bag-of-words")
+    asking = BatchConfig(formats=("html", "csv"), annotators=PEOPLE, overlap=2)
+    sampling = SamplingConfig(mix=dict(RANDOM), start=dict(RANDOM))
+    batch_ids = [
+        sample_batch.fn(
+            workspace,
+            Plan(purpose, 9, active=False),
+            sampling,
+            5,
+            label_set,
+            "bag-of-words",
+            batch_config=asking,
+            beside_open=True,
+        )
+        for purpose in (Split.EVALUATION, Split.TRAINING)
+    ]
+    for batch_id in batch_ids:
+        batch = find_batch(workspace.store(), batch_id).batch
+        assert (batch.overlap, batch.formats) == (2, ("html", "csv"))
+        asked = assignments_of(workspace.store(), batch_id)
+        assert {each.item_id for each in asked} == set(ids_of(workspace, batch_id))
+        assert [sum(each.annotator == name for each in asked) for name in PEOPLE] == [6, 6, 6]
+
+
+def test_the_same_lake_and_seed_ask_the_same_people(workspace: Workspace, settled: list[str]) -> None:
+    asking = BatchConfig(annotators=PEOPLE, overlap=2, gold=0.5)
+    own = [f"own {k}" for k in range(10)]
+    found = [share_out(workspace.store(), own, asking, seed) for seed in (3, 3, 4)]
+    assert found[0] == found[1] != found[2]

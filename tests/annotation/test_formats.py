@@ -1,0 +1,106 @@
+"""Every format can be named, written for an annotator and for anybody, and read back; what is none is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from annotation.formats import DEFINITION_NAME, FORMATS, SETUP_FILES, Format, find_formats, is_for_answers
+from annotation.handout import Handout
+from annotation.label_set import LabelSet
+from storage.errors import BatchError
+from storage.folders import MANIFEST
+from storage.records import BatchItem
+from storage.text_hash import text_hash
+
+ITEMS = [BatchItem(f"i{k}", text, text_hash(text)) for k, text in enumerate(("Floods in Zürich", "=1+1", "Fire"))]
+EVERY = pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS.keys() - {"html"}))  # of the page its file of answers comes back
+def test_a_file_that_nobody_filled_in_reads_back_without_answers(
+    name: str, tmp_path: Path, label_set: LabelSet
+) -> None:
+    form = FORMATS[name]
+    path = form.path(tmp_path, "anna")
+    form.write(path, Handout("b0001-training", label_set, ITEMS, "anna"))
+    rows = form.read(path, "b0001-training")
+    assert [row.text for row in rows] == [item.text for item in ITEMS]
+    assert {row.label.strip() for row in rows} == {""}
+    assert {row.batch_id for row in rows} == {"b0001-training"}
+
+
+@EVERY
+def test_beside_a_file_is_what_sets_its_tool_up_and_nothing_else(
+    form: Format, tmp_path: Path, label_set: LabelSet
+) -> None:
+    for annotator in ("", "anna", "settings"):
+        form.write(form.path(tmp_path, annotator), Handout("b0001-training", label_set, ITEMS, annotator))
+    setup = {form.setup[0]} if form.setup else set()
+    files = {form.path(tmp_path, annotator).name for annotator in ("", "anna", "settings")}
+    assert len(files) == 3
+    assert {path.name for path in tmp_path.iterdir()} == files | setup
+    assert not files & setup
+    for name in setup:
+        text = (tmp_path / name).read_bytes().decode("utf-8")
+        assert "\r" not in text
+        assert all(label in text for label in label_set.names)
+        assert name.endswith(".xml") or json.loads(text)
+
+
+def test_the_file_of_an_annotator_has_their_name_and_the_shared_one_has_none(tmp_path: Path) -> None:
+    assert FORMATS["csv"].path(tmp_path) == tmp_path / "batch.csv"
+    assert FORMATS["label-studio"].path(tmp_path, "anna") == tmp_path / "label-studio-anna.json"
+    assert FORMATS["xlsx"].path(tmp_path, "Zoë / QA").name == "batch-zo-qa~404a85198335.xlsx"
+
+
+def test_no_two_formats_write_the_same_file(tmp_path: Path) -> None:
+    names = [form.path(tmp_path, annotator).name for form in FORMATS.values() for annotator in ("", "anna")]
+    assert len({*names, *SETUP_FILES, MANIFEST, DEFINITION_NAME}) == len(names) + len(SETUP_FILES) + 2
+
+
+def test_formats_are_found_by_their_names_in_the_order_given() -> None:
+    assert [form.name for form in find_formats(["original", "csv"])] == ["original", "csv"]
+    assert find_formats([]) == []
+    assert all(FORMATS[name].name == name for name in FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("xslx", "did you mean 'xlsx'? Otherwise one of: csv, xlsx, html, label-studio,"),
+        ("CSV", "choose from: csv, xlsx, html, label-studio,"),
+        ("", "choose from: csv,"),
+    ],
+)
+def test_a_name_that_is_none_is_an_error_with_the_nearest(name: str, hint: str) -> None:
+    with pytest.raises(BatchError) as caught:
+        find_formats(["csv", name])
+    assert caught.value.what == f"there is no format {name!r}."
+    assert caught.value.hint.startswith(hint)
+
+
+@pytest.mark.parametrize("name", ["batch.csv", "answers-anna.jsonl", "x.zip", "argilla.json", "tmp", "my.part.csv"])
+def test_what_an_annotator_may_have_put_there_is_looked_at(name: str) -> None:
+    assert is_for_answers(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        MANIFEST,
+        DEFINITION_NAME,
+        *sorted(SETUP_FILES),
+        ".batch.csv.part",
+        "~$batch.xlsx",
+        ".~lock.batch.csv#",
+        "batch.csv.part",
+        "batch.csv.crdownload",
+        "batch.csv.tmp",
+        "batch.download",
+    ],
+)
+def test_what_goes_with_a_batch_is_hidden_or_half_copied_is_not(name: str) -> None:
+    assert not is_for_answers(name)

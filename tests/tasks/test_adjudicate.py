@@ -1,0 +1,215 @@
+"""Stage `adjudicate`: what is disputed goes out once, with the answers of when it was drawn, whatever happens."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from annotation.batch_config import BatchConfig
+from annotation.label_set import LabelSet
+from storage.annotations import ingest
+from storage.answers import disputed_items
+from storage.batches import (
+    Draft,
+    assignments_of,
+    close_batch,
+    find_batch,
+    items_of,
+    open_batches,
+    proposals_of,
+    reserve,
+)
+from storage.records import Answer, Batch, Proposal, Purpose, Split
+from storage.workspace import Workspace
+from tasks.adjudicate import draw_disputed
+from tasks.plan import Plan
+from tasks.prepare import make_features
+from tasks.publish import publish_batches
+from tasks.sample import sample_batch
+from tasks.sampling.sampling_config import SamplingConfig
+
+TEXTS = {f"i{k}": text for k, text in enumerate(["Floods", "Cats", "=1+1", "Fire, and\nsmoke", "Tea"])}
+ASKING = BatchConfig(formats=("csv", "html"), annotators=("anna", "ben"), overlap=2, gold=0.5)
+Reserve = Callable[..., Batch]
+pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
+
+
+@pytest.fixture
+def first(workspace: Workspace, reserve_batch: Reserve) -> str:
+    """A batch of five items, closed: on i3, i1 and i0, answered in that order, anna and ben disagree."""
+    batch_id = reserve_batch(workspace, TEXTS).batch_id
+    for item_id in ("i3", "i1", "i0"):
+        give(workspace, batch_id, {item_id: "related"}, "anna")
+        give(workspace, batch_id, {item_id: "not_related"}, "ben", note="no town")
+    give(workspace, batch_id, {"i2": "related"}, "anna")
+    close_batch(workspace.store(), batch_id)
+    return batch_id
+
+
+def give(workspace: Workspace, batch_id: str, answers: dict[str, str], who: str, note: str = "") -> None:
+    given = [Answer(item_id, answer, who, note) for item_id, answer in answers.items()]
+    ingest(workspace.store(), batch_id, given, f"{who}-{len(answers)}.csv")
+
+
+def draw(workspace: Workspace, label_set: LabelSet, n: int | None = None) -> str | None:
+    found: str | None = draw_disputed.fn(workspace, label_set, ASKING, n)
+    publish_batches.fn(workspace, label_set)
+    return found
+
+
+def ids_of(workspace: Workspace, batch_id: str | None) -> list[str]:
+    return [item.item_id for item in items_of(workspace.store(), str(batch_id))]
+
+
+def shown(workspace: Workspace, batch_id: str | None) -> dict[str, str]:
+    with (workspace.batches / str(batch_id) / "batch.csv").open(encoding="utf-8-sig", newline="") as file:
+        return {row["item_id"]: row["answers so far"] for row in csv.DictReader(file)}
+
+
+def assert_published_once(workspace: Workspace, purpose: Purpose, item_ids: Sequence[str]) -> None:
+    """One batch of a purpose, with these items, and its files as its manifest says."""
+    (batch_id,) = [
+        row[0]
+        for row in workspace.store().rows("SELECT batch_id FROM lake.batches WHERE purpose = $1", [purpose.value])
+    ]
+    assert ids_of(workspace, batch_id) == list(item_ids)
+    folder = workspace.batches / batch_id
+    assert [path.name for path in workspace.batches.iterdir()] == [batch_id]
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert {path.name for path in folder.iterdir()} == {*manifest["files"], "manifest.json"}
+    for name, digest in manifest["files"].items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+
+
+def test_where_nothing_is_disputed_nothing_goes_out(
+    workspace: Workspace, label_set: LabelSet, reserve_batch: Reserve
+) -> None:
+    give(workspace, reserve_batch(workspace, TEXTS).batch_id, dict.fromkeys(TEXTS, "related"), "anna")
+    assert draw(workspace, label_set) is None
+    assert open_batches(workspace.store()) == []
+
+
+def test_whoever_takes_the_disputed_items_settles_them_alone(
+    workspace: Workspace, label_set: LabelSet, first: str
+) -> None:
+    batch_id = str(draw(workspace, label_set))
+    store = workspace.store()
+    batch = find_batch(store, batch_id).batch
+    assert (batch_id, batch.purpose, batch.n, batch.overlap) == ("b0002-adjudication", Purpose.ADJUDICATION, 3, 1)
+    assert (batch.formats, batch.mix, batch.label_set) == (("csv", "html"), {"disputed": 3}, label_set.digest)
+    assert assignments_of(store, batch_id) == [], "nobody in particular, and no gold"
+    assert [(p.item_id, p.strategy, p.rank) for p in proposals_of(store, batch_id)] == [
+        ("i3", "disputed", 1),
+        ("i1", "disputed", 2),
+        ("i0", "disputed", 3),
+    ]
+    assert {path.name for path in (workspace.batches / batch_id).iterdir()} == {
+        "batch.csv",
+        "batch.html",
+        "definition.txt",
+        "manifest.json",
+    }
+    give(workspace, batch_id, dict.fromkeys(("i0", "i1", "i3"), "related"), "zoe")
+    assert find_batch(store, batch_id).batch.status == "ingested"
+
+
+def test_those_answered_longest_ago_come_first_and_no_more_than_asked_for(
+    workspace: Workspace, label_set: LabelSet, first: str
+) -> None:
+    batch_id = draw(workspace, label_set, 2)
+    assert ids_of(workspace, batch_id) == ["i3", "i1"]
+    assert draw(workspace, label_set, 3) == batch_id, "the open one, as it is"
+    give(workspace, str(batch_id), {"i3": "unsure", "i1": "related"}, "zoe")
+    assert ids_of(workspace, draw(workspace, label_set)) == ["i0"]
+
+
+def test_the_size_in_pal_toml_is_the_most_where_no_number_is_given(
+    workspace: Workspace, label_set: LabelSet, first: str
+) -> None:
+    batch_id = draw_disputed.fn(workspace, label_set, BatchConfig(size=2))
+    assert ids_of(workspace, batch_id) == ["i3", "i1"]
+
+
+def test_the_answers_shown_are_those_of_the_draw_also_when_the_files_are_written_again(
+    workspace: Workspace, label_set: LabelSet, first: str
+) -> None:
+    batch_id = draw(workspace, label_set)
+    expected = "anna: related; ben: not_related (no town)"
+    assert shown(workspace, batch_id) == dict.fromkeys(("i0", "i1", "i3"), expected)
+    folder = workspace.batches / str(batch_id)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    give(workspace, first, {"i0": "related", "i1": "skip"}, "cleo", note="late")
+    give(workspace, str(batch_id), {"i3": "related"}, "zoe")
+    shutil.rmtree(folder)
+    assert publish_batches.fn(workspace, label_set) == [folder]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_what_an_adjudicator_was_not_asked_or_left_unanswered_is_disputed_still(
+    workspace: Workspace, label_set: LabelSet, first: str
+) -> None:
+    batch_id = str(draw(workspace, label_set, 2))
+    assert disputed_items(workspace.store()) == ["i0"]
+    give(workspace, batch_id, {"i1": "skip"}, "zoe")
+    close_batch(workspace.store(), batch_id)
+    assert ids_of(workspace, draw(workspace, label_set)) == ["i3", "i0"]
+
+
+def test_the_next_batch_and_the_one_to_settle_do_not_wait_for_each_other(
+    workspace: Workspace, label_set: LabelSet, first: str, take_headlines: Callable[..., dict[str, str]]
+) -> None:
+    take_headlines(workspace, 40)
+    make_features.fn(workspace, "bag-of-words")
+
+    def next_batch() -> str:
+        plan = Plan(Split.TRAINING, 5, active=False)
+        found: str = sample_batch.fn(workspace, plan, SamplingConfig(), 0, label_set, "bag-of-words")
+        return found
+
+    opened = [draw(workspace, label_set, 1), next_batch(), draw(workspace, label_set, 1), next_batch()]
+    assert opened[:2] == opened[2:] == ["b0002-adjudication", "b0003-training"]
+    close_batch(workspace.store(), "b0002-adjudication")
+    assert draw(workspace, label_set) == "b0004-adjudication", "beside the training batch that is open"
+    assert next_batch() == "b0003-training"
+
+
+def test_an_open_review_does_not_stand_in_the_way(workspace: Workspace, label_set: LabelSet, first: str) -> None:
+    draft = Draft(Purpose.REVIEW, ["i2"], [Proposal("i2", "x", 1.0, 1)], 0, workspace.store().version(), "d")
+    reserve(workspace.store(), draft, beside_open=False)
+    batch_id = draw(workspace, label_set)
+    assert batch_id == "b0003-adjudication"
+    assert draw(workspace, label_set) == batch_id
+
+
+def test_two_at_once_publish_one_batch(
+    workspace: Workspace, first: str, run_at_once: Callable[[str, Path], None]
+) -> None:
+    run_at_once("adjudicate", workspace.root)
+    assert_published_once(workspace, Purpose.ADJUDICATION, ["i3", "i1", "i0"])
+
+
+def test_a_kill_at_any_line_and_another_run_publish_one_batch_whole(
+    workspace: Workspace,
+    label_set: LabelSet,
+    first: str,
+    kill_at_lines: Callable[[str, list[Path]], None],
+    tmp_path: Path,
+) -> None:
+    roots = [Path(shutil.copytree(workspace.root, tmp_path / f"copy{k}")) for k in range(11)]
+    kill_at_lines("adjudicate", roots)
+    reserved = published = 0
+    for root in roots:
+        copy = Workspace(root)
+        opened = open_batches(copy.store())
+        reserved += len(opened)
+        published += sum((copy.batches / each.batch.batch_id / "manifest.json").is_file() for each in opened)
+        draw_disputed.fn(copy, label_set, BatchConfig(formats=("csv",)))
+        publish_batches.fn(copy, label_set)
+        assert_published_once(copy, Purpose.ADJUDICATION, ["i3", "i1", "i0"])
+    assert 1 <= published < reserved < len(roots), "killed before the draw, between, and after"

@@ -1,0 +1,301 @@
+"""Stage `review`: wrong labels are found and asked again once, of others, without a word on the label they have."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from annotation.batch_config import BatchConfig
+from annotation.label_set import LabelSet
+from storage.annotations import ingest
+from storage.batches import (
+    Draft,
+    assignments_of,
+    close_batch,
+    find_batch,
+    items_of,
+    open_batches,
+    proposals_of,
+    reserve,
+)
+from storage.errors import ModelError
+from storage.records import Answer, Proposal, Purpose, Split
+from storage.workspace import Workspace
+from tasks.learning.training_config import TrainingConfig
+from tasks.prepare import make_features
+from tasks.promote import promote_or_keep
+from tasks.publish import publish_batches
+from tasks.review import answer_matrix, draw_review
+from tasks.train import train_model
+
+QUICK = TrainingConfig()
+ENCODER = "minilm-static"
+OTHER = {"related": "not_related", "not_related": "related"}
+Take = Callable[..., dict[str, str]]
+Give = Callable[..., None]
+pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
+
+
+@pytest.fixture
+def truth(workspace: Workspace, take_headlines: Take) -> dict[str, str]:
+    """The true labels of 400 headlines, with features; the rarer label is on about a tenth."""
+    found = take_headlines(workspace, 400)
+    make_features.fn(workspace, ENCODER)
+    return found
+
+
+@pytest.fixture
+def wrong(workspace: Workspace, truth: dict[str, str], give_labels: Give) -> set[str]:
+    """160 items labelled for training, half of them related; 10 of these labels are turned around."""
+    ids = half_and_half(truth, 80)
+    flipped = set(ids[:10])
+    give_labels(
+        workspace, {item_id: OTHER[truth[item_id]] if item_id in flipped else truth[item_id] for item_id in ids}
+    )
+    return flipped
+
+
+def half_and_half(truth: dict[str, str], n: int) -> list[str]:
+    """Up to n items of each label, in turn."""
+    both = [[item_id for item_id in sorted(truth) if truth[item_id] == label][:n] for label in OTHER]
+    return [item_id for pair in zip(*both, strict=False) for item_id in pair]
+
+
+def answered_batch(workspace: Workspace, ids: list[str]) -> str:
+    """A training batch of these items, to be answered."""
+    proposals = [Proposal(item_id, "x", None, 1) for item_id in ids]
+    draft = Draft(Purpose.TRAINING, ids, proposals, 0, 0, "d")
+    return reserve(workspace.store(), draft, beside_open=False)[0].batch_id
+
+
+def draw(workspace: Workspace, label_set: LabelSet, n: int | None = 10, **more: object) -> str | None:
+    asking = more.pop("asking", BatchConfig(formats=("csv",)))
+    found: str | None = draw_review.fn(workspace, label_set, ENCODER, QUICK, asking, n, **more)  # type: ignore[arg-type]
+    publish_batches.fn(workspace, label_set)
+    return found
+
+
+def ids_of(workspace: Workspace, batch_id: str | None) -> list[str]:
+    return [item.item_id for item in items_of(workspace.store(), str(batch_id))]
+
+
+def give(workspace: Workspace, batch_id: str, answers: dict[str, str], who: str) -> None:
+    ingest(workspace.store(), batch_id, [Answer(item_id, answer, who) for item_id, answer in answers.items()], who)
+
+
+def test_the_most_suspicious_come_first_and_hardly_anything_but_wrong_labels(
+    workspace: Workspace, label_set: LabelSet, wrong: set[str]
+) -> None:
+    batch_id = str(draw(workspace, label_set))
+    store = workspace.store()
+    batch = find_batch(store, batch_id).batch
+    assert (batch_id, batch.purpose, batch.n, batch.overlap) == ("b0001-review", Purpose.REVIEW, 10, 1)
+    assert (batch.mix, batch.model_id, batch.formats) == ({"confident_learning": 10}, None, ("csv",))
+    assert len(wrong & set(ids_of(workspace, batch_id))) >= 4, "of 10 of 160 by chance: one at most"
+    proposals = proposals_of(store, batch_id)
+    assert [(p.strategy, p.rank) for p in proposals] == [("confident_learning", k) for k in range(1, 11)]
+    scores = [p.score or 0 for p in proposals]
+    assert scores == sorted(scores, reverse=True)
+    assert 0 < scores[-1] < scores[0] <= 1
+
+
+def test_neither_the_label_nor_who_gave_it_is_shown(workspace: Workspace, label_set: LabelSet, wrong: set[str]) -> None:
+    folder = workspace.batches / str(draw(workspace, label_set))
+    with (folder / "batch.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 10
+    assert {(row["label"], row["note"], row["annotator"]) for row in rows} == {("", "", "")}
+    assert "answers so far" not in rows[0]
+
+
+def test_an_open_review_stays_as_it_is_and_an_answered_item_is_never_asked_about_again(
+    workspace: Workspace, label_set: LabelSet, wrong: set[str]
+) -> None:
+    first = str(draw(workspace, label_set, 4))
+    assert draw(workspace, label_set, 9) == first
+    asked = ids_of(workspace, first)
+    give(workspace, first, {asked[0]: "related", asked[1]: "unsure"}, "anna")
+    close_batch(workspace.store(), first)
+    again = ids_of(workspace, draw(workspace, label_set, 160))
+    assert not {asked[0], asked[1]} & set(again)
+    assert set(asked[2:]) <= set(again), "nobody answered these"
+    assert len(set(again)) == len(again)
+
+
+def test_what_an_adjudicator_settled_is_not_reviewed(
+    workspace: Workspace, label_set: LabelSet, wrong: set[str], truth: dict[str, str]
+) -> None:
+    first = str(draw(workspace, label_set, 160))
+    asked = ids_of(workspace, first)
+    close_batch(workspace.store(), first)
+    store = workspace.store()
+    draft = Draft(Purpose.ADJUDICATION, asked[:1], [Proposal(asked[0], "x", None, 1)], 0, store.version(), "d")
+    settled = reserve(store, draft, beside_open=False)[0].batch_id
+    give(workspace, settled, {asked[0]: OTHER[truth[asked[0]]]}, "zoe")
+    assert asked[0] not in ids_of(workspace, draw(workspace, label_set, 160))
+
+
+def test_held_out_items_are_not_asked_about_whatever_their_labels(
+    workspace: Workspace, label_set: LabelSet, truth: dict[str, str], wrong: set[str], give_labels: Give
+) -> None:
+    labelled = {row[0] for row in workspace.store().rows("SELECT item_id FROM lake.annotations")}
+    held_out = [item_id for item_id in truth if item_id not in labelled][:40]
+    give_labels(workspace, {item_id: OTHER[truth[item_id]] for item_id in held_out}, Split.EVALUATION)
+    assert set(ids_of(workspace, draw(workspace, label_set, 160))) <= labelled
+
+
+def test_who_answered_before_is_asked_only_where_there_is_nobody_else(
+    workspace: Workspace, label_set: LabelSet, truth: dict[str, str]
+) -> None:
+    store, ids = workspace.store(), half_and_half(truth, 40)
+    batch_id = answered_batch(workspace, ids)
+    given = {item_id: OTHER[truth[item_id]] if k < 10 else truth[item_id] for k, item_id in enumerate(ids)}
+    give(workspace, batch_id, {item_id: given[item_id] for item_id in ids[::2]}, "anna")
+    give(workspace, batch_id, {item_id: given[item_id] for item_id in ids[1::2]}, "ben")
+    asking = BatchConfig(formats=("csv",), annotators=("anna", "ben", "cleo"), overlap=2)
+    review = str(draw(workspace, label_set, 12, asking=asking))
+    asked = {(each.item_id, each.annotator) for each in assignments_of(store, review)}
+    assert len(asked) == 2 * find_batch(store, review).batch.n > 0
+    assert find_batch(store, review).batch.overlap == 2
+    assert not asked & {(item_id, ("anna", "ben")[k % 2]) for k, item_id in enumerate(ids)}
+    assert {path.name for path in (workspace.batches / review).glob("*.csv")} == {
+        f"batch-{name}.csv" for _, name in asked
+    }
+
+
+def test_the_production_model_is_on_record_with_the_review(
+    workspace: Workspace, label_set: LabelSet, wrong: set[str]
+) -> None:
+    from tasks.learning.promotion import PromotionConfig
+
+    model_id = train_model.fn(workspace, label_set, ENCODER, QUICK)
+    promote_or_keep.fn(workspace, model_id, label_set.names, PromotionConfig())
+    assert find_batch(workspace.store(), str(draw(workspace, label_set))).batch.model_id == model_id
+
+
+def test_where_no_label_is_suspicious_nothing_goes_out(
+    workspace: Workspace, label_set: LabelSet, truth: dict[str, str], give_labels: Give, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_labels(workspace, dict(list(truth.items())[:100]))
+
+    def sure(_encoder: object, examples: object, _config: object, *, n_labels: int) -> object:
+        return np.eye(n_labels, dtype=np.float32)[examples.labels]  # type: ignore[attr-defined]
+
+    monkeypatch.setattr("tasks.review.cross_validated_probabilities", sure)
+    assert draw(workspace, label_set) is None
+    assert open_batches(workspace.store()) == []
+
+
+def test_labels_of_one_kind_only_are_an_error_and_nothing_goes_out(
+    workspace: Workspace, label_set: LabelSet, truth: dict[str, str], give_labels: Give
+) -> None:
+    give_labels(workspace, dict.fromkeys(list(truth)[:20], "related"))
+    with pytest.raises(ModelError):
+        draw(workspace, label_set)
+    assert open_batches(workspace.store()) == []
+
+
+def test_the_matrix_of_answers_has_the_independent_ones_in_the_order_of_the_items(
+    workspace: Workspace, label_set: LabelSet, truth: dict[str, str]
+) -> None:
+    store, ids = workspace.store(), sorted(truth)[:4]
+    batch_id = answered_batch(workspace, ids)
+    give(workspace, batch_id, {ids[0]: "related", ids[1]: "not_related", ids[2]: "unsure"}, "ben")
+    give(workspace, batch_id, {ids[1]: "related", ids[3]: "flood"}, "anna")
+    give(workspace, batch_id, {ids[2]: "related"}, "unnamed")
+    matrix, names = answer_matrix(store, [ids[2], ids[1], ids[0]], label_set)
+    related, not_related = (label_set.names.index(name) for name in ("related", "not_related"))
+    assert names == ("anna", "ben")
+    assert matrix.tolist() == [[-1, -1], [related, not_related], [-1, related]]
+
+
+# By what one more answer is worth
+
+
+@pytest.fixture
+def two_rounds(workspace: Workspace, truth: dict[str, str], give_labels: Give) -> tuple[list[str], set[str]]:
+    """Items by anna and ben, who agree but on ten of them: all these items, and the ten; others have nobody's label."""
+    ids = half_and_half(truth, 30)
+    give_labels(workspace, {item_id: truth[item_id] for item_id in sorted(truth.keys() - set(ids))[:30]})
+    doubtful = set(ids[:10])
+    batch_id = answered_batch(workspace, ids)
+    give(workspace, batch_id, {item_id: truth[item_id] for item_id in ids}, "anna")
+    give(workspace, batch_id, {i: OTHER[truth[i]] if i in doubtful else truth[i] for i in ids}, "ben")
+    give(workspace, batch_id, {item_id: truth[item_id] for item_id in doubtful}, "cleo")
+    return ids, doubtful
+
+
+def test_items_that_annotators_disagree_on_are_worth_most(
+    workspace: Workspace, label_set: LabelSet, two_rounds: tuple[list[str], set[str]]
+) -> None:
+    _, doubtful = two_rounds
+    batch_id = draw(workspace, label_set, 10, method="active-lab")
+    assert len(doubtful & set(ids_of(workspace, batch_id))) >= 8
+    assert find_batch(workspace.store(), str(batch_id)).batch.mix == {"active_lab": 10}
+
+
+def test_what_was_reviewed_does_not_keep_the_next_most_valuable_from_being_asked(
+    workspace: Workspace, label_set: LabelSet, two_rounds: tuple[list[str], set[str]]
+) -> None:
+    ids, _ = two_rounds
+    seen: set[str] = set()
+    for round_ in range(3):
+        batch_id = str(draw(workspace, label_set, 8, method="active-lab"))
+        asked = ids_of(workspace, batch_id)
+        assert len(asked) == 8, f"round {round_}"
+        assert not seen & set(asked)
+        assert set(asked) <= set(ids)
+        seen |= set(asked)
+        give(workspace, batch_id, {k: ("related", "not_related")[n % 2] for n, k in enumerate(asked)}, "dora")
+
+
+# Several processes, and kill -9
+
+
+def assert_published_once(workspace: Workspace, wanted: list[str]) -> None:
+    ((batch_id,),) = workspace.store().rows("SELECT batch_id FROM lake.batches WHERE purpose = 'review'")
+    assert ids_of(workspace, batch_id) == wanted
+    folder = workspace.batches / batch_id
+    assert [path.name for path in workspace.batches.iterdir()] == [batch_id]
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert {path.name for path in folder.iterdir()} == {*manifest["files"], "manifest.json"}
+    assert [item["item_id"] for item in manifest["items"]] == wanted
+    assert sorted(item_id for ids in manifest["annotators"].values() for item_id in ids) == sorted(wanted)
+
+
+def test_two_at_once_publish_one_review(
+    workspace: Workspace, wrong: set[str], run_at_once: Callable[[str, Path], None]
+) -> None:
+    run_at_once("review", workspace.root)
+    ((batch_id,),) = workspace.store().rows("SELECT batch_id FROM lake.batches WHERE purpose = 'review'")
+    asked = ids_of(workspace, batch_id)
+    assert len(asked) == 6
+    assert_published_once(workspace, asked)
+
+
+def test_a_kill_at_any_line_and_another_run_publish_one_review_whole(
+    workspace: Workspace,
+    label_set: LabelSet,
+    wrong: set[str],
+    kill_at_lines: Callable[[str, list[Path]], None],
+    tmp_path: Path,
+) -> None:
+    roots = [Path(shutil.copytree(workspace.root, tmp_path / f"copy{k}")) for k in range(8)]
+    kill_at_lines("review", roots)
+    wanted = ids_of(Workspace(roots[0]), "b0001-review")
+    assert len(wanted) == 6
+    reserved = published = 0
+    for root in roots:
+        copy = Workspace(root)
+        opened = open_batches(copy.store(), again=True)
+        reserved += len(opened)
+        published += sum((copy.batches / each.batch.batch_id / "manifest.json").is_file() for each in opened)
+        draw(copy, label_set, 6, asking=BatchConfig(formats=("csv",), annotators=("anna", "ben", "cleo")))
+        assert_published_once(copy, wanted)
+    assert 1 <= published < reserved < len(roots), "killed before the draw, between, and after"
