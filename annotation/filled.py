@@ -123,7 +123,9 @@ def _settled(same: list[tuple[FilledRow, Answer]]) -> tuple[list[Answer], list[R
         return answers, []
     if len({answer.answer for answer in answers}) == 1:
         return [replace(answers[0], note="; ".join(dict.fromkeys(a.note for a in answers if a.note)))], []
-    given = ", ".join(f"row {row.row} answers {answer.answer!r}" for row, answer in same)
+    given = ", ".join(
+        f"{f'{row.part}, ' if row.part else ''}row {row.row} answers {answer.answer!r}" for row, answer in same
+    )
     reason = f"the same item is answered in more than one way ({given}); keep one of these rows"
     return [], [_error(row, "label", row.label, reason) for row, _ in same]
 

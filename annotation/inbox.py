@@ -6,16 +6,17 @@ import contextlib
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from annotation.batch import as_published, batch_files, published_labels, sha256_of
 from annotation.csv_file import write_errors
-from annotation.filled import FilledFile, RowError, check_rows
+from annotation.filled import FilledFile, FilledRow, RowError, check_rows
 from annotation.formats import is_for_answers
 from annotation.label_set import LabelSet
 from annotation.reading import read_filled
 from storage.annotations import not_ingested
-from storage.batches import items_of
+from storage.batches import assignments_of, items_of
 from storage.errors import BatchError, PalError
 from storage.folders import MANIFEST
 from storage.records import Answer
@@ -58,16 +59,30 @@ def _as_seen(path: Path) -> tuple[int, int] | None:
     return found.st_size, found.st_mtime_ns
 
 
+def checked_answers(
+    workspace: Workspace, batch_id: str, rows: Sequence[FilledRow], label_set: LabelSet
+) -> tuple[list[Answer], list[RowError]]:
+    """The answers in all rows of one file that are of one batch, and every row that is none.
+
+    Whoever is asked about the batch is known by name in any case: `Anna` is no second annotator beside `anna`.
+    """
+    store = workspace.store()
+    asked = {each.annotator.casefold(): each.annotator for each in assignments_of(store, batch_id)}
+    named = [replace(row, annotator=asked.get(row.annotator.strip().casefold(), row.annotator)) for row in rows]
+    labels = published_labels(workspace.batches / batch_id, label_set)
+    return check_rows(named, items_of(store, batch_id), labels)
+
+
 def waiting_answers(workspace: Workspace, batch_id: str, label_set: LabelSet) -> list[Answer]:
     """The answers in the files of a batch that an ingest would append; what is faulty is left out."""
-    store, folder = workspace.store(), workspace.batches / batch_id
-    items, labels = items_of(store, batch_id), published_labels(folder, label_set)
+    store = workspace.store()
     waiting: list[Answer] = []
     for file in waiting_files(workspace):
         if file.batch_id != batch_id:
             continue
         try:
-            answers, _ = check_rows(read_filled(file).rows, items, labels)
+            rows = [row for row in read_filled(file).rows if row.batch_id in ("", batch_id)]
+            answers, _ = checked_answers(workspace, batch_id, rows, label_set)
         except (PalError, OSError):
             continue  # `pal ingest` says what is wrong with it
         waiting += not_ingested(store, batch_id, answers, workspace.name_of(file.path))

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from prefect import task
 
-from annotation.batch import published_labels, sha256_of
-from annotation.filled import FilledFile, FilledRow, RowError, check_rows
-from annotation.inbox import put_away, settled_files, waiting_files
+from annotation.batch import sha256_of
+from annotation.filled import FilledFile, FilledRow, RowError
+from annotation.inbox import checked_answers, put_away, settled_files, waiting_files
 from annotation.label_set import LabelSet
-from annotation.reading import read_filled
+from annotation.reading import PageError, read_filled
 from storage.annotations import Ingested, ingest, read_files, remember_read
-from storage.batches import batches_of_items, find_batch, items_of, open_batches
+from storage.batches import batches_of_items, find_batch, open_batches
 from storage.errors import BatchError, PalError
 from storage.store import Store
 from storage.text_hash import text_hash
@@ -90,13 +90,13 @@ def _collect(
     workspace: Workspace, store: Store, label_set: LabelSet, file: FilledFile, name: str, form: str | None
 ) -> FileReport:
     """One file: read, take what is good, write down what is not, put it away."""
-    results: list[Ingested] = []
-    completed: list[str] = []
+    results: dict[str, Ingested] = {}
     errors: list[RowError] = []
+    unreadable: list[str] = []
     try:
         reading = read_filled(file, form)
         unreadable = reading.unreadable
-        for (batch_id, part), rows in _by_batch(store, file.path, reading.rows).items():
+        for batch_id, rows in _by_batch(store, file.path, reading.rows).items():
             try:
                 find_batch(store, batch_id)
             except BatchError as error:
@@ -104,29 +104,29 @@ def _collect(
                 answered = [row for row in rows if row.label.strip()]
                 errors += [RowError(row.row, "batch_id", batch_id, reason, row.cells, row.part) for row in answered]
                 continue
-            labels = published_labels(workspace.batches / batch_id, label_set)
-            answers, refused = check_rows(rows, items_of(store, batch_id), labels)
+            answers, refused = checked_answers(workspace, batch_id, rows, label_set)
             errors += refused
             if answers:
-                result = ingest(store, batch_id, answers, f"{name}, {part}" if part else name)
-                results.append(result)
-                completed += [batch_id] if result.complete and result.n_new else []
+                results[batch_id] = ingest(store, batch_id, answers, name)
+    except PageError as error:
+        if file.in_inbox or not file.batch_id:  # in its batch's folder it has its place
+            unreadable = [str(error)]
     except PalError as error:
         unreadable = [str(error)]
     folder = workspace.inbox / ("rejected" if errors or unreadable else "done")
     errors_file = put_away(file, errors, folder)
     return FileReport(
         name,
-        sum(result.n_new for result in results),
-        sum(result.n_known for result in results),
+        sum(result.n_new for result in results.values()),
+        sum(result.n_known for result in results.values()),
         [str(error) for error in errors] + unreadable,
         str(errors_file) if errors_file else None,
-        completed,
+        [batch_id for batch_id, result in results.items() if result.complete and result.n_new],
     )
 
 
-def _by_batch(store: Store, path: Path, rows: Sequence[FilledRow]) -> dict[tuple[str, str], list[FilledRow]]:
-    """The rows of each batch and part of an archive; those that name no batch are of the one that asked about them.
+def _by_batch(store: Store, path: Path, rows: Sequence[FilledRow]) -> dict[str, list[FilledRow]]:
+    """The rows of each batch; those that name none are of the one that asked about them.
 
     Raises:
         BatchError: No row names a batch, and none is about an item that any batch asked about.
@@ -143,9 +143,9 @@ def _by_batch(store: Store, path: Path, rows: Sequence[FilledRow]) -> dict[tuple
             f"{path} names no batch, and none of its {len(rows)} rows is about an item of one.",
             hint=f"open batches: {', '.join(known) or 'none'}. To add texts to the pool: pal import {path}",
         )
-    groups: dict[tuple[str, str], list[FilledRow]] = {}
+    groups: dict[str, list[FilledRow]] = {}
     for row in rows:
-        groups.setdefault((row.batch_id or found[id(row)], row.part), []).append(row)
+        groups.setdefault(row.batch_id or found[id(row)], []).append(row)
     return groups
 
 

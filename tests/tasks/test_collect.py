@@ -249,11 +249,35 @@ def test_an_archive_is_taken_part_by_part_and_a_bad_part_costs_only_itself(
     assert any(error.startswith("team/ben.csv, row 4, column label: 'storm'") for error in report.errors)
     assert any("all.zip, notes.txt is no batch file" in error for error in report.errors)
     assert {row[1] for row in annotations(workspace)} == {"anna", "ben"}
-    sources = workspace.store().rows("SELECT DISTINCT source_file FROM lake.annotations ORDER BY 1")
-    assert sources == [("inbox/all.zip, team/anna.csv",), ("inbox/all.zip, team/ben.csv",)]
+    assert workspace.store().rows("SELECT DISTINCT source_file FROM lake.annotations") == [("inbox/all.zip",)]
     errors = Path(str(report.errors_file))
     fill(errors, {"i3": "0"}, workspace.inbox / errors.name)
     assert collect(workspace, label_set)[-1].n_new == 1
+
+
+@pytest.mark.parametrize("annotator", ["anna", ""])
+def test_two_parts_of_an_archive_that_contradict_each_other_are_errors_and_not_the_last_one_wins(
+    workspace: Workspace, label_set: LabelSet, batch: Batch, sheet: Path, annotator: str
+) -> None:
+    first = fill(sheet, ALL, workspace.root / "first.csv", annotator=annotator)
+    second = fill(sheet, ALL | {"i3": "0"}, workspace.root / "second.csv", annotator=annotator)
+    with zipfile.ZipFile(workspace.inbox / "both.zip", "w") as archive:
+        archive.write(first, "batch.csv")
+        archive.write(second, "old/batch.csv")
+    report = collect(workspace, label_set)[-1]
+    assert (report.n_new, len(report.errors)) == (3, 2)
+    assert "batch.csv, row 4 answers 'related', old/batch.csv, row 4 answers 'not_related'" in report.errors[0]
+    assert labels_in(workspace) == {item_id: label for item_id, label in TAKEN.items() if item_id != "i3"}
+
+
+def test_a_page_in_its_batchs_folder_that_the_manifest_does_not_know_yet_is_no_fault(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    page = sheet.with_name("batch.html")
+    page.write_text("<!doctype html><title>a page</title>", encoding="utf-8")
+    assert [report.errors for report in collect(workspace, label_set)] == [[]]
+    (workspace.inbox / "batch.html").write_bytes(page.read_bytes())
+    assert "is the page itself" in collect(workspace, label_set)[-1].errors[0]
 
 
 BOMB = b"0" * 500_000_000

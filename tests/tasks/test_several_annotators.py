@@ -239,3 +239,16 @@ def test_a_file_that_was_handed_to_somebody_is_theirs_where_its_rows_name_nobody
     (workspace.inbox / "late.csv").write_bytes((workspace.batches / batch_id / "original-ben.csv").read_bytes())
     collect_answers.fn(workspace, label_set)
     assert find_batch(store, str(again)).n_answered == 0, "a file that names no batch settles nothing"
+
+
+def test_a_name_in_another_case_is_no_second_annotator(
+    workspace: Workspace, label_set: LabelSet, truth: dict[str, str]
+) -> None:
+    batch_id = draw(workspace, label_set, 6)
+    path = workspace.batches / batch_id / "batch-anna.csv"
+    content = path.read_text(encoding="utf-8-sig").replace(",anna,", ",Anna ,")
+    answer(workspace, label_set, path, truth)
+    (workspace.inbox / "copy.csv").write_text(content, encoding="utf-8", newline="")
+    answer(workspace, label_set, workspace.inbox / "copy.csv", truth)
+    progress = find_batch(workspace.store(), batch_id)
+    assert (progress.n_answered, progress.n_answers) == (4, 4), "each item waits for somebody else"
