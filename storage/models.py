@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 
 from storage.errors import ModelError
-from storage.records import SUCCESSIVE, Metric, Model, ModelStatus
+from storage.records import SUCCESSIVE, DecidedBy, Decision, Metric, Model, ModelStatus
 from storage.store import Connection, Store, in_utc
 
 _COLUMNS = "model_id, created_at, lake_version, n_training, encoder_id, config, weights_hash, status"
@@ -39,22 +40,32 @@ def add_model(store: Store, model: Model) -> bool:
     return store.write(change, f"model {model.model_id}")
 
 
-def promote(store: Store, model_id: str) -> None:
-    """Put a model into production and retire the one that was; doing it again changes nothing.
+def promote(
+    store: Store, model_id: str, *, decided_by: DecidedBy = DecidedBy.PERSON, reason: str = "asked for"
+) -> Decision:
+    """Put a model into production, retire the one that was, and remember why: one transaction.
+
+    For the model that is in production already this changes nothing.
 
     Raises:
         ModelError: The lake knows no such model; the one in production stays.
     """
+    return _decide(store, model_id, promoted=True, decided_by=decided_by, reason=reason)
 
-    def change(connection: Connection) -> None:
-        if not connection.execute("FROM lake.models WHERE model_id = ?", [model_id]).fetchone():
-            raise ModelError(f"the lake knows no model {model_id!r}.", hint="the next batch trains one: pal next")
-        connection.execute(
-            "UPDATE lake.models SET status = 'retired' WHERE status = 'production' AND model_id <> ?", [model_id]
-        )
-        connection.execute("UPDATE lake.models SET status = 'production' WHERE model_id = ?", [model_id])
 
-    store.write(change, f"promote {model_id}")
+def keep_out(store: Store, model_id: str, *, decided_by: DecidedBy, reason: str) -> Decision:
+    """Remember why a candidate was not promoted; saying so again changes nothing."""
+    return _decide(store, model_id, promoted=False, decided_by=decided_by, reason=reason)
+
+
+def decisions(store: Store) -> list[Decision]:
+    """Everything that was decided on models, the newest first."""
+    return [_decision(row) for row in store.rows(f"{_DECISIONS} ORDER BY decided_at DESC")]
+
+
+def all_models(store: Store) -> list[Model]:
+    """Every model there is, the newest first."""
+    return _models(store, "ORDER BY created_at DESC, model_id")
 
 
 def find_model(store: Store, model_id: str) -> Model | None:
@@ -126,9 +137,46 @@ def recent_values(store: Store, split: str, name: str, n: int) -> list[float | N
     return [row[0] for row in rows]
 
 
+def _decide(store: Store, model_id: str, *, promoted: bool, decided_by: DecidedBy, reason: str) -> Decision:
+    def change(connection: Connection) -> Decision:
+        if not connection.execute("FROM lake.models WHERE model_id = ?", [model_id]).fetchone():
+            raise ModelError(f"the lake knows no model {model_id!r}.", hint="the models there are: pal models")
+        found = connection.execute("SELECT model_id FROM lake.models WHERE status = 'production'").fetchone()
+        now = datetime.now(UTC).replace(tzinfo=None)
+        made = Decision(model_id, found[0] if found else None, promoted, decided_by, reason, now)
+        last = connection.execute(f"{_DECISIONS} ORDER BY decided_at DESC LIMIT 1").fetchone()
+        if (last and replace(_decision(last), decided_at=now) == made) or (promoted and made.previous_id == model_id):
+            return made
+        connection.execute(
+            "INSERT INTO lake.decisions VALUES (?, ?, ?, ?, ?, ?)",
+            [model_id, made.previous_id, int(promoted), decided_by.value, reason, now],
+        )
+        if promoted:
+            connection.execute(
+                "UPDATE lake.models SET status = 'retired' WHERE status = 'production' AND model_id <> ?", [model_id]
+            )
+            connection.execute("UPDATE lake.models SET status = 'production' WHERE model_id = ?", [model_id])
+        return made
+
+    return store.write(change, f"{'promote' if promoted else 'keep out'} {model_id}")
+
+
+_DECISIONS = "SELECT model_id, previous_id, promoted, decided_by, reason, decided_at FROM lake.decisions"
+
+
+def _decision(row: tuple[Any, ...]) -> Decision:
+    return Decision(row[0], row[1], bool(row[2]), DecidedBy(row[3]), row[4], row[5])
+
+
 def _first(store: Store, where: str, parameters: list[Any] | dict[str, Any] | None = None) -> Model | None:
-    rows = store.rows(f"SELECT {_COLUMNS} FROM lake.models {where}", parameters)
-    if not rows:
-        return None
-    values = dict(zip(_COLUMNS.split(", "), rows[0], strict=True))
-    return Model(**{**values, "status": ModelStatus(values["status"])})
+    found = _models(store, where, parameters)
+    return found[0] if found else None
+
+
+def _models(store: Store, where: str, parameters: list[Any] | dict[str, Any] | None = None) -> list[Model]:
+    names = _COLUMNS.split(", ")
+    rows = [
+        dict(zip(names, row, strict=True))
+        for row in store.rows(f"SELECT {_COLUMNS} FROM lake.models {where}", parameters)
+    ]
+    return [Model(**{**values, "status": ModelStatus(values["status"])}) for values in rows]

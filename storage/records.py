@@ -47,6 +47,23 @@ class ModelStatus(StrEnum):
     RETIRED = "retired"
 
 
+class DecidedBy(StrEnum):
+    """Who decided on a candidate: the promotion gate, a person, or a person who took a promotion back."""
+
+    GATE = "gate"
+    PERSON = "person"
+    ROLLBACK = "rollback"
+
+
+class RunStatus(StrEnum):
+    """Where a run of a flow stands; one whose process is gone without a word is crashed."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CRASHED = "crashed"
+
+
 SUCCESSIVE = "successive"
 """In place of a split: figures of a model against the one before it, on a fixed sample of all items."""
 
@@ -232,3 +249,48 @@ class Model:
     config: str
     weights_hash: str
     status: ModelStatus
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided on a candidate, and why.
+
+    Attributes:
+        model_id: The candidate.
+        previous_id: The model in production until then; None where there was none.
+        promoted: Whether the candidate is in production from then on; else the previous one stayed.
+    """
+
+    model_id: str
+    previous_id: str | None
+    promoted: bool
+    decided_by: DecidedBy
+    reason: str
+    decided_at: datetime
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a flow as the lake remembers it; times in UTC.
+
+    Attributes:
+        host: The machine it ran on, and `pid` its process there.
+        stage: The stage it is in, or was in when it ended early; None before the first and after the last.
+        stages: Seconds of each stage that ended, in order.
+        state: What the lake and the settings were like when it was through; None until then.
+        message: What came of it, or what went wrong, in words.
+    """
+
+    run_id: str
+    flow: str
+    status: RunStatus
+    host: str
+    pid: int
+    started_at: datetime
+    ended_at: datetime | None = None
+    stage: str | None = None
+    stages: dict[str, float] = field(default_factory=dict)
+    state: str | None = None
+    model_id: str | None = None
+    batch_id: str | None = None
+    message: str = ""

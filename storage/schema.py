@@ -1,7 +1,7 @@
 """The tables of the lake, the migrations that make them, and the queries that everything else is built from.
 
-Only scalar columns: nested values lose quotes when DuckLake inlines them. Items, features, annotations and metrics
-are only ever appended; batches and models change their status.
+Only scalar columns: nested values lose quotes when DuckLake inlines them. Items, features, annotations, metrics and
+decisions are only ever appended; batches, models and runs change their status.
 """
 
 from __future__ import annotations
@@ -43,6 +43,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE lake.batches ADD COLUMN formats VARCHAR",
         """CREATE TABLE lake.assignments (batch_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL,
             annotator VARCHAR NOT NULL, position BIGINT NOT NULL, gold BIGINT NOT NULL)""",
+    ),
+    (
+        """CREATE TABLE lake.decisions (model_id VARCHAR NOT NULL, previous_id VARCHAR, promoted BIGINT NOT NULL,
+            decided_by VARCHAR NOT NULL, reason VARCHAR NOT NULL, decided_at TIMESTAMP NOT NULL)""",
+        """CREATE TABLE lake.runs (run_id VARCHAR NOT NULL, flow VARCHAR NOT NULL, status VARCHAR NOT NULL,
+            host VARCHAR NOT NULL, pid BIGINT NOT NULL, started_at TIMESTAMP NOT NULL, ended_at TIMESTAMP,
+            stage VARCHAR, stages VARCHAR NOT NULL, state VARCHAR, model_id VARCHAR, batch_id VARCHAR,
+            message VARCHAR NOT NULL)""",
     ),
 )
 """One entry per schema version: the statements that lead there from the one before."""

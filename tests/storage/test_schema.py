@@ -166,9 +166,9 @@ def test_every_column_is_a_scalar(store: Store) -> None:
     assert len(kinds) == 5
 
 
-def test_only_batches_and_models_are_ever_changed() -> None:
+def test_only_batches_models_and_runs_are_ever_changed() -> None:
     source = "\n".join(path.read_text(encoding="utf-8") for path in ROOM.glob("*.py"))
-    assert set(re.findall(r"UPDATE (lake\.\w+)", source)) == {"lake.batches", "lake.models"}
+    assert set(re.findall(r"UPDATE (lake\.\w+)", source)) == {"lake.batches", "lake.models", "lake.runs"}
     assert re.findall(r"DELETE FROM lake|TRUNCATE|DROP TABLE lake|MERGE INTO", source) == []
 
 
