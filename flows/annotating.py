@@ -66,7 +66,7 @@ def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Ta
 def loop_at_terminal(project: Project, annotator: str, n: int | None) -> None:
     """Next batch, questions, ingest, train and report, until the annotator leaves before the end of a batch."""
     while True:
-        batch_id: str = run("next_batch", project, n=n)
+        batch_id: str = run("next_batch", project, n=n or 0)
         _report(project)
         tally = annotate_batch(project, batch_id, annotator)
         run("ingest", project)

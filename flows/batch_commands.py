@@ -35,11 +35,11 @@ def next_(
     find_formats(format_names(form))
     project = project_at(workspace)
     if adjudicate:
-        batch_id = run("adjudicate", project, n=n, formats=format_names(form) or None)
+        batch_id = run("adjudicate", project, n=n or 0, formats=format_names(form))
         show_batch(project, batch_id, as_json, none="nothing is disputed")
         return
     before = {progress.batch.batch_id for progress in open_batches(project.workspace.store())}
-    batch_id = run("next_batch", project, n=n, seed=seed, another=another, formats=format_names(form) or None)
+    batch_id = run("next_batch", project, n=n or 0, seed=seed, another=another, formats=format_names(form))
     if batch_id in before:
         print(f"  {batch_id} is still open; for one beside it: pal next --another", file=sys.stderr)
     show_batch(project, batch_id, as_json)
@@ -99,7 +99,7 @@ def ingest(
             raise typer.BadParameter("--format goes with named files")
         find_formats([form])
     project = project_at(workspace)
-    reports = run("ingest", project, files=[str(file.resolve()) for file in files or ()], form=form)
+    reports = run("ingest", project, files=[str(file.resolve()) for file in files or ()], form=form or "by content")
     if as_json:
         print_json([vars(report) for report in reports])
     else:
@@ -107,6 +107,35 @@ def ingest(
         print(f"{new} new annotations from {len(reports)} file(s), {errors} error(s)")
     if any(report.errors for report in reports):
         raise typer.Exit(1)
+
+
+@commands.command(epilog="Example: pal submit batch-anna.csv")
+def submit(
+    files: Annotated[list[Path], typer.Argument(help="Filled batch files, zips of them included.")],
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Check filled files, put them into the inbox, and have the running server ingest them (`pal up`)."""
+    from dataclasses import asdict
+
+    from flows.engine import running_server
+    from flows.status import pal_command
+    from flows.submit import submit as submit_file
+
+    project = project_at(workspace)
+    found = [submit_file(project, file, running_server(project)) for file in files]
+    if as_json:
+        print_json([asdict(each) for each in found])
+        return
+    for each in found:
+        batches = ", ".join(f"{n} answers to {batch_id}" for batch_id, n in each.answers.items())
+        print(f"{each.file}: {batches or 'no answer that can be taken'}, {len(each.errors)} error(s)")
+        for error in each.errors[:5]:
+            print(f"  {error}", file=sys.stderr)
+        ingested = (
+            f"it is being ingested: {each.told}" if each.told else f"{each.untold}; next: {pal_command(project)} ingest"
+        )
+        print(f"{each.place}: {ingested}")
 
 
 @commands.command(epilog="Example: pal close b0003-training")
@@ -149,7 +178,7 @@ def review(
     if method not in ("confident-learning", "active-lab"):
         raise typer.BadParameter(f"{method!r} is neither confident-learning nor active-lab", param_hint="--method")
     project = project_at(workspace)
-    batch_id = run("review", project, n=n, method=method, formats=format_names(form) or None)
+    batch_id = run("review", project, n=n or 0, method=method, formats=format_names(form))
     show_batch(project, batch_id, as_json, none="nothing is to be asked again")
 
 

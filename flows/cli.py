@@ -109,11 +109,11 @@ def import_(
         "import_items",
         project,
         files=[str(file.resolve()) for file in files or ()],
-        original=str(original.resolve()) if original else None,
-        text_column=text_column,
-        id_column=id_column,
-        encoding=encoding,
-        delimiter=delimiter,
+        original=str(original.resolve()) if original else "",
+        text_column=text_column or "",
+        id_column=id_column or "",
+        encoding=encoding or "",
+        delimiter=delimiter or "",
     )
     if as_json:
         print_json([vars(report) for report in reports])

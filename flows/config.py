@@ -8,6 +8,7 @@ import json
 import tomllib
 import typing
 from dataclasses import dataclass, field
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +17,8 @@ from pydantic_core import ErrorDetails
 
 from annotation.batch_config import BatchConfig
 from annotation.label_set import LabelSet
+from flows.notify_config import NotifyConfig
+from flows.schedule_config import ScheduleConfig, ServerConfig
 from storage.errors import ConfigError
 from storage.workspace import Workspace, find_root
 from tasks.learning.encoder import ENCODERS, MINILM_STATIC
@@ -59,6 +62,9 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     promotion: PromotionConfig = field(default_factory=PromotionConfig)
     lake: LakeConfig = field(default_factory=LakeConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    server: ServerConfig = field(default_factory=ServerConfig)
+    notify: NotifyConfig = field(default_factory=NotifyConfig)
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,11 @@ class Project:
 
     workspace: Workspace
     config: Config
+
+    @property
+    def settings(self) -> str:
+        """Everything that a run follows besides the lake: pal.toml and the version of the code."""
+        return f"{installed_version('pytorch-active-learning')} {self.config!r}"
 
 
 def open_project(path: Path | None = None) -> Project:
@@ -110,6 +121,9 @@ def _semantic_faults(config: Config) -> list[str]:
     faults = [f"[task] {fault}" for fault in config.task.faults()]
     faults += [f"[sampling] {fault}" for fault in config.sampling.faults()]
     faults += [f"[batch] {fault}" for fault in config.batch.faults()]
+    faults += [f"[schedule] {fault}" for fault in config.schedule.faults()]
+    faults += [f"[server] {fault}" for fault in config.server.faults()]
+    faults += [f"[notify] {fault}" for fault in config.notify.faults()]
     if config.model.encoder not in ENCODERS:
         nearest = _nearest(config.model.encoder, ENCODERS)
         faults.append(f"[model] encoder = {config.model.encoder!r}: there is no such encoder{nearest}")

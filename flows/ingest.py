@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prefect import flow
 
 from flows.engine import begin
-from tasks.collect import FileReport, collect_answers
+from flows.forms import KnownFormat
+from flows.notify import failure_told
+from flows.run_names import name_at_start
+from tasks.collect import FileReport, collect_answers, show_reports
 from tasks.publish import publish_batches
+from tasks.run_log import run_log
 
 
-@flow(name="ingest", flow_run_name="ingest")
-def ingest(workspace: str, files: list[str] | None = None, form: str | None = None) -> list[FileReport]:
+@flow(name="ingest", flow_run_name=name_at_start, on_failure=[failure_told], on_crashed=[failure_told])
+def ingest(workspace: str, files: tuple[str, ...] = (), form: KnownFormat = "by content") -> list[FileReport]:
     """Ingest what annotators filled in; bad rows are listed, the good ones of the same file are taken.
 
     Args:
         workspace: The project's directory.
-        files: Files to ingest; everything in `batches/` and `inbox/` where left empty.
-        form: The format of these files; told by their content where left empty.
+        files: Files to ingest; none for everything in `batches/` and `inbox/`.
+        form: The format of these files.
     """
     project = begin(workspace)
-    publish_batches(project.workspace, project.config.task)
-    return collect_answers(project.workspace, project.config.task, [Path(file) for file in files or ()], form)
+    named = [project.workspace.root / file for file in files]
+    with run_log(project.workspace, "ingest", project.settings) as run:
+        run.stage("ingest")
+        publish_batches(project.workspace, project.config.task)
+        reports = collect_answers(project.workspace, project.config.task, named, None if form == "by content" else form)
+        run.say(f"{sum(report.n_new for report in reports)} new answers from {len(reports)} files")
+        show_reports(reports)
+    return reports

@@ -9,8 +9,11 @@ from prefect import flow
 
 from flows.config import Project
 from flows.engine import begin
+from flows.forms import FormatName, Seed, Size
+from flows.notify import failure_told, notify
+from flows.run_names import name_after, name_at_start
 from storage.annotations import label_counts
-from storage.batches import open_batches
+from storage.batches import find_batch, open_batches
 from storage.items import count_items, count_pending
 from tasks.compare import compare_with_previous
 from tasks.evaluate import evaluate_model
@@ -18,19 +21,21 @@ from tasks.plan import Plan, fitting_minimums, next_batch_plan
 from tasks.prepare import make_features
 from tasks.promote import promote_or_keep
 from tasks.publish import publish_batches
+from tasks.report import write_report
+from tasks.run_log import RunLog, run_log
 from tasks.sample import sample_batch
 from tasks.train import train_model
 
 log = logging.getLogger(__name__)
 
 
-@flow(name="next-batch", flow_run_name="next batch")
+@flow(name="next-batch", flow_run_name=name_at_start, on_failure=[failure_told], on_crashed=[failure_told])
 def next_batch(
     workspace: str,
-    n: int | None = None,
-    seed: int | None = None,
+    n: Size = 0,
     another: bool = False,
-    formats: list[str] | None = None,
+    formats: tuple[FormatName, ...] = (),
+    seed: Seed | None = None,
 ) -> str:
     """Publish the next batch of items to annotate; returns its id.
 
@@ -39,21 +44,32 @@ def next_batch(
 
     Args:
         workspace: The project's directory.
-        n: Number of items; from pal.toml where left empty.
-        seed: Of the draw; from pal.toml where left empty.
+        n: Number of items; 0 for the number in pal.toml.
         another: Publish one beside those that are open.
-        formats: Of its files; from pal.toml where left empty.
+        formats: Of its files; none for those in pal.toml.
+        seed: Of the draw; None for the one in pal.toml.
     """
     project = begin(workspace)
     project = replace(project, config=replace(project.config, batch=project.config.batch.with_formats(formats)))
-    publish_batches(project.workspace, project.config.task)
-    opened = open_batches(project.workspace.store(), again=False)
-    if opened and not another:
-        return opened[0].batch.batch_id
-    make_features(project.workspace, project.config.model.encoder)
-    plan = plan_of(project)
-    model_id = improve_model(project) if plan.active else None
-    return publish_next(project, plan, model_id, n, seed, beside_open=another)
+    with run_log(project.workspace, "next-batch", project.settings) as run:
+        run.stage("publish")
+        publish_batches(project.workspace, project.config.task)
+        opened = open_batches(project.workspace.store(), again=False)
+        if opened and not another:
+            run.batch_id = opened[0].batch.batch_id
+            run.say(f"{run.batch_id} is still open")
+        else:
+            run.stage("features")
+            make_features(project.workspace, project.config.model.encoder)
+            plan = plan_of(project)
+            if plan.active:
+                run.model_id = improve_model(project, run)
+            run.batch_id = publish_next(project, plan, run, n, seed, beside_open=another)
+        run.through()
+        run.stage("report")
+        write_report(project.workspace, project.config.task, run.run_id)
+    name_after(project.workspace.store(), run.batch_id)
+    return run.batch_id
 
 
 def plan_of(project: Project) -> Plan:
@@ -68,35 +84,41 @@ def plan_of(project: Project) -> Plan:
     return next_batch_plan(counts, minimums, project.config.batch.size, count_pending(store))
 
 
-def improve_model(project: Project) -> str:
+def improve_model(project: Project, run: RunLog) -> str:
     """Train, evaluate, promote or keep; returns the id of the model in production afterwards."""
     config, workspace = project.config, project.workspace
+    run.stage("train")
     candidate = train_model(workspace, config.task, config.model.encoder, config.model.training)
+    run.stage("evaluate")
     evaluate_model(workspace, candidate, config.task.names)
     compare_with_previous(workspace, candidate, config.task)
+    run.stage("promote")
     decision = promote_or_keep(workspace, candidate, config.task.names, config.promotion)
     if decision.model_id != candidate:  # the evaluation items may be more than when it was measured last
         evaluate_model(workspace, decision.model_id, config.task.names)
+    if decision.promoted:
+        notify(project, "promotion", f"{candidate} is in production: {decision.reason}", model_id=candidate)
     return decision.model_id
 
 
 def publish_next(
     project: Project,
     plan: Plan,
-    model_id: str | None,
-    n: int | None = None,
+    run: RunLog,
+    n: int = 0,
     seed: int | None = None,
     *,
     beside_open: bool = False,
 ) -> str:
-    """Sample and publish a batch; returns its id.
+    """Sample and publish a batch, chosen by the run's model where it has one; returns its id.
 
     Args:
-        n: Number of items in place of the plan's.
+        n: Number of items in place of the plan's, where not 0.
     """
     config, workspace = project.config, project.workspace
-    if n is not None:
+    if n:
         plan = replace(plan, n=n)
+    run.stage("sample")
     batch_id = sample_batch(
         workspace,
         plan,
@@ -104,9 +126,13 @@ def publish_next(
         config.model.seed if seed is None else seed,
         config.task,
         config.model.encoder,
-        model_id,
+        run.model_id,
         batch_config=config.batch,
         beside_open=beside_open,
     )
+    run.stage("publish")
     publish_batches(workspace, config.task)
+    batch = find_batch(workspace.store(), batch_id).batch
+    run.say(f"batch {batch_id} waits for answers: {batch.n} items for {batch.purpose}")
+    notify(project, "batch", run.message, batch_id=batch_id, n=batch.n, folder=str(workspace.batches / batch_id))
     return batch_id

@@ -110,6 +110,15 @@ metric = "ap"       # "ap", "auc" or "f1"
 margin = 0.01
 confidence = 0.5
 
+[schedule]          # `pal up` brings the server, the schedule and a worker up
+nightly = "0 2 * * *"       # minute hour day month weekday
+timezone = "UTC"            # or "Europe/Berlin"
+
+[notify]            # who is told of "batch", "promotion" and "failure"
+webhook = ""                # gets JSON by POST; "$PAL_WEBHOOK" takes the address from the environment
+command = []                # a program that gets it on standard input: ["./tell.sh"]
+on = ["batch", "promotion", "failure"]
+
 [lake]
 catalog = "sqlite:lake/catalog.sqlite"
 data = "lake/data"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,3 +99,10 @@ def _take_name(part: Path, folder: Path) -> None:
             if not (folder / path.name).exists():
                 path.rename(folder / path.name)
         to_disk(folder)
+
+
+def remove_left_parts(parent: Path, older_than_s: float = 86_400) -> None:
+    """Remove what killed processes left half written beside the folders in `parent`; younger ones may be at work."""
+    for left in parent.glob(".*.part"):
+        if time.time() - left.stat().st_mtime > older_than_s:
+            shutil.rmtree(left, ignore_errors=True)

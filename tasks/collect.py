@@ -9,17 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prefect import task
+from prefect.artifacts import create_table_artifact
 
 from annotation.batch import sha256_of
-from annotation.filled import FilledFile, FilledRow, RowError
-from annotation.inbox import checked_answers, put_away, settled_files, waiting_files
+from annotation.filled import FilledFile
+from annotation.inbox import put_away, settled_files, waiting_files
 from annotation.label_set import LabelSet
-from annotation.reading import PageError, read_filled
-from storage.annotations import Ingested, ingest, read_files, remember_read
-from storage.batches import batches_of_items, find_batch, open_batches
-from storage.errors import BatchError, PalError
+from annotation.submission import check_file
+from storage.annotations import ingest, read_files, remember_read
+from storage.errors import BatchError
 from storage.store import Store
-from storage.text_hash import text_hash
 from storage.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -86,67 +85,37 @@ def collect_answers(
     return reports
 
 
+def show_reports(reports: Sequence[FileReport]) -> None:
+    """What each file brought, as an artifact of the flow run that is going on."""
+    rows = [
+        {
+            "file": report.file,
+            "new answers": report.n_new,
+            "known": report.n_known,
+            "errors": "; ".join(report.errors),
+            "batches completed": ", ".join(report.completed),
+        }
+        for report in reports
+    ]
+    create_table_artifact(rows, key="ingested", description="The files that were ingested, and what each brought.")
+
+
 def _collect(
     workspace: Workspace, store: Store, label_set: LabelSet, file: FilledFile, name: str, form: str | None
 ) -> FileReport:
     """One file: read, take what is good, write down what is not, put it away."""
-    results: dict[str, Ingested] = {}
-    errors: list[RowError] = []
-    unreadable: list[str] = []
-    try:
-        reading = read_filled(file, form)
-        unreadable = reading.unreadable
-        for batch_id, rows in _by_batch(store, file.path, reading.rows).items():
-            try:
-                find_batch(store, batch_id)
-            except BatchError as error:
-                reason = f"{error.what} {error.hint}" if batch_id else f"the row names no batch; {error.hint}"
-                answered = [row for row in rows if row.label.strip()]
-                errors += [RowError(row.row, "batch_id", batch_id, reason, row.cells, row.part) for row in answered]
-                continue
-            answers, refused = checked_answers(workspace, batch_id, rows, label_set)
-            errors += refused
-            if answers:
-                results[batch_id] = ingest(store, batch_id, answers, name)
-    except PageError as error:
-        if file.in_inbox or not file.batch_id:  # in its batch's folder it has its place
-            unreadable = [str(error)]
-    except PalError as error:
-        unreadable = [str(error)]
-    folder = workspace.inbox / ("rejected" if errors or unreadable else "done")
-    errors_file = put_away(file, errors, folder)
+    found = check_file(workspace, label_set, file, form)
+    results = {batch_id: ingest(store, batch_id, answers, name) for batch_id, answers in found.answers.items()}
+    folder = workspace.inbox / ("rejected" if found.errors or found.unreadable else "done")
+    errors_file = put_away(file, found.errors, folder)
     return FileReport(
         name,
         sum(result.n_new for result in results.values()),
         sum(result.n_known for result in results.values()),
-        [str(error) for error in errors] + unreadable,
+        [str(error) for error in found.errors] + found.unreadable,
         str(errors_file) if errors_file else None,
         [batch_id for batch_id, result in results.items() if result.complete and result.n_new],
     )
-
-
-def _by_batch(store: Store, path: Path, rows: Sequence[FilledRow]) -> dict[str, list[FilledRow]]:
-    """The rows of each batch; those that name none are of the one that asked about them.
-
-    Raises:
-        BatchError: No row names a batch, and none is about an item that any batch asked about.
-    """
-    nameless = [row for row in rows if not row.batch_id]
-    hashes = [row.text_hash or text_hash(row.text or "") for row in nameless]
-    asked = batches_of_items(store, [row.item_id for row in nameless], hashes) if nameless else {}
-    found = {
-        id(row): asked.get(row.item_id) or asked.get(digest, "") for row, digest in zip(nameless, hashes, strict=True)
-    }
-    if rows and len(nameless) == len(rows) and not any(found.values()):
-        known = [progress.batch.batch_id for progress in open_batches(store)]
-        raise BatchError(
-            f"{path} names no batch, and none of its {len(rows)} rows is about an item of one.",
-            hint=f"open batches: {', '.join(known) or 'none'}. To add texts to the pool: pal import {path}",
-        )
-    groups: dict[str, list[FilledRow]] = {}
-    for row in rows:
-        groups.setdefault(row.batch_id or found[id(row)], []).append(row)
-    return groups
 
 
 def _digest(path: Path, label_set: LabelSet) -> str:

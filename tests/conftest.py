@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,6 +25,15 @@ REAL_DATA = ROOT.parent / "shared" / "data" / "abc-headlines"
 def quick_inbox(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file dropped into an inbox is watched for a moment only."""
     monkeypatch.setattr("annotation.inbox.SETTLE_S", 0.01)
+
+
+@pytest.fixture(scope="module")
+def outside_of_a_flow() -> Iterator[None]:
+    """A stage's plain function logs as it does in a flow, without a Prefect server to send that to."""
+    from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
+
+    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
+        yield
 
 
 @pytest.fixture

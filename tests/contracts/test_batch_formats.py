@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import random
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
@@ -23,6 +23,7 @@ from storage.workspace import Workspace
 from tasks.collect import FileReport, collect_answers
 from tasks.publish import publish_batches
 
+pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
 NASTY = [
     "=1+1",
     '=HYPERLINK("http://x","y")',
@@ -89,17 +90,10 @@ class Published:
         return self.workspace.batches / self.batch_id
 
 
-@pytest.fixture(scope="module", autouse=True)
-def outside_of_a_flow() -> Iterator[None]:
-    """A stage's plain function logs as it does in a flow, without a Prefect server to send that to."""
-    from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
-
-    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
-        yield
-
-
 @pytest.fixture(scope="module")
-def publish(tmp_path_factory: pytest.TempPathFactory, label_set: LabelSet) -> Callable[[str, Mapping[str, str]], Path]:
+def publish(
+    outside_of_a_flow: None, tmp_path_factory: pytest.TempPathFactory, label_set: LabelSet
+) -> Callable[[str, Mapping[str, str]], Path]:
     """Publishes a batch of texts (item_id -> text) once for each name; returns the workspace, to be copied."""
     made: dict[str, Path] = {}
 

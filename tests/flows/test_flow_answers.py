@@ -191,14 +191,6 @@ def shared(team: Project, batch: str, outside_of_a_flow: None) -> str:
     return made
 
 
-@pytest.fixture
-def outside_of_a_flow() -> object:
-    from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
-
-    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
-        yield
-
-
 def test_more_formats_are_written_for_each_annotator_beside_what_is_filled_in(team: Project, shared: str) -> None:
     folder = team.workspace.batches / shared
     fill(folder / "batch-anna.csv", {"i1": "related"})

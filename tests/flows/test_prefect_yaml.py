@@ -9,12 +9,23 @@ from typing import Any
 import pytest
 import yaml
 
+from flows.notify import failure_told
+from flows.submit import EVENT, RESOURCE
+
 PREFECT_YAML = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text(encoding="utf-8"))
 DEPLOYMENTS: dict[str, dict[str, Any]] = {each["name"]: each for each in PREFECT_YAML["deployments"]}
 
 
 def test_every_flow_is_deployed() -> None:
-    assert set(DEPLOYMENTS) == {"import-items", "next-batch", "ingest", "adjudicate", "review", "nightly"}
+    assert set(DEPLOYMENTS) == {
+        "import-items",
+        "next-batch",
+        "ingest",
+        "adjudicate",
+        "review",
+        "predict",
+        "nightly",
+    }
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
@@ -23,14 +34,20 @@ def test_an_entrypoint_is_a_flow_of_that_name_that_takes_its_parameters(name: st
     flow = getattr(import_module(module), function)
     assert flow.name == name
     flow.validate_parameters({**DEPLOYMENTS[name]["parameters"], "workspace": "/somewhere"})
-    captions = flow.__doc__ or ""
-    assert all(f"{parameter}:" in captions for parameter in flow.parameters.properties), "a caption for every field"
+    fields = flow.parameters.properties
+    assert all(field["description"] for field in fields.values()), "a caption for every field"
+    assert flow.on_failure_hooks == flow.on_crashed_hooks == [failure_told]
 
 
-def test_nightly_runs_on_a_cron_with_a_zone_and_missed_nights_do_not_pile_up() -> None:
+def test_nightly_runs_on_the_cron_and_in_the_zone_of_pal_toml_and_once_at_a_time() -> None:
     nightly = DEPLOYMENTS["nightly"]
-    (schedule,) = nightly["schedules"]
-    assert schedule["slug"]
-    assert schedule["cron"]
-    assert schedule["timezone"]
+    assert nightly["schedules"] == [
+        {"slug": "nightly", "cron": "{{ $PAL_SCHEDULE_CRON }}", "timezone": "{{ $PAL_SCHEDULE_TIMEZONE }}"}
+    ]
     assert nightly["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+
+
+def test_ingest_starts_from_the_event_that_submit_sends_one_after_another() -> None:
+    (trigger,) = DEPLOYMENTS["ingest"]["triggers"]
+    assert (trigger["expect"], trigger["match"]) == ([EVENT], {"prefect.resource.id": RESOURCE})
+    assert DEPLOYMENTS["ingest"]["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}

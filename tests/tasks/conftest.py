@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -110,12 +110,3 @@ def run_at_once() -> Callable[[str, Path], None]:
         assert _codes(stage, "both", root, root) == [0, 0]
 
     return run
-
-
-@pytest.fixture(scope="module")
-def outside_of_a_flow() -> Iterator[None]:
-    """A stage's plain function logs as it does in a flow, without a Prefect server to send that to."""
-    from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
-
-    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
-        yield

@@ -1,0 +1,95 @@
+"""`pal submit`: a filled file looked through, put into the inbox, and the ingest flow of a running server told."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from annotation.filled import FilledFile
+from annotation.submission import check_file, into_inbox
+from flows.config import Project
+from storage.errors import BatchError
+
+EVENT, RESOURCE = "pal.batch.submitted", "pal.inbox"
+"""As in prefect.yaml, where they start the ingest flow."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What became of a file.
+
+    Attributes:
+        answers: Answers that can be taken, by batch.
+        errors: Rows that cannot, in words; ingest lists them beside the file.
+        place: Where it lies in the inbox.
+        told: The server that starts the ingest flow for it; None where there is none.
+        untold: Why there is none, in words.
+    """
+
+    file: str
+    answers: dict[str, int]
+    errors: list[str]
+    place: str
+    told: str | None
+    untold: str = ""
+
+
+def submit(project: Project, path: Path, api: str | None) -> Submission:
+    """Check a file, copy it into the inbox, and send the event that starts the ingest flow.
+
+    Args:
+        api: Of the Prefect server to tell; None where none is running.
+
+    Raises:
+        BatchError: There is no such file, or it cannot be read, or it holds no answer; nothing is put anywhere.
+    """
+    if not path.is_file():
+        raise BatchError(f"there is no file {path}.", hint="name a filled batch file: pal submit batch-anna.csv")
+    found = check_file(project.workspace, project.config.task, FilledFile(path, in_inbox=True))
+    if not found.answers and not found.errors:
+        why = "; ".join(found.unreadable) or f"{path} holds no answer."
+        raise BatchError(why, hint="fill the label column in, then: pal submit FILE")
+    place = into_inbox(project.workspace, path)
+    untold = tell_server(api, project, place) if api else "no Prefect server is running"
+    return Submission(
+        str(path),
+        {batch_id: len(answers) for batch_id, answers in found.answers.items()},
+        [str(error) for error in found.errors] + found.unreadable,
+        str(place),
+        None if untold else api,
+        untold,
+    )
+
+
+def tell_server(api: str, project: Project, place: Path) -> str:
+    """Send the event that a file was submitted; returns why that starts nothing, empty where it does."""
+    event = {
+        "id": str(uuid.uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": EVENT,
+        "resource": {"prefect.resource.id": RESOURCE, "prefect.resource.name": str(project.workspace.inbox)},
+        "payload": {"workspace": str(project.workspace.root), "file": place.name},
+    }
+    try:
+        deployed = json.loads(_ask(api, "/deployments/name/ingest/ingest"))
+        if deployed["parameters"].get("workspace") != str(project.workspace.root):
+            return f"the server at {api} works for {deployed['parameters'].get('workspace')}"
+        _ask(api, "/events", [event])
+    except urllib.error.HTTPError as error:
+        error.close()
+        return f"the server at {api} has no ingest deployment" if error.code == 404 else f"{api} answers {error.code}"
+    except OSError as error:
+        return f"{api} does not answer: {error}"
+    return ""
+
+
+def _ask(api: str, path: str, body: object = None) -> bytes:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(api + path, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return bytes(answer.read())

@@ -1,0 +1,23 @@
+"""What the forms offer is what there is, and what they refuse never becomes a run."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from prefect.exceptions import ParameterTypeError
+
+from annotation.formats import FORMATS
+from flows.forms import FormatName, KnownFormat
+from flows.next_batch import next_batch
+
+
+def test_the_formats_offered_are_those_there_are() -> None:
+    assert get_args(FormatName) == tuple(FORMATS)
+    assert get_args(KnownFormat) == ("by content", *FORMATS)
+
+
+@pytest.mark.parametrize("wrong", [{"n": -1}, {"formats": ["docx"]}, {"seed": -1}, {"another": "maybe"}])
+def test_a_value_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ParameterTypeError):
+        next_batch.validate_parameters({"workspace": "w", **wrong})

@@ -1,0 +1,138 @@
+"""Nightly on a real server and worker, its process killed with -9 in every stage: the next night mends everything."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live import Live, brought_up
+
+from annotation.batch import as_published, read_manifest, sha256_of
+from annotation.headlines import synthetic_headlines
+from annotation.oracle import fill_csv
+from flows.config import open_project
+from flows.presets import DISASTER, config_text
+from storage.batches import open_batches
+from storage.models import all_models, production_model
+from storage.records import RunStatus
+from storage.runs import recent_runs
+from storage.store import Store
+from tasks.learning.model_files import load_model
+from tasks.plan import Minimums
+
+TABLE = synthetic_headlines(800)
+TRUTH = dict(zip(TABLE["item_id"].to_pylist(), TABLE["label"].to_pylist(), strict=True))
+KILLS = {
+    "ingest, before an answer is taken": ("ingest", "storage.annotations:ingest"),
+    "ingest, before the file is put away": ("ingest", "annotation.inbox:put_away"),
+    "features": ("features", "storage.items:add_features"),
+    "train, before the weights are written": ("train", "tasks.learning.model_files:save_model"),
+    "train, before the lake knows of the model": ("train", "storage.models:add_model"),
+    "evaluate": ("evaluate", "storage.models:add_metrics"),
+    "promote": ("promote", "storage.models:_decide"),
+    "sample": ("sample", "storage.batches:reserve"),
+    "publish, before the first file": ("publish", "annotation.batch:write_batch"),
+    "publish, before the manifest": ("publish", "storage.folders:_write_manifest"),
+    "report": ("report", "tasks.report:write_report"),
+}
+"""In which stage, and at the entry of which function, the process dies."""
+TABLES = {
+    "annotations": "item_id, annotator, answer, batch_id",
+    "batches": "batch_id, purpose, status, n, model_id",
+    "batch_items": "batch_id, item_id, strategy, score, rank, position",
+    "features": "encoder_id, item_id, tokens",
+    "models": "model_id, n_training, weights_hash, status",
+    "decisions": "model_id, previous_id, promoted, decided_by, reason",
+}
+
+
+def contents(store: Store) -> dict[str, list[tuple[Any, ...]]]:
+    """What the lake holds, without the times at which it was written."""
+    return {name: store.rows(f"SELECT {columns} FROM lake.{name} ORDER BY ALL") for name, columns in TABLES.items()}
+
+
+@pytest.fixture(scope="module")
+def evening(
+    prefect_server: None, tmp_path_factory: pytest.TempPathFactory, take_headlines: Callable[..., dict[str, str]]
+) -> Path:
+    """A workspace with something for every stage: answers in a folder and in the inbox, new texts, a full batch."""
+    from flows.import_items import import_items
+    from flows.ingest import ingest
+    from flows.next_batch import next_batch
+
+    root = tmp_path_factory.mktemp("evening") / "w"
+    root.mkdir()
+    settings = config_text(DISASTER, Minimums(60, 0, 30)).replace("size = 100", "size = 30")
+    (root / "pal.toml").write_text(settings, encoding="utf-8")
+    where = {"workspace": str(root)}
+    with (root / "headlines.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(zip(TABLE["item_id"].to_pylist(), TABLE["text"].to_pylist(), strict=True))
+    import_items(**where, files=[str(root / "headlines.csv")])
+    for _ in range(2):
+        fill_csv(root / "batches" / next_batch(**where) / "batch.csv", TRUTH)
+        ingest(**where)
+    folder = root / "batches" / next_batch(**where)
+    fill_csv(folder / "batch.csv", TRUTH, most=20)
+    shutil.copy(folder / "batch.csv", root / "inbox" / "from-anna.csv")
+    fill_csv(folder / "batch.csv", TRUTH)
+    take_headlines(open_project(root).workspace, 850, start=800)
+    return root
+
+
+@pytest.fixture(scope="module")
+def undisturbed(evening: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[Any, ...]]]:
+    """What the lake holds after a night in which nothing happens."""
+    from flows.nightly import nightly
+
+    root = tmp_path_factory.mktemp("undisturbed") / "w"
+    shutil.copytree(evening, root)
+    nightly(workspace=str(root))
+    return contents(open_project(root).workspace.store())
+
+
+@pytest.fixture(scope="module")
+def live(evening: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A server, and a worker whose runs die where the file `die` says."""
+    folder = tmp_path_factory.mktemp("live")
+    shutil.copytree(evening, folder / "w")
+    dying = str(Path(__file__).with_name("dying"))
+    with brought_up(folder / "w", folder, PYTHONPATH=dying, PAL_TEST_DIE=str(folder / "die")) as live:
+        yield live
+
+
+@pytest.mark.parametrize("where", KILLS)
+def test_the_night_after_a_killed_one_is_green_and_ends_where_an_undisturbed_one_does(
+    live: Live, evening: Path, undisturbed: dict[str, list[tuple[Any, ...]]], tmp_path: Path, where: str
+) -> None:
+    stage, function = KILLS[where]
+    root = tmp_path / "w"
+    shutil.copytree(evening, root)
+    order = Path(live.environment["PAL_TEST_DIE"])
+    order.write_text(function, encoding="utf-8")
+    killed = live.start("nightly", {"workspace": str(root)})
+    assert live.ended(killed) == "CRASHED", live.messages(killed)
+    assert not order.exists(), "the process died where it should"
+
+    following = live.start("nightly", {"workspace": str(root)})
+    assert live.ended(following) == "COMPLETED", live.messages(following)
+    workspace = open_project(root).workspace
+    store = workspace.store()
+    assert contents(store) == undisturbed, "no label is lost, no batch doubled"
+
+    last, before = recent_runs(store, 2, flow="nightly")
+    assert (last.status, before.status, before.stage) == (RunStatus.COMPLETED, RunStatus.CRASHED, stage)
+    (progress,) = open_batches(store)
+    folder = workspace.batches / progress.batch.batch_id
+    assert len(read_manifest(folder)["items"]) == progress.batch.n
+    assert all(sha256_of(folder / name) == digest for name, digest in as_published(folder).items())
+    models = {model.model_id for model in all_models(store)}
+    assert {path.name for path in workspace.models.iterdir() if not path.name.startswith(".")} == models
+    for model_id in models:
+        load_model(workspace.models / model_id)
+    assert production_model(store) is not None
+    assert (workspace.reports / "latest.html").is_file()
+    assert not list(workspace.inbox.glob("*.csv"))

@@ -1,0 +1,111 @@
+"""The nightly run: its stages in order, nothing where nothing is new, and the whole of it after any change."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from annotation.oracle import fill_csv
+from flows.config import Project
+from flows.next_batch import next_batch
+from flows.nightly import nightly
+from storage.batches import close_batch
+from storage.items import count_items
+from storage.records import Run, RunStatus, Split
+from storage.runs import recent_runs
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+WHOLE = ["ingest", "features", "train", "evaluate", "promote", "sample", "publish", "report"]
+
+
+@pytest.fixture
+def truth(
+    project: Project, take_headlines: Callable[..., dict[str, str]], give_labels: Callable[..., None]
+) -> dict[str, str]:
+    """800 items with their true labels, of which 60 for evaluation and 40 for training are known."""
+    truth = take_headlines(project.workspace, 800)
+    pairs = list(truth.items())
+    give_labels(project.workspace, dict(pairs[:60]), Split.EVALUATION)
+    give_labels(project.workspace, dict(pairs[60:100]))
+    return truth
+
+
+def night(project: Project) -> Run:
+    nightly(workspace=str(project.workspace.root))
+    run = recent_runs(project.workspace.store(), 1, flow="nightly")[0]
+    assert run.status is RunStatus.COMPLETED
+    return run
+
+
+def test_a_night_goes_through_every_stage_and_the_next_says_that_nothing_is_new(
+    project: Project, truth: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    first = night(project)
+    assert list(first.stages) == WHOLE
+    assert first.model_id
+    assert first.batch_id == "b0001-training"
+    reports = {path.name for path in project.workspace.reports.glob("nightly-*.html")}
+    assert reports == {f"{first.run_id}.html"}
+    with caplog.at_level(logging.INFO):
+        second = night(project)
+    assert list(second.stages) == ["ingest"]
+    assert (second.model_id, second.batch_id) == (first.model_id, first.batch_id)
+    assert second.message.startswith("nothing new since the run of ")
+    assert second.message.endswith("waiting for answers to b0001-training")
+    assert {path.name for path in project.workspace.reports.glob("nightly-*.html")} == reports
+
+
+def answered(project: Project, truth: dict[str, str]) -> None:
+    fill_csv(project.workspace.batches / "b0001-training" / "batch.csv", truth, most=5)
+
+
+def closed(project: Project, truth: dict[str, str]) -> None:
+    close_batch(project.workspace.store(), "b0001-training")
+
+
+def other_settings(project: Project, truth: dict[str, str]) -> None:
+    path = project.workspace.config_file
+    path.write_text(path.read_text(encoding="utf-8").replace("size = 100", "size = 50"), encoding="utf-8")
+
+
+@pytest.mark.parametrize("change", [answered, closed, other_settings])
+def test_after_any_change_the_whole_night_is_gone_through_again(
+    project: Project, truth: dict[str, str], change: Callable[[Project, dict[str, str]], None]
+) -> None:
+    night(project)
+    change(project, truth)
+    assert list(night(project).stages)[:5] == WHOLE[:5]
+    assert list(night(project).stages) == ["ingest"]
+
+
+def test_texts_that_come_in_are_something_new(
+    project: Project, truth: dict[str, str], take_headlines: Callable[..., dict[str, str]]
+) -> None:
+    night(project)
+    take_headlines(project.workspace, 850, start=800)
+    assert count_items(project.workspace.store()) == 850
+    assert "features" in night(project).stages
+
+
+def test_a_batch_whose_files_are_gone_is_written_again_even_where_nothing_is_new(
+    project: Project, truth: dict[str, str]
+) -> None:
+    folder = project.workspace.batches / str(night(project).batch_id)
+    Path(folder / "manifest.json").unlink()
+    assert list(night(project).stages) == ["ingest"]
+    assert (folder / "manifest.json").is_file()
+
+
+def test_next_batch_has_stages_and_a_report_too(project: Project, truth: dict[str, str]) -> None:
+    batch_id = next_batch(workspace=str(project.workspace.root), n=7, formats=["csv"])
+    (run,) = recent_runs(project.workspace.store(), 9, flow="next-batch")
+    assert (run.batch_id, list(run.stages)[-1]) == (batch_id, "report")
+    assert sorted(path.name for path in (project.workspace.batches / batch_id).iterdir()) == [
+        "batch.csv",
+        "definition.txt",
+        "manifest.json",
+    ]
+    assert (project.workspace.reports / f"{run.run_id}.html").is_file()

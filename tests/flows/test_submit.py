@@ -1,0 +1,67 @@
+"""`pal submit` without a server that works for the workspace: checked, in the inbox, and what to type next."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from annotation.oracle import fill_csv
+from flows.config import Project
+from flows.submit import submit
+from storage.batches import find_batch
+from storage.errors import BatchError
+from storage.records import Batch
+from tasks.publish import publish_batches
+
+
+@pytest.fixture
+def batch_file(project: Project, reserve_batch: Callable[..., Batch], outside_of_a_flow: None, tmp_path: Path) -> Path:
+    """A batch file of two rows, not filled in."""
+    batch = reserve_batch(project.workspace, {"i1": "Floods", "i2": "Tea"})
+    publish_batches.fn(project.workspace, project.config.task)
+    return Path(shutil.copy(project.workspace.batches / batch.batch_id / "batch.csv", tmp_path / "anna.csv"))
+
+
+def test_a_filled_file_waits_in_the_inbox_with_its_answers_counted(project: Project, batch_file: Path) -> None:
+    fill_csv(batch_file, {"i1": "related", "i2": "perhaps"})
+    found = submit(project, batch_file, None)
+    assert found.answers == {"b0001-training": 1}
+    assert ["perhaps" in error for error in found.errors] == [True]
+    assert Path(found.place).parent == project.workspace.inbox
+    assert (found.told, found.untold) == (None, "no Prefect server is running")
+    assert find_batch(project.workspace.store(), "b0001-training").n_answered == 0
+
+
+def test_what_holds_no_answer_is_refused_and_put_nowhere(project: Project, batch_file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "list.csv"
+    with other.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("id", "headline"), ("1", "Floods")])
+    for path, said in (
+        (tmp_path / "nothing.csv", "there is no file"),
+        (batch_file, "holds no answer"),
+        (other, "list.csv"),
+    ):
+        with pytest.raises(BatchError, match=said):
+            submit(project, path, None)
+    assert not list(project.workspace.inbox.iterdir())
+
+
+def test_a_server_that_is_gone_is_said_and_the_file_is_in_the_inbox(project: Project, batch_file: Path) -> None:
+    fill_csv(batch_file, {"i1": "related"})
+    found = submit(project, batch_file, "http://127.0.0.1:9/api")
+    assert found.told is None
+    assert "does not answer" in found.untold
+    assert Path(found.place).is_file()
+
+
+def test_a_server_without_the_deployment_is_said(prefect_server: None, project: Project, batch_file: Path) -> None:
+    from prefect.settings import PREFECT_API_URL
+
+    fill_csv(batch_file, {"i1": "related"})
+    found = submit(project, batch_file, str(PREFECT_API_URL.value()))
+    assert found.told is None
+    assert found.untold.endswith("has no ingest deployment")
