@@ -1,5 +1,6 @@
 # The commands of a checkout. `make` alone lists them.
 PYTHON ?= python3
+JOBS ?= 3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -19,7 +20,7 @@ demo: setup ## the whole loop on 20,000 synthetic headlines, into ./pal-demo
 	$(BIN)/pal demo pal-demo --fresh
 
 test: setup ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 check: setup ## what CI runs: format, lint, types, tests
 	$(BIN)/ruff format --check .

@@ -13,6 +13,7 @@ import typer
 
 from flows.batch_commands import commands as batch_commands
 from flows.options import JsonOption, WorkspaceOption, print_json, project_at, show_batch
+from flows.service_commands import commands as service_commands
 from storage.errors import PalError
 
 app = typer.Typer(
@@ -228,7 +229,8 @@ def demo(
     print("  pal annotate\n  pal ingest\n  pal next")
 
 
-app.add_typer(batch_commands)
+for commands in (batch_commands, service_commands):
+    app.add_typer(commands)
 
 if __name__ == "__main__":
     main()

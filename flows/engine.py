@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
+import json
 import logging
 import os
 import sys
-import urllib.request
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from flows.config import Project, open_project
-from storage.errors import PalError
+from flows.prefect_api import answers
+from flows.up_state import found_up
+from storage.errors import ServiceError
 
 ROOMS = ("flows", "tasks", "annotation", "storage")
 DEFAULT_SERVER = "http://127.0.0.1:4200/api"
@@ -45,7 +47,7 @@ def run(name: str, project: Project, **parameters: Any) -> Any:
         os.environ.setdefault(variable, value)
     listen()
     if "prefect" not in sys.modules:
-        _choose_server()
+        _choose_server(project)
     from importlib import import_module
 
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -66,35 +68,55 @@ def listen() -> None:
             logger.addHandler(_Lines())
 
 
+def json_line(level: str, source: str, message: str) -> str:
+    """A log line as JSON, as $PAL_LOG=json asks for."""
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"time": at, "level": level, "logger": source, "message": message}, ensure_ascii=False)
+
+
 class _Lines(logging.Handler):
-    """One plain line a record, to whatever stderr is now."""
+    """One plain line a record, or one of JSON, to whatever stderr is now."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if as_json():
+            print(json_line(record.levelname, record.name, record.getMessage()), file=sys.stderr, flush=True)
+            return
         mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
         print(f"  {mark}{record.getMessage()}", file=sys.stderr, flush=True)
 
 
-def _choose_server() -> None:
-    """Use a server that is there; say which."""
-    if os.environ.get("PREFECT_API_URL"):
-        url = os.environ["PREFECT_API_URL"]
-        if not _answers(url, seconds=5.0):
-            raise PalError(
+def as_json() -> bool:
+    """Whether log lines are to be JSON."""
+    return os.environ.get("PAL_LOG") == "json"
+
+
+def running_server(project: Project) -> str | None:
+    """The API of the server to use: $PREFECT_API_URL, that of the workspace's `pal up`, or one on Prefect's own port.
+
+    Raises:
+        ServiceError: Nothing answers at $PREFECT_API_URL.
+    """
+    if url := os.environ.get("PREFECT_API_URL"):
+        if not answers(url, seconds=5.0):
+            raise ServiceError(
                 f"no Prefect server answers at PREFECT_API_URL={url}.",
                 hint="start it: prefect server start; or do without: unset PREFECT_API_URL",
             )
-        said = f"Prefect server: {url}"
-    elif _answers(DEFAULT_SERVER):
-        os.environ["PREFECT_API_URL"] = DEFAULT_SERVER
-        said = f"Prefect server: {DEFAULT_SERVER}"
+        return url
+    up = found_up(project)
+    return next((api for api in (up.api if up else None, DEFAULT_SERVER) if api and answers(api)), None)
+
+
+def _choose_server(project: Project) -> None:
+    """Use a server that is there; say which."""
+    if server := running_server(project):
+        os.environ["PREFECT_API_URL"] = server
+        said = f"Prefect server: {server}"
     else:
-        said = "starting a temporary Prefect server (15 s; none with `prefect server start` in another terminal)"
+        said = "starting a temporary Prefect server (15 s; none with `pal up` in another terminal)"
         home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
         home.mkdir(parents=True, exist_ok=True)  # its first server start fails without
-    print(f"  {said}", file=sys.stderr, flush=True)
-
-
-def _answers(api: str, seconds: float = 0.3) -> bool:
-    with contextlib.suppress(OSError), urllib.request.urlopen(f"{api}/health", timeout=seconds) as answer:
-        return bool(answer.status == 200)
-    return False
+    if as_json():
+        print(json_line("INFO", __name__, said), file=sys.stderr, flush=True)
+    else:
+        print(f"  {said}", file=sys.stderr, flush=True)

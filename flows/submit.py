@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import urllib.error
-import urllib.request
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +11,7 @@ from pathlib import Path
 from annotation.filled import FilledFile
 from annotation.submission import check_file, into_inbox
 from flows.config import Project
+from flows.prefect_api import ask
 from storage.errors import BatchError
 
 EVENT, RESOURCE = "pal.batch.submitted", "pal.inbox"
@@ -76,20 +75,13 @@ def tell_server(api: str, project: Project, place: Path) -> str:
         "payload": {"workspace": str(project.workspace.root), "file": place.name},
     }
     try:
-        deployed = json.loads(_ask(api, "/deployments/name/ingest/ingest"))
+        deployed = ask(api, "/deployments/name/ingest/ingest")
         if deployed["parameters"].get("workspace") != str(project.workspace.root):
             return f"the server at {api} works for {deployed['parameters'].get('workspace')}"
-        _ask(api, "/events", [event])
+        ask(api, "/events", [event])
     except urllib.error.HTTPError as error:
         error.close()
         return f"the server at {api} has no ingest deployment" if error.code == 404 else f"{api} answers {error.code}"
     except OSError as error:
         return f"{api} does not answer: {error}"
     return ""
-
-
-def _ask(api: str, path: str, body: object = None) -> bytes:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(api + path, data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return bytes(answer.read())

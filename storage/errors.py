@@ -7,6 +7,7 @@ PalError
 ├── BatchError         a batch or a batch file is not what it should be
 ├── SamplingError      a batch cannot be drawn as asked
 ├── ModelError         a model is missing, damaged, or does not fit
+├── ServiceError       the server or the worker cannot be brought up or stopped
 └── StoreError         the lake cannot be opened or written
 """
 
@@ -52,6 +53,10 @@ class SamplingError(PalError):
 
 class ModelError(PalError):
     """A model is missing, damaged, or does not fit what it is used for."""
+
+
+class ServiceError(PalError):
+    """The Prefect server or the worker of a workspace cannot be brought up or stopped."""
 
 
 class StoreError(PalError):

@@ -1,0 +1,63 @@
+"""What is asked of a Prefect server by REST, without importing Prefect, which takes seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+POOL = "pal"
+"""The work pool of the deployments in prefect.yaml."""
+GOING_ON = ("PENDING", "RUNNING", "CANCELLING")
+
+
+def answers(api: str, seconds: float = 0.3) -> bool:
+    """Whether a server answers there."""
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"{api}/health", timeout=seconds) as answer:
+        return bool(answer.status == 200)
+    return False
+
+
+def ask(api: str, path: str, body: object = None) -> Any:
+    """GET, or POST where there is a body; returns what is answered, read from JSON.
+
+    Raises:
+        urllib.error.HTTPError: The server refuses it.
+        OSError: It does not answer.
+    """
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(api + path, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        content = answer.read()
+    return json.loads(content) if content else None
+
+
+def make_pool(api: str) -> None:
+    """Make the work pool, where it is not there."""
+    try:
+        ask(api, "/work_pools/", {"name": POOL, "type": "process"})
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code != 409:  # it is there
+            raise
+
+
+def worker_is_online(api: str, name: str) -> bool:
+    """Whether the worker of that name has said that it is there."""
+    workers = ask(api, f"/work_pools/{POOL}/workers/filter", {})
+    return any(worker["name"] == name and worker["status"] == "ONLINE" for worker in workers)
+
+
+def crash_left_runs(api: str) -> list[str]:
+    """Mark the runs as crashed that a dead worker left going on; returns their names.
+
+    Nobody else does: they would hold their deployment's one place for ever, and every later night would be cancelled.
+    """
+    filters = {"work_pools": {"name": {"any_": [POOL]}}, "flow_runs": {"state": {"type": {"any_": list(GOING_ON)}}}}
+    left = ask(api, "/flow_runs/filter", {**filters, "limit": 200})
+    for run in left:
+        state = {"type": "CRASHED", "name": "Crashed", "message": "the worker that ran it is gone"}
+        ask(api, f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
+    return [str(run["name"]) for run in left]

@@ -1,0 +1,272 @@
+"""`pal up` and `pal down`: server, deployments and worker of a workspace, brought up, watched, and stopped."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from flows import prefect_api
+from flows.config import Project
+from flows.engine import SETTINGS, json_line
+from flows.processes import Child, end_group, start
+from flows.up_state import Up, end_left, found_up, up_file, write_up
+from storage.errors import ServiceError
+
+PREFECT = (sys.executable, "-m", "prefect")
+START_S = 240
+LONGEST_PAUSE_S = 60.0
+_TOLD = re.compile(r"^(\d\d:\d\d:\d\d)\.\d+ \| (\w+) +\| (.*)$")
+_NOT_TOLD = re.compile(
+    r"Finished in state Completed\(\)$|^Task run .* Created|Deployment step|All deployment steps|Opening process"
+    r"|View at http|Process for flow run|Completed submission|'set_working_directory'|Beginning flow run"
+)
+
+
+class Service:
+    """Server and worker of one workspace; `run` keeps them up until a signal."""
+
+    def __init__(self, project: Project, host: str | None = None, port: int | None = None) -> None:
+        config = project.config.server
+        self.project, self.host, self.port = project, host or config.host, port or config.port
+        self.given = os.environ.get("PREFECT_API_URL")
+        near = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+        self.api = self.given or f"http://{near}:{self.port}/api"
+        self.ui = f"{self.api.removesuffix('/api')}/v2"
+        self.folder = up_file(project).parent
+        self.folder.mkdir(exist_ok=True)
+        self.home = project.workspace.root / config.home
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.worker_name = f"pal on {socket.gethostname()}"
+        self.children: dict[str, Child] = {}
+        self.asked_to_stop = False
+        self._read_to = 0
+
+    def run(self) -> None:
+        """Bring everything up and keep it up; ends, everything stopped, at Ctrl-C or SIGTERM.
+
+        Raises:
+            ServiceError: Something does not come up.
+        """
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, lambda *_: self._ask_to_stop())
+        end_left(self.project)
+        try:
+            self._start_server()
+            self._deploy()
+            self._start_worker()
+            self._write(ready=True)
+            self._greet()
+            self._watch()
+        except _StopAskedError:
+            pass  # while it was coming up
+        finally:
+            self._stop()
+
+    def _start_server(self) -> None:
+        if self.given:
+            say("up", f"Prefect server: {self.api} (PREFECT_API_URL)")
+            return
+        _check_port(self.host, self.port)
+        say("up", f"starting the server on port {self.port} ...")
+        command = [*PREFECT, "server", "start", "--host", self.host, "--port", str(self.port)]
+        self._start("server", command)
+        self._wait_for("server", lambda: prefect_api.answers(self.api, 2.0))
+
+    def _deploy(self) -> None:
+        prefect_api.make_pool(self.api)
+        command = [*PREFECT, "deploy", "--all", "--prefect-file", str(prefect_file())]
+        ran = subprocess.run(
+            command, env=self._environment(), cwd=self.project.workspace.root, capture_output=True, check=False
+        )
+        said = (ran.stdout + ran.stderr).decode(errors="replace")
+        (self.folder / "deploy.log").write_text(said, encoding="utf-8")
+        if ran.returncode:
+            raise ServiceError(f"the flows could not be deployed:\n{said[-2000:]}", hint="pal up --debug says more")
+
+    def _start_worker(self) -> None:
+        if not self.given:
+            for name in prefect_api.crash_left_runs(self.api):
+                say("up", f"{name} was cut off; it is marked as crashed, the next run does its work")
+        command = [*PREFECT, "worker", "start", "--pool", prefect_api.POOL, "--name", self.worker_name, "--limit", "1"]
+        self._start("worker", command)
+        self._wait_for("worker", lambda: prefect_api.worker_is_online(self.api, self.worker_name))
+
+    def _greet(self) -> None:
+        schedule = self.project.config.schedule
+        night = schedule.next_night(datetime.now(UTC))
+        say("up", f"UI              {self.ui}")
+        say("up", f"next nightly    {night:%Y-%m-%d %H:%M} {schedule.timezone} ({schedule.nightly})")
+        say("up", f"workspace       {self.project.workspace.root}")
+        say("up", f"logs            {self.folder}")
+        say("up", "stop            Ctrl-C here, or elsewhere: pal down")
+
+    def _watch(self) -> None:
+        """Show what the worker does, and start again what ends."""
+        pause = 1.0
+        while not self.asked_to_stop:
+            self._tell_worker()
+            for name, child in list(self.children.items()):
+                if child.ended:
+                    say("up", f"the {name} ended with {child.process.returncode}; starting it again in {pause:.0f} s")
+                    end_group(child.process.pid)
+                    self._sleep(pause)
+                    pause = min(2 * pause, LONGEST_PAUSE_S)
+                    self._restart(name, child)
+            self._sleep(0.5)
+
+    def _restart(self, name: str, child: Child) -> None:
+        if self.asked_to_stop:
+            return
+        if name == "worker":
+            self._start_worker()
+        else:
+            self._start(name, child.command)
+            self._wait_for(name, lambda: prefect_api.answers(self.api, 2.0))
+        self._write(ready=True)
+        say("up", f"the {name} is up again")
+
+    def _start(self, name: str, command: Sequence[str]) -> None:
+        log = self.folder / f"{name}.log"
+        if name == "worker":
+            self._read_to = log.stat().st_size if log.exists() else 0
+        self.children[name] = start(command, log, self._environment(), self.project.workspace.root)
+        self._write(ready=False)
+
+    def _wait_for(self, name: str, there: Callable[[], bool]) -> None:
+        child, deadline = self.children[name], time.monotonic() + START_S
+        while not _true(there):
+            if self.asked_to_stop:
+                raise _StopAskedError
+            if child.ended or time.monotonic() > deadline:
+                raise ServiceError(
+                    f"the {name} does not come up; the end of {child.log}:\n{child.tail()}",
+                    hint="stop what is in its way and try again: pal up",
+                )
+            time.sleep(0.25)
+
+    def _stop(self) -> None:
+        """The worker first, then what it left going on is marked, then the server."""
+        if worker := self.children.get("worker"):
+            say("up", "stopping the worker ...")
+            worker.stop()
+            if not self.given and prefect_api.answers(self.api, 2.0):
+                prefect_api.crash_left_runs(self.api)
+        if server := self.children.get("server"):
+            say("up", "stopping the server ...")
+            server.stop()
+        up_file(self.project).unlink(missing_ok=True)
+        say("up", "down")
+
+    def _tell_worker(self) -> None:
+        log = self.folder / "worker.log"
+        with log.open("rb") as file:
+            file.seek(self._read_to)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self._read_to += len(whole)
+        for line in whole.decode(errors="replace").splitlines():
+            found = _TOLD.match(line)
+            if found and not _NOT_TOLD.search(found[3]):
+                mark = "" if found[2] == "INFO" else f"{found[2].lower()}: "
+                say("worker", f"{found[1]}  {mark}{found[3]}")
+
+    def _write(self, *, ready: bool) -> None:
+        groups = {name: (child.process.pid, " ".join(child.command)) for name, child in self.children.items()}
+        write_up(self.project, Up(os.getpid(), self.api, self.ui, ready, groups))
+
+    def _environment(self) -> dict[str, str]:
+        schedule = self.project.config.schedule
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        if self.given:  # what the user set for that server, a key included
+            kept |= {name: value for name, value in os.environ.items() if name.startswith("PREFECT_API_")}
+        return {
+            **kept,
+            **SETTINGS,
+            "PREFECT_HOME": str(self.home),
+            "PREFECT_API_URL": self.api,
+            "PREFECT_UI_URL": self.ui,
+            "PREFECT_CLI_PROMPT": "false",
+            "PREFECT_CLI_COLORS": "false",
+            "PREFECT_LOGGING_COLORS": "false",
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
+            "PREFECT_RUNNER_POLL_FREQUENCY": "2",
+            "PAL_WORKSPACE": str(self.project.workspace.root),
+            "PAL_SCHEDULE_CRON": schedule.nightly,
+            "PAL_SCHEDULE_TIMEZONE": schedule.timezone,
+        }
+
+    def _sleep(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not self.asked_to_stop and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+    def _ask_to_stop(self) -> None:
+        self.asked_to_stop = True
+
+
+class _StopAskedError(Exception):
+    """A signal came while something was awaited."""
+
+
+def bring_up_detached(project: Project, host: str | None, port: int | None) -> None:
+    """Start `pal up` in the background and wait until everything is up.
+
+    Raises:
+        ServiceError: It does not come up; with what it said.
+    """
+    command = [sys.executable, "-m", "flows.cli", "up", "--workspace", str(project.workspace.root)]
+    command += ["--host", host] if host else []
+    command += ["--port", str(port)] if port else []
+    log = up_file(project).with_name("up.log")
+    log.parent.mkdir(exist_ok=True)
+    log.unlink(missing_ok=True)
+    child = start(command, log, os.environ, project.workspace.root)
+    while not ((found := found_up(project)) and found.ready and found.pid == child.process.pid):
+        if child.ended:
+            raise ServiceError(child.tail(), hint="mend that, then again: pal up --detach")
+        time.sleep(0.25)
+    print(log.read_text(encoding="utf-8"), end="")
+    print(f"in the background; what it does: tail -f {log}")
+
+
+def prefect_file() -> Path:
+    """The deployments: of the checkout, else as they were installed."""
+    beside = Path(__file__).resolve().parents[1] / "prefect.yaml"
+    installed = Path(sysconfig.get_path("data"), "share", "pytorch-active-learning", "prefect.yaml")
+    return beside if beside.is_file() else installed
+
+
+def say(source: str, message: str) -> None:
+    """One line on stdout; JSON where $PAL_LOG says so."""
+    if os.environ.get("PAL_LOG") == "json":
+        print(json_line("INFO", source, message), flush=True)
+    else:
+        print(message, flush=True)
+
+
+def _true(there: Callable[[], bool]) -> bool:
+    try:
+        return there()
+    except OSError:
+        return False
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ServiceError(
+                f"port {port} of {host} cannot be used: {error.strerror}.",
+                hint=f"take another: pal up --port {port + 1}; or for good: [server] port in pal.toml",
+            ) from error
