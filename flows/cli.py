@@ -13,6 +13,7 @@ import typer
 
 from flows.batch_commands import commands as batch_commands
 from flows.options import JsonOption, WorkspaceOption, print_json, project_at, show_batch
+from flows.output_commands import commands as output_commands
 from flows.service_commands import commands as service_commands
 from storage.errors import PalError
 
@@ -193,26 +194,6 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
     print(found.as_json() if as_json else found.as_text())
 
 
-@app.command(epilog='Example: pal predict "floods cut off coastal town" "minister opens school"')
-def predict(
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts to label.")] = None,
-    file: Annotated[Path | None, typer.Option(help="A file of texts, as `pal import` reads them.")] = None,
-    text_column: Annotated[str | None, typer.Option(help="Name or number of the text column.")] = None,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
-) -> None:
-    """Label and probability of texts by the production model: label, probability and text, with tabs between."""
-    from flows.predict import predictions
-
-    found = predictions(project_at(workspace), texts or [], file, text_column)
-    if as_json:
-        print_json(list(found))
-        return
-    for prediction in found:
-        one_line = " ".join(prediction["text"].split())
-        print(prediction["label"], f"{prediction['probability']:.4f}", one_line, sep="\t")
-
-
 @app.command(epilog="Example: pal demo pal-demo --fresh")
 def demo(
     directory: Annotated[Path, typer.Argument(help="Where to make the demo's workspace.")] = Path("pal-demo"),
@@ -229,7 +210,7 @@ def demo(
     print("  pal annotate\n  pal ingest\n  pal next")
 
 
-for commands in (batch_commands, service_commands):
+for commands in (batch_commands, output_commands, service_commands):
     app.add_typer(commands)
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
@@ -15,9 +14,10 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
 from prefect.runtime import deployment, flow_run
 from prefect.states import Cancelled
+from prefect.types import DateTime
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def cancel_missed() -> int:
     if deployment.id is None:
         return 0
     waiting = FlowRunFilterStateType(any_=[StateType.SCHEDULED])
-    due = FlowRunFilterNextScheduledStartTime(before_=datetime.now(UTC))
+    due = FlowRunFilterNextScheduledStartTime(before_=DateTime.now("UTC"))
     with get_client(sync_client=True) as client:
         late = client.read_flow_runs(
             deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[UUID(deployment.id)])),
@@ -38,7 +38,9 @@ def cancel_missed() -> int:
         )
         missed = [run for run in late if str(run.id) != flow_run.id]
         for run in missed:
-            state = Cancelled(message=f"missed while no worker was up; the run {flow_run.name} does its work")
+            state: State[None] = Cancelled(
+                message=f"missed while no worker was up; the run {flow_run.name} does its work"
+            )
             client.set_flow_run_state(run.id, state, force=True)
     if missed:
         log.warning("%d nights were missed while no worker was up; this run does their work", len(missed))

@@ -1,48 +1,33 @@
-"""Label and probability of texts by the production model."""
+"""Flow `predict`: label and calibrated probability of every item, into a file."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from flows.config import Project
-from storage.errors import ModelError, SourceError
-from storage.models import production_model
-from storage.sources.opening import open_source
+from prefect import flow
+
+from flows.engine import begin
+from flows.notify import failure_told
+from storage.predictions import format_of_file
+from tasks.predict_pool import PoolPrediction, predict_pool
 
 
-def predictions(
-    project: Project, texts: Sequence[str], file: Path | None, text_column: str | None = None
-) -> Iterator[dict[str, Any]]:
-    """For each text its label, the probability of that label, and those of all labels; a file is read in slices.
+@flow(name="predict", flow_run_name="predict into {output}", on_failure=[failure_told], on_crashed=[failure_told])
+def predict(
+    workspace: str,
+    output: str = "predictions.parquet",
+    form: Literal["by suffix", "parquet", "csv", "jsonl"] = "by suffix",
+    model_id: str = "",
+) -> PoolPrediction:
+    """Predict every item; run again after it was cut off, it goes on.
 
-    Raises:
-        ModelError: There is no model yet, or it does not fit pal.toml.
-        SourceError: Neither texts nor a file, or the file cannot be read.
+    Args:
+        workspace: The project's directory.
+        output: The file to write; a relative one starts at the workspace.
+        form: Its format.
+        model_id: The model; the one in production where left empty.
     """
-    if not all(text.strip() for text in texts) or not (texts or file):
-        raise SourceError("no text to label, or an empty one.", hint='pal predict "a text", or pal predict --file FILE')
-    current = production_model(project.workspace.store())
-    if current is None:
-        raise ModelError("there is no model yet.", hint="see what is missing: pal status")
-    from tasks.learning.model_files import load_model
-
-    model = load_model(project.workspace.models / current.model_id, project.config.task.names)
-    for part in _parts(texts, file, text_column):
-        probabilities = model.predict(part)
-        decided = model.calibration.decisions(probabilities)
-        for text, row, label in zip(part, probabilities.tolist(), decided.tolist(), strict=True):
-            by_label = dict(zip(model.labels, row, strict=True))
-            yield {"text": text, "label": model.labels[label], "probability": row[label], "probabilities": by_label}
-
-
-def _parts(texts: Sequence[str], file: Path | None, text_column: str | None) -> Iterator[list[str]]:
-    if texts:
-        yield list(texts)
-    if file is not None:
-        for chunk in open_source(file, text_column=text_column).chunks():
-            for reject in chunk.rejects:
-                print(f"{reject.file}, row {reject.row}: {reject.reason}", file=sys.stderr)
-            yield chunk.table["text"].to_pylist()
+    project = begin(workspace)
+    path = project.workspace.root / output
+    chosen = format_of_file(path) if form == "by suffix" else form
+    return predict_pool(project.workspace, project.config.task, path, chosen, model_id or None)

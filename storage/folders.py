@@ -72,6 +72,18 @@ def add_files(folder: Path, write: Callable[[Path], dict[str, Any]]) -> None:
     to_disk(folder)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is there whole or not at all, in place of one of that name."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        to_disk(part)
+        os.replace(part, path)  # noqa: PTH105
+    finally:
+        part.unlink(missing_ok=True)
+    to_disk(path.parent)
+
+
 def to_disk(path: Path) -> None:
     """fsync a file, or a folder where the system can."""
     if path.is_dir() and os.name == "nt":

@@ -10,7 +10,7 @@ import pytest
 from annotation.headlines import synthetic_headlines
 from annotation.label_set import LabelSet
 from flows.config import Project, open_project
-from flows.predict import predictions
+from flows.predictions import predictions
 from flows.presets import DISASTER, config_text
 from storage.annotations import LabelledItem, import_labelled
 from storage.errors import ModelError, SourceError

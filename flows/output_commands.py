@@ -1,0 +1,55 @@
+"""The commands that give results away: predictions, the labelled data set, the report; registered in `flows.cli`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.options import JsonOption, WorkspaceOption, print_json, project_at
+
+commands = typer.Typer(rich_markup_mode=None)
+
+
+@commands.command(epilog="Example: pal predict --pool --output predictions.parquet")
+def predict(
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts to label.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A file of texts, as `pal import` reads them.")] = None,
+    text_column: Annotated[str | None, typer.Option(help="Name or number of the text column.")] = None,
+    pool: Annotated[bool, typer.Option("--pool", help="Every item of the lake, into --output.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="FILE.parquet, .csv or .jsonl.")] = None,
+    model: Annotated[str | None, typer.Option(help="With --pool: another model than that in production.")] = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Label and probability: of texts, one line each with tabs between; or of every item, into a file."""
+    if pool != (output is not None):
+        raise typer.BadParameter("--pool and --output FILE go together")
+    if pool and (texts or file):
+        raise typer.BadParameter("--pool is for the items of the lake; leave the texts out")
+    if model and not pool:
+        raise typer.BadParameter("--model goes with --pool")
+    project = project_at(workspace)
+    if output is not None:
+        from dataclasses import asdict
+
+        from flows.engine import run
+        from storage.predictions import format_of_file
+
+        format_of_file(output)
+        found = run("predict", project, output=str(output.resolve()), model_id=model or "")
+        if as_json:
+            print_json(asdict(found))
+        else:
+            print(f"{found.output}: {found.n:,} items by {found.model_id}")
+        return
+    from flows.predictions import predictions
+
+    listed = predictions(project, texts or [], file, text_column)
+    if as_json:
+        print_json(list(listed))
+        return
+    for prediction in listed:
+        one_line = " ".join(prediction["text"].split())
+        print(prediction["label"], f"{prediction['probability']:.4f}", one_line, sep="\t")

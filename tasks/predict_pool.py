@@ -1,0 +1,178 @@
+"""Stage `predict`: label and calibrated probability of every item, into one file; after a kill it goes on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+from prefect import task
+
+from annotation.label_set import LabelSet
+from annotation.progress import progress
+from storage.errors import ModelError, WorkspaceError
+from storage.folders import MANIFEST, write_whole
+from storage.models import all_models, find_model, production_model
+from storage.predictions import FileFormat, count_after, features_of_all, join_parts
+from storage.records import Model
+from storage.runs import lake_state
+from storage.store import Store
+from storage.workspace import Workspace
+from tasks.learning.model_files import LoadedModel, load_model
+from tasks.learning.tokens import Tokens
+from tasks.prepare import add_missing_features
+
+log = logging.getLogger(__name__)
+
+ROWS = 100_000
+"""Items of a part: what a kill costs at most."""
+
+
+@dataclass(frozen=True)
+class PoolPrediction:
+    """What was written: the file, how many items it has, by which model, of which lake version."""
+
+    output: str
+    n: int
+    model_id: str
+    lake_version: int
+
+
+@dataclass(frozen=True)
+class _Pinned:
+    """What all parts of a file must have in common; `state` is that of items, answers and batches."""
+
+    model_id: str
+    weights_hash: str
+    state: str
+    lake_version: int
+
+
+@task
+def predict_pool(
+    workspace: Workspace, label_set: LabelSet, output: Path, form: FileFormat, model_id: str | None = None
+) -> PoolPrediction:
+    """Predict every item of the lake, and write it to a file that is there whole or not at all.
+
+    What is done is kept in parts beside the file: the same call after a kill goes on, as long as model and lake are
+    the same, and gives the same file.
+
+    Args:
+        model_id: The model; that in production where None.
+
+    Raises:
+        ModelError: There is no such model, or it does not fit pal.toml.
+        WorkspaceError: Another process is writing this file.
+    """
+    started = time.monotonic()
+    store = workspace.store()
+    record = _chosen(store, model_id)
+    model = load_model(workspace.models / record.model_id, label_set.names)
+    add_missing_features(workspace, model.encoder)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    folder = output.with_name(f".{output.name}.parts")
+    folder.mkdir(exist_ok=True)
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            pinned = _pinned(store, folder, record)
+            parts = _write_parts(store, folder, model, pinned)
+            join_parts(parts, output, form)
+            n = sum(pq.read_metadata(path).num_rows for path in parts)
+            shutil.rmtree(folder, ignore_errors=True)
+    except Timeout as error:
+        raise WorkspaceError(
+            f"another process is writing {output}.", hint="wait for it, or name another file"
+        ) from error
+    log.info("predicted %s items with %s: %s (%.1f s)", f"{n:,}", record.model_id, output, time.monotonic() - started)
+    return PoolPrediction(str(output), n, record.model_id, pinned.lake_version)
+
+
+def _chosen(store: Store, model_id: str | None) -> Model:
+    if model_id is None:
+        current = production_model(store)
+        if current is None:
+            raise ModelError("there is no model yet.", hint="see what is missing: pal status")
+        return current
+    found = find_model(store, model_id)
+    if found is None:
+        known = ", ".join(model.model_id for model in all_models(store)[:5]) or "none"
+        raise ModelError(f"there is no model {model_id!r}.", hint=f"the newest: {known}; all: pal models")
+    return found
+
+
+def _pinned(store: Store, folder: Path, model: Model) -> _Pinned:
+    """What an interrupted call had pinned, where that still holds; else what is there now, its parts removed."""
+    now = _Pinned(model.model_id, model.weights_hash, lake_state(store, ""), store.version())
+    path = folder / MANIFEST
+    try:
+        before = _Pinned(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        before = None
+    if before is not None and asdict(before) | {"lake_version": 0} == asdict(now) | {"lake_version": 0}:
+        log.info("going on with what is done already of %s", folder.name)
+        return before
+    if before is not None:
+        log.warning("the model or the lake has changed since this file was begun: beginning anew")
+    for left in folder.glob("*.parquet"):
+        left.unlink()
+    write_whole(path, json.dumps(asdict(now), indent=1).encode())
+    return now
+
+
+def _write_parts(store: Store, folder: Path, model: LoadedModel, pinned: _Pinned) -> list[Path]:
+    """Write what is missing; returns all parts in order. A part is named by its number and has its rows by item_id."""
+    parts = sorted(folder.glob("[0-9]*.parquet"))
+    after = str(pq.read_table(parts[-1], columns=["item_id"])["item_id"][-1]) if parts else ""
+    left = count_after(store, pinned.lake_version, after)
+    done = 0
+    with progress("predicting", left) as advance:
+        slices = features_of_all(store, model.encoder.encoder_id, pinned.lake_version, after, ROWS)
+        for number, items in enumerate(slices, start=len(parts)):
+            path = folder / f"{number:08d}.parquet"
+            part = path.with_suffix(".part")
+            pq.write_table(_predicted(model, items), part, compression="lz4", use_dictionary=False)
+            part.replace(path)
+            parts.append(path)
+            done += items.num_rows
+            advance(done)
+    if not parts:
+        parts.append(folder / "00000000.parquet")
+        pq.write_table(_predicted(model, pa.RecordBatch.from_pylist([], _NOTHING)), parts[0])
+    return parts
+
+
+_NOTHING = pa.schema(
+    [
+        ("item_id", pa.string()),
+        ("text", pa.string()),
+        ("tokens", pa.binary()),
+        ("split", pa.string()),
+        ("human_label", pa.string()),
+    ]
+)
+
+
+def _predicted(model: LoadedModel, items: pa.RecordBatch) -> pa.Table:
+    """Items (item_id, text, tokens, split, human_label) with their label and the probability of every label."""
+    n = items.num_rows
+    probabilities = model.probabilities(Tokens.from_arrow(items.column("tokens")))
+    decided = model.calibration.decisions(probabilities)
+    labels = pa.DictionaryArray.from_arrays(pa.array(decided, pa.int32()), pa.array(model.labels, pa.string()))
+    columns = {
+        "item_id": items.column("item_id"),
+        "text": items.column("text"),
+        "label": labels.cast(pa.string()),
+        "probability": pa.array(probabilities[np.arange(n), decided], pa.float32()),
+        **{f"p_{name}": pa.array(probabilities[:, k], pa.float32()) for k, name in enumerate(model.labels)},
+        "split": items.column("split"),
+        "human_label": items.column("human_label"),
+        "model_id": pa.repeat(pa.scalar(model.model_id, pa.string()), n),
+    }
+    return pa.table(columns)
