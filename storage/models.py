@@ -58,6 +58,34 @@ def keep_out(store: Store, model_id: str, *, decided_by: DecidedBy, reason: str)
     return _decide(store, model_id, promoted=False, decided_by=decided_by, reason=reason)
 
 
+def model_before(store: Store) -> str:
+    """The model that was in production before the one that is: what a rollback brings back.
+
+    Raises:
+        ModelError: There is none, or nothing says which it was.
+    """
+    current = production_model(store)
+    promotions = [
+        each
+        for each in decisions(store)
+        if current and each.model_id == current.model_id and each.promoted and each.decided_by != DecidedBy.ROLLBACK
+    ]
+    if not promotions or promotions[0].previous_id is None:
+        which = f"before {current.model_id} no model was" if current else "no model is"
+        raise ModelError(f"{which} in production.", hint="choose one: pal models; then: pal promote MODEL")
+    return promotions[0].previous_id
+
+
+def taken_back(store: Store, model_id: str) -> Decision | None:
+    """The decision by which a person took a model out of production, where nobody put it back since."""
+    for each in decisions(store):
+        if each.model_id == model_id and each.promoted:
+            return None
+        if each.previous_id == model_id and each.decided_by == DecidedBy.ROLLBACK:
+            return each
+    return None
+
+
 def decisions(store: Store) -> list[Decision]:
     """Everything that was decided on models, the newest first."""
     return [_decision(row) for row in store.rows(f"{_DECISIONS} ORDER BY decided_at DESC")]
@@ -108,6 +136,15 @@ def metrics_of(store: Store, model_id: str, split: str) -> dict[str, Metric]:
         [model_id, str(split)],
     )
     return {row[0]: Metric(*row) for row in rows}
+
+
+def measured_on(store: Store, model_id: str, split: str) -> int:
+    """Number of items that a model's newest figures on a split are of; 0 where it was never measured."""
+    rows = store.rows(
+        "SELECT n FROM lake.metrics WHERE model_id = ? AND split = ? ORDER BY measured_at DESC LIMIT 1",
+        [model_id, str(split)],
+    )
+    return int(rows[0][0]) if rows else 0
 
 
 def model_to_compare_with(store: Store, model_id: str, n_more: int) -> Model | None:

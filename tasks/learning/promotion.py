@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from tasks.learning.metrics import label_figures, n_resamples, resamples
+from tasks.learning.metrics import INTERVAL, label_figures, n_resamples, resamples
 
 
 @dataclass(frozen=True)
@@ -35,27 +35,42 @@ class Scored:
     chosen: npt.NDArray[np.bool_]
 
 
-def probability_not_worse(
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same n items.
+
+    Attributes:
+        candidate: Its figure, and `production` that of the other.
+        low: Of the 95 % interval of the difference, candidate less production; `high` is its upper end.
+        not_worse: Share of paired resamples in which the candidate is not worse by more than the margin, 0 to 1.
+    """
+
+    n: int
+    candidate: float
+    production: float
+    low: float
+    high: float
+    not_worse: float
+
+
+def compare(
     candidate: Sequence[Scored],
     production: Sequence[Scored],
     truths: Sequence[npt.NDArray[np.bool_]],
     config: PromotionConfig,
     *,
     seed: int = 0,
-) -> float | None:
-    """Share of paired resamples in which the candidate is not worse by more than the margin.
+) -> Comparison | None:
+    """Compare two models on the same items by a paired bootstrap; None where the metric is undefined on them.
 
     Args:
         candidate: What it says of each label that counts: the positive one, or all, whose mean is compared.
         truths: Where the items have that label, (n,) each.
-
-    Returns:
-        0-1; None where the metric is undefined on these items.
     """
     n = len(truths[0])
     if not n:
         return None
-    weights = resamples(n, n_resamples(n), np.random.default_rng(seed))[1:]
+    weights = resamples(n, n_resamples(n), np.random.default_rng(seed))
 
     def figure(model: Sequence[Scored]) -> npt.NDArray[np.float64]:
         of_labels = [
@@ -65,5 +80,10 @@ def probability_not_worse(
         return np.asarray(np.mean(of_labels, axis=0))
 
     ours, theirs = figure(candidate), figure(production)
-    both = ~np.isnan(ours) & ~np.isnan(theirs)
-    return float(np.mean(ours[both] - theirs[both] >= -config.margin)) if both.any() else None
+    differences = (ours - theirs)[1:]
+    differences = differences[~np.isnan(differences)]
+    if np.isnan(ours[0] - theirs[0]) or not len(differences):
+        return None
+    low, high = np.percentile(differences, INTERVAL)
+    not_worse = float(np.mean(differences >= -config.margin))
+    return Comparison(n, float(ours[0]), float(theirs[0]), float(low), float(high), not_worse)

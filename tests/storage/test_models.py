@@ -9,7 +9,7 @@ import pytest
 
 from storage import models
 from storage.errors import ModelError
-from storage.records import SUCCESSIVE, Metric, Model, ModelStatus, Split
+from storage.records import SUCCESSIVE, DecidedBy, Metric, Model, ModelStatus, Split
 from storage.store import Store
 
 TIME = datetime(2026, 1, 2, 3, 4, 5, 6)
@@ -53,6 +53,52 @@ def test_promoting_a_model_that_is_not_known_is_refused_and_retires_none(store: 
     with pytest.raises(ModelError, match="'m9'"):
         models.promote(store, "m9")
     assert status(store) == {"m1": "production"}
+
+
+def test_every_decision_is_kept_with_who_and_why_and_saying_it_again_adds_none(store: Store) -> None:
+    for model in (FIRST, SECOND):
+        models.add_model(store, model)
+    for _ in range(2):
+        models.promote(store, "m1", decided_by=DecidedBy.GATE, reason="first")
+    for _ in range(2):
+        models.keep_out(store, "m2", decided_by=DecidedBy.GATE, reason="worse")
+    models.promote(store, "m2", reason="I know better")
+    found = [
+        (each.model_id, each.previous_id, each.promoted, each.decided_by, each.reason)
+        for each in models.decisions(store)
+    ]
+    assert found == [
+        ("m2", "m1", True, DecidedBy.PERSON, "I know better"),
+        ("m2", "m1", False, DecidedBy.GATE, "worse"),
+        ("m1", None, True, DecidedBy.GATE, "first"),
+    ]
+    with pytest.raises(ModelError, match="'m9'"):
+        models.keep_out(store, "m9", decided_by=DecidedBy.GATE, reason="")
+
+
+def test_a_rollback_goes_back_step_by_step_until_there_was_none(store: Store) -> None:
+    with pytest.raises(ModelError, match="no model is in production"):
+        models.model_before(store)
+    for model in (FIRST, SECOND, replace(FIRST, model_id="m3")):
+        models.add_model(store, model)
+        models.promote(store, model.model_id)
+    for expected in ("m2", "m1"):
+        assert models.model_before(store) == expected
+        models.promote(store, expected, decided_by=DecidedBy.ROLLBACK)
+    with pytest.raises(ModelError, match="before m1 no model was in production"):
+        models.model_before(store)
+    assert models.taken_back(store, "m3") is not None
+    models.promote(store, "m3")
+    assert models.taken_back(store, "m3") is None
+    assert models.taken_back(store, "m2") is not None
+
+
+def test_it_is_known_on_how_many_items_a_model_was_measured(store: Store) -> None:
+    models.add_model(store, FIRST)
+    assert models.measured_on(store, "m1", Split.EVALUATION) == 0
+    for n in (50, 60):
+        models.add_metrics(store, "m1", Split.EVALUATION, [Metric("auc", 0.9)], n=n, lake_version=1)
+    assert models.measured_on(store, "m1", Split.EVALUATION) == 60
 
 
 def test_the_newest_figures_of_a_model_on_a_split_are_given_by_name(store: Store) -> None:

@@ -12,15 +12,15 @@ import pytest
 
 from annotation.headlines import synthetic_headlines
 from annotation.label_set import LabelSet
-from storage.models import add_model, find_model, production_model, promote
-from storage.records import Model, ModelStatus, Split
+from storage.models import add_model, decisions, find_model, model_before, production_model, promote
+from storage.records import DecidedBy, Model, ModelStatus, Split
 from storage.workspace import Workspace
 from tasks.learning.encoder import Encoder, fit_bag_of_words, minilm_static
-from tasks.learning.model_files import WEIGHTS, save_model
+from tasks.learning.model_files import WEIGHTS, load_model, save_model
 from tasks.learning.promotion import PromotionConfig
 from tasks.learning.training import Examples, train
 from tasks.learning.training_config import TrainingConfig
-from tasks.promote import Decision, promote_or_keep
+from tasks.promote import Outcome, promote_or_keep
 
 NAMES = ("related", "not_related")
 GATE = PromotionConfig()
@@ -77,8 +77,8 @@ def held_out(workspace: Workspace, take_headlines: Callable[..., Any], give_labe
 def test_the_first_model_goes_into_production_and_stays_there(workspace: Workspace) -> None:
     remember(workspace, "m1")
     first = promote_or_keep.fn(workspace, "m1", NAMES, GATE)
-    assert first == Decision("m1", True, "there was no model in production")
-    assert promote_or_keep.fn(workspace, "m1", NAMES, GATE) == Decision("m1", False, "it is in production already")
+    assert first == Outcome("m1", True, "there was no model in production")
+    assert promote_or_keep.fn(workspace, "m1", NAMES, GATE) == Outcome("m1", False, "it is in production already")
     current = production_model(workspace.store())
     assert current is not None
     assert current.model_id == "m1"
@@ -95,12 +95,13 @@ def test_a_worse_candidate_is_kept_out_and_a_better_one_goes_in(
     promote(store, good)
     kept = promote_or_keep.fn(held_out, bad, NAMES, GATE)
     assert (kept.model_id, kept.promoted) == (good, False)
-    assert "probable that its ap is not worse" in kept.reason
+    assert "on the same 400 items" in kept.reason
+    assert "probable that it is not worse by more than 0.01, 50% needed" in kept.reason
     assert promote_or_keep.fn(held_out, bad, NAMES, GATE) == kept
     promote(store, bad)
     taken = promote_or_keep.fn(held_out, good, NAMES, GATE)
     assert (taken.model_id, taken.promoted) == (good, True)
-    assert taken.reason.startswith("100% probable")
+    assert "; 100% probable" in taken.reason
     assert [find_model(store, each).status for each in (good, bad)] == [  # type: ignore[union-attr]
         ModelStatus.PRODUCTION,
         ModelStatus.RETIRED,
@@ -158,4 +159,49 @@ def test_without_evaluation_items_the_newest_model_wins_and_the_reason_is_told(
     promote(workspace.store(), made_model(workspace, "good", texts, labels))
     bad = made_model(workspace, "bad", texts, shuffled(labels))
     decision = promote_or_keep.fn(workspace, bad, NAMES, GATE)
-    assert decision == Decision(bad, True, "ap is undefined on these evaluation items: nothing to compare")
+    assert decision == Outcome(bad, True, "ap is undefined on these evaluation items: nothing to compare")
+
+
+def test_every_decision_is_remembered_once_with_its_reason(
+    held_out: Workspace, headlines: tuple[list[str], list[str]]
+) -> None:
+    texts, labels = headlines
+    good, store = made_model(held_out, "good", texts, labels), held_out.store()
+    bad = made_model(held_out, "bad", texts, shuffled(labels))
+    for candidate in (good, good, bad, bad, good):
+        outcome = promote_or_keep.fn(held_out, candidate, NAMES, GATE)
+        assert outcome.model_id == good
+    found = [(each.model_id, each.previous_id, each.promoted, each.decided_by) for each in decisions(store)]
+    assert found == [("bad", "good", False, DecidedBy.GATE), ("good", None, True, DecidedBy.GATE)]
+    assert "on the same 400 items" in decisions(store)[0].reason
+
+
+def test_a_rollback_restores_bit_identical_predictions_and_the_gate_leaves_out_what_was_taken_back(
+    held_out: Workspace, headlines: tuple[list[str], list[str]]
+) -> None:
+    texts, labels = headlines
+    store = held_out.store()
+    fair = made_model(held_out, "fair", texts, labels)
+    promote_or_keep.fn(held_out, fair, NAMES, GATE)
+    before = load_model(held_out.models / production_id(held_out)).predict(texts)
+    better = made_model(held_out, "better", texts + texts[:50], labels + labels[:50])
+    promote(store, better, decided_by=DecidedBy.GATE, reason="better")
+    assert not np.array_equal(load_model(held_out.models / production_id(held_out)).predict(texts), before)
+
+    promote(store, model_before(store), decided_by=DecidedBy.ROLLBACK, reason="worse in use")
+    after = load_model(held_out.models / production_id(held_out)).predict(texts)
+    assert after.tobytes() == before.tobytes()
+    kept = promote_or_keep.fn(held_out, better, NAMES, PromotionConfig(margin=1.0))
+    assert (kept.model_id, kept.promoted) == (fair, False)
+    assert kept.reason.endswith(f"to use it: pal promote {better}")
+    promote(store, better)
+    promote(store, fair)
+    assert promote_or_keep.fn(held_out, better, NAMES, PromotionConfig(margin=1.0)).promoted, (
+        "a person put it back since"
+    )
+
+
+def production_id(workspace: Workspace) -> str:
+    current = production_model(workspace.store())
+    assert current is not None
+    return current.model_id

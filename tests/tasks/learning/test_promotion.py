@@ -6,6 +6,7 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from tasks.learning import promotion as room
+from tasks.learning.metrics import label_figures
 from tasks.learning.promotion import PromotionConfig, Scored
 
 MetricName = Literal["ap", "auc", "f1"]
@@ -16,7 +17,8 @@ def probability_not_worse(
     ours: Scored, theirs: Scored, truth: np.ndarray, config: PromotionConfig, *, seed: int = 0
 ) -> float | None:
     """Of one label."""
-    return room.probability_not_worse([ours], [theirs], [truth], config, seed=seed)
+    found = room.compare([ours], [theirs], [truth], config, seed=seed)
+    return found.not_worse if found else None
 
 
 def truth_of(n: int = 300) -> npt.NDArray[np.bool_]:
@@ -113,5 +115,21 @@ def test_without_a_positive_label_ruining_any_label_counts() -> None:
     good = [Scored(truth.astype(float), truth) for truth in truths]
     ruined = [good[0], Scored(1.0 - good[1].scores, ~truths[1])]
     config = PromotionConfig("ap", margin=0.01)
-    assert room.probability_not_worse(good, good, truths, config) == 1.0
-    assert room.probability_not_worse(ruined, good, truths, config) == 0.0
+    same, worse = room.compare(good, good, truths, config), room.compare(ruined, good, truths, config)
+    assert same is not None
+    assert worse is not None
+    assert (same.not_worse, worse.not_worse) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_both_figures_are_of_the_same_items_and_the_interval_is_of_their_paired_difference(metric: MetricName) -> None:
+    truth, config = truth_of(), PromotionConfig(metric)
+    ours, theirs = scored(0.8, 1), scored(0.6, 2)
+    found = room.compare([ours], [theirs], [truth], config)
+    assert found is not None
+    figures = [label_figures(each.scores, truth, each.chosen)[metric](np.ones((1, 300)))[0] for each in (ours, theirs)]
+    assert (found.n, found.candidate, found.production) == (300, *figures)
+    assert found.low <= found.candidate - found.production <= found.high
+    same = room.compare([ours], [ours], [truth], config)
+    assert same is not None
+    assert (same.low, same.high) == (0.0, 0.0), "paired: no difference has no spread"

@@ -1,0 +1,67 @@
+"""The commands about models: listed, promoted by hand, taken back; registered in `flows.cli`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.options import JsonOption, WorkspaceOption, print_json, project_at
+
+if TYPE_CHECKING:
+    from storage.records import Decision
+
+commands = typer.Typer(rich_markup_mode=None)
+
+
+@commands.command(epilog="Example: pal models --json")
+def models(
+    all_: Annotated[bool, typer.Option("--all", help="Not only the 15 newest.")] = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Every model with its figures, which is in production, and why."""
+    from dataclasses import asdict
+
+    from flows.model_choice import model_rows, models_text
+
+    rows = model_rows(project_at(workspace))
+    if as_json:
+        print_json([asdict(row) for row in rows])
+    else:
+        print(models_text(rows, None if all_ else 15))
+
+
+@commands.command(epilog="Example: pal promote m00600-c59a290e51")
+def promote(
+    model: Annotated[str, typer.Argument(help="Its id, or as much of it as only one model has.")],
+    reason: Annotated[str, typer.Option(help="Kept with the decision.")] = "asked for by hand",
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Put a model into production by hand, whatever the promotion gate says of it."""
+    from flows.model_choice import promote_by_hand
+
+    _show(promote_by_hand(project_at(workspace), model, reason), as_json)
+
+
+@commands.command(epilog="Example: pal rollback")
+def rollback(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+    """Bring back the model that was in production before; the gate leaves the one taken back out from then on."""
+    from flows.model_choice import roll_back
+
+    _show(roll_back(project_at(workspace)), as_json)
+
+
+def _show(decision: Decision, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    if as_json:
+        print_json(asdict(decision))
+        return
+    if decision.previous_id == decision.model_id:
+        print(f"{decision.model_id} is in production already")
+        return
+    undo = f"pal promote {decision.previous_id}" if decision.decided_by == "rollback" else "pal rollback"
+    before = f", in place of {decision.previous_id}; to undo it: {undo}" if decision.previous_id else ""
+    print(f"in production: {decision.model_id}{before}")

@@ -1,0 +1,94 @@
+"""`pal models`, `pal promote` and `pal rollback`: what they show, do and refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from annotation.label_set import LabelSet
+from flows.config import Project
+from flows.model_choice import model_rows, models_text, promote_by_hand, roll_back
+from storage.errors import ModelError
+from storage.models import production_model
+from storage.records import DecidedBy, Split
+from tasks.evaluate import evaluate_model
+from tasks.learning.model_files import WEIGHTS
+from tasks.learning.training_config import TrainingConfig
+from tasks.prepare import make_features
+from tasks.promote import promote_or_keep
+from tasks.train import train_model
+
+pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
+
+
+@pytest.fixture
+def two(project: Project, take_headlines: Callable[..., dict[str, str]], give_labels: Callable[..., None]) -> list[str]:
+    """Two models, of 100 and of 160 labels, the second in production."""
+    workspace, config = project.workspace, project.config
+    pairs = list(take_headlines(workspace, 400).items())
+    give_labels(workspace, dict(pairs[:200]), Split.EVALUATION)
+    make_features.fn(workspace, config.model.encoder)
+    made = []
+    for end in (300, 360):
+        give_labels(workspace, dict(pairs[200:end]))
+        made.append(train_model.fn(workspace, config.task, config.model.encoder, TrainingConfig(epochs=5)))
+        evaluate_model.fn(workspace, made[-1], config.task.names)
+        promote_or_keep.fn(workspace, made[-1], config.task.names, replace(config.promotion, margin=1.0))
+    return made
+
+
+def production(project: Project) -> str | None:
+    found = production_model(project.workspace.store())
+    return found.model_id if found else None
+
+
+def test_the_table_has_every_model_its_figures_and_why_it_is_in_production(project: Project, two: list[str]) -> None:
+    rows = model_rows(project)
+    assert [(row.model_id, row.n_training, row.n_measured) for row in rows] == [(two[1], 160, 200), (two[0], 100, 200)]
+    text = models_text(rows)
+    assert max(map(len, text.splitlines()[:4])) <= 105
+    starred = [line for line in text.splitlines() if line.startswith("*")]
+    assert [line.split()[1] for line in starred] == [two[1]]
+    assert f"{rows[0].figures['auc'].value:.3f} [".removeprefix("0") in starred[0]
+    assert "put into production by the promotion gate" in text
+    assert "on the same 200 items" in text
+    assert "and 1 older ones: pal models --all" in models_text(rows, most=1)
+
+
+def test_without_a_model_the_way_to_one_is_said(project: Project) -> None:
+    assert "pal next" in models_text(model_rows(project))
+    with pytest.raises(ModelError, match="no model is in production"):
+        roll_back(project)
+    with pytest.raises(ModelError, match="there is no model 'm1'") as raised:
+        promote_by_hand(project, "m1", "")
+    assert "pal next trains one" in raised.value.hint
+
+
+def test_a_model_is_promoted_by_hand_by_as_much_of_its_id_as_is_its_own(project: Project, two: list[str]) -> None:
+    decision = promote_by_hand(project, two[0][:9], "it does better on sport")
+    assert (decision.model_id, decision.previous_id, decision.decided_by) == (two[0], two[1], DecidedBy.PERSON)
+    assert production(project) == two[0]
+    assert "by a person" in models_text(model_rows(project))
+    with pytest.raises(ModelError, match="2 models begin with 'm00'"):
+        promote_by_hand(project, "m00", "")
+
+
+def test_a_rollback_brings_the_one_before_back(project: Project, two: list[str]) -> None:
+    assert roll_back(project).model_id == two[0]
+    assert production(project) == two[0]
+    with pytest.raises(ModelError, match="no model was in production"):
+        roll_back(project)
+
+
+def test_a_model_that_cannot_be_used_is_not_put_into_production(
+    project: Project, two: list[str], three_labels: LabelSet
+) -> None:
+    (project.workspace.models / two[0] / WEIGHTS).write_bytes(b"damaged")
+    with pytest.raises(ModelError, match="sha256"):
+        roll_back(project)
+    other = replace(project, config=replace(project.config, task=three_labels))
+    with pytest.raises(ModelError, match="trained for the labels"):
+        promote_by_hand(other, two[1], "")
+    assert production(project) == two[1]
