@@ -53,3 +53,22 @@ def predict(
     for prediction in listed:
         one_line = " ".join(prediction["text"].split())
         print(prediction["label"], f"{prediction['probability']:.4f}", one_line, sep="\t")
+
+
+@commands.command(epilog="Example: pal report --open")
+def report(
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to; else reports/latest.html.")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Write the report as of now: figures, learning curve, batches, mistakes, stop advice, in one HTML file."""
+    import webbrowser
+
+    from tasks.report_contents import report_of, write_page
+
+    project = project_at(workspace)
+    place = (output or project.workspace.reports / "latest.html").resolve()
+    write_page(report_of(project.workspace, project.config.task), place)
+    print(place)
+    if open_:
+        webbrowser.open(place.as_uri())

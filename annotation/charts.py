@@ -1,0 +1,205 @@
+"""Charts as SVG: lines with bands, bars, dots with intervals; the colours are the page's, or their own in an image."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+WIDTH, HEIGHT = 420, 260
+LEFT, RIGHT, TOP, BOTTOM = 46, 16, 14, 40
+
+_STYLE = """
+text { font: 12px system-ui, sans-serif; fill: #808791 } .axis, .grid { stroke: #808791; stroke-width: 1 }
+.grid { opacity: .25 } .line { fill: none; stroke: #3b82c4; stroke-width: 2 } .band { fill: #3b82c4; opacity: .22 }
+.dot { fill: #3b82c4 } .whisker { stroke: #3b82c4; stroke-width: 1.5 } .bar { fill: #3b82c4 } .rest { fill: #808791;
+opacity: .35 } .mark { fill: none; stroke: #d9730d; stroke-width: 2 } .guide { stroke: #808791; stroke-dasharray: 4 4 }
+.said { fill: #d9730d }
+"""
+"""Colours that are legible on white and on black alike, for a chart that stands alone as an image."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value at a place, with the interval around it.
+
+    Attributes:
+        marked: It is ringed, and `note` stands beside it.
+    """
+
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+    marked: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What an axis says, from where to where."""
+
+    label: str
+    low: float
+    high: float
+    share: bool = False
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Round values within it, with their texts.
+
+        >>> [text for _, text in Axis("labels", 0, 700).ticks()]
+        ['0', '200', '400', '600']
+        """
+        span = self.high - self.low
+        if span <= 0:
+            return [(self.low, _number(self.low, self.share))]
+        step = 10 ** math.floor(math.log10(span / 2))
+        step *= next((factor for factor in (1, 2, 5) if span / (step * factor) <= 4.5), 10)
+        first = math.ceil(self.low / step - 1e-9)
+        count = math.floor(self.high / step + 1e-9) - first + 1
+        return [((first + k) * step, _number((first + k) * step, self.share)) for k in range(count)]
+
+
+def line_chart(title: str, x: Axis, y: Axis, points: Sequence[Point], *, guide: bool = False) -> str:
+    """A line through points in order of x, with a band where they have intervals.
+
+    Args:
+        guide: Draw the diagonal too.
+    """
+    at = _Place(x, y)
+    body = [_axes(at)]
+    if guide:
+        ends = (at.x(x.low), at.y(y.low), at.x(x.high), at.y(y.high))
+        body.append('<line class="guide" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>'.format(*ends))
+    banded = [point for point in points if point.low is not None and point.high is not None]
+    if len(banded) > 1:
+        upper = [f"{at.x(point.x):.1f},{at.y(point.high or 0):.1f}" for point in banded]
+        lower = [f"{at.x(point.x):.1f},{at.y(point.low or 0):.1f}" for point in reversed(banded)]
+        body.append(f'<polygon class="band" points="{" ".join(upper + lower)}"/>')
+    if len(points) > 1:
+        path = " ".join(f"{at.x(point.x):.1f},{at.y(point.y):.1f}" for point in points)
+        body.append(f'<polyline class="line" points="{path}"/>')
+    body += [_dot(at, point, whisker=len(banded) == 1) for point in points if point.marked or len(points) <= 40]
+    return _svg(title, body)
+
+
+def dot_chart(title: str, x: Axis, y: Axis, points: Sequence[Point]) -> str:
+    """Dots with their intervals beside the diagonal, on which they would lie if they were right."""
+    at = _Place(x, y)
+    ends = (at.x(x.low), at.y(y.low), at.x(x.high), at.y(y.high))
+    guide = '<line class="guide" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>'.format(*ends)
+    return _svg(title, [_axes(at), guide, *(_dot(at, point, whisker=True) for point in points)])
+
+
+def bar_chart(title: str, y: Axis, bars: Sequence[tuple[str, float, float]]) -> str:
+    """Bars (name, part, whole): the part in colour before the whole, its number above; names where they fit."""
+    at = _Place(Axis("", 0, max(1, len(bars))), y)
+    body = [_axes(at, names=False)]
+    every = math.ceil(len(bars) / 8)
+    wide = max(1.0, min(40.0, (WIDTH - LEFT - RIGHT) / max(1, len(bars)) * 0.7))
+    for k, (name, part, whole) in enumerate(bars):
+        left = at.x(k + 0.5) - wide / 2
+        for kind, value in (("rest", whole), ("bar", part)):
+            top = at.y(value)
+            height = at.y(y.low) - top
+            body.append(f'<rect class="{kind}" x="{left:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{height:.1f}"/>')
+        middle = at.x(k + 0.5)
+        if len(bars) <= 16:
+            body.append(_text(middle, at.y(part) - 3, _number(part, False), "middle"))
+        if k % every == 0:
+            body.append(_text(middle, HEIGHT - BOTTOM + 15, name, "middle"))
+    return _svg(title, body)
+
+
+def interval_chart(title: str, x: Axis, rows: Sequence[tuple[str, Point]]) -> str:
+    """A row for each name: a dot at x with its interval, and its note at the right."""
+    high = 26 * len(rows) + TOP + BOTTOM
+    wide = 190
+    place = _Place(x, Axis("", 0, 1), left=wide, right=80)
+    body = []
+    for value, text in x.ticks():
+        across = place.x(value)
+        body.append(f'<line class="grid" x1="{across:.1f}" x2="{across:.1f}" y1="{TOP}" y2="{high - BOTTOM}"/>')
+        body.append(_text(across, high - BOTTOM + 15, text, "middle"))
+    for k, (name, point) in enumerate(rows):
+        down = TOP + 26 * k + 13
+        low, top = place.x(point.low or point.x), place.x(point.high or point.x)
+        body.append(_text(wide - 10, down + 4, name, "end"))
+        body.append(f'<line class="whisker" x1="{low:.1f}" x2="{top:.1f}" y1="{down}" y2="{down}"/>')
+        body.append(f'<circle class="dot" cx="{place.x(point.x):.1f}" cy="{down}" r="4"/>')
+        body.append(_text(WIDTH - 4, down + 4, point.note, "end"))
+    body.append(_text((wide + WIDTH - 80) / 2, high - 6, x.label, "middle"))
+    return _svg(title, body, high)
+
+
+def as_image(svg: str) -> str:
+    """A chart as the address of an image that needs nothing else, in colours of its own."""
+    alone = svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    alone = alone.replace("</title>", f"</title><style>{_STYLE}</style>", 1)
+    return f"data:image/svg+xml;base64,{base64.b64encode(alone.encode()).decode()}"
+
+
+class _Place:
+    """From values to places in the picture."""
+
+    def __init__(self, x: Axis, y: Axis, left: float = LEFT, right: float = RIGHT) -> None:
+        self.across, self.up, self.left, self.right = x, y, left, right
+
+    def x(self, value: float) -> float:
+        share = (value - self.across.low) / ((self.across.high - self.across.low) or 1)
+        return self.left + share * (WIDTH - self.left - self.right)
+
+    def y(self, value: float) -> float:
+        share = (value - self.up.low) / ((self.up.high - self.up.low) or 1)
+        return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
+
+
+def _axes(at: _Place, *, names: bool = True) -> str:
+    parts = []
+    for value, text in at.up.ticks():
+        down = at.y(value)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{down:.1f}" y2="{down:.1f}"/>')
+        parts.append(_text(LEFT - 6, down + 4, text, "end"))
+    if names:
+        for value, text in at.across.ticks():
+            parts.append(_text(at.x(value), HEIGHT - BOTTOM + 15, text, "middle"))
+    bottom = HEIGHT - BOTTOM
+    parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>')
+    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, at.across.label, "middle"))
+    parts.append(_text(LEFT, TOP - 3, at.up.label, "start"))
+    return "".join(parts)
+
+
+def _dot(at: _Place, point: Point, *, whisker: bool) -> str:
+    across, down = at.x(point.x), at.y(point.y)
+    parts = []
+    if whisker and point.low is not None and point.high is not None:
+        low, high = at.y(point.low), at.y(point.high)
+        parts.append(f'<line class="whisker" x1="{across:.1f}" x2="{across:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')
+    parts.append(f'<circle class="dot" cx="{across:.1f}" cy="{down:.1f}" r="3"/>')
+    if point.marked:
+        parts.append(f'<circle class="mark" cx="{across:.1f}" cy="{down:.1f}" r="6"/>')
+    if point.note:
+        end = across > WIDTH * 0.6
+        parts.append(
+            _text(across + (-9 if end else 9), max(TOP + 12, down - 7), point.note, "end" if end else "start", "said")
+        )
+    return "".join(parts)
+
+
+def _text(x: float, y: float, text: str, anchor: str, kind: str = "") -> str:
+    named = f' class="{kind}"' if kind else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{named}>{escape(text)}</text>'
+
+
+def _svg(title: str, body: Sequence[str], height: float = HEIGHT) -> str:
+    head = f'<svg class="chart" viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title, quote=True)}">'
+    return f"{head}<title>{escape(title)}</title>{''.join(body)}</svg>"
+
+
+def _number(value: float, share: bool) -> str:
+    if share:
+        return f"{value:.0%}"
+    return f"{value:,.0f}" if abs(value) >= 10 or value == int(value) else f"{value:.10g}"
