@@ -55,6 +55,31 @@ def predict(
         print(prediction["label"], f"{prediction['probability']:.4f}", one_line, sep="\t")
 
 
+@commands.command(epilog="Example: pal export headlines-labelled")
+def export(
+    output: Annotated[Path, typer.Argument(help="FILE.parquet, .csv or .jsonl; without a suffix a directory.")],
+    at: Annotated[int | None, typer.Option(min=0, help="A lake version; the newest if not given.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export in that directory.")] = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """The labelled data set with its card: one file, or a directory as Hugging Face lays them out."""
+    from dataclasses import asdict
+
+    from flows.engine import listen
+    from tasks.export import export as export_items
+
+    project = project_at(workspace)
+    listen()
+    found = export_items(project.workspace, project.config.task, output.resolve(), at, replace=force)
+    if as_json:
+        print_json(asdict(found))
+        return
+    for split, counts in found.counts.items():
+        print(f"{split:<11}{sum(counts.values()):>8,}  ({', '.join(f'{n:,} {label}' for label, n in counts.items())})")
+    print(f"{found.output}: lake version {found.lake_version}")
+
+
 @commands.command(epilog="Example: pal report --open")
 def report(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to; else reports/latest.html.")] = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 import urllib.error
 import urllib.request
 from typing import Any
@@ -23,15 +24,25 @@ def answers(api: str, seconds: float = 0.3) -> bool:
 def ask(api: str, path: str, body: object = None) -> Any:
     """GET, or POST where there is a body; returns what is answered, read from JSON.
 
+    A server whose database is busy just then is asked again.
+
     Raises:
         urllib.error.HTTPError: The server refuses it.
         OSError: It does not answer.
     """
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(api + path, data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        content = answer.read()
-    return json.loads(content) if content else None
+    for pause_s in (0.5, 1.0, 2.0, 4.0, None):
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                content = answer.read()
+            return json.loads(content) if content else None
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or pause_s is None:
+                raise
+            error.close()
+            time.sleep(pause_s)
+    raise AssertionError("unreachable")
 
 
 def make_pool(api: str) -> None:

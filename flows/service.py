@@ -26,8 +26,8 @@ START_S = 240
 LONGEST_PAUSE_S = 60.0
 _TOLD = re.compile(r"^(\d\d:\d\d:\d\d)\.\d+ \| (\w+) +\| (.*)$")
 _NOT_TOLD = re.compile(
-    r"Finished in state Completed\(\)$|^Task run .* Created|Deployment step|All deployment steps|Opening process"
-    r"|View at http|Process for flow run|Completed submission|'set_working_directory'|Beginning flow run"
+    r"^Task run .*Finished in state Completed|eployment (pull )?step|Opening process|View at http|submitting flow run"
+    r"|submitted to infrastructure|Completed submission|Process for flow run|Beginning flow run"
 )
 
 

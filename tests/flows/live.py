@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from flows.prefect_api import ask
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 240
@@ -27,6 +27,7 @@ class Live:
 
     Attributes:
         log: What `pal up` printed.
+        pid: Of `pal up`.
     """
 
     api: str
@@ -34,22 +35,15 @@ class Live:
     environment: dict[str, str]
     workspace: Path
     log: Path
+    pid: int
 
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        """Ask the server."""
-        request = urllib.request.Request(
-            self.api + path,
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            content = answer.read()
-        return json.loads(content) if content else None
+    def ask(self, path: str, body: Any = None) -> Any:
+        """GET, or POST where there is a body."""
+        return ask(self.api, path, body)
 
     def deployment(self, name: str) -> dict[str, Any]:
         """One deployment, by its name."""
-        found: dict[str, Any] = self.call("GET", f"/deployments/name/{name}/{name}")
+        found: dict[str, Any] = self.ask(f"/deployments/name/{name}/{name}")
         return found
 
     def start(self, name: str, parameters: Mapping[str, Any] | None = None, at: str | None = None) -> str:
@@ -58,18 +52,18 @@ class Live:
             "parameters": dict(parameters or {}),
             "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": at} if at else {}},
         }
-        run = self.call("POST", f"/deployments/{self.deployment(name)['id']}/create_flow_run", body)
+        run = self.ask(f"/deployments/{self.deployment(name)['id']}/create_flow_run", body)
         return str(run["id"])
 
     def runs(self, name: str) -> list[dict[str, Any]]:
         """The flow runs of a deployment, the newest first."""
         body = {"deployments": {"name": {"any_": [name]}}, "sort": "START_TIME_DESC", "limit": 100}
-        found: list[dict[str, Any]] = self.call("POST", "/flow_runs/filter", body)
+        found: list[dict[str, Any]] = self.ask("/flow_runs/filter", body)
         return found
 
     def run(self, run_id: str) -> dict[str, Any]:
         """One flow run."""
-        found: dict[str, Any] = self.call("GET", f"/flow_runs/{run_id}")
+        found: dict[str, Any] = self.ask(f"/flow_runs/{run_id}")
         return found
 
     def ended(self, run_id: str) -> str:
@@ -78,13 +72,13 @@ class Live:
 
     def messages(self, run_id: str) -> str:
         """What a flow run logged so far."""
-        logs = self.call("POST", "/logs/filter", {"logs": {"flow_run_id": {"any_": [run_id]}}, "limit": 200})
+        logs = self.ask("/logs/filter", {"logs": {"flow_run_id": {"any_": [run_id]}}, "limit": 200})
         return "\n".join(each["message"] for each in logs)
 
     def artifacts(self, run_id: str) -> dict[str, dict[str, Any]]:
         """The artifacts of a flow run, by key."""
         body = {"artifacts": {"flow_run_id": {"any_": [run_id]}}}
-        return {each["key"]: each for each in self.call("POST", "/artifacts/filter", body)}
+        return {each["key"]: each for each in self.ask("/artifacts/filter", body)}
 
 
 def in_the_end(run: Mapping[str, Any]) -> str | None:
@@ -113,37 +107,39 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+def pal(live: Live, *arguments: str) -> str:
+    """What a `pal` command prints, which must go well."""
+    command = [sys.executable, "-m", "flows.cli", *arguments, "--workspace", str(live.workspace)]
+    ran = subprocess.run(
+        command, env=live.environment, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
 @contextmanager
 def brought_up(workspace: Path, folder: Path, **more: str) -> Iterator[Live]:
-    """`pal up` for a workspace, until the end of the block.
+    """`pal up` for a workspace, until the end of the block; its output is in `folder`.
 
     Args:
-        folder: Where its output goes.
         more: Into its environment.
     """
     port = free_port()
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "PAL_"))},
-        **more,
-    }
-    log = folder / "up.log"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "PAL_"))}
+    environment, log = {**kept, **more}, folder / f"up-{port}.log"
     command = [sys.executable, "-m", "flows.cli", "up", "--workspace", str(workspace), "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=output, stderr=output)
-    live = Live(f"http://127.0.0.1:{port}/api", f"http://127.0.0.1:{port}/v2", environment, workspace, log)
+    live = Live(f"http://127.0.0.1:{port}/api", f"http://127.0.0.1:{port}/v2", environment, workspace, log, process.pid)
     try:
-        wait_for("a worker", lambda: process.poll() is not None or _worker_is_online(live))
+        wait_for("everything to be up", lambda: process.poll() is not None or "stop  " in log.read_text("utf-8"))
         assert process.poll() is None, log.read_text(encoding="utf-8")
         yield live
     finally:
-        process.send_signal(signal.SIGTERM)
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
         try:
             process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _worker_is_online(live: Live) -> bool:
-    workers = live.call("POST", "/work_pools/pal/workers/filter", {})
-    return any(worker["status"] == "ONLINE" for worker in workers)

@@ -31,12 +31,13 @@ KILLS = {
     "ingest, before the file is put away": ("ingest", "annotation.inbox:put_away"),
     "features": ("features", "storage.items:add_features"),
     "train, before the weights are written": ("train", "tasks.learning.model_files:save_model"),
+    "train, before the manifest": ("train", "storage.folders:_write_manifest"),
     "train, before the lake knows of the model": ("train", "storage.models:add_model"),
     "evaluate": ("evaluate", "storage.models:add_metrics"),
     "promote": ("promote", "storage.models:_decide"),
     "sample": ("sample", "storage.batches:reserve"),
     "publish, before the first file": ("publish", "annotation.batch:write_batch"),
-    "publish, before the manifest": ("publish", "storage.folders:_write_manifest"),
+    "publish, between the files": ("publish", "annotation.web_page:write_web_page"),
     "report": ("report", "tasks.report:write_report"),
 }
 """In which stage, and at the entry of which function, the process dies."""

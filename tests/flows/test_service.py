@@ -1,0 +1,189 @@
+"""`pal up` on a real server and worker: the night is scheduled, forms and files start runs, the dead are mended."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from chromium import Browser, chromium, until
+from live import Live, brought_up, in_the_end, pal, wait_for
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from annotation.headlines import synthetic_headlines
+from annotation.oracle import fill_csv
+from flows.config import Project, open_project
+from flows.prefect_api import answers
+from flows.presets import DISASTER, config_text
+from flows.processes import command_of
+from flows.up_state import found_up, up_file
+from storage.annotations import LabelledItem, import_labelled
+from storage.batches import find_batch, open_batches
+from storage.items import add_items, stage
+from storage.models import production_model
+from storage.records import BatchStatus, Split
+from tasks.plan import Minimums
+
+TABLE = synthetic_headlines(500)
+TRUTH = dict(zip(TABLE["item_id"].to_pylist(), TABLE["label"].to_pylist(), strict=True))
+
+
+def made(root: Path) -> Project:
+    """A workspace with labels enough for a model: 100 for evaluation, 60 for training."""
+    root.mkdir()
+    settings = config_text(DISASTER, Minimums(100, 0, 60)).replace('timezone = "UTC"', 'timezone = "Asia/Kolkata"')
+    (root / "pal.toml").write_text(settings, encoding="utf-8")
+    project = open_project(root)
+    rows = TABLE.select(["item_id", "text"]).add_column(0, "row", [list(range(len(TRUTH)))])
+    with project.workspace.scratch() as scratch:
+        stage([rows.append_column("published_at", [[None] * len(TRUTH)]).combine_chunks()], scratch / "staged.parquet")
+        add_items(project.workspace.store(), scratch / "staged.parquet", "test")
+    pairs = list(TRUTH.items())
+    for split, chosen in ((Split.EVALUATION, pairs[:100]), (Split.TRAINING, pairs[100:160])):
+        labelled = [LabelledItem(item_id, label, "random", None) for item_id, label in chosen]
+        import_labelled(project.workspace.store(), f"given-{split.value}", split, labelled, DISASTER.digest, "test")
+    return project
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    folder = tmp_path_factory.mktemp("live")
+    made(folder / "w")
+    with brought_up(folder / "w", folder) as live:
+        yield live
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    with chromium(tmp_path / "browser") as browser:
+        browser.show_as((1280, 1400))
+        yield browser
+
+
+def button(browser: Browser, text: str) -> None:
+    browser.find_element(By.XPATH, f"//button[normalize-space(.)='{text}']").click()
+
+
+def test_the_nightly_run_is_scheduled_by_the_cron_and_the_zone_of_pal_toml(live: Live) -> None:
+    def scheduled() -> list[dict[str, object]]:
+        return [run for run in live.runs("nightly") if run["auto_scheduled"] and run["state"]["type"] == "SCHEDULED"]
+
+    first = min(str(run["expected_start_time"]) for run in wait_for("a scheduled night", scheduled))
+    at = datetime.fromisoformat(first).astimezone(UTC)
+    assert (at.hour, at.minute) == (20, 30), "2:00 in Kolkata"
+    told = live.log.read_text(encoding="utf-8")
+    assert "02:00 Asia/Kolkata" in told
+    assert live.ui in told
+
+
+def test_next_batch_is_started_by_its_form_and_its_figures_are_seen_in_its_artifacts(
+    live: Live, browser: Browser
+) -> None:
+    browser.get(f"{live.ui}/deployments/deployment/{live.deployment('next-batch')['id']}/run")
+    number = until(lambda: next(iter(browser.find_elements(By.CSS_SELECTOR, "input[type=number]")), None), 60)
+    assert "Number of items; 0 for the number in pal.toml." in browser.text("body")
+    number.send_keys(Keys.CONTROL, "a")
+    number.send_keys("12")
+    browser.element('button[aria-label="Select formats"]').click()
+    option = "//*[@role='option'][normalize-space(.)='{}']"
+    for name in ("csv", "xlsx"):
+        until(lambda name=name: browser.find_elements(By.XPATH, option.format(name)))[0].click()
+    browser.element("body").send_keys(Keys.ESCAPE)
+    button(browser, "Submit")
+
+    (run,) = wait_for("the run", lambda: live.runs("next-batch"))
+    assert live.ended(run["id"]) == "COMPLETED", live.messages(run["id"])
+    project = open_project(live.workspace)
+    store = project.workspace.store()
+    (progress,) = open_batches(store)
+    batch_id = progress.batch.batch_id
+    assert (progress.batch.n, progress.batch.formats) == (12, ("csv", "xlsx"))
+    assert live.run(run["id"])["name"] == f"next-batch, iteration 1: {batch_id}"
+    model = production_model(store)
+    assert model is not None
+
+    browser.get(f"{live.ui}/runs/flow-run/{run['id']}?tab=Artifacts")
+    until(lambda: "report" in browser.text("body") and "learning-curve" in browser.text("body"), 60)
+    browser.get(f"{live.ui}/artifacts/artifact/{live.artifacts(run['id'])['report']['id']}")
+    until(lambda: "on 100 evaluation items" in browser.text("body"), 60)
+    text = browser.text("body")
+    assert f"Model {model.model_id}" in text
+    assert f"{batch_id} waits for answers, 0 of 12 are there" in text
+    images = browser.find_elements(By.CSS_SELECTOR, "img[src^='data:image/svg+xml']")
+    until(lambda: all(browser.execute_script("return arguments[0].naturalWidth", image) for image in images))
+    assert len(images) >= 5, "the charts are drawn"
+    wait_for("our log lines in the run's log", lambda: f"published batch {batch_id}" in live.messages(run["id"]))
+
+
+def test_a_submitted_file_starts_its_ingest(live: Live, tmp_path: Path) -> None:
+    store = open_project(live.workspace).workspace.store()
+    if not open_batches(store):
+        pal(live, "next", "-n", "12", "--format", "csv")
+    (progress,) = open_batches(store)
+    batch_id = progress.batch.batch_id
+    path = tmp_path / "from anna.csv"
+    shutil.copy(live.workspace / "batches" / batch_id / "batch.csv", path)
+    fill_csv(path, TRUTH, annotator="anna")
+    said = pal(live, "submit", str(path))
+    assert f"12 answers to {batch_id}, 0 error(s)" in said
+    assert f"it is being ingested: {live.api}" in said
+    run = wait_for("an ingest run", lambda: next(iter(live.runs("ingest")), None))
+    assert live.ended(run["id"]) == "COMPLETED", live.messages(run["id"])
+    assert find_batch(store, batch_id).batch.status is BatchStatus.INGESTED
+    assert (live.workspace / "inbox" / "done" / "from anna.csv").is_file()
+    rows = json.loads(live.artifacts(run["id"])["ingested"]["data"])
+    assert [row["new answers"] for row in rows] == [12]
+
+
+def test_up_twice_says_where_it_is_and_commands_use_its_server(live: Live) -> None:
+    assert f"already: its UI is {live.ui}; to stop it: pal down" in pal(live, "up")
+    before = len(live.runs("predict"))
+    assert "500 items by m" in pal(live, "predict", "--pool", "--output", str(live.workspace / "all.csv"))
+    assert len(live.runs("predict")) == before, "a run of the command is none of the deployment"
+    flows = live.ask("/flow_runs/filter", {"flows": {"name": {"any_": ["predict"]}}})
+    assert [run["state"]["type"] for run in flows] == ["COMPLETED"]
+
+
+def test_after_three_nights_of_a_killed_machine_there_is_one_run_and_nothing_is_left_over(tmp_path: Path) -> None:
+    project = made(tmp_path / "w")
+    with brought_up(project.workspace.root, tmp_path) as first:
+        up = found_up(project)
+        assert up is not None
+        deployments = live_deployments(first)
+        os.kill(first.pid, signal.SIGKILL)
+        os.killpg(up.groups["worker"][0], signal.SIGKILL)
+        cut_off = first.start("nightly")
+        for state in ("PENDING", "RUNNING"):  # as a worker does that dies then
+            first.ask(f"/flow_runs/{cut_off}/set_state", {"state": {"type": state}})
+        assert first.run(cut_off)["state"]["type"] == "RUNNING"
+        now = datetime.now(UTC)
+        missed = [first.start("nightly", at=(now - timedelta(days=days)).isoformat()) for days in (3, 2, 1)]
+        assert answers(first.api, 5.0), "the server lives on"
+
+    with brought_up(project.workspace.root, tmp_path) as second:
+        assert command_of(up.groups["server"][0]) is None, "the old server was ended"
+        assert second.run(cut_off)["state"]["type"] == "CRASHED"
+        assert "was cut off; it is marked as crashed" in second.log.read_text(encoding="utf-8")
+        ended = sorted(
+            wait_for("the nights", lambda run_id=run_id: in_the_end(second.run(run_id))) for run_id in missed
+        )
+        assert ended == ["CANCELLED", "CANCELLED", "COMPLETED"]
+        assert len(open_batches(project.workspace.store())) == 1
+        assert live_deployments(second) == deployments, "deploying again doubles nothing"
+        groups = found_up(project)
+        assert groups is not None
+        assert pal(second, "down") == "down\n"
+        assert all(command_of(pid) is None for pid, _ in groups.groups.values())
+        assert not up_file(project).exists()
+        assert pal(second, "down").startswith("nothing is up")
+
+
+def live_deployments(live: Live) -> list[tuple[str, int]]:
+    """Every deployment with its number of schedules."""
+    return sorted((each["name"], len(each["schedules"])) for each in live.ask("/deployments/filter", {}))
