@@ -136,40 +136,42 @@ def test_settings_agree_with_pyproject() -> None:
 
 @pytest.mark.usefixtures("no_url")
 def test_a_server_that_answers_is_used_and_named(
-    healthy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    project: Project, healthy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", healthy)
-    engine._choose_server()
+    engine._choose_server(project)
     assert os.environ["PREFECT_API_URL"] == healthy
     assert capsys.readouterr() == ("", f"  Prefect server: {healthy}\n")
 
 
 @pytest.mark.usefixtures("no_url")
 def test_a_server_at_the_default_address_is_used_without_being_asked_for(
-    healthy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    project: Project, healthy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(engine, "DEFAULT_SERVER", healthy)
-    engine._choose_server()
+    engine._choose_server(project)
     assert os.environ["PREFECT_API_URL"] == healthy
     assert capsys.readouterr() == ("", f"  Prefect server: {healthy}\n")
 
 
 @pytest.mark.usefixtures("no_url")
 def test_without_any_a_temporary_one_is_announced_and_its_home_made(
-    nobody: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    project: Project, nobody: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(engine, "DEFAULT_SERVER", nobody)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "deep" / "home"))
-    engine._choose_server()
+    engine._choose_server(project)
     assert "PREFECT_API_URL" not in os.environ
     assert "starting a temporary Prefect server" in capsys.readouterr().err
     assert (tmp_path / "deep" / "home").is_dir()
 
 
-def test_what_answers_but_is_no_prefect_server_is_refused(healthy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_answers_but_is_no_prefect_server_is_refused(
+    project: Project, healthy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PREFECT_API_URL", healthy.replace("/api", "/else"))
     with pytest.raises(PalError, match="no Prefect server answers"):
-        engine._choose_server()
+        engine._choose_server(project)
 
 
 @pytest.mark.usefixtures("loggers")
@@ -187,3 +189,18 @@ def test_log_lines_of_our_rooms_come_once_each_on_stderr(capsys: pytest.CaptureF
         logging.getLogger().removeHandler(console)
     assert capsys.readouterr() == ("", "  3 new\n  warning: slow\n")
     assert others.getvalue() == "", "nor a second time by somebody else's handler"
+
+
+@pytest.mark.usefixtures("loggers", "no_url")
+def test_log_lines_are_json_where_that_is_asked_for(
+    project: Project, healthy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PAL_LOG", "json")
+    monkeypatch.setenv("PREFECT_API_URL", healthy)
+    listen()
+    engine._choose_server(project)
+    logging.getLogger("tasks.train").warning('%s "items"\nleft out', 3)
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["level"], line["logger"]) for line in lines] == [("INFO", "flows.engine"), ("WARNING", "tasks.train")]
+    assert lines[1]["message"] == '3 "items"\nleft out'
+    assert all(line["time"].endswith("+00:00") for line in lines)
