@@ -53,8 +53,10 @@ def contents_of(store: Store, batch: Batch) -> Contents:
 def write_batch(folder: Path, batch: Batch, contents: Contents, label_set: LabelSet) -> bool:
     """Publish the batch's folder, whole or not at all; False where it is there already.
 
-    A folder of that name without a manifest gets what it lacks: what an annotator has in it stays.
+    A folder of that name without a manifest gets what it lacks: what an annotator has in it stays. Where its files were
+    written under other keys, as its definition tells, labels are read by their names alone from then on.
     """
+    label_set = _as_told(folder, label_set)
 
     def write(part: Path) -> dict[str, Any]:
         (part / DEFINITION_NAME).write_text(_definition(label_set), encoding="utf-8", newline="\n")
@@ -119,6 +121,16 @@ def published_labels(folder: Path, label_set: LabelSet) -> LabelSet:
     return replace(label_set, labels=tuple(labels))
 
 
+def _as_told(folder: Path, label_set: LabelSet) -> LabelSet:
+    """The label set for a folder that lost its manifest: without keys where its annotators may know others."""
+    told = folder / DEFINITION_NAME
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return label_set
+    if told.is_file() and told.read_text(encoding="utf-8") == _definition(label_set):
+        return label_set
+    return replace(label_set, labels=tuple(replace(label, key=label.name) for label in label_set.labels))
+
+
 @dataclass(frozen=True)
 class HandoutFile:
     """A file that an annotator fills in: in which format, for whom (empty: whoever takes it), and its name."""
@@ -151,8 +163,8 @@ def handouts(batch: Batch, contents: Contents, label_set: LabelSet) -> Iterator[
     """What each annotator gets; one handout of all its own items where nobody in particular is asked."""
     by_id = {item.item_id: item for item in contents.items}
     first: dict[str, Proposal] = {}
-    for proposal in contents.proposals:
-        first.setdefault(proposal.item_id, proposal)
+    for proposal in contents.proposals if not any(each.gold for each in contents.assignments) else ():
+        first.setdefault(proposal.item_id, proposal)  # else an item without one would be a gold one
     asked: dict[str, list[str]] = {} if contents.assignments else {"": list(by_id)}
     for each in contents.assignments:
         asked.setdefault(each.annotator, []).append(each.item_id)
@@ -182,9 +194,9 @@ def _manifest(
         proposed[proposal.item_id].append(
             {"strategy": proposal.strategy, "score": proposal.score, "rank": proposal.rank}
         )
-    asked: dict[str, list[str]] = {}
-    for each in contents.assignments:  # gold ones among them without a mark: annotators may see this file
-        asked.setdefault(each.annotator, []).append(each.item_id)
+    asked: dict[str, int] = {}  # numbers alone: annotators may see this file, and items that it lists nowhere are gold
+    for each in contents.assignments:
+        asked[each.annotator] = asked.get(each.annotator, 0) + 1
     return {
         "manifest_version": MANIFEST_VERSION,
         "batch_id": batch.batch_id,

@@ -100,7 +100,7 @@ def into_inbox(workspace: Workspace, path: Path) -> Path:
         to_disk(part)
         number = 1
         while True:
-            place = workspace.inbox / (path.name if number == 1 else f"{path.stem}-{number}{path.suffix}")
+            place = workspace.inbox / (path.name if number == 1 else f"{path.stem} ({number}){path.suffix}")
             if _take_free_name(part, place):
                 to_disk(workspace.inbox)
                 return place

@@ -35,7 +35,7 @@ from annotation.filled import FilledRow
 from annotation.handout import Handout
 from annotation.label_set import SKIP, UNSURE, LabelSet
 from annotation.sheet_cells import Sheet, read_sheets
-from storage.text_hash import text_hash
+from storage.text_hash import HASH_CHARS, text_hash
 
 if TYPE_CHECKING:
     from openpyxl import Workbook
@@ -50,6 +50,7 @@ _WIDTHS = {"text": 80, CONTEXT_COLUMN: 36, "note": 28, "annotator": 14, "item_id
 _DEFINITION_WIDTH = 100
 _MOST_POINTS = 409  # of a row's height, in Excel
 _IDS = ("item_id", "batch_id", "text_hash")
+_IS_HASH = re.compile(f"[0-9a-f]{{{HASH_CHARS}}}")
 
 
 def write_workbook(path: Path, handout: Handout) -> None:
@@ -74,6 +75,8 @@ def write_workbook(path: Path, handout: Handout) -> None:
 def read_workbook(path: Path, *, batch_id: str = "") -> list[FilledRow]:
     """Every row of a filled workbook: of each sheet that has a batch file's header, in any order of rows and columns.
 
+    Rows on a sheet without one are read in the columns of the first that has one.
+
     Args:
         batch_id: Of rows that name none.
 
@@ -91,6 +94,12 @@ def read_workbook(path: Path, *, batch_id: str = "") -> list[FilledRow]:
         for row, cells in sheet.rows.items():
             if row > header_row and any(cell.strip() for cell in cells.values()):
                 rows.append(filled_row(row, _named(names, cells), batch_id, part=part))
+    read = {sheet.name for sheet, *_ in tables}
+    for sheet in sheets:  # one onto which rows were moved without their header
+        for row, cells in sheet.rows.items() if sheet.name not in read else ():
+            moved = _named(tables[0][2], cells)
+            if _IS_HASH.fullmatch(moved.get("text_hash", "").strip()):
+                rows.append(filled_row(row, moved, batch_id, part=sheet.name))
     return rows
 
 

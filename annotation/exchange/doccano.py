@@ -33,10 +33,11 @@ def doccano_labels(handout: Handout) -> str:
 def doccano_annotator(name: str) -> str:
     """Whose answers a file of an export is, by its name; empty where it is named for nobody.
 
-    >>> doccano_annotator("anna.jsonl"), doccano_annotator("all.jsonl")
-    ('anna', '')
+    >>> doccano_annotator("anna.jsonl"), doccano_annotator("anna (1).jsonl"), doccano_annotator("all.jsonl")
+    ('anna', 'anna', '')
     """
     stem = re.sub(r"\.jsonl?$", "", name, flags=re.IGNORECASE)
+    stem = re.sub(r"( \(\d+\)| copy( \d+)?)+$", "", stem)  # a copy of it, as browsers and desktops name them
     return "" if _NOBODY.fullmatch(stem) else stem
 
 

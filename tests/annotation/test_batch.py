@@ -22,6 +22,7 @@ from annotation.batch import (
     add_formats,
     as_published,
     batch_files,
+    handouts,
     published_labels,
     read_manifest,
     write_batch,
@@ -246,7 +247,7 @@ def test_each_annotator_gets_a_file_of_their_own_in_each_format_and_gold_items_a
     assert [[row.item_id for row in rows[name]] for name in rows] == [["i2", "i0"], ["g1", "i1"]]
     assert [{row.annotator for row in rows[name]} for name in rows] == [{"anna"}, {"ben"}]
     manifest = read_manifest(tmp_path / NAME)
-    assert manifest["annotators"] == {"anna": ["i2", "i0"], "ben": ["g1", "i1"]}
+    assert manifest["annotators"] == {"anna": 2, "ben": 2}
     assert [item["item_id"] for item in manifest["items"]] == ["i0", "i1", "i2"]
     assert "gold" not in "".join(path.read_text(encoding="utf-8") for path in (tmp_path / NAME).iterdir())
 
@@ -270,6 +271,33 @@ def test_old_files_keep_the_keys_that_their_annotators_were_told(tmp_path: Path)
     swapped = replace(DISASTER, labels=(Label("related", "0"), Label("not_related", "1"), Label("new", "2")))
     labels = published_labels(tmp_path / NAME, swapped)
     assert [labels.answer(cell) for cell in ("1", "0", "new")] == ["related", "not_related", "new"]
+
+
+def test_a_folder_that_lost_its_manifest_is_read_by_names_alone_once_the_keys_are_others(tmp_path: Path) -> None:
+    folder = tmp_path / NAME
+    swapped = replace(DISASTER, labels=(Label("related", "0"), Label("not_related", "1")))
+    write(folder)
+    (folder / MANIFEST).unlink()
+    assert write_batch(folder, BATCH, CONTENTS, DISASTER)
+    assert published_labels(folder, DISASTER).answer("1") == "related", "the same keys as before"
+    (folder / MANIFEST).unlink()
+    assert write_batch(folder, BATCH, CONTENTS, swapped)
+    labels = published_labels(folder, swapped)
+    assert labels.answer("related") == "related"
+    for key in ("0", "1"):
+        with pytest.raises(AnswerError, match="is no answer"):
+            labels.answer(key)
+
+
+def test_gold_items_can_be_told_apart_neither_by_the_manifest_nor_by_their_proposals(tmp_path: Path) -> None:
+    items = [BatchItem(f"i{k}", f"text {k}", text_hash(f"text {k}")) for k in range(3)]
+    asked = [Assignment("i0", "anna"), Assignment("i2", "anna", gold=True), Assignment("i1", "ben")]
+    contents = Contents(items, [Proposal(f"i{k}", "random", None, k + 1) for k in range(2)], asked)
+    assert all(handout.proposals == {} for handout in handouts(BATCH, contents, DISASTER))
+    write_batch(tmp_path / NAME, BATCH, contents, DISASTER)
+    assert "i2" not in (tmp_path / NAME / MANIFEST).read_text(encoding="utf-8")
+    plain = Contents(items[:2], contents.proposals, [each for each in asked if not each.gold])
+    assert [list(handout.proposals) for handout in handouts(BATCH, plain, DISASTER)] == [["i0", "i1"]] * 2
 
 
 def test_a_key_of_a_label_that_is_gone_means_nothing_in_old_files(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_what_cannot_be_read_is_said(workspace: Workspace, label_set: LabelSet, 
 
 def test_files_of_one_name_lie_side_by_side_in_the_inbox(workspace: Workspace, filled: Path) -> None:
     places = [into_inbox(workspace, filled) for _ in range(3)]
-    assert [place.name for place in places] == ["anna.csv", "anna-2.csv", "anna-3.csv"]
+    assert [place.name for place in places] == ["anna.csv", "anna (2).csv", "anna (3).csv"]
     assert all(place.read_bytes() == filled.read_bytes() for place in places)
     assert filled.is_file()
     assert len(list(workspace.inbox.iterdir())) == 3, "nothing half copied is left"
@@ -74,4 +74,4 @@ def test_a_file_comes_into_the_inbox_where_the_file_system_has_no_links(
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr(os, "link", refused)
-    assert [into_inbox(workspace, filled).name for _ in range(2)] == ["anna.csv", "anna-2.csv"]
+    assert [into_inbox(workspace, filled).name for _ in range(2)] == ["anna.csv", "anna (2).csv"]

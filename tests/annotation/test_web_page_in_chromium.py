@@ -445,6 +445,32 @@ def test_another_name_begins_with_no_answers_and_each_keeps_its_own(open_page: O
     assert [(line.answer.annotator, line.answer.answer) for line in page.saved()] == [("ben", "not_related")]
 
 
+def test_a_note_that_waits_for_its_answer_is_of_whoever_typed_it(open_page: Open) -> None:
+    page = open_page(annotator="")
+    page.press(Keys.ESCAPE)
+
+    def note() -> str:
+        return str(page.browser.element("#note").get_property("value"))
+
+    def become(name: str) -> None:
+        page.click("#change-name")
+        page.press(Keys.CONTROL + "a", name, Keys.ENTER)
+        page.load()
+
+    page.browser.element("#note").send_keys("before any name")
+    become("anna")
+    assert note() == "before any name", "it becomes that of the first who says a name"
+    become("ben")
+    assert note() == ""
+    page.browser.element("#note").send_keys("ben's")
+    page.browser.element("#note").send_keys(Keys.ENTER)
+    page.press("0")
+    become("anna")
+    assert note() == "before any name"
+    page.press("1")
+    assert [(line.answer.annotator, line.answer.note) for line in page.saved()] == [("anna", "before any name")]
+
+
 # Files.
 
 

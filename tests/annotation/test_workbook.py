@@ -361,6 +361,20 @@ def test_the_rows_of_every_sheet_count_and_an_error_says_which_sheet(tmp_path: P
     assert str(error).startswith("Anna 2, row 2, column label: 'relatd': ")
 
 
+def test_rows_that_were_moved_to_a_sheet_without_a_header_are_not_lost(tmp_path: Path, handout: Handout) -> None:
+    workbook, sheet = published(tmp_path / "b.xlsx", handout)
+    fill(sheet, ["related", "not_related"])
+    moved, notes = workbook.create_sheet("done"), workbook.create_sheet("notes")
+    for column_number in range(1, sheet.max_column + 1):
+        moved.cell(1, column_number).value = sheet.cell(2, column_number).value
+        moved.cell(1, column_number).data_type = "s"
+    sheet.delete_rows(2, 1)
+    notes["A1"].value = "ask anna about these"
+    answers, errors = check_rows(saved(workbook, tmp_path / "c.xlsx"), handout.items, handout.label_set)
+    assert errors == []
+    assert {answer.item_id: answer.answer for answer in answers} == {IDS[0]: "related", IDS[1]: "not_related"}
+
+
 def test_one_text_sorted_alone_costs_its_rows_and_no_wrong_label(tmp_path: Path, handout: Handout) -> None:
     workbook, sheet = published(tmp_path / "b.xlsx", replace(handout, items=handout.items[:5]))
     fill(sheet, ["1", "0", "1", "0", "1"])
