@@ -35,7 +35,7 @@ def predict(
         from dataclasses import asdict
 
         from flows.engine import run
-        from storage.predictions import format_of_file
+        from storage.prediction_files import format_of_file
 
         format_of_file(output)
         found = run("predict", project, output=str(output.resolve()), model_id=model or "")

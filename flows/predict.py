@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.engine import begin
 from flows.notify import failure_told
-from storage.predictions import format_of_file
+from storage.prediction_files import format_of_file
 from tasks.predict_pool import PoolPrediction, predict_pool
 
 

@@ -61,6 +61,11 @@ def worker_is_online(api: str, name: str) -> bool:
     return any(worker["name"] == name and worker["status"] == "ONLINE" for worker in workers)
 
 
+def has_active_schedule(api: str, name: str) -> bool:
+    """Whether a deployment has a schedule that is switched on."""
+    return any(schedule["active"] for schedule in ask(api, f"/deployments/name/{name}/{name}")["schedules"])
+
+
 def crash_left_runs(api: str) -> list[str]:
     """Mark the runs as crashed that a dead worker left going on; returns their names.
 

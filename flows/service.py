@@ -24,6 +24,7 @@ from storage.errors import ServiceError
 PREFECT = (sys.executable, "-m", "prefect")
 START_S = 240
 LONGEST_PAUSE_S = 60.0
+LONG_S = 300.0
 _TOLD = re.compile(r"^(\d\d:\d\d:\d\d)\.\d+ \| (\w+) +\| (.*)$")
 _NOT_TOLD = re.compile(
     r"^Task run .*Finished in state Completed|eployment (pull )?step|Opening process|View at http|submitting flow run"
@@ -67,7 +68,7 @@ class Service:
             self._greet()
             self._watch()
         except _StopAskedError:
-            pass  # while it was coming up
+            pass  # while something was coming up
         finally:
             self._stop()
 
@@ -90,7 +91,9 @@ class Service:
         said = (ran.stdout + ran.stderr).decode(errors="replace")
         (self.folder / "deploy.log").write_text(said, encoding="utf-8")
         if ran.returncode:
-            raise ServiceError(f"the flows could not be deployed:\n{said[-2000:]}", hint="pal up --debug says more")
+            raise ServiceError(
+                f"the flows cannot be deployed:\n{said[-2000:]}", hint=f"all of it: {self.folder}/deploy.log"
+            )
 
     def _start_worker(self) -> None:
         if not self.given:
@@ -102,37 +105,41 @@ class Service:
 
     def _greet(self) -> None:
         schedule = self.project.config.schedule
-        night = schedule.next_night(datetime.now(UTC))
+        night = f"{schedule.next_night(datetime.now(UTC)):%Y-%m-%d %H:%M} {schedule.timezone} ({schedule.nightly})"
+        on = prefect_api.has_active_schedule(self.api, "nightly")
         say("up", f"UI              {self.ui}")
-        say("up", f"next nightly    {night:%Y-%m-%d %H:%M} {schedule.timezone} ({schedule.nightly})")
+        say("up", f"next nightly    {night if on else 'none: it was switched off in the UI'}")
         say("up", f"workspace       {self.project.workspace.root}")
         say("up", f"logs            {self.folder}")
         say("up", "stop            Ctrl-C here, or elsewhere: pal down")
 
     def _watch(self) -> None:
-        """Show what the worker does, and start again what ends."""
-        pause = 1.0
+        """Show what the worker does, and start again what ends, after longer and longer pauses if it ends at once."""
+        pause, last = 1.0, time.monotonic()
         while not self.asked_to_stop:
             self._tell_worker()
             for name, child in list(self.children.items()):
                 if child.ended:
+                    pause = 1.0 if time.monotonic() - last > LONG_S else min(2 * pause, LONGEST_PAUSE_S)
                     say("up", f"the {name} ended with {child.process.returncode}; starting it again in {pause:.0f} s")
                     end_group(child.process.pid)
                     self._sleep(pause)
-                    pause = min(2 * pause, LONGEST_PAUSE_S)
                     self._restart(name, child)
+                    last = time.monotonic()
             self._sleep(0.5)
 
     def _restart(self, name: str, child: Child) -> None:
-        if self.asked_to_stop:
-            return
-        if name == "worker":
-            self._start_worker()
+        try:
+            if name == "worker":
+                self._start_worker()
+            else:
+                self._start(name, child.command)
+                self._wait_for(name, lambda: prefect_api.answers(self.api, 2.0))
+        except (ServiceError, OSError) as error:  # it is tried again
+            say("up", f"the {name} does not come up: {error}")
         else:
-            self._start(name, child.command)
-            self._wait_for(name, lambda: prefect_api.answers(self.api, 2.0))
-        self._write(ready=True)
-        say("up", f"the {name} is up again")
+            self._write(ready=True)
+            say("up", f"the {name} is up again")
 
     def _start(self, name: str, command: Sequence[str]) -> None:
         log = self.folder / f"{name}.log"

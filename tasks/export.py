@@ -20,7 +20,7 @@ from annotation.label_set import LabelSet
 from storage.errors import SourceError
 from storage.export import check_version, count_annotators, labelled_items
 from storage.folders import MANIFEST, publish_folder, write_whole
-from storage.predictions import format_of_file, join_parts
+from storage.prediction_files import format_of_file, join_parts
 from storage.workspace import Workspace
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from annotation.progress import progress
 from storage.errors import ModelError, WorkspaceError
 from storage.folders import MANIFEST, write_whole
 from storage.models import all_models, find_model, production_model
-from storage.predictions import FileFormat, count_after, features_of_all, join_parts
+from storage.prediction_files import FileFormat, count_after, features_of_all, join_parts
 from storage.records import Model
 from storage.runs import lake_state
 from storage.store import Store

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -150,12 +151,23 @@ def test_up_twice_says_where_it_is_and_commands_use_its_server(live: Live) -> No
     assert [run["state"]["type"] for run in flows] == ["COMPLETED"]
 
 
+def test_a_worker_that_dies_is_started_again(live: Live) -> None:
+    up = found_up(open_project(live.workspace))
+    assert up is not None
+    os.kill(up.groups["worker"][0], signal.SIGKILL)
+    wait_for("it to be up again", lambda: "the worker is up again" in live.log.read_text(encoding="utf-8"))
+    assert "the worker ended with -9; starting it again in" in live.log.read_text(encoding="utf-8")
+    run_id = live.start("ingest")
+    assert live.ended(run_id) == "COMPLETED", live.messages(run_id)
+
+
 def test_after_three_nights_of_a_killed_machine_there_is_one_run_and_nothing_is_left_over(tmp_path: Path) -> None:
     project = made(tmp_path / "w")
     with brought_up(project.workspace.root, tmp_path) as first:
         up = found_up(project)
         assert up is not None
         deployments = live_deployments(first)
+        switch_off(first)
         os.kill(first.pid, signal.SIGKILL)
         os.killpg(up.groups["worker"][0], signal.SIGKILL)
         cut_off = first.start("nightly")
@@ -176,6 +188,7 @@ def test_after_three_nights_of_a_killed_machine_there_is_one_run_and_nothing_is_
         assert ended == ["CANCELLED", "CANCELLED", "COMPLETED"]
         assert len(open_batches(project.workspace.store())) == 1
         assert live_deployments(second) == deployments, "deploying again doubles nothing"
+        assert "it was switched off in the UI" in second.log.read_text(encoding="utf-8"), "and it stays so"
         groups = found_up(project)
         assert groups is not None
         assert pal(second, "down") == "down\n"
@@ -187,3 +200,12 @@ def test_after_three_nights_of_a_killed_machine_there_is_one_run_and_nothing_is_
 def live_deployments(live: Live) -> list[tuple[str, int]]:
     """Every deployment with its number of schedules."""
     return sorted((each["name"], len(each["schedules"])) for each in live.ask("/deployments/filter", {}))
+
+
+def switch_off(live: Live) -> None:
+    """Switch the nightly schedule off, as the button in the UI does."""
+    nightly = live.deployment("nightly")
+    path = f"{live.api}/deployments/{nightly['id']}/schedules/{nightly['schedules'][0]['id']}"
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(path, b'{"active": false}', headers, method="PATCH")
+    urllib.request.urlopen(request, timeout=30).close()

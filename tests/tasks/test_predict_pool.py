@@ -19,7 +19,7 @@ from annotation.label_set import LabelSet
 from storage.errors import ModelError, WorkspaceError
 from storage.folders import MANIFEST
 from storage.models import production_model, promote
-from storage.predictions import FileFormat
+from storage.prediction_files import FileFormat
 from storage.records import Batch, Split
 from storage.workspace import Workspace
 from tasks import predict_pool as room
