@@ -85,6 +85,20 @@ def line_chart(title: str, x: Axis, y: Axis, points: Sequence[Point], *, guide: 
     return _svg(title, body)
 
 
+def lines_chart(title: str, x: Axis, y: Axis, lines: Sequence[Sequence[Point]]) -> str:
+    """Several lines with their bands, each in a colour of its own: class `s0`, `s1` ... in their order."""
+    at = _Place(x, y)
+    body = [_axes(at)]
+    for k, points in enumerate(lines):
+        upper = [f"{at.x(p.x):.1f},{at.y(p.high):.1f}" for p in points if p.high is not None]
+        lower = [f"{at.x(p.x):.1f},{at.y(p.low):.1f}" for p in reversed(points) if p.low is not None]
+        if len(upper) > 1:
+            body.append(f'<polygon class="area s{k}" points="{" ".join(upper + lower)}"/>')
+        path = " ".join(f"{at.x(point.x):.1f},{at.y(point.y):.1f}" for point in points)
+        body.append(f'<polyline class="curve s{k}" points="{path}"/>')
+    return _svg(title, body)
+
+
 def dot_chart(title: str, x: Axis, y: Axis, points: Sequence[Point]) -> str:
     """Dots with their intervals beside the diagonal, on which they would lie if they were right."""
     at = _Place(x, y)

@@ -16,6 +16,7 @@ from flows.model_commands import commands as model_commands
 from flows.options import JsonOption, WorkspaceOption, print_json, project_at, show_batch
 from flows.output_commands import commands as output_commands
 from flows.service_commands import commands as service_commands
+from flows.simulation_commands import commands as simulation_commands
 from storage.errors import PalError
 
 app = typer.Typer(
@@ -211,7 +212,7 @@ def demo(
     print("  pal annotate\n  pal ingest\n  pal next")
 
 
-for commands in (batch_commands, model_commands, output_commands, service_commands):
+for commands in (batch_commands, model_commands, output_commands, service_commands, simulation_commands):
     app.add_typer(commands)
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,9 +18,10 @@ from storage.workspace import Workspace
 from tasks.learning.encoder import Encoder
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.tokens import Tokens
-from tasks.learning.vectors import NetworkVectors, TokenVectors, Vectors
+from tasks.learning.training import Examples
 from tasks.prepare import add_missing_features, current_encoder
-from tasks.sampling.strategy import Head, Labelled, Pool
+from tasks.sampling.pool_building import build_pool
+from tasks.sampling.strategy import Pool
 
 log = logging.getLogger(__name__)
 
@@ -52,26 +52,19 @@ def read_pool(
 ) -> Pool:
     """The pool under an encoder; `model`, where there is one, was trained on that encoder's tokens."""
     item_ids, tokens = _features(store, encoder)
-    vectors = TokenVectors(tokens, encoder.n_tokens, encoder.vectors())
-    hidden = _hidden(model, vectors) if model is not None else None
-    head = _head(model) if model is not None else None
-    logits = _logits(hidden, head, len(tokens))
     training, validation = (labelled_texts(store, split, version) for split in (Split.TRAINING, Split.VALIDATION))
-    counted = np.bincount(_tokens(encoder, training).ids, minlength=encoder.n_tokens)  # also of labels that are gone
-    names, words = _known_keywords(encoder, keywords)
-    return Pool(
+    words, known = _known_keywords(encoder, keywords)
+    return build_pool(
         item_ids,
-        vectors,
-        counted.astype(np.float64),
-        model.calibration.probabilities(logits) if model is not None else logits,
-        logits,
-        hidden,
-        head,
-        _labelled(encoder, training, label_set.names, hidden, head),
-        _labelled(encoder, validation, label_set.names, hidden, head),
-        label_set.names.index(label_set.positive) if label_set.positive else None,
-        words,
-        names,
+        tokens,
+        encoder,
+        (model.classifier, model.calibration) if model is not None else None,
+        _examples(encoder, training, label_set.names),
+        _examples(encoder, validation, label_set.names),
+        seen=_tokens(encoder, training),  # also of labels that are gone
+        positive=label_set.names.index(label_set.positive) if label_set.positive else None,
+        keywords=known,
+        keyword_names=words,
     )
 
 
@@ -98,33 +91,11 @@ def _features(store: Store, encoder: Encoder) -> tuple[pa.Array, Tokens]:
     return pa.concat_arrays(item_ids) if item_ids else pa.array([], pa.string()), Tokens.joined(parts)
 
 
-def _hidden(model: LoadedModel, vectors: TokenVectors) -> Vectors:
-    """The last representation before the head: under a linear head the vectors themselves."""
-    return vectors if model.classifier.linear else NetworkVectors(vectors.tokens, model.classifier)
-
-
-def _head(model: LoadedModel) -> Head:
-    layer = model.classifier.head
-    return Head(layer.weight.detach().numpy(), layer.bias.detach().numpy(), model.calibration.temperature)
-
-
-def _logits(hidden: Vectors | None, head: Head | None, n: int) -> npt.NDArray[np.float32]:
-    if hidden is None or head is None:
-        return np.zeros((n, 0), np.float32)
-    logits = hidden.products(head.weight)
-    logits += head.bias
-    return logits
-
-
-def _labelled(
-    encoder: Encoder, table: pa.Table, names: Sequence[str], hidden: Vectors | None, head: Head | None
-) -> Labelled:
+def _examples(encoder: Encoder, table: pa.Table, names: Sequence[str]) -> Examples:
     """The rows of a table (item_id, text, label) whose label pal.toml has."""
     known = table.filter(pc.is_in(table["label"], pa.array(names, pa.string())))
     labels = [names.index(label) for label in known["label"].to_pylist()]
-    tokens = _tokens(encoder, known)
-    own = hidden.of(tokens) if hidden is not None else None
-    return Labelled(tokens, np.array(labels, np.int64), _logits(own, head, len(tokens)))
+    return Examples(_tokens(encoder, known), np.array(labels, np.int64))
 
 
 def _tokens(encoder: Encoder, table: pa.Table) -> Tokens:

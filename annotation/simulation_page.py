@@ -1,0 +1,92 @@
+"""What a simulation found: as a table for the terminal, and as one HTML page with its curves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from annotation.charts import Axis, Point, lines_chart
+
+
+@dataclass(frozen=True)
+class SimulationRow:
+    """One mix of strategies in a line.
+
+    Attributes:
+        at: Items asked about -> mean of the figure, at a few steps.
+        positives: Positives found by the end, mean; None where no label is looked for.
+        area: Under its curve, with its 95 % interval.
+        to_target: Items asked about until the target is reached; None where it is not.
+        record: Wins, ties and losses against random, by seed; empty for random itself.
+    """
+
+    mix: str
+    at: Mapping[int, float]
+    positives: float | None
+    area: float
+    low: float
+    high: float
+    to_target: int | None
+    record: str
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """Everything that is told.
+
+    Attributes:
+        about: What was replayed on what, in a sentence.
+        figure: The one that rows are about, by its name for people.
+        curves: Figure -> mix -> its points with intervals, mixes in the order of the rows.
+    """
+
+    about: str
+    figure: str
+    target: float
+    rows: Sequence[SimulationRow]
+    curves: Mapping[str, Mapping[str, Sequence[Point]]]
+    command: str
+
+
+def simulation_text(found: Simulation) -> str:
+    """A table for the terminal, the largest area first."""
+    steps = list(found.rows[0].at)
+    wide = max(len(row.mix) for row in found.rows) + 2
+    heads = "".join(f"{f'@{step}':>8}" for step in steps)
+    told = f"{found.figure} by items asked about, area under the curve, items until {found.figure} is {found.target:g}"
+    lines = [found.about, told]
+    lines.append(f"{'mix':<{wide}}{heads}{'positives':>11}   area                 {'to target':>9}  win/tie/loss")
+    for row in found.rows:
+        values = "".join(f"{value:>8.3f}" for value in row.at.values())
+        positives = f"{row.positives:>11.0f}" if row.positives is not None else f"{'':>11}"
+        area = f"{row.area:.3f} [{row.low:.3f}, {row.high:.3f}]"
+        target = f"{row.to_target:,}" if row.to_target is not None else "-"
+        lines.append(f"{row.mix:<{wide}}{values}{positives}   {area}{target:>9}  {row.record}")
+    return "\n".join(lines)
+
+
+def simulation_page(found: Simulation) -> str:
+    """One self-contained page: the table, and a chart of every figure."""
+    charts = {}
+    for name, by_mix in found.curves.items():
+        points = [point for line in by_mix.values() for point in line]
+        most = max((point.x for point in points), default=1.0)
+        high = max((point.high if point.high is not None else point.y for point in points), default=1.0)
+        low = min((point.low if point.low is not None else point.y for point in points), default=0.0)
+        up = Axis(name, math.floor(10 * low) / 10, math.ceil(10 * high) / 10) if high <= 1 else Axis(name, 0, high)
+        title, across = f"{name} against the items asked about", Axis("items asked about", 0, most)
+        charts[name] = Markup(lines_chart(title, across, up, list(by_mix.values())))
+    return _template().render(found=found, charts=charts, steps=list(found.rows[0].at))
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    path = Path(__file__).with_name("simulation_page.html")
+    return environment.from_string(path.read_text(encoding="utf-8"))

@@ -1,0 +1,49 @@
+"""What `pal simulate` is asked to replay: mixes named on the command line, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from storage.errors import SamplingError, SourceError
+from tasks.learning.encoder import ENCODERS
+from tasks.sampling.sampling_config import SamplingConfig
+from tasks.simulation_runs import Experiment
+
+USUAL = ("random", "default", "least_confidence", "max_positive", "badge")
+"""What is compared where nobody says."""
+
+
+def experiment_of(file: Path, mixes: Sequence[str], *, encoder: str, **more: Any) -> Experiment:
+    """The experiment that is meant.
+
+    Args:
+        mixes: Each a strategy, `default`, or several with weights: `random=10,entropy=90`; none for the usual ones.
+
+    Raises:
+        SourceError: There is no such file or encoder.
+        SamplingError: There is no such strategy.
+    """
+    if not file.is_file():
+        raise SourceError(
+            f"there is no file {file}.", hint="pal simulate FILE, with a column of texts and one of labels"
+        )
+    if encoder not in ENCODERS:
+        raise SourceError(f"there is no encoder {encoder!r}.", hint=f"choose from: {', '.join(ENCODERS)}")
+    named = {name: _mix(name) for name in mixes or USUAL}
+    return Experiment(str(file.resolve()), named, encoder=encoder, **more)
+
+
+def _mix(text: str) -> dict[str, float]:
+    if text == "default":
+        return dict(SamplingConfig().active)
+    try:
+        mix = {
+            name.strip(): float(weight or 1) for name, _, weight in (part.partition("=") for part in text.split(","))
+        }
+    except ValueError as error:
+        raise SamplingError(f"--mix {text}: {error}.", hint="write it as random=10,entropy=90") from error
+    if faults := SamplingConfig(mix={name: int(weight) for name, weight in mix.items()}).faults():
+        raise SamplingError(f"--mix {text}: {'; '.join(faults)}.", hint="see the strategies: pal strategies")
+    return mix

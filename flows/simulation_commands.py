@@ -1,0 +1,68 @@
+"""`pal simulate`: would this save labels on my data? Registered in `flows.cli`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.options import JsonOption, print_json
+
+commands = typer.Typer(rich_markup_mode=None)
+
+
+@commands.command(epilog="Example: pal simulate labelled.csv --mix random --mix default --mix badge")
+def simulate(
+    file: Annotated[Path, typer.Argument(help="Texts with labels: CSV, TSV, Parquet, JSON lines.")],
+    mix: Annotated[
+        list[str] | None,
+        typer.Option("--mix", "-m", help="A strategy, `default`, or random=10,entropy=90; again for more."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Replays of each mix.")] = 5,
+    iterations: Annotated[int, typer.Option(min=1, help="Batches after the start.")] = 10,
+    batch: Annotated[int, typer.Option(min=1, help="Items of a batch.")] = 100,
+    start: Annotated[int, typer.Option(min=2, help="Random items to begin with.")] = 100,
+    text_column: Annotated[str | None, typer.Option(help="Name of the text column; else found out.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Name of the label column; else found out.")] = None,
+    positive: Annotated[str | None, typer.Option(help="The label looked for; else the rarer of two.")] = None,
+    evaluation: Annotated[Path | None, typer.Option(help="Measure on this file; else on a quarter of FILE.")] = None,
+    encoder: Annotated[str, typer.Option(help="minilm-static or bag-of-words.")] = "minilm-static",
+    noise: Annotated[float, typer.Option(min=0, max=1, help="Chance of a wrong answer.")] = 0.0,
+    abstention: Annotated[float, typer.Option(min=0, max=1, help="Chance of no answer.")] = 0.0,
+    annotators: Annotated[int, typer.Option(min=1, help="Asked about each item; the majority counts.")] = 1,
+    target: Annotated[float | None, typer.Option(help="Of AP, or F1 without a positive; else random's end.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Directory; else simulation-FILE.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; else one for each core.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Replay the loop on labelled texts: which mix of strategies would have needed how few labels?"""
+    from dataclasses import asdict
+
+    from annotation.simulation_page import simulation_text
+    from flows.experiment import experiment_of
+    from tasks.sampling.simulation import Oracle
+    from tasks.simulate import simulate as run
+
+    oracle = Oracle(noise, abstention, annotators)
+    experiment = experiment_of(
+        file,
+        mix or [],
+        text_column=text_column,
+        label_column=label_column,
+        evaluation=str(evaluation.resolve()) if evaluation else None,
+        positive=positive,
+        encoder=encoder,
+        seeds=seeds,
+        iterations=iterations,
+        batch_size=batch,
+        start=start,
+        oracle=oracle,
+    )
+    place = (output or Path(f"simulation-{file.stem}")).resolve()
+    found = run(experiment, place, target, jobs)
+    if as_json:
+        print_json(asdict(found))
+        return
+    print(simulation_text(found))
+    print(f"{place / 'simulation.html'}: the same with its curves; {place / 'results.parquet'}: every step")
