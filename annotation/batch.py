@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC
@@ -40,6 +41,11 @@ class Contents:
     items: Sequence[BatchItem]
     proposals: Sequence[Proposal]
     assignments: Sequence[Assignment] = ()
+
+    @property
+    def has_gold(self) -> bool:
+        """Whether settled items are mixed in; annotators must not be able to tell them from the batch's own."""
+        return any(each.gold for each in self.assignments)
 
 
 def contents_of(store: Store, batch: Batch) -> Contents:
@@ -112,7 +118,7 @@ def published_labels(folder: Path, label_set: LabelSet) -> LabelSet:
     A key that changed its label must not turn an old answer around. Labels that left pal.toml are no answers.
     """
     if not (folder / MANIFEST).is_file():
-        return label_set
+        return _as_told(folder, label_set)
     told = {label["name"]: label["key"] for label in read_manifest(folder)["labels"]}
     labels = [
         replace(label, key=told.get(label.name) or (label.name if label.key in told.values() else label.key))
@@ -163,13 +169,18 @@ def handouts(batch: Batch, contents: Contents, label_set: LabelSet) -> Iterator[
     """What each annotator gets; one handout of all its own items where nobody in particular is asked."""
     by_id = {item.item_id: item for item in contents.items}
     first: dict[str, Proposal] = {}
-    for proposal in contents.proposals if not any(each.gold for each in contents.assignments) else ():
-        first.setdefault(proposal.item_id, proposal)  # else an item without one would be a gold one
+    for proposal in _shown_proposals(contents):
+        first.setdefault(proposal.item_id, proposal)
     asked: dict[str, list[str]] = {} if contents.assignments else {"": list(by_id)}
     for each in contents.assignments:
         asked.setdefault(each.annotator, []).append(each.item_id)
     for annotator, ids in sorted(asked.items()):
         yield Handout(batch.batch_id, label_set, [by_id[item_id] for item_id in ids], annotator, first)
+
+
+def _shown_proposals(contents: Contents) -> Sequence[Proposal]:
+    """The proposals that may stand in what annotators can open: none where an item without one would be a gold one."""
+    return () if contents.has_gold else contents.proposals
 
 
 def _write(folder: Path, form: Format, batch: Batch, contents: Contents, label_set: LabelSet) -> list[HandoutFile]:
@@ -188,15 +199,11 @@ def _hashes(folder: Path) -> dict[str, str]:
 def _manifest(
     batch: Batch, contents: Contents, label_set: LabelSet, files: Sequence[HandoutFile], hashes: dict[str, str]
 ) -> dict[str, Any]:
-    gold = {each.item_id for each in contents.assignments if each.gold}
     proposed: dict[str, list[dict[str, Any]]] = {item.item_id: [] for item in contents.items}
-    for proposal in contents.proposals:
+    for proposal in _shown_proposals(contents):
         proposed[proposal.item_id].append(
             {"strategy": proposal.strategy, "score": proposal.score, "rank": proposal.rank}
         )
-    asked: dict[str, int] = {}  # numbers alone: annotators may see this file, and items that it lists nowhere are gold
-    for each in contents.assignments:
-        asked[each.annotator] = asked.get(each.annotator, 0) + 1
     return {
         "manifest_version": MANIFEST_VERSION,
         "batch_id": batch.batch_id,
@@ -214,11 +221,10 @@ def _manifest(
         "strategies": [asdict(share) for share in batch.shares],
         "stop_signs": [asdict(sign) for sign in batch.stop_signs],
         "overlap": batch.overlap,
-        "annotators": asked,
+        "annotators": Counter(each.annotator for each in contents.assignments),
         "items": [
             {"item_id": item.item_id, "text_hash": item.text_hash, "proposals": proposed[item.item_id]}
-            for item in contents.items
-            if item.item_id not in gold
+            for item in (sorted(contents.items, key=lambda item: item.item_id) if contents.has_gold else contents.items)
         ],
         "handouts": [asdict(each) for each in files],
         "files": hashes,

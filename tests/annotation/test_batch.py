@@ -248,7 +248,7 @@ def test_each_annotator_gets_a_file_of_their_own_in_each_format_and_gold_items_a
     assert [{row.annotator for row in rows[name]} for name in rows] == [{"anna"}, {"ben"}]
     manifest = read_manifest(tmp_path / NAME)
     assert manifest["annotators"] == {"anna": 2, "ben": 2}
-    assert [item["item_id"] for item in manifest["items"]] == ["i0", "i1", "i2"]
+    assert [item["item_id"] for item in manifest["items"]] == ["g1", "i0", "i1", "i2"], "by id, with gold ones"
     assert "gold" not in "".join(path.read_text(encoding="utf-8") for path in (tmp_path / NAME).iterdir())
 
 
@@ -281,23 +281,50 @@ def test_a_folder_that_lost_its_manifest_is_read_by_names_alone_once_the_keys_ar
     assert write_batch(folder, BATCH, CONTENTS, DISASTER)
     assert published_labels(folder, DISASTER).answer("1") == "related", "the same keys as before"
     (folder / MANIFEST).unlink()
+    before = published_labels(folder, swapped)
     assert write_batch(folder, BATCH, CONTENTS, swapped)
-    labels = published_labels(folder, swapped)
-    assert labels.answer("related") == "related"
-    for key in ("0", "1"):
-        with pytest.raises(AnswerError, match="is no answer"):
-            labels.answer(key)
+    for labels in (before, published_labels(folder, swapped)):
+        assert labels.answer("related") == "related"
+        for key in ("0", "1"):
+            with pytest.raises(AnswerError, match="is no answer"):
+                labels.answer(key)
+
+
+@pytest.mark.parametrize("left", [CSV_NAME, "answers-anna.jsonl"])
+def test_a_folder_without_manifest_and_definition_is_read_by_names_alone(tmp_path: Path, left: str) -> None:
+    folder = tmp_path / NAME
+    folder.mkdir()
+    (folder / left).write_text("filled", encoding="utf-8")
+    assert write(folder)
+    assert published_labels(folder, DISASTER).answer("related") == "related"
+    with pytest.raises(AnswerError, match="is no answer"):
+        published_labels(folder, DISASTER).answer("1")
+
+
+def test_a_format_that_is_added_after_the_keys_changed_has_the_keys_of_the_first_files(tmp_path: Path) -> None:
+    folder = tmp_path / NAME
+    write(folder)
+    swapped = replace(DISASTER, labels=(Label("related", "0"), Label("not_related", "1")))
+    (page,) = add_formats(folder, BATCH, CONTENTS, swapped, [FORMATS["html"]])
+    write_batch(tmp_path / "as-told" / NAME, replace(BATCH, formats=("html",)), CONTENTS, DISASTER)
+    assert page.read_bytes() == (tmp_path / "as-told" / NAME / "batch.html").read_bytes()
+    assert read_manifest(folder)["labels"] == [{"name": "related", "key": "1"}, {"name": "not_related", "key": "0"}]
+    assert published_labels(folder, swapped).answer("1") == "related"
 
 
 def test_gold_items_can_be_told_apart_neither_by_the_manifest_nor_by_their_proposals(tmp_path: Path) -> None:
-    items = [BatchItem(f"i{k}", f"text {k}", text_hash(f"text {k}")) for k in range(3)]
-    asked = [Assignment("i0", "anna"), Assignment("i2", "anna", gold=True), Assignment("i1", "ben")]
-    contents = Contents(items, [Proposal(f"i{k}", "random", None, k + 1) for k in range(2)], asked)
+    contents = Contents([*ITEMS, GOLD], PROPOSALS, ASKED)
     assert all(handout.proposals == {} for handout in handouts(BATCH, contents, DISASTER))
-    write_batch(tmp_path / NAME, BATCH, contents, DISASTER)
-    assert "i2" not in (tmp_path / NAME / MANIFEST).read_text(encoding="utf-8")
-    plain = Contents(items[:2], contents.proposals, [each for each in asked if not each.gold])
-    assert [list(handout.proposals) for handout in handouts(BATCH, plain, DISASTER)] == [["i0", "i1"]] * 2
+    write_batch(tmp_path / NAME, replace(BATCH, formats=("original",)), contents, DISASTER)
+    manifest = read_manifest(tmp_path / NAME)
+    listed = {item["item_id"]: item["proposals"] for item in manifest["items"]}
+    assert listed == {"g1": [], "i0": [], "i1": [], "i2": []}, "own ones and gold ones alike"
+    assert list(listed) == sorted(listed), "the order tells nothing either"
+    rows = "".join((tmp_path / NAME / f"original-{who}.csv").read_text(encoding="utf-8") for who in ("anna", "ben"))
+    assert "entropy" not in rows
+    assert "outlier" not in rows
+    plain = Contents(ITEMS, PROPOSALS, [each for each in ASKED if not each.gold])
+    assert [sorted(handout.proposals) for handout in handouts(BATCH, plain, DISASTER)] == [["i0", "i2"]] * 2
 
 
 def test_a_key_of_a_label_that_is_gone_means_nothing_in_old_files(tmp_path: Path) -> None:
