@@ -18,5 +18,11 @@ KnownFormat = Literal["by content", "csv", "xlsx", "html", "label-studio", "argi
 Size = Annotated[int, Field(ge=0)]
 """A number of items; 0 for that of pal.toml."""
 
+Count = Annotated[int, Field(ge=1)]
+"""A number of things, of which there must be one."""
+
 Seed = Annotated[int, Field(ge=0)]
 """A seed of a draw."""
+
+EncoderName = Literal["minilm-static", "bag-of-words"]
+"""An encoder, as in `tasks.learning.encoder`."""

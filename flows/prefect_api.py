@@ -66,8 +66,14 @@ def has_active_schedule(api: str, name: str) -> bool:
     return any(schedule["active"] for schedule in ask(api, f"/deployments/name/{name}/{name}")["schedules"])
 
 
-def crash_left_runs(api: str) -> list[str]:
-    """Mark the runs as crashed that a dead worker left going on; returns their names.
+def start_run(api: str, name: str) -> None:
+    """Have a deployment run now."""
+    deployment = ask(api, f"/deployments/name/{name}/{name}")
+    ask(api, f"/deployments/{deployment['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
+
+
+def crash_left_runs(api: str) -> list[tuple[str, str]]:
+    """Mark the runs as crashed that a dead worker left going on; returns their names and their flows.
 
     Nobody else does: they would hold their deployment's one place for ever, and every later night would be cancelled.
     """
@@ -76,4 +82,5 @@ def crash_left_runs(api: str) -> list[str]:
     for run in left:
         state = {"type": "CRASHED", "name": "Crashed", "message": "the worker that ran it is gone"}
         ask(api, f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
-    return [str(run["name"]) for run in left]
+    flows = {run["flow_id"]: ask(api, f"/flows/{run['flow_id']}")["name"] for run in left}
+    return [(str(run["name"]), str(flows[run["flow_id"]])) for run in left]

@@ -97,11 +97,21 @@ class Service:
 
     def _start_worker(self) -> None:
         if not self.given:
-            for name in prefect_api.crash_left_runs(self.api):
-                say("up", f"{name} was cut off; it is marked as crashed, the next run does its work")
+            self._mend()
         command = [*PREFECT, "worker", "start", "--pool", prefect_api.POOL, "--name", self.worker_name, "--limit", "1"]
         self._start("worker", command)
         self._wait_for("worker", lambda: prefect_api.worker_is_online(self.api, self.worker_name))
+
+    def _mend(self) -> None:
+        """Mark what a dead worker left going on; a night that was cut off so is run again, once, at the start.
+
+        While it held its place, Prefect cancelled every later night: none may be waiting any more.
+        """
+        left = prefect_api.crash_left_runs(self.api)
+        for name, _ in left:
+            say("up", f"{name} was cut off; it is marked as crashed, the next run does its work")
+        if "worker" not in self.children and any(flow == "nightly" for _, flow in left):
+            prefect_api.start_run(self.api, "nightly")
 
     def _greet(self) -> None:
         schedule = self.project.config.schedule

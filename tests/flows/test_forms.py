@@ -8,13 +8,18 @@ import pytest
 from prefect.exceptions import ParameterTypeError
 
 from annotation.formats import FORMATS
-from flows.forms import FormatName, KnownFormat
+from flows.forms import EncoderName, FormatName, KnownFormat
 from flows.next_batch import next_batch
+from tasks.learning.encoder import ENCODERS
 
 
 def test_the_formats_offered_are_those_there_are() -> None:
     assert get_args(FormatName) == tuple(FORMATS)
     assert get_args(KnownFormat) == ("by content", *FORMATS)
+
+
+def test_the_encoders_offered_are_those_there_are() -> None:
+    assert set(get_args(EncoderName)) == set(ENCODERS)
 
 
 @pytest.mark.parametrize("wrong", [{"n": -1}, {"formats": ["docx"]}, {"seed": -1}, {"another": "maybe"}])

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from chromium import Browser, chromium, until
@@ -151,6 +152,16 @@ def test_up_twice_says_where_it_is_and_commands_use_its_server(live: Live) -> No
     assert [run["state"]["type"] for run in flows] == ["COMPLETED"]
 
 
+def test_a_simulation_runs_as_a_deployment_over_its_own_processes(live: Live) -> None:
+    rows = [f"{row['text']},{row['label']}" for row in TABLE.to_pylist()]
+    (live.workspace / "labelled.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    small = {"mixes": ["random", "default"], "seeds": 1, "iterations": 1, "batch_size": 20, "start": 40}
+    run_id = live.start("simulate", small)
+    assert live.ended(run_id) == "COMPLETED", live.messages(run_id)
+    assert (live.workspace / "reports" / "simulation-labelled" / "simulation.html").is_file()
+    assert {row["mix"] for row in json.loads(live.artifacts(run_id)["simulation"]["data"])} == {"random", "default"}
+
+
 def test_a_worker_that_dies_is_started_again(live: Live) -> None:
     up = found_up(open_project(live.workspace))
     assert up is not None
@@ -182,10 +193,10 @@ def test_after_three_nights_of_a_killed_machine_there_is_one_run_and_nothing_is_
         assert command_of(up.groups["server"][0]) is None, "the old server was ended"
         assert second.run(cut_off)["state"]["type"] == "CRASHED"
         assert "was cut off; it is marked as crashed" in second.log.read_text(encoding="utf-8")
-        ended = sorted(
-            wait_for("the nights", lambda run_id=run_id: in_the_end(second.run(run_id))) for run_id in missed
-        )
-        assert ended == ["CANCELLED", "CANCELLED", "COMPLETED"]
+        nights = wait_for("the nights", lambda: all_ended(second.runs("nightly")))
+        states = sorted(night["state"]["type"] for night in nights)
+        assert [state for state in states if state != "CANCELLED"] == ["COMPLETED", "CRASHED"], "one night for all"
+        assert {night["id"] for night in nights} >= {cut_off, *missed}
         assert len(open_batches(project.workspace.store())) == 1
         assert live_deployments(second) == deployments, "deploying again doubles nothing"
         assert "it was switched off in the UI" in second.log.read_text(encoding="utf-8"), "and it stays so"
@@ -200,6 +211,12 @@ def test_after_three_nights_of_a_killed_machine_there_is_one_run_and_nothing_is_
 def live_deployments(live: Live) -> list[tuple[str, int]]:
     """Every deployment with its number of schedules."""
     return sorted((each["name"], len(each["schedules"])) for each in live.ask("/deployments/filter", {}))
+
+
+def all_ended(nights: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    """Nights that are all over, and of which one was gone through."""
+    whole = any(night["state"]["type"] == "COMPLETED" for night in nights)
+    return nights if whole and all(in_the_end(night) for night in nights) else None
 
 
 def switch_off(live: Live) -> None:
