@@ -21,6 +21,12 @@ ROOT = Path(__file__).parents[1]
 REAL_DATA = ROOT.parent / "shared" / "data" / "abc-headlines"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with a server and a worker of their own take minutes: they go first, beside all others."""
+    slow = {item.path for item in items if "live" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True)
 def quick_inbox(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file dropped into an inbox is watched for a moment only."""

@@ -304,7 +304,8 @@ def test_a_folder_without_manifest_and_definition_is_read_by_names_alone(tmp_pat
 def test_a_format_that_is_added_after_the_keys_changed_has_the_keys_of_the_first_files(tmp_path: Path) -> None:
     folder = tmp_path / NAME
     write(folder)
-    swapped = replace(DISASTER, labels=(Label("related", "0"), Label("not_related", "1")))
+    labels = (Label("related", "0", positive=True), Label("not_related", "1", default=True))
+    swapped = replace(DISASTER, labels=labels)
     (page,) = add_formats(folder, BATCH, CONTENTS, swapped, [FORMATS["html"]])
     write_batch(tmp_path / "as-told" / NAME, replace(BATCH, formats=("html",)), CONTENTS, DISASTER)
     assert page.read_bytes() == (tmp_path / "as-told" / NAME / "batch.html").read_bytes()
