@@ -121,10 +121,32 @@ def iteration(root: Path, texts: Path) -> dict[str, float]:
     return {"next batch": time.perf_counter() - started, **seconds}
 
 
+def predict(root: Path, texts: Path) -> dict[str, float]:
+    """Every item with its label and probability into a file, and the report."""
+    from flows.config import open_project
+    from tasks.predict_pool import predict_pool
+    from tasks.report_contents import report_of, write_page
+
+    project = open_project(root)
+    workspace, task = project.workspace, project.config.task
+    seconds = {
+        f"predict all into {form}": timed(
+            lambda form=form: predict_pool.fn(workspace, task, root / f"all.{form}", form)
+        )
+        for form in ("parquet", "csv", "jsonl")
+    }
+    return {**seconds, "report": timed(lambda: write_page(report_of(workspace, task), root / "report.html"))}
+
+
 MEASURES: dict[str, Callable[[Path, Path], dict[str, float]]] = {
-    each.__name__: each for each in (read_file, import_texts, label, one_pass, iteration)
+    each.__name__: each for each in (read_file, import_texts, label, one_pass, iteration, predict)
 }
-FLOORS = {"import": ["reading the file"], "next batch": ["reading the features", "one pass of the network"]}
+_PASS = ["reading the features", "one pass of the network"]
+FLOORS = {
+    "import": ["reading the file"],
+    "next batch": _PASS,
+    **{f"predict all into {form}": _PASS for form in ("parquet", "csv", "jsonl")},
+}
 
 
 def measured(name: str, root: Path, texts: Path) -> tuple[dict[str, float], float]:
