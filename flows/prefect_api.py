@@ -21,18 +21,18 @@ def answers(api: str, seconds: float = 0.3) -> bool:
     return False
 
 
-def ask(api: str, path: str, body: object = None) -> Any:
-    """GET, or POST where there is a body; returns what is answered, read from JSON.
+def ask(api: str, path: str, body: object = None, method: str | None = None) -> Any:
+    """GET, or POST where there is a body and no other method; returns what is answered, read from JSON.
 
-    A server whose database is busy just then is asked again.
+    A server whose database is busy just then is asked again, for half a minute.
 
     Raises:
         urllib.error.HTTPError: The server refuses it.
         OSError: It does not answer.
     """
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(api + path, data, {"Content-Type": "application/json"})
-    for pause_s in (0.5, 1.0, 2.0, 4.0, None):
+    request = urllib.request.Request(api + path, data, {"Content-Type": "application/json"}, method=method)
+    for pause_s in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, None):
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
                 content = answer.read()

@@ -55,7 +55,7 @@ def test_a_server_whose_database_is_busy_is_asked_again(busy: tuple[Busy, str]) 
     server.codes = [503, 503]
     assert ask(api, "/x", {"a": 1}) == {"a": 1}
     assert ask(api, "/x") is None, "an empty answer"
-    server.codes = [503] * 5
+    server.codes = [503] * 7
     with pytest.raises(urllib.error.HTTPError) as raised:
         ask(api, "/x", {})
     raised.value.close()

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +20,7 @@ from selenium.webdriver.common.keys import Keys
 from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
 from flows.config import Project, open_project
-from flows.prefect_api import answers
+from flows.prefect_api import answers, ask
 from flows.presets import DISASTER, config_text
 from flows.processes import command_of
 from flows.up_state import found_up, up_file
@@ -222,7 +221,5 @@ def all_ended(nights: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
 def switch_off(live: Live) -> None:
     """Switch the nightly schedule off, as the button in the UI does."""
     nightly = live.deployment("nightly")
-    path = f"{live.api}/deployments/{nightly['id']}/schedules/{nightly['schedules'][0]['id']}"
-    headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(path, b'{"active": false}', headers, method="PATCH")
-    urllib.request.urlopen(request, timeout=30).close()
+    path = f"/deployments/{nightly['id']}/schedules/{nightly['schedules'][0]['id']}"
+    ask(live.api, path, {"active": False}, "PATCH")
