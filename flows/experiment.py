@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import SamplingError, SourceError
-from tasks.learning.encoder import ENCODERS
+from tasks.learning.encoder import SHIPPED
 from tasks.sampling.sampling_config import SamplingConfig
 from tasks.simulation_runs import Experiment
 
@@ -29,10 +29,14 @@ def experiment_of(file: Path, mixes: Sequence[str], *, encoder: str, **more: Any
         raise SourceError(
             f"there is no file {file}.", hint="pal simulate FILE, with a column of texts and one of labels"
         )
-    if encoder not in ENCODERS:
-        raise SourceError(f"there is no encoder {encoder!r}.", hint=f"choose from: {', '.join(ENCODERS)}")
+    if encoder not in SHIPPED and not (Path(encoder) / "manifest.json").is_file():
+        raise SourceError(
+            f"there is no encoder {encoder!r}.",
+            hint=f"choose from: {', '.join(SHIPPED)}; or name a folder that `pal adapt` made: encoders/NAME",
+        )
     named = {name: _mix(name) for name in mixes or USUAL}
-    return Experiment(str(file.resolve()), named, encoder=encoder, **more)
+    where = encoder if encoder in SHIPPED else str(Path(encoder).resolve())
+    return Experiment(str(file.resolve()), named, encoder=where, **more)
 
 
 def _mix(text: str) -> dict[str, float]:

@@ -25,4 +25,4 @@ Seed = Annotated[int, Field(ge=0)]
 """A seed of a draw."""
 
 EncoderName = Literal["minilm-static", "bag-of-words"]
-"""An encoder, as in `tasks.learning.encoder`."""
+"""An encoder that ships with the package, as in `tasks.learning.encoder`."""

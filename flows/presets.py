@@ -101,7 +101,7 @@ mix = {{ random = 10, least_confidence = 80, outlier = 10 }}
 keywords = []       # words of the rare label: half of the first training batch is then what is most like them
 
 [model]
-encoder = "minilm-static"   # or "bag-of-words": any language, the original's network
+encoder = "minilm-static"   # or "minilm-adapted", after `pal adapt`; or "bag-of-words": the original's network
 balance = "weights"         # against rare labels: "weights", "equal_draws" or "none"
 seed = 0
 

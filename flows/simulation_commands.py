@@ -27,7 +27,9 @@ def simulate(
     label_column: Annotated[str | None, typer.Option(help="Name of the label column; else found out.")] = None,
     positive: Annotated[str | None, typer.Option(help="The label looked for; else the rarer of two.")] = None,
     evaluation: Annotated[Path | None, typer.Option(help="Measure on this file; else on a quarter of FILE.")] = None,
-    encoder: Annotated[str, typer.Option(help="minilm-static or bag-of-words.")] = "minilm-static",
+    encoder: Annotated[
+        str, typer.Option(help="minilm-static, bag-of-words, or a folder of `pal adapt`.")
+    ] = "minilm-static",
     noise: Annotated[float, typer.Option(min=0, max=1, help="Chance of a wrong answer.")] = 0.0,
     abstention: Annotated[float, typer.Option(min=0, max=1, help="Chance of no answer.")] = 0.0,
     annotators: Annotated[int, typer.Option(min=1, help="Asked about each item; the majority counts.")] = 1,

@@ -186,6 +186,15 @@ def _count(connection: Connection, sql: str, parameters: Any = None) -> int:
     return int(row[0]) if row else 0
 
 
+def pool_texts(store: Store, n: int, seed: int) -> pa.Table:
+    """At most n texts of the pool (item_id, text), by item_id; the same seed draws the same ones of the same pool."""
+    return store.read(
+        f"""FROM (SELECT item_id, text FROM lake.items WHERE item_id NOT IN ({UNAVAILABLE})
+            ORDER BY md5(item_id || ?), item_id LIMIT ?) ORDER BY item_id""",
+        [str(seed), n],
+    )
+
+
 def fixed_sample(store: Store, n: int) -> list[str]:
     """The texts of n items, always the same ones while no items are added: those of the lowest hash of the id."""
     return [row[0] for row in store.rows("SELECT text FROM lake.items ORDER BY md5(item_id) LIMIT ?", [n])]

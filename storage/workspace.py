@@ -18,7 +18,7 @@ from storage.store import Store
 
 CONFIG_NAME = "pal.toml"
 ENVIRONMENT = "PAL_WORKSPACE"
-FOLDERS = ("lake", "batches", "inbox", "models", "reports")
+FOLDERS = ("lake", "batches", "inbox", "models", "encoders", "reports")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,11 @@ class Workspace:
     def models(self) -> Path:
         """Trained models, a folder each."""
         return self.root / "models"
+
+    @property
+    def encoders(self) -> Path:
+        """Encoders adapted to this workspace's texts, a folder each."""
+        return self.root / "encoders"
 
     @property
     def reports(self) -> Path:

@@ -19,9 +19,16 @@ from storage.items import (
     newest_vocabulary,
     texts_without_features,
 )
-from storage.store import Store
 from storage.workspace import Workspace
-from tasks.learning.encoder import BAG_OF_WORDS, BagOfWords, Encoder, fit_bag_of_words, minilm_static
+from tasks.learning.encoder import (
+    BAG_OF_WORDS,
+    MINILM_ADAPTED,
+    BagOfWords,
+    Encoder,
+    fit_bag_of_words,
+    minilm_static,
+    newest_adapted,
+)
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +38,7 @@ _FEATURES = pa.schema([("item_id", pa.string()), ("tokens", pa.binary())])
 @task
 def make_features(workspace: Workspace, encoder_name: str) -> str:
     """Features for all items under the configured encoder; returns its encoder_id."""
-    encoder = current_encoder(workspace.store(), encoder_name)
+    encoder = current_encoder(workspace, encoder_name)
     add_missing_features(workspace, encoder)
     return encoder.encoder_id
 
@@ -54,14 +61,20 @@ def add_missing_features(workspace: Workspace, encoder: Encoder) -> None:
         log.info("features of %s items with %s (%.1f s)", f"{made:,}", encoder.encoder_id, time.monotonic() - started)
 
 
-def current_encoder(store: Store, name: str) -> Encoder:
-    """The encoder to use now.
+def current_encoder(workspace: Workspace, name: str) -> Encoder:
+    """The encoder to use now: the shipped one, that which was adapted last, or bag-of-words.
 
     The vocabulary of bag-of-words is fitted to the lake, and again when that has twice the items it had then; a new
     vocabulary is a new encoder, with features of its own.
+
+    Raises:
+        ModelError: Nothing was adapted yet.
     """
+    if name == MINILM_ADAPTED:
+        return newest_adapted(workspace.encoders)
     if name != BAG_OF_WORDS:
         return minilm_static()
+    store = workspace.store()
     known = newest_vocabulary(store)
     n_items = count_items(store)
     if known is not None and n_items < 2 * known[0]:

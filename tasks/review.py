@@ -48,15 +48,15 @@ class OutOfSample:
 
 
 def out_of_sample(
-    store: Store, label_set: LabelSet, encoder_name: str, config: TrainingConfig, version: int
+    workspace: Workspace, label_set: LabelSet, encoder_name: str, config: TrainingConfig, version: int
 ) -> OutOfSample:
     """Cross-validate on the training items of a lake version.
 
     Raises:
         ModelError: They have fewer than two labels.
     """
-    encoder = current_encoder(store, encoder_name)
-    training = labelled_with(store, Split.TRAINING, version, label_set.names)
+    encoder = current_encoder(workspace, encoder_name)
+    training = labelled_with(workspace.store(), Split.TRAINING, version, label_set.names)
     examples = examples_of(encoder, training, label_set.names)
     probabilities = cross_validated_probabilities(encoder, examples, config, n_labels=len(label_set.names))
     return OutOfSample(training["item_id"].to_pylist(), examples.labels, probabilities)
@@ -84,7 +84,7 @@ def draw_review(
     if opened := open_again(store, Purpose.REVIEW):
         return opened
     version = store.version()
-    items = out_of_sample(store, label_set, encoder_name, config, version)
+    items = out_of_sample(workspace, label_set, encoder_name, config, version)
     asked, most = reviewed_items(store), n or asking.size
     if method == "active-lab":
         item_ids, scores = _worth_most(workspace, store, label_set, encoder_name, items, version, most, asked)

@@ -24,7 +24,7 @@ from annotation.progress import progress
 from storage.errors import SourceError
 from storage.folders import write_whole
 from storage.labelled_file import read_labelled
-from tasks.learning.encoder import BAG_OF_WORDS, MINILM_STATIC, Encoder, fit_bag_of_words, minilm_static
+from tasks.learning.encoder import ARTEFACT, BAG_OF_WORDS, MINILM_STATIC, Encoder, fit_bag_of_words, static_vectors
 from tasks.learning.metrics import label_figures
 from tasks.learning.training import Examples
 from tasks.sampling.simulation import Material, Oracle, Replay, Step, replay
@@ -198,7 +198,11 @@ def _figures(on: Material, step: Step) -> dict[str, float | None]:
 
 
 def _encoder(name: str, rows: pa.Table) -> Encoder:
-    return fit_bag_of_words([_texts(rows)]) if name == BAG_OF_WORDS else minilm_static()
+    return (
+        fit_bag_of_words([_texts(rows)])
+        if name == BAG_OF_WORDS
+        else static_vectors(ARTEFACT if name == MINILM_STATIC else Path(name))
+    )
 
 
 def _texts(rows: pa.Table) -> pa.Array:

@@ -23,7 +23,7 @@ from storage.models import add_model, find_model
 from storage.records import Model, ModelStatus, Split
 from storage.store import Store
 from storage.workspace import Workspace
-from tasks.learning.encoder import Encoder
+from tasks.learning.encoder import Encoder, StaticVectors
 from tasks.learning.model_files import save_model
 from tasks.learning.training import Examples, train
 from tasks.learning.training_config import TrainingConfig
@@ -42,7 +42,7 @@ def train_model(workspace: Workspace, label_set: LabelSet, encoder_name: str, co
     started = time.monotonic()
     store = workspace.store()
     version = store.version()
-    encoder = current_encoder(store, encoder_name)
+    encoder = current_encoder(workspace, encoder_name)
     training = labelled_with(store, Split.TRAINING, version, label_set.names)
     validation = labelled_with(store, Split.VALIDATION, version, label_set.names)
     code_version = installed_version("pytorch-active-learning")
@@ -61,6 +61,7 @@ def train_model(workspace: Workspace, label_set: LabelSet, encoder_name: str, co
         config,
         n_labels=len(label_set.names),
         positive=positive,
+        prior=encoder.taught_head(label_set.names) if isinstance(encoder, StaticVectors) else None,
     )
     created_at = datetime.now(UTC)
     facts = {

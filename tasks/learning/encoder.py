@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.errors import ModelError
+from tasks.learning.encoder_files import HeadWeights, id_in, read_manifest
 from tasks.learning.tokens import MAX_TOKENS, Tokens, ragged_take
 
 MINILM_STATIC = "minilm-static"
+MINILM_ADAPTED = "minilm-adapted"
 BAG_OF_WORDS = "bag-of-words"
-ENCODERS = (MINILM_STATIC, BAG_OF_WORDS)
+ENCODERS = (MINILM_STATIC, MINILM_ADAPTED, BAG_OF_WORDS)
+SHIPPED = (MINILM_STATIC, BAG_OF_WORDS)
+"""Those that need nothing of a workspace."""
 ARTEFACT = Path(__file__).parent / "minilm_static"
 MIN_WORD_COUNT = 3
 
@@ -48,28 +51,36 @@ class Encoder(Protocol):
         ...
 
 
-class MinilmStatic:
-    """WordPiece tokens and int8 vectors distilled from all-MiniLM-L6-v2; ships with the package.
+class StaticVectors:
+    """WordPiece tokens and int8 vectors distilled from a sentence encoder, as `encoder_files` writes them.
 
-    Source: Tulkens and van Dongen (2024), Model2Vec.
+    `minilm-static` ships with the package; `minilm-adapted` is made from a workspace's own texts.
+
+    Args:
+        folder: Where the files lie.
+
+    Raises:
+        ModelError: A file is not what the manifest says.
     """
 
     def __init__(self, folder: Path = ARTEFACT) -> None:
         from tokenizers import Tokenizer  # a quarter of a second that `pal --help` need not pay
 
-        hashes = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["sha256"]
-        for name, expected in hashes.items():
-            found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        manifest = read_manifest(folder)
+        for name, expected in manifest["sha256"].items():
+            found = hashlib.sha256((folder / name).read_bytes()).hexdigest() if (folder / name).is_file() else "missing"
             if found != expected:
+                hint = "the installation is damaged: pip install --force-reinstall pytorch-active-learning"
                 raise ModelError(
                     f"{folder / name} has sha256 {found}, its manifest says {expected}.",
-                    hint="the installation is damaged: pip install --force-reinstall pytorch-active-learning",
+                    hint=hint
+                    if manifest["name"] == MINILM_STATIC
+                    else f"restore the file, or remove {folder} and run: pal adapt",
                 )
-        self._folder = folder
+        self._folder, self._labels = folder, manifest.get("labels")
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.n_tokens = int(self._tokenizer.get_vocab_size())
-        digest = hashlib.sha256("".join(sorted(hashes.values())).encode()).hexdigest()
-        self.encoder_id = f"{MINILM_STATIC}:{digest[:12]}"
+        self.encoder_id = id_in(manifest)
 
     def tokenize(self, texts: pa.Array) -> Tokens:
         """WordPiece ids of a string array (n,): each distinct word of it is cut once, then looked up.
@@ -86,8 +97,16 @@ class MinilmStatic:
         return Tokens(flat.ids, flat.offsets[starts])
 
     def vectors(self) -> npt.NDArray[np.float32]:
-        """The vectors as float32 (29525, 256)."""
+        """The vectors as float32 (n_tokens, d); `minilm-static` has (29525, 256)."""
         return _dequantised(self._folder)
+
+    def taught_head(self, labels: Sequence[str]) -> HeadWeights | None:
+        """The head that the sentence encoder taught while adapting; None where it taught none for these labels."""
+        from safetensors.numpy import load_file
+
+        if list(labels) != self._labels:
+            return None
+        return HeadWeights(**load_file(self._folder / "head.safetensors"))
 
 
 @dataclass(frozen=True)
@@ -140,15 +159,24 @@ def fit_bag_of_words(slices: Iterable[pa.Array]) -> BagOfWords:
     return BagOfWords(tuple(ordered["word"].to_pylist()[:MAX_TOKENS]))
 
 
-def encoder_of(encoder_id: str, words: Sequence[str] | None) -> Encoder:
+def encoder_of(encoder_id: str, words: Sequence[str] | None, encoders: Path | None = None) -> Encoder:
     """The encoder that an id names.
 
     Args:
         words: The vocabulary that a model or the lake keeps with a bag-of-words id.
+        encoders: A workspace's folder of adapted encoders.
 
     Raises:
         ModelError: This installation has no such encoder, or another version of it.
     """
+    if encoder_id.startswith(f"{MINILM_ADAPTED}:"):
+        for folder, manifest in _adapted(encoders):
+            if id_in(manifest) == encoder_id:
+                return static_vectors(folder)
+        raise ModelError(
+            f"it was made with encoder {encoder_id!r}, which is not in {encoders}.",
+            hint="bring that folder back, or adapt again and train: pal adapt, then pal next",
+        )
     found: Encoder = BagOfWords(tuple(words)) if words is not None else minilm_static()
     if found.encoder_id != encoder_id:
         raise ModelError(
@@ -158,10 +186,37 @@ def encoder_of(encoder_id: str, words: Sequence[str] | None) -> Encoder:
     return found
 
 
-@functools.cache
-def minilm_static() -> MinilmStatic:
+def minilm_static() -> StaticVectors:
     """The shipped encoder, read once."""
-    return MinilmStatic()
+    return static_vectors(ARTEFACT)
+
+
+def newest_adapted(encoders: Path) -> StaticVectors:
+    """The encoder that was adapted last, of a workspace's folder of them.
+
+    Raises:
+        ModelError: There is none.
+    """
+    found = max(_adapted(encoders), key=lambda each: (each[1]["created_at"], each[0].name), default=None)
+    if found is None:
+        raise ModelError(
+            f'encoder = "{MINILM_ADAPTED}", but nothing was adapted yet: {encoders} is empty.',
+            hint=f'make one from this workspace\'s texts: pal adapt; or set encoder = "{MINILM_STATIC}" in pal.toml',
+        )
+    return static_vectors(found[0])
+
+
+@functools.cache
+def static_vectors(folder: Path) -> StaticVectors:
+    """The encoder in a folder, read once."""
+    return StaticVectors(folder)
+
+
+def _adapted(encoders: Path | None) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The folders with a manifest, and those."""
+    for path in sorted(encoders.glob("*/manifest.json")) if encoders is not None else ():
+        if not path.parent.name.startswith("."):
+            yield path.parent, read_manifest(path.parent)
 
 
 @functools.cache

@@ -83,7 +83,7 @@ def save_model(
 
 
 def load_model(folder: Path, labels: Sequence[str] | None = None) -> LoadedModel:
-    """Read a model's directory.
+    """Read a model's directory; an adapted encoder is looked for in `encoders` beside the folder of models.
 
     Args:
         labels: The labels that it must have been trained for, in order; None to take what it has.
@@ -105,7 +105,7 @@ def load_model(folder: Path, labels: Sequence[str] | None = None) -> LoadedModel
             hint=f"restore the file, or remove {folder} and train again: pal next",
         )
     try:
-        encoder = encoder_of(manifest["encoder_id"], manifest["vocabulary"])
+        encoder = encoder_of(manifest["encoder_id"], manifest["vocabulary"], folder.parent.parent / "encoders")
     except ModelError as error:
         raise ModelError(f"model {folder.name} does not fit: {error.what}", hint=error.hint) from error
     with torch.random.fork_rng(devices=[]):  # layers draw before they get their weights

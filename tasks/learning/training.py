@@ -21,11 +21,14 @@ from storage.errors import ModelError
 from tasks.learning.calibration import Calibration, calibrate
 from tasks.learning.classifier import Classifier, predict_logits
 from tasks.learning.encoder import Encoder
+from tasks.learning.encoder_files import HeadWeights
 from tasks.learning.splits import stratified_folds
 from tasks.learning.tokens import Tokens
 from tasks.learning.training_config import TrainingConfig
 
 N_FOLDS = 5
+PRIOR_REGULARISATION = 0.1
+"""Of C, where a head is kept near another one: that one knows more than nothing."""
 
 Labels = npt.NDArray[np.int64]
 
@@ -59,6 +62,7 @@ def train(
     *,
     n_labels: int,
     positive: int | None,
+    prior: HeadWeights | None = None,
 ) -> Trained:
     """Train and calibrate.
 
@@ -69,12 +73,13 @@ def train(
         encoder: Made the tokens; brings the vectors.
         n_labels: Labels are 0 to n_labels - 1.
         positive: The label that the decision threshold is for; None for the most probable label.
+        prior: A linear head to stay near, as an adapted encoder brings it; one with a hidden layer does without.
 
     Raises:
         ModelError: The training items have fewer than two labels, or the encoder has no tokens.
     """
     _check_trainable(encoder, training)
-    fit = functools.partial(_fit, encoder, config, n_labels)
+    fit = functools.partial(_fit, encoder, config, n_labels, prior)
     if validation is not None and len(validation.labels):
         classifier, epochs = fit(training, validation, config.epochs)
         logits = predict_logits(classifier, validation.tokens)
@@ -96,7 +101,7 @@ def cross_validated_probabilities(
         ModelError: As `train`.
     """
     _check_trainable(encoder, training)
-    logits, _ = _cross_validated(training, functools.partial(_fit, encoder, config, n_labels), n_labels, config)
+    logits, _ = _cross_validated(training, functools.partial(_fit, encoder, config, n_labels, None), n_labels, config)
     return calibrate(logits, training.labels, None, choose_threshold=False).probabilities(logits)
 
 
@@ -115,13 +120,19 @@ def _check_trainable(encoder: Encoder, training: Examples) -> None:
 
 
 def _fit(
-    encoder: Encoder, config: TrainingConfig, n_labels: int, examples: Examples, held_out: Examples | None, epochs: int
+    encoder: Encoder,
+    config: TrainingConfig,
+    n_labels: int,
+    prior: HeadWeights | None,
+    examples: Examples,
+    held_out: Examples | None,
+    epochs: int,
 ) -> tuple[Classifier, int]:
     """A classifier trained on the examples, and the epochs it took; 0 for a linear head."""
-    with _seeded(config.seed):
+    with seeded(config.seed):
         classifier = Classifier(encoder.n_tokens, n_labels, vectors=encoder.vectors(), hidden=config.hidden)
         if classifier.linear:
-            _fit_head(classifier, examples, config)
+            _fit_head(classifier, examples, config, prior)
             return classifier, 0
         return classifier, _fit_minibatches(classifier, examples, held_out, epochs, config)
 
@@ -163,29 +174,63 @@ def drawn(labels: Labels, config: TrainingConfig, generator: np.random.Generator
     return generator.permutation(np.concatenate(picks))
 
 
-def _fit_head(classifier: Classifier, examples: Examples, config: TrainingConfig) -> None:
-    """The optimum of weighted cross-entropy + |weights|^2 / (C n); the bias goes free. Leaves it in the head."""
-    with torch.no_grad():
-        represented = classifier.represent(*examples.tokens.tensors()).double()
-    order = torch.from_numpy(_order_for_draws(examples.labels, config))
-    represented, labels = represented[order], torch.from_numpy(examples.labels)[order]
-    n_labels, width = classifier.head.weight.shape
-    weights = label_weights(examples.labels, n_labels, config).double()
+def fit_linear_head(
+    head: torch.nn.Linear,
+    represented: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    weights: torch.Tensor,
+    regularisation: float,
+    towards: HeadWeights | None = None,
+) -> None:
+    """Put the optimum of weighted cross-entropy + |weights - those of `towards`|^2 / (C n) into a head.
+
+    The bias goes free. A convex problem: L-BFGS finds its one optimum.
+
+    Args:
+        represented: (n, width) texts.
+        targets: Their label numbers (n,), or a probability for each label (n, n_labels).
+        weights: Of each label in the loss, (n_labels,).
+        regularisation: C.
+        towards: Where to stay near; weights of 0 where None.
+    """
+    represented, weights = represented.double(), weights.double()
+    targets = targets.double() if targets.is_floating_point() else targets
+    n, (n_labels, width) = len(represented), head.weight.shape
+    near = torch.zeros(n_labels, width, dtype=torch.float64)
+    bias = torch.zeros(n_labels, dtype=torch.float64)
+    if towards is not None:
+        near, bias = torch.from_numpy(towards.weight).double(), torch.from_numpy(towards.bias).double()
 
     def loss_and_gradient(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         learned = torch.from_numpy(flat).requires_grad_()
-        head, bias = learned[: n_labels * width].view(n_labels, width), learned[n_labels * width :]
-        loss = functional.cross_entropy(represented @ head.T + bias, labels, weights)
-        loss = loss + head.square().sum() / (config.regularisation * len(labels))
+        rows, bias = learned[: n_labels * width].view(n_labels, width), learned[n_labels * width :]
+        loss = functional.cross_entropy(represented @ rows.T + bias, targets, weights)
+        loss = loss + (rows - near).square().sum() / (regularisation * n)
         (gradient,) = torch.autograd.grad(loss, learned)
         return loss.item(), gradient.numpy()
 
-    start = np.zeros(n_labels * (width + 1))
+    start = torch.cat([near.flatten(), bias]).numpy()
     found = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000, "gtol": 1e-8})
     best = torch.from_numpy(found.x)
     with torch.no_grad():
-        classifier.head.weight.copy_(best[: n_labels * width].view(n_labels, width))
-        classifier.head.bias.copy_(best[n_labels * width :])
+        head.weight.copy_(best[: n_labels * width].view(n_labels, width))
+        head.bias.copy_(best[n_labels * width :])
+
+
+def _fit_head(classifier: Classifier, examples: Examples, config: TrainingConfig, prior: HeadWeights | None) -> None:
+    """The best head on the examples; near the prior, where there is one, unless they say otherwise."""
+    with torch.no_grad():
+        represented = classifier.represent(*examples.tokens.tensors())
+    order = _order_for_draws(examples.labels, config)
+    fit_linear_head(
+        classifier.head,
+        represented[torch.from_numpy(order)],
+        torch.from_numpy(examples.labels[order]),
+        weights=label_weights(examples.labels, classifier.head.out_features, config),
+        regularisation=config.regularisation * (1.0 if prior is None else PRIOR_REGULARISATION),
+        towards=prior,
+    )
 
 
 def _order_for_draws(labels: Labels, config: TrainingConfig) -> npt.NDArray[np.int64]:
@@ -230,16 +275,16 @@ def _fit_minibatches(
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int, n_threads: int = 1) -> Iterator[None]:
     """Torch's global generator (which initialises layers) seeded inside, and one thread; as they were outside.
 
     One thread adds in one order. Steps of 16 items gain nothing from a second, and wait for it on a busy machine.
     """
-    n_threads = torch.get_num_threads()
+    before = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        torch.set_num_threads(1)
+        torch.set_num_threads(n_threads)
         try:
             yield
         finally:
-            torch.set_num_threads(n_threads)
+            torch.set_num_threads(before)

@@ -80,7 +80,7 @@ def one_pass(root: Path, texts: Path) -> dict[str, float]:
 
     project = open_project(root)
     store = project.workspace.store()
-    encoder = current_encoder(store, project.config.model.encoder)
+    encoder = current_encoder(project.workspace, project.config.model.encoder)
     classifier = Classifier(encoder.n_tokens, 2, vectors=encoder.vectors())
     read, scored = [], []
     for _ in range(RUNS):

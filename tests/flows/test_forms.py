@@ -10,7 +10,7 @@ from prefect.exceptions import ParameterTypeError
 from annotation.formats import FORMATS
 from flows.forms import EncoderName, FormatName, KnownFormat
 from flows.next_batch import next_batch
-from tasks.learning.encoder import ENCODERS
+from tasks.learning.encoder import SHIPPED
 
 
 def test_the_formats_offered_are_those_there_are() -> None:
@@ -19,7 +19,7 @@ def test_the_formats_offered_are_those_there_are() -> None:
 
 
 def test_the_encoders_offered_are_those_there_are() -> None:
-    assert set(get_args(EncoderName)) == set(ENCODERS)
+    assert set(get_args(EncoderName)) == set(SHIPPED)
 
 
 @pytest.mark.parametrize("wrong", [{"n": -1}, {"formats": ["docx"]}, {"seed": -1}, {"another": "maybe"}])

@@ -24,6 +24,7 @@ def test_every_flow_is_deployed() -> None:
         "adjudicate",
         "review",
         "predict",
+        "adapt",
         "simulate",
         "nightly",
     }

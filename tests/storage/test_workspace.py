@@ -33,8 +33,8 @@ def test_making_a_workspace_twice_keeps_what_is_in_it(tmp_path: Path) -> None:
     workspace.make()
     assert sorted(path.name for path in workspace.root.iterdir()) == sorted(FOLDERS)
     assert (workspace.inbox / "a.csv").exists()
-    named = (workspace.batches, workspace.inbox, workspace.models, workspace.reports)
-    assert [path.name for path in named] == ["batches", "inbox", "models", "reports"]
+    named = (workspace.batches, workspace.inbox, workspace.models, workspace.encoders, workspace.reports)
+    assert [path.name for path in named] == ["batches", "inbox", "models", "encoders", "reports"]
     assert workspace.config_file == workspace.root / "pal.toml"
 
 

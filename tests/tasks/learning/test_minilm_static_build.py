@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 from storage.errors import ModelError
 from tasks.learning.encoder import ARTEFACT
+from tasks.learning.encoder_files import quantise
 from tasks.learning.minilm_static.build import (
     OPTIONS,
     SOURCE_PACKAGE,
@@ -23,7 +24,6 @@ from tasks.learning.minilm_static.build import (
     build_tokenizer,
     check_source,
     distil,
-    quantise,
 )
 
 ROOT = Path(__file__).parents[3]

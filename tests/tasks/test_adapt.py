@@ -1,0 +1,223 @@
+"""Vectors of a workspace's own, by the real MiniLM: blind to what was answered, and whole after a kill."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from annotation.label_set import LabelSet
+from storage.errors import ModelError
+from storage.folders import MANIFEST
+from storage.items import count_without_features
+from storage.records import Split
+from storage.workspace import Workspace
+from tasks import adapt as room
+from tasks.adapt import Adaptation, adapt_encoder
+from tasks.learning.encoder import MINILM_ADAPTED, encoder_of
+from tasks.learning.model_files import load_model
+from tasks.learning.teacher import Teacher
+from tasks.learning.training_config import TrainingConfig
+from tasks.pool import load_pool
+from tasks.prepare import current_encoder, make_features
+from tasks.train import train_model
+
+SPAWN = multiprocessing.get_context("spawn")
+QUICK = Adaptation(epochs=1, fine_tune_epochs=1)
+pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
+
+
+@pytest.fixture
+def filled(
+    workspace: Workspace,
+    take_headlines: Callable[..., dict[str, str]],
+    give_labels: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Workspace:
+    """420 headlines: 10 of each label for training, 100 for evaluation, 300 in the pool."""
+    monkeypatch.setattr(room, "MIN_TEXTS", 300)
+    monkeypatch.setattr(room, "MIN_LABELLED", 10)
+    monkeypatch.setattr(room, "READ", 128)
+    labels = take_headlines(workspace, 420)
+    training = [
+        item
+        for label in sorted(set(labels.values()))
+        for item in [each for each, its in labels.items() if its == label][:10]
+    ]
+    give_labels(workspace, {item: labels[item] for item in training})
+    others = [item for item in labels if item not in training]
+    give_labels(workspace, {item: labels[item] for item in others[:100]}, Split.EVALUATION)
+    return workspace
+
+
+def the_folder(workspace: Workspace) -> Path:
+    (folder,) = workspace.encoders.iterdir()
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != MANIFEST}
+
+
+def test_an_adapted_encoder_is_found_again_and_models_train_predict_and_sample_with_it(
+    filled: Workspace, label_set: LabelSet
+) -> None:
+    encoder_id = adapt_encoder.fn(filled, label_set, QUICK)
+    manifest = json.loads((the_folder(filled) / MANIFEST).read_text(encoding="utf-8"))
+    assert (manifest["n_texts"], manifest["n_labelled"], manifest["labels"]) == (300, 20, list(label_set.names))
+    encoder = current_encoder(filled, MINILM_ADAPTED)
+    assert encoder.encoder_id == encoder_id == encoder_of(encoder_id, None, filled.encoders).encoder_id
+    assert make_features.fn(filled, MINILM_ADAPTED) == encoder_id
+    assert count_without_features(filled.store(), encoder_id) == 0
+    model_id = train_model.fn(filled, label_set, MINILM_ADAPTED, TrainingConfig())
+    assert model_id != train_model.fn(filled, label_set, "minilm-static", TrainingConfig())
+    model = load_model(filled.models / model_id, label_set.names)
+    pool = load_pool(filled, filled.store(), filled.store().version(), label_set, "minilm-static", model_id)
+    assert (model.encoder.encoder_id, len(pool.item_ids)) == (encoder_id, 300)
+    np.testing.assert_allclose(pool.probabilities, model.probabilities(pool.vectors.tokens), atol=1e-5)
+
+
+def test_nothing_that_was_answered_is_read_but_training_items_to_fine_tune_on(
+    filled: Workspace, label_set: LabelSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    tuned: list[str] = []
+    sentence_vectors, fine_tune = Teacher.sentence_vectors, Teacher.fine_tune
+    monkeypatch.setattr(
+        Teacher, "sentence_vectors", lambda self, texts: (read.extend(texts), sentence_vectors(self, texts))[1]
+    )
+
+    def noted(self: Teacher, texts: list[str], *more: Any) -> None:
+        tuned.extend(texts)
+        fine_tune(self, texts, *more)
+        read.clear()  # it reads the training items to begin with
+
+    monkeypatch.setattr(Teacher, "fine_tune", noted)
+    adapt_encoder.fn(filled, label_set, QUICK)
+    of_split = {
+        split: {
+            row[0]
+            for row in filled.store().rows(f"""SELECT text FROM lake.items JOIN lake.annotations
+            USING (item_id) JOIN lake.batches USING (batch_id) WHERE purpose = '{split.value}'""")
+        }
+        for split in (Split.TRAINING, Split.EVALUATION)
+    }
+    assert set(tuned) == of_split[Split.TRAINING]
+    assert len(read) == len(set(read)) == 300
+    assert not set(read) & (of_split[Split.TRAINING] | of_split[Split.EVALUATION])
+
+
+def test_the_same_again_does_nothing_and_new_labels_make_a_new_one_beside(
+    filled: Workspace,
+    label_set: LabelSet,
+    give_labels: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = adapt_encoder.fn(filled, label_set, QUICK)
+    before = contents(the_folder(filled))
+    with monkeypatch.context() as patch:
+        patch.setattr(Teacher, "sentence_vectors", lambda *_: pytest.fail("it was read already"))
+        assert adapt_encoder.fn(filled, label_set, QUICK) == first
+    assert contents(the_folder(filled)) == before
+    pool = [row[0] for row in filled.store().rows("SELECT item_id FROM lake.items ORDER BY item_id")]
+    give_labels(filled, {pool[-1]: label_set.names[0]}, Split.TRAINING)
+    monkeypatch.setattr(room, "MIN_TEXTS", 299)
+    second = adapt_encoder.fn(filled, label_set, QUICK)
+    assert second != first
+    assert len(list(filled.encoders.iterdir())) == 2
+    assert current_encoder(filled, MINILM_ADAPTED).encoder_id == second
+    assert encoder_of(first, None, filled.encoders).encoder_id == first, "models of the first still load"
+
+
+def killed_at(root: Path, label_set: LabelSet, call: int) -> None:
+    """Adapt, and die by kill -9 in the middle of the sentence encoder's reading."""
+    room.MIN_TEXTS, room.MIN_LABELLED, room.READ = 300, 10, 128
+    sentence_vectors, calls = Teacher.sentence_vectors, [0]
+
+    def dying(self: Teacher, texts: list[str]) -> Any:
+        calls[0] += 1
+        if calls[0] == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return sentence_vectors(self, texts)
+
+    Teacher.sentence_vectors = dying  # type: ignore[method-assign]
+    adapt_encoder.fn(Workspace(root), label_set, QUICK)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
+def test_after_a_kill_it_goes_on_and_ends_with_the_same_vectors(
+    filled: Workspace, label_set: LabelSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = SPAWN.Process(target=killed_at, args=(filled.root, label_set, 4))  # fine-tuned, two of three parts read
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    (work,) = filled.encoders.glob(".*.work")
+    assert {"teacher.safetensors", "000000000.npy", "000000128.npy"} <= {path.name for path in work.iterdir()}
+    read: list[int] = []
+    sentence_vectors = Teacher.sentence_vectors
+    with monkeypatch.context() as patch:
+        patch.setattr(Teacher, "fine_tune", lambda *_: pytest.fail("it was fine-tuned already"))
+        patch.setattr(
+            Teacher, "sentence_vectors", lambda self, texts: (read.append(len(texts)), sentence_vectors(self, texts))[1]
+        )
+        adapt_encoder.fn(filled, label_set, QUICK)
+    assert read == [300 - 256]
+    found = contents(the_folder(filled))
+    (the_folder(filled) / MANIFEST).unlink()
+    (the_folder(filled)).rename(filled.root / "aside")
+    adapt_encoder.fn(filled, label_set, QUICK)
+    assert contents(the_folder(filled)) == found
+
+
+def test_too_few_labels_of_a_kind_leave_the_sentence_encoder_as_it_is_and_no_head(
+    filled: Workspace, label_set: LabelSet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(room, "MIN_LABELLED", 11)
+    adapt_encoder.fn(filled, label_set, QUICK)
+    assert "not fine-tuned: that needs 11 training items of each of two labels" in caplog.text
+    assert not (the_folder(filled) / "head.safetensors").exists()
+    assert current_encoder(filled, MINILM_ADAPTED).taught_head(label_set.names) is None  # type: ignore[attr-defined]
+
+
+def test_the_taught_head_is_for_its_own_labels_only(filled: Workspace, label_set: LabelSet) -> None:
+    adapt_encoder.fn(filled, label_set, QUICK)
+    encoder: Any = current_encoder(filled, MINILM_ADAPTED)
+    assert encoder.taught_head(label_set.names).weight.shape == (2, 256)
+    assert encoder.taught_head(label_set.names[::-1]) is None
+    assert encoder.taught_head(("a", "b")) is None
+
+
+def test_what_is_missing_says_what_to_type(
+    filled: Workspace, label_set: LabelSet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match=r"nothing was adapted yet") as caught:
+        current_encoder(filled, MINILM_ADAPTED)
+    assert "pal adapt" in caught.value.hint
+    with pytest.raises(ModelError, match=r"is no sentence encoder: it has no model\.safetensors"):
+        adapt_encoder.fn(filled, label_set, QUICK, tmp_path)
+    monkeypatch.setattr(room, "MIN_TEXTS", 301)
+    with pytest.raises(ModelError, match=r"300 texts in the pool; adapting needs 301") as caught:
+        adapt_encoder.fn(filled, label_set, QUICK)
+    assert "pal import FILE" in caught.value.hint
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(ModelError, match=r"sentence_transformers is not installed") as caught:
+        adapt_encoder.fn(filled, label_set, QUICK)
+    assert caught.value.hint == 'pip install "pytorch-active-learning[adapt]"'
+
+
+def test_a_model_whose_adapted_encoder_is_gone_says_so(filled: Workspace, label_set: LabelSet) -> None:
+    adapt_encoder.fn(filled, label_set, QUICK)
+    model_id = train_model.fn(filled, label_set, MINILM_ADAPTED, TrainingConfig())
+    (the_folder(filled)).rename(filled.root / "aside")
+    with pytest.raises(ModelError, match=r"which is not in .*encoders") as caught:
+        load_model(filled.models / model_id)
+    assert "pal adapt" in caught.value.hint
