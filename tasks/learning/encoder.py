@@ -77,7 +77,7 @@ class StaticVectors:
                     if manifest["name"] == MINILM_STATIC
                     else f"restore the file, or remove {folder} and run: pal adapt",
                 )
-        self._folder, self._labels = folder, manifest.get("labels")
+        self._folder, self._manifest = folder, manifest
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.n_tokens = int(self._tokenizer.get_vocab_size())
         self.encoder_id = id_in(manifest)
@@ -104,9 +104,9 @@ class StaticVectors:
         """The head that the sentence encoder taught while adapting; None where it taught none for these labels."""
         from safetensors.numpy import load_file
 
-        if list(labels) != self._labels:
+        if list(labels) != self._manifest.get("labels"):
             return None
-        return HeadWeights(**load_file(self._folder / "head.safetensors"))
+        return HeadWeights(**load_file(self._folder / "head.safetensors"), n_labelled=self._manifest["n_labelled"])
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ from storage.errors import ModelError
 
 @dataclass(frozen=True)
 class HeadWeights:
-    """A linear head: weight (n_labels, d), bias (n_labels,), both float32."""
+    """A linear head: weight (n_labels, d), bias (n_labels,), both float32; and how many labelled texts taught it."""
 
     weight: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]
+    n_labelled: int = 0
 
 
 def quantise(vectors: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:

@@ -27,8 +27,8 @@ from tasks.learning.tokens import Tokens
 from tasks.learning.training_config import TrainingConfig
 
 N_FOLDS = 5
-PRIOR_REGULARISATION = 0.1
-"""Of C, where a head is kept near another one: that one knows more than nothing."""
+KNOWN_REGULARISATION, NEW_REGULARISATION = 0.01, 0.3
+"""Of C, where a head is kept near one that was taught: while it knows the labels already, and where all are new."""
 
 Labels = npt.NDArray[np.int64]
 
@@ -219,16 +219,19 @@ def fit_linear_head(
 
 
 def _fit_head(classifier: Classifier, examples: Examples, config: TrainingConfig, prior: HeadWeights | None) -> None:
-    """The best head on the examples; near the prior, where there is one, unless they say otherwise."""
+    """The best head on the examples; near the prior, where there is one, the more of them it was taught by."""
     with torch.no_grad():
         represented = classifier.represent(*examples.tokens.tensors())
-    order = _order_for_draws(examples.labels, config)
+    order, c = _order_for_draws(examples.labels, config), config.regularisation
+    if prior is not None:
+        n = len(examples.labels)
+        c *= KNOWN_REGULARISATION + NEW_REGULARISATION * max(0, n - prior.n_labelled) / n
     fit_linear_head(
         classifier.head,
         represented[torch.from_numpy(order)],
         torch.from_numpy(examples.labels[order]),
         weights=label_weights(examples.labels, classifier.head.out_features, config),
-        regularisation=config.regularisation * (1.0 if prior is None else PRIOR_REGULARISATION),
+        regularisation=c,
         towards=prior,
     )
 
