@@ -21,6 +21,8 @@ from prepared import (
     texts_of,
 )
 
+from flows.config import Project
+
 RUNS = 3
 
 
@@ -120,7 +122,7 @@ def publish(folder: Path) -> Seconds:
     from tasks.publish import publish_batches
 
     project = opened(folder)
-    _sample(folder)
+    _sample(project, newest_model(project))
     return {"publish": timed(lambda: publish_batches.fn(project.workspace, project.config.task))}
 
 
@@ -161,7 +163,7 @@ def iteration(folder: Path) -> Seconds:
     model_id = newest_model(project)
     evaluate_model.fn(workspace, model_id, config.task.names)
     promote_or_keep.fn(workspace, model_id, config.task.names, config.promotion)
-    _sample(folder)
+    _sample(project, model_id)
     publish_batches.fn(workspace, config.task)
     return {"whole iteration": time.perf_counter() - started}
 
@@ -184,11 +186,11 @@ def report(folder: Path) -> Seconds:
     return {"report": timed(lambda: write_page(report_of(workspace, task), folder / "report.html"))}
 
 
-def _sample(folder: Path) -> None:
+def _sample(project: Project, model_id: str) -> None:
+    """Draw a batch by the mix of pal.toml."""
     from flows.next_batch import plan_of
     from tasks.sample import sample_batch
 
-    project = opened(folder)
-    config, model_id = project.config, newest_model(project)
+    config = project.config
     arguments = (config.sampling, config.model.seed, config.task, config.model.encoder, model_id)
     sample_batch.fn(project.workspace, plan_of(project), *arguments, beside_open=True)
