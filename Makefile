@@ -30,7 +30,6 @@ check: setup ## what CI runs: format, lint, types, tests
 
 bench: setup ## time and memory of a million items, the loop and every strategy, beside their floors
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]"
-	$(BIN)/python tests/benchmarks/loop.py
-	$(BIN)/python tests/benchmarks/strategies.py
+	$(BIN)/python tests/benchmarks/bench.py
 
 .PHONY: help setup demo test check bench

@@ -27,20 +27,33 @@ STAGED = pa.schema(
 )
 """Columns of a staging file: what was read, where it stood, and its folded text."""
 
-_STAGE_ROWS = """
-    CREATE OR REPLACE TEMP TABLE staged AS SELECT row, text, published_at, left(sha256(folded), 32) AS text_hash,
-        coalesce(item_id, left(sha256(folded), 16)) AS item_id FROM read_parquet($staged)"""
+_STAGE = (
+    """CREATE OR REPLACE TEMP TABLE staged AS SELECT row, left(sha256(folded), 32)::UUID AS text_hash,
+        coalesce(item_id, left(sha256(folded), 16)) AS item_id FROM read_parquet($staged)""",
+    """CREATE OR REPLACE TEMP TABLE repeated AS
+        SELECT item_id, min(row) AS first FROM staged GROUP BY item_id HAVING count(*) > 1""",
+    """CREATE OR REPLACE TEMP TABLE conflicts AS
+        SELECT s.row, s.item_id, NULL::BIGINT AS first FROM staged s JOIN lake.items i USING (item_id)
+        WHERE s.text_hash <> i.text_hash::UUID
+        UNION ALL
+        SELECT s.row, s.item_id, first FROM staged s JOIN repeated USING (item_id) JOIN staged o ON o.row = first
+        WHERE s.text_hash <> o.text_hash AND s.item_id NOT IN (SELECT item_id FROM lake.items)""",
+)
+"""Rows by hash and id, ids of several rows, and rows whose id stands for another text, in the lake or else in the id's
+first row. Without the texts, so that ten million of them fit in memory."""
 
-_STAGE_CONFLICTS = """
-    CREATE OR REPLACE TEMP TABLE conflicts AS
-    SELECT s.row, s.item_id, s.text, i.text AS owner FROM staged s JOIN lake.items i USING (item_id)
-    WHERE s.text_hash <> i.text_hash
-    UNION ALL
-    SELECT s.row, s.item_id, s.text, o.text AS owner FROM staged s
-    JOIN (SELECT item_id, min(row) AS first FROM staged GROUP BY item_id HAVING count(*) > 1) USING (item_id)
-    JOIN staged o ON o.row = first
-    WHERE s.text_hash <> o.text_hash AND s.item_id NOT IN (SELECT item_id FROM lake.items)"""
-"""Rows whose id stands for another text, in the lake or else in the id's first row."""
+_CONFLICTS = """
+    SELECT c.row, c.item_id, s.text, coalesce(o.text, i.text) AS owner
+    FROM conflicts c JOIN read_parquet($staged) s ON s.row = c.row LEFT JOIN read_parquet($staged) o ON o.row = c.first
+    LEFT JOIN lake.items i ON i.item_id = c.item_id ORDER BY c.row"""
+
+_TAKE = """
+    INSERT INTO lake.items
+    SELECT item_id, text, replace(text_hash::VARCHAR, '-', ''), published_at, $source, now()::TIMESTAMP
+    FROM (SELECT row, text, published_at FROM read_parquet($staged)) JOIN (
+        SELECT min(row) AS row, arg_min(item_id, row) AS item_id, text_hash FROM staged ANTI JOIN conflicts USING (row)
+        ANTI JOIN (SELECT text_hash::UUID AS text_hash FROM lake.items) USING (text_hash) GROUP BY text_hash
+    ) USING (row) ORDER BY item_id"""
 
 
 @dataclass(frozen=True)
@@ -76,18 +89,13 @@ def add_items(store: Store, staged: Path, source: str) -> Imported:
     """
 
     def change(connection: Connection) -> Imported:
-        for statement in _STAGE_ROWS, _STAGE_CONFLICTS:
-            connection.execute(statement, {"staged": str(staged)} if "$staged" in statement else None)
-        conflicts = connection.execute("FROM conflicts ORDER BY row").to_arrow_table()
-        n_new = _count(
-            connection,
-            """INSERT INTO lake.items SELECT item_id, text, text_hash, published_at, ?, now()::TIMESTAMP FROM staged
-            SEMI JOIN (SELECT min(row) AS row FROM staged ANTI JOIN conflicts USING (row)
-                ANTI JOIN lake.items USING (text_hash) GROUP BY text_hash) USING (row) ORDER BY item_id""",
-            [source],
-        )
+        file = {"staged": str(staged)}
+        for statement in _STAGE:
+            connection.execute(statement, file if "$staged" in statement else None)
+        conflicts = connection.execute(_CONFLICTS, file).to_arrow_table()
+        n_new = _count(connection, _TAKE, {**file, "source": source})
         n_staged = _count(connection, "SELECT count(*) FROM staged")
-        connection.execute("DROP TABLE staged; DROP TABLE conflicts")
+        connection.execute("DROP TABLE staged; DROP TABLE repeated; DROP TABLE conflicts")
         return Imported(n_new, n_staged - n_new - conflicts.num_rows, conflicts)
 
     return store.write(change, f"import {source}", bulk=True)

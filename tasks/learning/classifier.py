@@ -87,7 +87,8 @@ class _Bias(nn.Module):
         return pooled + self.bias
 
 
-SLICE_TEXTS = 32_768
+SLICE_TEXTS = 8_192
+"""Few enough for the processor's cache."""
 
 
 def predict_logits(classifier: Classifier, tokens: Tokens) -> npt.NDArray[np.float32]:

@@ -26,6 +26,8 @@ SHIPPED = (MINILM_STATIC, BAG_OF_WORDS)
 """Those that need nothing of a workspace."""
 ARTEFACT = Path(__file__).parent / "minilm_static"
 MIN_WORD_COUNT = 3
+KEPT_WORDS = 262_144
+"""Words whose pieces are remembered from slice to slice: most words of a slice were in the one before."""
 
 
 class Encoder(Protocol):
@@ -79,22 +81,31 @@ class StaticVectors:
                 )
         self._folder, self._manifest = folder, manifest
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._known: dict[str, npt.NDArray[np.uint16]] = {}
         self.n_tokens = int(self._tokenizer.get_vocab_size())
         self.encoder_id = id_in(manifest)
 
     def tokenize(self, texts: pa.Array) -> Tokens:
-        """WordPiece ids of a string array (n,): each distinct word of it is cut once, then looked up.
+        """WordPiece ids of a string array (n,): each distinct word is cut once, then looked up.
 
         The same ids as the tokenizer gives whole texts, but where words are parted by control characters that count
         as white space (0x0b, 0x0c, 0x1c-0x1f, 0x85): the tokenizer alone would drop those and join the words.
         """
         encoded, starts = _distinct_words(texts)
-        cut = self._tokenizer.encode_batch_fast(encoded.dictionary.to_pylist(), add_special_tokens=False)
-        pieces = [np.array(word.ids, np.uint16) for word in cut]
+        pieces = self._pieces(encoded.dictionary.to_pylist())
         offsets = np.cumsum([0, *map(len, pieces)])
         words = Tokens(np.concatenate([np.zeros(0, np.uint16), *pieces]), offsets)
         flat = ragged_take(words, encoded.indices.to_numpy().astype(np.int64))
         return Tokens(flat.ids, flat.offsets[starts])
+
+    def _pieces(self, words: list[str]) -> list[npt.NDArray[np.uint16]]:
+        """The ids of each of these different words."""
+        known = self._known if len(self._known) < KEPT_WORDS else {}
+        new = [word for word in words if word not in known]
+        cut = self._tokenizer.encode_batch_fast(new, add_special_tokens=False)
+        known.update((word, np.array(found.ids, np.uint16)) for word, found in zip(new, cut, strict=True))
+        self._known = known
+        return [known[word] for word in words]
 
     def vectors(self) -> npt.NDArray[np.float32]:
         """The vectors as float32 (n_tokens, d); `minilm-static` has (29525, 256)."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MAX_TOKENS = 65_535
 """Largest vocabulary: ids are stored as uint16."""
 
+SLICE_TEXTS = 32_768
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -54,8 +56,11 @@ class Tokens:
 
     def sums(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """For each text the sum of `values[id]` over its ids; `values` is (n_tokens,), the result (n,)."""
-        running = np.concatenate([[0.0], np.cumsum(values[self.ids])])
-        totals: npt.NDArray[np.float64] = running[self.offsets[1:]] - running[self.offsets[:-1]]
+        totals = np.zeros(len(self))
+        for start in range(0, len(self), SLICE_TEXTS):
+            part = self.slice(start, start + SLICE_TEXTS)
+            found = np.add.reduceat(np.append(values[part.ids], 0.0), part.offsets[:-1])
+            totals[start : start + len(part)] = np.where(part.lengths > 0, found, 0.0)
         return totals
 
     def to_arrow(self) -> pa.Array:

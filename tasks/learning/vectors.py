@@ -13,7 +13,8 @@ from tasks.learning.tokens import Tokens
 if TYPE_CHECKING:
     from tasks.learning.classifier import Classifier
 
-SLICE_TEXTS = 32_768
+SLICE_TEXTS = 8_192
+"""Of 256 numbers each they fit into the processor's cache: 32,768 take three times as long each."""
 
 Matrix = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
@@ -357,7 +358,11 @@ def _sum_by_text(tokens: Tokens, per_token: Matrix) -> Matrix:
 
 
 def _sum_norms(tokens: Tokens, table: Matrix) -> npt.NDArray[np.float32]:
-    norms: npt.NDArray[np.float32] = np.linalg.norm(_sum_by_text(tokens, table), axis=1).astype(np.float32)
+    import torch
+
+    norms: npt.NDArray[np.float32] = torch.linalg.vector_norm(
+        torch.from_numpy(_sum_by_text(tokens, table)), dim=1
+    ).numpy()
     return norms
 
 

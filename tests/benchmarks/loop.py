@@ -1,87 +1,87 @@
-"""Time and memory of the loop over many items, each beside its floor in the same run: `make bench`.
+"""The stages of the loop, as the flows run them but without Prefect's start, and the floors they are shown beside.
 
-    python tests/benchmarks/loop.py [--items 1000000] [--texts FILE] [--encoder minilm-static]
-
-Texts are made by recombining halves of headlines: the synthetic ones, or those of FILE (one a line, or CSV with the
-text last). Each figure is measured in a process of its own, on the flows' stages without Prefect's start.
+Each is a function of the benchmark's folder and runs in a process of its own, in this order.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import resource
-import subprocess
-import sys
-import tempfile
+import itertools
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from texts import made_texts
+from measuring import FEATURES, FILE, PASS, Seconds, timed
+from prepared import (
+    N_EVALUATION,
+    N_TRAINING,
+    N_VALIDATION,
+    labels_by_words,
+    newest_model,
+    opened,
+    pool_of,
+    texts_of,
+)
+
+from flows.config import Project
 
 RUNS = 3
 
 
-def timed(action: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    action()
-    return time.perf_counter() - started
-
-
-def read_file(root: Path, texts: Path) -> dict[str, float]:
+def read_file(folder: Path) -> Seconds:
     """Floor of the import: the same file through Arrow's CSV reader."""
     from pyarrow import csv as arrow_csv
 
     def read() -> None:
-        with arrow_csv.open_csv(texts) as reader:
+        with arrow_csv.open_csv(texts_of(folder)) as reader:
             for _ in reader:
                 pass
 
-    return {"reading the file": min(timed(read) for _ in range(RUNS))}
+    return {FILE: min(timed(read) for _ in range(RUNS))}
 
 
-def import_texts(root: Path, texts: Path) -> dict[str, float]:
-    """The import flow's stages: texts into the lake, then features."""
-    from flows.config import open_project
+def import_texts(folder: Path) -> Seconds:
+    """Texts into the lake, each once."""
     from tasks.import_texts import ReadOptions, import_file
+
+    workspace = opened(folder, scores=False).workspace
+    return {"import": timed(lambda: import_file.fn(workspace, texts_of(folder), ReadOptions()))}
+
+
+def features(folder: Path) -> Seconds:
+    """Token ids of all texts, made once."""
     from tasks.prepare import make_features
 
-    project = open_project(root)
-    project.workspace.store()
-    items = timed(lambda: import_file.fn(project.workspace, texts, ReadOptions()))
-    features = timed(lambda: make_features.fn(project.workspace, project.config.model.encoder))
-    return {"import": items + features, "  of it items": items, "  of it features": features}
+    project = opened(folder, scores=False)
+    return {"features": timed(lambda: make_features.fn(project.workspace, project.config.model.encoder))}
 
 
-def label(root: Path, texts: Path) -> dict[str, float]:
+def label(folder: Path) -> Seconds:
     """Labels to train and evaluate with; not measured."""
-    from flows.config import open_project
     from storage.annotations import LabelledItem, import_labelled
     from storage.records import Split
 
-    project = open_project(root)
+    project = opened(folder)
     store, task = project.workspace.store(), project.config.task
-    ids = [row[0] for row in store.rows("SELECT item_id FROM lake.items ORDER BY item_id LIMIT 2000")]
-    for split, part in ((Split.EVALUATION, ids[:1200]), (Split.TRAINING, ids[1200:])):
-        labelled = [LabelledItem(each, task.names[k % 3 > 0], "random", None) for k, each in enumerate(part)]
-        import_labelled(store, f"bench-{split.value}", split, labelled, task.digest, "bench")
+    numbers = {Split.EVALUATION: N_EVALUATION, Split.VALIDATION: N_VALIDATION, Split.TRAINING: N_TRAINING}
+    rows = store.rows("SELECT item_id, text FROM lake.items ORDER BY item_id LIMIT ?", [sum(numbers.values())])
+    labels = labels_by_words([text for _, text in rows])
+    items = iter([LabelledItem(row[0], name, "random", None) for row, name in zip(rows, labels, strict=True)])
+    for split, n in numbers.items():
+        part = list(itertools.islice(items, n))
+        import_labelled(store, f"bench-{split.value}", split, part, task.digest, "bench")
     return {}
 
 
-def one_pass(root: Path, texts: Path) -> dict[str, float]:
-    """Floor of an iteration: the pool's features from the lake, and one pass of the network over them."""
-    from flows.config import open_project
+def one_pass(folder: Path) -> Seconds:
+    """Floor of whatever scores: the pool's features from the lake, and one pass of the network over them."""
     from storage.items import pool_features
     from tasks.learning.classifier import Classifier, predict_logits
     from tasks.learning.tokens import Tokens
     from tasks.prepare import current_encoder
 
-    project = open_project(root)
+    project = opened(folder)
     store = project.workspace.store()
     encoder = current_encoder(project.workspace, project.config.model.encoder)
-    classifier = Classifier(encoder.n_tokens, 2, vectors=encoder.vectors())
+    classifier = Classifier(encoder.n_tokens, len(project.config.task.names), vectors=encoder.vectors())
     read, scored = [], []
     for _ in range(RUNS):
         started = time.perf_counter()
@@ -89,112 +89,108 @@ def one_pass(root: Path, texts: Path) -> dict[str, float]:
         tokens = Tokens.joined(slices)
         read.append(time.perf_counter() - started)
         scored.append(timed(lambda tokens=tokens: predict_logits(classifier, tokens)))
-    return {"reading the features": min(read), "one pass of the network": min(scored)}
+    return {FEATURES: min(read), PASS: min(scored)}
 
 
-def iteration(root: Path, texts: Path) -> dict[str, float]:
-    """The next-batch flow's stages: train, evaluate, promote, sample, publish."""
-    from flows.config import open_project
-    from flows.next_batch import plan_of
+def train(folder: Path) -> Seconds:
+    """The labels to a model."""
+    project = opened(folder)
+    return {"train": timed(lambda: newest_model(project))}
+
+
+def evaluate(folder: Path) -> Seconds:
+    """The model's figures on the held-out items, and the promotion gate."""
+    from tasks.evaluate import evaluate_model
+    from tasks.promote import promote_or_keep
+
+    project = opened(folder)
+    workspace, config, model_id = project.workspace, project.config, newest_model(project)
+    seconds = timed(lambda: evaluate_model.fn(workspace, model_id, config.task.names))
+    promote_or_keep.fn(workspace, model_id, config.task.names, config.promotion)
+    return {"evaluate": seconds}
+
+
+def score(folder: Path) -> Seconds:
+    """The whole pool from the lake, scored."""
+    project = opened(folder)
+    model_id = newest_model(project)
+    return {"score": timed(lambda: pool_of(project, model_id))}
+
+
+def publish(folder: Path) -> Seconds:
+    """The files of a batch of 100; drawing it is not measured here."""
+    from tasks.publish import publish_batches
+
+    project = opened(folder)
+    _sample(project, newest_model(project))
+    return {"publish": timed(lambda: publish_batches.fn(project.workspace, project.config.task))}
+
+
+def ingest(folder: Path) -> Seconds:
+    """The batch's CSV file, filled in by a simulated annotator, into the lake: the ingest flow's stages."""
+    from annotation.batch import batch_files
+    from annotation.oracle import fill_csv
+    from storage.batches import items_of, open_batches
+    from tasks.collect import collect_answers
+    from tasks.publish import publish_batches
+
+    project = opened(folder, scores=False)
+    workspace, task = project.workspace, project.config.task
+    batch = open_batches(workspace.store())[0].batch
+    asked = items_of(workspace.store(), batch.batch_id)
+    answers = dict(zip([each.item_id for each in asked], labels_by_words([each.text for each in asked]), strict=True))
+    files = workspace.batches / batch.batch_id
+    for handout in batch_files(files):
+        if handout.format == "csv":
+            fill_csv(files / handout.file, answers)
+    started = time.perf_counter()
+    publish_batches.fn(workspace, task)
+    reports = collect_answers.fn(workspace, task)
+    seconds = time.perf_counter() - started
+    assert sum(report.n_new for report in reports) == batch.n
+    return {"ingest": seconds}
+
+
+def iteration(folder: Path) -> Seconds:
+    """The next-batch flow's stages one after the other: train, evaluate, promote, sample, publish."""
     from tasks.evaluate import evaluate_model
     from tasks.promote import promote_or_keep
     from tasks.publish import publish_batches
-    from tasks.sample import sample_batch
-    from tasks.train import train_model
 
-    project = open_project(root)
+    project = opened(folder)
     workspace, config = project.workspace, project.config
-    seconds = {}
     started = time.perf_counter()
-    models: list[str] = []
-    arguments = (workspace, config.task, config.model.encoder, config.model.training)
-    seconds["  of it train"] = timed(lambda: models.append(train_model.fn(*arguments)))
-    seconds["  of it evaluate"] = timed(lambda: evaluate_model.fn(workspace, models[0], config.task.names))
-    promote_or_keep.fn(workspace, models[0], config.task.names, config.promotion)
-    mix, seed = config.sampling, config.model.seed
-    seconds["  of it score and sample"] = timed(
-        lambda: sample_batch.fn(
-            workspace, plan_of(project), mix, seed, config.task, config.model.encoder, models[0], beside_open=True
-        )
-    )
-    seconds["  of it publish"] = timed(lambda: publish_batches.fn(workspace, config.task))
-    return {"next batch": time.perf_counter() - started, **seconds}
+    model_id = newest_model(project)
+    evaluate_model.fn(workspace, model_id, config.task.names)
+    promote_or_keep.fn(workspace, model_id, config.task.names, config.promotion)
+    _sample(project, model_id)
+    publish_batches.fn(workspace, config.task)
+    return {"whole iteration": time.perf_counter() - started}
 
 
-def predict(root: Path, texts: Path) -> dict[str, float]:
-    """Every item with its label and probability into a file, and the report."""
-    from flows.config import open_project
+def predict(folder: Path, form: str) -> Seconds:
+    """Every item with its label and probability into a file."""
     from tasks.predict_pool import predict_pool
+
+    project = opened(folder)
+    workspace, task = project.workspace, project.config.task
+    return {f"predict all, {form}": timed(lambda: predict_pool.fn(workspace, task, folder / f"all.{form}", form))}
+
+
+def report(folder: Path) -> Seconds:
+    """The report's page."""
     from tasks.report_contents import report_of, write_page
 
-    project = open_project(root)
+    project = opened(folder, scores=False)
     workspace, task = project.workspace, project.config.task
-    seconds = {
-        f"predict all into {form}": timed(
-            lambda form=form: predict_pool.fn(workspace, task, root / f"all.{form}", form)
-        )
-        for form in ("parquet", "csv", "jsonl")
-    }
-    return {**seconds, "report": timed(lambda: write_page(report_of(workspace, task), root / "report.html"))}
+    return {"report": timed(lambda: write_page(report_of(workspace, task), folder / "report.html"))}
 
 
-MEASURES: dict[str, Callable[[Path, Path], dict[str, float]]] = {
-    each.__name__: each for each in (read_file, import_texts, label, one_pass, iteration, predict)
-}
-_PASS = ["reading the features", "one pass of the network"]
-FLOORS = {
-    "import": ["reading the file"],
-    "next batch": _PASS,
-    **{f"predict all into {form}": _PASS for form in ("parquet", "csv", "jsonl")},
-}
+def _sample(project: Project, model_id: str) -> None:
+    """Draw a batch by the mix of pal.toml."""
+    from flows.next_batch import plan_of
+    from tasks.sample import sample_batch
 
-
-def measured(name: str, root: Path, texts: Path) -> tuple[dict[str, float], float]:
-    """Seconds by figure, and the process's peak memory in MB."""
-    command = [sys.executable, __file__, "--measure", name, str(root), str(texts)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    if ran.returncode:
-        raise SystemExit(ran.stderr)
-    answer = json.loads(ran.stdout.splitlines()[-1])
-    return answer["seconds"], answer["peak_mb"]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python tests/benchmarks/loop.py")
-    parser.add_argument("--items", type=int, default=1_000_000)
-    parser.add_argument("--texts", type=Path)
-    parser.add_argument("--encoder", default="minilm-static")
-    parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
-    if chosen.measure:
-        name, root, texts = chosen.measure
-        seconds = MEASURES[name](Path(root), Path(texts))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-        print(json.dumps({"seconds": seconds, "peak_mb": peak}))
-        return
-    from flows.presets import DISASTER, config_text
-    from tasks.plan import Minimums
-
-    with tempfile.TemporaryDirectory(prefix="pal-bench-") as folder:
-        root, texts = Path(folder) / "workspace", Path(folder) / "texts.csv"
-        root.mkdir()
-        text = config_text(DISASTER, Minimums(1000, 0, 500)).replace('"minilm-static"', f'"{chosen.encoder}"')
-        (root / "pal.toml").write_text(text, encoding="utf-8")
-        made_texts(texts, chosen.items, chosen.texts)
-        print(f"{chosen.items:,} items, {texts.stat().st_size / 1e6:.0f} MB as CSV, encoder {chosen.encoder}\n")
-        print(f"{'':<28}{'seconds':>9}{'x floor':>9}{'peak MB':>9}")
-        known: dict[str, float] = {}
-        for name in MEASURES:
-            seconds, peak = measured(name, root, texts)
-            known.update(seconds)
-            for figure, value in seconds.items():
-                floor = sum(known[each] for each in FLOORS.get(figure, []))
-                ratio = f"{value / floor:.1f}" if floor else ""
-                print(
-                    f"{figure:<28}{value:>9.2f}{ratio:>9}{'' if figure.startswith(' ') else f'{peak:.0f}':>9}",
-                    flush=True,
-                )
-
-
-if __name__ == "__main__":
-    main()
+    config = project.config
+    arguments = (config.sampling, config.model.seed, config.task, config.model.encoder, model_id)
+    sample_batch.fn(project.workspace, plan_of(project), *arguments, beside_open=True)
