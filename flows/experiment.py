@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import SamplingError, SourceError
-from tasks.learning.encoder import ENCODERS
+from tasks.learning.encoder import ENCODERS, MINILM_STATIC
 from tasks.sampling.sampling_config import SamplingConfig
 from tasks.simulation_runs import Experiment
 
@@ -15,11 +15,15 @@ USUAL = ("random", "default", "least_confidence", "max_positive", "badge")
 """What is compared where nobody says."""
 
 
-def experiment_of(file: Path, mixes: Sequence[str], *, encoder: str, **more: Any) -> Experiment:
-    """The experiment that is meant.
+def experiment_of(
+    file: Path, mixes: Sequence[str], *, encoders: Sequence[str] = (), batch_sizes: Sequence[int] = (), **more: Any
+) -> Experiment:
+    """The experiment that is meant; what is named twice counts once.
 
     Args:
         mixes: Each a strategy, `default`, or several with weights: `random=10,entropy=90`; none for the usual ones.
+        encoders: None for minilm-static.
+        batch_sizes: None for 100.
 
     Raises:
         SourceError: There is no such file or encoder.
@@ -29,10 +33,16 @@ def experiment_of(file: Path, mixes: Sequence[str], *, encoder: str, **more: Any
         raise SourceError(
             f"there is no file {file}.", hint="pal simulate FILE, with a column of texts and one of labels"
         )
-    if encoder not in ENCODERS:
-        raise SourceError(f"there is no encoder {encoder!r}.", hint=f"choose from: {', '.join(ENCODERS)}")
+    if unknown := [name for name in encoders if name not in ENCODERS]:
+        raise SourceError(f"there is no encoder {unknown[0]!r}.", hint=f"choose from: {', '.join(ENCODERS)}")
     named = {name: _mix(name) for name in mixes or USUAL}
-    return Experiment(str(file.resolve()), named, encoder=encoder, **more)
+    return Experiment(
+        str(file.resolve()),
+        named,
+        encoders=tuple(dict.fromkeys(encoders or (MINILM_STATIC,))),
+        batch_sizes=tuple(dict.fromkeys(batch_sizes or (100,))),
+        **more,
+    )
 
 
 def _mix(text: str) -> dict[str, float]:
