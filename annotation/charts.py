@@ -20,6 +20,12 @@ opacity: .35 } .mark { fill: none; stroke: #d9730d; stroke-width: 2 } .guide { s
 """
 """Colours that are legible on white and on black alike, for a chart that stands alone as an image."""
 
+COLOURS = ["#2f7fc1", "#d9730d", "#2e9e5b", "#b0479f", "#c2a300", "#17a2b8", "#d33f49", "#7a6ff0", "#8c6d46", "#7d8790"]
+"""Of several lines: the class `s0` has the first of them; after the last they begin anew."""
+
+DASHES = ("none", "7 4", "2 4", "12 4 2 4")
+"""Of lines that have a colour in common: the class `d1` has the second of them."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -86,17 +92,27 @@ def line_chart(title: str, x: Axis, y: Axis, points: Sequence[Point], *, guide: 
 
 
 def lines_chart(title: str, x: Axis, y: Axis, lines: Sequence[Sequence[Point]]) -> str:
-    """Several lines with their bands, each in a colour of its own: class `s0`, `s1` ... in their order."""
+    """Several lines with their bands, each with the look of its place in their order: see `look`."""
     at = _Place(x, y)
     body = [_axes(at)]
     for k, points in enumerate(lines):
         upper = [f"{at.x(p.x):.1f},{at.y(p.high):.1f}" for p in points if p.high is not None]
         lower = [f"{at.x(p.x):.1f},{at.y(p.low):.1f}" for p in reversed(points) if p.low is not None]
         if len(upper) > 1:
-            body.append(f'<polygon class="area s{k}" points="{" ".join(upper + lower)}"/>')
+            body.append(f'<polygon class="area {look(k)}" points="{" ".join(upper + lower)}"/>')
         path = " ".join(f"{at.x(point.x):.1f},{at.y(point.y):.1f}" for point in points)
-        body.append(f'<polyline class="curve s{k}" points="{path}"/>')
+        body.append(f'<polyline class="curve {look(k)}" points="{path}"/>')
     return _svg(title, body)
+
+
+def look(k: int) -> str:
+    """The classes of the line that is number k: its colour, and its dashes after the tenth.
+
+    >>> look(3), look(13)
+    ('s3', 's3 d1')
+    """
+    dash = k // len(COLOURS) % len(DASHES)
+    return f"s{k % len(COLOURS)}" + (f" d{dash}" if dash else "")
 
 
 def dot_chart(title: str, x: Axis, y: Axis, points: Sequence[Point]) -> str:

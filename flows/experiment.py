@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import SamplingError, SourceError
-from tasks.learning.encoder import SHIPPED
+from tasks.learning.encoder import MINILM_STATIC, SHIPPED
 from tasks.sampling.sampling_config import SamplingConfig
 from tasks.simulation_runs import Experiment
 
@@ -15,11 +15,15 @@ USUAL = ("random", "default", "least_confidence", "max_positive", "badge")
 """What is compared where nobody says."""
 
 
-def experiment_of(file: Path, mixes: Sequence[str], *, encoder: str, **more: Any) -> Experiment:
-    """The experiment that is meant.
+def experiment_of(
+    file: Path, mixes: Sequence[str], *, encoders: Sequence[str] = (), batch_sizes: Sequence[int] = (), **more: Any
+) -> Experiment:
+    """The experiment that is meant; what is named twice counts once.
 
     Args:
         mixes: Each a strategy, `default`, or several with weights: `random=10,entropy=90`; none for the usual ones.
+        encoders: None for minilm-static.
+        batch_sizes: None for 100.
 
     Raises:
         SourceError: There is no such file or encoder.
@@ -29,14 +33,26 @@ def experiment_of(file: Path, mixes: Sequence[str], *, encoder: str, **more: Any
         raise SourceError(
             f"there is no file {file}.", hint="pal simulate FILE, with a column of texts and one of labels"
         )
-    if encoder not in SHIPPED and not (Path(encoder) / "manifest.json").is_file():
+    named = {name: _mix(name) for name in mixes or USUAL}
+    return Experiment(
+        str(file.resolve()),
+        named,
+        encoders=tuple(dict.fromkeys(map(_encoder, encoders or (MINILM_STATIC,)))),
+        batch_sizes=tuple(dict.fromkeys(batch_sizes or (100,))),
+        **more,
+    )
+
+
+def _encoder(name: str) -> str:
+    """A shipped encoder's name as it is, an adapted one's folder whole."""
+    if name in SHIPPED:
+        return name
+    if not (Path(name) / "manifest.json").is_file():
         raise SourceError(
-            f"there is no encoder {encoder!r}.",
+            f"there is no encoder {name!r}.",
             hint=f"choose from: {', '.join(SHIPPED)}; or name a folder that `pal adapt` made: encoders/NAME",
         )
-    named = {name: _mix(name) for name in mixes or USUAL}
-    where = encoder if encoder in SHIPPED else str(Path(encoder).resolve())
-    return Experiment(str(file.resolve()), named, encoder=where, **more)
+    return str(Path(name).resolve())
 
 
 def _mix(text: str) -> dict[str, float]:

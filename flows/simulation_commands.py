@@ -12,24 +12,29 @@ from flows.options import JsonOption, print_json
 commands = typer.Typer(rich_markup_mode=None)
 
 
-@commands.command(epilog="Example: pal simulate labelled.csv --mix random --mix default --mix badge")
+@commands.command(
+    epilog="Example: pal simulate labelled.csv --mix random --mix default --mix badge --batch 50 --batch 100"
+)
 def simulate(
     file: Annotated[Path, typer.Argument(help="Texts with labels: CSV, TSV, Parquet, JSON lines.")],
     mix: Annotated[
         list[str] | None,
         typer.Option("--mix", "-m", help="A strategy, `default`, or random=10,entropy=90; again for more."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Replays of each mix.")] = 5,
-    iterations: Annotated[int, typer.Option(min=1, help="Batches after the start.")] = 10,
-    batch: Annotated[int, typer.Option(min=1, help="Items of a batch.")] = 100,
+    seeds: Annotated[int, typer.Option(min=1, help="Replays of each line.")] = 5,
+    iterations: Annotated[
+        int, typer.Option(min=1, help="Batches after the start; in smaller ones than the largest as many items.")
+    ] = 10,
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="Items of a batch: 100; again for more sizes.")] = None,
     start: Annotated[int, typer.Option(min=2, help="Random items to begin with.")] = 100,
     text_column: Annotated[str | None, typer.Option(help="Name of the text column; else found out.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Name of the label column; else found out.")] = None,
     positive: Annotated[str | None, typer.Option(help="The label looked for; else the rarer of two.")] = None,
     evaluation: Annotated[Path | None, typer.Option(help="Measure on this file; else on a quarter of FILE.")] = None,
     encoder: Annotated[
-        str, typer.Option(help="minilm-static, bag-of-words, or a folder of `pal adapt`.")
-    ] = "minilm-static",
+        list[str] | None,
+        typer.Option(help="minilm-static, bag-of-words, or a folder that `pal adapt` made; again for more."),
+    ] = None,
     noise: Annotated[float, typer.Option(min=0, max=1, help="Chance of a wrong answer.")] = 0.0,
     abstention: Annotated[float, typer.Option(min=0, max=1, help="Chance of no answer.")] = 0.0,
     annotators: Annotated[int, typer.Option(min=1, help="Asked about each item; the majority counts.")] = 1,
@@ -54,10 +59,10 @@ def simulate(
         label_column=label_column,
         evaluation=str(evaluation.resolve()) if evaluation else None,
         positive=positive,
-        encoder=encoder,
+        encoders=encoder or (),
         seeds=seeds,
         iterations=iterations,
-        batch_size=batch,
+        batch_sizes=batch or (),
         start=start,
         oracle=oracle,
     )

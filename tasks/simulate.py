@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,11 @@ from annotation.charts import Point
 from annotation.simulation_page import Simulation, SimulationRow, simulation_page
 from storage.folders import write_whole
 from tasks.learning.simulation_summary import Curve, Summary, summarise
+from tasks.sampling.simulation import Replay
 from tasks.simulation_runs import Experiment, material, run_all
+
+Line = tuple[str, str, int]
+"""What one curve and one row are of: a mix, an encoder, a batch size."""
 
 NAMES = {"f1": "F1", "auc": "AUC", "ap": "AP", "n_positive": "positives found"}
 SHOWN = 4
@@ -23,33 +29,38 @@ def simulate(experiment: Experiment, output: Path, target: float | None = None, 
     """Replay everything, keep it in `output`, and say what was found; run again it goes on where it was.
 
     Args:
-        target: Of the figure that mixes are compared by (AP of the positive label, else F1); what random reaches in
-            the end where None.
+        target: Of the figure that lines are compared by (AP of the positive label, else F1); where None, what random
+            reaches in the end, with the encoder and the batch size that were named first.
         jobs: Processes; one for each core where None.
     """
-    table, on = run_all(experiment, output, jobs), material(experiment)
+    table, on = run_all(experiment, output, jobs), material(experiment, experiment.encoders[0])
     by = "ap" if on.positive is not None else "f1"
     wanted = ["f1", "auc", "ap", *(["n_positive"] if on.positive is not None else [])]
-    curves = {name: [_curve(table, mix, name) for mix in experiment.mixes] for name in wanted}
-    reference = next((curve for curve in curves[by] if curve.mix == "random"), curves[by][0])
+    lines = list(product(experiment.mixes, experiment.encoders, experiment.batch_sizes))
+    curves = {name: {line: _curve(table, line, name) for line in lines} for name in wanted}
+    reference = next((curves[by][line] for line in lines if line[0] == "random"), curves[by][lines[0]])
     aim = target if target is not None else round(float(reference.means[-1]), 3)
-    summaries = summarise(curves[by], aim)
-    order = [summary.mix for summary in summaries]
+    summaries = summarise(list(curves[by].values()), aim)
+    order = {line: _name(experiment, line) for line in (_line(summary.curve) for summary in summaries)}
+    steps = _shown(list(curves[by].values()))
     found = Simulation(
         about=_about(experiment, len(on.labels), len(on.held_out.labels), on.n_labels),
         figure=NAMES[by],
         target=aim,
-        rows=[_row(summary, curves, by) for summary in summaries],
-        curves={NAMES[name]: {mix: _points(_of(curves[name], mix)) for mix in order} for name in wanted},
-        command=f"pal simulate {Path(experiment.file).name} --seeds {experiment.seeds}",
+        rows=[_row(summary, order, curves.get("n_positive"), steps) for summary in summaries],
+        curves={NAMES[name]: {told: _points(curves[name][line]) for line, told in order.items()} for name in wanted},
+        command=_command(experiment),
     )
     write_whole(output / "simulation.html", simulation_page(found).encode())
     return found
 
 
-def _curve(table: pa.Table, mix: str, name: str) -> Curve:
-    """A figure of one mix, the seeds in order; cut to the steps that every seed has."""
-    rows = table.filter(pc.equal(table["mix"], mix)).sort_by([("seed", "ascending"), ("iteration", "ascending")])
+def _curve(table: pa.Table, line: Line, name: str) -> Curve:
+    """A figure of one line, the seeds in order; cut to the steps that every seed has."""
+    mix, encoder, batch_size = line
+    its = pc.and_(pc.equal(table["mix"], mix), pc.equal(table["encoder"], encoder))
+    rows = table.filter(pc.and_(its, pc.equal(table["batch_size"], batch_size)))
+    rows = rows.sort_by([("seed", "ascending"), ("iteration", "ascending")])
     seeds = sorted(set(rows["seed"].to_pylist()))
     values, asked = [], []
     for seed in seeds:
@@ -58,15 +69,31 @@ def _curve(table: pa.Table, mix: str, name: str) -> Curve:
         asked.append(_floats(own["n_asked"]))
     n = min(map(len, values))
     n_asked = np.mean([each[:n] for each in asked], axis=0).round().astype(np.int64)
-    return Curve(mix, n_asked, np.array([each[:n] for each in values]))
+    return Curve(mix, n_asked, np.array([each[:n] for each in values]), encoder, batch_size)
+
+
+def _line(curve: Curve) -> Line:
+    return curve.mix, curve.encoder, curve.batch_size
+
+
+def _name(experiment: Experiment, line: Line) -> str:
+    """A line by its mix; by its encoder and batch size too where there are several."""
+    mix, encoder, batch_size = line
+    parts = [mix]
+    parts += [Path(encoder).name] if len(experiment.encoders) > 1 else []
+    parts += [f"batches of {batch_size:,}"] if len(experiment.batch_sizes) > 1 else []
+    return ", ".join(parts)
+
+
+def _shown(curves: list[Curve]) -> npt.NDArray[np.int64]:
+    """The numbers of items asked about that the table has columns for: steps of the largest batches."""
+    largest = max(curves, key=lambda curve: curve.batch_size).n_asked
+    within = largest[largest <= min(curve.n_asked[-1] for curve in curves)]
+    return np.asarray(within[np.unique(np.linspace(0, len(within) - 1, SHOWN).round().astype(int))])
 
 
 def _floats(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
     return np.array([np.nan if value is None else value for value in column.to_pylist()], np.float64)
-
-
-def _of(curves: list[Curve], mix: str) -> Curve:
-    return next(curve for curve in curves if curve.mix == mix)
 
 
 def _points(curve: Curve) -> list[Point]:
@@ -75,14 +102,19 @@ def _points(curve: Curve) -> list[Point]:
     return [Point(x, y, max(0.0, below), above) for x, y, below, above in rows if not np.isnan(y)]
 
 
-def _row(summary: Summary, curves: dict[str, list[Curve]], by: str) -> SimulationRow:
-    curve = _of(curves[by], summary.mix)
-    steps = np.unique(np.linspace(0, len(curve.n_asked) - 1, SHOWN).round().astype(int))
+def _row(
+    summary: Summary,
+    names: Mapping[Line, str],
+    positives: Mapping[Line, Curve] | None,
+    steps: npt.NDArray[np.int64],
+) -> SimulationRow:
+    curve, line = summary.curve, _line(summary.curve)
     compared = summary.wins + summary.ties + summary.losses
     return SimulationRow(
-        summary.mix,
-        {int(curve.n_asked[k]): float(curve.means[k]) for k in steps},
-        float(_of(curves["n_positive"], summary.mix).means[-1]) if "n_positive" in curves else None,
+        names[line],
+        *line,
+        dict(zip(steps.tolist(), curve.at(steps).tolist(), strict=True)),
+        float(positives[line].means[-1]) if positives is not None else None,
         summary.area,
         summary.low,
         summary.high,
@@ -96,8 +128,28 @@ def _about(experiment: Experiment, n: int, n_held_out: int, n_labels: int) -> st
     answers = [f"noise {oracle.noise:.0%}"] if oracle.noise else []
     answers += [f"no answer {oracle.abstention:.0%}"] if oracle.abstention else []
     answers += [f"{oracle.annotators} annotators"] if oracle.annotators > 1 else []
+    batches = [_batches(experiment.replay_of(batch_size, 0)) for batch_size in experiment.batch_sizes]
     return (
         f"{n:,} items with {n_labels} labels to ask about, {n_held_out:,} held out; {experiment.start} random ones to"
-        f" begin with, then {experiment.iterations} batches of {experiment.batch_size}; {experiment.seeds} seeds;"
-        f" {experiment.encoder}" + (f"; annotators with {', '.join(answers)}" if answers else "")
+        f" begin with, then {' or '.join(batches)}; {experiment.seeds} seeds;"
+        f" {' and '.join(Path(name).name for name in experiment.encoders)}" + (f"; annotators with {', '.join(answers)}" if answers else "")
     )
+
+
+def _batches(how: Replay) -> str:
+    """How many batches of which size.
+
+    >>> _batches(Replay(batch_size=30, iterations=4, total=100))
+    '4 batches of 30 (the last of 10)'
+    """
+    last = how.size(how.iterations - 1)
+    return f"{how.iterations} batches of {how.batch_size}" + (
+        "" if last == how.batch_size else f" (the last of {last})"
+    )
+
+
+def _command(experiment: Experiment) -> str:
+    parts = [f"pal simulate {Path(experiment.file).name} --seeds {experiment.seeds}"]
+    parts += [f"--encoder {name}" for name in experiment.encoders if len(experiment.encoders) > 1]
+    parts += [f"--batch {size}" for size in experiment.batch_sizes if len(experiment.batch_sizes) > 1]
+    return " ".join(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import multiprocessing
 import os
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from importlib.metadata import version as installed_version
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +42,8 @@ class Experiment:
     Attributes:
         file: Texts with labels; `evaluation` another one to measure on, else a quarter of it, at most 2,000.
         positive: The label that is looked for; None for the rarer one of two, and none of more.
-        mixes: Name -> strategy -> weight.
+        mixes: Name -> strategy -> weight; each is replayed with each encoder, in batches of each size, under each seed.
+        iterations: Batches after the start, of the largest size; in smaller ones as many items are asked about.
     """
 
     file: str
@@ -49,37 +52,52 @@ class Experiment:
     label_column: str | None = None
     evaluation: str | None = None
     positive: str | None = None
-    encoder: str = MINILM_STATIC
+    encoders: tuple[str, ...] = (MINILM_STATIC,)
     seeds: int = 5
     iterations: int = 10
-    batch_size: int = 100
+    batch_sizes: tuple[int, ...] = (100,)
     start: int = 100
     oracle: Oracle = field(default_factory=Oracle)
+
+    def replay_of(self, batch_size: int, seed: int) -> Replay:
+        """How the loop is replayed in batches of a size: from the start, and to the number of items, of every other.
+
+        >>> how = Experiment("x.csv", {}, batch_sizes=(30, 100), iterations=2).replay_of(30, seed=0)
+        >>> how.iterations, [how.size(k) for k in range(how.iterations)]
+        (7, [30, 30, 30, 30, 30, 30, 20])
+        """
+        largest = max(self.batch_sizes)
+        total = self.iterations * largest
+        return Replay(self.start, batch_size, math.ceil(total / batch_size), seed, total, largest)
 
 
 @dataclass(frozen=True)
 class _Run:
-    """One mix under one seed, and where it is kept."""
+    """One replay, and where it is kept."""
 
     mix: str
-    seed: int
+    encoder: str
+    how: Replay
     place: Path
 
 
 def run_all(experiment: Experiment, output: Path, jobs: int | None = None) -> pa.Table:
-    """Replay every mix under every seed, those that are there already left as they are; returns all steps.
+    """Replay every mix, encoder and batch size under every seed; what is there already is left as it is.
 
-    Columns: mix, seed, iteration, n_asked, n_labels, n_positive, one for each of FIGURES, training_s, choosing_s, asked
-    (positions in the file's rows that are not held out), probabilities (of the held-out items, row by row).
+    Returns:
+        All steps. Columns: mix, encoder, batch_size, seed, iteration, n_asked, n_labels, n_positive, one for each of
+        FIGURES, training_s, choosing_s, asked (positions in the file's rows that are not held out), probabilities (of
+        the held-out items, row by row).
 
     Raises:
         SourceError: The file cannot be read or has no labels.
         SamplingError: It has too few items.
     """
-    material(experiment)  # what is wrong with the file is told before any process starts
+    material(experiment, experiment.encoders[0])  # what is wrong with the file is told before any process starts
     (output / "runs").mkdir(parents=True, exist_ok=True)
     runs = list(_runs(experiment, output / "runs"))
-    missing = [run for run in runs if not run.place.is_file()]
+    missing = list({run.place: run for run in runs if not run.place.is_file()}.values())
+    missing.sort(key=lambda run: -run.how.iterations)  # the longest first, so that no core waits for one in the end
     jobs = min(jobs or os.cpu_count() or 1, max(1, len(missing)))
     context = multiprocessing.get_context("spawn")
     with (
@@ -87,11 +105,11 @@ def run_all(experiment: Experiment, output: Path, jobs: int | None = None) -> pa
         _one_thread_each(),
         ProcessPoolExecutor(jobs, context) as pool,
     ):
-        waiting = [pool.submit(_replayed, experiment, run.mix, run.seed, run.place) for run in missing]
+        waiting = [pool.submit(_replayed, experiment, run) for run in missing]
         for done, future in enumerate(as_completed(waiting), start=1):
             future.result()
             advance(done)
-    table = pa.concat_tables(pq.read_table(run.place) for run in runs)
+    table = pa.concat_tables(map(_kept, runs))
     sink = io.BytesIO()
     pq.write_table(table, sink)
     write_whole(output / "results.parquet", sink.getvalue())
@@ -111,7 +129,7 @@ def _one_thread_each() -> Iterator[None]:
             os.environ["OMP_NUM_THREADS"] = before
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)
 def _material(key: str) -> Material:
     experiment = json.loads(key)
     rows = read_labelled(Path(experiment["file"]), experiment["text_column"], experiment["label_column"])
@@ -137,33 +155,39 @@ def _material(key: str) -> Material:
     return Material(encoder, len(names), encoder.tokenize(_texts(rows)), labels, held, positive)
 
 
-def material(experiment: Experiment) -> Material:
-    """The items of an experiment, read once in a process."""
-    return _material(json.dumps({**asdict(experiment), "mixes": None, "oracle": None}))
+def material(experiment: Experiment, encoder: str) -> Material:
+    """The items of an experiment as an encoder sees them, read once in a process."""
+    facts = {**asdict(experiment), "mixes": None, "oracle": None, "encoders": None, "encoder": encoder}
+    return _material(json.dumps(facts))
 
 
 def _runs(experiment: Experiment, folder: Path) -> Iterator[_Run]:
-    """Every run; its place follows from everything that its steps follow from."""
+    """Every run; its place follows from everything that its steps follow from, and from nothing else."""
     content = [
         hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in (experiment.file, experiment.evaluation) if file
     ]
     same = {**asdict(experiment), "file": content, "evaluation": None, "mixes": None, "seeds": None}
-    for name, mix in experiment.mixes.items():
-        for seed in range(experiment.seeds):
-            facts = [same, dict(mix), seed, installed_version("pytorch-active-learning")]
+    del same["encoders"], same["batch_sizes"]
+    for encoder, batch_size in product(experiment.encoders, experiment.batch_sizes):
+        for (name, mix), seed in product(experiment.mixes.items(), range(experiment.seeds)):
+            how = experiment.replay_of(batch_size, seed)
+            own = {**same, "encoder": encoder, "batch_size": batch_size, "iterations": how.iterations}
+            if how.total != how.iterations * batch_size:
+                own["total"] = how.total
+            if how.more != batch_size:
+                own["more"] = how.more
+            facts = [own, dict(mix), seed, installed_version("pytorch-active-learning")]
             digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-            yield _Run(name, seed, folder / f"{digest}.parquet")
+            yield _Run(name, encoder, how, folder / f"{digest}.parquet")
 
 
-def _replayed(experiment: Experiment, mix: str, seed: int, place: Path) -> None:
+def _replayed(experiment: Experiment, run: _Run) -> None:
     """Replay one run and keep it, in a process of its own."""
-    on = material(experiment)
-    how = Replay(experiment.start, experiment.batch_size, experiment.iterations, seed)
-    steps = list(replay(on, experiment.mixes[mix], how, experiment.oracle))
+    on = material(experiment, run.encoder)
+    steps = list(replay(on, experiment.mixes[run.mix], run.how, experiment.oracle))
     rows = [
         {
-            "mix": mix,
-            "seed": seed,
+            "seed": run.how.seed,
             "iteration": iteration,
             "n_asked": step.n_asked,
             "n_labels": step.n_labels,
@@ -178,7 +202,16 @@ def _replayed(experiment: Experiment, mix: str, seed: int, place: Path) -> None:
     ]
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), sink)
-    write_whole(place, sink.getvalue())
+    write_whole(run.place, sink.getvalue())
+
+
+def _kept(run: _Run) -> pa.Table:
+    """The steps of a run that is done, named by what was asked for: one run may be that of two mixes of other names."""
+    steps = pq.read_table(run.place, columns=_SCHEMA.names)
+    names = (("mix", run.mix, pa.string()), ("encoder", run.encoder, pa.string()))
+    named = [(name, pa.repeat(pa.scalar(value, kind), steps.num_rows)) for name, value, kind in names]
+    named.append(("batch_size", pa.repeat(pa.scalar(run.how.batch_size, pa.int64()), steps.num_rows)))
+    return pa.table({**dict(named), **dict(zip(steps.column_names, steps.columns, strict=True))})
 
 
 def _figures(on: Material, step: Step) -> dict[str, float | None]:
@@ -223,7 +256,6 @@ def _positive(asked: str | None, names: list[str], labels: np.ndarray[tuple[int]
 
 _SCHEMA = pa.schema(
     [
-        ("mix", pa.string()),
         *((name, pa.int64()) for name in ("seed", "iteration", "n_asked", "n_labels", "n_positive")),
         *((name, pa.float64()) for name in (*FIGURES, "training_s", "choosing_s")),
         ("asked", pa.list_(pa.int64())),

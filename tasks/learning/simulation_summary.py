@@ -22,16 +22,28 @@ class Curve:
     Attributes:
         n_asked: (n_steps,), ascending.
         values: (n_seeds, n_steps), the seeds in the same order for every mix; nan where undefined.
+        encoder: With `batch_size` what else it was replayed with: only curves that have both in common are compared.
     """
 
     mix: str
     n_asked: npt.NDArray[np.int64]
     values: Floats
+    encoder: str = ""
+    batch_size: int = 0
+
+    @property
+    def setting(self) -> tuple[str, int]:
+        """What it has in common with the curves it is compared with."""
+        return self.encoder, self.batch_size
 
     @property
     def means(self) -> Floats:
         """Mean over the seeds, (n_steps,)."""
         return np.asarray(np.nanmean(self.values, axis=0))
+
+    def at(self, steps: npt.NDArray[np.int64]) -> Floats:
+        """Its mean at numbers of items asked about, on a straight line between two of its own steps."""
+        return np.asarray(np.interp(steps, self.n_asked, self.means))
 
     def intervals(self) -> tuple[Floats, Floats]:
         """The 95 % interval of the mean at each step by Student's t; the mean itself where there is one seed."""
@@ -52,15 +64,16 @@ class Curve:
 
 @dataclass(frozen=True)
 class Summary:
-    """One mix in a line.
+    """One curve in a line.
 
     Attributes:
         area: Mean area under its curve, with its 95 % interval.
         to_target: Items asked about until its mean curve reaches the target; None where it does not.
-        wins: Seeds in which its area is above random's, with `ties` and `losses`; all 0 without random to compare with.
+        wins: Seeds in which its area is above that of random with the same encoder and batch size, with `ties` and
+            `losses`; all 0 without such a random to compare with.
     """
 
-    mix: str
+    curve: Curve
     area: float
     low: float
     high: float
@@ -71,21 +84,22 @@ class Summary:
 
 
 def summarise(curves: Sequence[Curve], target: float, baseline: str = "random") -> list[Summary]:
-    """Every mix in a line, the largest area first.
+    """Every curve in a line, the largest area first.
 
     Args:
         target: Value of the figure that is to be reached.
     """
-    base = next((curve.areas() for curve in curves if curve.mix == baseline), None)
+    bases = {curve.setting: curve.areas() for curve in curves if curve.mix == baseline}
     found = []
     for curve in curves:
         areas = curve.areas()
         low, high = Curve(curve.mix, np.zeros(1, np.int64), areas[:, None]).intervals()
         reached = np.flatnonzero(curve.means >= target)
+        base = bases.get(curve.setting)
         better = areas - base if base is not None and curve.mix != baseline else np.full(len(areas), np.nan)
         found.append(
             Summary(
-                curve.mix,
+                curve,
                 float(np.nanmean(areas)),
                 float(low[0]),
                 float(high[0]),

@@ -76,16 +76,29 @@ class Replay:
     """How the loop is replayed.
 
     Attributes:
-        start: Random items to begin with; more of them until two labels are there.
+        start: Random items to begin with.
         batch_size: Items asked about at a time.
         iterations: Batches that the model chooses.
         seed: Of everything random.
+        total: Items that it chooses in all, so that the last batch may be smaller; None where every batch is full.
+        more: Random items at a time until the start has two labels; None for a batch of them.
     """
 
     start: int = 100
     batch_size: int = 100
     iterations: int = 10
     seed: int = 0
+    total: int | None = None
+    more: int | None = None
+
+    def size(self, iteration: int) -> int:
+        """Items of the batch that iteration 0, 1 ... asks about.
+
+        >>> [Replay(batch_size=40, iterations=3, total=100).size(k) for k in range(3)]
+        [40, 40, 20]
+        """
+        most = self.batch_size * self.iterations if self.total is None else self.total
+        return min(self.batch_size, most - iteration * self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -119,7 +132,8 @@ def replay(
 ) -> Iterator[Step]:
     """Replay the loop with a mix of strategies: a step for the random start and one for each batch.
 
-    The start is the same for every mix under one seed, so that mixes can be compared pair by pair.
+    The start is the same for every mix and encoder under one seed, so that they can be compared pair by pair; of other
+    batch sizes too where `more` is the same.
 
     Args:
         mix: Strategy -> weight in a batch.
@@ -165,11 +179,11 @@ class _Answers:
     def begin(self, how: Replay) -> Positions:
         """Ask about random items until there are two labels; returns them."""
         order = self.generator.permutation(len(self.given))
-        begun = how.start
+        begun, more = how.start, how.more or how.batch_size
         self.ask(order[:begun])
         while len(np.unique(self.examples().labels)) < 2 and begun < len(order):
-            self.ask(order[begun : begun + how.batch_size])
-            begun += how.batch_size
+            self.ask(order[begun : begun + more])
+            begun += more
         return order[:begun]
 
     def ask(self, batch: Positions) -> None:
@@ -219,7 +233,7 @@ def _choose(
         Examples(NO_TEXTS, np.zeros(0, np.int64)),
         positive=material.positive,
     )
-    mixed = mix_strategies(pool, scaled_mix(mix, min(how.batch_size, len(left))), how.seed + iteration)
+    mixed = mix_strategies(pool, scaled_mix(mix, min(how.size(iteration), len(left))), how.seed + iteration)
     return np.array([int(item_id) for item_id in mixed.item_ids], np.int64)
 
 

@@ -8,7 +8,19 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from annotation.charts import Axis, Point, as_image, bar_chart, dot_chart, interval_chart, line_chart
+from annotation.charts import (
+    COLOURS,
+    DASHES,
+    Axis,
+    Point,
+    as_image,
+    bar_chart,
+    dot_chart,
+    interval_chart,
+    line_chart,
+    lines_chart,
+    look,
+)
 
 SHARE = Axis("share", 0, 1, share=True)
 
@@ -42,6 +54,15 @@ def test_many_points_are_a_line_without_dots_but_for_the_marked_one() -> None:
     points = [Point(k, k / 200, marked=k == 7) for k in range(200)]
     svg = line_chart("t", Axis("x", 0, 200), Axis("y", 0, 1), points)
     assert len(of_class(svg, "dot")) == len(of_class(svg, "mark")) == 1
+
+
+def test_more_lines_than_colours_are_told_apart_by_their_dashes() -> None:
+    n = len(COLOURS) * len(DASHES)
+    assert len({look(k) for k in range(n)}) == n
+    assert look(n) == look(0)
+    svg = lines_chart("t", SHARE, SHARE, [[Point(0, k / 20, 0, 1), Point(1, k / 20, 0, 1)] for k in range(12)])
+    assert [len(of_class(svg, f"curve {name}")) for name in ("s0", "s9", "s0 d1", "s1 d1", "s2 d1")] == [1, 1, 1, 1, 0]
+    assert len(of_class(svg, "area s1 d1")) == 1
 
 
 def test_bars_are_as_high_as_their_values_and_forty_of_them_stay_apart() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from typer.testing import CliRunner
 from annotation.headlines import synthetic_headlines
 from flows.cli import app
 from flows.experiment import USUAL, experiment_of
+from flows.simulate import simulate
 from storage.errors import SamplingError, SourceError
+from tasks.learning.encoder import ENCODERS
 from tasks.sampling.sampling_config import SamplingConfig
 
 
@@ -23,24 +26,33 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_mixes_are_strategies_the_default_or_weights(file: Path) -> None:
-    found = experiment_of(file, ["entropy", "default", "random=10,badge=90"], encoder="minilm-static").mixes
+    found = experiment_of(file, ["entropy", "default", "random=10,badge=90"]).mixes
     assert found == {
         "entropy": {"entropy": 1.0},
         "default": SamplingConfig().active,
         "random=10,badge=90": {"random": 10.0, "badge": 90.0},
     }
-    assert tuple(experiment_of(file, [], encoder="minilm-static").mixes) == USUAL
+    assert tuple(experiment_of(file, []).mixes) == USUAL
+
+
+def test_encoders_and_batch_sizes_count_once_and_have_a_default(file: Path) -> None:
+    plain = experiment_of(file, [])
+    assert (plain.encoders, plain.batch_sizes) == (("minilm-static",), (100,))
+    given = experiment_of(
+        file, [], encoders=["bag-of-words", "minilm-static", "bag-of-words"], batch_sizes=[50, 20, 50]
+    )
+    assert (given.encoders, given.batch_sizes) == (("bag-of-words", "minilm-static"), (50, 20))
 
 
 def test_what_is_no_strategy_no_weight_no_file_and_no_encoder_is_told(file: Path) -> None:
     for mix, said in (("entropi", "did you mean 'entropy'"), ("random=x", "random=10,entropy=90")):
         with pytest.raises(SamplingError) as raised:
-            experiment_of(file, [mix], encoder="minilm-static")
+            experiment_of(file, [mix])
         assert said in str(raised.value)
     with pytest.raises(SourceError, match="there is no file"):
-        experiment_of(file.with_name("gone.csv"), [], encoder="minilm-static")
+        experiment_of(file.with_name("gone.csv"), [])
     with pytest.raises(SourceError, match="there is no encoder 'bert'"):
-        experiment_of(file, [], encoder="bert")
+        experiment_of(file, [], encoders=["minilm-static", "bert"])
 
 
 def test_the_command_needs_no_workspace_and_no_configuration(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,3 +63,27 @@ def test_the_command_needs_no_workspace_and_no_configuration(file: Path, monkeyp
     assert "win/tie/loss" in ran.output
     assert (file.parent / "simulation-labelled" / "simulation.html").is_file()
     assert (file.parent / "simulation-labelled" / "results.parquet").is_file()
+
+
+def test_the_command_takes_several_encoders_and_batch_sizes(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(file.parent)
+    arguments = ["simulate", "labelled.csv", "--seeds", "1", "--iterations", "1", "--start", "40", "-m", "random"]
+    more = ["--encoder", "minilm-static", "--encoder", "bag-of-words", "--batch", "20", "--batch", "10"]
+    ran = CliRunner().invoke(app, [*arguments, *more, "--jobs", "1", "--json"])
+    assert ran.exit_code == 0, ran.output
+    rows = json.loads(ran.stdout)["rows"]
+    assert {(row["mix"], row["encoder"], row["batch_size"], row["name"]) for row in rows} == {
+        ("random", encoder, n, f"random, {encoder}, batches of {n}")
+        for encoder in ("minilm-static", "bag-of-words")
+        for n in (20, 10)
+    }
+    ran = CliRunner().invoke(app, [*arguments, "--batch", "20", "--batch", "0"])
+    assert ran.exit_code == 2
+
+
+def test_the_form_of_the_flow_takes_lists_and_has_the_usual_ones_in_them() -> None:
+    fields = simulate.parameters.properties
+    assert fields["encoders"]["default"] == ["minilm-static"]
+    assert set(fields["encoders"]["items"]["enum"]) == set(ENCODERS)
+    assert fields["batch_sizes"]["default"] == [100]
+    assert fields["batch_sizes"]["items"]["minimum"] == 1

@@ -154,7 +154,7 @@ def test_up_twice_says_where_it_is_and_commands_use_its_server(live: Live) -> No
 def test_a_simulation_runs_as_a_deployment_over_its_own_processes(live: Live) -> None:
     rows = [f"{row['text']},{row['label']}" for row in TABLE.to_pylist()]
     (live.workspace / "labelled.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
-    small = {"mixes": ["random", "default"], "seeds": 1, "iterations": 1, "batch_size": 20, "start": 40}
+    small = {"mixes": ["random", "default"], "seeds": 1, "iterations": 1, "batch_sizes": [20], "start": 40}
     run_id = live.start("simulate", small)
     assert live.ended(run_id) == "COMPLETED", live.messages(run_id)
     assert (live.workspace / "reports" / "simulation-labelled" / "simulation.html").is_file()

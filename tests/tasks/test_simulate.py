@@ -1,18 +1,25 @@
-"""A simulation from a file to its page: it goes on where it was, and is the same on any number of processes."""
+"""A simulation from a file to its page: it goes on where it was, is the same on any number of processes, and compares
+like with like."""
 
 from __future__ import annotations
 
 import csv
+import shutil
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.integrate import trapezoid
 
 from annotation.headlines import synthetic_headlines
-from annotation.simulation_page import simulation_page, simulation_text
+from annotation.simulation_page import Simulation, simulation_page, simulation_text
 from storage.errors import SourceError
 from tasks import simulation_runs
+from tasks.learning.encoder import BAG_OF_WORDS, MINILM_STATIC
+from tasks.learning.simulation_summary import TIE
 from tasks.simulate import simulate
 from tasks.simulation_runs import Experiment, material, run_all
 
@@ -31,7 +38,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def experiment(file: Path, **more: object) -> Experiment:
-    settings = {"seeds": 2, "iterations": 2, "batch_size": 40, "start": 40, **more}
+    settings = {"seeds": 2, "iterations": 2, "batch_sizes": (40,), "start": 40, **more}
     return Experiment(str(file), MIXES, **settings)  # type: ignore[arg-type]
 
 
@@ -48,7 +55,7 @@ def test_every_step_of_every_replay_is_kept_with_what_was_asked_and_predicted(do
     assert {(row["mix"], row["seed"], row["iteration"]) for row in rows} == {
         (mix, seed, k) for mix in MIXES for seed in range(2) for k in range(3)
     }
-    held = material(experiment(file)).held_out
+    held = material(experiment(file), MINILM_STATIC).held_out
     assert all(len(row["probabilities"]) == 2 * len(held.labels) for row in rows)
     for row in rows:
         predicted = np.array(row["probabilities"], np.float32).reshape(-1, 2)
@@ -94,13 +101,128 @@ def test_other_settings_and_another_file_are_other_runs(file: Path, tmp_path: Pa
     base = places(experiment(file))
     assert len(base) == 4
     assert places(experiment(file, seeds=3)) > base
-    assert not places(experiment(file, batch_size=20)) & base
+    assert not places(experiment(file, batch_sizes=(20,))) & base
     other = tmp_path / "other.csv"
     other.write_text(file.read_text(encoding="utf-8") + "one more,related\n", encoding="utf-8")
     assert not places(experiment(other)) & base
     same = tmp_path / "same.csv"
     same.write_bytes(file.read_bytes())
     assert places(experiment(same)) == base, "the content counts, not the name"
+
+
+@pytest.fixture(scope="module")
+def several(file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Simulation]:
+    """The directory of a simulation with two encoders and two batch sizes, and what it found."""
+    output = tmp_path_factory.mktemp("several")
+    given = experiment(file, encoders=(MINILM_STATIC, BAG_OF_WORDS), batch_sizes=(40, 30))
+    return output, simulate(given, output, jobs=2)
+
+
+def test_every_mix_is_replayed_with_every_encoder_in_batches_of_every_size(
+    several: tuple[Path, Simulation],
+) -> None:
+    table = pq.read_table(several[0] / "results.parquet")
+    assert table.column_names[:6] == ["mix", "encoder", "batch_size", "seed", "iteration", "n_asked"]
+    rows = table.to_pylist()
+    asked: dict[tuple[str, str, int, int], list[int]] = {}
+    for row in rows:
+        asked.setdefault((row["mix"], row["encoder"], row["batch_size"], row["seed"]), []).append(row["n_asked"])
+    assert set(asked) == set(product(MIXES, (MINILM_STATIC, BAG_OF_WORDS), (40, 30), (0, 1)))
+    for (_, _, batch_size, seed), steps in asked.items():
+        begun = asked["random", MINILM_STATIC, 40, seed][0]
+        sizes = {40: [40, 40], 30: [30, 30, 20]}[batch_size]
+        assert np.diff(steps).tolist() == sizes
+        assert (steps[0], steps[-1]) == (begun, begun + 80), "all begin and end at the same numbers of items"
+    begun_with = {row["seed"]: row["asked"] for row in rows if row["iteration"] == 0}
+    assert all(row["asked"] == begun_with[row["seed"]] for row in rows if row["iteration"] == 0)
+    ends = {(row["encoder"], row["seed"]): row["probabilities"] for row in rows if row["iteration"] == 0}
+    assert ends[MINILM_STATIC, 0] != ends[BAG_OF_WORDS, 0]
+
+
+def test_a_line_is_named_by_what_there_is_more_than_one_of(
+    several: tuple[Path, Simulation], done: Path, file: Path, tmp_path: Path
+) -> None:
+    output, found = several
+    names = {
+        f"{mix}, {encoder}, batches of {n}"
+        for mix in MIXES
+        for encoder in (MINILM_STATIC, BAG_OF_WORDS)
+        for n in (40, 30)
+    }
+    assert {row.name for row in found.rows} == names
+    assert set(found.curves["AP"]) == names
+    text = simulation_text(found)
+    assert "then 2 batches of 40 or 3 batches of 30 (the last of 20); 2 seeds; minilm-static and bag-of-words" in text
+    assert "win/tie/loss against random with the same encoder and batch size" in text
+    assert all(f"\n{name} " in text for name in names)
+    page = (output / "simulation.html").read_text(encoding="utf-8")
+    assert all(f"</span>{name}</td>" in page for name in names)
+    assert page.count('class="curve s7"') == 4
+    assert "--encoder minilm-static --encoder bag-of-words --batch 40 --batch 30" in page
+    shutil.copytree(output, tmp_path / "out")
+    sizes = simulate(experiment(file, batch_sizes=(40, 30)), tmp_path / "out")
+    assert {row.name for row in sizes.rows} == {f"{mix}, batches of {n}" for mix in MIXES for n in (40, 30)}
+    one = simulate(experiment(file), done)
+    assert {row.name for row in one.rows} == set(MIXES)
+    assert "same encoder" not in simulation_text(one)
+
+
+def test_lines_are_beside_random_of_their_own_setting(several: tuple[Path, Simulation]) -> None:
+    output, found = several
+    table = pq.read_table(output / "results.parquet").to_pylist()
+
+    def area(mix: str, encoder: str, batch_size: int, seed: int) -> float:
+        wanted = (mix, encoder, batch_size, seed)
+        own = [row for row in table if (row["mix"], row["encoder"], row["batch_size"], row["seed"]) == wanted]
+        x, y = [row["n_asked"] for row in own], [row["ap"] for row in own]
+        return float(trapezoid(y, x) / (x[-1] - x[0]))
+
+    for row in found.rows:
+        own = [area(row.mix, row.encoder, row.batch_size, seed) for seed in (0, 1)]
+        assert row.area == pytest.approx(np.mean(own))
+        base = [area("random", row.encoder, row.batch_size, seed) for seed in (0, 1)]
+        differences = [a - b for a, b in zip(own, base, strict=True)]
+        record = [sum(d > TIE for d in differences), sum(abs(d) <= TIE for d in differences)]
+        expected = "/".join(map(str, [*record, 2 - sum(record)]))
+        assert row.record == ("" if row.mix == "random" else expected)
+    first = next(r for r in found.rows if (r.mix, r.encoder, r.batch_size) == ("random", MINILM_STATIC, 40))
+    assert found.target == round(list(first.at.values())[-1], 3), "random of the encoder and size named first"
+
+
+def test_the_table_has_columns_of_the_largest_batches_and_a_straight_line_between_two_steps(
+    several: tuple[Path, Simulation],
+) -> None:
+    _, found = several
+    begun = min(found.rows[0].at)
+    assert {tuple(row.at) for row in found.rows} == {(begun, begun + 40, begun + 80)}
+    for row in found.rows:
+        curve = {round(point.x): point.y for point in found.curves["AP"][row.name]}
+        if row.batch_size == 30:
+            between = curve[begun + 30] * 2 / 3 + curve[begun + 60] / 3
+            assert row.at[begun + 40] == pytest.approx(between)
+        else:
+            assert row.at[begun + 40] == curve[begun + 40]
+
+
+def test_runs_are_found_again_whatever_else_is_asked_for_and_whatever_they_were_called(
+    done: Path, file: Path, tmp_path: Path
+) -> None:
+    """Also those that were kept before there were encoders and batch sizes to choose from."""
+    shutil.copytree(done, tmp_path / "out")
+    runs = tmp_path / "out" / "runs"
+    for path in runs.iterdir():
+        steps = pq.read_table(path)
+        pq.write_table(steps.add_column(0, "mix", pa.array(["an earlier name"] * steps.num_rows)), path)
+    kept = {path.name: path.stat().st_mtime_ns for path in runs.iterdir()}
+    wider = experiment(file, batch_sizes=(20, 40), encoders=(BAG_OF_WORDS, MINILM_STATIC))
+    found = {run.place.name for run in simulation_runs._runs(wider, runs)}
+    assert found > set(kept)
+    twice = Experiment(**{**vars(experiment(file)), "mixes": {**MIXES, "the same": MIXES["default"]}})
+    rows = simulate(twice, tmp_path / "out").rows
+    assert {path.name: path.stat().st_mtime_ns for path in runs.iterdir()} == kept
+    by_name = {row.name: row for row in rows}
+    assert set(by_name) == {*MIXES, "the same"}
+    assert by_name["the same"].area == by_name["default"].area
 
 
 def test_three_labels_are_compared_by_their_mean_f1_and_an_evaluation_file_is_held_out(tmp_path: Path) -> None:
@@ -114,15 +236,15 @@ def test_three_labels_are_compared_by_their_mean_f1_and_an_evaluation_file_is_he
         evaluation=str(tmp_path / "e.csv"),
         seeds=1,
         iterations=1,
-        batch_size=30,
+        batch_sizes=(30,),
         start=30,
     )
     found = simulate(given, tmp_path / "out", jobs=1)
     assert found.figure == "F1"
     assert set(found.curves) == {"F1", "AUC", "AP"}
     assert found.rows[0].positives is None
-    on = material(given)
+    on = material(given, MINILM_STATIC)
     assert (len(on.held_out.labels), len(on.labels)) == (90, 360), "a text of the evaluation is never asked about"
     (tmp_path / "e.csv").write_text("text,label\nfloods,disaster\n", encoding="utf-8")
     with pytest.raises(SourceError, match="has the label 'disaster'"):
-        material(Experiment(str(tmp_path / "x.csv"), MIXES, evaluation=str(tmp_path / "e.csv"), seeds=2))
+        material(Experiment(str(tmp_path / "x.csv"), MIXES, evaluation=str(tmp_path / "e.csv"), seeds=2), MINILM_STATIC)

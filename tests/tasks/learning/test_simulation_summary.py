@@ -35,8 +35,8 @@ def test_mixes_are_ranked_and_compared_with_random_seed_by_seed() -> None:
     other = curve("other", (0.3, 0.3, 0.3), (0.5 + TIE / 2,) * 3, (0.3, 0.3, 0.3))
     best = curve("best", (0.6, 0.72, 0.8), (0.6, 0.72, 0.8), (0.6, 0.72, 0.8))
     found = summarise([base, other, best], target=0.7)
-    assert found[0].mix == "best"
-    by_name = {each.mix: each for each in found}
+    assert found[0].curve.mix == "best"
+    by_name = {each.curve.mix: each for each in found}
     assert (by_name["other"].wins, by_name["other"].ties, by_name["other"].losses) == (1, 1, 1)
     assert (by_name["random"].wins, by_name["random"].ties, by_name["random"].losses) == (0, 0, 0)
     assert (by_name["best"].to_target, by_name["random"].to_target) == (200, None)
@@ -46,3 +46,25 @@ def test_mixes_are_ranked_and_compared_with_random_seed_by_seed() -> None:
 def test_without_random_there_is_nothing_to_compare_with() -> None:
     (found,) = summarise([curve("a", (0.1, 0.2, 0.3))], target=0.3)
     assert (found.wins, found.ties, found.losses, found.to_target) == (0, 0, 0, 400)
+
+
+def test_random_is_that_of_the_same_encoder_and_batch_size() -> None:
+    def level(mix: str, encoder: str, batch_size: int, value: float) -> Curve:
+        return Curve(mix, ASKED, np.full((2, 3), value), encoder, batch_size)
+
+    curves = [
+        level("random", "small", 50, 0.2),
+        level("other", "small", 50, 0.4),
+        level("random", "large", 50, 0.6),
+        level("other", "large", 50, 0.5),
+        level("other", "large", 100, 0.9),
+    ]
+    found = {(each.curve.mix, *each.curve.setting): (each.wins, each.losses) for each in summarise(curves, target=1)}
+    assert found["other", "small", 50] == (2, 0)
+    assert found["other", "large", 50] == (0, 2), "it would win against random with the small encoder"
+    assert found["other", "large", 100] == (0, 0), "there is no random in batches of 100"
+
+
+def test_between_two_steps_a_curve_is_straight() -> None:
+    found = curve("a", (0.1, 0.2, 0.4), (0.3, 0.4, 0.6)).at(np.array([100, 150, 200, 250]))
+    assert found.tolist() == pytest.approx([0.2, 0.25, 0.3, 0.35])

@@ -63,6 +63,12 @@ def test_the_end_of_the_items_is_the_end_of_the_replay(material: Material) -> No
     assert [step.n_asked for step in found] == [500, 900, 1200]
 
 
+def test_the_last_batch_is_smaller_where_the_total_says_so(material: Material) -> None:
+    found = steps(material, ACTIVE, Replay(start=40, batch_size=30, iterations=3, total=70))
+    assert [step.n_asked for step in found] == [40, 70, 100, 110]
+    assert [len(step.asked) for step in found] == [40, 30, 30, 10]
+
+
 def test_it_goes_on_at_random_until_there_are_two_labels(material: Material) -> None:
     rare = np.flatnonzero(material.labels == 0)[:3]
     common = np.flatnonzero(material.labels == 1)[:400]
@@ -72,6 +78,8 @@ def test_it_goes_on_at_random_until_there_are_two_labels(material: Material) -> 
     assert first.n_positive >= 1
     assert first.n_asked % 5 == 0
     assert len(first.asked) == first.n_asked
+    larger = steps(few, {"random": 1.0}, Replay(start=5, batch_size=40, iterations=1, more=5))[0]
+    assert larger.asked.tolist() == first.asked.tolist(), "one start for batches of every size"
 
 
 def test_too_few_items_or_one_label_are_told(material: Material) -> None:
