@@ -91,18 +91,22 @@ def line_chart(title: str, x: Axis, y: Axis, points: Sequence[Point], *, guide: 
     return _svg(title, body)
 
 
-def lines_chart(title: str, x: Axis, y: Axis, lines: Sequence[Sequence[Point]]) -> str:
-    """Several lines with their bands, each with the look of its place in their order: see `look`."""
+def lines_chart(title: str, x: Axis, y: Axis, lines: Sequence[Sequence[Point]], *, bands: bool = True) -> str:
+    """Several lines before their bands, each with the look of its place in their order: see `look`.
+
+    Args:
+        bands: Draw the intervals; those of many lines hide each other.
+    """
     at = _Place(x, y)
-    body = [_axes(at)]
+    areas, curves = [], []
     for k, points in enumerate(lines):
         upper = [f"{at.x(p.x):.1f},{at.y(p.high):.1f}" for p in points if p.high is not None]
         lower = [f"{at.x(p.x):.1f},{at.y(p.low):.1f}" for p in reversed(points) if p.low is not None]
-        if len(upper) > 1:
-            body.append(f'<polygon class="area {look(k)}" points="{" ".join(upper + lower)}"/>')
+        if bands and len(upper) > 1:
+            areas.append(f'<polygon class="area {look(k)}" points="{" ".join(upper + lower)}"/>')
         path = " ".join(f"{at.x(point.x):.1f},{at.y(point.y):.1f}" for point in points)
-        body.append(f'<polyline class="curve {look(k)}" points="{path}"/>')
-    return _svg(title, body)
+        curves.append(f'<polyline class="curve {look(k)}" points="{path}"/>')
+    return _svg(title, [_axes(at), *areas, *curves])
 
 
 def look(k: int) -> str:

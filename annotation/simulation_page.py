@@ -48,6 +48,7 @@ class Simulation:
         about: What was replayed on what, in a sentence.
         figure: The one that rows are about, by its name for people.
         curves: Figure -> name of a row -> its points with intervals, in the order of the rows.
+        no_picture: Why there is no simulation.png, and what to type; empty where there is one.
     """
 
     about: str
@@ -56,11 +57,17 @@ class Simulation:
     rows: Sequence[SimulationRow]
     curves: Mapping[str, Mapping[str, Sequence[Point]]]
     command: str
+    no_picture: str = ""
 
     @property
     def several(self) -> bool:
         """Whether there is more than one encoder or batch size."""
         return len({(row.encoder, row.batch_size) for row in self.rows}) > 1
+
+    @property
+    def banded(self) -> bool:
+        """Whether charts show intervals: not of more lines than there are colours."""
+        return len(self.rows) <= len(COLOURS)
 
 
 def simulation_text(found: Simulation) -> str:
@@ -98,12 +105,13 @@ def figure_chart(found: Simulation, name: str) -> str:
     """The chart of one figure, as SVG."""
     by_line = found.curves[name]
     points = [point for line in by_line.values() for point in line]
+    ends = [each for point in points for each in (point.y, *((point.low, point.high) if found.banded else ()))]
+    shown = [each for each in ends if each is not None]
     most = max((point.x for point in points), default=1.0)
-    high = max((point.high if point.high is not None else point.y for point in points), default=1.0)
-    low = min((point.low if point.low is not None else point.y for point in points), default=0.0)
+    low, high = min(shown, default=0.0), max(shown, default=1.0)
     up = Axis(name, math.floor(10 * low) / 10, math.ceil(10 * high) / 10) if high <= 1 else Axis(name, 0, high)
     title, across = f"{name} against the items asked about", Axis("items asked about", 0, most)
-    return lines_chart(title, across, up, list(by_line.values()))
+    return lines_chart(title, across, up, list(by_line.values()), bands=found.banded)
 
 
 @cache

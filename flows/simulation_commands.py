@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -72,4 +73,8 @@ def simulate(
         print_json(asdict(found))
         return
     print(simulation_text(found))
+    if found.no_picture:
+        print(f"No simulation.png. {found.no_picture}", file=sys.stderr)
+    else:
+        print(f"{place / 'simulation.png'}: the curves of {found.figure}")
     print(f"{place / 'simulation.html'}: the same with its curves; {place / 'results.parquet'}: every step")

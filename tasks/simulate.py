@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -12,7 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from annotation.charts import Point
+from annotation.simulation_image import as_png, simulation_svg
 from annotation.simulation_page import Simulation, SimulationRow, simulation_page
+from storage.errors import PalError
 from storage.folders import write_whole
 from tasks.learning.simulation_summary import Curve, Summary, summarise
 from tasks.sampling.simulation import Replay
@@ -27,6 +31,8 @@ SHOWN = 4
 
 def simulate(experiment: Experiment, output: Path, target: float | None = None, jobs: int | None = None) -> Simulation:
     """Replay everything, keep it in `output`, and say what was found; run again it goes on where it was.
+
+    Beside results.parquet lie simulation.html and, where it can be drawn, simulation.png.
 
     Args:
         target: Of the figure that lines are compared by (AP of the positive label, else F1); where None, what random
@@ -48,11 +54,24 @@ def simulate(experiment: Experiment, output: Path, target: float | None = None, 
         figure=NAMES[by],
         target=aim,
         rows=[_row(summary, order, curves.get("n_positive"), steps) for summary in summaries],
-        curves={NAMES[name]: {told: _points(curves[name][line]) for line, told in order.items()} for name in wanted},
+        curves={
+            NAMES[name]: {told: _points(curves[name][line], share=name != "n_positive") for line, told in order.items()}
+            for name in wanted
+        },
         command=_command(experiment),
     )
     write_whole(output / "simulation.html", simulation_page(found).encode())
-    return found
+    return replace(found, no_picture=_picture(found, output / "simulation.png"))
+
+
+def _picture(found: Simulation, place: Path) -> str:
+    """Write it, or say why there is none and what to type; one of an earlier simulation does not stay."""
+    try:
+        write_whole(place, as_png(simulation_svg(found)))
+    except PalError as error:
+        place.unlink(missing_ok=True)
+        return str(error)
+    return ""
 
 
 def _curve(table: pa.Table, line: Line, name: str) -> Curve:
@@ -96,10 +115,12 @@ def _floats(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
     return np.array([np.nan if value is None else value for value in column.to_pylist()], np.float64)
 
 
-def _points(curve: Curve) -> list[Point]:
+def _points(curve: Curve, *, share: bool) -> list[Point]:
+    """A curve to be drawn, its intervals cut to the values that the figure can have: from 0, of a share to 1."""
     low, high = curve.intervals()
     rows = zip(curve.n_asked.tolist(), curve.means.tolist(), low.tolist(), high.tolist(), strict=True)
-    return [Point(x, y, max(0.0, below), above) for x, y, below, above in rows if not np.isnan(y)]
+    most = 1.0 if share else math.inf
+    return [Point(x, y, max(0.0, below), min(most, above)) for x, y, below, above in rows if not math.isnan(y)]
 
 
 def _row(
@@ -132,7 +153,8 @@ def _about(experiment: Experiment, n: int, n_held_out: int, n_labels: int) -> st
     return (
         f"{n:,} items with {n_labels} labels to ask about, {n_held_out:,} held out; {experiment.start} random ones to"
         f" begin with, then {' or '.join(batches)}; {experiment.seeds} seeds;"
-        f" {' and '.join(Path(name).name for name in experiment.encoders)}" + (f"; annotators with {', '.join(answers)}" if answers else "")
+        f" {' and '.join(Path(name).name for name in experiment.encoders)}"
+        + (f"; annotators with {', '.join(answers)}" if answers else "")
     )
 
 

@@ -63,6 +63,9 @@ def test_more_lines_than_colours_are_told_apart_by_their_dashes() -> None:
     svg = lines_chart("t", SHARE, SHARE, [[Point(0, k / 20, 0, 1), Point(1, k / 20, 0, 1)] for k in range(12)])
     assert [len(of_class(svg, f"curve {name}")) for name in ("s0", "s9", "s0 d1", "s1 d1", "s2 d1")] == [1, 1, 1, 1, 0]
     assert len(of_class(svg, "area s1 d1")) == 1
+    assert svg.rindex('class="area') < svg.index('class="curve'), "no band lies over a line"
+    bare = lines_chart("t", SHARE, SHARE, [[Point(0, 0.5, 0, 1), Point(1, 0.5, 0, 1)]], bands=False)
+    assert ("area" in bare, "curve" in bare) == (False, True)
 
 
 def test_bars_are_as_high_as_their_values_and_forty_of_them_stay_apart() -> None:

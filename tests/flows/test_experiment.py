@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from flows.cli import app
 from flows.experiment import USUAL, experiment_of
 from flows.simulate import simulate
 from storage.errors import SamplingError, SourceError
-from tasks.learning.encoder import ENCODERS
+from tasks.learning.encoder import SHIPPED
 from tasks.sampling.sampling_config import SamplingConfig
 
 
@@ -63,6 +64,13 @@ def test_the_command_needs_no_workspace_and_no_configuration(file: Path, monkeyp
     assert "win/tie/loss" in ran.output
     assert (file.parent / "simulation-labelled" / "simulation.html").is_file()
     assert (file.parent / "simulation-labelled" / "results.parquet").is_file()
+    assert "simulation.png: the curves of AP" in ran.stdout
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    ran = CliRunner().invoke(app, [*arguments, "-m", "random", "-m", "default", "--jobs", "1"])
+    assert ran.exit_code == 0, ran.output
+    assert "No simulation.png. A PNG needs resvg-py" in ran.stderr
+    assert "Hint: pip install 'pytorch-active-learning[png]'" in ran.stderr
+    assert "simulation.png" not in ran.stdout
 
 
 def test_the_command_takes_several_encoders_and_batch_sizes(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,6 +92,6 @@ def test_the_command_takes_several_encoders_and_batch_sizes(file: Path, monkeypa
 def test_the_form_of_the_flow_takes_lists_and_has_the_usual_ones_in_them() -> None:
     fields = simulate.parameters.properties
     assert fields["encoders"]["default"] == ["minilm-static"]
-    assert set(fields["encoders"]["items"]["enum"]) == set(ENCODERS)
+    assert set(fields["encoders"]["items"]["enum"]) == set(SHIPPED)
     assert fields["batch_sizes"]["default"] == [100]
     assert fields["batch_sizes"]["items"]["minimum"] == 1

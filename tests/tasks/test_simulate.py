@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+import sys
 from itertools import product
 from pathlib import Path
 
@@ -74,6 +75,32 @@ def test_the_table_and_the_page_say_it(done: Path, file: Path) -> None:
     assert page == simulation_page(found)
     assert page.count("<svg ") == 4
     assert page.count('class="curve s1"') == 4
+
+
+def test_the_picture_lies_beside_the_page_and_where_it_cannot_be_drawn_none_stays(
+    done: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(done, tmp_path / "out")
+    picture = tmp_path / "out" / "simulation.png"
+    picture.unlink()
+    assert simulate(experiment(file), tmp_path / "out").no_picture == ""
+    assert picture.read_bytes() == (done / "simulation.png").read_bytes()
+    assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    found = simulate(experiment(file), tmp_path / "out")
+    assert "pip install 'pytorch-active-learning[png]'" in found.no_picture
+    assert not picture.exists(), "it would be that of another simulation"
+    assert (tmp_path / "out" / "simulation.html").is_file()
+
+
+def test_intervals_are_drawn_within_the_values_that_a_figure_can_have(several: tuple[Path, Simulation]) -> None:
+    for name, by_line in several[1].curves.items():
+        points = [point for line in by_line.values() for point in line]
+        assert min(point.low for point in points if point.low is not None) >= 0
+        if name != "positives found":
+            assert max(point.high for point in points if point.high is not None) <= 1
+    wide = [row.high for row in several[1].rows]
+    assert max(wide) > 1, "two seeds: the table says how little is known"
 
 
 def test_what_is_done_is_not_done_again_and_one_process_gives_the_same_as_two(
