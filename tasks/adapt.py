@@ -128,6 +128,7 @@ def adapt_encoder(
         }
         publish_folder(folder, lambda part: _write(part, learned, facts))
         shutil.rmtree(work, ignore_errors=True)
+        _remove_left(workspace.encoders)
     encoder = StaticVectors(folder)
     log.info("encoder %s from %s texts (%.0f s)", encoder.encoder_id, f"{pool.num_rows:,}", time.monotonic() - started)
     return encoder.encoder_id
@@ -192,6 +193,13 @@ def _write(part: Path, learned: _Learned, facts: dict[str, Any]) -> dict[str, An
     for name, content in files.items():
         (part / name).write_bytes(content)
     return manifest
+
+
+def _remove_left(encoders: Path) -> None:
+    """Remove what was begun more than a day ago on a pool or labels that have changed since."""
+    for left in encoders.glob(".*.work"):
+        if time.time() - left.stat().st_mtime > 86_400:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _save(path: Path, write: Callable[[Path], object]) -> None:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,13 @@ def test_the_same_again_does_nothing_and_new_labels_make_a_new_one_beside(
     give_labels: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    left, fresh = (filled.encoders / f".minilm-adapted-{name}.work" for name in ("left", "fresh"))
+    for folder, age_s in ((left, 100_000), (fresh, 10)):
+        folder.mkdir()
+        os.utime(folder, (time.time() - age_s,) * 2)
     first = adapt_encoder.fn(filled, label_set, QUICK)
+    assert (left.exists(), fresh.exists()) == (False, True), "one was begun long ago, the other may be at work"
+    fresh.rmdir()
     before = contents(the_folder(filled))
     with monkeypatch.context() as patch:
         patch.setattr(Teacher, "sentence_vectors", lambda *_: pytest.fail("it was read already"))
