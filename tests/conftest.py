@@ -15,6 +15,7 @@ from storage.annotations import LabelledItem, import_labelled
 from storage.batches import Draft, reserve
 from storage.items import add_items, stage
 from storage.records import Batch, Proposal, Split
+from servers import S3, Postgres, postgres_server, s3_server
 from storage.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +49,20 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"real headlines are not at {REAL_DATA}")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A PostgreSQL server; make a database of your own in it."""
+    with postgres_server(tmp_path_factory.mktemp("servers") / "postgres") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    """An S3 server; take a folder of your own in its bucket."""
+    with s3_server() as server:
+        yield server
 
 
 @pytest.fixture
