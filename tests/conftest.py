@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from servers import S3, Postgres, postgres_server, s3_server
 
 from annotation.headlines import synthetic_headlines
 from annotation.label_set import Label, LabelSet
@@ -15,7 +16,6 @@ from storage.annotations import LabelledItem, import_labelled
 from storage.batches import Draft, reserve
 from storage.items import add_items, stage
 from storage.records import Batch, Proposal, Split
-from servers import S3, Postgres, postgres_server, s3_server
 from storage.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
