@@ -26,6 +26,7 @@ from tasks.learning.promotion import PromotionConfig
 from tasks.learning.training_config import TrainingConfig
 from tasks.plan import Minimums
 from tasks.sampling.sampling_config import SamplingConfig
+from tasks.scale_config import ScaleConfig
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Config:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
     notify: NotifyConfig = field(default_factory=NotifyConfig)
+    scale: ScaleConfig = field(default_factory=ScaleConfig)
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ def _semantic_faults(config: Config) -> list[str]:
     faults += [f"[schedule] {fault}" for fault in config.schedule.faults()]
     faults += [f"[server] {fault}" for fault in config.server.faults()]
     faults += [f"[notify] {fault}" for fault in config.notify.faults()]
+    faults += [f"[scale] {fault}" for fault in config.scale.faults()]
     if config.model.encoder not in ENCODERS:
         nearest = _nearest(config.model.encoder, ENCODERS)
         faults.append(f"[model] encoder = {config.model.encoder!r}: there is no such encoder{nearest}")

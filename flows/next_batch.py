@@ -60,7 +60,7 @@ def next_batch(
             run.say(f"{run.batch_id} is still open")
         else:
             run.stage("features")
-            make_features(project.workspace, project.config.model.encoder)
+            make_features(project.workspace, project.config.model.encoder, project.config.scale)
             plan = plan_of(project)
             if plan.active:
                 run.model_id = improve_model(project, run)
@@ -129,6 +129,7 @@ def publish_next(
         run.model_id,
         batch_config=config.batch,
         beside_open=beside_open,
+        scale=config.scale,
     )
     run.stage("publish")
     publish_batches(workspace, config.task)

@@ -57,7 +57,7 @@ def nightly(workspace: str) -> str | None:
 def improve_and_publish(project: Project, run: RunLog) -> None:
     """Train and promote where there are labels enough, and publish the next batch where none is open."""
     run.stage("features")
-    make_features(project.workspace, project.config.model.encoder)
+    make_features(project.workspace, project.config.model.encoder, project.config.scale)
     plan = plan_of(project)
     if plan.active:
         run.model_id = improve_model(project, run)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.records import Split
-from storage.schema import UNAVAILABLE
+from storage.schema import UNAVAILABLE, unavailable
 from storage.store import Connection, Store
 from storage.text_hash import folded_texts, text_hash
 
@@ -132,13 +132,33 @@ def item_ids_of(store: Store, texts: pa.ChunkedArray) -> list[str | None]:
     return [found.get(each) for each in wanted]
 
 
-def texts_without_features(store: Store, encoder_id: str) -> Iterator[pa.RecordBatch]:
-    """Items in slices (item_id, text) that have no features under this encoder yet."""
+def texts_without_features(
+    store: Store, encoder_id: str, bounds: tuple[str, str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Items in slices (item_id, text) that have no features under this encoder yet, by item_id.
+
+    Args:
+        bounds: The first and the last id of the part that is wanted; None for all items.
+    """
+    within = "item_id BETWEEN $first AND $last" if bounds else "true"
     return store.stream(
-        """SELECT item_id, text FROM lake.items
-        ANTI JOIN (FROM lake.features WHERE encoder_id = ?) USING (item_id) ORDER BY item_id""",
-        [encoder_id],
+        f"""SELECT item_id, text FROM lake.items ANTI JOIN (
+            SELECT item_id FROM lake.features WHERE encoder_id = $encoder AND {within}
+        ) USING (item_id) WHERE {within} ORDER BY item_id""",
+        {"encoder": encoder_id, **(dict(zip(("first", "last"), bounds, strict=True)) if bounds else {})},
     )
+
+
+def bounds_without_features(store: Store, encoder_id: str, rows: int) -> list[tuple[str, str]]:
+    """First and last id of each run of at most `rows` items that have no features under this encoder yet."""
+    found = store.rows(
+        """SELECT min(item_id), max(item_id) FROM (
+            SELECT item_id, (row_number() OVER (ORDER BY item_id) - 1) // $rows AS run FROM lake.items
+            ANTI JOIN (SELECT item_id FROM lake.features WHERE encoder_id = $encoder) USING (item_id)
+        ) GROUP BY run ORDER BY run""",
+        {"encoder": encoder_id, "rows": rows},
+    )
+    return [(first, last) for first, last in found]
 
 
 def count_without_features(store: Store, encoder_id: str) -> int:
@@ -161,13 +181,33 @@ def add_features(store: Store, encoder_id: str, path: Path) -> int:
     )
 
 
-def pool_features(store: Store, encoder_id: str) -> Iterator[pa.RecordBatch]:
-    """The whole pool in slices (item_id, tokens), by item_id: the order that every seed relies on."""
-    return store.stream(
-        f"""SELECT item_id, tokens FROM lake.features
-        WHERE encoder_id = ? AND item_id NOT IN ({UNAVAILABLE}) ORDER BY item_id""",
-        [encoder_id],
-    )
+def pool_features(
+    store: Store, encoder_id: str, version: int | None = None, bounds: tuple[str, str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The pool in slices (item_id, tokens), by item_id: the order that every seed relies on.
+
+    Args:
+        version: The lake version to read; None for the newest.
+        bounds: The first and the last id of the part that is wanted; None for the whole pool.
+    """
+    return store.stream(*_pool("item_id, tokens", encoder_id, version, bounds))
+
+
+def pool_ids(store: Store, encoder_id: str, version: int) -> pa.Array:
+    """The ids of the whole pool of a lake version, (n,), ascending."""
+    parts = [batch.column("item_id") for batch in store.stream(*_pool("item_id", encoder_id, version, None))]
+    return pa.concat_arrays(parts) if parts else pa.array([], pa.string())
+
+
+def _pool(
+    columns: str, encoder_id: str, version: int | None, bounds: tuple[str, str] | None
+) -> tuple[str, dict[str, str]]:
+    at = f"AT (VERSION => {int(version)})" if version is not None else ""
+    within = "item_id BETWEEN $first AND $last" if bounds else "true"
+    parameters = {"encoder": encoder_id, **(dict(zip(("first", "last"), bounds, strict=True)) if bounds else {})}
+    sql = f"""SELECT {columns} FROM lake.features f {at} WHERE encoder_id = $encoder AND {within}
+        AND item_id NOT IN (SELECT item_id FROM ({unavailable(version)}) WHERE {within}) ORDER BY item_id"""
+    return sql, parameters
 
 
 def newest_vocabulary(store: Store) -> tuple[int, list[str]] | None:

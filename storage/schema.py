@@ -150,13 +150,30 @@ def adjudicated(version: int | None = None) -> str:
             WHERE b.purpose = 'adjudication' GROUP BY item_id)"""
 
 
-OUT = """
-    SELECT item_id, batch_id, purpose FROM lake.batch_items JOIN lake.batches USING (batch_id)
-    WHERE status = 'published'"""
-"""Query for the items that are out with annotators: (item_id, batch_id, purpose)."""
+def out(version: int | None = None) -> str:
+    """Query for the items that are out with annotators: (item_id, batch_id, purpose).
 
-UNAVAILABLE = f"SELECT item_id FROM lake.annotations UNION SELECT item_id FROM ({OUT})"
-"""Query for the items that are not in the pool: annotated in any way, or out with annotators."""
+    Args:
+        version: The lake version to read; None for the newest.
+    """
+    at = f"AT (VERSION => {int(version)})" if version is not None else ""
+    return f"""
+        SELECT item_id, batch_id, purpose FROM lake.batch_items b {at} JOIN lake.batches c {at} USING (batch_id)
+        WHERE status = 'published'"""
+
+
+def unavailable(version: int | None = None) -> str:
+    """Query for the items that are not in the pool: annotated in any way, or out with annotators.
+
+    Args:
+        version: The lake version to read; None for the newest.
+    """
+    at = f"AT (VERSION => {int(version)})" if version is not None else ""
+    return f"SELECT item_id FROM lake.annotations a {at} UNION SELECT item_id FROM ({out(version)})"
+
+
+OUT = out()
+UNAVAILABLE = unavailable()
 
 ASKED = """
     SELECT batch_id, item_id FROM lake.batch_items UNION SELECT batch_id, item_id FROM lake.assignments"""

@@ -1,9 +1,10 @@
-"""The pool as strategies see it: tokens from the lake, scored by a model where there is one."""
+"""The pool as strategies see it: tokens from the lake, here or on workers, scored by a model where there is one."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,17 +12,20 @@ import pyarrow.compute as pc
 
 from annotation.label_set import LabelSet
 from storage.annotations import labelled_texts
-from storage.items import pool_features
+from storage.items import pool_features, pool_ids
 from storage.records import Split
 from storage.store import Store
 from storage.workspace import Workspace
 from tasks.learning.encoder import Encoder
-from tasks.learning.model_files import LoadedModel, load_model
+from tasks.learning.model_files import load_model
 from tasks.learning.tokens import Tokens
 from tasks.learning.training import Examples
+from tasks.learning.vectors import Vectors
 from tasks.prepare import add_missing_features, current_encoder
-from tasks.sampling.pool_building import build_pool
-from tasks.sampling.strategy import Pool
+from tasks.sampling.pool_building import build_pool, hidden_vectors, token_vectors
+from tasks.sampling.strategy import NO_TEXTS, Pool
+from tasks.shards import Shard, sharded_vectors
+from tasks.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -34,33 +38,43 @@ def load_pool(
     encoder_name: str,
     model_id: str | None,
     keywords: Sequence[str] = (),
+    workers: Workers | None = None,
 ) -> Pool:
-    """The whole pool; with a model in that model's tokens, made here where they are missing."""
+    """The whole pool; with a model in that model's tokens, made here where they are missing.
+
+    Args:
+        version: The lake version whose labels are meant.
+        workers: Who holds the texts, in shards; None for this process.
+    """
     model = load_model(workspace.models / model_id, label_set.names) if model_id is not None else None
     encoder = model.encoder if model is not None else current_encoder(workspace, encoder_name)
     add_missing_features(workspace, encoder)
-    return read_pool(store, encoder, version, label_set, model, keywords)
-
-
-def read_pool(
-    store: Store,
-    encoder: Encoder,
-    version: int,
-    label_set: LabelSet,
-    model: LoadedModel | None,
-    keywords: Sequence[str] = (),
-) -> Pool:
-    """The pool under an encoder; `model`, where there is one, was trained on that encoder's tokens."""
-    item_ids, tokens = _features(store, encoder)
+    vectors: Vectors
+    hidden: Vectors | None
+    if workers is None:
+        item_ids, tokens = _features(store, encoder)
+        vectors = here = token_vectors(tokens, encoder)
+        hidden = hidden_vectors(model.classifier, here) if model is not None else None
+    else:
+        at = store.version()
+        item_ids = pool_ids(store, encoder.encoder_id, at)
+        shard = Shard(workspace, at, encoder.encoder_id, encoder_name, model_id, label_set.names)
+        vectors = sharded_vectors(workers, token_vectors(NO_TEXTS, encoder), item_ids, shard)
+        hidden = vectors if model is not None else None
+        if model is not None and not model.classifier.linear:
+            here = token_vectors(NO_TEXTS, encoder)
+            shard = replace(shard, hidden=True)
+            hidden = sharded_vectors(workers, hidden_vectors(model.classifier, here), item_ids, shard)
     training, validation = (labelled_texts(store, split, version) for split in (Split.TRAINING, Split.VALIDATION))
     words, known = _known_keywords(encoder, keywords)
     return build_pool(
         item_ids,
-        tokens,
+        vectors,
         encoder,
         (model.classifier, model.calibration) if model is not None else None,
         _examples(encoder, training, label_set.names),
         _examples(encoder, validation, label_set.names),
+        hidden=hidden,
         seen=_tokens(encoder, training),  # also of labels that are gone
         positive=label_set.names.index(label_set.positive) if label_set.positive else None,
         keywords=known,

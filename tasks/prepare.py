@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ from storage.items import (
     add_features,
     add_vocabulary,
     all_texts,
+    bounds_without_features,
     count_items,
     count_without_features,
     newest_vocabulary,
@@ -29,36 +31,79 @@ from tasks.learning.encoder import (
     minilm_static,
     newest_adapted,
 )
+from tasks.scale_config import ScaleConfig
 
 log = logging.getLogger(__name__)
+
+ITEMS_OF_A_CALL = 262_144
+"""What a worker makes features of at once, and writes in one commit; fewer are made here."""
 
 _FEATURES = pa.schema([("item_id", pa.string()), ("tokens", pa.binary())])
 
 
 @task
-def make_features(workspace: Workspace, encoder_name: str) -> str:
-    """Features for all items under the configured encoder; returns its encoder_id."""
+def make_features(workspace: Workspace, encoder_name: str, scale: ScaleConfig | None = None) -> str:
+    """Features for all items under the configured encoder; returns its encoder_id.
+
+    Args:
+        scale: Who makes them; this process where None.
+    """
     encoder = current_encoder(workspace, encoder_name)
+    missing = count_without_features(workspace.store(), encoder.encoder_id)
+    if missing > ITEMS_OF_A_CALL and scale is not None and scale.shared:
+        _made_by_workers(workspace, encoder_name, encoder, scale)
     add_missing_features(workspace, encoder)
     return encoder.encoder_id
 
 
 def add_missing_features(workspace: Workspace, encoder: Encoder) -> None:
-    """Features for the items that have none under this encoder."""
+    """Features for the items that have none under this encoder, made here."""
     started = time.monotonic()
-    store = workspace.store()
-    missing = count_without_features(store, encoder.encoder_id)
-    if missing:
-        with workspace.scratch() as scratch, progress("features", missing) as advance:
-            path, done = scratch / "features.parquet", 0
-            with pq.ParquetWriter(path, _FEATURES) as writer:
-                for batch in texts_without_features(store, encoder.encoder_id):
-                    tokens = encoder.tokenize(batch.column("text"))
-                    writer.write_batch(pa.record_batch([batch.column("item_id"), tokens.to_arrow()], schema=_FEATURES))
-                    done += batch.num_rows
+    if missing := count_without_features(workspace.store(), encoder.encoder_id):
+        with progress("features", missing) as advance:
+            made = write_features(workspace, encoder, advance=advance)
+        _tell(made, encoder, started)
+
+
+def write_features(
+    workspace: Workspace,
+    encoder: Encoder,
+    bounds: tuple[str, str] | None = None,
+    advance: Callable[[int], object] | None = None,
+) -> int:
+    """Make the features that are missing and take them into the lake, all at once; returns how many.
+
+    Args:
+        bounds: First and last id of the items that are meant; all where None.
+        advance: Told how many are made.
+    """
+    with workspace.scratch() as scratch:
+        path, done = scratch / "features.parquet", 0
+        with pq.ParquetWriter(path, _FEATURES) as writer:
+            for batch in texts_without_features(workspace.store(), encoder.encoder_id, bounds):
+                tokens = encoder.tokenize(batch.column("text"))
+                writer.write_batch(pa.record_batch([batch.column("item_id"), tokens.to_arrow()], schema=_FEATURES))
+                done += batch.num_rows
+                if advance is not None:
                     advance(done)
-            made = add_features(store, encoder.encoder_id, path)
-        log.info("features of %s items with %s (%.1f s)", f"{made:,}", encoder.encoder_id, time.monotonic() - started)
+        return add_features(workspace.store(), encoder.encoder_id, path)
+
+
+def _made_by_workers(workspace: Workspace, encoder_name: str, encoder: Encoder, scale: ScaleConfig) -> None:
+    from tasks.shards import add_shard_features
+    from tasks.workers import open_workers
+
+    started = time.monotonic()
+    runs = bounds_without_features(workspace.store(), encoder.encoder_id, ITEMS_OF_A_CALL)
+    what = {"workspace": workspace, "encoder_name": encoder_name, "encoder_id": encoder.encoder_id}
+    with open_workers(scale) as workers:
+        assert workers is not None
+        made = workers.run(add_shard_features, [(k, {**what, "bounds": run}) for k, run in enumerate(runs)])
+    _tell(sum(made), encoder, started)
+
+
+def _tell(made: int, encoder: Encoder, started: float) -> None:
+    log.info("features of %s items with %s (%.1f s)", f"{made:,}", encoder.encoder_id, time.monotonic() - started)
 
 
 def current_encoder(workspace: Workspace, name: str) -> Encoder:

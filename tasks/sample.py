@@ -23,6 +23,8 @@ from tasks.plan import Plan
 from tasks.pool import load_pool
 from tasks.sampling.mixer import mix_strategies, scaled_mix
 from tasks.sampling.sampling_config import SamplingConfig
+from tasks.scale_config import ScaleConfig
+from tasks.workers import Workers, open_workers
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ def sample_batch(
     *,
     batch_config: BatchConfig | None = None,
     beside_open: bool = False,
+    scale: ScaleConfig | None = None,
 ) -> str:
     """Reserve the items of the next batch and share them out among the annotators; returns its id.
 
@@ -50,16 +53,44 @@ def sample_batch(
         model_id: The model that scores the pool; None for a batch without one.
         batch_config: Its formats and annotators.
         beside_open: Also where a batch is open; else that one's id is returned.
+        scale: Who scores the pool; this process where None.
     """
+    with open_workers(scale or ScaleConfig()) as workers:
+        return _sampled(
+            workspace,
+            plan,
+            sampling,
+            seed,
+            label_set,
+            encoder_name,
+            model_id,
+            batch_config or BatchConfig(),
+            workers,
+            beside_open=beside_open,
+        )
+
+
+def _sampled(
+    workspace: Workspace,
+    plan: Plan,
+    sampling: SamplingConfig,
+    seed: int,
+    label_set: LabelSet,
+    encoder_name: str,
+    model_id: str | None,
+    asking: BatchConfig,
+    workers: Workers | None,
+    *,
+    beside_open: bool,
+) -> str:
     started = time.monotonic()
     store = workspace.store()
-    asking = batch_config or BatchConfig()
     for attempt in range(TRIES):
         opened = open_batches(store, again=False)
         if opened and not beside_open:
             return opened[0].batch.batch_id
         version = store.version()
-        pool = load_pool(workspace, store, version, label_set, encoder_name, model_id, sampling.keywords)
+        pool = load_pool(workspace, store, version, label_set, encoder_name, model_id, sampling.keywords, workers)
         if not len(pool):
             raise SamplingError("the pool is empty: every item is annotated or out.", hint="add texts: pal import FILE")
         numbers = scaled_mix(_weights(plan, sampling), min(plan.n, len(pool)))

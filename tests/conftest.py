@@ -52,9 +52,9 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server; make a database of your own in it."""
-    with postgres_server(tmp_path_factory.mktemp("servers") / "postgres") as server:
+    with postgres_server() as server:
         yield server
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Sequence
+import pickle
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tasks.learning.sharded import ShardedVectors
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import TokenVectors, unit
 from tasks.sampling.strategy import Head, Labelled, Pool
@@ -171,3 +174,16 @@ def random_pool(n: int, seed: int = 0, n_labels: int = 2, n_training: int = 12, 
         keywords=tokens_of([[1, 2], [3]]),
         head=head,
     )
+
+
+def in_shards(pool: Pool, bounds: Sequence[int]) -> Pool:
+    """The same pool with its texts in shards, from each of the bounds to the next; what is asked of them is pickled."""
+    shards = [pool.vectors.slice(start, stop) for start, stop in itertools.pairwise(bounds)]
+
+    def ask(function: Callable[..., Any], arguments: Sequence[tuple[int, tuple[Any, ...]]]) -> list[Any]:
+        sent, asked = pickle.loads(pickle.dumps((function, arguments)))
+        return [pickle.loads(pickle.dumps(sent(shards[shard], *each))) for shard, each in asked]
+
+    here = pool.vectors.of(NOT_LABELLED.tokens)
+    vectors = ShardedVectors(ask, [len(shard) for shard in shards], here)
+    return dataclasses.replace(pool, vectors=vectors, hidden=vectors if pool.hidden is not None else None)

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -90,17 +91,21 @@ class S3:
 
 
 @contextmanager
-def postgres_server(folder: Path, host: str = "127.0.0.1") -> Iterator[Postgres]:
-    """A new server in `folder`; gone afterwards. Skips the test where PostgreSQL is not installed."""
+def postgres_server(host: str = "127.0.0.1") -> Iterator[Postgres]:
+    """A new server; gone afterwards. Skips the test where PostgreSQL is not installed."""
     if not (_programs() / "initdb").exists():
         pytest.skip("PostgreSQL's server is not installed: apt-get install postgresql")
-    folder.mkdir(parents=True)
-    if _as_owner():
-        shutil.chown(folder, "postgres")
-        for parent in folder.parents:  # of the folders that pytest makes for root only
-            if parent.stat().st_uid == os.getuid() and parent != Path("/"):
-                parent.chmod(parent.stat().st_mode | 0o011)
-    server = Postgres(folder, free_port(host), host)
+    # Not in a folder of pytest's: those are for root only, and PostgreSQL refuses to run as root.
+    with tempfile.TemporaryDirectory(prefix="pal-postgres-") as name:
+        if _as_owner():
+            shutil.chown(name, "postgres")
+        with _started(Postgres(Path(name), free_port(host), host)) as server:
+            yield server
+
+
+@contextmanager
+def _started(server: Postgres) -> Iterator[Postgres]:
+    folder = server.folder
     password = folder / "password"
     password.write_text("secret-word", encoding="utf-8")
     password.chmod(0o644)

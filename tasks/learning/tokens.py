@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,31 @@ MAX_TOKENS = 65_535
 """Largest vocabulary: ids are stored as uint16."""
 
 SLICE_TEXTS = 32_768
+
+
+class TokenSource(Protocol):
+    """Token ids of n texts, here or elsewhere: what can be asked of all of them without bringing them here.
+
+    Attributes:
+        lengths: Number of ids of each text, (n,).
+    """
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]: ...  # noqa: D102
+
+    def __len__(self) -> int: ...
+
+    def take(self, positions: npt.NDArray[np.int64]) -> Tokens:
+        """The texts at `positions`, in that order: for few."""
+        ...
+
+    def sums(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """For each text the sum of `values[id]` over its ids; `values` is (n_tokens,), the result (n,)."""
+        ...
+
+    def contain(self, run: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
+        """Whether each text contains the token ids `run` (m,) in sequence, (n,)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -62,6 +87,21 @@ class Tokens:
             found = np.add.reduceat(np.append(values[part.ids], 0.0), part.offsets[:-1])
             totals[start : start + len(part)] = np.where(part.lengths > 0, found, 0.0)
         return totals
+
+    def contain(self, run: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
+        """Whether each of n texts contains the token ids `run` (m,) in sequence, (n,).
+
+        >>> two = Tokens(np.array([1, 2, 3, 1], np.uint16), np.array([0, 2, 4]))
+        >>> two.contain(np.array([2, 3], np.uint16)).tolist(), two.contain(np.array([1, 2], np.uint16)).tolist()
+        ([False, False], [True, False])
+        """
+        starts = np.flatnonzero(self.ids[: max(len(self.ids) - len(run) + 1, 0)] == run[0])
+        for ahead in range(1, len(run)):
+            starts = starts[self.ids[starts + ahead] == run[ahead]]
+        text = np.searchsorted(self.offsets, starts, side="right") - 1
+        found = np.zeros(len(self), np.bool_)
+        found[text[starts + len(run) <= self.offsets[text + 1]]] = True
+        return found
 
     def to_arrow(self) -> pa.Array:
         """As a binary array (n,): each text's ids as little-endian uint16, the buffers shared."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from tasks.learning.tokens import Tokens
+from tasks.learning.tokens import Tokens, TokenSource
 
 if TYPE_CHECKING:
     from tasks.learning.classifier import Classifier
@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 SLICE_TEXTS = 8_192
 """Of 256 numbers each they fit into the processor's cache: 32,768 take three times as long each."""
 
+BLOCK_SLICES = 16
+"""Sums are made of so many slices each, and those added in order: whoever holds whole blocks gets the same sums."""
+
 Matrix = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
+Reduce = Callable[[Matrix], tuple[npt.NDArray[Any], ...]]
+"""Products (m, k) of m texts with k directions to what is asked of them: arrays of m rows."""
 
 
 class Vectors(Protocol):
@@ -30,7 +35,7 @@ class Vectors(Protocol):
     """
 
     @property
-    def tokens(self) -> Tokens: ...  # noqa: D102
+    def tokens(self) -> TokenSource: ...  # noqa: D102
 
     @property
     def width(self) -> int: ...  # noqa: D102
@@ -42,6 +47,14 @@ class Vectors(Protocol):
 
     def products(self, directions: Matrix) -> Matrix:
         """Dot products (n, k) with k directions (k, width); cosines where both have unit length."""
+        ...
+
+    def reduced(self, directions: Matrix, reduce: Reduce) -> tuple[npt.NDArray[Any], ...]:
+        """What `reduce` makes of the products with k directions, slice by slice of the texts: arrays of n rows.
+
+        Nobody holds (n, k) numbers. `reduce` is a function of a module, or `functools.partial` of one: where the texts
+        are on other machines it goes there.
+        """
         ...
 
     def rows(self, positions: Numbers) -> Matrix:
@@ -66,6 +79,37 @@ class Vectors(Protocol):
 
     def kept(self) -> Vectors:
         """The same, as rows in memory where products get cheaper by it: for some 100,000 asked again and again."""
+        ...
+
+
+class SummedVectors(Vectors, Protocol):
+    """Vectors whose answers can be made in parts, in several places, with the same numbers."""
+
+    @property
+    def tokens(self) -> Tokens: ...  # noqa: D102
+
+    def prepared(self, directions: Matrix) -> Matrix:
+        """What `reduced_by` needs of k directions, (any, k)."""
+        ...
+
+    def reduced_by(self, prepared: Matrix, reduce: Reduce) -> tuple[npt.NDArray[Any], ...]:
+        """As `reduced`, with what `prepared` made of the directions here or elsewhere."""
+        ...
+
+    def partial_sums(self, groups: Numbers, n_groups: int) -> list[npt.NDArray[Any]]:
+        """What `total` adds up to the sums: an array for each block of texts."""
+        ...
+
+    def total(self, partial_sums: Sequence[npt.NDArray[Any]], n_groups: int) -> Matrix:
+        """Sum of the vectors of each group, (n_groups, width), from those of the blocks, in order."""
+        ...
+
+    def take(self, positions: Numbers) -> SummedVectors:
+        """The vectors at `positions`, in that order."""
+        ...
+
+    def of(self, tokens: Tokens) -> SummedVectors:
+        """Other texts in the same space."""
         ...
 
 
@@ -120,14 +164,27 @@ class TokenVectors:
 
     def products(self, directions: Matrix) -> Matrix:
         """Dot products (n, k) with k directions (k, width)."""
-        per_token = np.array(directions.T, np.float32, order="C")
-        if self._table is not None:
-            per_token = _product(self._table, per_token)
-        found = np.empty((len(self), len(directions)), np.float32)
-        for start, stop in _slices(len(self)):
-            found[start:stop] = _sum_by_text(self._tokens.slice(start, stop), per_token)
-        found /= self.norms[:, None]
-        return found
+        return whole_products(self, directions)
+
+    def reduced(self, directions: Matrix, reduce: Reduce) -> tuple[npt.NDArray[Any], ...]:
+        """What `reduce` makes of the products with k directions."""
+        return self.reduced_by(self.prepared(directions), reduce)
+
+    def prepared(self, directions: Matrix) -> Matrix:
+        """Products of each token's vector with k directions, (n_tokens, k)."""
+        turned = np.array(directions.T, np.float32, order="C")
+        return turned if self._table is None else _product(self._table, turned)
+
+    def reduced_by(self, prepared: Matrix, reduce: Reduce) -> tuple[npt.NDArray[Any], ...]:
+        """What `reduce` makes of the products with k directions, given as their products with each token."""
+        norms = self.norms
+
+        def products(start: int, stop: int) -> Matrix:
+            found = _sum_by_text(self._tokens.slice(start, stop), prepared)
+            found /= norms[start:stop, None]
+            return found
+
+        return _slice_by_slice(len(self), prepared.shape[1], products, reduce)
 
     def rows(self, positions: Numbers) -> Matrix:
         """The vectors at m positions, (m, width)."""
@@ -142,14 +199,27 @@ class TokenVectors:
 
     def sums(self, groups: Numbers, n_groups: int) -> Matrix:
         """Sum of the vectors of each group, (n_groups, width)."""
-        flat = np.zeros(n_groups * self.n_tokens)
-        for start, stop in _slices(len(self)):
+        return self.total(self.partial_sums(groups, n_groups), n_groups)
+
+    def partial_sums(self, groups: Numbers, n_groups: int) -> list[npt.NDArray[Any]]:
+        """How often each group has each token, by 1 / norm of the text: float64 (n_groups * n_tokens,) a block."""
+        found: list[npt.NDArray[Any]] = []
+        for number, (start, stop) in enumerate(_slices(len(self))):
+            if number % BLOCK_SLICES == 0:
+                found.append(np.zeros(n_groups * self.n_tokens))
             part, inside = self._tokens.slice(start, stop), groups[start:stop] >= 0
             if not inside.all():
                 part = part.take(np.flatnonzero(inside))
             weights = np.repeat(1 / self.norms[start:stop][inside].astype(np.float64), part.lengths)
             of_token = np.repeat(groups[start:stop][inside] * self.n_tokens, part.lengths)
-            np.add.at(flat, of_token + part.ids, weights)
+            np.add.at(found[-1], of_token + part.ids, weights)
+        return found
+
+    def total(self, partial_sums: Sequence[npt.NDArray[Any]], n_groups: int) -> Matrix:
+        """Sum of the vectors of each group, (n_groups, width)."""
+        flat = np.zeros(n_groups * self.n_tokens)
+        for each in partial_sums:
+            flat += each
         weighted = flat.reshape(n_groups, self.n_tokens).astype(np.float32)
         found: Matrix = weighted if self._table is None else _product(weighted, self._table)
         return found
@@ -202,10 +272,24 @@ class NetworkVectors:
 
     def products(self, directions: Matrix) -> Matrix:
         """Dot products (n, k) with k directions (k, width)."""
-        found = np.empty((len(self), len(directions)), np.float32)
-        for start, stop, rows in self._parts():
-            found[start:stop] = rows @ directions.T
-        return found
+        return whole_products(self, directions)
+
+    def reduced(self, directions: Matrix, reduce: Reduce) -> tuple[npt.NDArray[Any], ...]:
+        """What `reduce` makes of the products with k directions."""
+        return self.reduced_by(self.prepared(directions), reduce)
+
+    def prepared(self, directions: Matrix) -> Matrix:
+        """The directions as columns, (width, k)."""
+        return directions.T
+
+    def reduced_by(self, prepared: Matrix, reduce: Reduce) -> tuple[npt.NDArray[Any], ...]:
+        """What `reduce` makes of the products with k directions, given as columns."""
+
+        def products(start: int, stop: int) -> Matrix:
+            found: Matrix = self._represented(self._tokens.slice(start, stop)) @ prepared
+            return found
+
+        return _slice_by_slice(len(self), prepared.shape[1], products, reduce)
 
     def rows(self, positions: Numbers) -> Matrix:
         """The vectors at m positions, (m, width)."""
@@ -213,9 +297,22 @@ class NetworkVectors:
 
     def sums(self, groups: Numbers, n_groups: int) -> Matrix:
         """Sum of the vectors of each group, (n_groups, width)."""
+        return self.total(self.partial_sums(groups, n_groups), n_groups)
+
+    def partial_sums(self, groups: Numbers, n_groups: int) -> list[npt.NDArray[Any]]:
+        """Sum of the vectors of each group, float32 (n_groups, width) a block."""
+        found: list[npt.NDArray[Any]] = []
+        for number, (start, stop, rows) in enumerate(self._parts()):
+            if number % BLOCK_SLICES == 0:
+                found.append(np.zeros((n_groups, self.width), np.float32))
+            found[-1] += _sum_by_group(rows, groups[start:stop], n_groups)
+        return found
+
+    def total(self, partial_sums: Sequence[npt.NDArray[Any]], n_groups: int) -> Matrix:
+        """Sum of the vectors of each group, (n_groups, width)."""
         found = np.zeros((n_groups, self.width), np.float32)
-        for start, stop, rows in self._parts():
-            found += _sum_by_group(rows, groups[start:stop], n_groups)
+        for each in partial_sums:
+            found += each
         return found
 
     def take(self, positions: Numbers) -> NetworkVectors:
@@ -262,7 +359,7 @@ class RowVectors:
         return len(self._rows)
 
     @property
-    def tokens(self) -> Tokens:
+    def tokens(self) -> TokenSource:
         """The n texts."""
         return self._origin.tokens
 
@@ -280,6 +377,13 @@ class RowVectors:
     def products(self, directions: Matrix) -> Matrix:
         """Dot products (n, k) with k directions (k, width)."""
         return _product(self._rows, np.array(directions.T, np.float32, order="C"))
+
+    def reduced(self, directions: Matrix, reduce: Reduce) -> tuple[npt.NDArray[Any], ...]:
+        """What `reduce` makes of the products with k directions."""
+        turned = np.array(directions.T, np.float32, order="C")
+        return _slice_by_slice(
+            len(self), turned.shape[1], lambda start, stop: _product(self._rows[start:stop], turned), reduce
+        )
 
     def rows(self, positions: Numbers) -> Matrix:
         """The vectors at m positions, (m, width)."""
@@ -315,6 +419,28 @@ def unit(rows: Matrix) -> Matrix:
     norms: Matrix = np.linalg.norm(rows, axis=1, keepdims=True).astype(np.float32)
     norms[norms == 0] = 1
     return rows / norms
+
+
+def whole_products(vectors: Vectors, directions: Matrix) -> Matrix:
+    """Dot products (n, k) with k directions (k, width), as `reduced` makes them."""
+    (found,) = vectors.reduced(directions, unreduced)
+    return found
+
+
+def unreduced(products: Matrix) -> tuple[Matrix]:
+    """The products themselves."""
+    return (products,)
+
+
+def _slice_by_slice(
+    n: int, k: int, products: Callable[[int, int], Matrix], reduce: Reduce
+) -> tuple[npt.NDArray[Any], ...]:
+    """What `reduce` makes of products(start, stop), one below the other: arrays of n rows."""
+    found = tuple(np.empty((n, *each.shape[1:]), each.dtype) for each in reduce(np.zeros((0, k), np.float32)))
+    for start, stop in _slices(n):
+        for whole, part in zip(found, reduce(products(start, stop)), strict=True):
+            whole[start:stop] = part
+    return found
 
 
 def _slices(n: int) -> Iterator[tuple[int, int]]:

@@ -13,8 +13,6 @@ CANDIDATES = 50_000
 """Centroids are learned on at most this many texts, drawn uniformly; all texts are assigned to them."""
 
 ITERATIONS = 20
-SLICE_NUMBERS = 8_000_000
-"""Texts times centroids that are compared at once."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +88,11 @@ def plus_plus(vectors: Vectors, k: int, generator: np.random.Generator, *, trial
 
 def assign(vectors: Vectors, centroids: Matrix) -> tuple[Positions, Floats]:
     """The nearest of the unit centroids (k, width) for each text, (n,), and the cosine to it, (n,)."""
-    labels = np.empty(len(vectors), np.int64)
-    cosines = np.empty(len(vectors))
-    size = max(1, SLICE_NUMBERS // len(centroids))
-    for start in range(0, len(vectors), size):
-        products = vectors.slice(start, min(start + size, len(vectors))).products(centroids)
-        nearest = products.argmax(axis=1)
-        labels[start : start + size] = nearest
-        cosines[start : start + size] = products[np.arange(len(products)), nearest]
+    labels, cosines = vectors.reduced(centroids, _nearest)
     return labels, cosines
+
+
+def _nearest(products: Matrix) -> tuple[Positions, Floats]:
+    """Which column is the largest in each row of (m, k), and how large it is."""
+    nearest = products.argmax(axis=1)
+    return nearest, products[np.arange(len(products)), nearest].astype(np.float64)

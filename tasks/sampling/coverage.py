@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from storage.errors import SamplingError
 from tasks.learning.tokens import Tokens
-from tasks.learning.vectors import Vectors, unit
+from tasks.learning.vectors import Matrix, Vectors, unit
 from tasks.sampling.clustering import assign, spherical_kmeans
 from tasks.sampling.strategy import Floats, Picks, Pool, Positions, drawn, strategy, top
 
@@ -25,7 +25,6 @@ FARTHEST = 2.0
 NOWHERE = -1.0
 ROUNDING = 1e-6
 BLOCK = 64
-TEXTS_AT_ONCE = 131_072
 
 Bits = npt.NDArray[np.uint8]
 
@@ -118,7 +117,7 @@ def probability_cover(
     scores = gains / max(len(among), 1)
     if len(positions) < n:
         rest = _others(len(pool), positions)
-        before = pool.vectors.of(Tokens.joined([labelled.tokens, pool.tokens.take(positions)]))
+        before = pool.vectors.of(Tokens.joined([pool.training.tokens, pool.tokens.take(positions)]))
         far = _farthest_first(pool.vectors.take(rest), _known(before), n - len(positions), generator)
         positions = np.concatenate([positions, rest[far.positions]])
         scores = np.concatenate([scores, np.where(np.isfinite(far.scores), 0, -np.inf)])
@@ -131,11 +130,14 @@ def highest_cosines(vectors: Vectors, others: Vectors) -> Floats:
     best = np.full(len(vectors), -1, np.float32)
     for first in range(0, len(others), BLOCK):
         block = others.rows(np.arange(first, min(first + BLOCK, len(others))))
-        for start in range(0, len(vectors), TEXTS_AT_ONCE):
-            part = slice(start, min(start + TEXTS_AT_ONCE, len(vectors)))
-            products = vectors.slice(part.start, part.stop).products(block)
-            best[part] = np.maximum(best[part], products.max(axis=1))
+        (highest,) = vectors.reduced(block, _largest)
+        best = np.maximum(best, highest)
     return best.astype(np.float64)
+
+
+def _largest(products: Matrix) -> tuple[Matrix]:
+    """The largest of each row of (m, k), (m,)."""
+    return (products.max(axis=1),)
 
 
 def typicality(vectors: Vectors, neighbours: int, generator: np.random.Generator) -> Floats:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +18,6 @@ from tasks.sampling.uncertainty import uncertainty
 
 BATCHES = ("top", "power", "softmax")
 
-NUMBERS_AT_ONCE = 2**22
-"""Logits under all masks are made for as many items at a time as give this many numbers (16 MB)."""
 ANCHORS_AT_ONCE = 250
 SMALLEST_PROBABILITY = 1e-7
 SMALLEST_INFORMATION = 1e-12
@@ -58,9 +58,7 @@ def bald(
         )
     if not beta > 0:
         raise SamplingError(f"beta = {beta} in bald, and it must be above 0.", hint="beta = 1.0 is the default")
-    information = np.empty(len(pool))
-    for part, logits in _dropped_logits(pool, samples, dropout, generator):
-        information[part] = mutual_information(logits)
+    (information,) = _under_masks(pool, samples, dropout, generator, _informations)
     information[~pool.sound] = np.nan
     picks = top_picks(_stochastic(information, batch, beta, generator), n, generator)
     return picks._replace(details=[f"mutual information {found:.3f} nats" for found in information[picks.positions]])
@@ -119,10 +117,8 @@ def drop_query(
 
     Differs from the source: a mask is the same for all items, and where too few items change the rest is defined.
     """
-    changes = np.zeros(len(pool))
-    predicted = pool.logits.argmax(axis=1)
-    for part, logits in _dropped_logits(pool, samples, dropout, generator):
-        changes[part] = (logits.argmax(axis=0) != predicted[part]).sum(axis=0)
+    (labels,) = _under_masks(pool, samples, dropout, generator, _labels)
+    changes = (labels != pool.logits.argmax(axis=1)[:, None]).sum(axis=1).astype(np.float64)
     unsure = uncertainty(pool)
     changes[~np.isfinite(unsure)] = -np.inf
     central, sizes = _centres(pool.vectors, np.flatnonzero(changes > samples / 2), n, candidates, generator)
@@ -218,10 +214,10 @@ def _floored(probabilities: npt.NDArray[np.float32]) -> Floats:
     return np.maximum(probabilities.astype(np.float64), SMALLEST_PROBABILITY)
 
 
-def _dropped_logits(
-    pool: Pool, samples: int, dropout: float, generator: np.random.Generator
-) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
-    """Logits / temperature under each of the masks, slice by slice of the pool: float32 (n_labels, samples, m).
+def _under_masks(
+    pool: Pool, samples: int, dropout: float, generator: np.random.Generator, reduce: Callable[..., tuple[Any, ...]]
+) -> tuple[npt.NDArray[Any], ...]:
+    """What `reduce` makes of the logits / temperature under each of the masks: float32 (n_labels, samples, m).
 
     Raises:
         SamplingError: There is no mask to draw.
@@ -236,10 +232,21 @@ def _dropped_logits(
     assert hidden is not None
     masks = (generator.random((samples, hidden.width)) >= dropout) / (1 - dropout)
     directions = (head.weight[:, None] * masks.astype(np.float32)).reshape(-1, hidden.width)
-    step = max(NUMBERS_AT_ONCE // len(directions), 1)
-    for start in range(0, len(pool), step):
-        part = hidden.slice(start, min(start + step, len(pool)))
-        logits = np.ascontiguousarray(part.products(directions).T).reshape(-1, samples, len(part))
-        logits += head.bias[:, None, None]
-        logits /= np.float32(head.temperature)
-        yield slice(start, start + len(part)), logits
+    return hidden.reduced(directions, partial(reduce, head.bias, head.temperature))
+
+
+def _informations(bias: npt.NDArray[np.float32], temperature: float, products: Matrix) -> tuple[Floats]:
+    return (mutual_information(_dropped_logits(bias, temperature, products)),)
+
+
+def _labels(bias: npt.NDArray[np.float32], temperature: float, products: Matrix) -> tuple[npt.NDArray[np.int32]]:
+    """The most probable label under each mask, (m, samples)."""
+    return (_dropped_logits(bias, temperature, products).argmax(axis=0).T.astype(np.int32),)
+
+
+def _dropped_logits(bias: npt.NDArray[np.float32], temperature: float, products: Matrix) -> npt.NDArray[np.float32]:
+    """Logits / temperature, (n_labels, samples, m), from products (m, n_labels * samples)."""
+    logits = np.ascontiguousarray(products.T).reshape(len(bias), products.shape[1] // len(bias), len(products))
+    logits += bias[:, None, None]
+    logits /= np.float32(temperature)
+    return logits

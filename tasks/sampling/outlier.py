@@ -59,16 +59,17 @@ def _greedy(
 
     `counts` grow by the tokens of each one given out.
     """
-    heap = [(-score, rank, position) for rank, (score, position) in enumerate(zip(scores, candidates, strict=True))]
+    texts = pool.tokens.take(candidates)
+    heap = [(-score, rank) for rank, score in enumerate(scores)]
     while heap:
-        stale, rank, position = heap[0]
-        ids = pool.tokens.ids[pool.tokens.offsets[position] : pool.tokens.offsets[position + 1]]
+        stale, rank = heap[0]
+        ids = texts.ids[texts.offsets[rank] : texts.offsets[rank + 1]]
         fresh = max(len(ids), 1) / (1 + counts[ids].sum())
         if fresh < -stale:
-            heapq.heapreplace(heap, (-fresh, rank, position))
+            heapq.heapreplace(heap, (-fresh, rank))
         elif fresh < ceiling_of_others:
             return
         else:
             heapq.heappop(heap)
             np.add.at(counts, ids, 1)
-            yield int(position), float(fresh)
+            yield int(candidates[rank]), float(fresh)

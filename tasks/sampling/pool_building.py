@@ -13,18 +13,19 @@ from tasks.learning.classifier import Classifier
 from tasks.learning.encoder import Encoder
 from tasks.learning.tokens import Tokens
 from tasks.learning.training import Examples
-from tasks.learning.vectors import NetworkVectors, TokenVectors, Vectors
+from tasks.learning.vectors import NetworkVectors, SummedVectors, TokenVectors, Vectors
 from tasks.sampling.strategy import NO_TEXTS, Head, Labelled, Pool
 
 
 def build_pool(
     item_ids: pa.Array,
-    tokens: Tokens,
+    vectors: Vectors,
     encoder: Encoder,
     model: tuple[Classifier, Calibration] | None,
     training: Examples,
     validation: Examples,
     *,
+    hidden: Vectors | None = None,
     seen: Tokens | None = None,
     positive: int | None = None,
     keywords: Tokens = NO_TEXTS,
@@ -34,14 +35,14 @@ def build_pool(
 
     Args:
         item_ids: (n,), ascending.
-        tokens: Of the n items, by this encoder.
+        vectors: Of the n items, by this encoder.
         model: Trained on this encoder's tokens.
+        hidden: The n items in the last representation before the model's head; None where there is no model.
         seen: Every text that was trained on, also those whose label is gone; the training items' where None.
         positive: Number of the label that is looked for.
     """
-    vectors = TokenVectors(tokens, encoder.n_tokens, encoder.vectors())
-    hidden, head = (_hidden(model[0], vectors), _head(*model)) if model is not None else (None, None)
-    logits = _logits(hidden, head, len(tokens))
+    head = _head(*model) if model is not None else None
+    logits = _logits(hidden, head, len(vectors))
     counted = np.bincount((seen or training.tokens).ids, minlength=encoder.n_tokens)
     return Pool(
         item_ids,
@@ -59,7 +60,12 @@ def build_pool(
     )
 
 
-def _hidden(classifier: Classifier, vectors: TokenVectors) -> Vectors:
+def token_vectors(tokens: Tokens, encoder: Encoder) -> TokenVectors:
+    """Texts in an encoder's space."""
+    return TokenVectors(tokens, encoder.n_tokens, encoder.vectors())
+
+
+def hidden_vectors(classifier: Classifier, vectors: TokenVectors) -> SummedVectors:
     """The last representation before the head: under a linear head the vectors themselves."""
     return vectors if classifier.linear else NetworkVectors(vectors.tokens, classifier)
 

@@ -45,22 +45,23 @@ def keyword(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
     Differs from the source: it draws from the texts that match a query; here those come first, and then their like.
     """
     usable = np.flatnonzero(pool.keywords.lengths > 0)
+    runs = _texts(pool.keywords.take(usable))
     words = pool.vectors.of(pool.keywords.take(usable))
     contains = np.zeros(len(pool), np.bool_)
-    for ids in _texts(words.tokens):
-        contains |= contains_run(pool.tokens, ids)
+    for ids in runs:
+        contains |= pool.tokens.contain(ids)
     scores = highest_cosines(pool.vectors, words) + contains
     picks = top_picks(np.where((pool.vectors.squared_norms > 0) & (len(words) > 0), scores, -np.inf), n, generator)
     if not len(words):
         return picks
     found = pool.vectors.take(picks.positions)
     cosines = np.concatenate([found.products(words.rows(np.array([k]))) for k in range(len(words))], axis=1)
-    runs = np.stack([contains_run(found.tokens, ids) for ids in _texts(words.tokens)], axis=1)
-    nearest = (cosines + 3 * runs).argmax(axis=1)
+    contained = np.stack([found.tokens.contain(ids) for ids in runs], axis=1)
+    nearest = (cosines + 3 * contained).argmax(axis=1)
     names = pool.keyword_names or [f"keyword {k + 1}" for k in range(len(pool.keywords))]
     details = [
         f"contains {names[usable[k]]}" if run[k] else f"cosine {cosine[k]:.2f} with {names[usable[k]]}"
-        for k, run, cosine in zip(nearest, runs, cosines, strict=True)
+        for k, run, cosine in zip(nearest, contained, cosines, strict=True)
     ]
     return Picks(picks.positions, picks.scores, details)
 
@@ -178,22 +179,6 @@ def even_shares(counts: Positions, n: int) -> list[int]:
     for label, count in enumerate(counts):
         shares.append(min(int(count), -(-(n - sum(shares)) // (len(counts) - label))))
     return shares
-
-
-def contains_run(tokens: Tokens, run: npt.NDArray[np.uint16]) -> Mask:
-    """Whether each of n texts contains the token ids `run` (m,) in sequence, (n,).
-
-    >>> two = Tokens(np.array([1, 2, 3, 1], np.uint16), np.array([0, 2, 4]))
-    >>> contains_run(two, np.array([2, 3], np.uint16)).tolist(), contains_run(two, np.array([1, 2], np.uint16)).tolist()
-    ([False, False], [True, False])
-    """
-    starts = np.flatnonzero(tokens.ids[: max(len(tokens.ids) - len(run) + 1, 0)] == run[0])
-    for ahead in range(1, len(run)):
-        starts = starts[tokens.ids[starts + ahead] == run[ahead]]
-    text = np.searchsorted(tokens.offsets, starts, side="right") - 1
-    found = np.zeros(len(tokens), np.bool_)
-    found[text[starts + len(run) <= tokens.offsets[text + 1]]] = True
-    return found
 
 
 def _texts(tokens: Tokens) -> Sequence[npt.NDArray[np.uint16]]:

@@ -20,7 +20,7 @@ from tasks.learning.tokens import Tokens
 from tasks.learning.training import Examples, Trained, train
 from tasks.learning.training_config import TrainingConfig
 from tasks.sampling.mixer import mix_strategies, scaled_mix
-from tasks.sampling.pool_building import build_pool
+from tasks.sampling.pool_building import build_pool, hidden_vectors, token_vectors
 from tasks.sampling.strategy import NO_TEXTS
 
 Positions = npt.NDArray[np.int64]
@@ -224,13 +224,15 @@ def _choose(
     iteration: int,
 ) -> Positions:
     """The next batch: what the mix proposes of the items that are left."""
+    vectors = token_vectors(material.tokens.take(left), material.encoder)
     pool = build_pool(
         pa.array([f"{k:09d}" for k in left.tolist()], pa.string()),
-        material.tokens.take(left),
+        vectors,
         material.encoder,
         (trained.classifier, trained.calibration),
         training,
         Examples(NO_TEXTS, np.zeros(0, np.int64)),
+        hidden=hidden_vectors(trained.classifier, vectors),
         positive=material.positive,
     )
     mixed = mix_strategies(pool, scaled_mix(mix, min(how.size(iteration), len(left))), how.seed + iteration)

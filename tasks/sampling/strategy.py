@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.errors import SamplingError
-from tasks.learning.tokens import Tokens
+from tasks.learning.tokens import Tokens, TokenSource
 from tasks.learning.vectors import Vectors
 
 Floats = npt.NDArray[np.float64]
@@ -93,7 +93,7 @@ class Pool:
         return len(self.item_ids)
 
     @property
-    def tokens(self) -> Tokens:
+    def tokens(self) -> TokenSource:
         """Token ids of the n items."""
         return self.vectors.tokens
 

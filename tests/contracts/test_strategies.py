@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pools import pool_of_texts, random_pool, tokens_of
+from pools import in_shards, pool_of_texts, random_pool, tokens_of
 
 from storage.errors import SamplingError
 from tasks.learning.vectors import TokenVectors
@@ -90,6 +90,21 @@ ARRAYS = [
     *("head.weight", "head.bias", "training.tokens.ids", "training.labels", "training.logits"),
     *("validation.tokens.ids", "validation.labels", "validation.logits", "keywords.ids"),
 ]
+
+
+@pytest.mark.parametrize("few", [0, 10, 1_000], ids=["all-stay-there", "few-are-brought", "all-are-brought"])
+@pytest.mark.parametrize("bounds", [[0, 80], [0, 16, 80], [0, 8, 8, 40, 72, 80]], ids=["one", "two", "five"])
+def test_of_a_pool_in_shards_it_asks_the_same_to_the_last_bit(
+    any_strategy: Strategy, bounds: list[int], few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"vectors.SLICE_TEXTS": 4, "vectors.BLOCK_SLICES": 2, "sharded.FEW": few}.items():
+        monkeypatch.setattr(f"tasks.learning.{name}", value)
+    pool = random_pool(80, 5, 3)
+    expected = any_strategy.propose(pool, 30, np.random.default_rng(1))
+    found = any_strategy.propose(in_shards(pool, bounds), 30, np.random.default_rng(1))
+    assert found.item_ids == expected.item_ids
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    assert found.details == expected.details
 
 
 def test_what_it_is_given_is_left_as_it_was(any_strategy: Strategy) -> None:

@@ -5,7 +5,6 @@ from pools import tokens_of
 from sklearn.cluster import MiniBatchKMeans
 
 from tasks.learning.vectors import TokenVectors, unit
-from tasks.sampling import clustering as room
 from tasks.sampling.clustering import Clusters, assign, plus_plus, spherical_kmeans
 
 
@@ -116,8 +115,8 @@ def test_texts_are_assigned_alike_in_slices_of_any_size(monkeypatch: pytest.Monk
     vectors = vectors_of(topical_texts(101, 5))
     centroids = unit(np.random.default_rng(1).random((3, 300)).astype(np.float32))
     products = dense(vectors) @ centroids.T
-    for numbers in (1, 30, 300, 10_000):
-        monkeypatch.setattr(room, "SLICE_NUMBERS", numbers)
+    for size in (1, 7, 100, 10_000):
+        monkeypatch.setattr("tasks.learning.vectors.SLICE_TEXTS", size)
         labels, cosines = assign(vectors, centroids)
         np.testing.assert_array_equal(labels, products.argmax(axis=1))
         np.testing.assert_allclose(cosines, products.max(axis=1), atol=1e-6)

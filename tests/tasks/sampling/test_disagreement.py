@@ -145,7 +145,7 @@ def test_the_whole_pool_is_seen_and_how_it_is_sliced_makes_no_difference(
 ) -> None:
     pool = vectors_pool()
     whole = propose(name, pool, 60)
-    monkeypatch.setattr(room, "NUMBERS_AT_ONCE", 7 * 30)
+    monkeypatch.setattr("tasks.learning.vectors.SLICE_TEXTS", 7)
     sliced = propose(name, pool, 60)
     assert whole.item_ids == sliced.item_ids
     np.testing.assert_allclose(whole.scores, sliced.scores, atol=1e-5)

@@ -10,7 +10,7 @@ from pools import pool_of_texts, pool_of_vectors, random_pool, tokens_of
 import tasks.sampling.catalogue  # noqa: F401  (registers the strategies that wrappers call)
 from storage.errors import SamplingError
 from tasks.sampling import rare as room
-from tasks.sampling.rare import contains_run, even_shares
+from tasks.sampling.rare import even_shares
 from tasks.sampling.strategy import REGISTRY, Labelled, Option, Picks, Pool, Ranking, find_strategy, runnable, strategy
 
 
@@ -102,7 +102,7 @@ def test_keyword_scores_are_those_of_all_pairs_one_by_one(seed: int) -> None:
 )
 def test_a_run_is_found_within_a_text_and_never_across_two(texts: list[list[int]], run: list[int]) -> None:
     expected = [any(text[k : k + len(run)] == run for k in range(len(text))) for text in texts]
-    assert contains_run(tokens_of(texts), np.array(run, np.uint16)).tolist() == expected
+    assert tokens_of(texts).contain(np.array(run, np.uint16)).tolist() == expected
 
 
 # anchor

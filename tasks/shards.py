@@ -1,0 +1,137 @@
+"""The pool in shards on workers: each reads its part of a lake version, keeps it, and answers for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from prefect import task
+
+from storage.errors import ModelError, StoreError
+from storage.items import pool_features
+from storage.workspace import ENVIRONMENT, Workspace
+from tasks.learning import vectors
+from tasks.learning.encoder import Encoder
+from tasks.learning.model_files import load_model
+from tasks.learning.sharded import ShardedVectors
+from tasks.learning.tokens import Tokens
+from tasks.learning.vectors import NetworkVectors, SummedVectors, TokenVectors
+from tasks.prepare import current_encoder, write_features
+from tasks.sampling.pool_building import token_vectors
+from tasks.workers import Workers
+
+MOST_ITEMS = 4_194_304
+"""Of a shard: some 150 MB of tokens, and as much again for a moment while they are read."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A run of the pool of a lake version.
+
+    Attributes:
+        encoder_id: Whose tokens.
+        encoder_name: The encoder as pal.toml calls it.
+        model_id: The model whose encoder it is; None before there is one.
+        labels: Of that model.
+        hidden: Its last representation before the head is meant, not the encoder's space.
+        bounds: First and last item id.
+        n: Number of items.
+    """
+
+    workspace: Workspace
+    version: int
+    encoder_id: str
+    encoder_name: str
+    model_id: str | None
+    labels: tuple[str, ...]
+    hidden: bool = False
+    bounds: tuple[str, str] = ("", "")
+    n: int = 0
+
+
+def sharded_vectors(workers: Workers, here: SummedVectors, item_ids: pa.Array, whole: Shard) -> ShardedVectors:
+    """The vectors of the pool, in shards of whole blocks: one for each worker, or more where those would be large.
+
+    Args:
+        here: Vectors in the same space, of any texts.
+        item_ids: Of the pool, ascending.
+        whole: What all shards have in common.
+    """
+    block = vectors.BLOCK_SLICES * vectors.SLICE_TEXTS
+    blocks = -(-len(item_ids) // block)
+    size = block * max(1, min(-(-blocks // len(workers)), MOST_ITEMS // block))
+    runs = [item_ids.slice(start, size) for start in range(0, len(item_ids), size)]
+    shards = [replace(whole, bounds=(run[0].as_py(), run[-1].as_py()), n=len(run)) for run in runs]
+
+    def ask(function: Callable[..., Any], arguments: Sequence[tuple[int, tuple[Any, ...]]]) -> list[Any]:
+        calls = [
+            (number, {"shard": shards[number], "function": function, "arguments": each}) for number, each in arguments
+        ]
+        return workers.run(ask_shard, calls)
+
+    return ShardedVectors(ask, [shard.n for shard in shards], here)
+
+
+@task(task_run_name="shard {shard.bounds}", retries=1, retry_delay_seconds=1)
+def ask_shard(shard: Shard, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """On a worker: what a function makes of a shard's vectors; the shard is read once and kept."""
+    return function(_vectors(shard), *arguments)
+
+
+_kept: dict[Shard, SummedVectors] = {}
+
+
+def _vectors(shard: Shard) -> SummedVectors:
+    """The shard's vectors; those of another pool (of another version or model) are let go."""
+    if shard not in _kept:
+        for other in list(_kept):
+            if replace(other, bounds=shard.bounds, n=shard.n, hidden=shard.hidden) != shard:
+                del _kept[other]
+        _kept[shard] = _read(shard)
+    return _kept[shard]
+
+
+def _read(shard: Shard) -> SummedVectors:
+    workspace = on_this_machine(shard.workspace)
+    if shard.model_id is None:
+        return _token_vectors(workspace, shard, current_encoder(workspace, shard.encoder_name))
+    model = load_model(workspace.models / shard.model_id, shard.labels)
+    if not shard.hidden:
+        return _token_vectors(workspace, shard, model.encoder)
+    found = _vectors(replace(shard, hidden=False))
+    return NetworkVectors(found.tokens, model.classifier)
+
+
+def _token_vectors(workspace: Workspace, shard: Shard, encoder: Encoder) -> TokenVectors:
+    features = pool_features(workspace.store(), shard.encoder_id, shard.version, shard.bounds)
+    tokens = Tokens.joined(Tokens.from_arrow(batch.column("tokens")) for batch in features)
+    if len(tokens) != shard.n:
+        raise StoreError(
+            f"this worker reads {len(tokens):,} items from {shard.bounds[0]} to {shard.bounds[1]} in version "
+            f"{shard.version} of the lake / {shard.n:,} there.",
+            hint="give all workers the same [lake] catalog and data",
+        )
+    return token_vectors(tokens, encoder)
+
+
+@task(task_run_name="features {bounds}", retries=1, retry_delay_seconds=1)
+def add_shard_features(workspace: Workspace, encoder_name: str, encoder_id: str, bounds: tuple[str, str]) -> int:
+    """On a worker: features for the items of a run that have none yet; returns how many it made."""
+    here = on_this_machine(workspace)
+    encoder = current_encoder(here, encoder_name)
+    if encoder.encoder_id != encoder_id:
+        raise ModelError(
+            f"this worker has encoder {encoder.encoder_id!r} / {encoder_id!r} is asked for.",
+            hint="install the same version everywhere, and give all workers the same [lake] and [files]",
+        )
+    return write_features(here, encoder, bounds)
+
+
+def on_this_machine(workspace: Workspace) -> Workspace:
+    """The workspace where a worker has it: at $PAL_WORKSPACE where that is set."""
+    root = os.environ.get(ENVIRONMENT)
+    return replace(workspace, root=Path(root).resolve()) if root else workspace

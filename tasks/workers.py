@@ -1,0 +1,95 @@
+"""Dask workers, through Prefect's task runner: tasks sent to them, each to the worker that has its data already."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from storage.errors import ServiceError
+from tasks.scale_config import ScaleConfig
+
+if TYPE_CHECKING:
+    from prefect import Task
+    from prefect_dask.task_runners import DaskTaskRunner
+
+log = logging.getLogger(__name__)
+
+WAIT_S = 60
+"""Workers that start with the scheduler may come a little later."""
+
+
+class Workers:
+    """The workers that were there at the beginning, by number.
+
+    Args:
+        runner: Prefect's task runner, started.
+        addresses: Of the workers.
+    """
+
+    def __init__(self, runner: DaskTaskRunner, addresses: Sequence[str]) -> None:
+        self._runner, self._addresses = runner, tuple(addresses)
+
+    def __len__(self) -> int:
+        return len(self._addresses)
+
+    def run(self, task: Task[Any, Any], calls: Sequence[tuple[int, dict[str, Any]]]) -> list[Any]:
+        """The results of a task for each of (number, parameters), in their order.
+
+        The call with number k goes to worker k modulo their number, and to another where that one is gone: what a
+        killed worker had begun is begun again.
+
+        Raises:
+            ServiceError: A call killed several workers, or there are none left.
+        """
+        from distributed import CancelledError, KilledWorker
+        from distributed import TimeoutError as DaskTimeoutError
+        from prefect_dask.task_runners import PrefectDaskFuture
+
+        futures = []
+        for number, parameters in calls:
+            sent = self._runner.client.submit(  # type: ignore[no-untyped-call]
+                task,
+                parameters=parameters,
+                return_type="state",
+                workers=[self._addresses[number % len(self)]],
+                allow_other_workers=True,
+            )
+            futures.append(PrefectDaskFuture[Any](wrapped_future=sent, task_run_id=sent.task_run_id))
+        try:
+            return [future.result() for future in futures]
+        except (KilledWorker, CancelledError, DaskTimeoutError, OSError) as error:
+            raise ServiceError(
+                f"Dask's workers could not finish {task.name}: {error}.",
+                hint="look at their logs (out of memory? give each more, or start more of them), then run again",
+            ) from error
+
+
+@contextmanager
+def open_workers(scale: ScaleConfig) -> Iterator[Workers | None]:
+    """The workers that pal.toml names; None where everything is done in this process.
+
+    Raises:
+        ServiceError: No scheduler answers there, it has no workers, or Dask is not installed.
+    """
+    if scale.runner == "threads":
+        yield None
+        return
+    try:
+        from prefect_dask.task_runners import DaskTaskRunner
+    except ImportError as error:
+        raise ServiceError(
+            '[scale] runner = "dask" needs Dask, which is not installed.',
+            hint="pip install 'pytorch-active-learning[cluster]'",
+        ) from error
+    runner = DaskTaskRunner(address=scale.address)
+    how = f"start it: dask scheduler; then on each machine: dask worker {scale.address} --nthreads 1"
+    with runner:
+        try:
+            runner.client.wait_for_workers(1, timeout=WAIT_S)
+        except (OSError, ValueError) as error:
+            raise ServiceError(f"[scale] address = {scale.address!r}: {error}.", hint=how) from error
+        addresses = sorted(runner.client.scheduler_info(n_workers=-1)["workers"])
+        log.info("%d Dask workers at %s", len(addresses), scale.address)
+        yield Workers(runner, addresses)
