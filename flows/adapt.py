@@ -30,4 +30,4 @@ def adapt(
     project = begin(workspace)
     folder = project.workspace.root / teacher if teacher else None
     how = Adaptation(texts=texts, labels=labels, seed=seed)
-    return adapt_encoder(project.workspace, project.config.task, how, folder)
+    return adapt_encoder(project.workspace, project.config.task, how, folder, project.config.scale)

@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
@@ -31,7 +31,10 @@ from tasks.learning.adaptation import adapt_vectors, taught_head
 from tasks.learning.encoder import ARTEFACT, MINILM_ADAPTED, StaticVectors, minilm_static
 from tasks.learning.encoder_files import HeadWeights, encoder_files
 from tasks.learning.teacher import Teacher
+from tasks.reading import read_on_workers
+from tasks.scale_config import ScaleConfig
 from tasks.train import labelled_with
+from tasks.workers import Workers, open_workers
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +81,29 @@ class _Learned:
     head: HeadWeights | None
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """The sentence encoder, and who reads with it: workers where there are some."""
+
+    teacher: Teacher
+    folder: Path | None
+    workers: Workers | None
+    resource: str
+
+    def read(self, parts: list[list[str]], weights: Path | None) -> Iterator[npt.NDArray[np.float16]]:
+        """Sentence vectors (n, width) of each part."""
+        if self.workers is None:
+            return (self.teacher.sentence_vectors(texts).astype(np.float16) for texts in parts)
+        return read_on_workers(self.workers, self.resource, self.folder, weights, parts)
+
+
 @task
 def adapt_encoder(
-    workspace: Workspace, label_set: LabelSet, how: Adaptation | None = None, teacher_folder: Path | None = None
+    workspace: Workspace,
+    label_set: LabelSet,
+    how: Adaptation | None = None,
+    teacher_folder: Path | None = None,
+    scale: ScaleConfig | None = None,
 ) -> str:
     """Make an encoder of this workspace's own; returns its encoder_id.
 
@@ -90,6 +113,7 @@ def adapt_encoder(
 
     Args:
         teacher_folder: The directory of another sentence encoder; all-MiniLM-L6-v2 where None.
+        scale: Who reads the texts; this process where None.
 
     Raises:
         ModelError: The extra `adapt` is not installed, there is no such sentence encoder, or the pool is too small.
@@ -113,8 +137,9 @@ def adapt_encoder(
     if not (folder / "manifest.json").is_file():
         work.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(work / "lock", timeout=0):
-                learned = _learned(teacher, base, pool, labelled, how, work)
+            with FileLock(work / "lock", timeout=0), open_workers(scale or ScaleConfig()) as workers:
+                reading = _Reading(teacher, teacher_folder, workers, scale.resource if scale else "")
+                learned = _learned(reading, base, pool, labelled, how, work)
         except Timeout as error:
             raise WorkspaceError(f"another process is adapting in {work}.", hint="wait for it") from error
         facts = {
@@ -147,26 +172,28 @@ def _labelled(workspace: Workspace, label_set: LabelSet) -> _Labelled | None:
 
 
 def _sentence_vectors(
-    teacher: Teacher, texts: list[str], labelled: _Labelled | None, how: Adaptation, work: Path
+    reading: _Reading, texts: list[str], labelled: _Labelled | None, how: Adaptation, work: Path
 ) -> npt.NDArray[np.float16]:
     """Sentence vectors (n, width) of the texts; what an interrupted call did is there already."""
-    if labelled is not None:
-        _fine_tuned(teacher, labelled, how, work / "teacher.safetensors")
-    parts = [work / f"{start:09d}.npy" for start in range(0, len(texts), READ)]
-    log.info("%s reads %s texts", teacher.name, f"{len(texts):,}")
+    weights = work / "teacher.safetensors" if labelled is not None else None
+    if labelled is not None and weights is not None:
+        _fine_tuned(reading.teacher, labelled, how, weights)
+    parts = {work / f"{start:09d}.npy": texts[start : start + READ] for start in range(0, len(texts), READ)}
+    missing = [part for part in parts if not part.is_file()]
+    log.info("%s reads %s texts", reading.teacher.name, f"{len(texts):,}")
     with progress("reading texts", len(texts)) as advance:
-        for number, part in enumerate(parts):
-            if not part.is_file():
-                found = teacher.sentence_vectors(texts[number * READ : (number + 1) * READ])
-                _save(part, lambda path, found=found: np.save(path, found.astype(np.float16)))  # type: ignore[misc]
-            advance(min((number + 1) * READ, len(texts)))
+        done = sum(len(parts[part]) for part in parts.keys() - set(missing))
+        for part, found in zip(missing, reading.read([parts[part] for part in missing], weights), strict=True):
+            _save(part, lambda path, found=found: np.save(path, found))  # type: ignore[misc]
+            done += len(found)
+            advance(done)
     return np.concatenate([np.load(part) for part in parts])
 
 
 def _fine_tuned(teacher: Teacher, labelled: _Labelled, how: Adaptation, kept: Path) -> None:
     """Fine-tune the teacher, or take the weights that an interrupted call kept."""
     if kept.is_file():
-        teacher.load(kept)
+        teacher.take(kept.read_bytes())
         return
     n = len(labelled.texts)
     log.info("%s is fine-tuned on %s labelled texts", teacher.name, f"{n:,}")
@@ -176,14 +203,14 @@ def _fine_tuned(teacher: Teacher, labelled: _Labelled, how: Adaptation, kept: Pa
 
 
 def _learned(
-    teacher: Teacher, base: StaticVectors, pool: pa.Table, labelled: _Labelled | None, how: Adaptation, work: Path
+    reading: _Reading, base: StaticVectors, pool: pa.Table, labelled: _Labelled | None, how: Adaptation, work: Path
 ) -> _Learned:
-    targets = _sentence_vectors(teacher, pool["text"].to_pylist(), labelled, how, work)
+    targets = _sentence_vectors(reading, pool["text"].to_pylist(), labelled, how, work)
     tokens = base.tokenize(pool["text"].combine_chunks())
     log.info("vectors learn from %s texts", f"{len(tokens):,}")
     with progress("adapting vectors", len(tokens) * how.epochs) as advance:
         vectors = adapt_vectors(base.vectors(), tokens, targets, epochs=how.epochs, seed=how.seed, told=advance)
-    probabilities = teacher.probabilities(targets)
+    probabilities = reading.teacher.probabilities(targets)
     return _Learned(vectors, taught_head(vectors, tokens, probabilities) if probabilities is not None else None)
 
 

@@ -13,10 +13,13 @@ class ScaleConfig:
     Attributes:
         runner: `threads` of the flow's own process; or `dask`, the workers of a scheduler.
         address: Of the scheduler, such as tcp://10.0.0.5:8786.
+        resource: What workers that read texts with a sentence encoder have, such as "GPU" (`dask worker --resources
+            "GPU=1"`); empty: any worker reads.
     """
 
     runner: Literal["threads", "dask"] = "threads"
     address: str = ""
+    resource: str = ""
 
     @property
     def shared(self) -> bool:

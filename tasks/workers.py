@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,9 @@ WAIT_S = 60
 """Workers that start with the scheduler may come a little later."""
 
 
+Call = tuple[int, dict[str, Any]]
+
+
 class Workers:
     """The workers that were there at the beginning, by number.
 
@@ -34,7 +37,7 @@ class Workers:
     def __len__(self) -> int:
         return len(self._addresses)
 
-    def run(self, task: Task[Any, Any], calls: Sequence[tuple[int, dict[str, Any]]]) -> list[Any]:
+    def run(self, task: Task[Any, Any], calls: Sequence[Call]) -> list[Any]:
         """The results of a task for each of (number, parameters), in their order.
 
         The call with number k goes to worker k modulo their number, and to another where that one is gone: what a
@@ -43,27 +46,43 @@ class Workers:
         Raises:
             ServiceError: A call killed several workers, or there are none left.
         """
+        return list(self.in_order(task, calls))
+
+    def in_order(
+        self, task: Task[Any, Any], calls: Sequence[Call], resources: Mapping[str, float] | None = None
+    ) -> Iterator[Any]:
+        """As `run`, each result as soon as it is there and those before it are.
+
+        Args:
+            resources: What a worker must have been started with; with it any such worker may take any call.
+        """
         from distributed import CancelledError, KilledWorker
-        from distributed import TimeoutError as DaskTimeoutError
         from prefect_dask.task_runners import PrefectDaskFuture
 
+        where = [{} if resources else {"workers": [self._addresses[n % len(self)]]} for n, _ in calls]
         futures = []
-        for number, parameters in calls:
+        for (_, parameters), place in zip(calls, where, strict=True):
             sent = self._runner.client.submit(  # type: ignore[no-untyped-call]
                 task,
                 parameters=parameters,
                 return_type="state",
-                workers=[self._addresses[number % len(self)]],
-                allow_other_workers=True,
+                allow_other_workers=not resources,
+                resources=resources,
+                **place,
             )
             futures.append(PrefectDaskFuture[Any](wrapped_future=sent, task_run_id=sent.task_run_id))
         try:
-            return [future.result() for future in futures]
-        except (KilledWorker, CancelledError, DaskTimeoutError, OSError) as error:
+            while futures:
+                yield futures.pop(0).result()
+        except (KilledWorker, CancelledError, OSError) as error:
             raise ServiceError(
                 f"Dask's workers could not finish {task.name}: {error}.",
                 hint="look at their logs (out of memory? give each more, or start more of them), then run again",
             ) from error
+
+    def everywhere(self, value: Any) -> Any:
+        """A value sent to every worker once: give what is returned to a task as its parameter."""
+        return self._runner.client.scatter(value, broadcast=True, hash=False)  # type: ignore[no-untyped-call]
 
 
 @contextmanager

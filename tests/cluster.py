@@ -122,7 +122,7 @@ class Cluster:
         log = (self.folder / f"worker-{number}.log").open("ab")
         program = [*there, sys.executable, "-m", "distributed.cli.dask_worker", self.address]
         options = f"--host {address} --nthreads 1 --memory-limit 2GB --no-dashboard --name {number}".split()
-        where = ["--local-directory", str(self.folder / f"worker-{number}")]
+        where = ["--local-directory", str(self.folder / f"worker-{number}"), "--resources", f"GPU={number}"]
         with log:
             process = subprocess.Popen(
                 [*program, *options, *where],

