@@ -3,10 +3,10 @@
     python tests/benchmarks/bench.py [--sizes 100000 1000000] [--texts FILE] [--only STRATEGY ...] [--limit 180]
 
 The texts are headlines recombined, the synthetic ones or those of FILE. Every figure is measured in a process of its
-own, whose peak memory is told. The floor of import and features is reading the file with Arrow; that of whatever
-scores is reading the features and one pass of the network; a strategy comes after the scoring and is shown beside the
-same floor. Other libraries are measured up to a million items, whose vectors take them 1 GB; `--rivals` adds
-their version of every strategy.
+own, whose peak memory is told (of Dask workers that of the process that asks them). The floor of import and features
+is reading the file with Arrow; that of whatever scores is reading the features and one pass of the network; a strategy
+comes after the scoring and is shown beside the same floor. Other libraries are measured up to a million items, whose
+vectors take them 1 GB; `--rivals` adds their version of every strategy.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ def steps(n: int, chosen: argparse.Namespace) -> Iterator[Step]:
     for form in ("parquet", "csv", "jsonl"):
         yield Step("loop.predict", (form,))
     yield Step("loop.report")
+    for number in ("0", "1", "2"):
+        yield Step("shards.sample", (number,))
     yield Step("other_loops.pal")
     if n <= LARGEST_ARRAY:
         yield Step("original_loop.original", (), "one iteration: the original")
@@ -70,6 +72,8 @@ def steps(n: int, chosen: argparse.Namespace) -> Iterator[Step]:
 
 def floors(strategies: list[str]) -> dict[str, list[str]]:
     """Figure -> what it is shown beside."""
+    from shards import HERE
+
     scoring = [
         "score",
         *strategies,
@@ -81,6 +85,7 @@ def floors(strategies: list[str]) -> dict[str, list[str]]:
     return {
         **{figure: [FILE] for figure in ("import", "features")},
         **{figure: [FEATURES, PASS] for figure in (*scoring, "one iteration: pal")},
+        **{figure: [HERE] for figure in ("sample, 1 worker", "sample, 2 workers")},
     }
 
 

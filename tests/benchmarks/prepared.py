@@ -11,6 +11,7 @@ import pyarrow as pa
 from flows.config import Project, open_project
 from tasks.learning.vectors import SLICE_TEXTS, Vectors
 from tasks.sampling.strategy import Pool
+from tasks.workers import Workers
 
 N_EVALUATION, N_VALIDATION, N_TRAINING = 1_200, 500, 813
 WORDS = {
@@ -62,13 +63,13 @@ def newest_model(project: Project) -> str:
     return train_model.fn(project.workspace, config.task, config.model.encoder, config.model.training)
 
 
-def pool_of(project: Project, model_id: str | None) -> Pool:
-    """The whole pool, scored by a model where one is named."""
+def pool_of(project: Project, model_id: str | None, workers: Workers | None = None) -> Pool:
+    """The whole pool, scored by a model where one is named; held by workers where there are some."""
     from tasks.pool import load_pool
 
     workspace, config = project.workspace, project.config
     store, words = workspace.store(), WORDS["related"]
-    return load_pool(workspace, store, store.version(), config.task, config.model.encoder, model_id, words)
+    return load_pool(workspace, store, store.version(), config.task, config.model.encoder, model_id, words, workers)
 
 
 def labels_by_words(texts: list[str]) -> list[str]:

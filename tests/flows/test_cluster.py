@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
-from collections.abc import Iterator
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cluster import Cluster, cluster
+from distributed import Client
 
 from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
 from flows.config import Project, open_project
 from flows.presets import DISASTER, config_text
-from storage.batches import items_of, proposals_of
+from storage.batches import items_of, open_batches, proposals_of
 from storage.models import production_model
+from tasks.learning.teacher import Teacher
 from tasks.plan import Minimums
+from tasks.pool import load_pool
+from tasks.reading import read_on_workers
+from tasks.sampling.catalogue import REGISTRY
+from tasks.sampling.mixer import mix_strategies
+from tasks.scale_config import ScaleConfig
+from tasks.workers import open_workers
 
 N = 200_000
 DAYS = ("today", "yesterday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "tomorrow")
@@ -74,37 +88,208 @@ def on_cluster(up: Cluster, root: Path) -> Project:
     )
 
 
-def loop(project: Project, headlines: tuple[Path, dict[str, str]], active: int = 2) -> list[str]:
-    """Import, evaluation and training batch, then so many active ones, all answered; returns the batches' ids."""
+@dataclass(frozen=True)
+class Looped:
+    """A workspace on one machine and one on the cluster, each after the same loop; the last of the batches is open."""
+
+    alone: Project
+    shared: Project
+    batches: list[str]
+    truth: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def looped(up: Cluster, headlines: tuple[Path, dict[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Looped:
+    """Import, an evaluation batch, a training batch and two active ones, all answered, and the next."""
+    path, truth = headlines
+    folder = tmp_path_factory.mktemp("workspaces")
+    alone, shared = project_at(folder / "alone"), on_cluster(up, folder / "shared")
+    batches = [loop(project, path, truth) for project in (alone, shared)]
+    assert batches[0] == batches[1]
+    return Looped(alone, shared, batches[0], truth)
+
+
+def loop(project: Project, path: Path, truth: dict[str, str]) -> list[str]:
     from flows.import_items import import_items
-    from flows.ingest import ingest
     from flows.next_batch import next_batch
 
-    path, truth = headlines
     where = {"workspace": str(project.workspace.root)}
     import_items(**where, files=[str(path)])
-    batches = []
-    for _ in range(2 + active):
+    batches = [next_batch(**where)]
+    for _ in range(4):
+        answer(project, batches[-1], truth)
         batches.append(next_batch(**where))
-        fill_csv(project.workspace.batches / batches[-1] / "batch.csv", truth)
-        ingest(**where)
-    batches.append(next_batch(**where))
     return batches
 
 
-def test_the_whole_loop_on_a_cluster_gives_what_one_machine_gives(
-    up: Cluster, headlines: tuple[Path, dict[str, str]], tmp_path: Path
-) -> None:
-    alone, shared = project_at(tmp_path / "alone"), on_cluster(up, tmp_path / "shared")
-    expected, found = loop(alone, headlines), loop(shared, headlines)
-    assert found == expected
-    here, there = alone.workspace.store(), shared.workspace.store()
-    for batch_id in expected:
+def answer(project: Project, batch_id: str, truth: dict[str, str]) -> None:
+    from flows.ingest import ingest
+
+    fill_csv(project.workspace.batches / batch_id / "batch.csv", truth)
+    ingest(workspace=str(project.workspace.root))
+
+
+def test_the_whole_loop_on_a_cluster_gives_what_one_machine_gives(up: Cluster, looped: Looped) -> None:
+    here, there = looped.alone.workspace.store(), looped.shared.workspace.store()
+    for batch_id in looped.batches:
         assert items_of(there, batch_id) == items_of(here, batch_id)
         assert proposals_of(there, batch_id) == proposals_of(here, batch_id)
     models = [production_model(store) for store in (here, there)]
     assert models[0] is not None
     assert models[1] is not None
+    assert models[0].n_training == 300
     assert models[1].weights_hash == models[0].weights_hash
-    logs = "".join((up.folder / f"worker-{k}.log").read_text(encoding="utf-8") for k in range(2))
-    assert "secret-word" not in logs
+    assert there.rows("SELECT count(*), count(DISTINCT item_id) FROM lake.features") == [(N, N)]
+    logs = [path.read_text(encoding="utf-8", errors="replace") for path in up.folder.glob("*.log")]
+    assert len(logs) == 4
+    assert "secret-word" not in "".join(logs)
+
+
+MIX = dict.fromkeys(REGISTRY, 3)
+
+
+@pytest.mark.parametrize("hidden", [0, 16], ids=["linear", "hidden layer"])
+def test_every_strategy_asks_on_the_workers_what_it_asks_here(looped: Looped, hidden: int) -> None:
+    from tasks.train import train_model
+
+    project, store = looped.shared, looped.shared.workspace.store()
+    config = replace(project.config.model.training, hidden=hidden, epochs=2)
+    model_id = train_model(project.workspace, project.config.task, project.config.model.encoder, config)
+    what = (store.version(), project.config.task, project.config.model.encoder, model_id, ("flood", "quake"))
+    with open_workers(project.config.scale) as workers:
+        assert workers is not None
+        assert len(workers) == 2
+        there = load_pool(project.workspace, store, *what, workers=workers)
+        here = load_pool(project.workspace, store, *what)
+        assert there.item_ids.equals(here.item_ids)
+        np.testing.assert_array_equal(there.probabilities, here.probabilities)
+        assert mix_strategies(there, MIX, 5) == mix_strategies(here, MIX, 5)
+
+
+@pytest.fixture
+def before(looped: Looped) -> Iterator[dict[str, int]]:
+    """The open batch is answered, so that the next one is to be made; afterwards nothing is lost or doubled."""
+    project, store = looped.shared, looped.shared.workspace.store()
+    answer(project, open_batches(store)[0].batch.batch_id, looped.truth)
+    counted = counts(project)
+    yield counted
+    opened = open_batches(store)
+    assert [progress.batch.batch_id for progress in opened] == [f"b{counted['batches'] + 1:04d}-training"]
+    items = [item.item_id for item in items_of(store, opened[0].batch.batch_id)]
+    assert len(items) == len(set(items)) == opened[0].batch.n == 100
+    assert not store.rows(
+        "SELECT item_id FROM lake.annotations SEMI JOIN (SELECT unnest(?) AS item_id) USING (item_id)", [items]
+    )
+    after = counts(project)
+    assert after == counted | {"batches": counted["batches"] + 1, "models": counted["models"] + 1}
+    assert (project.workspace.batches / opened[0].batch.batch_id / "manifest.json").is_file()
+
+
+def counts(project: Project) -> dict[str, int]:
+    store = project.workspace.store()
+    return {
+        name: store.rows(f"SELECT count(*) FROM lake.{name}")[0][0]
+        for name in ("items", "features", "annotations", "batches", "models")
+    }
+
+
+def when_workers_are_busy(up: Cluster, then: Callable[[Client], None]) -> None:
+    """Do something as soon as a worker has something to do."""
+    with Client(up.address, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=60)
+        until = time.monotonic() + 120
+        while not any(client.processing().values()):
+            assert time.monotonic() < until, "no worker had anything to do"
+            time.sleep(0.01)
+        then(client)
+
+
+def kill_the_busy_worker(client: Client) -> None:
+    busy = next(worker for worker, keys in client.processing().items() if keys)
+    pids = client.run(os.getpid)
+    os.kill(pids[busy], signal.SIGKILL)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """How a `pal` command ended, and what it said."""
+    output, _ = process.communicate(timeout=300)
+    assert "secret-word" not in output
+    return process.returncode, output
+
+
+def test_a_worker_killed_in_the_middle_of_a_shard_costs_nothing(
+    up: Cluster, looped: Looped, before: dict[str, int]
+) -> None:
+    process = up.pal(looped.shared.workspace.root, "next")
+    when_workers_are_busy(up, kill_the_busy_worker)
+    code, output = ended(process)
+    assert code == 0, output
+
+
+def test_a_killed_run_leaves_nothing_half_and_the_next_one_is_green(
+    up: Cluster, looped: Looped, before: dict[str, int]
+) -> None:
+    process = up.pal(looped.shared.workspace.root, "next")
+    when_workers_are_busy(up, lambda client: process.kill())
+    ended(process)
+    assert not open_batches(looped.shared.workspace.store())
+    code, output = ended(up.pal(looped.shared.workspace.root, "next"))
+    assert code == 0, output
+
+
+def test_postgresql_killed_between_two_commits_loses_nothing(
+    up: Cluster, looped: Looped, before: dict[str, int]
+) -> None:
+    process = up.pal(looped.shared.workspace.root, "next")
+
+    def kill(client: Client) -> None:
+        up.postgres.kill()
+        time.sleep(2)
+        up.postgres.start()
+
+    when_workers_are_busy(up, kill)
+    code, output = ended(process)
+    if code:
+        assert "Hint: " in output, output
+        code, output = ended(up.pal(looped.shared.workspace.root, "next"))
+    assert code == 0, output
+
+
+def test_a_refused_write_to_the_object_storage_is_told_and_the_next_run_goes_on(
+    up: Cluster, looped: Looped, tmp_path: Path
+) -> None:
+    path = tmp_path / "more.csv"
+    path.write_text("id,headline\n" + "".join(f"more-{k},more number {k}\n" for k in range(12_000)), encoding="utf-8")
+    before, root = counts(looped.shared), looped.shared.workspace.root
+    with up.s3.refusing():
+        code, output = ended(up.pal(root, "import", str(path)))
+        assert code == 1, output
+        assert "AWS_ACCESS_KEY_ID" in output, output
+        assert counts(looped.shared) == before
+    for _ in range(2):
+        code, output = ended(up.pal(root, "import", str(path)))
+        assert code == 0, output
+    assert counts(looped.shared) == before | {
+        "items": before["items"] + 12_000,
+        "features": before["features"] + 12_000,
+    }
+
+
+def _teachers() -> int:
+    from tasks import reading
+
+    return reading._teacher.cache_info().currsize
+
+
+def test_texts_are_read_by_workers_that_have_what_it_takes(up: Cluster) -> None:
+    texts = [f"flood number {k} in the valley" for k in range(40)]
+    with open_workers(ScaleConfig("dask", up.address, "GPU")) as workers:
+        assert workers is not None
+        parts = [texts[:20], texts[20:]]
+        found = np.concatenate(list(read_on_workers(workers, "GPU", None, None, parts)))
+    with Client(up.address, set_as_default=False) as client:
+        kept = client.run(_teachers)
+    assert {worker.split("/")[2].rsplit(":")[0] for worker, n in kept.items() if n} == {up.hosts[1][0]}
+    assert sorted(kept.values()) == [0, 1], "worker 1 alone was started with a GPU"
+    expected = np.concatenate([Teacher().sentence_vectors(part) for part in parts])
+    np.testing.assert_allclose(found, expected, atol=2e-3)

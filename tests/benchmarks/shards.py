@@ -1,0 +1,57 @@
+"""What sharing the pool out costs and brings: a batch drawn in this process, on one Dask worker, and on two.
+
+Every process has one thread, so that two workers have twice what one has; Prefect's server is up before the clock runs.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from measuring import Seconds
+from prepared import newest_model, opened, pool_of
+
+from flows.config import Project
+from tasks.workers import Workers
+
+HERE = "sample, one thread here"
+N = 100
+
+
+def sample(folder: Path, n_workers: str) -> Seconds:
+    """A batch by the mix of pal.toml: the pool read and scored, the strategies' picks mixed."""
+    import torch
+
+    torch.set_num_threads(1)
+    project = opened(folder)
+    if n_workers == "0":
+        return {HERE: _drawn(project, None)}
+    from distributed import Client, LocalCluster
+    from prefect.testing.utilities import prefect_test_harness
+
+    from tasks.scale_config import ScaleConfig
+    from tasks.workers import open_workers
+
+    with (
+        prefect_test_harness(server_startup_timeout=120),
+        LocalCluster(n_workers=int(n_workers), threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+        open_workers(ScaleConfig("dask", cluster.scheduler_address)) as workers,
+    ):
+        client.run(_load)  # as workers that have been up for a night have
+        return {f"sample, {n_workers} worker{'s' if n_workers != '1' else ''}": _drawn(project, workers)}
+
+
+def _load() -> None:
+    import tasks.pool  # noqa: F401
+
+
+def _drawn(project: Project, workers: Workers | None) -> float:
+    from tasks.sampling.mixer import mix_strategies, scaled_mix
+
+    model_id = newest_model(project)
+    started = time.perf_counter()
+    pool = pool_of(project, model_id, workers)
+    mixed = mix_strategies(pool, scaled_mix(project.config.sampling.active, N), 0)
+    assert len(mixed.item_ids) == N
+    return time.perf_counter() - started
