@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -52,9 +54,10 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server; make a database of your own in it."""
-    with postgres_server(tmp_path_factory.mktemp("servers") / "postgres") as server:
+    # Not in pytest's folder: another pytest that starts shuts the server's user out of that.
+    with tempfile.TemporaryDirectory(prefix="pal-postgres-") as folder, postgres_server(Path(folder) / "s") as server:
         yield server
 
 
@@ -66,9 +69,21 @@ def s3() -> Iterator[S3]:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    """An empty workspace with its folders and its lake."""
-    made = Workspace(tmp_path / "workspace")
+def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """`[lake]` catalog and data of a lake that is not there yet, on servers; secrets are in the environment."""
+    server, storage = request.getfixturevalue("postgres"), request.getfixturevalue("s3")
+    for name, value in {**storage.environment, "PGPASSWORD": "secret-word"}.items():
+        monkeypatch.setenv(name, value)
+    name = f"lake_{uuid.uuid4().hex}"
+    server.create(name)
+    return server.catalog(name), f"{storage.root}/{name}"
+
+
+@pytest.fixture
+def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> Workspace:
+    """An empty workspace with its folders and its lake; with the parameter `cluster` that is on servers."""
+    lake = request.getfixturevalue("cluster") if getattr(request, "param", "") == "cluster" else ()
+    made = Workspace(tmp_path / "workspace", *lake)
     made.make()
     return made
 
