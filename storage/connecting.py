@@ -35,7 +35,7 @@ _FAULTS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"HTTP code 40[13]|HTTP 40[13]|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|Secret Validation Failure|"
-        r"AWS Error ACCESS_DENIED",
+        r"AWS Error (ACCESS_DENIED|INVALID_|SIGNATURE_|MISSING_AUTH|UNRECOGNIZED_CLIENT)",
         "the object storage refuses access",
         "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION, or give the machine's role rights on the bucket",
     ),

@@ -6,6 +6,8 @@ One machine: a SQLite catalog beside Parquet files. Several: `postgres:...` and 
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import os
 import random
 import re
@@ -41,6 +43,10 @@ _LOST_A_RACE = re.compile(
     r"database is locked|conflict|already exists|serializ|Exceeded the maximum retry|Failed to initialize DuckLake",
     re.IGNORECASE,
 )
+_STALE = re.compile(
+    r'ducklake_inlined_\w+"? does not exist|fetch from an unsuccessful query result|INTERNAL Error|has been invalidated'
+)
+"""What an open connection says once another process has tidied away tables of the catalog that it remembers."""
 
 
 class Store:
@@ -57,15 +63,14 @@ class Store:
     """
 
     def __init__(self, catalog: str, data: str, *, scratch: Path | None = None, memory: str = "1500MB") -> None:
-        self._connection = open_duckdb(catalog, data, scratch, memory)
-        self.kind, _, where = catalog.partition(":")
         self.catalog, self.data = catalog, data
+        self.kind, _, where = catalog.partition(":")
+        self._open = functools.partial(open_duckdb, catalog, data, scratch, memory)
+        self._connection = self._open()
         self._mine = _Mine()
         self._lock = Path(f"{where}.lock") if self.kind == "sqlite" else None
         try:
-            if self._lock is None:
-                self._connection.execute(f"ATTACH {quoted(where)} AS mutex (TYPE postgres)")
-            _again(lambda: self._locked(lambda: attach_lake(self._connection, catalog, data)))
+            self._attach()
         except (duckdb.Error, sqlite3.Error) as error:
             raise told(error, self.address) or StoreError(
                 without_secrets(f"the lake {catalog} with data in {data} cannot be opened: {error}"),
@@ -76,6 +81,17 @@ class Store:
     def address(self) -> str:
         """Catalog and data, for people."""
         return f"the lake {self.catalog} with data in {self.data}"
+
+    def _attach(self) -> None:
+        connection = self._connection
+        if self._lock is None:
+            connection.execute(f"ATTACH {quoted(self.catalog.partition(':')[2])} AS mutex (TYPE postgres)")
+        _again(lambda: self._locked(lambda: attach_lake(connection, self.catalog, self.data)))
+
+    def _renew(self) -> None:
+        """Take a new connection; what goes on with the old one goes on."""
+        self._connection = self._open()
+        self._attach()
 
     def __enter__(self) -> Self:
         return self
@@ -123,7 +139,7 @@ class Store:
                 return result
 
         with self._telling():
-            return _again(lambda: self._locked(transaction), PATIENCE_S)
+            return _again(lambda: self._locked(transaction), PATIENCE_S, self._renew)
 
     def read(self, sql: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> pa.Table:
         """The whole result of a query."""
@@ -133,7 +149,7 @@ class Store:
                 return cursor.execute(sql, parameters).to_arrow_table()
 
         with self._telling():
-            return _again(query, PATIENCE_S)
+            return _again(query, PATIENCE_S, self._renew)
 
     def rows(self, sql: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """The whole result of a small query, as Python values."""
@@ -143,14 +159,22 @@ class Store:
                 return cursor.execute(sql, parameters).fetchall()
 
         with self._telling():
-            return _again(query, PATIENCE_S)
+            return _again(query, PATIENCE_S, self._renew)
 
     def stream(
         self, sql: str, parameters: Sequence[Any] | dict[str, Any] | None = None, rows: int = SLICE_ROWS
     ) -> Iterator[pa.RecordBatch]:
         """The result of a large query in slices of at most `rows` rows; memory does not grow with it."""
-        with self._telling(), self._connection.cursor() as cursor:
-            yield from cursor.execute(sql, parameters).to_arrow_reader(rows)
+
+        def begin() -> tuple[Connection, Iterator[pa.RecordBatch], list[pa.RecordBatch]]:
+            cursor = self._connection.cursor()
+            reader = iter(cursor.execute(sql, parameters).to_arrow_reader(rows))
+            return cursor, reader, list(itertools.islice(reader, 1))
+
+        with self._telling():
+            cursor, reader, first = _again(begin, PATIENCE_S, self._renew)
+            with cursor:
+                yield from itertools.chain(first, reader)
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -259,17 +283,21 @@ def in_utc(at: datetime) -> datetime:
     return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
 
 
-def _again(action: Callable[[], T], patience_s: float = 0.0) -> T:
+def _again(action: Callable[[], T], patience_s: float = 0.0, renew: Callable[[], None] | None = None) -> T:
     """Run `action` until it wins its race, with a growing random pause; other errors pass.
 
     Args:
         patience_s: How long a lost connection is tried again, too.
+        renew: Called where the connection is out of date, before the next try.
     """
     until = time.monotonic() + patience_s
     for attempt in range(_TRIES):
         try:
             return action()
         except (duckdb.Error, sqlite3.OperationalError) as error:
+            if renew is not None and attempt < 3 and _STALE.search(str(error)):
+                renew()
+                continue
             lost = bool(LOST.search(str(error))) and time.monotonic() < until
             if attempt == _TRIES - 1 or not (lost or _LOST_A_RACE.search(str(error))):
                 raise
