@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from flows.batch_commands import commands as batch_commands
+from flows.lake_commands import commands as lake_commands
 from flows.model_commands import commands as model_commands
 from flows.options import JsonOption, WorkspaceOption, print_json, project_at, show_batch
 from flows.output_commands import commands as output_commands
@@ -212,7 +213,14 @@ def demo(
     print("  pal annotate\n  pal ingest\n  pal next")
 
 
-for commands in (batch_commands, model_commands, output_commands, service_commands, simulation_commands):
+for commands in (
+    batch_commands,
+    model_commands,
+    output_commands,
+    service_commands,
+    simulation_commands,
+    lake_commands,
+):
     app.add_typer(commands)
 
 if __name__ == "__main__":

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import re
 import tomllib
 import typing
 from dataclasses import dataclass, field
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -48,6 +50,22 @@ class LakeConfig:
 
     catalog: str = Workspace.catalog
     data: str = Workspace.data
+
+    def faults(self) -> list[str]:
+        """What is wrong with it; a secret is not repeated."""
+        faults = []
+        kind, _, where = self.catalog.partition(":")
+        if kind not in ("sqlite", "postgres") or not where:
+            faults.append("catalog: write sqlite:<path>, or postgres:host=... dbname=...")
+        elif kind == "postgres" and re.search(r"(?i)password\s*=|://[^/@\s]*:[^/@\s]*@", where):
+            faults.append("catalog holds a password: leave it out, and set PGPASSWORD or write it to ~/.pgpass")
+        if "://" in self.data:
+            address = urlsplit(self.data)
+            if address.scheme != "s3" or not address.netloc:
+                faults.append("data: write a folder, or s3://bucket/folder")
+            elif "@" in address.netloc or address.query:
+                faults.append("data holds a key: leave it out, and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        return faults
 
 
 @dataclass(frozen=True)
@@ -127,6 +145,7 @@ def _semantic_faults(config: Config) -> list[str]:
     faults += [f"[server] {fault}" for fault in config.server.faults()]
     faults += [f"[notify] {fault}" for fault in config.notify.faults()]
     faults += [f"[scale] {fault}" for fault in config.scale.faults()]
+    faults += [f"[lake] {fault}" for fault in config.lake.faults()]
     if config.model.encoder not in ENCODERS:
         nearest = _nearest(config.model.encoder, ENCODERS)
         faults.append(f"[model] encoder = {config.model.encoder!r}: there is no such encoder{nearest}")

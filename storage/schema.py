@@ -77,6 +77,8 @@ def migrate(store: Store) -> int:
         return version
 
     version = current_version(store)
+    if not version:
+        store.check_data()
     while version < len(MIGRATIONS):
         version = store.write(step, "migrate the schema")
     if version > len(MIGRATIONS):

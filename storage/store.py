@@ -6,12 +6,15 @@ One machine: a SQLite catalog beside Parquet files. Several: `postgres:...` and 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
+import functools
+import itertools
 import os
 import random
 import re
 import sqlite3
+import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,21 +24,29 @@ from typing import Any, Self, TypeVar
 import duckdb
 import pyarrow as pa
 
+from storage.connecting import LOST, attach_lake, open_duckdb, quoted, told, without_secrets
+from storage.connecting import Connection as Connection
 from storage.errors import StoreError
 
 T = TypeVar("T")
-Connection = duckdb.DuckDBPyConnection
 
 SLICE_ROWS = 131_072
 """Rows of one Arrow batch in a bulk read."""
 
-_EXTENSIONS = {"sqlite": "sqlite_scanner", "postgres": "postgres_scanner"}
+PATIENCE_S = 15.0
+"""How long a call waits for a PostgreSQL that went away, such as one that is started anew."""
+
 _TRIES = 30
 _LOCK_NUMBER = 1_883_712  # any number, the same in every process: PostgreSQL's advisory locks are numbers
+_HOUSEKEEPING_NUMBER = 1_883_713
 _LOST_A_RACE = re.compile(
     r"database is locked|conflict|already exists|serializ|Exceeded the maximum retry|Failed to initialize DuckLake",
     re.IGNORECASE,
 )
+_STALE = re.compile(
+    r'ducklake_inlined_\w+"? does not exist|fetch from an unsuccessful query result|INTERNAL Error|has been invalidated'
+)
+"""What an open connection says once another process has tidied away tables of the catalog that it remembers."""
 
 
 class Store:
@@ -52,32 +63,35 @@ class Store:
     """
 
     def __init__(self, catalog: str, data: str, *, scratch: Path | None = None, memory: str = "1500MB") -> None:
+        self.catalog, self.data = catalog, data
         self.kind, _, where = catalog.partition(":")
-        if self.kind not in _EXTENSIONS or not where:
-            raise StoreError(
-                f"[lake] catalog = {catalog!r} names no catalog.", hint="write sqlite:<path> or postgres:<connection>."
-            )
+        self._open = functools.partial(open_duckdb, catalog, data, scratch, memory)
+        self._connection = self._open()
+        self._mine = _Mine()
         self._lock = Path(f"{where}.lock") if self.kind == "sqlite" else None
-        self._connection = duckdb.connect(config={"memory_limit": memory})
-        self._connection.execute("SET enable_progress_bar = false; SET GLOBAL TimeZone = 'UTC'")
-        if scratch is not None:
-            self._connection.execute(f"SET temp_directory = {_quoted(scratch.as_posix())}")
-        for name in ("ducklake", _EXTENSIONS[self.kind], *(["httpfs"] if data.startswith("s3:") else [])):
-            _load_extension(self._connection, name)
-        self._connection.execute("SET ducklake_max_retry_count = 100")
-        options = [f"DATA_PATH {_quoted(data)}", "OVERRIDE_DATA_PATH true", "DATA_INLINING_ROW_LIMIT 10000"]
-        if self.kind == "sqlite":
-            options += ["META_JOURNAL_MODE 'WAL'", "META_BUSY_TIMEOUT 30000"]
-        attach = f"ATTACH {_quoted(f'ducklake:{catalog}')} AS lake ({', '.join(options)})"
         try:
-            if self._lock is None:
-                self._connection.execute(f"ATTACH {_quoted(where)} AS mutex (TYPE postgres)")
-            _again(lambda: self._locked(lambda: self._connection.execute(attach)))
+            self._attach()
         except (duckdb.Error, sqlite3.Error) as error:
-            raise StoreError(
-                _without_secrets(f"the lake {catalog} with data in {data} cannot be opened: {error}"),
+            raise told(error, self.address) or StoreError(
+                without_secrets(f"the lake {catalog} with data in {data} cannot be opened: {error}"),
                 hint="check that the path exists and is yours to write, or make a workspace: pal init DIR",
             ) from error
+
+    @property
+    def address(self) -> str:
+        """Catalog and data, for people."""
+        return f"the lake {self.catalog} with data in {self.data}"
+
+    def _attach(self) -> None:
+        connection = self._connection
+        if self._lock is None:
+            connection.execute(f"ATTACH {quoted(self.catalog.partition(':')[2])} AS mutex (TYPE postgres)")
+        _again(lambda: self._locked(lambda: attach_lake(connection, self.catalog, self.data)))
+
+    def _renew(self) -> None:
+        """Take a new connection; what goes on with the old one goes on."""
+        self._connection = self._open()
+        self._attach()
 
     def __enter__(self) -> Self:
         return self
@@ -92,22 +106,31 @@ class Store:
     def write(self, change: Callable[[Connection], T], message: str, *, bulk: bool = False) -> T:
         """Run `change` in one transaction, all or nothing.
 
-        There are no unique keys: `change` begins with its own guard, and may be run again after a lost race.
+        There are no unique keys: `change` begins with its own guard, and may be run again after a lost race. Where the
+        connection is lost while it commits, the lake is asked whether it has the commit.
 
         Args:
             change: Reads and writes through the connection it is given; what it returns is returned.
             message: Kept with the commit, for whoever reads the lake's history.
             bulk: It writes Parquet files: bring them to disk before the catalog says that they exist.
+
+        Raises:
+            StoreError: PostgreSQL or the object storage does not answer, or refuses.
         """
+        mark = uuid.uuid4().hex
+        results: list[T] = []
 
         def transaction() -> T:
+            if results and self._has(mark):
+                return results[-1]
             with self._connection.cursor() as connection:
                 connection.execute("BEGIN")
                 try:
                     result = change(connection)
-                    connection.execute("CALL lake.set_commit_message('pal', ?)", [message])
-                    if bulk and hasattr(os, "sync"):
+                    connection.execute("CALL lake.set_commit_message('pal', ?, extra_info => ?)", [message, mark])
+                    if bulk and "://" not in self.data and hasattr(os, "sync"):
                         os.sync()
+                    results.append(result)
                     connection.execute("COMMIT")
                 except BaseException:
                     with contextlib.suppress(duckdb.Error):  # the first error is the one to tell
@@ -115,48 +138,144 @@ class Store:
                     raise
                 return result
 
-        return _again(lambda: self._locked(transaction))
+        with self._telling():
+            return _again(lambda: self._locked(transaction), PATIENCE_S, self._renew)
 
     def read(self, sql: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> pa.Table:
         """The whole result of a query."""
-        with self._connection.cursor() as cursor:
-            return cursor.execute(sql, parameters).to_arrow_table()
+
+        def query() -> pa.Table:
+            with self._connection.cursor() as cursor:
+                return cursor.execute(sql, parameters).to_arrow_table()
+
+        with self._telling():
+            return _again(query, PATIENCE_S, self._renew)
 
     def rows(self, sql: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """The whole result of a small query, as Python values."""
-        with self._connection.cursor() as cursor:
-            return cursor.execute(sql, parameters).fetchall()
+
+        def query() -> list[tuple[Any, ...]]:
+            with self._connection.cursor() as cursor:
+                return cursor.execute(sql, parameters).fetchall()
+
+        with self._telling():
+            return _again(query, PATIENCE_S, self._renew)
 
     def stream(
         self, sql: str, parameters: Sequence[Any] | dict[str, Any] | None = None, rows: int = SLICE_ROWS
     ) -> Iterator[pa.RecordBatch]:
         """The result of a large query in slices of at most `rows` rows; memory does not grow with it."""
-        with self._connection.cursor() as cursor:
-            yield from cursor.execute(sql, parameters).to_arrow_reader(rows)
+
+        def begin() -> tuple[Connection, Iterator[pa.RecordBatch], list[pa.RecordBatch]]:
+            cursor = self._connection.cursor()
+            reader = iter(cursor.execute(sql, parameters).to_arrow_reader(rows))
+            return cursor, reader, list(itertools.islice(reader, 1))
+
+        with self._telling():
+            cursor, reader, first = _again(begin, PATIENCE_S, self._renew)
+            with cursor:
+                yield from itertools.chain(first, reader)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let nobody else write meanwhile; if this process dies, the OS or the server frees the lock.
+
+        There are no unique keys and inserts never conflict, so without it two writers could insert the same thing.
+        (A PostgreSQL that drops the lock's connection frees it early. Then, of two writes on the same version, the
+        second to commit fails on the snapshot's primary key and runs again.)
+        """
+        if self._mine.held:
+            yield
+            return
+        with contextlib.ExitStack() as stack:
+            if self._lock is None:
+                stack.enter_context(self._advisory(f"pg_advisory_xact_lock({_LOCK_NUMBER})"))
+            else:
+                stack.enter_context(_side_file(self._lock, 120))
+            self._mine.held = True
+            stack.callback(setattr, self._mine, "held", False)
+            yield
+
+    @contextlib.contextmanager
+    def housekeeping(self, command: str) -> Iterator[None]:
+        """Hold the place of the one command that keeps, moves or tidies the lake; others may read and write.
+
+        Raises:
+            StoreError: Another one is at work.
+        """
+        refused = StoreError(
+            f"another pal maintain, backup or lake move is at work; {command} was not begun.",
+            hint="wait until it is through, then try again",
+        )
+        with self._telling(), contextlib.ExitStack() as stack:
+            if self._lock is None:
+                wanted = f"pg_try_advisory_xact_lock({_HOUSEKEEPING_NUMBER})"
+                if stack.enter_context(self._advisory(wanted)) != "true":
+                    raise refused
+            else:
+                try:
+                    stack.enter_context(_side_file(self._lock.with_suffix(".housekeeping"), 0))
+                except sqlite3.OperationalError as error:
+                    raise refused from error
+            yield
+
+    def check_data(self) -> None:
+        """Ask the object storage for the folder of the data; nothing is asked where that is a disk.
+
+        Raises:
+            StoreError: There is no such bucket, or it must not be read.
+        """
+        if "://" in self.data:
+            self.rows("SELECT count(*) FROM glob(?)", [f"{self.data}*"])
 
     def version(self) -> int:
         """The lake's newest version; reads `AT` it see just what is there now."""
         return int(self.rows("FROM lake.current_snapshot()")[0][0])
 
-    def _locked(self, action: Callable[[], T]) -> T:
-        """Run `action` while nobody else writes; if this process dies, the OS or the server frees the lock.
-
-        There are no unique keys and inserts never conflict, so without it two writers could insert the same thing.
-        """
-        if self._lock is None:
-            with self._connection.cursor() as mutex:
-                mutex.execute("BEGIN")
-                mutex.execute(f"FROM postgres_query('mutex', 'SELECT pg_advisory_xact_lock({_LOCK_NUMBER})::text')")
-                try:
-                    return action()
-                finally:
-                    mutex.execute("ROLLBACK")
-        side_file = sqlite3.connect(self._lock, timeout=120, isolation_level=None)
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Say what a server's refusal means, and what to type."""
         try:
-            side_file.execute("BEGIN EXCLUSIVE")
+            yield
+        except duckdb.Error as error:
+            if fault := told(error, self.address):
+                raise fault from error
+            raise
+
+    def _has(self, mark: str) -> bool:
+        """Whether a commit with this mark is in the lake."""
+        with self._connection.cursor() as cursor:
+            return bool(cursor.execute("FROM lake.snapshots() WHERE commit_extra_info = ?", [mark]).fetchall())
+
+    def _locked(self, action: Callable[[], T]) -> T:
+        with self.alone():
             return action()
-        finally:
-            side_file.close()
+
+    @contextlib.contextmanager
+    def _advisory(self, lock: str) -> Iterator[str]:
+        """Take one of PostgreSQL's advisory locks until the end; gives what taking it answered."""
+        with self._connection.cursor() as mutex:
+            mutex.execute("BEGIN")
+            try:
+                taken = mutex.execute(f"FROM postgres_query('mutex', 'SELECT {lock}::text')").fetchone()
+                yield taken[0] if taken else ""
+            finally:
+                with contextlib.suppress(duckdb.Error):  # the connection is gone, and the lock with it
+                    mutex.execute("ROLLBACK")
+
+
+@contextlib.contextmanager
+def _side_file(path: Path, timeout_s: float) -> Iterator[None]:
+    """Hold a file's lock, which the OS frees when this process dies."""
+    with contextlib.closing(sqlite3.connect(path, timeout=timeout_s, isolation_level=None)) as file:
+        file.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+class _Mine(threading.local):
+    """Whether this thread holds the write lock."""
+
+    held = False
 
 
 def in_utc(at: datetime) -> datetime:
@@ -164,41 +283,23 @@ def in_utc(at: datetime) -> datetime:
     return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
 
 
-def _again(action: Callable[[], T]) -> T:
-    """Run `action` until it wins its race, with a growing random pause; other errors pass."""
+def _again(action: Callable[[], T], patience_s: float = 0.0, renew: Callable[[], None] | None = None) -> T:
+    """Run `action` until it wins its race, with a growing random pause; other errors pass.
+
+    Args:
+        patience_s: How long a lost connection is tried again, too.
+        renew: Called where the connection is out of date, before the next try.
+    """
+    until = time.monotonic() + patience_s
     for attempt in range(_TRIES):
         try:
             return action()
         except (duckdb.Error, sqlite3.OperationalError) as error:
-            if attempt == _TRIES - 1 or not _LOST_A_RACE.search(str(error)):
+            if renew is not None and attempt < 3 and _STALE.search(str(error)):
+                renew()
+                continue
+            lost = bool(LOST.search(str(error))) and time.monotonic() < until
+            if attempt == _TRIES - 1 or not (lost or _LOST_A_RACE.search(str(error))):
                 raise
             time.sleep(random.random() * min(2.0, 0.02 * 2**attempt))
     raise AssertionError("unreachable")
-
-
-def _load_extension(connection: Connection, name: str) -> None:
-    """Load the extension that its pip package brings; never from the network."""
-    package = f"duckdb_extension_{name}"
-    spec = importlib.util.find_spec(package)
-    folders = [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
-    for folder in folders:
-        path = folder / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
-        if path.exists():
-            connection.execute(f"LOAD {_quoted(path.as_posix())}")
-            return
-    pip_name = f"{package.replace('_', '-')}=={duckdb.__version__}"
-    raise StoreError(f"DuckDB {duckdb.__version__} has no extension {name!r} here.", hint=f"pip install {pip_name}")
-
-
-def _without_secrets(message: str) -> str:
-    """`message` without the passwords of connection strings.
-
-    >>> _without_secrets("postgres:host=db password=x1 and postgresql://me:x2@db/lake")
-    'postgres:host=db password=*** and postgresql://me:***@db/lake'
-    """
-    return re.sub(r"(password=)\S+|(://[^:/@\s]+:)[^@\s]+(?=@)", r"\1\2***", message)
-
-
-def _quoted(text: str) -> str:
-    """`text` as an SQL string."""
-    return "'" + text.replace("'", "''") + "'"

@@ -72,10 +72,15 @@ class Workspace:
 
     def store(self) -> Store:
         """The lake, with its tables up to date; one connection for this process."""
+        return _opened(*self.lake, self.root / "lake")
+
+    @property
+    def lake(self) -> tuple[str, str]:
+        """Catalog and data as `Store` takes them, from no directory."""
         kind, _, where = self.catalog.partition(":")
-        catalog = f"sqlite:{self.root / where}" if kind == "sqlite" else self.catalog
-        data = self.data if "://" in self.data else f"{self.root / self.data}{os.sep}"
-        return _opened(catalog, data, self.root / "lake")
+        catalog = f"sqlite:{self.root / where}" if kind == "sqlite" and where else self.catalog
+        data = f"{self.data.rstrip('/')}/" if "://" in self.data else f"{self.root / self.data}{os.sep}"
+        return catalog, data
 
     def name_of(self, path: Path) -> str:
         """`path` as the lake names it: from the root where it lies in it, so that a workspace can move."""
@@ -98,6 +103,11 @@ def _opened(catalog: str, data: str, lake: Path) -> Store:
     store = Store(catalog, data, scratch=lake / "spill")
     migrate(store)
     return store
+
+
+def forget_stores() -> None:
+    """Open every lake anew from here on: another one may lie in its place."""
+    _opened.cache_clear()
 
 
 def find_root(start: Path | None = None) -> Path:

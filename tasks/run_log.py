@@ -120,6 +120,11 @@ def find_crashed(store: Store) -> list[Run]:
     return crashed
 
 
+def runs_going_on(store: Store) -> list[Run]:
+    """The runs that go on now, as far as can be told: on another host all that have not said that they ended."""
+    return [run for run in recent_runs(store, 100, status=RunStatus.RUNNING) if _is_alive(run)]
+
+
 def _is_alive(run: Run) -> bool:
     if datetime.now(UTC).replace(tzinfo=None) - run.started_at > LOST_AFTER or run.pid == os.getpid():
         return False  # a run of this process ends before the next begins

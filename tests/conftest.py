@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -66,9 +67,21 @@ def s3() -> Iterator[S3]:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    """An empty workspace with its folders and its lake."""
-    made = Workspace(tmp_path / "workspace")
+def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """`[lake]` catalog and data of a lake that is not there yet, on servers; secrets are in the environment."""
+    server, storage = request.getfixturevalue("postgres"), request.getfixturevalue("s3")
+    for name, value in {**storage.environment, "PGPASSWORD": "secret-word"}.items():
+        monkeypatch.setenv(name, value)
+    name = f"lake_{uuid.uuid4().hex}"
+    server.create(name)
+    return server.catalog(name), f"{storage.root}/{name}"
+
+
+@pytest.fixture
+def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> Workspace:
+    """An empty workspace with its folders and its lake; with the parameter `cluster` that is on servers."""
+    lake = request.getfixturevalue("cluster") if getattr(request, "param", "") == "cluster" else ()
+    made = Workspace(tmp_path / "workspace", *lake)
     made.make()
     return made
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from kill_at_line import killed_at, lines_of
-from lake_rows import add_rows, contents
+from lake_rows import add_rows, both_lakes, contents
 
 from storage import batches
 from storage.annotations import ingest
@@ -40,6 +40,7 @@ def pool(store: Store) -> Store:
     return store
 
 
+@both_lakes
 def test_a_batch_is_kept_with_all_that_was_drafted(pool: Store) -> None:
     made = draft("i2", "i1", model_id="m1", mix={"it's": 1, 'a "b"': 2})
     batch, new = reserve(pool, made, beside_open=False)
@@ -115,6 +116,7 @@ def test_ids_ascend_over_every_purpose_and_are_never_used_again(pool: Store) -> 
     assert made == ["b0001-training", "b0002-evaluation", "b0003-validation", "b10000-training", "b10001-training"]
 
 
+@both_lakes
 def test_an_item_is_in_its_batch_once_and_every_strategy_that_proposed_it_is_kept(pool: Store) -> None:
     proposals = [
         Proposal("i1", "entropy", 0.25, 2),
@@ -153,6 +155,7 @@ def test_open_batches_are_those_out_with_annotators_the_oldest_first(pool: Store
     ]
 
 
+@both_lakes
 def test_closing_gives_the_unanswered_items_back_once(pool: Store) -> None:
     batch_id = publish(pool, "i1", "i2", "i3")
     ingest(pool, batch_id, [Answer("i2", "unsure", "anna")], "f")
@@ -361,8 +364,8 @@ def test_an_item_that_a_closed_batch_gave_back_counts_where_it_was_answered(pool
 # Several processes, and kill -9
 
 
-def reserve_there(root: Path, who: int, gate: Any) -> None:
-    store = Workspace(root).store()
+def reserve_there(workspace: Workspace, who: int, gate: Any) -> None:
+    store = workspace.store()
     gate.wait(60)
     for k in range(5):
         wanted = [f"i{k}", f"i{5 + k}", f"i{10 + 5 * who + k}"]  # two that all want, one of its own
@@ -372,9 +375,10 @@ def reserve_there(root: Path, who: int, gate: Any) -> None:
             reserve(store, draft(wanted[-1]), beside_open=True)
 
 
+@both_lakes
 def test_no_item_goes_to_two_of_three_racing_processes(pool: Store, workspace: Workspace) -> None:
     gate = SPAWN.Barrier(3)
-    racers = [SPAWN.Process(target=reserve_there, args=(workspace.root, who, gate)) for who in range(3)]
+    racers = [SPAWN.Process(target=reserve_there, args=(workspace, who, gate)) for who in range(3)]
     for racer in racers:
         racer.start()
     for racer in racers:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from kill_at_line import killed_at, lines_of
-from lake_rows import contents
+from lake_rows import both_lakes, contents
 
 from storage.importing import ImportReport, import_original, import_source
 from storage.items import count_items, count_pool
@@ -72,6 +72,7 @@ def directory(tmp_path: Path) -> Path:
 # The original's directory
 
 
+@both_lakes
 def test_each_labelled_text_is_in_one_split_evaluation_first_then_validation(
     workspace: Workspace, directory: Path
 ) -> None:
@@ -161,6 +162,7 @@ def test_scores_and_strategies_of_the_files_are_kept(workspace: Workspace, direc
     ]
 
 
+@both_lakes
 def test_importing_again_changes_nothing_and_rejects_the_same_rows(workspace: Workspace, directory: Path) -> None:
     first = take(workspace, directory)
     before, told = contents(workspace.store()), rejected(first)

@@ -1,0 +1,131 @@
+"""The commands that move, keep and tidy the lake; registered in `flows.cli`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.options import JsonOption, WorkspaceOption, print_json, project_at
+
+if TYPE_CHECKING:
+    from flows.config import Project
+
+commands = typer.Typer(rich_markup_mode=None)
+lake = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+commands.add_typer(
+    lake,
+    name="lake",
+    help="Where the lake is: bring it to PostgreSQL and object storage, or back.",
+    epilog="Example: pal lake move --catalog 'postgres:host=db dbname=pal' --data s3://bucket/pal",
+)
+
+
+@lake.command(epilog="Example: pal lake move --catalog 'postgres:host=db dbname=pal' --data s3://bucket/pal --switch")
+def move(
+    catalog: Annotated[str, typer.Option(help="postgres:host=... dbname=..., or sqlite:PATH.")],
+    data: Annotated[str, typer.Option(help="s3://bucket/folder, or a folder.")],
+    switch: Annotated[bool, typer.Option("--switch", help="Write the new place into pal.toml.")] = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Copy the lake with its whole history, compare, and say what to write in pal.toml; the old one stays."""
+    from dataclasses import asdict
+
+    from flows.config import LakeConfig
+    from flows.engine import listen
+    from flows.lake_switch import lake_lines, switch_lake
+    from storage.errors import ConfigError
+    from storage.moving import move_lake
+    from storage.workspace import Workspace
+
+    project = project_at(workspace)
+    if faults := LakeConfig(catalog, data).faults():
+        raise ConfigError("; ".join(faults), hint="pal lake move --help")
+    _refuse_while_running(project, "pal lake move", up_too=True)
+    listen()
+    root = project.workspace.root
+    moved = move_lake(project.workspace.store(), *Workspace(root, catalog, data).lake)
+    if switch:
+        switch_lake(project.workspace.config_file, catalog, data)
+    if as_json:
+        print_json(asdict(moved))
+        return
+    print(f"{sum(moved.rows.values()):,} rows in {len(moved.rows)} tables, {moved.newest} versions: the same there")
+    print(f"training sets of {len(moved.versions)} older versions: the same there")
+    print(f"pal.toml says so now; the old lake is still at {project.config.lake.catalog}" if switch else "")
+    if not switch:
+        print(f"to use it, write in pal.toml:\n{lake_lines(catalog, data)}")
+
+
+@commands.command(epilog="Example: pal backup /mnt/backups/headlines")
+def backup(
+    folder: Annotated[Path, typer.Argument(help="A new folder, or that of an earlier backup: it gets what is new.")],
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Keep the workspace and its lake as they are at one moment; others may go on meanwhile."""
+    from storage.backup import back_up
+
+    made, new_bytes = back_up(project_at(workspace).workspace, folder.resolve())
+    if as_json:
+        print_json({"folder": str(folder), "lake_version": made.lake_version, "bytes": made.n_bytes, "new": new_bytes})
+        return
+    print(f"{folder}: lake version {made.lake_version}, {len(made.data) + len(made.files) + 1} files")
+    print(f"{made.n_bytes:,} bytes, {new_bytes:,} of them new")
+
+
+@commands.command(epilog="Example: pal restore /mnt/backups/headlines headlines")
+def restore(
+    folder: Annotated[Path, typer.Argument(help="What `pal backup` wrote.")],
+    directory: Annotated[Path, typer.Argument(help="The workspace that it becomes.")],
+    force: Annotated[bool, typer.Option("--force", help="Put aside what is there; replace the server's lake.")] = False,
+) -> None:
+    """Bring a workspace and its lake back, checked, whole or not at all."""
+    from storage.backup import restore as bring_back
+
+    made, aside = bring_back(folder.resolve(), directory.resolve(), force=force)
+    print(f"workspace {directory}: as of {made.at}, lake version {made.lake_version}")
+    if aside is not None:
+        print(f"what was there is in {aside}")
+
+
+@commands.command(epilog="Example: pal maintain")
+def maintain(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+    """Tidy the lake: small writes into Parquet, small files merged, leftovers older than a day deleted."""
+    from dataclasses import asdict
+
+    from storage.maintenance import maintain as tidy
+
+    project = project_at(workspace)
+    _refuse_while_running(project, "pal maintain")
+    done = tidy(project.workspace.store())
+    if as_json:
+        print_json(asdict(done))
+        return
+    print(f"{done.flushed_rows:,} rows written from the catalog to Parquet")
+    print(f"files in use: {done.n_files[0]:,} before, {done.n_files[1]:,} now")
+    print(f"{done.n_deleted:,} files deleted, {done.freed_bytes:,} bytes freed; merged files go after a day")
+
+
+def _refuse_while_running(project: Project, command: str, *, up_too: bool = False) -> None:
+    """Begin nothing while a flow of the workspace runs, or, with `up_too`, could be started by `pal up`.
+
+    Raises:
+        ServiceError: One runs.
+    """
+    from flows.up_state import held
+    from storage.errors import ServiceError
+    from tasks.run_log import runs_going_on
+
+    for run in runs_going_on(project.workspace.store()):
+        raise ServiceError(
+            f"{run.flow} is at work since {run.started_at:%Y-%m-%d %H:%M} UTC (process {run.pid} on {run.host}); "
+            f"{command} was not begun.",
+            hint="wait until it is through, see pal status",
+        )
+    if up_too:
+        with held(project) as free:
+            if not free:
+                raise ServiceError(f"pal is up; {command} was not begun.", hint="stop it first: pal down")

@@ -1,0 +1,177 @@
+"""The commands that move, keep and tidy the lake, as a person types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from servers import Postgres
+
+from flows.config import Project, open_project, read_config
+from flows.lake_switch import switch_lake
+from flows.up_state import held
+from storage.errors import ConfigError
+from storage.items import count_items
+from storage.records import Run, RunStatus
+from storage.runs import add_run
+from storage.workspace import Workspace
+
+
+def pal(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "flows.cli", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env=dict(os.environ),
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture
+def filled(project: Project, take_headlines: Callable[[Workspace, int], dict[str, str]]) -> Project:
+    take_headlines(project.workspace, 300)
+    return project
+
+
+def test_a_lake_is_moved_to_servers_and_used_there(filled: Project, cluster: tuple[str, str]) -> None:
+    root, (catalog, data) = filled.workspace.root, cluster
+    ran = pal("lake", "move", "--catalog", catalog, "--data", data, cwd=root)
+    assert ran.returncode == 0, ran.stderr
+    assert "tables" in ran.stdout
+    assert f'to use it, write in pal.toml:\n[lake]\ncatalog = "{catalog}"\ndata = "{data}"\n' in ran.stdout
+    assert open_project(root) == filled
+    ran = pal("lake", "move", "--catalog", catalog, "--data", data, "--switch", cwd=root)
+    assert "pal.toml says so now; the old lake is still at sqlite:lake/catalog.sqlite" in ran.stdout
+    moved = open_project(root)
+    assert (moved.workspace.catalog, moved.workspace.data) == cluster
+    assert count_items(moved.workspace.store()) == 300
+    status = json.loads(pal("status", "--json", cwd=root).stdout)
+    assert "300" in json.dumps(status)
+    assert "secret-word" not in (root / "pal.toml").read_text(encoding="utf-8")
+
+
+def test_a_password_on_the_command_line_is_refused_and_not_repeated(filled: Project) -> None:
+    root = filled.workspace.root
+    ran = pal("lake", "move", "--catalog", "postgres:host=x password=secret-word", "--data", "s3://b/c", cwd=root)
+    assert ran.returncode == 1
+    assert "catalog holds a password: leave it out, and set PGPASSWORD or write it to ~/.pgpass" in ran.stderr
+    assert "secret-word" not in ran.stderr + ran.stdout
+
+
+def test_a_backup_is_made_and_brought_back(filled: Project, tmp_path: Path) -> None:
+    root = filled.workspace.root
+    made = pal("backup", str(tmp_path / "kept"), cwd=root)
+    assert made.returncode == 0, made.stderr
+    assert f"{tmp_path / 'kept'}: lake version" in made.stdout
+    back = pal("restore", str(tmp_path / "kept"), str(tmp_path / "again"), cwd=tmp_path)
+    assert back.returncode == 0, back.stderr
+    assert count_items(open_project(tmp_path / "again").workspace.store()) == 300
+    refused = pal("restore", str(tmp_path / "kept"), str(tmp_path / "again"), cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "again is there already.\nHint: name a new directory" in refused.stderr
+    forced = pal("restore", str(tmp_path / "kept"), str(tmp_path / "again"), "--force", cwd=tmp_path)
+    assert "what was there is in" in forced.stdout
+
+
+def test_maintaining_says_what_it_did(filled: Project) -> None:
+    ran = pal("maintain", "--json", cwd=filled.workspace.root)
+    assert ran.returncode == 0, ran.stderr
+    done = json.loads(ran.stdout)
+    assert done["flushed_rows"] >= 300
+    assert done["n_files"][1] > 0
+
+
+def test_nothing_is_tidied_or_moved_while_a_flow_runs(filled: Project, tmp_path: Path) -> None:
+    run = Run("nightly-1", "nightly", RunStatus.RUNNING, "another-host", 4711, datetime.now(UTC))
+    add_run(filled.workspace.store(), run)
+    root = filled.workspace.root
+    for command in (["maintain"], ["lake", "move", "--catalog", "sqlite:x/c.sqlite", "--data", "x/data"]):
+        ran = pal(*command, cwd=root)
+        assert ran.returncode == 1
+        assert "nightly is at work since" in ran.stderr
+        assert "(process 4711 on another-host)" in ran.stderr
+    assert not (root / "x").exists()
+
+
+def test_a_lake_is_not_moved_while_pal_is_up(filled: Project) -> None:
+    with held(filled):
+        arguments = ["lake", "move", "--catalog", "sqlite:x/c.sqlite", "--data", "x/data"]
+        ran = pal(*arguments, cwd=filled.workspace.root)
+    assert "pal is up; pal lake move was not begun.\nHint: stop it first: pal down" in ran.stderr
+
+
+# pal.toml
+
+
+@pytest.mark.parametrize("lake", ["", "[lake]\ncatalog = 'sqlite:a' # old\ndata = 'b'\n", "[lake]\n# nothing yet\n"])
+@pytest.mark.parametrize("after", ["", "\n[batch]\nsize = 7   # few\n"])
+def test_only_the_lakes_lines_of_pal_toml_change(project: Project, lake: str, after: str) -> None:
+    path = project.workspace.config_file
+    task = path.read_text(encoding="utf-8").split("[minimums]")[0]
+    path.write_text(task + lake + after, encoding="utf-8")
+    before = read_config(path)
+    switch_lake(path, 'postgres:host=db dbname="p"', "s3://b/c")
+    config = read_config(path)
+    assert (config.lake.catalog, config.lake.data) == ('postgres:host=db dbname="p"', "s3://b/c")
+    assert (config.batch, config.task) == (before.batch, before.task)
+    assert path.read_text(encoding="utf-8").startswith(task)
+    assert ("# few" in path.read_text(encoding="utf-8")) == bool(after)
+
+
+def test_a_pal_toml_that_cannot_be_changed_is_left_and_the_lines_are_said(project: Project) -> None:
+    path = project.workspace.config_file
+    text = 'lake.catalog = "sqlite:x"\n' + path.read_text(encoding="utf-8").split("[lake]")[0]
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"write it there yourself:\n\[lake\]\ncatalog = \"postgres:host=x\""):
+        switch_lake(path, "postgres:host=x", "s3://b/c")
+    assert path.read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize(
+    ("catalog", "data", "fault"),
+    [
+        ("postgres:host=x password=secret-word", "s3://b/c", "[lake] catalog holds a password: leave it out"),
+        ("postgres:host=x PASSWORD = 'secret-word'", "s3://b/c", "[lake] catalog holds a password"),
+        ("postgres:postgresql://me:secret-word@db/x", "s3://b/c", "[lake] catalog holds a password"),
+        ("mysql:host=x", "s3://b/c", "[lake] catalog: write sqlite:<path>, or postgres:host=... dbname=..."),
+        ("sqlite:x", "gs://b/c", "[lake] data: write a folder, or s3://bucket/folder"),
+        ("sqlite:x", "s3://key:secret-word@b/c", "[lake] data holds a key: leave it out"),
+    ],
+)
+def test_a_lake_that_cannot_be_or_holds_a_secret_is_a_fault(
+    project: Project, catalog: str, data: str, fault: str
+) -> None:
+    path = project.workspace.config_file
+    text = path.read_text(encoding="utf-8").split("[lake]")[0]
+    path.write_text(f"{text}[lake]\ncatalog = {json.dumps(catalog)}\ndata = {json.dumps(data)}\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        read_config(path)
+    assert fault in caught.value.what
+    assert "secret-word" not in str(caught.value)
+
+
+@pytest.mark.parametrize("catalog", ["postgres:service=pal", "postgres:postgresql://me@db:5432/x", "postgres:dbname=x"])
+def test_catalogs_without_a_secret_are_fine(project: Project, catalog: str) -> None:
+    path = project.workspace.config_file
+    switch_lake(path, catalog, "s3://b")
+    assert read_config(path).lake.catalog == catalog
+
+
+def test_a_wrong_password_ends_in_a_message_and_not_in_a_traceback(
+    project: Project, cluster: tuple[str, str], postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switch_lake(project.workspace.config_file, *cluster)
+    monkeypatch.setenv("PGPASSWORD", "not-that-word")
+    ran = pal("status", cwd=project.workspace.root)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("Error: PostgreSQL refuses the user")
+    assert "Traceback" not in ran.stderr
+    assert "not-that-word" not in ran.stderr

@@ -1,0 +1,215 @@
+"""A backup brings everything back as it was at one moment, and never leaves half of it, here or there."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from kill_at_line import killed_at, lines_of
+from lake_histories import history, live
+from lake_rows import add_rows, both_lakes
+
+from storage.backup import back_up, read_backup, restore
+from storage.errors import StoreError, WorkspaceError
+from storage.maintenance import maintain
+from storage.store import Store
+from storage.workspace import Workspace, forget_stores
+
+FILES = {
+    "pal.toml": "# settings\n",
+    "batches/0001/batch.csv": "id,text\n",
+    "models/m1/weights": "w" * 1000,
+    "encoders/e/vectors": "v",
+    "reports/latest.html": "<p>é",
+    "inbox/filled.csv": "late answers",
+}
+
+
+@pytest.fixture
+def lived(workspace: Workspace) -> Workspace:
+    """A workspace with a history and a file in every folder."""
+    live(workspace.store())
+    write_files(workspace.root, FILES)
+    return workspace
+
+
+def write_files(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text, encoding="utf-8")
+
+
+def files_in(root: Path) -> dict[str, str]:
+    return {name: (root / name).read_text(encoding="utf-8") for name in FILES}
+
+
+def at(root: Path, like: Workspace) -> Workspace:
+    return Workspace(root, like.catalog, like.data)
+
+
+def test_a_workspace_comes_back_elsewhere_with_every_version_and_goes_on(lived: Workspace, tmp_path: Path) -> None:
+    wanted, version = history(lived.store()), lived.store().version()
+    backup, new_bytes = back_up(lived, tmp_path / "kept")
+    assert backup.lake_version == version
+    assert new_bytes == backup.n_bytes
+    found, aside = restore(tmp_path / "kept", tmp_path / "again")
+    assert (found, aside) == (backup, None)
+    again = at(tmp_path / "again", lived)
+    assert files_in(again.root) == FILES
+    assert history(again.store()) == wanted
+    live(again.store(), seed=2)
+    assert history(again.store(), version) == wanted
+    assert history(lived.store()) == wanted
+
+
+@both_lakes
+def test_after_a_loss_the_lake_is_there_again(
+    workspace: Workspace, lived: Workspace, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    wanted = history(lived.store())
+    back_up(lived, tmp_path / "kept")
+    lived.store().write(lambda connection: connection.execute("DROP TABLE lake.items"), "lost")
+    if lived.catalog.startswith("postgres:"):
+        with pytest.raises(StoreError, match="holds another lake, or has changed since this backup"):
+            restore(tmp_path / "kept", tmp_path / "again")
+        assert not (tmp_path / "again").exists()
+    with pytest.raises(WorkspaceError, match=r"workspace is there already.\nHint: name a new directory"):
+        restore(tmp_path / "kept", lived.root)
+    _, aside = restore(tmp_path / "kept", lived.root, force=True)
+    assert history(lived.store()) == wanted
+    assert files_in(lived.root) == FILES
+    assert aside is not None
+    assert files_in(aside) == FILES
+    live(lived.store(), seed=2)
+
+
+def test_a_second_backup_adds_what_is_new_and_forgets_what_is_gone(lived: Workspace, tmp_path: Path) -> None:
+    first, _ = back_up(lived, tmp_path / "kept")
+    add_rows(lived.store(), [(f"new-{k}", f"new text {k}") for k in range(11_000)])
+    write_files(lived.root, {"inbox/another.csv": "more"})
+    (lived.root / "reports" / "latest.html").unlink()
+    second, new_bytes = back_up(lived, tmp_path / "kept")
+    (added,) = second.data.keys() - first.data.keys()
+    assert new_bytes == second.data[added].bytes + second.catalog.bytes + len("more")
+    assert read_backup(tmp_path / "kept") == second
+    kept = [path.name for path in (tmp_path / "kept" / "objects").rglob("*") if path.is_file()]
+    assert sorted(kept) == sorted(
+        {each.sha256 for each in (second.catalog, *second.data.values(), *second.files.values())}
+    )
+    restore(tmp_path / "kept", tmp_path / "again")
+    assert history(at(tmp_path / "again", lived).store()) == history(lived.store())
+    assert not (tmp_path / "again" / "reports" / "latest.html").exists()
+
+
+@both_lakes
+def test_a_backup_while_others_write_is_of_one_version(workspace: Workspace, tmp_path: Path) -> None:
+    store = workspace.store()
+    write_files(workspace.root, FILES)
+    store.write(lambda c: c.execute("CREATE TABLE lake.a (k BIGINT); CREATE TABLE lake.b (k BIGINT)"), "tables")
+    stop = threading.Event()
+
+    def write() -> None:
+        k = 0
+        while not stop.is_set():
+            k += 1
+            rows = 11_000 if k % 4 == 0 else 1
+            sql = f"INSERT INTO lake.a SELECT {k} FROM range({rows}); INSERT INTO lake.b SELECT {k} FROM range({rows})"
+            store.write(lambda connection, sql=sql: connection.execute(sql), str(k))  # type: ignore[misc]
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        made = [back_up(workspace, tmp_path / f"kept{turn}")[0] for turn in range(3)]
+    finally:
+        stop.set()
+        writer.join()
+    assert made[0].lake_version < made[2].lake_version
+    wanted = {
+        v: store.rows(f"SELECT count(*), max(k) FROM lake.a AT (VERSION => {v})") for v in (made[1].lake_version,)
+    }
+    forget_stores()
+    restore(tmp_path / "kept1", tmp_path / "again", force=True)
+    again = at(tmp_path / "again", workspace).store()
+    assert again.version() == made[1].lake_version
+    assert again.rows("SELECT count(*), max(k) FROM lake.a") == wanted[made[1].lake_version]
+    assert again.rows("SELECT count(*), max(k) FROM lake.a") == again.rows("SELECT count(*), max(k) FROM lake.b")
+
+
+def test_a_backup_is_not_begun_while_the_lake_is_tidied(lived: Workspace, tmp_path: Path) -> None:
+    with lived.store().housekeeping("pal maintain"), pytest.raises(StoreError, match="pal backup was not begun"):
+        back_up(lived, tmp_path / "kept")
+    with lived.store().housekeeping("pal backup"), pytest.raises(StoreError, match="pal maintain was not begun"):
+        maintain(lived.store())
+
+
+def test_a_place_that_is_no_backup_is_left_alone(lived: Workspace, tmp_path: Path) -> None:
+    write_files(tmp_path / "photos", {"one.jpg": "x"})
+    with pytest.raises(WorkspaceError, match="holds something that is no backup"):
+        back_up(lived, tmp_path / "photos")
+    with pytest.raises(WorkspaceError, match="lies in the workspace itself"):
+        back_up(lived, lived.root / "kept")
+    with pytest.raises(WorkspaceError, match="photos holds no whole backup"):
+        restore(tmp_path / "photos", tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda path: path.unlink(), lambda path: path.write_bytes(b"x" * path.stat().st_size)]
+)
+def test_a_damaged_backup_brings_nothing_back(lived: Workspace, tmp_path: Path, spoil: object) -> None:
+    backup, _ = back_up(lived, tmp_path / "kept")
+    sha256 = next(iter(backup.data.values())).sha256
+    spoil(tmp_path / "kept" / "objects" / sha256[:2] / sha256)  # type: ignore[operator]
+    with pytest.raises(WorkspaceError, match=f"the backup is damaged: .*{sha256} is not what it was"):
+        restore(tmp_path / "kept", lived.root, force=True)
+    assert files_in(lived.root) == FILES
+    assert lived.store().rows("SELECT count(*) FROM lake.items") == [(12_015,)]
+
+
+def back_up_at(root: Path, folder: Path) -> None:
+    back_up(Workspace(root), folder)
+
+
+@pytest.mark.parametrize("share", [0.4, 0.9])
+def test_a_killed_backup_leaves_the_one_before_it_and_the_next_is_whole(
+    lived: Workspace, tmp_path: Path, share: float
+) -> None:
+    first, _ = back_up(lived, tmp_path / "kept")
+    before = history(lived.store())
+    shutil.copytree(tmp_path / "kept", tmp_path / "undisturbed")
+    add_rows(lived.store(), [("new", "a new text")])
+    lines = lines_of(back_up_at, lived.root, tmp_path / "undisturbed")
+    killed_at(int(share * lines), back_up_at, lived.root, tmp_path / "kept")
+    assert read_backup(tmp_path / "kept") == first
+    restore(tmp_path / "kept", tmp_path / "again")
+    assert history(at(tmp_path / "again", lived).store()) == before
+    back_up(lived, tmp_path / "kept")
+    restore(tmp_path / "kept", tmp_path / "again2")
+    assert history(at(tmp_path / "again2", lived).store()) == history(lived.store())
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_a_killed_restore_leaves_nothing_of_itself_and_the_next_is_whole(
+    lived: Workspace, tmp_path: Path, share: float
+) -> None:
+    back_up(lived, tmp_path / "kept")
+    lines = lines_of(restore, tmp_path / "kept", tmp_path / "undisturbed")
+    killed_at(int(share * lines), restore, tmp_path / "kept", tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+    restore(tmp_path / "kept", tmp_path / "again")
+    assert history(at(tmp_path / "again", lived).store()) == history(lived.store())
+    assert list(tmp_path.glob(".again*")) == []
+
+
+def test_a_backup_of_a_lake_on_servers_names_no_secret(cluster: tuple[str, str], tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "workspace", *cluster)
+    workspace.make()
+    write_files(workspace.root, FILES)
+    live(workspace.store())
+    back_up(workspace, tmp_path / "kept")
+    for path in (tmp_path / "kept").rglob("*"):
+        assert path.is_dir() or b"secret-word" not in path.read_bytes()
+    with Store(f"sqlite:{tmp_path}/alone.sqlite", f"{tmp_path}/data/") as other:
+        assert other.version() == 0

@@ -1,0 +1,150 @@
+"""A lake that was moved answers as it did, at every version, wherever it went; nothing else is ever overwritten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from kill_at_line import killed_at, lines_of
+from lake_histories import history, live
+from lake_rows import add_rows
+from servers import Postgres
+
+from storage import moving
+from storage.errors import StoreError
+from storage.moving import move_lake
+from storage.store import Store
+from storage.workspace import Workspace
+
+
+@pytest.fixture
+def lived(store: Store) -> Store:
+    """A lake on SQLite with a history."""
+    live(store)
+    return store
+
+
+def on_disk(folder: Path) -> tuple[str, str]:
+    return f"sqlite:{folder}/catalog.sqlite", f"{folder}/data/"
+
+
+def on_servers(cluster: tuple[str, str]) -> tuple[str, str]:
+    return cluster[0], f"{cluster[1]}/"
+
+
+def test_a_lake_goes_to_servers_and_back_with_every_version(
+    lived: Store, cluster: tuple[str, str], tmp_path: Path
+) -> None:
+    wanted, newest = history(lived), lived.version()
+    there = on_servers(cluster)
+    moved = move_lake(lived, *there)
+    assert moved.newest == newest == lived.version()
+    assert moved.rows["items"] == 12_015
+    assert len(moved.versions) == 3
+    assert moved.n_files >= 2
+    with Store(*there) as store:
+        assert history(store) == wanted
+        live(store, seed=2)
+        assert history(store, newest) == wanted
+        wanted, newest = history(store), store.version()
+        move_lake(store, *on_disk(tmp_path / "back"))
+    with Store(*on_disk(tmp_path / "back")) as store:
+        assert history(store) == wanted
+        live(store, seed=3)
+        assert history(store, newest) == wanted
+        assert store.rows("SELECT count(*) FROM lake.items") == [(3 * 12_015,)]
+
+
+def test_moving_again_brings_over_what_came_since(lived: Store, tmp_path: Path) -> None:
+    there = on_disk(tmp_path / "there")
+    first = move_lake(lived, *there)
+    again = move_lake(lived, *there)
+    assert (again.rows, again.newest, again.copied_bytes) == (first.rows, first.newest, 0)
+    add_rows(lived, [("new", "one more text")])
+    assert move_lake(lived, *there).rows["items"] == first.rows["items"] + 1
+    with Store(*there) as store:
+        assert history(store) == history(lived)
+
+
+def changed_since(lived: Store, there: tuple[str, str], folder: Path) -> None:
+    move_lake(lived, *there)
+    with Store(*there) as store:
+        add_rows(store, [("theirs", "a text of theirs")])
+
+
+def others(lived: Store, there: tuple[str, str], folder: Path) -> None:
+    with Store(*there) as store:
+        store.write(lambda connection: connection.execute("CREATE TABLE lake.x (k BIGINT)"), "theirs")
+
+
+def strange_file(lived: Store, there: tuple[str, str], folder: Path) -> None:
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "x.parquet").touch()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what"),
+    [
+        (changed_since, "holds another lake, or this one with changes of its own"),
+        (others, "holds another lake"),
+        (strange_file, r"data/ holds 1 files that are not of this lake, x\.parquet first"),
+    ],
+)
+def test_a_target_that_holds_something_else_is_refused_and_left_alone(
+    lived: Store, tmp_path: Path, spoil: Callable[[Store, tuple[str, str], Path], None], what: str
+) -> None:
+    there = on_disk(tmp_path / "there")
+    (tmp_path / "there").mkdir()
+    spoil(lived, there, tmp_path / "there")
+    with Store(*there) as store:
+        before = store.version()
+    with pytest.raises(StoreError, match=what):
+        move_lake(lived, *there)
+    with Store(*there) as store:
+        assert store.version() == before
+
+
+def test_a_lake_is_not_moved_onto_itself(lived: Store) -> None:
+    with pytest.raises(StoreError, match="the lake is there already"):
+        move_lake(lived, "sqlite:/elsewhere", lived.data)
+
+
+def test_a_copy_that_is_not_the_same_is_told(lived: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied = moving.copy_catalog
+
+    def spoilt(connection: object, source: str, target: str, kind: str, data: str) -> None:
+        copied(connection, source, target, kind, data)  # type: ignore[arg-type]
+        connection.execute("DELETE FROM target.ducklake_inlined_data_9_1 WHERE row_id = 12000")  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(moving, "copy_catalog", spoilt)
+    with pytest.raises(StoreError, match=r"is not the same in the copy: \d+ rows there, \d+ here"):
+        move_lake(lived, *on_disk(tmp_path / "there"))
+
+
+def test_a_data_file_of_another_size_stops_the_move(lived: Store, tmp_path: Path) -> None:
+    path = next(Path(lived.data).rglob("*.parquet"))
+    path.write_bytes(b"short")
+    with pytest.raises(StoreError, match=rf"{path.name} has 5 bytes, the catalog says \d+"):
+        move_lake(lived, *on_disk(tmp_path / "there"))
+
+
+def test_two_that_keep_house_at_once_are_refused(lived: Store, tmp_path: Path) -> None:
+    with lived.housekeeping("pal maintain"), pytest.raises(StoreError, match="pal lake move was not begun"):
+        move_lake(lived, *on_disk(tmp_path / "there"))
+    assert move_lake(lived, *on_disk(tmp_path / "there")).rows["items"] == 12_015
+
+
+def move(root: Path, catalog: str, data: str) -> None:
+    move_lake(Workspace(root).store(), catalog, data)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.75, 0.9])
+def test_moving_again_after_kill_9_at_any_line_finishes(
+    lived: Store, workspace: Workspace, cluster: tuple[str, str], postgres: Postgres, share: float, tmp_path: Path
+) -> None:
+    lines = lines_of(move, workspace.root, *on_disk(tmp_path / "undisturbed"))
+    killed_at(int(share * lines), move, workspace.root, *on_servers(cluster))
+    assert move_lake(lived, *on_servers(cluster)).rows["items"] == 12_015
+    with Store(*on_servers(cluster)) as store:
+        assert history(store) == history(lived)

@@ -1,0 +1,371 @@
+"""The lake on PostgreSQL and S3: what a server that goes away does to a write, and what is said when one refuses."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+from servers import S3, Postgres, free_port
+
+from storage.connecting import told, without_secrets
+from storage.errors import StoreError
+from storage.lake_files import DataFolder
+from storage.store import Connection, Store
+from storage.workspace import Workspace
+
+SPAWN = multiprocessing.get_context("spawn")
+DROP_THE_LOCK = """FROM postgres_query('mutex',
+    'SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = ''advisory'' AND pid <> pg_backend_pid()')"""
+
+
+@pytest.fixture
+def lake(cluster: tuple[str, str]) -> Iterator[Store]:
+    """A lake with one small table."""
+    catalog, data = cluster
+    with Store(catalog, f"{data}/") as store:
+        store.write(lambda connection: connection.execute("CREATE TABLE lake.a (k BIGINT, who VARCHAR)"), "table")
+        yield store
+
+
+def add(k: int, who: str) -> Callable[[Connection], object]:
+    return lambda connection: connection.execute("INSERT INTO lake.a VALUES (?, ?)", [k, who])
+
+
+def restart(server: Postgres) -> None:
+    server.stop()
+    server.start()
+
+
+def test_small_writes_are_in_postgresql_and_large_ones_in_the_bucket(lake: Store) -> None:
+    lake.write(add(1, "it's \"é\0"), "small")
+    assert lake.rows("SELECT count(*) FROM glob(?)", [f"{lake.data}**"]) == [(0,)]
+    lake.write(lambda c: c.execute("INSERT INTO lake.a SELECT range, 'y' FROM range(20000)"), "bulk", bulk=True)
+    assert lake.rows("SELECT count(*) FROM glob(?)", [f"{lake.data}**/*.parquet"]) == [(1,)]
+    assert lake.rows("SELECT count(*) FROM lake.a") == [(20_001,)]
+    assert lake.rows("SELECT who FROM lake.a WHERE who <> 'y'") == [("it's \"é\0",)]
+    assert sum(each.num_rows for each in lake.stream("FROM lake.a")) == 20_001
+
+
+# PostgreSQL goes away
+
+
+def test_a_restart_between_two_calls_is_not_noticed(lake: Store, postgres: Postgres) -> None:
+    lake.write(add(1, "before"), "before")
+    restart(postgres)
+    lake.write(add(2, "after"), "after")
+    restart(postgres)
+    assert lake.rows("FROM lake.a ORDER BY k") == [(1, "before"), (2, "after")]
+
+
+def test_a_restart_in_the_middle_of_a_write_runs_it_again_and_it_counts_once(lake: Store, postgres: Postgres) -> None:
+    runs = []
+
+    def change(connection: Connection) -> int:
+        add(1, "us")(connection)
+        runs.append(1)
+        if len(runs) == 1:
+            restart(postgres)
+        return len(runs)
+
+    assert lake.write(change, "cut off") == 2
+    assert lake.rows("FROM lake.a") == [(1, "us")]
+
+
+class Told(duckdb.Error):
+    """What a commit says whose answer was lost on the way."""
+
+
+def test_a_commit_whose_answer_is_lost_counts_once(lake: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    cursors = []
+
+    class Cursor:
+        """A cursor that loses the answer to its first COMMIT."""
+
+        def __init__(self, cursor: Connection) -> None:
+            self.cursor = cursor
+
+        def __enter__(self) -> Cursor:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            self.cursor.close()
+
+        def execute(self, sql: str, *arguments: object) -> object:
+            done = self.cursor.execute(sql, *arguments)  # type: ignore[arg-type]
+            if sql == "COMMIT":
+                cursors.append(self)
+                if len(cursors) == 1:
+                    raise Told("server closed the connection unexpectedly")
+            return done
+
+    class Connected:
+        def cursor(self) -> Cursor:
+            return Cursor(connection.cursor())
+
+    connection = lake._connection
+    runs = []
+
+    def change(cursor: Connection) -> str:
+        runs.append(1)
+        cursor.execute("INSERT INTO lake.a VALUES (1, 'us')")
+        return "done"
+
+    monkeypatch.setattr(lake, "_connection", Connected())
+    assert lake.write(change, "answer lost") == "done"
+    monkeypatch.undo()
+    assert runs == [1]
+    assert lake.rows("FROM lake.a") == [(1, "us")]
+
+
+def test_a_write_that_lost_its_lock_still_counts_once(lake: Store) -> None:
+    def change(connection: Connection) -> str:
+        add(1, "us")(connection)
+        assert connection.execute(DROP_THE_LOCK).fetchall() == [(True,)]
+        return "done"
+
+    assert lake.write(change, "without a lock") == "done"
+    assert lake.rows("FROM lake.a") == [(1, "us")]
+
+
+def test_of_two_guarded_inserts_without_a_lock_one_counts(lake: Store) -> None:
+    """Inserts do not conflict in DuckLake: what keeps them apart is that a commit needs the version it read."""
+    runs = []
+
+    def guarded(who: str) -> Callable[[Connection], bool]:
+        def change(connection: Connection) -> bool:
+            runs.append(who)
+            if connection.execute("SELECT count(*) FROM lake.a").fetchone() != (0,):
+                return False
+            if runs == ["us"]:
+                connection.execute(DROP_THE_LOCK)
+                with Store(lake.catalog, lake.data) as rival:
+                    assert rival.write(guarded("rival"), "rival")
+            add(1, who)(connection)
+            return True
+
+        return change
+
+    assert lake.write(guarded("us"), "us") is False
+    assert runs == ["us", "rival", "us"]
+    assert lake.rows("FROM lake.a") == [(1, "rival")]
+
+
+def write_until_killed(catalog: str, data: str, told_to: Path) -> None:
+    with Store(catalog, data) as store, told_to.open("a", encoding="utf-8") as file:
+        for k in range(1_000_000):
+            rows = 12_000 if k % 3 == 0 else 1
+
+            def change(connection: Connection, k: int = k, rows: int = rows) -> None:
+                connection.execute("INSERT INTO lake.a SELECT ?, 'x' FROM range(?)", [k, rows])
+                connection.execute("INSERT INTO lake.b SELECT ? FROM range(?)", [k, rows])
+
+            store.write(change, str(k), bulk=rows > 1)
+            file.write(f"{k}\n")
+            file.flush()
+
+
+def test_a_killed_writer_leaves_whole_writes_and_blocks_nobody(lake: Store, tmp_path: Path) -> None:
+    lake.write(lambda connection: connection.execute("CREATE TABLE lake.b (k BIGINT)"), "another")
+    acknowledged = tmp_path / "acknowledged"
+    acknowledged.touch()
+    writer = SPAWN.Process(target=write_until_killed, args=(lake.catalog, lake.data, acknowledged))
+    writer.start()
+    while len(acknowledged.read_text().splitlines()) < 5:
+        assert writer.is_alive()
+        time.sleep(0.01)
+    os.kill(writer.pid or 0, signal.SIGKILL)
+    writer.join()
+    lake.write(add(-1, "next"), "next")
+    in_a, in_b = (dict(lake.rows(f"SELECT k, count(*) FROM lake.{t} WHERE k >= 0 GROUP BY k")) for t in "ab")
+    assert in_a == in_b
+    assert set(map(int, acknowledged.read_text().split())) <= set(in_a)
+    assert all(rows == (12_000 if k % 3 == 0 else 1) for k, rows in in_a.items())
+
+
+# What is said when a server refuses
+
+
+def no_server(server: Postgres, storage: S3) -> tuple[str, str]:
+    return f"postgres:host=127.0.0.1 port={free_port()} user=pal dbname=x", f"{storage.root}/x"
+
+
+def no_database(server: Postgres, storage: S3) -> tuple[str, str]:
+    return server.catalog("nowhere"), f"{storage.root}/x"
+
+
+def no_host(server: Postgres, storage: S3) -> tuple[str, str]:
+    return "postgres:host=nowhere.invalid dbname=x", f"{storage.root}/x"
+
+
+def no_bucket(server: Postgres, storage: S3) -> tuple[str, str]:
+    return server.catalog("postgres"), "s3://nowhere/x"
+
+
+@pytest.mark.parametrize(
+    ("lake_of", "what", "hint"),
+    [
+        (no_server, "PostgreSQL does not answer: the lake postgres:host=127.0.0.1", "start it, or mend host and port"),
+        (no_host, "PostgreSQL does not answer", "start it, or mend host and port in [lake] catalog in pal.toml"),
+        (no_database, "PostgreSQL has no such database", "make it: createdb NAME; or mend dbname in [lake] catalog"),
+        (no_bucket, "there is no such bucket", "make it, or mend [lake] data in pal.toml"),
+    ],
+)
+def test_a_server_that_cannot_be_used_is_named_with_what_to_type(
+    cluster: tuple[str, str],
+    postgres: Postgres,
+    s3: S3,
+    tmp_path: Path,
+    lake_of: Callable[[Postgres, S3], tuple[str, str]],
+    what: str,
+    hint: str,
+) -> None:
+    began = time.monotonic()
+    with pytest.raises(StoreError) as caught:
+        Workspace(tmp_path, *lake_of(postgres, s3)).store()
+    assert caught.value.what.startswith(what)
+    assert caught.value.hint.startswith(hint)
+    assert "secret-word" not in str(caught.value)
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("password", ["not-that-word", None])
+def test_a_wrong_password_is_refused_and_not_repeated(
+    cluster: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, password: str | None
+) -> None:
+    monkeypatch.delenv("PGPASSWORD")
+    if password:
+        monkeypatch.setenv("PGPASSWORD", password)
+    with pytest.raises(StoreError, match="PostgreSQL refuses the user") as caught:
+        Store(cluster[0], cluster[1])
+    assert "not-that-word" not in str(caught.value)
+    assert caught.value.hint.startswith("set PGPASSWORD, or write the password to ~/.pgpass")
+
+
+def test_a_password_that_stands_in_the_catalog_all_the_same_is_in_no_message(postgres: Postgres) -> None:
+    with pytest.raises(StoreError) as caught:
+        Store(f"{postgres.catalog('nowhere')} password='secret-word'", "/nowhere/")
+    assert "password=***" in caught.value.what
+    assert "secret-word" not in str(caught.value)
+
+
+def test_a_server_that_stops_for_good_is_said_and_the_next_call_after_it_is_back_is_green(
+    lake: Store, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.store.PATIENCE_S", 0.5)
+    postgres.stop()
+    try:
+        for call in (lambda: lake.write(add(1, "us"), "never"), lambda: lake.rows("FROM lake.a"), lake.version):
+            with pytest.raises(StoreError, match="PostgreSQL does not answer") as caught:
+                call()
+            assert "secret-word" not in str(caught.value)
+    finally:
+        postgres.start()
+    lake.write(add(2, "us"), "again")
+    assert lake.rows("FROM lake.a") == [(2, "us")]
+
+
+def bulk(store: Store) -> None:
+    store.write(lambda c: c.execute("INSERT INTO lake.a SELECT range, 'y' FROM range(20000)"), "bulk", bulk=True)
+
+
+def test_an_object_storage_that_does_not_answer_is_said_and_nothing_is_written(
+    cluster: tuple[str, str], lake: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    with Store(lake.catalog, lake.data) as store, pytest.raises(StoreError) as caught:
+        bulk(store)
+    assert caught.value.what.startswith("the object storage does not answer")
+    assert caught.value.hint == "check the network and AWS_ENDPOINT_URL"
+    assert "secret-word" not in str(caught.value)
+    assert lake.rows("SELECT count(*) FROM lake.a") == [(0,)]
+
+
+def demand_known_keys(storage: S3, *, after: str) -> None:
+    """Let the server look at who asks, after so many requests; it knows nobody."""
+    text = {"Content-Type": "text/plain"}
+    urllib.request.urlopen(
+        urllib.request.Request(f"{storage.endpoint}/moto-api/reset-auth", after.encode(), text, method="POST")
+    ).close()
+
+
+def test_a_write_that_the_object_storage_refuses_is_said_and_nothing_is_written(lake: Store, s3: S3) -> None:
+    demand_known_keys(s3, after="0")
+    try:
+        for use in (bulk, Store.check_data, lambda store: DataFolder(store.data).sizes()):
+            with pytest.raises(StoreError) as caught:
+                use(lake)
+            assert caught.value.what.startswith("the object storage refuses access: ")
+            assert caught.value.hint.startswith("set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION")
+            assert "secret-word" not in str(caught.value)
+    finally:
+        demand_known_keys(s3, after="inf")
+    assert lake.rows("SELECT count(*) FROM lake.a") == [(0,)]
+    bulk(lake)
+    assert lake.rows("SELECT count(*) FROM lake.a") == [(20_000,)]
+
+
+def test_without_any_key_the_object_storage_is_not_even_asked(
+    cluster: tuple[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(StoreError, match="the object storage refuses access") as caught:
+        Store(cluster[0], cluster[1])
+    assert caught.value.hint.startswith("set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION")
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        ('ERROR: permission denied for schema public: "CREATE TABLE"', "PostgreSQL refuses to write there"),
+        ("FATAL:  the database system is starting up", "PostgreSQL does not answer"),
+    ],
+)
+def test_refusals_are_known_by_what_servers_say(said: str, what: str) -> None:
+    fault = told(duckdb.Error(said), "s3://b/x")
+    assert fault is not None
+    assert what in fault.what
+
+
+def test_other_errors_are_not_taken_for_a_server() -> None:
+    assert told(duckdb.Error("Catalog Error: Table with name nowhere does not exist!"), "x") is None
+
+
+def test_secrets_of_the_environment_are_in_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a/b+c")
+    assert without_secrets("signed with a/b+c by postgresql://me:x@db") == "signed with *** by postgresql://me:***@db"
+
+
+@pytest.mark.parametrize("name", ["postgres_scanner", "httpfs", "aws"])
+def test_a_missing_extension_of_the_cluster_names_the_extra(
+    cluster: tuple[str, str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    find = __import__("importlib.util").util.find_spec
+    package = f"duckdb_extension_{name}"
+    monkeypatch.setattr("importlib.util.find_spec", lambda each: None if each == package else find(each))
+    with pytest.raises(StoreError) as caught:
+        Store(cluster[0], cluster[1])
+    assert caught.value.hint == "pip install 'pytorch-active-learning[cluster]'"
+    assert repr(name) in caught.value.what
+
+
+def test_a_closed_store_on_servers_gives_its_connections_back(cluster: tuple[str, str], postgres: Postgres) -> None:
+    catalog, data = cluster
+    name = catalog.rpartition("dbname=")[2]
+    sql = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'"
+    for _ in range(3):
+        with contextlib.closing(Store(catalog, f"{data}/")) as store:
+            store.version()
+    until = time.monotonic() + 10
+    while (left := postgres.run("psql", "-At", "-c", sql, postgres.url()).strip()) != "0":
+        assert time.monotonic() < until, f"{left} connections are left"
+        time.sleep(0.1)
