@@ -36,7 +36,7 @@ def load_pool(
     keywords: Sequence[str] = (),
 ) -> Pool:
     """The whole pool; with a model in that model's tokens, made here where they are missing."""
-    model = load_model(workspace.models / model_id, label_set.names) if model_id is not None else None
+    model = load_model(workspace.model_folder(model_id), label_set.names) if model_id is not None else None
     encoder = model.encoder if model is not None else current_encoder(workspace, encoder_name)
     add_missing_features(workspace, encoder)
     return read_pool(store, encoder, version, label_set, model, keywords)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -63,6 +64,14 @@ def s3() -> Iterator[S3]:
     """An S3 server; take a folder of your own in its bucket."""
     with s3_server() as server:
         yield server
+
+
+@pytest.fixture
+def shared_root(s3: S3, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A folder of one's own on the S3 server, as in `[files] root`; where it is and who asks is in the environment."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"{s3.root}/{uuid.uuid4().hex}"
 
 
 @pytest.fixture

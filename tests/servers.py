@@ -88,6 +88,19 @@ class S3:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
+    @contextmanager
+    def refusing(self, after: int = 0) -> Iterator[None]:
+        """The server takes no key, after so many requests that it takes any."""
+        self._take_any_key(str(after))
+        try:
+            yield
+        finally:
+            self._take_any_key("inf")
+
+    def _take_any_key(self, n: str) -> None:
+        url, plain = f"{self.endpoint}/moto-api/reset-auth", {"Content-Type": "text/plain"}
+        urllib.request.urlopen(urllib.request.Request(url, n.encode(), plain), timeout=30).close()
+
 
 @contextmanager
 def postgres_server(folder: Path, host: str = "127.0.0.1") -> Iterator[Postgres]:
