@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from storage.folders import MANIFEST
+from storage.object_store import Stored
 
+log = logging.getLogger(__name__)
+
+LONGEST_NAME_BYTES, LARGEST_BYTES = 200, 1_000_000_000
+"""What an annotator may put into a store and still have it brought: a disk takes it, and so does memory."""
 ERRORS_SUFFIX = ".errors.csv"
 """Of the lists that an ingest writes beside a file, and removes again."""
 
@@ -21,6 +27,19 @@ def published(listing: Iterable[str], parent: str) -> list[str]:
 def names_in(listing: Iterable[str], folder: str) -> list[str]:
     """The files directly in a folder, the manifest last."""
     return sorted((name for name in listing if is_in(name, folder)), key=_manifest_last)
+
+
+def names_to_bring(listing: Mapping[str, Stored], folder: str) -> list[str]:
+    """The files directly in a folder of the store that can be brought, the manifest last; the others are told."""
+    found = []
+    for name in names_in(listing, folder):
+        n_bytes, long = listing[name].size_bytes, len(PurePosixPath(name).name.encode()) > LONGEST_NAME_BYTES
+        if long or n_bytes > LARGEST_BYTES:
+            why = f"its name is longer than {LONGEST_NAME_BYTES} bytes" if long else f"it has {n_bytes:,} bytes"
+            log.warning("%s is left in the store: %s", name, why)
+        else:
+            found.append(name)
+    return found
 
 
 def is_in(name: str, folder: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path, PurePosixPath
 
-from storage.file_names import ERRORS_SUFFIX, beside, files_in, is_in, names_in, sha256_of
+from storage.file_names import ERRORS_SUFFIX, beside, files_in, is_in, names_in, names_to_bring, sha256_of
 from storage.folders import write_whole
 from storage.object_store import ObjectStore, Stored
 from storage.seen_files import Seen, SeenFiles
@@ -38,7 +38,7 @@ class InboxMirror:
         """Bring the files of the store's inbox; remove those that another machine has put away meanwhile."""
         with self._seen.session():
             listing = self._settle()
-            for name in names_in(listing, "inbox"):
+            for name in names_to_bring(listing, "inbox"):
                 self._bring(name, listing[name])
             for name in self._seen:
                 if is_in(name, "inbox") and name not in listing:

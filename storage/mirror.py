@@ -15,7 +15,7 @@ import json
 import os
 from pathlib import Path
 
-from storage.file_names import ERRORS_SUFFIX, beside, files_in, names_in, published, sha256_of
+from storage.file_names import ERRORS_SUFFIX, beside, files_in, names_in, names_to_bring, published, sha256_of
 from storage.folders import MANIFEST, write_whole
 from storage.inbox_mirror import InboxMirror
 from storage.object_store import ObjectStore, Stored
@@ -75,8 +75,9 @@ class Mirror:
         with self._seen.session():
             listing = self._store.listing("batches")
             for folder in published(listing, "batches"):
-                for name in names_in(listing, folder):
-                    self._bring(name, listing[name])
+                names = [name for name in names_to_bring(listing, folder) if not self._is_here(name, listing[name])]
+                for name, content in zip(names, self._store.get_all(names), strict=True):
+                    self._bring(name, content, listing[name])
             for name in self._seen:
                 if name.endswith(ERRORS_SUFFIX) and name not in listing:
                     self._seen.remove_copy(name)
@@ -107,21 +108,27 @@ class Mirror:
     def _fetch(self, folder: str, listing: dict[str, Stored]) -> bool:
         if f"{folder}/{MANIFEST}" not in listing:
             return False
-        for name in names_in(listing, folder):
-            content = self._store.get(name)
+        names = names_in(listing, folder)
+        for name, content in zip(names, self._store.get_all(names), strict=True):
             if content is not None:
                 self._write(self._local / name, content)
                 self._seen.remember(name, content, listing[name])
         return True
 
-    def _bring(self, name: str, stored: Stored) -> None:
-        """Bring a batch's file as far as it changed in the store since it was last seen."""
-        path, seen = self._local / name, self._seen.get(name)
-        if seen and seen.settled and seen.stored == stored and path.exists():
+    def _is_here(self, name: str, stored: Stored) -> bool:
+        """Whether the listing alone shows that a batch's file is as it was last seen."""
+        seen = self._seen.get(name)
+        return seen is not None and seen.settled and seen.stored == stored and (self._local / name).exists()
+
+    def _bring(self, name: str, there: bytes | None, stored: Stored) -> None:
+        """Bring a batch's file as far as it changed in the store since it was last seen.
+
+        Args:
+            there: Its content in the store; None where it was removed meanwhile.
+        """
+        if there is None:
             return
-        there = self._store.get(name)
-        if there is None:  # removed meanwhile
-            return
+        path = self._local / name
         here = path.read_bytes() if path.is_file() else None
         changed = not self._seen.is_known(name, there)
         if here is None and not changed and name.endswith(ERRORS_SUFFIX):  # an ingest removed it here
@@ -154,7 +161,7 @@ class Mirror:
         """Put a batch's file that was changed here since it was last seen in the store."""
         name = self._name(path)
         if not self._seen.is_known(name, path.read_bytes()):
-            self._bring(name, stored)
+            self._bring(name, self._store.get(name), stored)
             content = path.read_bytes()
             if not self._seen.is_known(name, content):
                 self._put(name, content)
