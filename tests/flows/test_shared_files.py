@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 from servers import S3
+from typer.testing import CliRunner
 
 from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
 from flows.annotating import annotate_batch
 from flows.answers import publish_formats
+from flows.cli import app
 from flows.config import Project, open_project
 from flows.model_choice import roll_back
 from flows.next_batch import plan_of
@@ -24,7 +26,7 @@ from flows.status import status_of
 from flows.submit import submit
 from storage.annotations import label_counts
 from storage.batches import find_batch
-from storage.errors import ConfigError, ModelError, StoreError
+from storage.errors import BatchError, ConfigError, ModelError, StoreError
 from storage.models import metrics_of, production_model
 from storage.object_store import ObjectStore
 from storage.records import BatchStatus, Split
@@ -187,7 +189,35 @@ def test_answers_at_a_terminal_on_one_machine_are_in_the_lake_after_an_ingest_on
     monkeypatch.setattr(sys, "stdin", io.StringIO("1\n0\n1\n"))
     annotate_batch(bert, batch_id, "zoe")
     assert status_of(anna).batches[0].n_waiting == 3
-    assert [report.n_new for report in ingest(anna)] == [3]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("1\n0\n"))
+    assert annotate_batch(anna, batch_id, "zoe").answered == 5, "she goes on where she was"
+    assert [report.n_new for report in ingest(bert)] == [5]
+
+
+def test_a_batch_with_answers_that_only_the_store_has_is_not_closed(
+    anna: Project, store: ObjectStore, tmp_path: Path
+) -> None:
+    batch_id = publish_next(anna)
+    fill_in_the_store(store, batch_id, tmp_path)
+    closed = CliRunner().invoke(app, ["close", batch_id, "--workspace", str(anna.workspace.root)])
+    assert isinstance(closed.exception, BatchError)
+    assert "60 answers in the files" in closed.exception.what
+
+
+def test_a_report_that_is_asked_for_is_shared_unless_it_goes_elsewhere(
+    anna: Project, store: ObjectStore, tmp_path: Path
+) -> None:
+    where = ["report", "--workspace", str(anna.workspace.root)]
+    assert CliRunner().invoke(app, [*where, "--output", str(tmp_path / "mine.html")]).exit_code == 0
+    assert store.listing("reports") == {}
+    assert CliRunner().invoke(app, where).exit_code == 0
+    assert store.get("reports/latest.html") == (anna.workspace.reports / "latest.html").read_bytes()
+
+
+def test_status_tells_where_the_files_are(anna: Project, shared_root: str) -> None:
+    assert f"files       shared in {shared_root}\n" in status_of(anna).as_text()
+    alone = replace(anna, workspace=replace(anna.workspace, files=""))
+    assert "files  " not in status_of(alone).as_text()
 
 
 def test_files_in_more_formats_are_shared(anna: Project, bert: Project, store: ObjectStore) -> None:
