@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from servers import S3
@@ -44,6 +46,7 @@ from tasks.train import train_model
 
 pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
 
+SPAWN = multiprocessing.get_context("spawn")
 N = 600
 TABLE = synthetic_headlines(N)
 TRUTH = dict(zip(TABLE["item_id"].to_pylist(), TABLE["label"].to_pylist(), strict=True))
@@ -160,6 +163,40 @@ def test_one_machine_publishes_another_ingests_the_first_trains_and_the_other_pr
     assert {path.name for path in bert.workspace.batches.iterdir()} == {first, second}
     assert [batch.batch_id for batch in status_of(bert).batches] == [third]
     assert (bert.workspace.batches / third / "batch.csv").is_file()
+
+
+def ingest_there(root: Path, gate: Any) -> None:
+    """In a process of its own, at the same moment as another."""
+    from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
+
+    project = open_project(root)
+    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
+        gate.wait(120)
+        collect_answers.fn(project.workspace, project.config.task)
+
+
+def test_two_machines_that_ingest_at_once_take_each_answer_once_and_put_the_file_away_once(
+    anna: Project, bert: Project, store: ObjectStore, tmp_path: Path
+) -> None:
+    first = publish_next(anna)
+    bert.workspace.pull()
+    for number in range(4):
+        fill_in_the_store(store, first, tmp_path, to=f"inbox/{number}.csv")
+        store.put(f"inbox/{number}.csv", (store.get(f"inbox/{number}.csv") or b"") + b"\r\n" * number)
+    gate = SPAWN.Barrier(2)
+    processes = [SPAWN.Process(target=ingest_there, args=(each.workspace.root, gate)) for each in (anna, bert)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(180)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert anna.workspace.store().rows("SELECT count(*), count(DISTINCT item_id) FROM lake.annotations") == [(60, 60)]
+    kept = {name.rpartition("-")[0] for name in store.listing("inbox")}
+    assert kept == {f"inbox/done/{number}" for number in range(4)}
+    assert len(store.listing("inbox")) == 4
+    for project in (anna, bert):
+        assert ingest(project) == []
+        assert not [path for path in project.workspace.inbox.iterdir() if path.is_file()]
 
 
 def test_a_file_submitted_on_one_machine_is_ingested_on_another_and_its_bad_rows_come_back(
