@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+from ingesting import ingest_there
 from servers import S3
 from typer.testing import CliRunner
 
@@ -163,16 +163,6 @@ def test_one_machine_publishes_another_ingests_the_first_trains_and_the_other_pr
     assert {path.name for path in bert.workspace.batches.iterdir()} == {first, second}
     assert [batch.batch_id for batch in status_of(bert).batches] == [third]
     assert (bert.workspace.batches / third / "batch.csv").is_file()
-
-
-def ingest_there(root: Path, gate: Any) -> None:
-    """In a process of its own, at the same moment as another."""
-    from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
-
-    project = open_project(root)
-    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
-        gate.wait(120)
-        collect_answers.fn(project.workspace, project.config.task)
 
 
 def test_two_machines_that_ingest_at_once_take_each_answer_once_and_put_the_file_away_once(
