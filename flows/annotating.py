@@ -24,6 +24,7 @@ def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Ta
     Raises:
         BatchError: No batch is open, or there is none with this id.
     """
+    project.workspace.pull()
     store = project.workspace.store()
     if batch_id is None:
         opened = open_batches(store)
@@ -50,17 +51,20 @@ def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Ta
     for answer in waiting_answers(project.workspace, batch_id, task):
         if whose in (None, answer.annotator):
             answered[answer.item_id] = answer.answer
-    with Journal(journal_path(folder, annotator)) as journal:
-        return annotate(
-            mine[whose or ""],
-            answered,
-            task,
-            journal,
-            batch_id=batch_id,
-            annotator=annotator,
-            keys=terminal_keys(sys.stdin) if sys.stdin.isatty() else line_keys(sys.stdin),
-            out=sys.stdout,
-        )
+    try:
+        with Journal(journal_path(folder, annotator)) as journal:
+            return annotate(
+                mine[whose or ""],
+                answered,
+                task,
+                journal,
+                batch_id=batch_id,
+                annotator=annotator,
+                keys=terminal_keys(sys.stdin) if sys.stdin.isatty() else line_keys(sys.stdin),
+                out=sys.stdout,
+            )
+    finally:
+        project.workspace.push()
 
 
 def loop_at_terminal(project: Project, annotator: str, n: int | None) -> None:

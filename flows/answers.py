@@ -123,6 +123,9 @@ def publish_formats(project: Project, batch_id: str, formats: Sequence[str]) -> 
     batch = find_batch(store, batch_id).batch
     if batch.status is not BatchStatus.PUBLISHED:
         raise BatchError(f"batch {batch_id} is {batch.status.value}.", hint="open batches: pal status")
+    project.workspace.pull()
     folder, contents = project.workspace.batches / batch_id, contents_of(store, batch)
     write_batch(folder, batch, contents, task)  # where a crash left it unwritten
-    return add_formats(folder, batch, contents, task, found)
+    written = add_formats(folder, batch, contents, task, found)
+    project.workspace.push()
+    return written

@@ -150,6 +150,7 @@ def close(
     from storage.errors import BatchError
 
     project = project_at(workspace)
+    project.workspace.pull()
     again = find_batch(project.workspace.store(), batch).batch.purpose.asks_again
     if waiting := waiting_answers(project.workspace, batch, project.config.task):
         raise BatchError(

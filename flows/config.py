@@ -22,6 +22,7 @@ from annotation.label_set import LabelSet
 from flows.notify_config import NotifyConfig
 from flows.schedule_config import ScheduleConfig, ServerConfig
 from storage.errors import ConfigError
+from storage.object_store import root_faults
 from storage.workspace import Workspace, find_root
 from tasks.learning.encoder import ENCODERS, MINILM_STATIC
 from tasks.learning.promotion import PromotionConfig
@@ -69,6 +70,13 @@ class LakeConfig:
 
 
 @dataclass(frozen=True)
+class FilesConfig:
+    """Where several machines share batches, inbox, models, encoders and reports; empty: nowhere."""
+
+    root: str = Workspace.files
+
+
+@dataclass(frozen=True)
 class Config:
     """All of pal.toml; every table but [task] may be missing."""
 
@@ -81,6 +89,7 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     promotion: PromotionConfig = field(default_factory=PromotionConfig)
     lake: LakeConfig = field(default_factory=LakeConfig)
+    files: FilesConfig = field(default_factory=FilesConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
     notify: NotifyConfig = field(default_factory=NotifyConfig)
@@ -110,7 +119,7 @@ def open_project(path: Path | None = None) -> Project:
     root = find_root(path)
     bare = Workspace(root)
     config = read_config(bare.config_file)
-    workspace = Workspace(root, config.lake.catalog, config.lake.data)
+    workspace = Workspace(root, config.lake.catalog, config.lake.data, config.files.root)
     workspace.make()
     return Project(workspace, config)
 
@@ -146,6 +155,7 @@ def _semantic_faults(config: Config) -> list[str]:
     faults += [f"[notify] {fault}" for fault in config.notify.faults()]
     faults += [f"[scale] {fault}" for fault in config.scale.faults()]
     faults += [f"[lake] {fault}" for fault in config.lake.faults()]
+    faults += [f"[files] {fault}" for fault in root_faults(config.files.root)]
     if config.model.encoder not in ENCODERS:
         nearest = _nearest(config.model.encoder, ENCODERS)
         faults.append(f"[model] encoder = {config.model.encoder!r}: there is no such encoder{nearest}")

@@ -94,6 +94,8 @@ def report(
     project = project_at(workspace)
     place = (output or project.workspace.reports / "latest.html").resolve()
     write_page(report_of(project.workspace, project.config.task), place)
+    if output is None:
+        project.workspace.share(place)
     print(place)
     if open_:
         webbrowser.open(place.as_uri())

@@ -29,7 +29,7 @@ def predictions(
         raise ModelError("there is no model yet.", hint="see what is missing: pal status")
     from tasks.learning.model_files import load_model
 
-    model = load_model(project.workspace.models / current.model_id, project.config.task.names)
+    model = load_model(project.workspace.model_folder(current.model_id), project.config.task.names)
     for part in _parts(texts, file, text_column):
         probabilities = model.predict(part)
         decided = model.calibration.decisions(probabilities)

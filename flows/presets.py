@@ -122,6 +122,9 @@ on = ["batch", "promotion", "failure"]
 [lake]
 catalog = "sqlite:lake/catalog.sqlite"
 data = "lake/data"
+
+[files]             # batches, inbox, models and reports shared by several machines: docs/files.md
+root = ""           # "s3://bucket/folder"; empty: here only
 """
 
 

@@ -54,9 +54,14 @@ class ModelStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """A workspace at a glance."""
+    """A workspace at a glance.
+
+    Attributes:
+        files: The URI of what other machines share; empty where all is here only.
+    """
 
     workspace: str
+    files: str
     task: str
     items: int
     pool: int
@@ -81,6 +86,8 @@ class Status:
     def as_text(self) -> str:
         """For people."""
         lines = [f"workspace   {self.workspace} ({self.task})"]
+        if self.files:
+            lines.append(f"files       shared in {self.files}")
         lines.append(f"items       {self.items:,}: {self.pool:,} in the pool, {self.pending:,} with annotators")
         for k, (split, counts) in enumerate(self.per_label.items()):
             by_label = ", ".join(f"{n:,} {label}" for label, n in counts.items()) or "none"
@@ -118,7 +125,8 @@ class Status:
 
 
 def status_of(project: Project) -> Status:
-    """Read it all; changes nothing."""
+    """Read it all; changes nothing but the copies of what other machines share."""
+    project.workspace.pull()
     store, workspace = project.workspace.store(), project.workspace
     counts = label_counts(store)
     batches = [_open_batch(project, progress) for progress in open_batches(store)]
@@ -128,6 +136,7 @@ def status_of(project: Project) -> Status:
     signs = signs_of(store, project.config.task) if model else ()
     return Status(
         workspace=str(workspace.root),
+        files=workspace.files,
         task=project.config.task.name,
         items=count_items(store),
         pool=n_pool,

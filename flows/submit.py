@@ -6,7 +6,7 @@ import urllib.error
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from annotation.filled import FilledFile
 from annotation.submission import check_file, into_inbox
@@ -25,7 +25,7 @@ class Submission:
     Attributes:
         answers: Answers that can be taken, by batch.
         errors: Rows that cannot, in words; ingest lists them beside the file.
-        place: Where it lies in the inbox.
+        place: Where it lies in the inbox: a path, or the URI in the one that several machines share.
         told: The server that starts the ingest flow for it; None where there is none.
         untold: Why there is none, in words.
     """
@@ -39,7 +39,7 @@ class Submission:
 
 
 def submit(project: Project, path: Path, api: str | None) -> Submission:
-    """Check a file, copy it into the inbox, and send the event that starts the ingest flow.
+    """Check a file, put it into the inbox, and send the event that starts the ingest flow.
 
     Args:
         api: Of the Prefect server to tell; None where none is running.
@@ -49,30 +49,32 @@ def submit(project: Project, path: Path, api: str | None) -> Submission:
     """
     if not path.is_file():
         raise BatchError(f"there is no file {path}.", hint="name a filled batch file: pal submit batch-anna.csv")
+    project.workspace.pull()
     found = check_file(project.workspace, project.config.task, FilledFile(path, in_inbox=True))
     if not found.answers and not found.errors:
         why = "; ".join(found.unreadable) or f"{path} holds no answer."
         raise BatchError(why, hint="fill the label column in, then: pal submit FILE")
-    place = into_inbox(project.workspace, path)
+    workspace = project.workspace
+    place = workspace.hand_in(path) if workspace.files else str(into_inbox(workspace, path))
     untold = tell_server(api, project, place) if api else "no Prefect server is running"
     return Submission(
         str(path),
         {batch_id: len(answers) for batch_id, answers in found.answers.items()},
         [str(error) for error in found.errors] + found.unreadable,
-        str(place),
+        place,
         None if untold else api,
         untold,
     )
 
 
-def tell_server(api: str, project: Project, place: Path) -> str:
+def tell_server(api: str, project: Project, place: str) -> str:
     """Send the event that a file was submitted; returns why that starts nothing, empty where it does."""
     event = {
         "id": str(uuid.uuid4()),
         "occurred": datetime.now(UTC).isoformat(),
         "event": EVENT,
         "resource": {"prefect.resource.id": RESOURCE, "prefect.resource.name": str(project.workspace.inbox)},
-        "payload": {"workspace": str(project.workspace.root), "file": place.name},
+        "payload": {"workspace": str(project.workspace.root), "file": PurePath(place).name},
     }
     try:
         deployed = ask(api, "/deployments/name/ingest/ingest")

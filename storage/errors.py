@@ -8,7 +8,7 @@ PalError
 ├── SamplingError      a batch cannot be drawn as asked
 ├── ModelError         a model is missing, damaged, or does not fit
 ├── ServiceError       the server or the worker cannot be brought up or stopped
-└── StoreError         the lake cannot be opened or written
+└── StoreError         the lake, or the files that machines share, cannot be opened, read or written
 """
 
 from __future__ import annotations
@@ -60,4 +60,4 @@ class ServiceError(PalError):
 
 
 class StoreError(PalError):
-    """The lake cannot be opened or written."""
+    """The lake, or the files that several machines share, cannot be opened, read or written."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.errors import WorkspaceError
+from storage.folders import MANIFEST
+from storage.mirror import Mirror
 from storage.schema import migrate
 from storage.store import Store
 
@@ -29,11 +31,13 @@ class Workspace:
         root: The absolute directory.
         catalog: `[lake] catalog`: `sqlite:` and a path (relative ones start at `root`), or `postgres:...`.
         data: `[lake] data`: a folder (relative ones start at `root`), or `s3://...`.
+        files: `[files] root`: `s3://...` where other machines share all folders but the lake; empty: nowhere.
     """
 
     root: Path
     catalog: str = "sqlite:lake/catalog.sqlite"
     data: str = "lake/data"
+    files: str = ""
 
     @property
     def config_file(self) -> Path:
@@ -69,6 +73,58 @@ class Workspace:
         """Create the folders that are missing."""
         for name in FOLDERS:
             (self.root / name).mkdir(parents=True, exist_ok=True)
+
+    def pull(self) -> None:
+        """Bring what is new in the batches and the inbox that other machines share; nothing to do where none does.
+
+        Raises:
+            StoreError: They cannot be reached. So do the methods below.
+        """
+        if self.files:
+            mirror = _mirrored(self.files, self.root)
+            mirror.pull_batches()
+            mirror.inbox.pull()
+
+    def share_missing(self) -> None:
+        """Give other machines the batches, models and encoders that they lack; what was changed waits for `push`."""
+        if self.files:
+            mirror = _mirrored(self.files, self.root)
+            mirror.push_batches(edits=False)
+            for parent in ("models", "encoders"):
+                mirror.publish_missing(parent)
+
+    def push(self) -> None:
+        """Give other machines what annotators changed in the batches here, and what an ingest put away."""
+        if self.files:
+            mirror = _mirrored(self.files, self.root)
+            mirror.inbox.settle()
+            mirror.push_batches(edits=True)
+
+    def share(self, path: Path) -> None:
+        """Give other machines a published folder of `models` or `encoders`, or a file of `reports`."""
+        if self.files:
+            mirror = _mirrored(self.files, self.root)
+            if path.is_dir():
+                mirror.publish(path)
+            else:
+                mirror.publish_file(path)
+
+    def hand_in(self, file: Path) -> str:
+        """Put a filled file into the inbox that other machines share; returns its URI. There must be `files`."""
+        return _mirrored(self.files, self.root).inbox.hand_in(file)
+
+    def model_folder(self, model_id: str) -> Path:
+        """The folder of a model, brought with the adapted encoders where another machine made it."""
+        folder = self.models / model_id
+        if self.files and not (folder / MANIFEST).is_file():
+            self.fetch_encoders()
+            _mirrored(self.files, self.root).fetch(self.name_of(folder))
+        return folder
+
+    def fetch_encoders(self) -> None:
+        """Bring the encoders that were adapted on other machines."""
+        if self.files:
+            _mirrored(self.files, self.root).fetch_all("encoders")
 
     def store(self) -> Store:
         """The lake, with its tables up to date; one connection for this process."""
@@ -108,6 +164,12 @@ def _opened(catalog: str, data: str, lake: Path) -> Store:
 def forget_stores() -> None:
     """Open every lake anew from here on: another one may lie in its place."""
     _opened.cache_clear()
+
+
+@functools.lru_cache(maxsize=4)
+def _mirrored(files: str, root: Path) -> Mirror:
+    root.mkdir(parents=True, exist_ok=True)
+    return Mirror(files, root)
 
 
 def find_root(start: Path | None = None) -> Path:

@@ -134,6 +134,7 @@ def adapt_encoder(
     key = _fingerprint(pool, labelled, settings)
     folder = workspace.encoders / f"{MINILM_ADAPTED}-{key}"
     work = workspace.encoders / f".{folder.name}.work"
+    workspace.fetch_encoders()
     if not (folder / "manifest.json").is_file():
         work.mkdir(parents=True, exist_ok=True)
         try:
@@ -154,6 +155,7 @@ def adapt_encoder(
         publish_folder(folder, lambda part: _write(part, learned, facts))
         shutil.rmtree(work, ignore_errors=True)
         _remove_left(workspace.encoders)
+    workspace.share(folder)
     encoder = StaticVectors(folder)
     log.info("encoder %s from %s texts (%.0f s)", encoder.encoder_id, f"{pool.num_rows:,}", time.monotonic() - started)
     return encoder.encoder_id

@@ -54,6 +54,7 @@ def collect_answers(
     Args:
         form: The format of the named files; told by their content where that is None.
     """
+    workspace.pull()
     store = workspace.store()
     seen = read_files(store)
     waiting = waiting_files(workspace, files)
@@ -82,6 +83,7 @@ def collect_answers(
             remember_read(store, name, digest)
         _tell(report)
         reports.append(report)
+    workspace.push()
     return reports
 
 

@@ -32,7 +32,7 @@ def compare_with_previous(workspace: Workspace, model_id: str, label_set: LabelS
         return
     texts = fixed_sample(store, N_SAMPLE)
     try:
-        old, new = (load_model(workspace.models / each, label_set.names) for each in (before.model_id, model_id))
+        old, new = (load_model(workspace.model_folder(each), label_set.names) for each in (before.model_id, model_id))
     except ModelError as error:
         log.warning("not compared with the model before it: %s", error.what)
         return

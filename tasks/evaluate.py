@@ -39,12 +39,14 @@ def evaluate_model(workspace: Workspace, model_id: str, labels: Sequence[str]) -
     """Measure a model on all evaluation items there are now."""
     started = time.monotonic()
     store = workspace.store()
-    model = load_model(workspace.models / model_id, labels)
+    model = load_model(workspace.model_folder(model_id), labels)
     held_out = predict_held_out(store, model, store.version())
     found = evaluate(held_out.probabilities, held_out.labels, labels, model.calibration)
     add_metrics(store, model_id, Split.EVALUATION, found.metrics, n=found.n, lake_version=held_out.lake_version)
     text = json.dumps({"n": found.n, "metrics": [asdict(metric) for metric in found.metrics]}, indent=1)
-    (workspace.models / model_id / "evaluation.json").write_text(text + "\n", encoding="utf-8", newline="\n")
+    folder = workspace.models / model_id
+    (folder / "evaluation.json").write_text(text + "\n", encoding="utf-8", newline="\n")
+    workspace.share(folder)
     log.info(
         "evaluated on %s items: %s (%.1f s)", f"{found.n:,}", figures_of(store, model_id), time.monotonic() - started
     )

@@ -41,7 +41,7 @@ def import_file(workspace: Workspace, path: Path, options: ReadOptions) -> Impor
     )
     with workspace.scratch() as scratch, progress(f"import {path.name}", source.size_bytes) as advance:
         report = import_source(workspace.store(), source, scratch, _rejects_file(workspace, path), advance)
-    _tell(report)
+    _tell(workspace, report)
     return report
 
 
@@ -66,11 +66,13 @@ def import_original_directory(workspace: Workspace, directory: Path, label_set: 
             _rejects_file(workspace, directory),
             advance,
         )
-    _tell(report)
+    _tell(workspace, report)
     return report
 
 
-def _tell(report: ImportReport) -> None:
+def _tell(workspace: Workspace, report: ImportReport) -> None:
+    if report.rejects_file:
+        workspace.share(Path(report.rejects_file))
     log.info("%s: %s", report.source, report.description)
     log.info(
         "%s rows: %s new items, %s duplicates, %s rejected%s",

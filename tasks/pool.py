@@ -46,7 +46,7 @@ def load_pool(
         version: The lake version whose labels are meant.
         workers: Who holds the texts, in shards; None for this process.
     """
-    model = load_model(workspace.models / model_id, label_set.names) if model_id is not None else None
+    model = load_model(workspace.model_folder(model_id), label_set.names) if model_id is not None else None
     encoder = model.encoder if model is not None else current_encoder(workspace, encoder_name)
     add_missing_features(workspace, encoder)
     vectors: Vectors

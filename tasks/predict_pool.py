@@ -74,7 +74,7 @@ def predict_pool(
     started = time.monotonic()
     store = workspace.store()
     record = _chosen(store, model_id)
-    model = load_model(workspace.models / record.model_id, label_set.names)
+    model = load_model(workspace.model_folder(record.model_id), label_set.names)
     add_missing_features(workspace, model.encoder)
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = output.with_name(f".{output.name}.parts")

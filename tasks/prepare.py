@@ -116,6 +116,7 @@ def current_encoder(workspace: Workspace, name: str) -> Encoder:
         ModelError: Nothing was adapted yet.
     """
     if name == MINILM_ADAPTED:
+        workspace.fetch_encoders()
         return newest_adapted(workspace.encoders)
     if name != BAG_OF_WORDS:
         return minilm_static()

@@ -52,10 +52,10 @@ def _decide(workspace: Workspace, candidate_id: str, labels: tuple[str, ...], ga
         on = f"{taken.decided_at:%Y-%m-%d}"
         return Outcome(current.model_id, False, f"it was taken back on {on}; to use it: pal promote {candidate_id}")
     try:
-        production = load_model(workspace.models / current.model_id, labels)
+        production = load_model(workspace.model_folder(current.model_id), labels)
     except ModelError as error:
         return Outcome(candidate_id, True, f"the model in production cannot be used: {error.what}")
-    candidate = load_model(workspace.models / candidate_id, labels)
+    candidate = load_model(workspace.model_folder(candidate_id), labels)
     version = store.version()
     ours = predict_held_out(store, candidate, version)
     theirs = predict_held_out(store, production, version)

@@ -1,4 +1,4 @@
-"""Stage `publish`: the files of every open batch that has none yet."""
+"""Stage `publish`: the files of every open batch that has none yet, here and where other machines share them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 @task
 def publish_batches(workspace: Workspace, label_set: LabelSet) -> list[Path]:
     """Write what is missing, also what an earlier run was killed before; returns the new folders."""
+    workspace.pull()
     store = workspace.store()
     written = []
     for progress in open_batches(store):
@@ -29,4 +30,5 @@ def publish_batches(workspace: Workspace, label_set: LabelSet) -> list[Path]:
         if write_batch(folder, batch, contents_of(store, batch), label_set):
             log.info("published batch %s: %s", batch.batch_id, folder)
             written.append(folder)
+    workspace.share_missing()
     return written

@@ -22,7 +22,10 @@ def write_report(workspace: Workspace, label_set: LabelSet, run_id: str) -> Path
     """Write `reports/<run_id>.html` and `reports/latest.html`; returns the first."""
     report = report_of(workspace, label_set, run_id)
     place = workspace.reports / f"{run_id}.html"
-    write_page(report, place, workspace.reports / "latest.html")
+    latest = workspace.reports / "latest.html"
+    write_page(report, place, latest)
+    for page in (place, latest):
+        workspace.share(page)
     if flow_run.id is not None:
         publish_artifacts(report)
     log.info("report: %s", place)

@@ -120,7 +120,7 @@ def _by_strategy(results: Sequence[StrategyResult]) -> list[tuple[str, Point]]:
 def _on_evaluation(workspace: Workspace, label_set: LabelSet, model_id: str) -> OnEvaluation | None:
     store = workspace.store()
     try:
-        model = load_model(workspace.models / model_id, label_set.names)
+        model = load_model(workspace.model_folder(model_id), label_set.names)
     except ModelError:
         return None  # of other labels, or damaged: `pal status` and the next run say so
     items = labelled_texts(store, Split.EVALUATION, store.version())

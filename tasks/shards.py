@@ -99,7 +99,7 @@ def _read(shard: Shard) -> SummedVectors:
     workspace = on_this_machine(shard.workspace)
     if shard.model_id is None:
         return _token_vectors(workspace, shard, current_encoder(workspace, shard.encoder_name))
-    model = load_model(workspace.models / shard.model_id, shard.labels)
+    model = load_model(workspace.model_folder(shard.model_id), shard.labels)
     if not shard.hidden:
         return _token_vectors(workspace, shard, model.encoder)
     found = _vectors(replace(shard, hidden=False))

@@ -50,7 +50,7 @@ def train_model(workspace: Workspace, label_set: LabelSet, encoder_name: str, co
     fingerprint = _fingerprint([training, validation], settings)
     model_id = f"m{training.num_rows:05d}-{fingerprint}"
     folder = workspace.models / model_id
-    if find_model(store, model_id) is not None and (folder / MANIFEST).is_file():
+    if find_model(store, model_id) is not None and (workspace.model_folder(model_id) / MANIFEST).is_file():
         log.info("model %s is trained on just these labels", model_id)
         return model_id
     positive = label_set.names.index(label_set.positive) if label_set.positive else None
@@ -73,6 +73,7 @@ def train_model(workspace: Workspace, label_set: LabelSet, encoder_name: str, co
         "code_version": code_version,
     }
     weights_hash = save_model(folder, trained, encoder, label_set.names, config, facts)
+    workspace.share(folder)
     add_model(
         store,
         Model(

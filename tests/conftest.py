@@ -67,6 +67,14 @@ def s3() -> Iterator[S3]:
 
 
 @pytest.fixture
+def shared_root(s3: S3, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A folder of one's own on the S3 server, as in `[files] root`; where it is and who asks is in the environment."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"{s3.root}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
 def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     """`[lake]` catalog and data of a lake that is not there yet, on servers; secrets are in the environment."""
     server, storage = request.getfixturevalue("postgres"), request.getfixturevalue("s3")

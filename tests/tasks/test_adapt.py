@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,16 @@ def filled(
 def the_folder(workspace: Workspace) -> Path:
     (folder,) = workspace.encoders.iterdir()
     return folder
+
+
+@pytest.fixture
+def machines(filled: Workspace, shared_root: str, tmp_path: Path) -> list[Workspace]:
+    """Three with one lake, that share all other files by an object store; the first is `filled`."""
+    lake = {"catalog": f"sqlite:{filled.root}/lake/catalog.sqlite", "data": f"{filled.root}/lake/data"}
+    others = [Workspace(tmp_path / name, **lake, files=shared_root) for name in ("second", "third")]
+    for other in others:
+        other.make()
+    return [replace(filled, files=shared_root), *others]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -228,3 +240,20 @@ def test_a_model_whose_adapted_encoder_is_gone_says_so(filled: Workspace, label_
     with pytest.raises(ModelError, match=r"which is not in .*encoders") as caught:
         load_model(filled.models / model_id)
     assert "pal adapt" in caught.value.hint
+
+
+def test_an_encoder_is_adapted_on_one_machine_and_used_on_others_with_the_models_made_with_it(
+    machines: list[Workspace], label_set: LabelSet
+) -> None:
+    first, second, third = machines
+    how = replace(QUICK, labels=False)
+    encoder_id = adapt_encoder.fn(first, label_set, how)
+    assert current_encoder(second, MINILM_ADAPTED).encoder_id == encoder_id
+    assert adapt_encoder.fn(third, label_set, how) == encoder_id
+    manifests = {(the_folder(each) / MANIFEST).read_bytes() for each in machines}
+    assert len(manifests) == 1, "the others did not adapt again"
+    shutil.rmtree(the_folder(third))
+    model_id = train_model.fn(second, label_set, MINILM_ADAPTED, TrainingConfig(epochs=1))
+    assert load_model(third.model_folder(model_id), label_set.names).encoder.encoder_id == encoder_id
+    assert train_model.fn(first, label_set, MINILM_ADAPTED, TrainingConfig(epochs=1)) == model_id
+    assert (first.models / model_id / MANIFEST).read_bytes() == (second.models / model_id / MANIFEST).read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from annotation.label_set import LabelSet
 from storage.annotations import label_counts
 from storage.errors import SourceError
 from storage.items import count_items
+from storage.object_store import ObjectStore
 from storage.records import Split
 from storage.workspace import Workspace
 from tasks.import_texts import ReadOptions, import_file, import_original_directory
@@ -84,3 +86,13 @@ def test_the_originals_labels_need_the_keys_1_and_0(
         'give two labels the keys "1" and "0", or start from its preset: pal init DIR --preset chapter-2'
     )
     assert count_items(workspace.store()) == 0
+
+
+def test_the_list_of_refused_rows_is_shared_with_other_machines(
+    workspace: Workspace, tmp_path: Path, shared_root: str
+) -> None:
+    path = write(tmp_path / "texts.csv", "id,text\n1,floods\n2,\n")
+    report = import_file.fn(replace(workspace, files=shared_root), path, ReadOptions())
+    assert report.rejects_file is not None
+    rejects = Path(report.rejects_file)
+    assert ObjectStore(shared_root).get(f"reports/{rejects.name}") == rejects.read_bytes()
