@@ -15,6 +15,7 @@ import yaml
 from typer.main import get_command
 
 from flows.cli import app
+from flows.engine import SETTINGS
 from flows.service import prefect_file
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +50,8 @@ def test_the_image_runs_without_rights_and_its_parts_are_in_the_repository() -> 
     last = text.split("FROM ")[-1]
     assert "USER 1000" in last
     assert "pip" not in last
+    settings = re.findall(r"^    ((?:PREFECT|DO)_\w+)=(\S+)", last, re.MULTILINE)
+    assert dict(settings) == SETTINGS
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     packages = {include.rstrip("*") for include in project["tool"]["setuptools"]["packages"]["find"]["include"]}
     needed = packages | {"pyproject.toml", "constraints.txt", "prefect.yaml", project["project"]["readme"], "LICENSE"}
