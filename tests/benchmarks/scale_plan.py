@@ -55,7 +55,7 @@ class Measured:
     lost_s: float = 5.0
     coordinator_bytes: int = 60
     worker_bytes: int = 60
-    process_mb: int = 400
+    process_mb: int = 600
     text_bytes: int = 45
     feature_bytes: int = 20
 

@@ -34,13 +34,13 @@ def test_without_chance_a_night_is_what_its_constants_say():
     assert found.seconds == pytest.approx(10 + 10 * (0.3 + 1.1 + 2 * 0.4))
     assert found.seconds == found.late_s
     assert (found.killed_s, found.worker_mb) == (None, None)
-    assert found.coordinator_mb == pytest.approx(400 + 10 * (60 + 60))
-    assert found.dollars == pytest.approx(0.05 * found.seconds / 3600), "1.6 GB come with one core"
+    assert found.coordinator_mb == pytest.approx(600 + 10 * (60 + 60))
+    assert found.dollars == pytest.approx(0.05 * found.seconds / 3600), "1.8 GB come with one core"
     two = night(10 * MILLION, 2, EVEN, Prices(), runs=2)
     kept = 10 - 4.194304  # of three shards the first worker has the first and the last
     assert two.seconds == pytest.approx(10 + 3 + 1.9 * kept)
     assert two.killed_s > two.seconds
-    assert (two.coordinator_mb, two.worker_mb) == pytest.approx((1000, 400 + 60 * kept))
+    assert (two.coordinator_mb, two.worker_mb) == pytest.approx((1200, 600 + 60 * kept))
 
 
 def test_the_page_shows_what_the_plan_prints():
