@@ -72,13 +72,17 @@ def start_run(api: str, name: str) -> None:
     ask(api, f"/deployments/{deployment['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
 
 
-def crash_left_runs(api: str) -> list[tuple[str, str]]:
+def crash_left_runs(api: str, worker: str | None = None) -> list[tuple[str, str]]:
     """Mark the runs as crashed that a dead worker left going on; returns their names and their flows.
 
     Nobody else does: they would hold their deployment's one place for ever, and every later night would be cancelled.
+
+    Args:
+        worker: Only what the worker of that name ran; on a server of several the others may be alive.
     """
     filters = {"work_pools": {"name": {"any_": [POOL]}}, "flow_runs": {"state": {"type": {"any_": list(GOING_ON)}}}}
-    left = ask(api, "/flow_runs/filter", {**filters, "limit": 200})
+    found = ask(api, "/flow_runs/filter", {**filters, "limit": 200})
+    left = [run for run in found if worker in (None, run["labels"].get("prefect.worker.name"))]
     for run in left:
         state = {"type": "CRASHED", "name": "Crashed", "message": "the worker that ran it is gone"}
         ask(api, f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})

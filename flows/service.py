@@ -47,6 +47,7 @@ class Service:
         self.home = project.workspace.root / config.home
         self.home.mkdir(parents=True, exist_ok=True)
         self.worker_name = f"pal on {socket.gethostname()}"
+        self.mended = self.worker_name if self.given else None  # whose runs: others may work for a server of yours
         self.children: dict[str, Child] = {}
         self.asked_to_stop = False
         self._read_to = 0
@@ -96,8 +97,7 @@ class Service:
             )
 
     def _start_worker(self) -> None:
-        if not self.given:
-            self._mend()
+        self._mend()
         command = [*PREFECT, "worker", "start", "--pool", prefect_api.POOL, "--name", self.worker_name, "--limit", "1"]
         self._start("worker", command)
         self._wait_for("worker", lambda: prefect_api.worker_is_online(self.api, self.worker_name))
@@ -107,7 +107,7 @@ class Service:
 
         While it held its place, Prefect cancelled every later night: none may be waiting any more.
         """
-        left = prefect_api.crash_left_runs(self.api)
+        left = prefect_api.crash_left_runs(self.api, self.mended)
         for name, _ in left:
             say("up", f"{name} was cut off; it is marked as crashed, the next run does its work")
         if "worker" not in self.children and any(flow == "nightly" for _, flow in left):
@@ -175,8 +175,8 @@ class Service:
         if worker := self.children.get("worker"):
             say("up", "stopping the worker ...")
             worker.stop()
-            if not self.given and prefect_api.answers(self.api, 2.0):
-                prefect_api.crash_left_runs(self.api)
+            if prefect_api.answers(self.api, 2.0):
+                prefect_api.crash_left_runs(self.api, self.mended)
         if server := self.children.get("server"):
             say("up", "stopping the server ...")
             server.stop()

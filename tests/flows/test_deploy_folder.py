@@ -7,6 +7,7 @@ import plistlib
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import yaml
 from typer.main import get_command
 
 from flows.cli import app
+from flows.engine import SETTINGS
 from flows.service import prefect_file
 
 ROOT = Path(__file__).parents[2]
@@ -46,10 +48,18 @@ def test_the_launchd_file_starts_pal_up_and_again_when_it_ends() -> None:
 def test_the_image_runs_without_rights_and_its_parts_are_in_the_repository() -> None:
     text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
     last = text.split("FROM ")[-1]
-    assert "USER pal" in last
-    assert "pip install" not in last
-    for line in re.findall(r"^COPY (?!--from)(.*)$", text, re.MULTILINE):
-        assert all((ROOT / name).exists() for name in line.split()[:-1]), line
+    assert "USER 1000" in last
+    assert "pip" not in last
+    settings = re.findall(r"^    ((?:PREFECT|DO)_\w+)=(\S+)", last, re.MULTILINE)
+    assert dict(settings) == SETTINGS
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = {include.rstrip("*") for include in project["tool"]["setuptools"]["packages"]["find"]["include"]}
+    needed = packages | {"pyproject.toml", "constraints.txt", "prefect.yaml", project["project"]["readme"], "LICENSE"}
+    copied = {name for line in re.findall(r"^COPY (?!--from)(.*) ", text, re.MULTILINE) for name in line.split()}
+    assert copied == needed
+    assert all((ROOT / name).exists() for name in copied)
+    let_through = (DEPLOY / "Dockerfile.dockerignore").read_text(encoding="utf-8")
+    assert set(re.findall(r"^!(.*)$", let_through, re.MULTILINE)) == copied
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
     service = compose["services"]["pal"]
     assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
@@ -58,7 +68,7 @@ def test_the_image_runs_without_rights_and_its_parts_are_in_the_repository() -> 
 
 def test_every_pal_command_named_there_exists() -> None:
     commands = set(get_command(app).commands)  # type: ignore[attr-defined]
-    for path in DEPLOY.iterdir():
+    for path in filter(Path.is_file, DEPLOY.iterdir()):
         text = path.read_text(encoding="utf-8")
         assert set(re.findall(r"`pal ([a-z]+)", text)) <= commands, path
 
