@@ -14,6 +14,7 @@ from ingesting import ingest_there
 from servers import S3
 from typer.testing import CliRunner
 
+from annotation.batch import batch_files
 from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
 from flows.annotating import annotate_batch
@@ -107,7 +108,16 @@ def publish_next(project: Project) -> str:
         candidate = train_model.fn(workspace, config.task, config.model.encoder, config.model.training)
         evaluate_model.fn(workspace, candidate, config.task.names)
         model_id = promote_or_keep.fn(workspace, candidate, config.task.names, config.promotion).model_id
-    batch_id = sample_batch.fn(workspace, plan, config.sampling, 0, config.task, config.model.encoder, model_id)
+    batch_id = sample_batch.fn(
+        workspace,
+        plan,
+        config.sampling,
+        0,
+        config.task,
+        config.model.encoder,
+        model_id,
+        batch_config=config.batch,
+    )
     publish_batches.fn(workspace, config.task)
     return batch_id
 
@@ -197,7 +207,9 @@ def test_a_file_submitted_on_one_machine_is_ingested_on_another_and_its_bad_rows
     (tmp_path / "zoe.csv").write_bytes(store.get(name) or b"")
     fill_csv(tmp_path / "zoe.csv", dict.fromkeys(TRUTH, "1"))
     fill_csv(tmp_path / "zoe.csv", dict.fromkeys(TRUTH, "perhaps"), most=1)
-    found = submit(bert, tmp_path / "zoe.csv", None)
+    keys = tuple(replace(label, key=key) for label, key in zip(bert.config.task.labels, "78", strict=True))
+    changed = replace(bert, config=replace(bert.config, task=replace(bert.config.task, labels=keys)))
+    found = submit(changed, tmp_path / "zoe.csv", None)
     assert found.place.startswith(f"{shared_root}/inbox/zoe-")
     assert list(bert.workspace.inbox.iterdir()) == []
     (report,) = ingest(anna)
@@ -215,9 +227,9 @@ def test_answers_at_a_terminal_on_one_machine_are_in_the_lake_after_an_ingest_on
     batch_id = publish_next(anna)
     monkeypatch.setattr(sys, "stdin", io.StringIO("1\n0\n1\n"))
     annotate_batch(bert, batch_id, "zoe")
-    assert status_of(anna).batches[0].n_waiting == 3
     monkeypatch.setattr(sys, "stdin", io.StringIO("1\n0\n"))
     assert annotate_batch(anna, batch_id, "zoe").answered == 5, "she goes on where she was"
+    assert status_of(bert).batches[0].n_waiting == 5
     assert [report.n_new for report in ingest(bert)] == [5]
 
 
@@ -249,10 +261,13 @@ def test_status_tells_where_the_files_are(anna: Project, shared_root: str) -> No
 
 def test_files_in_more_formats_are_shared(anna: Project, bert: Project, store: ObjectStore) -> None:
     batch_id = publish_next(anna)
-    assert [path.name for path in publish_formats(bert, batch_id, ["html"])] == ["batch.html"]
-    assert f"batches/{batch_id}/batch.html" in store.listing("batches")
+    assert [path.name for path in publish_formats(anna, batch_id, ["html"])] == ["batch.html"]
+    assert [path.name for path in publish_formats(bert, batch_id, ["xlsx"])] == ["batch.xlsx"]
+    assert {f"batches/{batch_id}/batch.{suffix}" for suffix in ("csv", "html", "xlsx")} <= set(store.listing("batches"))
     ingest(anna)
-    assert (anna.workspace.batches / batch_id / "batch.html").is_file()
+    for project in (anna, bert):
+        named = {each.file for each in batch_files(project.workspace.batches / batch_id)}
+        assert named == {"batch.csv", "batch.html", "batch.xlsx"}
 
 
 def test_without_the_store_a_stage_says_so_and_the_next_run_is_whole(anna: Project, store: ObjectStore, s3: S3) -> None:
