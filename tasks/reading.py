@@ -56,9 +56,7 @@ class _Weights:
 
 @functools.lru_cache(maxsize=1)
 def _teacher(folder: Path | None, weights: _Weights) -> Teacher:
-    import torch
-
-    teacher = Teacher(folder, device="cuda" if torch.cuda.is_available() else "cpu")
+    teacher = Teacher(folder, gpu=True)
     if weights.content:
         teacher.take(weights.content)
     return teacher

