@@ -19,6 +19,8 @@ setup: .venv/installed ## create .venv and install the project with its tools
 demo: setup ## the whole loop on 20,000 synthetic headlines, into ./pal-demo
 	$(BIN)/pal demo pal-demo --fresh
 
+# One thread for each of the processes that run tests: more of them would wait for each other.
+test: export OMP_NUM_THREADS := 1
 test: setup ## all tests
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
