@@ -90,7 +90,8 @@ def open_workers(scale: ScaleConfig) -> Iterator[Workers | None]:
     """The workers that pal.toml names; None where everything is done in this process.
 
     Raises:
-        ServiceError: No scheduler answers there, it has no workers, or Dask is not installed.
+        ServiceError: No scheduler answers there, it has no workers, Dask is not installed, or there is no Prefect
+            server that the workers could reach.
     """
     if scale.runner == "threads":
         yield None
@@ -102,6 +103,13 @@ def open_workers(scale: ScaleConfig) -> Iterator[Workers | None]:
             '[scale] runner = "dask" needs Dask, which is not installed.',
             hint="pip install 'pytorch-active-learning[cluster]'",
         ) from error
+    from prefect.settings import PREFECT_API_URL
+
+    if not PREFECT_API_URL.value():
+        raise ServiceError(
+            '[scale] runner = "dask" needs a Prefect server that the workers reach, and this run has a temporary one.',
+            hint="start one: pal up --host 0.0.0.0; elsewhere name it: PREFECT_API_URL=http://HOST:4200/api",
+        )
     runner = DaskTaskRunner(address=scale.address)
     how = f"start it: dask scheduler; then on each machine: dask worker {scale.address} --nthreads 1"
     with runner:

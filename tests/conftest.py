@@ -25,7 +25,7 @@ REAL_DATA = ROOT.parent / "shared" / "data" / "abc-headlines"
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with a server and a worker of their own take minutes: they go first, beside all others."""
-    slow = {item.path for item in items if "live" in getattr(item, "fixturenames", ())}
+    slow = {item.path for item in items if {"live", "up"} & set(getattr(item, "fixturenames", ()))}
     items.sort(key=lambda item: item.path not in slow)
 
 
