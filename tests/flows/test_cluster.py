@@ -275,20 +275,19 @@ def test_a_refused_write_to_the_object_storage_is_told_and_the_next_run_goes_on(
     }
 
 
-def _teachers() -> int:
-    from tasks import reading
-
-    return reading._teacher.cache_info().currsize
-
-
 def test_texts_are_read_by_workers_that_have_what_it_takes(up: Cluster) -> None:
+    def teachers() -> int:
+        from tasks import reading
+
+        return reading._teacher.cache_info().currsize
+
     texts = [f"flood number {k} in the valley" for k in range(40)]
     with open_workers(ScaleConfig("dask", up.address, "GPU")) as workers:
         assert workers is not None
         parts = [texts[:20], texts[20:]]
         found = np.concatenate(list(read_on_workers(workers, "GPU", None, None, parts)))
     with Client(up.address, set_as_default=False) as client:
-        kept = client.run(_teachers)
+        kept = client.run(teachers)
     assert {worker.split("/")[2].rsplit(":")[0] for worker, n in kept.items() if n} == {up.hosts[1][0]}
     assert sorted(kept.values()) == [0, 1], "worker 1 alone was started with a GPU"
     expected = np.concatenate([Teacher().sentence_vectors(part) for part in parts])
