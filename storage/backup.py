@@ -74,8 +74,8 @@ class Backup:
 def back_up(workspace: Workspace, folder: Path) -> tuple[Backup, int]:
     """Keep a workspace in a folder, while others go on; returns it, and the bytes that were not there already.
 
-    What waits in the inbox is kept before the lake, everything else after it: so no answer is in neither, and what the
-    lake names is there.
+    What other machines share by `[files] root`, but for reports, is brought here first. What waits in the inbox is
+    kept before the lake, everything else after it: so no answer is in neither, and what the lake names is there.
 
     Raises:
         StoreError: Another command keeps house, or the lake is damaged.
@@ -88,6 +88,7 @@ def back_up(workspace: Workspace, folder: Path) -> tuple[Backup, int]:
         raise WorkspaceError(f"{folder} holds something that is no backup.", hint="name a new folder")
     objects, store = _Objects(folder / "objects"), workspace.store()
     with store.housekeeping("pal backup"), tempfile.TemporaryDirectory() as scratch:
+        workspace.fetch_all()
         files = dict(_kept_files(objects, workspace.root, [workspace.inbox]))
         catalog = Path(scratch) / "catalog.sqlite"
         version, wanted = _copied_catalog(store, catalog)

@@ -46,7 +46,7 @@ class Mirror:
             return self._fetch(folder, self._store.listing(folder))
 
     def fetch_all(self, parent: str) -> None:
-        """Bring the published folders of `encoders` that are missing here."""
+        """Bring the published folders of `encoders` or `models` that are missing here."""
         with self._seen.session():
             listing = self._store.listing(parent)
             for folder in published(listing, parent):

@@ -126,6 +126,13 @@ class Workspace:
         if self.files:
             _mirrored(self.files, self.root).fetch_all("encoders")
 
+    def fetch_all(self) -> None:
+        """Bring every batch, waiting file, model and encoder that other machines share."""
+        self.pull()
+        for parent in ("models", "encoders"):
+            if self.files:
+                _mirrored(self.files, self.root).fetch_all(parent)
+
     def store(self) -> Store:
         """The lake, with its tables up to date; one connection for this process."""
         return _opened(*self.lake, self.root / "lake")

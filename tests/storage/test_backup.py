@@ -10,6 +10,7 @@ import pytest
 from kill_at_line import killed_at, lines_of
 from lake_histories import history, live
 from lake_rows import add_rows, both_lakes
+from machines import texts, write
 
 from storage.backup import back_up, read_backup, restore
 from storage.errors import StoreError, WorkspaceError
@@ -20,7 +21,7 @@ from storage.workspace import Workspace, forget_stores
 FILES = {
     "pal.toml": "# settings\n",
     "batches/0001/batch.csv": "id,text\n",
-    "models/m1/weights": "w" * 1000,
+    "models/old/weights": "w" * 1000,
     "encoders/e/vectors": "v",
     "reports/latest.html": "<p>é",
     "inbox/filled.csv": "late answers",
@@ -83,6 +84,19 @@ def test_after_a_loss_the_lake_is_there_again(
     assert aside is not None
     assert files_in(aside) == FILES
     live(lived.store(), seed=2)
+
+
+def test_a_backup_holds_what_other_machines_share(workspace: Workspace, shared_root: str, tmp_path: Path) -> None:
+    here, other = (Workspace(root, files=shared_root) for root in (workspace.root, tmp_path / "other"))
+    for name in ("models/m1", "encoders/e1"):
+        write(other.root / name, {"weights": name})
+        other.share(other.root / name)
+    write_files(here.root, FILES)
+    back_up(here, tmp_path / "kept")
+    restore(tmp_path / "kept", tmp_path / "again")
+    assert files_in(tmp_path / "again") == FILES
+    for name in ("models/m1", "encoders/e1"):
+        assert texts(tmp_path / "again" / name) == {"weights": name}
 
 
 def test_a_second_backup_adds_what_is_new_and_forgets_what_is_gone(lived: Workspace, tmp_path: Path) -> None:
