@@ -1,6 +1,6 @@
 # The commands of a checkout. `make` alone lists them.
 PYTHON ?= python3
-JOBS ?= 3
+JOBS ?= 4
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

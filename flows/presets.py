@@ -119,12 +119,16 @@ webhook = ""                # gets JSON by POST; "$PAL_WEBHOOK" takes the addres
 command = []                # a program that gets it on standard input: ["./tell.sh"]
 on = ["batch", "promotion", "failure"]
 
-[lake]
+[lake]              # several machines: "postgres:host=db dbname=pal" and "s3://bucket/lake", docs/lake.md
 catalog = "sqlite:lake/catalog.sqlite"
 data = "lake/data"
 
 [files]             # batches, inbox, models and reports shared by several machines: docs/files.md
 root = ""           # "s3://bucket/folder"; empty: here only
+
+[scale]             # who makes features and scores the pool
+runner = "threads"  # or "dask": the workers of a scheduler
+address = ""        # of the scheduler: "tcp://10.0.0.5:8786"
 """
 
 

@@ -26,7 +26,7 @@ def sample(folder: Path, n_workers: str) -> Seconds:
     project = opened(folder)
     if n_workers == "0":
         return {HERE: _drawn(project, None)}
-    from distributed import Client, LocalCluster
+    from distributed import LocalCluster
     from prefect.testing.utilities import prefect_test_harness
 
     from tasks.scale_config import ScaleConfig
@@ -35,15 +35,22 @@ def sample(folder: Path, n_workers: str) -> Seconds:
     with (
         prefect_test_harness(server_startup_timeout=120),
         LocalCluster(n_workers=int(n_workers), threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster) as client,
         open_workers(ScaleConfig("dask", cluster.scheduler_address)) as workers,
     ):
-        client.run(_load)  # as workers that have been up for a night have
+        assert workers is not None
+        _warm(project, workers)
         return {f"sample, {n_workers} worker{'s' if n_workers != '1' else ''}": _drawn(project, workers)}
 
 
-def _load() -> None:
-    import tasks.pool  # noqa: F401
+def _warm(project: Project, workers: Workers) -> None:
+    """Each worker has imported, and opened the lake and the encoder: as workers that did the night before have."""
+    from tasks.prepare import current_encoder
+    from tasks.shards import add_shard_features
+
+    name = project.config.model.encoder
+    encoder_id = current_encoder(project.workspace, name).encoder_id
+    what = {"workspace": project.workspace, "encoder_name": name, "encoder_id": encoder_id, "bounds": ("", "")}
+    workers.run(add_shard_features, [(number, what) for number in range(len(workers))])
 
 
 def _drawn(project: Project, workers: Workers | None) -> float:

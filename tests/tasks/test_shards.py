@@ -108,7 +108,10 @@ def test_a_scheduler_that_does_not_answer_or_has_no_workers_is_said_with_what_to
 
 
 def test_workers_need_a_prefect_server_that_they_reach() -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
     with (
+        temporary_settings(restore_defaults={PREFECT_API_URL}),
         pytest.raises(ServiceError, match="needs a Prefect server that the workers reach"),
         open_workers(ScaleConfig("dask", "tcp://127.0.0.1:1")),
     ):

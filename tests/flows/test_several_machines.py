@@ -68,23 +68,28 @@ def headlines(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
     return path, truth
 
 
-def project_at(root: Path, lake: str = "", scale: str = "") -> Project:
-    root.mkdir()
+def project_at(folder: Path, **settings: str) -> Project:
+    """A workspace; `settings` replace values in its pal.toml."""
+    folder.mkdir()
     text = config_text(DISASTER, Minimums(300, 0, 100))
-    if lake:
-        text = re.sub(r"(?<=\[lake\]\n)[^\[]*", lake, text)
-    (root / "pal.toml").write_text(text + scale, encoding="utf-8")
-    return open_project(root)
+    for name, value in settings.items():
+        text, found = re.subn(rf'(?m)^{name} = ".*?"', f'{name} = "{value}"', text)
+        assert found == 1, name
+    (folder / "pal.toml").write_text(text, encoding="utf-8")
+    return open_project(folder)
 
 
-def on_cluster(up: Cluster, root: Path) -> Project:
-    """A workspace whose lake is on the cluster's servers, and whose pool on its workers."""
-    name = root.name
-    up.postgres.create(name)
+def on_cluster(up: Cluster, folder: Path) -> Project:
+    """A workspace whose lake and files are on the cluster's servers, and whose pool on its workers."""
+    up.postgres.create(folder.name)
+    bucket = f"{up.s3.root}/{folder.name}"
     return project_at(
-        root,
-        f'catalog = "{up.postgres.catalog(name)}"\ndata = "{up.s3.root}/{name}"\n\n',
-        f'\n[scale]\nrunner = "dask"\naddress = "{up.address}"\n',
+        folder,
+        catalog=up.postgres.catalog(folder.name),
+        data=f"{bucket}/lake",
+        root=f"{bucket}/files",
+        runner="dask",
+        address=up.address,
     )
 
 
