@@ -43,18 +43,18 @@ class Measured:
         feature_bytes: Its features there.
     """
 
-    import_s: float = 3.0
-    features_s: float = 3.5
-    ids_s: float = 0.3
-    read_s: float = 1.1
-    score_s: float = 0.4
+    import_s: float = 3.4
+    features_s: float = 2.0
+    ids_s: float = 0.5
+    read_s: float = 0.25
+    score_s: float = 0.45
     passes: int = 2
     fixed_s: float = 10.0
     spread: float = 0.15
     straggling: float = 0.02
     lost_s: float = 5.0
-    coordinator_bytes: int = 60
-    worker_bytes: int = 60
+    coordinator_bytes: int = 70
+    worker_bytes: int = 100
     process_mb: int = 600
     text_bytes: int = 45
     feature_bytes: int = 20

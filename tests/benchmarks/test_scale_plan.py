@@ -31,16 +31,16 @@ def test_the_shards_of_a_killed_worker_are_begun_again_by_whoever_is_free_first(
 
 def test_without_chance_a_night_is_what_its_constants_say():
     found = night(10 * MILLION, 1, EVEN, Prices(), runs=2)
-    assert found.seconds == pytest.approx(10 + 10 * (0.3 + 1.1 + 2 * 0.4))
+    assert found.seconds == pytest.approx(10 + 10 * (0.5 + 0.25 + 2 * 0.45))
     assert found.seconds == found.late_s
     assert (found.killed_s, found.worker_mb) == (None, None)
-    assert found.coordinator_mb == pytest.approx(600 + 10 * (60 + 60))
-    assert found.dollars == pytest.approx(0.05 * found.seconds / 3600), "1.8 GB come with one core"
+    assert found.coordinator_mb == pytest.approx(600 + 10 * (70 + 100))
+    assert found.dollars == pytest.approx(0.05 * found.seconds / 3600), "2.3 GB come with one core"
     two = night(10 * MILLION, 2, EVEN, Prices(), runs=2)
     kept = 10 - 4.194304  # of three shards the first worker has the first and the last
-    assert two.seconds == pytest.approx(10 + 3 + 1.9 * kept)
+    assert two.seconds == pytest.approx(10 + 5 + 1.15 * kept)
     assert two.killed_s > two.seconds
-    assert (two.coordinator_mb, two.worker_mb) == pytest.approx((1200, 600 + 60 * kept))
+    assert (two.coordinator_mb, two.worker_mb) == pytest.approx((1300, 600 + 100 * kept))
 
 
 def test_the_page_shows_what_the_plan_prints():
@@ -50,5 +50,5 @@ def test_the_page_shows_what_the_plan_prints():
         "print it again: python tests/benchmarks/scale_plan.py"
     )
     assert once(sizes, [1, 8, 64], Measured()) in page
-    for constant in ("0.3", "1.1", "0.4", "3.0", "3.5"):
+    for constant in ("0.5", "0.25", "0.45", "3.4", "2.0"):
         assert constant in page
