@@ -156,7 +156,7 @@ def free_port(host: str = "127.0.0.1") -> int:
         return int(found.getsockname()[1])
 
 
-def wait_for(url: str, seconds: float = 60) -> None:
+def wait_for(url: str, seconds: float = 240) -> None:
     """Until something answers there, whatever it answers."""
     until = time.monotonic() + seconds
     while True:

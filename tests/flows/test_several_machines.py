@@ -198,21 +198,16 @@ def counts(project: Project) -> dict[str, int]:
     }
 
 
-def when_workers_are_busy(up: Cluster, then: Callable[[Client], None]) -> None:
-    """Do something as soon as a worker has something to do."""
+def when_workers_are_busy(up: Cluster, then: Callable[[int], None]) -> None:
+    """Do something, given the busy worker's process, as soon as a worker has something to do."""
     with Client(up.address, set_as_default=False) as client:
         client.wait_for_workers(2, timeout=60)
+        pids = client.run(os.getpid)
         until = time.monotonic() + 120
-        while not any(client.processing().values()):
+        while not (busy := [worker for worker, keys in client.processing().items() if keys]):
             assert time.monotonic() < until, "no worker had anything to do"
             time.sleep(0.01)
-        then(client)
-
-
-def kill_the_busy_worker(client: Client) -> None:
-    busy = next(worker for worker, keys in client.processing().items() if keys)
-    pids = client.run(os.getpid)
-    os.kill(pids[busy], signal.SIGKILL)
+        then(pids[busy[0]])
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -226,7 +221,7 @@ def test_a_worker_killed_in_the_middle_of_a_shard_costs_nothing(
     up: Cluster, looped: Looped, before: dict[str, int]
 ) -> None:
     process = up.pal(looped.shared.workspace.root, "next")
-    when_workers_are_busy(up, kill_the_busy_worker)
+    when_workers_are_busy(up, lambda worker: os.kill(worker, signal.SIGKILL))
     code, output = ended(process)
     assert code == 0, output
 
@@ -235,7 +230,7 @@ def test_a_killed_run_leaves_nothing_half_and_the_next_one_is_green(
     up: Cluster, looped: Looped, before: dict[str, int]
 ) -> None:
     process = up.pal(looped.shared.workspace.root, "next")
-    when_workers_are_busy(up, lambda client: process.kill())
+    when_workers_are_busy(up, lambda _worker: process.kill())
     ended(process)
     assert not open_batches(looped.shared.workspace.store())
     code, output = ended(up.pal(looped.shared.workspace.root, "next"))
@@ -247,7 +242,7 @@ def test_postgresql_killed_between_two_commits_loses_nothing(
 ) -> None:
     process = up.pal(looped.shared.workspace.root, "next")
 
-    def kill(client: Client) -> None:
+    def kill(_worker: int) -> None:
         up.postgres.kill()
         time.sleep(2)
         up.postgres.start()
