@@ -52,10 +52,11 @@ def move(
     if as_json:
         print_json(asdict(moved))
         return
-    print(f"{sum(moved.rows.values()):,} rows in {len(moved.rows)} tables, {moved.newest} versions: the same there")
-    print(f"training sets of {len(moved.versions)} older versions: the same there")
-    print(f"pal.toml says so now; the old lake is still at {project.config.lake.catalog}" if switch else "")
-    if not switch:
+    print(f"{sum(moved.rows.values()):,} rows in {len(moved.rows)} tables at version {moved.newest}: the same there")
+    print(f"labelled sets of {len(moved.versions)} older versions: the same there")
+    if switch:
+        print(f"pal.toml says so now; the old lake is still at {project.config.lake.catalog}")
+    else:
         print(f"to use it, write in pal.toml:\n{lake_lines(catalog, data)}")
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from prefect import task
 
 from annotation.progress import progress
+from storage.errors import ModelError
 from storage.items import (
     add_features,
     add_vocabulary,
@@ -32,6 +33,7 @@ from tasks.learning.encoder import (
     newest_adapted,
 )
 from tasks.scale_config import ScaleConfig
+from tasks.workers import on_this_machine, open_workers
 
 log = logging.getLogger(__name__)
 
@@ -90,9 +92,6 @@ def write_features(
 
 
 def _made_by_workers(workspace: Workspace, encoder_name: str, encoder: Encoder, scale: ScaleConfig) -> None:
-    from tasks.shards import add_shard_features
-    from tasks.workers import open_workers
-
     started = time.monotonic()
     runs = bounds_without_features(workspace.store(), encoder.encoder_id, ITEMS_OF_A_CALL)
     what = {"workspace": workspace, "encoder_name": encoder_name, "encoder_id": encoder.encoder_id}
@@ -100,6 +99,19 @@ def _made_by_workers(workspace: Workspace, encoder_name: str, encoder: Encoder, 
         assert workers is not None
         made = workers.run(add_shard_features, [(k, {**what, "bounds": run}) for k, run in enumerate(runs)])
     _tell(sum(made), encoder, started)
+
+
+@task(task_run_name="features {bounds}", retries=1, retry_delay_seconds=1)
+def add_shard_features(workspace: Workspace, encoder_name: str, encoder_id: str, bounds: tuple[str, str]) -> int:
+    """On a worker: features for the items of a run that have none yet; returns how many it made."""
+    here = on_this_machine(workspace)
+    encoder = current_encoder(here, encoder_name)
+    if encoder.encoder_id != encoder_id:
+        raise ModelError(
+            f"this worker has encoder {encoder.encoder_id!r} / {encoder_id!r} is asked for.",
+            hint="install the same version everywhere, and give all workers the same [lake] and [files]",
+        )
+    return write_features(here, encoder, bounds)
 
 
 def _tell(made: int, encoder: Encoder, started: float) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,25 +36,17 @@ def read_on_workers(
 @task(task_run_name="read texts", retries=1, retry_delay_seconds=1)
 def read_texts(folder: Path | None, weights: bytes, digest: str, texts: list[str]) -> SentenceVectors:
     """On a worker: sentence vectors (n, width) of n texts; the sentence encoder is kept for the next ones."""
-    return _teacher(folder, _Weights(digest, weights)).sentence_vectors(texts).astype(np.float16)
+    return _teacher(folder, weights, digest).sentence_vectors(texts).astype(np.float16)
 
 
-class _Weights:
-    """Weights that are told apart by their digest."""
-
-    def __init__(self, digest: str, content: bytes) -> None:
-        self.digest, self.content = digest, content
-
-    def __hash__(self) -> int:
-        return hash(self.digest)
-
-    def __eq__(self, other: Any) -> bool:
-        return isinstance(other, _Weights) and other.digest == self.digest
+_kept: dict[tuple[Path | None, str], Teacher] = {}
 
 
-@functools.lru_cache(maxsize=1)
-def _teacher(folder: Path | None, weights: _Weights) -> Teacher:
-    teacher = Teacher(folder, gpu=True)
-    if weights.content:
-        teacher.take(weights.content)
-    return teacher
+def _teacher(folder: Path | None, weights: bytes, digest: str) -> Teacher:
+    if (folder, digest) not in _kept:
+        _kept.clear()
+        teacher = Teacher(folder, gpu=True)
+        if weights:
+            teacher.take(weights)
+        _kept[folder, digest] = teacher
+    return _kept[folder, digest]

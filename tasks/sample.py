@@ -24,7 +24,7 @@ from tasks.pool import load_pool
 from tasks.sampling.mixer import mix_strategies, scaled_mix
 from tasks.sampling.sampling_config import SamplingConfig
 from tasks.scale_config import ScaleConfig
-from tasks.workers import Workers, open_workers
+from tasks.workers import open_workers
 
 log = logging.getLogger(__name__)
 
@@ -55,48 +55,22 @@ def sample_batch(
         beside_open: Also where a batch is open; else that one's id is returned.
         scale: Who scores the pool; this process where None.
     """
-    with open_workers(scale or ScaleConfig()) as workers:
-        return _sampled(
-            workspace,
-            plan,
-            sampling,
-            seed,
-            label_set,
-            encoder_name,
-            model_id,
-            batch_config or BatchConfig(),
-            workers,
-            beside_open=beside_open,
-        )
-
-
-def _sampled(
-    workspace: Workspace,
-    plan: Plan,
-    sampling: SamplingConfig,
-    seed: int,
-    label_set: LabelSet,
-    encoder_name: str,
-    model_id: str | None,
-    asking: BatchConfig,
-    workers: Workers | None,
-    *,
-    beside_open: bool,
-) -> str:
     started = time.monotonic()
-    store = workspace.store()
+    store, asking = workspace.store(), batch_config or BatchConfig()
     for attempt in range(TRIES):
         opened = open_batches(store, again=False)
         if opened and not beside_open:
             return opened[0].batch.batch_id
         version = store.version()
-        pool = load_pool(workspace, store, version, label_set, encoder_name, model_id, sampling.keywords, workers)
-        if not len(pool):
-            raise SamplingError("the pool is empty: every item is annotated or out.", hint="add texts: pal import FILE")
-        numbers = scaled_mix(_weights(plan, sampling), min(plan.n, len(pool)))
         # The same lake and seed give the same batch; after another batch, also a closed one, the draw is another.
         draw = seed + count_batches(store)
-        mixed = mix_strategies(pool, numbers, draw, sampling.options)
+        with open_workers(scale or ScaleConfig()) as workers:
+            pool = load_pool(workspace, store, version, label_set, encoder_name, model_id, sampling.keywords, workers)
+            if not len(pool):
+                what = "the pool is empty: every item is annotated or out."
+                raise SamplingError(what, hint="add texts: pal import FILE")
+            numbers = scaled_mix(_weights(plan, sampling), min(plan.n, len(pool)))
+            mixed = mix_strategies(pool, numbers, draw, sampling.options)
         draft = Draft(
             plan.purpose,
             mixed.item_ids,

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from prefect import task
 
-from storage.errors import ModelError, StoreError
+from storage.errors import StoreError
 from storage.items import pool_features
-from storage.workspace import ENVIRONMENT, Workspace
+from storage.workspace import Workspace
 from tasks.learning import vectors
 from tasks.learning.encoder import Encoder
 from tasks.learning.model_files import load_model
 from tasks.learning.sharded import ShardedVectors
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import NetworkVectors, SummedVectors, TokenVectors
-from tasks.prepare import current_encoder, write_features
+from tasks.prepare import current_encoder
 from tasks.sampling.pool_building import token_vectors
-from tasks.workers import Workers
+from tasks.workers import Workers, on_this_machine
 
 MOST_ITEMS = 4_194_304
 """Of a shard: some 150 MB of tokens, and as much again for a moment while they are read."""
@@ -134,22 +132,3 @@ def _token_vectors(workspace: Workspace, shard: Shard, encoder: Encoder) -> Toke
             hint="give all workers the same [lake] catalog and data",
         )
     return token_vectors(tokens, encoder)
-
-
-@task(task_run_name="features {bounds}", retries=1, retry_delay_seconds=1)
-def add_shard_features(workspace: Workspace, encoder_name: str, encoder_id: str, bounds: tuple[str, str]) -> int:
-    """On a worker: features for the items of a run that have none yet; returns how many it made."""
-    here = on_this_machine(workspace)
-    encoder = current_encoder(here, encoder_name)
-    if encoder.encoder_id != encoder_id:
-        raise ModelError(
-            f"this worker has encoder {encoder.encoder_id!r} / {encoder_id!r} is asked for.",
-            hint="install the same version everywhere, and give all workers the same [lake] and [files]",
-        )
-    return write_features(here, encoder, bounds)
-
-
-def on_this_machine(workspace: Workspace) -> Workspace:
-    """The workspace where a worker has it: at $PAL_WORKSPACE where that is set."""
-    root = os.environ.get(ENVIRONMENT)
-    return replace(workspace, root=Path(root).resolve()) if root else workspace

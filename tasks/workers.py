@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import ServiceError
+from storage.workspace import ENVIRONMENT, Workspace
 from tasks.scale_config import ScaleConfig
 
 if TYPE_CHECKING:
@@ -74,10 +78,10 @@ class Workers:
         try:
             while futures:
                 yield futures.pop(0).result()
-        except (KilledWorker, CancelledError, OSError) as error:
+        except (KilledWorker, CancelledError, OSError, RuntimeError, ImportError) as error:
             raise ServiceError(
                 f"Dask's workers could not finish {task.name}: {error}.",
-                hint="look at their logs (out of memory? give each more, or start more of them), then run again",
+                hint="see in their logs whether each has this version of pal and memory enough, then run again",
             ) from error
 
     def everywhere(self, value: Any) -> Any:
@@ -120,3 +124,9 @@ def open_workers(scale: ScaleConfig) -> Iterator[Workers | None]:
         addresses = sorted(runner.client.scheduler_info(n_workers=-1)["workers"])
         log.info("%d Dask workers at %s", len(addresses), scale.address)
         yield Workers(runner, addresses)
+
+
+def on_this_machine(workspace: Workspace) -> Workspace:
+    """The workspace where a worker has it: at $PAL_WORKSPACE where that is set."""
+    root = os.environ.get(ENVIRONMENT)
+    return replace(workspace, root=Path(root).resolve()) if root else workspace

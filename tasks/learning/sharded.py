@@ -109,13 +109,9 @@ class ShardedVectors:
             found = [
                 each
                 for start, stop in self._blocks()
-                for each in self.slice(start, stop).partial_sums(groups[start:stop], n_groups)
+                for each in self._here.of(self.texts(np.arange(start, stop))).partial_sums(groups[start:stop], n_groups)
             ]
         return self._here.total(found, n_groups)
-
-    def partial_sums(self, groups: Numbers, n_groups: int) -> list[npt.NDArray[Any]]:
-        """Those of one block of texts, brought here."""
-        return self._here.of(self.texts(np.arange(len(self)))).partial_sums(groups, n_groups)
 
     def take(self, positions: Numbers) -> Vectors:
         """The vectors at `positions`, in that order; brought here where they are few."""

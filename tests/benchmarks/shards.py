@@ -44,8 +44,7 @@ def sample(folder: Path, n_workers: str) -> Seconds:
 
 def _warm(project: Project, workers: Workers) -> None:
     """Each worker has imported, and opened the lake and the encoder: as workers that did the night before have."""
-    from tasks.prepare import current_encoder
-    from tasks.shards import add_shard_features
+    from tasks.prepare import add_shard_features, current_encoder
 
     name = project.config.model.encoder
     encoder_id = current_encoder(project.workspace, name).encoder_id

@@ -37,20 +37,6 @@ def test_what_init_writes_reads_back_as_the_preset(tmp_path: Path, name: str) ->
     assert config == Config(task=preset.label_set, minimums=preset.minimums), "written values are the defaults"
 
 
-@pytest.mark.parametrize(
-    ("scale", "fault"),
-    [
-        ('runner = "dask"', '[scale] address is missing: runner = "dask" needs that of a scheduler'),
-        ('address = "tcp://a:1"', 'for runner = "dask", and runner is "threads"'),
-        ('runner = "spark"', "[scale] runner = 'spark'"),
-    ],
-)
-def test_who_does_the_work_is_said_whole_or_not_at_all(tmp_path: Path, scale: str, fault: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        read(tmp_path, f"{TASK}[scale]\n{scale}\n")
-    assert fault in caught.value.what
-
-
 def test_every_table_but_task_may_be_missing(tmp_path: Path) -> None:
     config = read(tmp_path, TASK)
     assert config.minimums == Minimums(1200, 200, 100)
@@ -109,6 +95,9 @@ def test_every_fault_is_told_at_once_with_its_place_and_the_nearest_known_name(t
         ("[model]\nlearning_rate = 0.0", "[model] learning_rate = 0.0; above 0"),
         ("[promotion]\nconfidence = 1.5", "[promotion] confidence = 1.5; 0 to 1"),
         ("[model]\nseed = true", "[model] seed = True: input should be a valid integer"),
+        ('[scale]\nrunner = "dask"', '[scale] address is missing: runner = "dask" needs that of a scheduler'),
+        ('[scale]\naddress = "tcp://a:1"', 'for runner = "dask", and runner is "threads"'),
+        ('[scale]\nrunner = "spark"', "[scale] runner = 'spark'"),
     ],
 )
 def test_values_that_cannot_be_are_refused(tmp_path: Path, table: str, said: str) -> None:

@@ -279,7 +279,7 @@ def test_texts_are_read_by_workers_that_have_what_it_takes(up: Cluster) -> None:
     def teachers() -> int:
         from tasks import reading
 
-        return reading._teacher.cache_info().currsize
+        return len(reading._kept)
 
     texts = [f"flood number {k} in the valley" for k in range(40)]
     with open_workers(ScaleConfig("dask", up.address, "GPU")) as workers:

@@ -15,9 +15,9 @@ from storage.items import bounds_without_features, pool_ids
 from storage.workspace import ENVIRONMENT, Workspace
 from tasks import shards
 from tasks.learning.vectors import SummedVectors
-from tasks.prepare import current_encoder, make_features
+from tasks.prepare import add_shard_features, current_encoder, make_features
 from tasks.scale_config import ScaleConfig
-from tasks.shards import Shard, add_shard_features, ask_shard
+from tasks.shards import Shard, ask_shard
 from tasks.workers import open_workers
 
 pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
