@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+DISTRIBUTION = "pytorch-active-learning"
 WAIT_S = 60
 """Workers that start with the scheduler may come a little later."""
 
@@ -94,8 +96,8 @@ def open_workers(scale: ScaleConfig) -> Iterator[Workers | None]:
     """The workers that pal.toml names; None where everything is done in this process.
 
     Raises:
-        ServiceError: No scheduler answers there, it has no workers, Dask is not installed, or there is no Prefect
-            server that the workers could reach.
+        ServiceError: No scheduler answers there, it has no workers or some of another version, Dask is not installed,
+            or there is no Prefect server that the workers could reach.
     """
     if scale.runner == "threads":
         yield None
@@ -121,7 +123,16 @@ def open_workers(scale: ScaleConfig) -> Iterator[Workers | None]:
             runner.client.wait_for_workers(1, timeout=WAIT_S)
         except (OSError, ValueError) as error:
             raise ServiceError(f"[scale] address = {scale.address!r}: {error}.", hint=how) from error
-        addresses = sorted(runner.client.scheduler_info(n_workers=-1)["workers"])
+        own = own_version()
+        there = runner.client.run(installed_version, DISTRIBUTION, on_error="return")
+        if unlike := {address: found for address, found in there.items() if found != own}:
+            address = min(unlike)
+            version = unlike[address] if isinstance(unlike[address], str) else "no"
+            raise ServiceError(
+                f"the Dask worker {address} has {version} {DISTRIBUTION} / {own} here.",
+                hint=f"install the same there, then start it again: pip install '{DISTRIBUTION}[cluster]=={own}'",
+            )
+        addresses = sorted(there)
         log.info("%d Dask workers at %s", len(addresses), scale.address)
         yield Workers(runner, addresses)
 
@@ -130,3 +141,8 @@ def on_this_machine(workspace: Workspace) -> Workspace:
     """The workspace where a worker has it: at $PAL_WORKSPACE where that is set."""
     root = os.environ.get(ENVIRONMENT)
     return replace(workspace, root=Path(root).resolve()) if root else workspace
+
+
+def own_version() -> str:
+    """The version of this program that is installed here."""
+    return installed_version(DISTRIBUTION)

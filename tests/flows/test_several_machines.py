@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from annotation.oracle import fill_csv
 from flows.config import Project, open_project
 from flows.presets import DISASTER, config_text
 from storage.batches import items_of, open_batches, proposals_of
+from storage.errors import ServiceError
 from storage.models import production_model
 from tasks.learning.teacher import Teacher
 from tasks.plan import Minimums
@@ -292,3 +294,17 @@ def test_texts_are_read_by_workers_that_have_what_it_takes(up: Cluster) -> None:
     assert sorted(kept.values()) == [0, 1], "worker 1 alone was started with a GPU"
     expected = np.concatenate([Teacher().sentence_vectors(part) for part in parts])
     np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_workers_of_another_version_are_refused_with_what_to_type(up: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.workers.DISTRIBUTION", "prefect")
+    own = metadata.version("prefect")
+    with open_workers(ScaleConfig("dask", up.address)) as workers:
+        assert workers is not None
+    monkeypatch.setattr("tasks.workers.own_version", lambda: "9.9")
+    with (
+        pytest.raises(ServiceError, match=rf"the Dask worker tcp://.* has {own} prefect / 9\.9 here") as caught,
+        open_workers(ScaleConfig("dask", up.address)),
+    ):
+        pytest.fail("they are not fit")
+    assert "pip install 'prefect[cluster]==9.9'" in caught.value.hint
