@@ -9,13 +9,13 @@ from annotation.inbox import waiting_answers
 from annotation.journal import Journal, journal_path
 from annotation.keys import line_keys, terminal_keys
 from annotation.terminal import Tally, annotate
-from flows.config import Project
 from flows.engine import run
 from storage.batches import answered_in, find_batch, open_batches
 from storage.errors import BatchError
 from storage.folders import MANIFEST
 from storage.models import metrics_of, production_model
 from storage.records import BatchStatus, Split
+from tasks.project import Project
 
 
 def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Tally:

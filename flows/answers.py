@@ -12,11 +12,11 @@ from annotation.agreement import Agreement, agreement
 from annotation.batch import add_formats, contents_of, write_batch
 from annotation.formats import find_formats
 from annotation.label_set import UNSURE
-from flows.config import Project
 from storage.answers import ItemHistory, gold_items, independent_answers
 from storage.batches import find_batch
 from storage.errors import BatchError
 from storage.records import BatchStatus
+from tasks.project import Project
 
 
 def agreement_of(project: Project, *, unsure_counts: bool = False) -> Agreement:

@@ -12,7 +12,7 @@ from typing import Any
 from annotation.batch import batch_files
 from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
-from flows.config import Project, open_project
+from flows.config import open_project
 from flows.engine import run
 from flows.presets import config_text, find_preset
 from storage.annotations import label_counts
@@ -21,6 +21,7 @@ from storage.errors import WorkspaceError
 from storage.models import metrics_of, production_model
 from storage.records import Split
 from storage.workspace import CONFIG_NAME
+from tasks.project import Project
 
 N_HEADLINES = 20_000
 ITERATIONS = 5

@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flows.config import Project, open_project
+from flows.config import open_project
 from flows.prefect_api import answers
 from flows.up_state import found_up
 from storage.errors import ServiceError
+from tasks.project import Project
 
 ROOMS = ("flows", "tasks", "annotation", "storage")
 DEFAULT_SERVER = "http://127.0.0.1:4200/api"

@@ -10,7 +10,7 @@ import typer
 from flows.options import JsonOption, WorkspaceOption, print_json, project_at
 
 if TYPE_CHECKING:
-    from flows.config import Project
+    from tasks.project import Project
 
 commands = typer.Typer(rich_markup_mode=None)
 lake = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
@@ -33,12 +33,12 @@ def move(
     """Copy the lake with its whole history, compare, and say what to write in pal.toml; the old one stays."""
     from dataclasses import asdict
 
-    from flows.config import LakeConfig
     from flows.engine import listen
     from flows.lake_switch import lake_lines, switch_lake
     from storage.errors import ConfigError
     from storage.moving import move_lake
     from storage.workspace import Workspace
+    from tasks.project import LakeConfig
 
     project = project_at(workspace)
     if faults := LakeConfig(catalog, data).faults():

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
 
-from flows.config import Project
 from storage.errors import ModelError
 from storage.models import all_models, decisions, measured_on, metrics_of, model_before, production_model, promote
 from storage.records import DecidedBy, Decision, Metric, ModelStatus, Split
+from tasks.project import Project
 
 FIGURES = ("f1", "auc", "ap")
 

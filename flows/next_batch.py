@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from prefect import flow
 
-from flows.config import Project
 from flows.engine import begin
 from flows.forms import FormatName, Seed, Size
 from flows.notify import failure_told, notify
@@ -19,6 +18,7 @@ from tasks.compare import compare_with_previous
 from tasks.evaluate import evaluate_model
 from tasks.plan import Plan, fitting_minimums, next_batch_plan
 from tasks.prepare import make_features
+from tasks.project import Project
 from tasks.promote import promote_or_keep
 from tasks.publish import publish_batches
 from tasks.report import write_report

@@ -6,7 +6,6 @@ import logging
 
 from prefect import flow
 
-from flows.config import Project
 from flows.engine import begin
 from flows.missed import cancel_missed
 from flows.next_batch import improve_model, plan_of, publish_next
@@ -16,6 +15,7 @@ from storage.batches import open_batches
 from storage.items import count_pool
 from tasks.collect import collect_answers
 from tasks.prepare import make_features
+from tasks.project import Project
 from tasks.publish import publish_batches
 from tasks.report import write_report
 from tasks.run_log import RunLog, run_log

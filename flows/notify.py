@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from flows.config import Project, open_project
-from flows.notify_config import Event
+from flows.config import open_project
 from storage.errors import PalError
+from tasks.notify_config import Event
+from tasks.project import Project
 
 log = logging.getLogger(__name__)
 

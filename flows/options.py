@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from flows.config import Project
+    from tasks.project import Project
 
 WorkspaceOption = Annotated[
     Path | None,

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.config import Project
 from storage.errors import ModelError, SourceError
 from storage.models import production_model
 from storage.sources.opening import open_source
+from tasks.project import Project
 
 
 def predictions(

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flows.config import Project
 from storage.annotations import labelled_texts
 from storage.items import texts_of
 from storage.models import production_model
 from storage.records import Split
 from tasks.pool import load_pool
+from tasks.project import Project
 from tasks.sampling.catalogue import find_strategy
 from tasks.sampling.explain import reasons
 

@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flows import prefect_api
-from flows.config import Project
 from flows.engine import SETTINGS, json_line
 from flows.processes import Child, end_group, start
 from flows.up_state import Up, end_left, found_up, up_file, write_up
 from storage.errors import ServiceError
+from tasks.project import Project
 
 PREFECT = (sys.executable, "-m", "prefect")
 START_S = 240

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from annotation.inbox import waiting_answers, waiting_files
-from flows.config import Project
 from storage.annotations import label_counts, unlabelled_answers
 from storage.answers import disputed_items
 from storage.batches import Progress, answerers_in, open_batches, proposals_of
@@ -18,6 +17,7 @@ from storage.models import metrics_of, production_model
 from storage.records import Metric, Split, StopSign
 from tasks.advice import signs_of
 from tasks.learning.stopping import advice
+from tasks.project import Project
 
 
 @dataclass(frozen=True)

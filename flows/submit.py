@@ -10,9 +10,9 @@ from pathlib import Path, PurePath
 
 from annotation.filled import FilledFile
 from annotation.submission import check_file, into_inbox
-from flows.config import Project
 from flows.prefect_api import ask
 from storage.errors import BatchError
+from tasks.project import Project
 
 EVENT, RESOURCE = "pal.batch.submitted", "pal.inbox"
 """As in prefect.yaml, where they start the ingest flow."""

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from flows.config import Project
 from flows.processes import PATIENCE_S, command_of, end_group
 from storage.errors import ServiceError
+from tasks.project import Project
 
 
 @dataclass(frozen=True)

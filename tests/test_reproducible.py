@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from annotation.headlines import synthetic_headlines
-from flows.config import Project, open_project
+from flows.config import open_project
 from flows.presets import DISASTER, config_text
 from storage.annotations import LabelledItem, import_labelled, label_counts
 from storage.batches import items_of, proposals_of
@@ -17,6 +17,7 @@ from storage.items import add_items, stage
 from storage.records import Split
 from tasks.plan import Minimums, next_batch_plan
 from tasks.prepare import make_features
+from tasks.project import Project
 from tasks.sample import sample_batch
 from tasks.train import train_model
 

@@ -21,7 +21,7 @@ from prepared import (
     texts_of,
 )
 
-from flows.config import Project
+from tasks.project import Project
 
 RUNS = 3
 

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from flows.config import Project, open_project
+from flows.config import open_project
 from tasks.learning.vectors import SLICE_TEXTS, Vectors
+from tasks.project import Project
 from tasks.sampling.strategy import Pool
 from tasks.workers import Workers
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from measuring import Seconds
 from prepared import newest_model, opened, pool_of
 
-from flows.config import Project
+from tasks.project import Project
 from tasks.workers import Workers
 
 HERE = "sample, one thread here"

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.config import Project, open_project
+from flows.config import open_project
 from flows.engine import SETTINGS
 from flows.presets import DISASTER, config_text
 from tasks.plan import Minimums
+from tasks.project import Project
 
 ENVIRONMENT = {**SETTINGS, "PREFECT_LOGGING_LEVEL": "CRITICAL"}
 

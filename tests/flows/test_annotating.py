@@ -13,12 +13,12 @@ import pytest
 from annotation.batch import read_manifest
 from annotation.oracle import fill_csv
 from flows.annotating import annotate_batch
-from flows.config import Project
 from flows.presets import DISASTER
 from storage.annotations import LabelledItem, import_labelled, ingest
 from storage.batches import Draft, close_batch, reserve
 from storage.errors import BatchError
 from storage.records import Answer, Assignment, Batch, Proposal, Purpose, Split
+from tasks.project import Project
 
 TEXTS = {"i1": "Floods", "i2": "Fair", "i3": "Fire"}
 Type = Callable[[str], None]

@@ -18,10 +18,11 @@ import yaml
 from live import Live, brought_up, free_port, pal, wait_for
 from servers import S3, Postgres
 
-from flows.config import Project, open_project
+from flows.config import open_project
 from flows.prefect_api import answers, ask, make_pool
 from flows.presets import DISASTER, config_text
 from tasks.plan import Minimums
+from tasks.project import Project
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SERVICES = yaml.safe_load((DEPLOY / "cluster.compose.yaml").read_text(encoding="utf-8"))["services"]

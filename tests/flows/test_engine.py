@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from flows import engine
-from flows.config import Project
 from flows.engine import ROOMS, SETTINGS, listen
 from storage.errors import PalError
+from tasks.project import Project
 
 ROOT = Path(__file__).parents[2]
 RUN = """

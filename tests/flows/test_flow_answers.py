@@ -17,13 +17,13 @@ from annotation.csv_file import read_csv
 from annotation.formats import FORMATS
 from annotation.inbox import waiting_files
 from flows.answers import agreement_of, consensus_of, consensus_text, history_text, publish_formats
-from flows.config import Project
 from storage.annotations import LabelledItem, import_labelled, ingest
 from storage.answers import history_of
 from storage.batches import Draft, close_batch, find_batch, reserve
 from storage.errors import BatchError
 from storage.records import Answer, Assignment, Batch, BatchStatus, Proposal, Purpose, Split
 from tasks.prepare import make_features
+from tasks.project import Project
 from tasks.publish import publish_batches
 
 TEXTS = {"i1": "Floods", "i2": "Cats", "i3": "Fire", "i4": "Tea"}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from servers import Postgres
 
-from flows.config import Project, open_project, read_config
+from flows.config import open_project, read_config
 from flows.lake_switch import switch_lake
 from flows.up_state import held
 from storage.errors import ConfigError
@@ -21,6 +21,7 @@ from storage.items import count_items
 from storage.records import Run, RunStatus
 from storage.runs import add_run
 from storage.workspace import Workspace
+from tasks.project import Project
 
 
 def pal(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

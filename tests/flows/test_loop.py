@@ -11,7 +11,6 @@ import pytest
 from annotation.batch import read_manifest
 from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
-from flows.config import Project
 from flows.status import status_of
 from storage.annotations import label_counts
 from storage.answers import history_of
@@ -19,6 +18,7 @@ from storage.batches import find_batch, items_of, open_batches
 from storage.errors import SamplingError
 from storage.models import metrics_of, production_model
 from storage.records import BatchStatus, Split
+from tasks.project import Project
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

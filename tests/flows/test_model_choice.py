@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from annotation.label_set import LabelSet
-from flows.config import Project
 from flows.model_choice import model_rows, models_text, promote_by_hand, roll_back
 from storage.errors import ModelError
 from storage.models import production_model
@@ -17,6 +16,7 @@ from tasks.evaluate import evaluate_model
 from tasks.learning.model_files import WEIGHTS
 from tasks.learning.training_config import TrainingConfig
 from tasks.prepare import make_features
+from tasks.project import Project
 from tasks.promote import promote_or_keep
 from tasks.train import train_model
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from annotation.oracle import fill_csv
-from flows.config import Project
 from flows.next_batch import next_batch
 from flows.nightly import nightly
 from storage.batches import close_batch
 from storage.items import count_items
 from storage.records import Run, RunStatus, Split
 from storage.runs import recent_runs
+from tasks.project import Project
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 WHOLE = ["ingest", "features", "train", "evaluate", "promote", "sample", "publish", "report"]

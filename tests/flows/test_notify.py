@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from flows.config import Project, open_project
+from flows.config import open_project
 from flows.notify import notify
-from flows.notify_config import NotifyConfig
 from storage.errors import SamplingError
+from tasks.notify_config import NotifyConfig
+from tasks.project import Project
 
 pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
 

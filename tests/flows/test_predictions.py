@@ -9,7 +9,7 @@ import pytest
 
 from annotation.headlines import synthetic_headlines
 from annotation.label_set import LabelSet
-from flows.config import Project, open_project
+from flows.config import open_project
 from flows.predictions import predictions
 from flows.presets import DISASTER, config_text
 from storage.annotations import LabelledItem, import_labelled
@@ -20,6 +20,7 @@ from storage.records import Split
 from storage.sources.opening import open_source
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.plan import Minimums
+from tasks.project import Project
 
 TEXTS = ["floods cut off coastal town", "minister opens school", "Überschwemmung"]
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-from flows.config import Project
 from flows.preview import preview
 from storage.batches import open_batches
 from storage.errors import SamplingError
@@ -14,6 +13,7 @@ from storage.items import count_pool
 from storage.models import promote
 from storage.records import Split
 from tasks.learning.training_config import TrainingConfig
+from tasks.project import Project
 from tasks.train import train_model
 
 Take = Callable[..., dict[str, str]]

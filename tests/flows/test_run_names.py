@@ -9,10 +9,11 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
-from flows.config import Project, open_project
+from flows.config import open_project
 from flows.run_names import name_after, name_at_start
 from storage.batches import close_batch
 from storage.records import Batch
+from tasks.project import Project
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

@@ -19,7 +19,7 @@ from selenium.webdriver.common.keys import Keys
 
 from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
-from flows.config import Project, open_project
+from flows.config import open_project
 from flows.prefect_api import answers, ask
 from flows.presets import DISASTER, config_text
 from flows.processes import command_of
@@ -30,6 +30,7 @@ from storage.items import add_items, stage
 from storage.models import production_model
 from storage.records import BatchStatus, Split
 from tasks.plan import Minimums
+from tasks.project import Project
 
 TABLE = synthetic_headlines(500)
 TRUTH = dict(zip(TABLE["item_id"].to_pylist(), TABLE["label"].to_pylist(), strict=True))

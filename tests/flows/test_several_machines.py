@@ -20,7 +20,7 @@ from distributed import Client
 
 from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
-from flows.config import Project, open_project
+from flows.config import open_project
 from flows.presets import DISASTER, config_text
 from storage.batches import items_of, open_batches, proposals_of
 from storage.errors import ServiceError
@@ -28,6 +28,7 @@ from storage.models import production_model
 from tasks.learning.teacher import Teacher
 from tasks.plan import Minimums
 from tasks.pool import load_pool
+from tasks.project import Project
 from tasks.reading import read_on_workers
 from tasks.sampling.mixer import mix_strategies
 from tasks.scale_config import ScaleConfig

@@ -20,7 +20,7 @@ from annotation.oracle import fill_csv
 from flows.annotating import annotate_batch
 from flows.answers import publish_formats
 from flows.cli import app
-from flows.config import Project, open_project
+from flows.config import open_project
 from flows.model_choice import roll_back
 from flows.next_batch import plan_of
 from flows.predictions import predictions
@@ -38,6 +38,7 @@ from tasks.evaluate import evaluate_model
 from tasks.plan import Minimums
 from tasks.predict_pool import predict_pool
 from tasks.prepare import make_features
+from tasks.project import Project
 from tasks.promote import promote_or_keep
 from tasks.publish import publish_batches
 from tasks.report import write_report

@@ -14,7 +14,7 @@ import pytest
 from annotation.batch import contents_of, write_batch
 from annotation.inbox import waiting_answers
 from annotation.oracle import fill_csv
-from flows.config import Project, open_project
+from flows.config import open_project
 from flows.presets import DISASTER, config_text
 from flows.status import Status, status_of
 from storage.annotations import LabelledItem, import_labelled, ingest
@@ -22,6 +22,7 @@ from storage.batches import Draft, close_batch, reserve
 from storage.models import add_metrics, add_model, promote
 from storage.records import Answer, Assignment, Batch, Metric, Model, ModelStatus, Proposal, Purpose, Split
 from tasks.plan import Minimums
+from tasks.project import Project
 
 TEXTS = {"i1": "Floods", "i2": "Fair", "i3": "Fire", "i4": "Cats"}
 TRUTH = {"i1": "related", "i2": "not_related", "i3": "related", "i4": "not_related"}

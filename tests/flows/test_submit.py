@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from annotation.oracle import fill_csv
-from flows.config import Project
 from flows.submit import submit
 from storage.batches import find_batch
 from storage.errors import BatchError
 from storage.records import Batch
+from tasks.project import Project
 from tasks.publish import publish_batches
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from chromium import until
 
-from flows.config import Project
 from flows.engine import running_server
 from flows.processes import command_of, start
 from flows.service import Service
 from flows.up_state import Up, end_left, found_up, held, stop_up, up_file, write_up
 from storage.errors import ServiceError
+from tasks.project import Project
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)  # prefect"]
 GONE = "http://127.0.0.1:9/api"
