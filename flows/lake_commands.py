@@ -33,8 +33,8 @@ def move(
     """Copy the lake with its whole history, compare, and say what to write in pal.toml; the old one stays."""
     from dataclasses import asdict
 
-    from flows.engine import listen
     from flows.lake_switch import lake_lines, switch_lake
+    from flows.log_lines import listen
     from storage.errors import ConfigError
     from storage.moving import move_lake
     from storage.workspace import Workspace
@@ -116,9 +116,10 @@ def _refuse_while_running(project: Project, command: str, *, up_too: bool = Fals
     Raises:
         ServiceError: One runs.
     """
+    from tasks.run_log import runs_going_on
+
     from flows.up_state import held
     from storage.errors import ServiceError
-    from tasks.run_log import runs_going_on
 
     for run in runs_going_on(project.workspace.store()):
         raise ServiceError(

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flows import prefect_api
-from flows.engine import SETTINGS, json_line
+from flows.engine import SETTINGS
+from flows.log_lines import json_line
 from flows.processes import Child, end_group, start
 from flows.up_state import Up, end_left, found_up, up_file, write_up
 from storage.errors import ServiceError

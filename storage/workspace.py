@@ -85,20 +85,20 @@ class Workspace:
             mirror.pull_batches()
             mirror.inbox.pull()
 
-    def share_missing(self) -> None:
-        """Give other machines the batches, models and encoders that they lack; what was changed waits for `push`."""
-        if self.files:
-            mirror = _mirrored(self.files, self.root)
-            mirror.push_batches(edits=False)
-            for parent in ("models", "encoders"):
-                mirror.publish_missing(parent)
+    def push(self, *paths: Path) -> None:
+        """Give other machines what they lack of batches, models and encoders, and what changed in the batches here.
 
-    def push(self) -> None:
-        """Give other machines what annotators changed in the batches here, and what an ingest put away."""
+        Args:
+            paths: Reports to give them, and model folders that were written into.
+        """
         if self.files:
             mirror = _mirrored(self.files, self.root)
             mirror.inbox.settle()
             mirror.push_batches(edits=True)
+            for parent in ("models", "encoders"):
+                mirror.publish_missing(parent)
+            for path in paths:
+                self.share(path)
 
     def share(self, path: Path) -> None:
         """Give other machines a published folder of `models` or `encoders`, or a file of `reports`."""

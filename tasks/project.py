@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version as installed_version
 from typing import ClassVar
@@ -94,6 +95,11 @@ class Project:
 
     workspace: Workspace
     config: Config
+
+    def with_formats(self, formats: Sequence[str]) -> Project:
+        """The same project with other formats of batch files; none for those of pal.toml."""
+        batch = self.config.batch.with_formats(tuple(formats))
+        return dataclasses.replace(self, config=dataclasses.replace(self.config, batch=batch))
 
     @property
     def settings(self) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from ingesting import ingest_there
 from servers import S3
+from tasks.run_log import run_log
 from typer.testing import CliRunner
 
 from annotation.batch import batch_files
@@ -42,7 +43,6 @@ from tasks.project import Project
 from tasks.promote import promote_or_keep
 from tasks.publish import publish_batches
 from tasks.report import write_report
-from tasks.run_log import run_log
 from tasks.sample import sample_batch
 from tasks.train import train_model
 
