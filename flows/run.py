@@ -208,6 +208,11 @@ def start(project: Project, body: Callable[Concatenate[Run, P], T], *args: P.arg
 
         return run_deployment(api, project, body, *args, **kwargs)
     say("Running without a Prefect server; to see runs in a browser: pal up")
+    return run_here(project, body, *args, **kwargs)
+
+
+def run_here(project: Project, body: Callable[Concatenate[Run, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a flow body in this process; returns what it returns."""
     with Run(project, flow_name(body)) as run:
         return body(run, *args, **kwargs)
 

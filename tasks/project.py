@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version as installed_version
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict
@@ -98,8 +98,11 @@ class Project:
 
     def with_formats(self, formats: Sequence[str]) -> Project:
         """The same project with other formats of batch files; none for those of pal.toml."""
-        batch = self.config.batch.with_formats(tuple(formats))
-        return dataclasses.replace(self, config=dataclasses.replace(self.config, batch=batch))
+        return self.with_config(batch=self.config.batch.with_formats(tuple(formats)))
+
+    def with_config(self, **sections: Any) -> Project:
+        """The same project with other sections of pal.toml, such as `model=...`."""
+        return dataclasses.replace(self, config=dataclasses.replace(self.config, **sections))
 
     @property
     def settings(self) -> str:
