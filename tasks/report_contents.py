@@ -24,7 +24,6 @@ from storage.items import count_pool
 from storage.learning_curve import StrategyResult, learning_curve, strategy_results
 from storage.models import decisions, metrics_of, production_model
 from storage.records import Metric, Split
-from storage.runs import recent_runs
 from storage.store import Store
 from storage.workspace import Workspace
 from tasks.advice import signs_of
@@ -48,7 +47,7 @@ def report_of(workspace: Workspace, label_set: LabelSet, run_id: str | None = No
     made = [each for each in decisions(store) if model and each.model_id == model.model_id and each.promoted]
     signs = signs_of(store, label_set) if model else ()
     strategies = strategy_results(store, positive) if positive else []
-    runs = recent_runs(store, N_RUNS)
+    runs = workspace.runs().recent(N_RUNS)
     return Report(
         task=label_set.name,
         workspace=str(workspace.root),
