@@ -120,7 +120,7 @@ def migrate(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Bring the lake of an older version of pal up to date; a backup is made first."""
-    from flows.engine import listen
+    from flows.log_lines import listen
     from storage.schema import MIGRATIONS
     from storage.upgrade import plan_upgrade, upgrade
 
