@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from flows.config import open_project
-from flows.prefect_api import answers
-from flows.up_state import found_up
+from flows.server.prefect_api import answers
+from flows.server.up_state import found_up
 from storage.errors import ServiceError
 from tasks.project import Project
 

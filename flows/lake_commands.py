@@ -116,7 +116,7 @@ def _refuse_while_running(project: Project, command: str, *, up_too: bool = Fals
     Raises:
         ServiceError: One runs.
     """
-    from flows.up_state import held
+    from flows.server.up_state import held
     from storage.errors import ServiceError
     from tasks.run_log import runs_going_on
 

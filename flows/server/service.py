@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows import prefect_api
+from flows.server import prefect_api
 from flows.engine import SETTINGS, json_line
-from flows.processes import Child, end_group, start
-from flows.up_state import Up, end_left, found_up, up_file, write_up
+from flows.server.processes import Child, end_group, start
+from flows.server.up_state import Up, end_left, found_up, up_file, write_up
 from storage.errors import ServiceError
 from tasks.project import Project
 
@@ -257,7 +257,7 @@ def bring_up_detached(project: Project, host: str | None, port: int | None) -> N
 
 def prefect_file() -> Path:
     """The deployments: of the checkout, else as they were installed."""
-    beside = Path(__file__).resolve().parents[1] / "prefect.yaml"
+    beside = Path(__file__).resolve().parents[2] / "prefect.yaml"
     installed = Path(sysconfig.get_path("data"), "share", "pytorch-active-learning", "prefect.yaml")
     return beside if beside.is_file() else installed
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.prefect_api import ask
+from flows.server.prefect_api import ask
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 240
