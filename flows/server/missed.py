@@ -3,45 +3,38 @@
 from __future__ import annotations
 
 import logging
-from uuid import UUID
+from datetime import UTC, datetime
 
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import (
-    DeploymentFilter,
-    DeploymentFilterId,
-    FlowRunFilter,
-    FlowRunFilterNextScheduledStartTime,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
-from prefect.client.schemas.objects import State, StateType
-from prefect.runtime import deployment, flow_run
-from prefect.states import Cancelled
-from prefect.types import DateTime
+from flows.server.prefect_api import COMMAND_TAG, ask
 
 log = logging.getLogger(__name__)
 
 
-def cancel_missed() -> int:
-    """Cancel the other runs of this run's deployment whose time has come already; returns how many.
+def cancel_missed(api: str, deployment_id: str, run_id: str) -> int:
+    """Cancel the other runs of a deployment whose time has come already; returns how many.
 
-    A run that is of no deployment has no others.
+    Runs that a command has made are left: it waits for its turn.
+
+    Args:
+        run_id: The run that does their work.
     """
-    if deployment.id is None:
-        return 0
-    waiting = FlowRunFilterStateType(any_=[StateType.SCHEDULED])
-    due = FlowRunFilterNextScheduledStartTime(before_=DateTime.now("UTC"))
-    with get_client(sync_client=True) as client:
-        late = client.read_flow_runs(
-            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[UUID(deployment.id)])),
-            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=waiting), next_scheduled_start_time=due),
-        )
-        missed = [run for run in late if str(run.id) != flow_run.id]
-        for run in missed:
-            state: State[None] = Cancelled(
-                message=f"missed while no worker was up; the run {flow_run.name} does its work"
-            )
-            client.set_flow_run_state(run.id, state, force=True)
+    filters = {
+        "deployments": {"id": {"any_": [deployment_id]}},
+        "flow_runs": {
+            "state": {"type": {"any_": ["SCHEDULED"]}},
+            "next_scheduled_start_time": {"before_": datetime.now(UTC).isoformat()},
+        },
+    }
+    late = ask(api, "/flow_runs/filter", filters)
+    missed = [run for run in late if run["id"] != run_id and COMMAND_TAG not in run["tags"]]
+    state = {
+        "type": "CANCELLED",
+        "name": "Cancelled",
+        "message": f"Missed while no worker was up; run {run_id} does its work.",
+    }
+    for run in missed:
+        ask(api, f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
     if missed:
-        log.warning("%d nights were missed while no worker was up; this run does their work", len(missed))
+        nights = "1 scheduled run was" if len(missed) == 1 else f"{len(missed):,} scheduled runs were"
+        log.warning("%s missed while no worker was up; this run does the work.", nights)
     return len(missed)

@@ -20,8 +20,8 @@ from selenium.webdriver.common.keys import Keys
 from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
 from flows.config import open_project
-from flows.server.prefect_api import answers, ask
 from flows.presets import DISASTER, config_text
+from flows.server.prefect_api import answers, ask
 from flows.server.processes import command_of
 from flows.server.up_state import found_up, up_file
 from storage.annotations import LabelledItem, import_labelled
