@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
-from flows.engine import begin
 from flows.forms import FormatName, Size
-from flows.notify import failure_told
-from flows.run_names import name_after, name_at_start
+from flows.run import Run
 from tasks.adjudicate import draw_disputed
 from tasks.publish import publish_batches
 
 
-@flow(name="adjudicate", flow_run_name=name_at_start, on_failure=[failure_told], on_crashed=[failure_told])
-def adjudicate(workspace: str, n: Size = 0, formats: tuple[FormatName, ...] = ()) -> str | None:
+def adjudicate(run: Run, n: Size = 0, formats: tuple[FormatName, ...] = ()) -> str | None:
     """Publish the disputed items for an adjudicator; returns the batch's id, or nothing where nothing is disputed.
 
     Args:
-        workspace: The project's directory.
         n: Most items; 0 for `[batch] size` in pal.toml.
         formats: Of its files; none for those in pal.toml.
     """
-    project = begin(workspace)
+    project = run.project
     asking = project.config.batch.with_formats(formats)
-    batch_id = draw_disputed(project.workspace, project.config.task, asking, n or None)
-    publish_batches(project.workspace, project.config.task)
-    name_after(project.workspace.store(), batch_id)
+    batch_id = run.stage(draw_disputed.fn, project.workspace, project.config.task, asking, n or None)
+    run.stage(publish_batches.fn, project.workspace, project.config.task)
+    run.rename(f"adjudicate {batch_id}")
     return batch_id

@@ -9,7 +9,7 @@ from annotation.inbox import waiting_answers
 from annotation.journal import Journal, journal_path
 from annotation.keys import line_keys, terminal_keys
 from annotation.terminal import Tally, annotate
-from flows.engine import run
+from flows.run import run
 from storage.batches import answered_in, find_batch, open_batches
 from storage.errors import BatchError
 from storage.folders import MANIFEST

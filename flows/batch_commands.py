@@ -27,7 +27,7 @@ def next_(
 ) -> None:
     """Publish the next batch: random items until there are enough labels, then train and choose; an open one stays."""
     from annotation.formats import find_formats
-    from flows.engine import run
+    from flows.run import run
     from storage.batches import open_batches
 
     if adjudicate and (another or seed is not None):
@@ -92,7 +92,7 @@ def ingest(
 ) -> None:
     """Take answers into the lake, exactly once; rows that cannot be taken are listed in FILE.errors.csv."""
     from annotation.formats import find_formats
-    from flows.engine import run
+    from flows.run import run
 
     if form is not None:
         if not files:
@@ -174,7 +174,7 @@ def review(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Publish the training items that are most likely mislabelled, to be asked again without their label."""
-    from flows.engine import run
+    from flows.run import run
 
     if method not in ("confident-learning", "active-lab"):
         raise typer.BadParameter(f"{method!r} is neither confident-learning nor active-lab", param_hint="--method")

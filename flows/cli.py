@@ -103,7 +103,7 @@ def import_(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Take texts into the pool: each text once, bad rows listed in a rejects file, twice changes nothing."""
-    from flows.engine import run
+    from flows.run import run
     from flows.status import pal_command
     from storage.errors import SourceError
 
@@ -182,7 +182,7 @@ def loop(
 @app.command(epilog="Example: pal nightly --json")
 def nightly(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
     """What runs every night: ingest, train, evaluate, promote or keep, and a batch when none is open."""
-    from flows.engine import run
+    from flows.run import run
 
     project = project_at(workspace)
     show_batch(project, run("nightly", project), as_json)

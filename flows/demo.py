@@ -13,8 +13,8 @@ from annotation.batch import batch_files
 from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
 from flows.config import open_project
-from flows.engine import run
 from flows.presets import config_text, find_preset
+from flows.run import run
 from storage.annotations import label_counts
 from storage.batches import find_batch, items_of
 from storage.errors import WorkspaceError

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from prefect import flow
+from pathlib import Path
 
-from flows.engine import begin
-from flows.notify import failure_told
+from flows.run import Run
 from storage.importing import ImportReport
 from tasks.import_texts import ReadOptions, import_file, import_original_directory
 from tasks.prepare import make_features
 
 
-@flow(name="import-items", flow_run_name="import {files}", on_failure=[failure_told], on_crashed=[failure_told])
 def import_items(
-    workspace: str,
+    run: Run,
     files: tuple[str, ...] = (),
     original: str = "",
     text_column: str = "",
@@ -24,7 +22,6 @@ def import_items(
     """Import texts; importing the same file twice changes nothing.
 
     Args:
-        workspace: The project's directory.
         files: CSV, TSV, plain text, JSON lines or Parquet.
         original: A directory of the original scripts, pool and labels, in place of files.
         text_column: Name or number of the column with the text; found out where left empty.
@@ -32,12 +29,13 @@ def import_items(
         encoding: Of the files; found out where left empty.
         delimiter: Of the files; found out where left empty.
     """
-    project = begin(workspace)
+    project = run.project
     options = ReadOptions(text_column or None, id_column or None, encoding or None, delimiter or None)
-    reports = [import_file(project.workspace, project.workspace.root / file, options) for file in files]
+    reports = [run.stage(import_file.fn, project.workspace, project.workspace.root / file, options) for file in files]
     if original:
         reports.append(
             import_original_directory(project.workspace, project.workspace.root / original, project.config.task)
         )
-    make_features(project.workspace, project.config.model.encoder)
+    run.rename("import " + ", ".join(Path(file).name for file in files))
+    run.stage(make_features.fn, project.workspace, project.config.model.encoder)
     return reports

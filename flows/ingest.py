@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
-from flows.engine import begin
 from flows.forms import KnownFormat
-from flows.notify import failure_told
-from flows.run_names import name_at_start
+from flows.run import Run
 from tasks.collect import FileReport, collect_answers, show_reports
 from tasks.publish import publish_batches
 from tasks.run_log import run_log
 
 
-@flow(name="ingest", flow_run_name=name_at_start, on_failure=[failure_told], on_crashed=[failure_told])
-def ingest(workspace: str, files: tuple[str, ...] = (), form: KnownFormat = "by content") -> list[FileReport]:
+def ingest(run: Run, files: tuple[str, ...] = (), form: KnownFormat = "by content") -> list[FileReport]:
     """Ingest what annotators filled in; bad rows are listed, the good ones of the same file are taken.
 
     Args:
-        workspace: The project's directory.
         files: Files to ingest; none for everything in `batches/` and `inbox/`.
         form: The format of these files.
     """
-    project = begin(workspace)
+    project = run.project
     named = [project.workspace.root / file for file in files]
-    with run_log(project.workspace, "ingest", project.settings) as run:
-        run.stage("ingest")
+    with run_log(project.workspace, "ingest", project.settings) as remembered:
+        remembered.stage("ingest")
         publish_batches(project.workspace, project.config.task)
         reports = collect_answers(project.workspace, project.config.task, named, None if form == "by content" else form)
-        run.say(f"{sum(report.n_new for report in reports)} new answers from {len(reports)} files")
+        remembered.say(f"{sum(report.n_new for report in reports)} new answers from {len(reports)} files")
         show_reports(reports)
     return reports

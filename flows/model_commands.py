@@ -43,7 +43,7 @@ def adapt(
     workspace: WorkspaceOption = None,
 ) -> None:
     """An encoder of this workspace's own: minutes once (2 to 5 ms a text), as fast as the shipped one afterwards."""
-    from flows.engine import run
+    from flows.run import run
     from tasks.learning.encoder import MINILM_ADAPTED
 
     project = project_at(workspace)

@@ -5,12 +5,9 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from prefect import flow
-
-from flows.engine import begin
 from flows.forms import FormatName, Seed, Size
-from flows.notify import failure_told, notify
-from flows.run_names import name_after, name_at_start
+from flows.notify import notify
+from flows.run import Run
 from storage.annotations import label_counts
 from storage.batches import find_batch, open_batches
 from storage.items import count_items, count_pending
@@ -29,9 +26,8 @@ from tasks.train import train_model
 log = logging.getLogger(__name__)
 
 
-@flow(name="next-batch", flow_run_name=name_at_start, on_failure=[failure_told], on_crashed=[failure_told])
 def next_batch(
-    workspace: str,
+    run: Run,
     n: Size = 0,
     another: bool = False,
     formats: tuple[FormatName, ...] = (),
@@ -43,33 +39,33 @@ def next_batch(
     at random; then items that the model chooses. An open batch is returned as it is.
 
     Args:
-        workspace: The project's directory.
         n: Number of items; 0 for the number in pal.toml.
         another: Publish one beside those that are open.
         formats: Of its files; none for those in pal.toml.
         seed: Of the draw; None for the one in pal.toml.
     """
-    project = begin(workspace)
+    project = run.project
     project = replace(project, config=replace(project.config, batch=project.config.batch.with_formats(formats)))
-    with run_log(project.workspace, "next-batch", project.settings) as run:
-        run.stage("publish")
-        publish_batches(project.workspace, project.config.task)
+    with run_log(project.workspace, "next-batch", project.settings) as remembered:
+        remembered.stage("publish")
+        run.stage(publish_batches.fn, project.workspace, project.config.task)
+        run.rename("next")
         opened = open_batches(project.workspace.store(), again=False)
         if opened and not another:
-            run.batch_id = opened[0].batch.batch_id
-            run.say(f"{run.batch_id} is still open")
+            remembered.batch_id = opened[0].batch.batch_id
+            remembered.say(f"{remembered.batch_id} is still open")
         else:
-            run.stage("features")
-            make_features(project.workspace, project.config.model.encoder, project.config.scale)
+            remembered.stage("features")
+            run.stage(make_features.fn, project.workspace, project.config.model.encoder, project.config.scale)
             plan = plan_of(project)
             if plan.active:
-                run.model_id = improve_model(project, run)
-            run.batch_id = publish_next(project, plan, run, n, seed, beside_open=another)
-        run.through()
-        run.stage("report")
-        write_report(project.workspace, project.config.task, run.run_id)
-    name_after(project.workspace.store(), run.batch_id)
-    return run.batch_id
+                remembered.model_id = improve_model(project, remembered)
+            remembered.batch_id = publish_next(project, plan, remembered, n, seed, beside_open=another)
+        run.rename(f"next {remembered.batch_id}")
+        remembered.through()
+        remembered.stage("report")
+        write_report(project.workspace, project.config.task, remembered.run_id)
+    return remembered.batch_id
 
 
 def plan_of(project: Project) -> Plan:

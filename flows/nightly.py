@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from prefect import flow
-
-from flows.engine import begin
-from flows.missed import cancel_missed
 from flows.next_batch import improve_model, plan_of, publish_next
-from flows.notify import failure_told
-from flows.run_names import name_after, name_at_start
+from flows.run import Run
 from storage.batches import open_batches
 from storage.items import count_pool
 from tasks.collect import collect_answers
@@ -23,35 +18,31 @@ from tasks.run_log import RunLog, run_log
 log = logging.getLogger(__name__)
 
 
-@flow(name="nightly", flow_run_name=name_at_start, on_failure=[failure_told], on_crashed=[failure_told])
-def nightly(workspace: str) -> str | None:
+def nightly(run: Run) -> str | None:
     """The whole loop but the annotators; returns the id of the batch that is open afterwards, if there is one.
 
     Where nothing is new since the last time that it was through, it says so and ends. What an earlier run was killed
     in is finished.
 
     Args:
-        workspace: The project's directory.
     """
-    project = begin(workspace)
-    cancel_missed()
-    with run_log(project.workspace, "nightly", project.settings) as run:
-        run.stage("ingest")
+    project = run.project
+    with run_log(project.workspace, "nightly", project.settings) as remembered:
+        remembered.stage("ingest")
         publish_batches(project.workspace, project.config.task)
         collect_answers(project.workspace, project.config.task)
-        before = run.nothing_new()
+        before = remembered.nothing_new()
         if before is None:
-            improve_and_publish(project, run)
+            improve_and_publish(project, remembered)
         else:
-            run.model_id, run.batch_id = before.model_id, before.batch_id
+            remembered.model_id, remembered.batch_id = before.model_id, before.batch_id
             since = f"nothing new since the run of {before.started_at:%Y-%m-%d %H:%M} UTC"
-            run.say(f"{since}; waiting for answers to {run.batch_id}" if run.batch_id else since)
-        run.through()
+            remembered.say(f"{since}; waiting for answers to {remembered.batch_id}" if remembered.batch_id else since)
+        remembered.through()
         if before is None:
-            run.stage("report")
-            write_report(project.workspace, project.config.task, run.run_id)
-    name_after(project.workspace.store(), run.batch_id)
-    return run.batch_id
+            remembered.stage("report")
+            write_report(project.workspace, project.config.task, remembered.run_id)
+    return remembered.batch_id
 
 
 def improve_and_publish(project: Project, run: RunLog) -> None:

@@ -34,7 +34,7 @@ def predict(
     if output is not None:
         from dataclasses import asdict
 
-        from flows.engine import run
+        from flows.run import run
         from storage.prediction_files import format_of_file
 
         format_of_file(output)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefect import flow
 from prefect.artifacts import create_table_artifact
 
-from flows.engine import begin
 from flows.experiment import USUAL, experiment_of
 from flows.forms import Count, EncoderName
-from flows.notify import failure_told
+from flows.run import Run
 from tasks.simulate import simulate as simulated
 
 
-@flow(name="simulate", flow_run_name="simulate {file}", on_failure=[failure_told], on_crashed=[failure_told])
 def simulate(
-    workspace: str,
+    run: Run,
     file: str,
     mixes: tuple[str, ...] = USUAL,
     seeds: Count = 5,
@@ -32,7 +29,6 @@ def simulate(
     """Replay the loop and write a page into reports/; run again after it was cut off, it goes on.
 
     Args:
-        workspace: The project's directory.
         file: Texts with labels: CSV, TSV, Parquet, JSON lines; a relative one starts at the workspace.
         mixes: Each a strategy, `default`, or several with weights: random=10,entropy=90.
         seeds: Replays of each mix with each encoder and batch size.
@@ -45,7 +41,7 @@ def simulate(
         positive: The label looked for; the rarer of two where left empty.
         encoders: Of the texts; each mix is replayed with each.
     """
-    root = begin(workspace).workspace.root
+    root = run.project.workspace.root
     experiment = experiment_of(
         root / file,
         mixes,
