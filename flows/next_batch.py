@@ -115,7 +115,7 @@ def publish_next(
     if n:
         plan = replace(plan, n=n)
     run.stage("sample")
-    batch_id = sample_batch(
+    batch_id = sample_batch.with_options(task_run_name="sample_batch")(
         workspace,
         plan,
         config.sampling,
