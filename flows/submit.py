@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 
 from annotation.filled import FilledFile
 from annotation.submission import check_file, into_inbox
-from flows.prefect_api import ask
+from flows.server.prefect_api import ask
 from storage.errors import BatchError
 from tasks.project import Project
 
