@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from prefect import flow
+from prefect.artifacts import create_table_artifact
 
 from flows.engine import begin
 from flows.forms import KnownFormat
 from flows.notify import failure_told
 from flows.run_names import name_at_start
-from tasks.collect import FileReport, collect_answers, show_reports
+from tasks.collect import FileReport, collect_answers, ingested_rows
 from tasks.publish import publish_batches
 from tasks.run_log import run_log
 
@@ -27,7 +28,13 @@ def ingest(workspace: str, files: tuple[str, ...] = (), form: KnownFormat = "by 
     with run_log(project.workspace, "ingest", project.settings) as run:
         run.stage("ingest")
         publish_batches(project.workspace, project.config.task)
-        reports = collect_answers(project.workspace, project.config.task, named, None if form == "by content" else form)
+        project.workspace.pull()
+        reports = collect_answers(project, named, None if form == "by content" else form)
+        project.workspace.push()
         run.say(f"{sum(report.n_new for report in reports)} new answers from {len(reports)} files")
-        show_reports(reports)
+        create_table_artifact(
+            ingested_rows(reports),
+            key="ingested",
+            description="The files that were ingested, and what each brought.",
+        )
     return reports

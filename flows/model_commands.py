@@ -44,7 +44,7 @@ def adapt(
 ) -> None:
     """An encoder of this workspace's own: minutes once (2 to 5 ms a text), as fast as the shipped one afterwards."""
     from flows.engine import run
-    from tasks.learning.encoder import MINILM_ADAPTED
+    from tasks.learning.encoder_names import MINILM_ADAPTED
 
     project = project_at(workspace)
     chosen = str(teacher.resolve()) if teacher else ""

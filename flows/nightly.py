@@ -38,7 +38,9 @@ def nightly(workspace: str) -> str | None:
     with run_log(project.workspace, "nightly", project.settings) as run:
         run.stage("ingest")
         publish_batches(project.workspace, project.config.task)
-        collect_answers(project.workspace, project.config.task)
+        project.workspace.pull()
+        collect_answers(project)
+        project.workspace.push()
         before = run.nothing_new()
         if before is None:
             improve_and_publish(project, run)

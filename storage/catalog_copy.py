@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from storage.connecting import Connection, quoted
+from storage.connecting import Connection
 from storage.errors import StoreError
+from storage.literals import quoted
 
 _LEFT_OUT = {"ducklake_files_scheduled_for_deletion"}
 """Files that no version needs any more are not copied."""

@@ -28,8 +28,9 @@ from storage.items import pool_texts
 from storage.records import Split
 from storage.workspace import Workspace
 from tasks.learning.adaptation import adapt_vectors, taught_head
-from tasks.learning.encoder import ARTEFACT, MINILM_ADAPTED, StaticVectors, minilm_static
+from tasks.learning.encoder import ARTEFACT, StaticVectors, minilm_static
 from tasks.learning.encoder_files import HeadWeights, encoder_files
+from tasks.learning.encoder_names import MINILM_ADAPTED
 from tasks.learning.teacher import Teacher
 from tasks.reading import read_on_workers
 from tasks.scale_config import ScaleConfig

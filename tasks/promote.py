@@ -15,7 +15,8 @@ from storage.workspace import Workspace
 from tasks.evaluate import HeldOut, predict_held_out
 from tasks.learning.calibration import Calibration
 from tasks.learning.model_files import load_model
-from tasks.learning.promotion import Comparison, PromotionConfig, Scored, compare
+from tasks.learning.promotion import Comparison, Scored, compare
+from tasks.learning.promotion_config import PromotionConfig
 
 log = logging.getLogger(__name__)
 

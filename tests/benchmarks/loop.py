@@ -145,7 +145,7 @@ def ingest(folder: Path) -> Seconds:
             fill_csv(files / handout.file, answers)
     started = time.perf_counter()
     publish_batches.fn(workspace, task)
-    reports = collect_answers.fn(workspace, task)
+    reports = collect_answers(project)
     seconds = time.perf_counter() - started
     assert sum(report.n_new for report in reports) == batch.n
     return {"ingest": seconds}
