@@ -131,9 +131,7 @@ class _Arrival:
             self.name,
             sum(result.n_new for result in brought.values()),
             sum(result.n_known for result in brought.values()),
-            [str(error) for error in self.content.errors]
-            + self.content.unreadable
-            + ([self.fault] if self.fault else []),
+            errors,
             str(self.errors_file) if self.errors_file else None,
             [batch_id for batch_id, result in brought.items() if result.complete and result.n_new],
         )
