@@ -23,15 +23,8 @@ from storage.items import (
     texts_without_features,
 )
 from storage.workspace import Workspace
-from tasks.learning.encoder import (
-    BAG_OF_WORDS,
-    MINILM_ADAPTED,
-    BagOfWords,
-    Encoder,
-    fit_bag_of_words,
-    minilm_static,
-    newest_adapted,
-)
+from tasks.learning.encoder import BagOfWords, Encoder, fit_bag_of_words, minilm_static, newest_adapted
+from tasks.learning.encoder_names import BAG_OF_WORDS, MINILM_ADAPTED
 from tasks.project import Project
 from tasks.scale_config import ScaleConfig
 from tasks.workers import on_this_machine, open_workers

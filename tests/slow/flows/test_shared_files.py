@@ -125,7 +125,10 @@ def publish_next(project: Project) -> str:
 
 def ingest(project: Project) -> list[FileReport]:
     publish_batches.fn(project.workspace, project.config.task)
-    return collect_answers.fn(project.workspace, project.config.task)
+    project.workspace.pull()
+    reports = collect_answers(project)
+    project.workspace.push()
+    return reports
 
 
 def fill_in_the_store(store: ObjectStore, batch_id: str, folder: Path, to: str = "") -> None:
