@@ -13,8 +13,7 @@ from flows.next_batch import next_batch
 from flows.nightly import nightly
 from storage.batches import close_batch
 from storage.items import count_items
-from storage.records import Run, RunStatus, Split
-from storage.runs import recent_runs
+from storage.records import RunRecord, RunStatus, Split
 from tasks.project import Project
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -33,9 +32,9 @@ def truth(
     return truth
 
 
-def night(project: Project) -> Run:
+def night(project: Project) -> RunRecord:
     nightly(workspace=str(project.workspace.root))
-    run = recent_runs(project.workspace.store(), 1, flow="nightly")[0]
+    run = project.workspace.runs().recent(1, flow="nightly")[0]
     assert run.status is RunStatus.COMPLETED
     return run
 
@@ -101,7 +100,7 @@ def test_a_batch_whose_files_are_gone_is_written_again_even_where_nothing_is_new
 
 def test_next_batch_has_stages_and_a_report_too(project: Project, truth: dict[str, str]) -> None:
     batch_id = next_batch(workspace=str(project.workspace.root), n=7, formats=["csv"])
-    (run,) = recent_runs(project.workspace.store(), 9, flow="next-batch")
+    (run,) = project.workspace.runs().recent(9, flow="next-batch")
     assert (run.batch_id, list(run.stages)[-1]) == (batch_id, "report")
     assert sorted(path.name for path in (project.workspace.batches / batch_id).iterdir()) == [
         "batch.csv",

@@ -1,23 +1,20 @@
-"""A run is in the lake from its begin to its end; one whose process is gone is found; nothing new is known as such."""
+"""A run is on record from its begin to its end; one whose process is gone is found; nothing new is known as such."""
 
 from __future__ import annotations
 
 import logging
 import multiprocessing
 import os
-import socket
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 
 from storage.annotations import ingest
 from storage.batches import items_of
-from storage.records import Answer, Batch, Run, RunStatus
-from storage.runs import add_run, recent_runs
+from storage.records import Answer, Batch, RunStatus
 from storage.workspace import Workspace
-from tasks.run_log import LOST_AFTER, find_crashed, run_log
+from tasks.run_log import run_log
 
 SPAWN = multiprocessing.get_context("spawn")
 NOW = datetime.now(UTC)
@@ -31,27 +28,16 @@ def begin_and_die(workspace: Workspace) -> None:
         os._exit(9)
 
 
-@pytest.fixture
-def other() -> Iterator[Run]:
-    """A run of a process that is alive as long as the test is."""
-    process = SPAWN.Process(target=__import__("time").sleep, args=(60,))
-    process.start()
-    assert process.pid is not None
-    yield Run("other", "nightly", RunStatus.RUNNING, socket.gethostname(), process.pid, NOW)
-    process.kill()
-    process.join()
-
-
 def test_a_run_that_ends_has_its_stages_with_their_times_and_what_came_of_it(workspace: Workspace) -> None:
     with run_log(workspace, "nightly", "s") as run:
         run.stage("ingest")
-        (during,) = recent_runs(workspace.store(), 9)
+        (during,) = workspace.runs().recent(9)
         assert (during.status, during.stage) == (RunStatus.RUNNING, "ingest")
         run.stage("train")
         run.batch_id = "b0001-training"
         run.say("a batch waits")
         run.through()
-    (after,) = recent_runs(workspace.store(), 9)
+    (after,) = workspace.runs().recent(9)
     assert (after.run_id, after.status, after.stage) == (run.run_id, RunStatus.COMPLETED, None)
     assert list(after.stages) == ["ingest", "train"]
     assert all(seconds >= 0 for seconds in after.stages.values())
@@ -69,7 +55,7 @@ def test_a_run_that_fails_says_why_and_in_which_stage_and_is_no_reason_to_do_not
 
     with pytest.raises(ValueError, match="torn"):
         torn()
-    (failed,) = recent_runs(workspace.store(), 9)
+    (failed,) = workspace.runs().recent(9)
     assert (failed.status, failed.stage, failed.message) == (RunStatus.FAILED, "train", "torn")
     with run_log(workspace, "nightly", "s") as run:
         assert run.nothing_new() is None
@@ -82,21 +68,10 @@ def test_a_killed_run_is_told_by_the_next_one(workspace: Workspace, caplog: pyte
     assert process.exitcode == 9
     with caplog.at_level(logging.WARNING), run_log(workspace, "nightly", "s"):
         pass
-    assert "was cut off in stage train" in caplog.text
-    _, killed = recent_runs(workspace.store(), 9)
+    assert "crashed in stage 'train'" in caplog.text
+    _, killed = workspace.runs().recent(9)
     assert (killed.status, killed.stage, list(killed.stages)) == (RunStatus.CRASHED, "train", ["ingest"])
-    assert find_crashed(workspace.store()) == []
-
-
-def test_a_run_of_a_living_process_or_of_another_machine_is_left_alone_for_a_day(
-    workspace: Workspace, other: Run
-) -> None:
-    elsewhere = replace(other, run_id="elsewhere", host="another-machine", pid=1)
-    store = workspace.store()
-    for run in (other, elsewhere):
-        add_run(store, run)
-        add_run(store, replace(run, run_id=f"old {run.run_id}", started_at=NOW - LOST_AFTER - timedelta(minutes=1)))
-    assert {run.run_id for run in find_crashed(store)} == {"old other", "old elsewhere"}
+    assert workspace.runs().mark_crashed() == []
 
 
 def test_nothing_is_new_until_an_answer_or_a_setting_is(
