@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from machines import texts, write
 from storage.backup import back_up, read_backup, restore
 from storage.errors import StoreError, WorkspaceError
 from storage.maintenance import maintain
+from storage.records import RunStatus
+from storage.runs import RUNS_FILE, new_run
 from storage.store import Store
 from storage.workspace import Workspace, forget_stores
 
@@ -28,10 +31,17 @@ FILES = {
 }
 
 
+RUNS = [
+    replace(new_run(flow), status=status, message="it's é")
+    for flow, status in (("nightly", RunStatus.COMPLETED), ("ingest", RunStatus.FAILED))
+]
+
+
 @pytest.fixture
 def lived(workspace: Workspace) -> Workspace:
-    """A workspace with a history and a file in every folder."""
+    """A workspace with a history, two runs and a file in every folder."""
     live(workspace.store())
+    workspace.runs().put(RUNS)
     write_files(workspace.root, FILES)
     return workspace
 
@@ -60,6 +70,7 @@ def test_a_workspace_comes_back_elsewhere_with_every_version_and_goes_on(lived: 
     again = at(tmp_path / "again", lived)
     assert files_in(again.root) == FILES
     assert history(again.store()) == wanted
+    assert again.runs().all() == RUNS
     live(again.store(), seed=2)
     assert history(again.store(), version) == wanted
     assert history(lived.store()) == wanted
@@ -72,6 +83,7 @@ def test_after_a_loss_the_lake_is_there_again(
     wanted = history(lived.store())
     back_up(lived, tmp_path / "kept")
     lived.store().write(lambda connection: connection.execute("DROP TABLE lake.items"), "lost")
+    lived.runs().put([replace(RUNS[0], message="since"), new_run("nightly")])
     if lived.catalog.startswith("postgres:"):
         with pytest.raises(StoreError, match="holds another lake, or has changed since this backup"):
             restore(tmp_path / "kept", tmp_path / "again")
@@ -80,10 +92,25 @@ def test_after_a_loss_the_lake_is_there_again(
         restore(tmp_path / "kept", lived.root)
     _, aside = restore(tmp_path / "kept", lived.root, force=True)
     assert history(lived.store()) == wanted
+    assert lived.runs().all() == RUNS, "as they were at that moment"
+    assert (lived.root / RUNS_FILE).exists() == lived.catalog.startswith("sqlite:")
     assert files_in(lived.root) == FILES
     assert aside is not None
     assert files_in(aside) == FILES
     live(lived.store(), seed=2)
+
+
+def test_a_backup_put_beside_the_same_lake_on_servers_keeps_the_runs_since(
+    cluster: tuple[str, str], tmp_path: Path
+) -> None:
+    workspace = Workspace(tmp_path / "workspace", *cluster)
+    workspace.make()
+    workspace.runs().put(RUNS)
+    back_up(workspace, tmp_path / "kept")
+    later = new_run("nightly")
+    workspace.runs().begin(later)
+    restore(tmp_path / "kept", tmp_path / "again")
+    assert workspace.runs().all() == at(tmp_path / "again", workspace).runs().all() == [*RUNS, later]
 
 
 def test_a_backup_holds_what_other_machines_share(workspace: Workspace, shared_root: str, tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_the_numbers_are_those_of_the_lake(worked: Workspace, label_set: LabelSe
 
 
 def test_page_and_markdown_have_every_part(worked: Workspace, label_set: LabelSet) -> None:
-    report = report_of(worked, label_set, worked.store().rows("SELECT run_id FROM lake.runs")[0][0])
+    report = report_of(worked, label_set, worked.runs().recent(1)[0].run_id)
     assert report.run is not None
     page, markdown = report_page(report), report_markdown(report)
     for title in (

@@ -19,7 +19,6 @@ from flows.presets import DISASTER, config_text
 from storage.batches import open_batches
 from storage.models import all_models, production_model
 from storage.records import RunStatus
-from storage.runs import recent_runs
 from storage.store import Store
 from tasks.learning.model_files import load_model
 from tasks.plan import Minimums
@@ -124,7 +123,7 @@ def test_the_night_after_a_killed_one_is_green_and_ends_where_an_undisturbed_one
     store = workspace.store()
     assert contents(store) == undisturbed, "no label is lost, no batch doubled"
 
-    last, before = recent_runs(store, 2, flow="nightly")
+    last, before = workspace.runs().recent(2, flow="nightly")
     assert (last.status, before.status, before.stage) == (RunStatus.COMPLETED, RunStatus.CRASHED, stage)
     (progress,) = open_batches(store)
     folder = workspace.batches / progress.batch.batch_id
