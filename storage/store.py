@@ -24,6 +24,7 @@ from typing import Any, Self, TypeVar
 import duckdb
 import pyarrow as pa
 
+from storage.catalog_copy import copy_sqlite
 from storage.connecting import LOST, attach_lake, open_duckdb, quoted, told, without_secrets
 from storage.connecting import Connection as Connection
 from storage.errors import StoreError
@@ -175,6 +176,40 @@ class Store:
             cursor, reader, first = _again(begin, PATIENCE_S, self._renew)
             with cursor:
                 yield from itertools.chain(first, reader)
+
+    def query_server(self, sql: str) -> list[dict[str, Any]]:
+        """The rows of a query in PostgreSQL's own SQL on the catalog's server, by column name."""
+
+        def query() -> list[dict[str, Any]]:
+            with self._connection.cursor() as cursor:
+                result = cursor.execute(f"FROM postgres_query('mutex', {quoted(sql)})")
+                names = [column[0] for column in result.description or ()]
+                return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+        with self._telling():
+            return _again(query, PATIENCE_S, self._renew)
+
+    def execute_on_server(self, sql: str) -> None:
+        """Run statements of PostgreSQL's own in one transaction; where the connection is lost, they run again."""
+
+        def execute() -> None:
+            with self._connection.cursor() as cursor:
+                cursor.execute(f"CALL postgres_execute('mutex', {quoted(sql)})")
+
+        with self._telling():
+            _again(execute, PATIENCE_S, self._renew)
+
+    def keep_catalog(self, path: Path) -> None:
+        """Copy a SQLite catalog to a file, there whole or not at all, while nobody writes.
+
+        The connection is closed meanwhile: DuckDB's SQLite and Python's undo each other's locks on the same file.
+        """
+        with self.alone():
+            self.close()
+            try:
+                copy_sqlite(Path(self.catalog.partition(":")[2]), path)
+            finally:
+                self._renew()
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.errors import WorkspaceError
+from storage.errors import StoreError, WorkspaceError
 from storage.folders import MANIFEST
 from storage.mirror import Mirror
-from storage.schema import migrate
+from storage.runs import RUNS_FILE, Runs, runs_of
+from storage.schema import MIGRATIONS, current_version, migrate
 from storage.store import Store
 
 CONFIG_NAME = "pal.toml"
@@ -134,8 +135,27 @@ class Workspace:
                 _mirrored(self.files, self.root).fetch_all(parent)
 
     def store(self) -> Store:
-        """The lake, with its tables up to date; one connection for this process."""
-        return _opened(*self.lake, self.root / "lake")
+        """The lake, with its tables up to date; one connection for this process.
+
+        Raises:
+            StoreError: It cannot be opened; or it is on PostgreSQL, shared with older programs that would no longer
+                work with it after its migration.
+        """
+        return _opened(*self.lake, self.root)
+
+    def unmigrated_store(self) -> Store:
+        """The lake in whatever schema it is, on a connection to be closed by the caller."""
+        (self.root / "lake").mkdir(parents=True, exist_ok=True)
+        return Store(*self.lake, scratch=self.root / "lake" / "spill")
+
+    def runs(self) -> Runs:
+        """The record of runs: `runs.sqlite` here, or a table on PostgreSQL where the lake's catalog is there.
+
+        Raises:
+            StoreError: The lake on PostgreSQL cannot be opened.
+        """
+        is_shared = self.catalog.startswith("postgres:")
+        return Runs(self.store() if is_shared else self.root / RUNS_FILE)
 
     @property
     def lake(self) -> tuple[str, str]:
@@ -161,10 +181,17 @@ class Workspace:
 
 
 @functools.lru_cache(maxsize=4)
-def _opened(catalog: str, data: str, lake: Path) -> Store:
-    lake.mkdir(parents=True, exist_ok=True)
-    store = Store(catalog, data, scratch=lake / "spill")
-    migrate(store)
+def _opened(catalog: str, data: str, root: Path) -> Store:
+    store = Workspace(root, catalog, data).unmigrated_store()
+    version = current_version(store)
+    if store.kind == "postgres" and 0 < version < len(MIGRATIONS):
+        store.close()
+        raise StoreError(
+            f"The lake has schema version {version}; this program needs {len(MIGRATIONS)}. "
+            "Older programs on other machines stop working with it after the migration.",
+            hint="pal migrate --dry-run, then pal migrate",
+        )
+    migrate(store, runs_of(store, root))
     return store
 
 

@@ -20,7 +20,6 @@ from storage.folders import MANIFEST, write_whole
 from storage.models import all_models, find_model, production_model
 from storage.prediction_files import FileFormat, count_after, features_of_all, join_parts
 from storage.records import Model
-from storage.runs import lake_state
 from storage.store import Store
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.tokens import Tokens
@@ -45,11 +44,10 @@ class PoolPrediction:
 
 @dataclass(frozen=True)
 class _Pinned:
-    """What all parts of a file must have in common; `state` is that of items, answers and batches."""
+    """What all parts of a file must have in common."""
 
     model_id: str
     weights_hash: str
-    state: str
     lake_version: int
 
 
@@ -110,15 +108,15 @@ def model_to_predict_with(store: Store, model_id: str = "") -> Model:
 
 def _pinned(store: Store, folder: Path, model: Model) -> _Pinned:
     """What an interrupted call had pinned, where that still holds; else what is there now, its parts removed."""
-    now = _Pinned(model.model_id, model.weights_hash, lake_state(store, ""), store.version())
+    now = _Pinned(model.model_id, model.weights_hash, store.version())
     path = folder / MANIFEST
     try:
         before = _Pinned(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         before = None
-    if before is not None and asdict(before) | {"lake_version": 0} == asdict(now) | {"lake_version": 0}:
+    if before == now:
         log.info("going on with what is done already of %s", folder.name)
-        return before
+        return now
     if before is not None:
         log.warning("the model or the lake has changed since this file was begun: beginning anew")
     for left in folder.glob("*.parquet"):

@@ -23,7 +23,6 @@ from storage.items import count_pool
 from storage.learning_curve import StrategyResult, learning_curve, strategy_results
 from storage.models import decisions, metrics_of, production_model
 from storage.records import Metric, Split
-from storage.runs import recent_runs
 from storage.store import Store
 from tasks.advice import signs_of
 from tasks.learning.curves import calibration_bins, confusion, precision_recall, worst_mistakes
@@ -49,7 +48,7 @@ def report_of(project: Project, run_id: str | None = None, loaded: LoadedModel |
     made = [each for each in decisions(store) if model and each.model_id == model.model_id and each.promoted]
     signs = signs_of(store, label_set) if model else ()
     strategies = strategy_results(store, positive) if positive else []
-    runs = recent_runs(store, N_RUNS)
+    runs = workspace.runs().recent(N_RUNS)
     return Report(
         task=label_set.name,
         workspace=str(workspace.root),
