@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from flows.log_lines import ROOMS
-from flows.prefect_api import answers
-from flows.up_state import found_up
+from flows.server.prefect_api import answers
+from flows.server.up_state import found_up
 from storage.errors import ServiceError
 from tasks.project import Project
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flows.forms import Count, Size
 from storage.errors import SamplingError, SourceError
-from tasks.learning.encoder import MINILM_STATIC, SHIPPED
+from tasks.learning.encoder_names import MINILM_STATIC, SHIPPED
 from tasks.sampling.sampling_config import SamplingConfig
 from tasks.sampling.simulation import Oracle
 from tasks.simulation_runs import Experiment

@@ -163,9 +163,7 @@ def _refuse_while_running(project: Project, command: str, *, up_too: bool = Fals
     Raises:
         ServiceError: One runs.
     """
-    from tasks.run_log import runs_going_on
-
-    from flows.up_state import held
+    from flows.server.up_state import held
     from storage.errors import ServiceError
 
     project.workspace.store()  # migrates an old lake, whose runs are still in it

@@ -45,7 +45,7 @@ def adapt(
     """An encoder of this workspace's own: minutes once (2 to 5 ms a text), as fast as the shipped one afterwards."""
     from flows.adapt import adapt as adapt_flow
     from flows.run import start
-    from tasks.learning.encoder import MINILM_ADAPTED
+    from tasks.learning.encoder_names import MINILM_ADAPTED
 
     project = project_at(workspace)
     chosen = str(teacher.resolve()) if teacher else ""

@@ -204,7 +204,7 @@ def start(project: Project, body: Callable[Concatenate[Run, P], T], *args: P.arg
     """
     listen()
     if api := running_server(project):
-        from flows.server.deployments import run_deployment  # Prefect takes seconds to import
+        from flows.server.command_runs import run_deployment  # Prefect takes seconds to import
 
         return run_deployment(api, project, body, *args, **kwargs)
     say("Running without a Prefect server; to see runs in a browser: pal up")

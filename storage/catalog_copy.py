@@ -12,9 +12,10 @@ import sqlite3
 from pathlib import Path
 from typing import Literal
 
-from storage.connecting import Connection, quoted
+from storage.connecting import Connection
 from storage.errors import StoreError
 from storage.folders import to_disk
+from storage.literals import quoted
 
 _LEFT_OUT = {"ducklake_files_scheduled_for_deletion"}
 """Files that no version needs any more are not copied."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from storage.errors import ModelError
 from storage.records import SUCCESSIVE, DecidedBy, Decision, Metric, Model, ModelStatus
 from storage.store import Connection, Store, in_utc
+
+if TYPE_CHECKING:
+    pass
 
 _COLUMNS = "model_id, created_at, lake_version, n_training, encoder_id, config, weights_hash, status"
 
@@ -158,6 +159,8 @@ def _measure(connection: Connection, measurement: Measurement) -> None:
     columns = {
         name: [getattr(metric, name) for metric in metrics] for name in ("name", "value", "low", "high", "reason")
     }
+    import pyarrow as pa  # commands that only look at a workspace need not pay for it
+
     types = [pa.string(), pa.float64(), pa.float64(), pa.float64(), pa.string()]
     rows = pa.table({name: pa.array(values, kind) for (name, values), kind in zip(columns.items(), types, strict=True)})
     connection.register("new_metrics", rows)

@@ -155,8 +155,11 @@ def catalog_copy_path(store: Store) -> Path:
 
 def current_version(store: Store) -> int:
     """The schema version that the lake has; 0 for an empty lake."""
-    known = store.rows("SELECT 1 FROM duckdb_tables() WHERE database_name = 'lake' AND table_name = 'schema_versions'")
-    return int(store.rows("SELECT coalesce(max(version), 0) FROM lake.schema_versions")[0][0]) if known else 0
+    with store.reading():
+        known = store.rows(
+            "SELECT 1 FROM duckdb_tables() WHERE database_name = 'lake' AND table_name = 'schema_versions'"
+        )
+        return int(store.rows("SELECT coalesce(max(version), 0) FROM lake.schema_versions")[0][0]) if known else 0
 
 
 RUNS_IN_LAKE = """

@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from storage.errors import StoreError, WorkspaceError
 from storage.folders import MANIFEST
-from storage.mirror import Mirror
 from storage.runs import RUNS_FILE, Runs, runs_of
 from storage.schema import MIGRATIONS, current_version, migrate
 from storage.store import Store
+
+if TYPE_CHECKING:
+    from storage.mirror import Mirror
 
 CONFIG_NAME = "pal.toml"
 ENVIRONMENT = "PAL_WORKSPACE"
@@ -202,6 +205,8 @@ def forget_stores() -> None:
 
 @functools.lru_cache(maxsize=4)
 def _mirrored(files: str, root: Path) -> Mirror:
+    from storage.mirror import Mirror  # most workspaces share nothing
+
     root.mkdir(parents=True, exist_ok=True)
     return Mirror(files, root)
 

@@ -25,8 +25,9 @@ from storage.folders import publish_folder
 from storage.items import pool_texts
 from storage.records import Split
 from tasks.learning.adaptation import adapt_vectors, taught_head
-from tasks.learning.encoder import ARTEFACT, MINILM_ADAPTED, StaticVectors, minilm_static
+from tasks.learning.encoder import ARTEFACT, StaticVectors, minilm_static
 from tasks.learning.encoder_files import HeadWeights, encoder_files
+from tasks.learning.encoder_names import MINILM_ADAPTED
 from tasks.learning.teacher import Teacher
 from tasks.project import Project
 from tasks.reading import read_on_workers

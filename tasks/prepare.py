@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from prefect import task
 
 from annotation.progress import progress
 from storage.errors import ModelError
@@ -23,15 +22,8 @@ from storage.items import (
     texts_without_features,
 )
 from storage.workspace import Workspace
-from tasks.learning.encoder import (
-    BAG_OF_WORDS,
-    MINILM_ADAPTED,
-    BagOfWords,
-    Encoder,
-    fit_bag_of_words,
-    minilm_static,
-    newest_adapted,
-)
+from tasks.learning.encoder import BagOfWords, Encoder, fit_bag_of_words, minilm_static, newest_adapted
+from tasks.learning.encoder_names import BAG_OF_WORDS, MINILM_ADAPTED
 from tasks.project import Project
 from tasks.scale_config import ScaleConfig
 from tasks.workers import on_this_machine, open_workers
@@ -98,7 +90,6 @@ def _made_by_workers(workspace: Workspace, encoder_name: str, encoder: Encoder, 
     _tell(sum(made), encoder, started)
 
 
-@task(task_run_name="features {bounds}", retries=1, retry_delay_seconds=1)
 def add_shard_features(workspace: Workspace, encoder_name: str, encoder_id: str, bounds: tuple[str, str]) -> int:
     """On a worker: features for the items of a run that have none yet; returns how many it made."""
     here = on_this_machine(workspace)

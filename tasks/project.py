@@ -15,8 +15,8 @@ from pydantic import ConfigDict
 from annotation.batch_config import BatchConfig
 from annotation.label_set import LabelSet
 from storage.workspace import Workspace
-from tasks.learning.encoder import MINILM_STATIC
-from tasks.learning.promotion import PromotionConfig
+from tasks.learning.encoder_names import MINILM_STATIC
+from tasks.learning.promotion_config import PromotionConfig
 from tasks.learning.training_config import TrainingConfig
 from tasks.notify_config import NotifyConfig
 from tasks.plan import Minimums

@@ -13,7 +13,8 @@ from storage.records import DecidedBy
 from tasks.evaluate import Evaluation, HeldOut, measured, predict_held_out
 from tasks.learning.calibration import Calibration
 from tasks.learning.model_files import LoadedModel, load_model
-from tasks.learning.promotion import Comparison, PromotionConfig, Scored, compare
+from tasks.learning.promotion import Comparison, Scored, compare
+from tasks.learning.promotion_config import PromotionConfig
 from tasks.project import Project
 
 log = logging.getLogger(__name__)

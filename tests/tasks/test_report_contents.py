@@ -24,7 +24,7 @@ from storage.workspace import Workspace
 from tasks.collect import collect_answers
 from tasks.evaluate import evaluate_model
 from tasks.learning.model_files import LoadedModel
-from tasks.learning.promotion import PromotionConfig
+from tasks.learning.promotion_config import PromotionConfig
 from tasks.learning.training_config import TrainingConfig
 from tasks.plan import Plan
 from tasks.prepare import make_features

@@ -27,7 +27,7 @@ from storage.errors import SamplingError
 from storage.records import Answer, Proposal, Purpose, Split
 from storage.workspace import Workspace
 from tasks.import_texts import import_original_directory
-from tasks.learning.encoder import BAG_OF_WORDS
+from tasks.learning.encoder_names import BAG_OF_WORDS
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.training_config import TrainingConfig
 from tasks.plan import Plan
