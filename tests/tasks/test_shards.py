@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from projects import project_of
 
 from annotation.label_set import LabelSet
 from storage.errors import ModelError, StoreError
@@ -15,8 +16,6 @@ from storage.workspace import ENVIRONMENT, Workspace
 from tasks.prepare import add_shard_features, current_encoder, make_features
 from tasks.shards import KeptShards, Shard
 
-pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
-
 STATIC = "minilm-static"
 
 
@@ -24,7 +23,7 @@ STATIC = "minilm-static"
 def shard(workspace: Workspace, label_set: LabelSet, take_headlines: Callable[..., dict[str, str]]) -> Shard:
     """All of 300 headlines."""
     take_headlines(workspace, 300)
-    encoder_id = make_features.fn(workspace, STATIC)
+    encoder_id = make_features(project_of(workspace))
     version = workspace.store().version()
     ids = pool_ids(workspace.store(), encoder_id, version)
     bounds = (ids[0].as_py(), ids[-1].as_py())
@@ -37,7 +36,7 @@ def test_a_shard_reads_the_version_it_is_asked_for_and_is_kept_until_another_poo
     kept = KeptShards()
     assert len(kept.vectors(shard)) == 300
     take_headlines(shard.workspace, 400, 300)
-    make_features.fn(shard.workspace, STATIC)
+    make_features(project_of(shard.workspace))
     with monkeypatch.context() as patch:
         patch.setattr("tasks.shards.pool_features", lambda *_: pytest.fail("it was read already"))
         assert len(kept.vectors(shard)) == 300
@@ -74,7 +73,7 @@ def test_features_of_a_run_are_made_once_whoever_makes_them_and_how_often(
     other = Workspace(workspace.root.parent / "other")
     other.make()
     take_headlines(other, 300)
-    make_features.fn(other, STATIC)
+    make_features(project_of(other))
     assert rows == other.store().rows("SELECT item_id, tokens FROM lake.features ORDER BY item_id")
 
 

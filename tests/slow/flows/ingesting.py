@@ -10,8 +10,9 @@ from flows.config import open_project
 
 def ingest_there(root: Path, gate: Any) -> None:
     """Ingest all that waits in a workspace, at the same moment as another process at this gate."""
-    from tasks.collect import collect_answers
+    from flows.ingest import ingest
+    from flows.run import run_here
 
     project = open_project(root)
     gate.wait(120)
-    collect_answers(project)
+    run_here(project, ingest)
