@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lake_rows import add_rows, both_lakes
+from lake_rows import add_rows
 
 from storage import items
 from storage.annotations import LabelledItem, import_labelled, ingest
@@ -55,7 +55,6 @@ def test_texts_that_differ_in_form_case_or_space_are_one_item_the_first(store: S
     ]
 
 
-@both_lakes
 def test_taking_the_same_rows_again_takes_none(store: Store) -> None:
     rows: list[tuple[str | None, str]] = [("1", "one"), (None, "two"), ("1", "other")]
     first = add_rows(store, rows)
@@ -194,7 +193,6 @@ def without(store: Store, encoder_id: str) -> list[str]:
     ]
 
 
-@both_lakes
 def test_features_are_added_once_per_item_and_encoder(store: Store, tmp_path: Path) -> None:
     add_rows(store, [("c", "three"), ("a", "one"), ("b", "two")])
     assert (without(store, "e1"), items.count_without_features(store, "e1")) == (["a", "b", "c"], 3)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from lake_rows import both_lakes
 
 from storage.models import add_model, promote
 from storage.records import Batch, Model, ModelStatus, Run, RunStatus
@@ -20,7 +19,6 @@ def run(number: int, flow: str = "nightly") -> Run:
     return Run(f"{flow}-{number}", flow, RunStatus.RUNNING, "here", 7, START + timedelta(days=number))
 
 
-@both_lakes
 def test_a_run_is_taken_from_stage_to_stage_to_its_end(workspace: Workspace) -> None:
     store = workspace.store()
     for each in (run(1), run(2), run(3, "ingest")):

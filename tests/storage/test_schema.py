@@ -11,7 +11,6 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from lake_rows import both_lakes
 
 from storage import schema
 from storage.annotations import ingest
@@ -78,7 +77,6 @@ def test_two_processes_may_migrate_at_the_same_time(tmp_path: Path) -> None:
         assert store.rows("SELECT count(*) FROM lake.items") == [(0,)]
 
 
-@both_lakes
 def test_a_lake_of_an_older_program_gets_the_steps_it_lacks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "MIGRATIONS", (*MIGRATIONS, ("ALTER TABLE lake.items ADD COLUMN language VARCHAR",)))
     assert migrate(store) == len(MIGRATIONS) + 1
@@ -162,7 +160,6 @@ def test_a_lake_of_a_newer_program_is_refused_with_both_versions(store: Store) -
     assert "pip install --upgrade" in caught.value.hint
 
 
-@both_lakes
 def test_every_column_is_a_scalar(store: Store) -> None:
     kinds = store.rows("SELECT DISTINCT data_type FROM duckdb_columns() WHERE database_name = 'lake'")
     assert {kind for (kind,) in kinds} <= {"VARCHAR", "BIGINT", "DOUBLE", "BLOB", "TIMESTAMP"}
@@ -308,7 +305,6 @@ def test_the_split_is_of_the_batch_first_answered_and_never_changes(store: Store
     assert splits == [("evaluation",)] * 3
 
 
-@both_lakes
 def test_labels_of_an_old_version_are_those_it_had(store: Store) -> None:
     batch(store, "b1", "training")
     annotate(store, "i1", "anna", "yes", at=1)
