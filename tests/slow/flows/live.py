@@ -16,7 +16,7 @@ from typing import Any
 
 from flows.prefect_api import ask
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PATIENCE_S = 240
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
