@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -25,6 +27,19 @@ from tasks.project import Project
 
 ROOT = Path(__file__).parents[1]
 REAL_DATA = ROOT.parent / "shared" / "data" / "abc-headlines"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_of_duckdb() -> Iterator[None]:
+    """DuckDB takes one thread in each process that runs tests: more of them double its time where tables are small."""
+    connect = duckdb.connect
+
+    def connected(*arguments: Any, config: Mapping[str, Any] | None = None, **more: Any) -> duckdb.DuckDBPyConnection:
+        return connect(*arguments, config={"threads": 1, **(config or {})}, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duckdb, "connect", connected)
+        yield
 
 
 @pytest.fixture(autouse=True)
