@@ -49,7 +49,7 @@ def assert_sound(pool: Pool, ranking: Ranking, n: int, *, adaptive: bool = False
     assert adaptive or (ranking.scores[:-1] >= ranking.scores[1:]).all()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 60), st.integers(0, 10_000), st.sampled_from([2, 3, 5]), st.data())
 def test_gives_exactly_n_different_pool_ids_with_scores_that_never_rise(
     any_strategy: Strategy, size: int, seed: int, n_labels: int, data: st.DataObject

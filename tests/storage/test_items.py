@@ -111,7 +111,7 @@ def test_a_staging_file_may_have_any_name(store: Store, tmp_path: Path) -> None:
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(words | st.text("aAéÉ ß\u0301\x1c\x85"), max_size=30))
 def test_the_hash_in_the_lake_is_the_hash_of_the_text(store: Store, texts: list[str]) -> None:
     before = items.count_items(store)

@@ -441,7 +441,7 @@ SCALARS = {
 }
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(*(values for _, values in SCALARS.values())), min_size=1, max_size=20))
 def test_scalars_come_back_from_the_catalog_as_they_went_in(lake: Store, root: Path, values: list[Any]) -> None:
     columns = {name: [row[k] for row in values] for k, name in enumerate(SCALARS)}
