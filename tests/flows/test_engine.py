@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE_S
 
 from flows import engine
 from flows.engine import ROOMS, SETTINGS, listen
@@ -99,7 +100,7 @@ def test_a_url_where_nothing_answers_is_told_before_prefect_is_imported_and_sett
         capture_output=True,
         text=True,
         env=cleared | given,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr

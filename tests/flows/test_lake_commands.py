@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from servers import Postgres
+from waiting import PATIENCE_S
 
 from flows.config import open_project, read_config
 from flows.lake_switch import switch_lake
@@ -31,7 +32,7 @@ def pal(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         env=dict(os.environ),
-        timeout=300,
+        timeout=PATIENCE_S,
         check=False,
     )
 

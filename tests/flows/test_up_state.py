@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from chromium import until
+from waiting import until
 
 from flows.engine import running_server
 from flows.processes import command_of, start

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from lake_rows import add_rows
+from waiting import PATIENCE_S
 
 import storage
 from storage.annotations import (
@@ -279,7 +280,7 @@ ANSWERS = [yes(f"i{k}") for k in (1, 2, 3)] + [no("i1", "bert"), no("i2", "bert"
 
 def ingest_there(workspace: Workspace, batch_id: str, gate: Any, said: Any) -> None:
     store = workspace.store()
-    gate.wait(60)
+    gate.wait(PATIENCE_S)
     said.put(ingest(store, batch_id, ANSWERS, "a.csv"))
 
 
@@ -290,9 +291,9 @@ def test_two_processes_that_read_one_file_at_the_same_time_append_it_once(
     readers = [SPAWN.Process(target=ingest_there, args=(workspace, batch_id, gate, said)) for _ in range(2)]
     for reader in readers:
         reader.start()
-    results = [said.get(timeout=60) for _ in readers]
+    results = [said.get(timeout=PATIENCE_S) for _ in readers]
     for reader in readers:
-        reader.join(60)
+        reader.join(PATIENCE_S)
     said.close()
     said.join_thread()
     assert sorted(result.n_new for result in results) == [0, 5]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from lake_rows import add_rows, contents
+from waiting import PATIENCE_S
 
 from storage import batches
 from storage.annotations import ingest
@@ -362,7 +363,7 @@ def test_an_item_that_a_closed_batch_gave_back_counts_where_it_was_answered(pool
 
 def reserve_there(workspace: Workspace, who: int, gate: Any) -> None:
     store = workspace.store()
-    gate.wait(60)
+    gate.wait(PATIENCE_S)
     for k in range(5):
         wanted = [f"i{k}", f"i{5 + k}", f"i{10 + 5 * who + k}"]  # two that all want, one of its own
         try:
@@ -377,7 +378,7 @@ def test_no_item_goes_to_two_of_three_racing_processes(pool: Store, workspace: W
     for racer in racers:
         racer.start()
     for racer in racers:
-        racer.join(60)
+        racer.join(PATIENCE_S)
     assert [racer.exitcode for racer in racers] == [0, 0, 0]
     assert sorted(pool.rows("SELECT item_id FROM lake.batch_items")) == sorted((f"i{k}",) for k in range(25))
     ids = [row[0] for row in pool.rows("SELECT batch_id FROM lake.batches")]
@@ -386,7 +387,7 @@ def test_no_item_goes_to_two_of_three_racing_processes(pool: Store, workspace: W
 
 def ask_again_there(root: Path, gate: Any, said: Any) -> None:
     store = Workspace(root).store()
-    gate.wait(60)
+    gate.wait(PATIENCE_S)
     for purpose in (ADJUDICATION, REVIEW):
         batch, new = reserve(store, draft("i0", "i1", purpose=purpose), beside_open=False)
         said.put((batch.batch_id, new))
@@ -399,9 +400,9 @@ def test_of_two_processes_that_ask_again_one_publishes_and_both_are_told_the_sam
     racers = [SPAWN.Process(target=ask_again_there, args=(workspace.root, gate, said)) for _ in range(2)]
     for racer in racers:
         racer.start()
-    told = sorted(said.get(timeout=60) for _ in range(4))
+    told = sorted(said.get(timeout=PATIENCE_S) for _ in range(4))
     for racer in racers:
-        racer.join(60)
+        racer.join(PATIENCE_S)
     said.close()
     said.join_thread()
     first, second = sorted({batch_id for batch_id, _ in told})

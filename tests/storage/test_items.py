@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lake_rows import add_rows
+from waiting import PATIENCE_S
 
 from storage import items
 from storage.annotations import LabelledItem, import_labelled, ingest
@@ -126,7 +127,7 @@ def test_the_hash_in_the_lake_is_the_hash_of_the_text(store: Store, texts: list[
 
 
 def take_there(root: Path, staged: Path, gate: object) -> None:
-    gate.wait(60)  # type: ignore[attr-defined]
+    gate.wait(PATIENCE_S)  # type: ignore[attr-defined]
     items.add_items(Workspace(root).store(), staged, "same.csv")
 
 
@@ -148,7 +149,7 @@ def test_two_processes_that_import_the_same_file_take_each_text_once(workspace: 
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(PATIENCE_S)
     assert [process.exitcode for process in processes] == [0, 0]
     assert store.rows("SELECT count(*), count(DISTINCT item_id), count(DISTINCT text_hash) FROM lake.items") == [
         (n, n, n)

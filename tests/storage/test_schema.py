@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from waiting import PATIENCE_S
 
 from storage import schema
 from storage.annotations import ingest
@@ -57,7 +58,7 @@ def test_an_empty_lake_has_version_0_and_migrating_it_twice_is_migrating_it_once
 
 
 def migrate_there(root: Path, gate: object) -> None:
-    gate.wait(60)  # type: ignore[attr-defined]
+    gate.wait(PATIENCE_S)  # type: ignore[attr-defined]
     with opened(root) as store:
         assert migrate(store) == len(MIGRATIONS)
 
@@ -68,7 +69,7 @@ def test_two_processes_may_migrate_at_the_same_time(tmp_path: Path) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(PATIENCE_S)
     assert [process.exitcode for process in processes] == [0, 0]
     with opened(tmp_path) as store:
         assert store.rows("SELECT version FROM lake.schema_versions ORDER BY version") == [

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from waiting import PATIENCE_S
+
 from flows.config import open_project
 
 
@@ -16,5 +18,5 @@ def ingest_there(root: Path, gate: Any) -> None:
 
     project = open_project(root)
     with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
-        gate.wait(120)
+        gate.wait(PATIENCE_S)
         collect_answers.fn(project.workspace, project.config.task)
