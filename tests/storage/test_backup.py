@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from kill_at_line import killed_at, lines_of
 from lake_histories import history, live
-from lake_rows import add_rows, both_lakes
-from machines import texts, write
+from lake_rows import add_rows
 
 from storage.backup import back_up, read_backup, restore
 from storage.errors import StoreError, WorkspaceError
 from storage.maintenance import maintain
 from storage.records import RunStatus
 from storage.runs import RUNS_FILE, new_run
-from storage.store import Store
 from storage.workspace import Workspace, forget_stores
 
 FILES = {
@@ -76,7 +72,6 @@ def test_a_workspace_comes_back_elsewhere_with_every_version_and_goes_on(lived: 
     assert history(lived.store()) == wanted
 
 
-@both_lakes
 def test_after_a_loss_the_lake_is_there_again(
     workspace: Workspace, lived: Workspace, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -100,32 +95,6 @@ def test_after_a_loss_the_lake_is_there_again(
     live(lived.store(), seed=2)
 
 
-def test_a_backup_put_beside_the_same_lake_on_servers_keeps_the_runs_since(
-    cluster: tuple[str, str], tmp_path: Path
-) -> None:
-    workspace = Workspace(tmp_path / "workspace", *cluster)
-    workspace.make()
-    workspace.runs().put(RUNS)
-    back_up(workspace, tmp_path / "kept")
-    later = new_run("nightly")
-    workspace.runs().begin(later)
-    restore(tmp_path / "kept", tmp_path / "again")
-    assert workspace.runs().all() == at(tmp_path / "again", workspace).runs().all() == [*RUNS, later]
-
-
-def test_a_backup_holds_what_other_machines_share(workspace: Workspace, shared_root: str, tmp_path: Path) -> None:
-    here, other = (Workspace(root, files=shared_root) for root in (workspace.root, tmp_path / "other"))
-    for name in ("models/m1", "encoders/e1"):
-        write(other.root / name, {"weights": name})
-        other.share(other.root / name)
-    write_files(here.root, FILES)
-    back_up(here, tmp_path / "kept")
-    restore(tmp_path / "kept", tmp_path / "again")
-    assert files_in(tmp_path / "again") == FILES
-    for name in ("models/m1", "encoders/e1"):
-        assert texts(tmp_path / "again" / name) == {"weights": name}
-
-
 def test_a_second_backup_adds_what_is_new_and_forgets_what_is_gone(lived: Workspace, tmp_path: Path) -> None:
     first, _ = back_up(lived, tmp_path / "kept")
     add_rows(lived.store(), [(f"new-{k}", f"new text {k}") for k in range(11_000)])
@@ -144,7 +113,6 @@ def test_a_second_backup_adds_what_is_new_and_forgets_what_is_gone(lived: Worksp
     assert not (tmp_path / "again" / "reports" / "latest.html").exists()
 
 
-@both_lakes
 def test_a_backup_while_others_write_is_of_one_version(workspace: Workspace, tmp_path: Path) -> None:
     store = workspace.store()
     write_files(workspace.root, FILES)
@@ -207,50 +175,3 @@ def test_a_damaged_backup_brings_nothing_back(lived: Workspace, tmp_path: Path, 
         restore(tmp_path / "kept", lived.root, force=True)
     assert files_in(lived.root) == FILES
     assert lived.store().rows("SELECT count(*) FROM lake.items") == [(12_015,)]
-
-
-def back_up_at(root: Path, folder: Path) -> None:
-    back_up(Workspace(root), folder)
-
-
-@pytest.mark.parametrize("share", [0.4, 0.9])
-def test_a_killed_backup_leaves_the_one_before_it_and_the_next_is_whole(
-    lived: Workspace, tmp_path: Path, share: float
-) -> None:
-    first, _ = back_up(lived, tmp_path / "kept")
-    before = history(lived.store())
-    shutil.copytree(tmp_path / "kept", tmp_path / "undisturbed")
-    add_rows(lived.store(), [("new", "a new text")])
-    lines = lines_of(back_up_at, lived.root, tmp_path / "undisturbed")
-    killed_at(int(share * lines), back_up_at, lived.root, tmp_path / "kept")
-    assert read_backup(tmp_path / "kept") == first
-    restore(tmp_path / "kept", tmp_path / "again")
-    assert history(at(tmp_path / "again", lived).store()) == before
-    back_up(lived, tmp_path / "kept")
-    restore(tmp_path / "kept", tmp_path / "again2")
-    assert history(at(tmp_path / "again2", lived).store()) == history(lived.store())
-
-
-@pytest.mark.parametrize("share", [0.3, 0.9])
-def test_a_killed_restore_leaves_nothing_of_itself_and_the_next_is_whole(
-    lived: Workspace, tmp_path: Path, share: float
-) -> None:
-    back_up(lived, tmp_path / "kept")
-    lines = lines_of(restore, tmp_path / "kept", tmp_path / "undisturbed")
-    killed_at(int(share * lines), restore, tmp_path / "kept", tmp_path / "again")
-    assert not (tmp_path / "again").exists()
-    restore(tmp_path / "kept", tmp_path / "again")
-    assert history(at(tmp_path / "again", lived).store()) == history(lived.store())
-    assert list(tmp_path.glob(".again*")) == []
-
-
-def test_a_backup_of_a_lake_on_servers_names_no_secret(cluster: tuple[str, str], tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path / "workspace", *cluster)
-    workspace.make()
-    write_files(workspace.root, FILES)
-    live(workspace.store())
-    back_up(workspace, tmp_path / "kept")
-    for path in (tmp_path / "kept").rglob("*"):
-        assert path.is_dir() or b"secret-word" not in path.read_bytes()
-    with Store(f"sqlite:{tmp_path}/alone.sqlite", f"{tmp_path}/data/") as other:
-        assert other.version() == 0

@@ -16,8 +16,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from kill_at_line import killed_at, lines_of
-from lake_rows import both_lakes
 
 from storage.errors import StoreError
 from storage.records import RunRecord, RunStatus
@@ -39,7 +37,6 @@ def runs(tmp_path: Path) -> Runs:
     return Runs(tmp_path / RUNS_FILE)
 
 
-@both_lakes
 def test_a_run_is_recorded_from_its_begin_over_its_stages_to_its_end(workspace: Workspace) -> None:
     runs, version = workspace.runs(), workspace.store().version()
     assert runs.recent(9) == []
@@ -69,7 +66,6 @@ def test_a_run_is_recorded_from_its_begin_over_its_stages_to_its_end(workspace: 
     assert workspace.store().version() == version, "a run is no change of the lake"
 
 
-@both_lakes
 def test_text_that_a_database_cannot_store_is_recorded_without_it(workspace: Workspace) -> None:
     workspace.runs().begin(replace(run(1), message="a\0b \udcff"))
     assert workspace.runs().recent(1)[0].message == "a\ufffdb ?"
@@ -151,7 +147,6 @@ def begin_many(workspace: Workspace, who: str, gate: object) -> None:
         runs.end(replace(record, status=RunStatus.COMPLETED, message=who))
 
 
-@both_lakes
 def test_processes_that_begin_at_once_in_a_new_workspace_lose_nothing(workspace: Workspace) -> None:
     workspace.store()
     gate = SPAWN.Barrier(3)
@@ -166,22 +161,6 @@ def test_processes_that_begin_at_once_in_a_new_workspace_lose_nothing(workspace:
     assert all((record.status, record.message) == (RunStatus.COMPLETED, record.flow) for record in records)
 
 
-def begin_and_end(path: Path) -> None:
-    Runs(path).begin(run(1))
-    Runs(path).end(replace(run(1), status=RunStatus.COMPLETED))
-
-
-def test_after_kill_9_at_any_line_the_history_reads_and_goes_on(tmp_path: Path) -> None:
-    lines = lines_of(begin_and_end, tmp_path / "undisturbed.sqlite")
-    for line in range(1, lines + 1, max(1, lines // 8)):
-        path = tmp_path / f"{line}.sqlite"
-        killed_at(line, begin_and_end, path)
-        assert len(Runs(path).all()) <= 1
-        Runs(path).begin(run(2))
-        assert Runs(path).recent(1)[0].run_id == "nightly-2"
-
-
-@both_lakes
 def test_a_machine_sees_what_another_one_records(workspace: Workspace, request: pytest.FixtureRequest) -> None:
     workspace.runs().begin(run(1))
     forget_stores()
@@ -238,7 +217,6 @@ def test_a_run_on_another_host_is_alive_for_a_day(other: RunRecord) -> None:
     assert not is_alive(replace(elsewhere, started_at=datetime.now(UTC) - LOST_AFTER - timedelta(minutes=1)))
 
 
-@both_lakes
 def test_crashed_runs_are_marked_once_and_those_going_on_are_left_alone(
     workspace: Workspace, other: RunRecord, caplog: pytest.LogCaptureFixture
 ) -> None:

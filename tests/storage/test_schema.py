@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from lake_rows import both_lakes
+from waiting import PATIENCE_S
 
 from storage import schema
 from storage.annotations import ingest
@@ -66,7 +66,7 @@ def test_an_empty_lake_has_version_0_and_migrating_it_twice_is_migrating_it_once
 
 
 def migrate_there(root: Path, gate: object) -> None:
-    gate.wait(60)  # type: ignore[attr-defined]
+    gate.wait(PATIENCE_S)  # type: ignore[attr-defined]
     with opened(root) as store:
         assert migrate(store) == len(MIGRATIONS)
 
@@ -77,7 +77,7 @@ def test_two_processes_may_migrate_at_the_same_time(tmp_path: Path) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(PATIENCE_S)
     assert [process.exitcode for process in processes] == [0, 0]
     with opened(tmp_path) as store:
         assert store.rows("SELECT version FROM lake.schema_versions ORDER BY version") == [
@@ -86,7 +86,6 @@ def test_two_processes_may_migrate_at_the_same_time(tmp_path: Path) -> None:
         assert store.rows("SELECT count(*) FROM lake.items") == [(0,)]
 
 
-@both_lakes
 def test_a_lake_of_an_older_program_gets_the_steps_it_lacks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         schema,
@@ -174,7 +173,6 @@ def test_a_lake_of_a_newer_program_is_refused_with_both_versions(store: Store) -
     assert "pip install --upgrade" in caught.value.hint
 
 
-@both_lakes
 def test_every_column_is_a_scalar(store: Store) -> None:
     kinds = store.rows("SELECT DISTINCT data_type FROM duckdb_columns() WHERE database_name = 'lake'")
     assert {kind for (kind,) in kinds} <= {"VARCHAR", "BIGINT", "DOUBLE", "BLOB", "TIMESTAMP"}
@@ -320,7 +318,6 @@ def test_the_split_is_of_the_batch_first_answered_and_never_changes(store: Store
     assert splits == [("evaluation",)] * 3
 
 
-@both_lakes
 def test_labels_of_an_old_version_are_those_it_had(store: Store) -> None:
     batch(store, "b1", "training")
     annotate(store, "i1", "anna", "yes", at=1)
