@@ -145,11 +145,11 @@ def _with_workspace(docstring: str, run: str) -> str:
         workspace: The project's directory.
         n: Items.
     """
-    caption = "Args:\n    workspace: The project's directory.\n"
     lines = [line for line in docstring.splitlines() if not line.startswith(f"    {run}:")]
     if "Args:" not in lines:
-        return "\n".join([*lines, "", caption])
-    return "\n".join(lines).replace("Args:\n", caption, 1)
+        lines += ["", "Args:"]
+    place = lines.index("Args:") + 1
+    return "\n".join([*lines[:place], "    workspace: The project's directory.", *lines[place:]])
 
 
 def _notify_crash(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:

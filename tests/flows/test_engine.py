@@ -5,10 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
-import os
 import socket
-import subprocess
-import sys
 import threading
 import tomllib
 from collections.abc import Iterator
@@ -17,24 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from flows import engine
-from flows.engine import ROOMS, SETTINGS, listen
-from storage.errors import PalError
+from flows.engine import ROOMS, SETTINGS, listen, running_server, say
+from storage.errors import ServiceError
 from tasks.project import Project
 
 ROOT = Path(__file__).parents[2]
-RUN = """
-import json, os, sys
-from pathlib import Path
-from flows.config import open_project
-from flows.engine import SETTINGS, run
-from storage.errors import PalError
-try:
-    run("ingest", open_project(Path(sys.argv[1])))
-except PalError as error:
-    found = {name: os.environ.get(name) for name in (*SETTINGS, "PREFECT_LOGGING_LEVEL")}
-    print(json.dumps([error.what, error.hint, "prefect" in sys.modules, found]))
-"""
 
 
 class Healthy(BaseHTTPRequestHandler):
@@ -89,27 +73,20 @@ def loggers() -> Iterator[None]:
         logger.manager._clear_cache()  # type: ignore[attr-defined]
 
 
-def test_a_url_where_nothing_answers_is_told_before_prefect_is_imported_and_settings_are_made(
-    project: Project, nobody: str
+def test_a_url_where_nothing_answers_is_an_error_with_both_ways_out(
+    project: Project, nobody: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cleared = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "PAL", "DO_NOT"))}
-    given = {"PREFECT_API_URL": nobody, "PREFECT_TASKS_DEFAULT_NO_CACHE": "false", "PYTHONPATH": str(ROOT)}
-    ran = subprocess.run(
-        [sys.executable, "-c", RUN, str(project.workspace.root)],
-        capture_output=True,
-        text=True,
-        env=cleared | given,
-        timeout=120,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    what, hint, imported, settings = json.loads(ran.stdout)
-    assert what == f"no Prefect server answers at PREFECT_API_URL={nobody}."
-    assert "prefect server start" in hint
-    assert "unset PREFECT_API_URL" in hint
-    assert not imported
-    mine = {"PREFECT_LOGGING_LEVEL": "CRITICAL", "PREFECT_TASKS_DEFAULT_NO_CACHE": "false"}
-    assert settings == SETTINGS | mine, "what the user has set stays"
+    monkeypatch.setenv("PREFECT_API_URL", nobody)
+    with pytest.raises(ServiceError) as raised:
+        running_server(project)
+    assert nobody in raised.value.what
+    assert "prefect server start" in raised.value.hint
+    assert "unset PREFECT_API_URL" in raised.value.hint
+
+
+@pytest.mark.usefixtures("no_url")
+def test_without_a_url_and_pal_up_there_is_no_server(project: Project) -> None:
+    assert running_server(project) is None
 
 
 def test_settings_are_ones_that_prefect_knows() -> None:
@@ -130,48 +107,23 @@ def test_settings_agree_with_pyproject() -> None:
 
     there = dict(flat("PREFECT", table))
     shared = SETTINGS.keys() & there.keys()
-    assert len(shared) >= 5
+    assert len(shared) >= 4
     assert {name: there[name] for name in shared} == {name: SETTINGS[name] for name in shared}
 
 
-@pytest.mark.usefixtures("no_url")
-def test_a_server_that_answers_is_used_and_named(
-    project: Project, healthy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_server_that_answers_at_the_url_is_used(
+    project: Project, healthy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", healthy)
-    engine._choose_server(project)
-    assert os.environ["PREFECT_API_URL"] == healthy
-    assert capsys.readouterr() == ("", f"  Prefect server: {healthy}\n")
-
-
-@pytest.mark.usefixtures("no_url")
-def test_a_server_at_the_default_address_is_used_without_being_asked_for(
-    project: Project, healthy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(engine, "DEFAULT_SERVER", healthy)
-    engine._choose_server(project)
-    assert os.environ["PREFECT_API_URL"] == healthy
-    assert capsys.readouterr() == ("", f"  Prefect server: {healthy}\n")
-
-
-@pytest.mark.usefixtures("no_url")
-def test_without_any_a_temporary_one_is_announced_and_its_home_made(
-    project: Project, nobody: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(engine, "DEFAULT_SERVER", nobody)
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "deep" / "home"))
-    engine._choose_server(project)
-    assert "PREFECT_API_URL" not in os.environ
-    assert "starting a temporary Prefect server" in capsys.readouterr().err
-    assert (tmp_path / "deep" / "home").is_dir()
+    assert running_server(project) == healthy
 
 
 def test_what_answers_but_is_no_prefect_server_is_refused(
     project: Project, healthy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", healthy.replace("/api", "/else"))
-    with pytest.raises(PalError, match="no Prefect server answers"):
-        engine._choose_server(project)
+    with pytest.raises(ServiceError):
+        running_server(project)
 
 
 @pytest.mark.usefixtures("loggers")
@@ -191,14 +143,13 @@ def test_log_lines_of_our_rooms_come_once_each_on_stderr(capsys: pytest.CaptureF
     assert others.getvalue() == "", "nor a second time by somebody else's handler"
 
 
-@pytest.mark.usefixtures("loggers", "no_url")
+@pytest.mark.usefixtures("loggers")
 def test_log_lines_are_json_where_that_is_asked_for(
-    project: Project, healthy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PAL_LOG", "json")
-    monkeypatch.setenv("PREFECT_API_URL", healthy)
     listen()
-    engine._choose_server(project)
+    say("Prefect run: somewhere")
     logging.getLogger("tasks.train").warning('%s "items"\nleft out', 3)
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [(line["level"], line["logger"]) for line in lines] == [("INFO", "flows.engine"), ("WARNING", "tasks.train")]

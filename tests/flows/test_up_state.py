@@ -79,12 +79,11 @@ def test_the_server_of_the_workspace_is_used_where_it_answers(
 
     api = str(PREFECT_API_URL.value())
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.setattr("flows.engine.DEFAULT_SERVER", GONE)
     assert running_server(project) is None
     write_up(project, Up(1, api, "", True))
     assert running_server(project) == api
     write_up(project, Up(1, GONE, "", True))
     assert running_server(project) is None
     monkeypatch.setenv("PREFECT_API_URL", GONE)
-    with pytest.raises(ServiceError, match="no Prefect server answers"):
+    with pytest.raises(ServiceError, match="No Prefect server answers"):
         running_server(project)
