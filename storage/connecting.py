@@ -20,7 +20,7 @@ _SECRETS = ("PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 LOST = re.compile(
     r"Connection refused|server closed the connection|terminating connection|no connection to the server|"
-    r"connection (to the server )?(was|has been) (lost|closed)|system is (starting up|shutting down|in recovery)|"
+    r"connection (to the server )?(was|has been) (lost|closed)|system is (starting up|shutting down|in recovery|not yet accepting connections)|"
     r"Connection reset|could not receive data|could not send data|Broken pipe|"
     r'Failed to execute query "(COMMIT|ROLLBACK)"',
     re.IGNORECASE,

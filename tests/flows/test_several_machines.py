@@ -10,13 +10,12 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cluster import Cluster, cluster
-from distributed import Client
+from distributed import Client, Worker
 
 from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
@@ -279,10 +278,8 @@ def test_a_refused_write_to_the_object_storage_is_told_and_the_next_run_goes_on(
 
 
 def test_texts_are_read_by_workers_that_have_what_it_takes(up: Cluster) -> None:
-    def teachers() -> int:
-        from tasks import reading
-
-        return len(reading._kept)
+    def teachers(dask_worker: Worker) -> int:
+        return sum(type(state).__name__ == "KeptTeacher" for state in getattr(dask_worker, "pal_state", {}).values())
 
     texts = [f"flood number {k} in the valley" for k in range(40)]
     with open_workers(ScaleConfig("dask", up.address, "GPU")) as workers:
@@ -297,15 +294,10 @@ def test_texts_are_read_by_workers_that_have_what_it_takes(up: Cluster) -> None:
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
-def test_workers_of_another_version_are_refused_with_what_to_type(up: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.workers.DISTRIBUTION", "prefect")
-    own = metadata.version("prefect")
+def test_a_call_that_kills_every_worker_it_comes_to_is_reported_and_the_next_one_is_made(up: Cluster) -> None:
     with open_workers(ScaleConfig("dask", up.address)) as workers:
         assert workers is not None
-    monkeypatch.setattr("tasks.workers.own_version", lambda: "9.9")
-    with (
-        pytest.raises(ServiceError, match=rf"the Dask worker tcp://.* has {own} prefect / 9\.9 here") as caught,
-        open_workers(ScaleConfig("dask", up.address)),
-    ):
-        pytest.fail("they are not fit")
-    assert "pip install 'prefect[cluster]==9.9'" in caught.value.hint
+        with pytest.raises(ServiceError, match=r"could not finish _exit: .* different workers") as caught:
+            workers.run(os._exit, [(0, {"status": 1})])
+        assert "enough memory" in caught.value.hint
+        assert workers.run(dict, [(0, {"again": 1})]) == [{"again": 1}]
