@@ -9,7 +9,9 @@ from annotation.inbox import waiting_answers
 from annotation.journal import Journal, journal_path
 from annotation.keys import line_keys, terminal_keys
 from annotation.terminal import Tally, annotate
-from flows.engine import run
+from flows.ingest import ingest
+from flows.next_batch import next_batch
+from flows.run import start
 from storage.batches import answered_in, find_batch, open_batches
 from storage.errors import BatchError
 from storage.folders import MANIFEST
@@ -70,10 +72,10 @@ def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Ta
 def loop_at_terminal(project: Project, annotator: str, n: int | None) -> None:
     """Next batch, questions, ingest, train and report, until the annotator leaves before the end of a batch."""
     while True:
-        batch_id: str = run("next_batch", project, n=n or 0)
+        batch_id = start(project, next_batch, n or 0)
         _report(project)
         tally = annotate_batch(project, batch_id, annotator)
-        run("ingest", project)
+        start(project, ingest)
         if not tally.finished:
             print("saved; go on with: pal loop")
             return

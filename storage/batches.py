@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from storage.errors import BatchError
 from storage.records import (
@@ -24,6 +22,9 @@ from storage.records import (
 )
 from storage.schema import ANSWERS_TO_BATCHES, ASKED, OUT, UNAVAILABLE, current_labels
 from storage.store import Connection, Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _COLUMNS = """batch_id, purpose, status, n, created_at, model_id, seed, lake_version, label_set, mix, shares,
     stop_signs, overlap, formats"""
@@ -128,6 +129,8 @@ def insert_batch(connection: Connection, batch_id: str, draft: Draft, status: Ba
             json.dumps(list(draft.formats)),
         ],
     )
+    import pyarrow as pa  # commands that only look at a workspace need not pay for it
+
     position = {item_id: k for k, item_id in enumerate(draft.item_ids)}
     rows = pa.table(
         {
@@ -144,6 +147,8 @@ def insert_batch(connection: Connection, batch_id: str, draft: Draft, status: Ba
 
 
 def _assignment_rows(assignments: Sequence[Assignment]) -> pa.Table:
+    import pyarrow as pa
+
     return pa.table(
         {
             "item_id": pa.array([each.item_id for each in assignments], pa.string()),

@@ -9,16 +9,15 @@ from storage.models import recent_values
 from storage.records import SUCCESSIVE, StopSign
 from storage.store import Store
 from tasks.learning.stopping import WINDOW, Findings, stop_signs
-from tasks.sampling.catalogue import all_strategies
+from tasks.sampling.sampling_config import UNBIASED
 
 
 def signs_of(store: Store, label_set: LabelSet) -> tuple[StopSign, ...]:
     """The stop signs as of now."""
-    random = [strategy.name for strategy in all_strategies() if strategy.unbiased]
     findings = Findings(
         kappas=recent_values(store, SUCCESSIVE, "kappa", WINDOW),
         changes=recent_values(store, SUCCESSIVE, "change_of_f", WINDOW),
-        results=batch_results(store, random, label_set.positive or ""),
+        results=batch_results(store, UNBIASED, label_set.positive or ""),
         n_items=count_items(store),
         n_pool=count_pool(store),
     )

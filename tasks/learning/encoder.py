@@ -16,14 +16,9 @@ import pyarrow.compute as pc
 
 from storage.errors import ModelError
 from tasks.learning.encoder_files import HeadWeights, id_in, read_manifest
+from tasks.learning.encoder_names import BAG_OF_WORDS, MINILM_ADAPTED, MINILM_STATIC
 from tasks.learning.tokens import MAX_TOKENS, Tokens, ragged_take
 
-MINILM_STATIC = "minilm-static"
-MINILM_ADAPTED = "minilm-adapted"
-BAG_OF_WORDS = "bag-of-words"
-ENCODERS = (MINILM_STATIC, MINILM_ADAPTED, BAG_OF_WORDS)
-SHIPPED = (MINILM_STATIC, BAG_OF_WORDS)
-"""Those that need nothing of a workspace."""
 ARTEFACT = Path(__file__).parent / "minilm_static"
 MIN_WORD_COUNT = 3
 KEPT_WORDS = 262_144

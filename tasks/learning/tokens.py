@@ -143,3 +143,15 @@ def ragged_take(tokens: Tokens, positions: npt.NDArray[np.int64]) -> Tokens:
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
     return Tokens(tokens.ids[np.repeat(tokens.offsets[positions], lengths) + within], offsets)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled texts: token ids of n texts and their label numbers (n,)."""
+
+    tokens: Tokens
+    labels: npt.NDArray[np.int64]
+
+    def take(self, chosen: npt.NDArray[np.bool_]) -> Examples:
+        """The examples where `chosen` is true."""
+        return Examples(self.tokens.take(np.flatnonzero(chosen)), self.labels[chosen])

@@ -53,9 +53,9 @@ def _warm(project: Project, workers: Workers) -> None:
 def _drawn(project: Project, workers: Workers | None) -> float:
     from tasks.sampling.mixer import mix_strategies, scaled_mix
 
-    model_id = newest_model(project)
+    model = newest_model(project)
     started = time.perf_counter()
-    pool = pool_of(project, model_id, workers)
+    pool = pool_of(project, model, workers)
     mixed = mix_strategies(pool, scaled_mix(project.config.sampling.active, N), 0)
     assert len(mixed.item_ids) == N
     return time.perf_counter() - started

@@ -21,6 +21,7 @@ from storage.items import add_items, stage
 from storage.records import Proposal, Split
 from storage.workspace import Workspace
 from tasks.collect import FileReport, collect_answers
+from tasks.project import Config, Project
 from tasks.publish import publish_batches
 
 pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
@@ -170,7 +171,7 @@ def changes(given: Log) -> list[Given]:
 
 
 def ingest(batch: Published, label_set: LabelSet, path: Path) -> FileReport:
-    (report,) = collect_answers.fn(batch.workspace, label_set, [path])
+    (report,) = collect_answers(Project(batch.workspace, Config(label_set)), [path])
     return report
 
 

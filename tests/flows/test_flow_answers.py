@@ -256,13 +256,13 @@ def test_a_batch_is_complete_once_each_item_is_answered_by_both_in_whatever_form
         value = {"from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": ["related"]}}
         task["annotations"] = [{"result": [value], "was_cancelled": False, "created_at": "2026-01-02T03:04:05.0Z"}]
     studio.write_text(json.dumps(tasks), encoding="utf-8")
-    collect_answers.fn(team.workspace, team.config.task)
+    collect_answers(team)
     assert (find_batch(store, shared).n_answers, find_batch(store, shared).batch.status) == (2, "published")
     fill(folder / "batch-anna.csv", {"i1": "related"})
-    collect_answers.fn(team.workspace, team.config.task)
+    collect_answers(team)
     assert find_batch(store, shared).n_answers == 3
     assert {row.annotator for row in read_csv(folder / "batch-anna.csv")} == {"anna"}
     fill(folder / "batch-anna.csv", {"i1": "related", "i2": "skip"})
-    collect_answers.fn(team.workspace, team.config.task)
+    collect_answers(team)
     assert (find_batch(store, shared).n_answers, find_batch(store, shared).batch.status) == (4, "ingested")
     assert {each.annotator for each in history_of(store, "i1").answers} == {"anna", "Ben Q"}

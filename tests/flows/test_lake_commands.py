@@ -15,7 +15,7 @@ from servers import Postgres
 
 from flows.config import open_project, read_config
 from flows.lake_switch import switch_lake
-from flows.up_state import held
+from flows.server.up_state import held
 from storage.errors import ConfigError
 from storage.items import count_items
 from storage.records import Run, RunStatus

@@ -52,7 +52,7 @@ def collect(project: Project) -> Callable[[], None]:
 
     def collected() -> None:
         with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
-            collect_answers.fn(project.workspace, project.config.task)
+            collect_answers(project)
 
     return collected
 

@@ -23,11 +23,15 @@ from flows.presets import DISASTER
 from storage.workspace import Workspace
 from tasks.adjudicate import draw_disputed
 from tasks.collect import collect_answers
+from tasks.project import Config, Project
 from tasks.publish import publish_batches
 
 if sys.argv[1] == "review":  # torch takes seconds
     from tasks.learning.training_config import TrainingConfig
     from tasks.review import draw_review
+
+def collect(workspace, label_set):
+    collect_answers(Project(workspace, Config(label_set)))
 
 def adjudicate(workspace, label_set):
     draw_disputed.fn(workspace, label_set, BatchConfig(formats=("csv",)))
@@ -39,7 +43,7 @@ def review(workspace, label_set):
     publish_batches.fn(workspace, label_set)
 
 annotation.inbox.SETTLE_S, annotation.inbox.FRESH_S = 0, 1e9  # the same lines in each run, however late it starts
-stage = {{"collect": collect_answers.fn, "publish": publish_batches.fn, "adjudicate": adjudicate,
+stage = {{"collect": collect, "publish": publish_batches.fn, "adjudicate": adjudicate,
     "review": review}}[sys.argv[1]]
 traced = ({str(ROOT / "annotation")!r}, {str(ROOT / "tasks")!r}, {str(ROOT / "storage" / "annotations")!r},
     {str(ROOT / "storage" / "folders")!r}, {str(ROOT / "storage" / "answers")!r}, {str(ROOT / "storage" / "batches")!r})

@@ -25,7 +25,8 @@ from storage.records import Split
 from storage.workspace import Workspace
 from tasks import adapt as room
 from tasks.adapt import Adaptation, adapt_encoder
-from tasks.learning.encoder import MINILM_ADAPTED, encoder_of
+from tasks.learning.encoder import encoder_of
+from tasks.learning.encoder_names import MINILM_ADAPTED
 from tasks.learning.model_files import load_model
 from tasks.learning.teacher import Teacher
 from tasks.learning.training_config import TrainingConfig

@@ -22,6 +22,7 @@ from storage.records import Answer, Batch, BatchStatus
 from storage.text_hash import text_hash
 from storage.workspace import Workspace
 from tasks.collect import FileReport, collect_answers
+from tasks.project import Config, Project
 from tasks.publish import publish_batches
 
 TEXTS = {"284006": "Floods in Zürich", "00123": "=1+1", "i3": "Fire, and\nsmoke", "i4": "Cats"}
@@ -80,7 +81,7 @@ def inbox(workspace: Workspace) -> dict[str, list[str]]:
 
 
 def collect(workspace: Workspace, label_set: LabelSet, *files: Path) -> list[FileReport]:
-    return collect_answers.fn(workspace, label_set, files)
+    return collect_answers(Project(workspace, Config(label_set)), files)
 
 
 def test_a_file_filled_in_its_batch_is_taken_once(workspace: Workspace, label_set: LabelSet, sheet: Path) -> None:

@@ -23,7 +23,7 @@ from storage.prediction_files import FileFormat
 from storage.records import Batch, Split
 from storage.workspace import Workspace
 from tasks import predict_pool as room
-from tasks.learning.encoder import BAG_OF_WORDS, MINILM_STATIC
+from tasks.learning.encoder_names import BAG_OF_WORDS, MINILM_STATIC
 from tasks.learning.model_files import load_model
 from tasks.learning.training_config import TrainingConfig
 from tasks.predict_pool import PoolPrediction, predict_pool

@@ -17,8 +17,9 @@ from storage.records import DecidedBy, Model, ModelStatus, Split
 from storage.workspace import Workspace
 from tasks.learning.encoder import Encoder, fit_bag_of_words, minilm_static
 from tasks.learning.model_files import WEIGHTS, load_model, save_model
-from tasks.learning.promotion import PromotionConfig
-from tasks.learning.training import Examples, train
+from tasks.learning.promotion_config import PromotionConfig
+from tasks.learning.tokens import Examples
+from tasks.learning.training import train
 from tasks.learning.training_config import TrainingConfig
 from tasks.promote import Outcome, promote_or_keep
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tasks.run_log import run_log
 
 from annotation.label_set import LabelSet
 from annotation.oracle import fill_csv
@@ -21,15 +22,15 @@ from storage.records import Purpose, Split
 from storage.workspace import Workspace
 from tasks.collect import collect_answers
 from tasks.evaluate import evaluate_model
-from tasks.learning.encoder import MINILM_STATIC
-from tasks.learning.promotion import PromotionConfig
+from tasks.learning.encoder_names import MINILM_STATIC
+from tasks.learning.promotion_config import PromotionConfig
 from tasks.learning.training_config import TrainingConfig
 from tasks.plan import Plan
 from tasks.prepare import make_features
+from tasks.project import Config, Project
 from tasks.promote import promote_or_keep
 from tasks.publish import publish_batches
 from tasks.report_contents import report_of, write_page
-from tasks.run_log import run_log
 from tasks.sample import sample_batch
 from tasks.sampling.sampling_config import SamplingConfig
 from tasks.train import train_model
@@ -59,7 +60,7 @@ def worked(
         batch_id = sample_batch.fn(workspace, plan, SamplingConfig(), 0, label_set, MINILM_STATIC, model_id)
     publish_batches.fn(workspace, label_set)
     fill_csv(workspace.batches / batch_id / "batch.csv", truth)
-    collect_answers.fn(workspace, label_set)
+    collect_answers(Project(workspace, Config(label_set)))
     model(workspace, label_set)
     return workspace
 

@@ -175,7 +175,7 @@ def test_who_answered_before_is_asked_only_where_there_is_nobody_else(
 def test_the_production_model_is_on_record_with_the_review(
     workspace: Workspace, label_set: LabelSet, wrong: set[str]
 ) -> None:
-    from tasks.learning.promotion import PromotionConfig
+    from tasks.learning.promotion_config import PromotionConfig
 
     model_id = train_model.fn(workspace, label_set, ENCODER, QUICK)
     promote_or_keep.fn(workspace, model_id, label_set.names, PromotionConfig())

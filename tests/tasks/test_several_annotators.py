@@ -19,10 +19,11 @@ from storage.records import BatchStatus, Purpose, Split
 from storage.workspace import Workspace
 from tasks.adjudicate import draw_disputed
 from tasks.collect import collect_answers
-from tasks.learning.encoder import MINILM_STATIC
+from tasks.learning.encoder_names import MINILM_STATIC
 from tasks.learning.training_config import TrainingConfig
 from tasks.plan import Plan
 from tasks.prepare import make_features
+from tasks.project import Config, Project
 from tasks.publish import publish_batches
 from tasks.review import draw_review
 from tasks.sample import sample_batch
@@ -60,7 +61,7 @@ def answer(workspace: Workspace, label_set: LabelSet, path: Path, answers: dict[
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    collect_answers.fn(workspace, label_set)
+    collect_answers(Project(workspace, Config(label_set)))
 
 
 def asked(workspace: Workspace, batch_id: str) -> dict[str, list[str]]:
@@ -231,13 +232,13 @@ def test_a_file_that_was_handed_to_somebody_is_theirs_where_its_rows_name_nobody
             rows = [[row[0], row[1], "1" if name == "anna" else "0"] for row in csv.reader(file)]
         with path.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows(rows)
-    collect_answers.fn(workspace, label_set)
+    collect_answers(Project(workspace, Config(label_set)))
     store = workspace.store()
     assert find_batch(store, batch_id).batch.status is BatchStatus.INGESTED
     assert len(disputed_items(store)) == 4, "those of anna and somebody else"
     again = draw_disputed.fn(workspace, label_set, asking)
     (workspace.inbox / "late.csv").write_bytes((workspace.batches / batch_id / "original-ben.csv").read_bytes())
-    collect_answers.fn(workspace, label_set)
+    collect_answers(Project(workspace, Config(label_set)))
     assert find_batch(store, str(again)).n_answered == 0, "a file that names no batch settles nothing"
 
 

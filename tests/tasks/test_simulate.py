@@ -19,7 +19,7 @@ from annotation.headlines import synthetic_headlines
 from annotation.simulation_page import Simulation, simulation_page, simulation_text
 from storage.errors import SourceError
 from tasks import simulation_runs
-from tasks.learning.encoder import BAG_OF_WORDS, MINILM_STATIC
+from tasks.learning.encoder_names import BAG_OF_WORDS, MINILM_STATIC
 from tasks.learning.simulation_summary import TIE
 from tasks.simulate import simulate
 from tasks.simulation_runs import Experiment, material, run_all

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from ingesting import ingest_there
 from servers import S3
+from tasks.run_log import run_log
 from typer.testing import CliRunner
 
 from annotation.batch import batch_files
@@ -42,7 +43,6 @@ from tasks.project import Project
 from tasks.promote import promote_or_keep
 from tasks.publish import publish_batches
 from tasks.report import write_report
-from tasks.run_log import run_log
 from tasks.sample import sample_batch
 from tasks.train import train_model
 
@@ -125,7 +125,10 @@ def publish_next(project: Project) -> str:
 
 def ingest(project: Project) -> list[FileReport]:
     publish_batches.fn(project.workspace, project.config.task)
-    return collect_answers.fn(project.workspace, project.config.task)
+    project.workspace.pull()
+    reports = collect_answers(project)
+    project.workspace.push()
+    return reports
 
 
 def fill_in_the_store(store: ObjectStore, batch_id: str, folder: Path, to: str = "") -> None:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.prefect_api import ask
+from flows.server.prefect_api import ask
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 PATIENCE_S = 240
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 

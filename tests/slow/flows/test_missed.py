@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.flow_engine import run_flow
 from prefect.states import Scheduled
 
-from flows.missed import cancel_missed
+from flows.server.missed import cancel_missed
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

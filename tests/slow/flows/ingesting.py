@@ -10,11 +10,8 @@ from flows.config import open_project
 
 def ingest_there(root: Path, gate: Any) -> None:
     """Ingest all that waits in a workspace, at the same moment as another process at this gate."""
-    from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
-
     from tasks.collect import collect_answers
 
     project = open_project(root)
-    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
-        gate.wait(120)
-        collect_answers.fn(project.workspace, project.config.task)
+    gate.wait(120)
+    collect_answers(project)

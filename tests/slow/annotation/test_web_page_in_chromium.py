@@ -155,6 +155,7 @@ def test_a_hundred_items_by_keyboard_with_the_browser_killed_half_way_are_ingest
     from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
     from tasks.collect import collect_answers
+    from tasks.project import Config, Project
     from tasks.publish import publish_batches
 
     texts = NASTY[:6] + NASTY[7:]
@@ -186,7 +187,7 @@ def test_a_hundred_items_by_keyboard_with_the_browser_killed_half_way_are_ingest
     assert all(line.answer.seconds is not None and 0 < line.answer.seconds < 60 for line in lines)
     assert all(timedelta(0) < datetime.now(UTC) - (line.answer.annotated_at or datetime.max) for line in lines)
     with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
-        (report,) = collect_answers.fn(workspace, label_set, [workspace.inbox / "from-anna.jsonl"])
+        (report,) = collect_answers(Project(workspace, Config(label_set)), [workspace.inbox / "from-anna.jsonl"])
     assert (report.errors, report.completed) == ([], [batch.batch_id])
     rows = workspace.store().rows("SELECT item_id, answer, annotator FROM lake.annotations")
     assert {item_id: answer for item_id, answer, _ in rows} == expected
