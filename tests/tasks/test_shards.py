@@ -12,19 +12,24 @@ from annotation.label_set import LabelSet
 from storage.errors import ModelError, StoreError
 from storage.items import bounds_without_features, pool_ids
 from storage.workspace import ENVIRONMENT, Workspace
-from tasks.prepare import add_shard_features, current_encoder, make_features
+from tasks.prepare import add_missing_features, add_shard_features, current_encoder
 from tasks.shards import KeptShards, Shard
 
-pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
-
 STATIC = "minilm-static"
+
+
+def make_features(workspace: Workspace) -> str:
+    """Features of all items, made here; the encoder's id."""
+    encoder = current_encoder(workspace, STATIC)
+    add_missing_features(workspace, encoder)
+    return encoder.encoder_id
 
 
 @pytest.fixture
 def shard(workspace: Workspace, label_set: LabelSet, take_headlines: Callable[..., dict[str, str]]) -> Shard:
     """All of 300 headlines."""
     take_headlines(workspace, 300)
-    encoder_id = make_features.fn(workspace, STATIC)
+    encoder_id = make_features(workspace)
     version = workspace.store().version()
     ids = pool_ids(workspace.store(), encoder_id, version)
     bounds = (ids[0].as_py(), ids[-1].as_py())
@@ -37,7 +42,7 @@ def test_a_shard_reads_the_version_it_is_asked_for_and_is_kept_until_another_poo
     kept = KeptShards()
     assert len(kept.vectors(shard)) == 300
     take_headlines(shard.workspace, 400, 300)
-    make_features.fn(shard.workspace, STATIC)
+    make_features(shard.workspace)
     with monkeypatch.context() as patch:
         patch.setattr("tasks.shards.pool_features", lambda *_: pytest.fail("it was read already"))
         assert len(kept.vectors(shard)) == 300
@@ -74,7 +79,7 @@ def test_features_of_a_run_are_made_once_whoever_makes_them_and_how_often(
     other = Workspace(workspace.root.parent / "other")
     other.make()
     take_headlines(other, 300)
-    make_features.fn(other, STATIC)
+    make_features(other)
     assert rows == other.store().rows("SELECT item_id, tokens FROM lake.features ORDER BY item_id")
 
 

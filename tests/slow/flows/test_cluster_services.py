@@ -24,7 +24,7 @@ from flows.server.prefect_api import answers, ask, make_pool
 from tasks.plan import Minimums
 from tasks.project import Project
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
+DEPLOY = Path(__file__).parents[3] / "deploy"
 SERVICES = yaml.safe_load((DEPLOY / "cluster.compose.yaml").read_text(encoding="utf-8"))["services"]
 SECRETS = {"PAL_DATABASE_PASSWORD": "secret-word", "PAL_STORAGE_KEY": "pal-key", "PAL_STORAGE_SECRET": "secret-word"}
 HERE = f"pal on {socket.gethostname()}"
