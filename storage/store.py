@@ -94,8 +94,12 @@ class Store:
 
     def _renew(self) -> None:
         """Take a new connection; what goes on with the old one goes on."""
-        self._connection = self._open()
-        self._attach()
+        before, self._connection = self._connection, self._open()
+        try:
+            self._attach()
+        except BaseException:
+            self._connection = before  # out of date, and renewed at the next query; the new one does not know the lake
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -367,7 +371,7 @@ def _again(action: Callable[[], T], patience_s: float = 0.0, renew: Callable[[],
             return action()
         except (duckdb.Error, sqlite3.OperationalError) as error:
             if renew is not None and attempt < 3 and _STALE.search(str(error)):
-                renew()
+                _again(renew, until - time.monotonic())
                 continue
             lost = bool(LOST.search(str(error))) and time.monotonic() < until
             if attempt == _TRIES - 1 or not (lost or _LOST_A_RACE.search(str(error))):

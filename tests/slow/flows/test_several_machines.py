@@ -20,7 +20,11 @@ from distributed import Client, Worker
 from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
 from flows.config import open_project
+from flows.import_items import import_items
+from flows.ingest import ingest
+from flows.next_batch import next_batch
 from flows.presets import DISASTER, config_text
+from flows.run import run_here
 from storage.batches import items_of, open_batches, proposals_of
 from storage.errors import ServiceError
 from storage.models import production_model
@@ -31,6 +35,7 @@ from tasks.project import Project
 from tasks.reading import read_on_workers
 from tasks.sampling.mixer import mix_strategies
 from tasks.scale_config import ScaleConfig
+from tasks.train import train_model
 from tasks.workers import open_workers
 
 N = 200_000
@@ -39,18 +44,11 @@ DAYS = ("today", "yesterday", "monday", "tuesday", "wednesday", "thursday", "fri
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """The cluster, which the flows called in this process use too."""
-    from prefect.settings import temporary_settings
-
+    """The cluster; flow bodies that run in this process use it too, without its Prefect server."""
     with pytest.MonkeyPatch.context() as patch, cluster(tmp_path_factory.mktemp("cluster")) as made:
-        for name, value in made.environment.items():
+        for name, value in made.worker_environment.items():
             patch.setenv(name, value)
-        from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_LOGGING_LEVEL
-
-        with temporary_settings(
-            {PREFECT_API_URL: made.api, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_LEVEL: "CRITICAL"}
-        ):
-            yield made
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -116,23 +114,17 @@ def looped(up: Cluster, headlines: tuple[Path, dict[str, str]], tmp_path_factory
 
 
 def loop(project: Project, path: Path, truth: dict[str, str]) -> list[str]:
-    from flows.import_items import import_items
-    from flows.next_batch import next_batch
-
-    where = {"workspace": str(project.workspace.root)}
-    import_items(**where, files=[str(path)])
-    batches = [next_batch(**where)]
+    run_here(project, import_items, (str(path),))
+    batches = [run_here(project, next_batch)]
     for _ in range(4):
         answer(project, batches[-1], truth)
-        batches.append(next_batch(**where))
+        batches.append(run_here(project, next_batch))
     return batches
 
 
 def answer(project: Project, batch_id: str, truth: dict[str, str]) -> None:
-    from flows.ingest import ingest
-
     fill_csv(project.workspace.batches / batch_id / "batch.csv", truth)
-    ingest(workspace=str(project.workspace.root))
+    run_here(project, ingest)
 
 
 def test_the_whole_loop_on_a_cluster_gives_what_one_machine_gives(up: Cluster, looped: Looped) -> None:
@@ -157,17 +149,16 @@ MIX = dict.fromkeys(("random", "least_confidence", "outlier", "keyword", "repres
 
 @pytest.mark.parametrize("hidden", [0, 16], ids=["linear", "hidden layer"])
 def test_strategies_ask_on_the_workers_what_they_ask_here(looped: Looped, hidden: int) -> None:
-    from tasks.train import train_model
-
-    project, store = looped.shared, looped.shared.workspace.store()
-    config = replace(project.config.model.training, hidden=hidden, epochs=2)
-    model_id = train_model(project.workspace, project.config.task, project.config.model.encoder, config)
-    what = (store.version(), project.config.task, project.config.model.encoder, model_id, ("flood", "quake"))
-    with open_workers(project.config.scale) as workers:
+    config, store = looped.shared.config, looped.shared.workspace.store()
+    model_config = replace(config.model, hidden=hidden, epochs=2)
+    sampling = replace(config.sampling, keywords=("flood", "quake"))
+    project = replace(looped.shared, config=replace(config, model=model_config, sampling=sampling))
+    model, version = train_model(project), store.version()
+    with open_workers(config.scale) as workers:
         assert workers is not None
         assert len(workers) == 2
-        there = load_pool(project.workspace, store, *what, workers=workers)
-        here = load_pool(project.workspace, store, *what)
+        there = load_pool(project, version, model, workers)
+        here = load_pool(project, version, model)
         assert there.item_ids.equals(here.item_ids)
         np.testing.assert_array_equal(there.probabilities, here.probabilities)
         assert mix_strategies(there, MIX, 5) == mix_strategies(here, MIX, 5)
