@@ -165,14 +165,22 @@ def _insert(connection: Connection, table: str, batch_id: str, rows: pa.Table) -
     connection.unregister("new_rows")
 
 
-def open_batches(store: Store, *, again: bool | None = None) -> list[Progress]:
+_OPEN = "WHERE status = 'published' ORDER BY created_at, batch_id"
+
+
+def open_batches(store: Store) -> list[Progress]:
+    """Batches that are out with annotators and how far they are, the oldest first."""
+    return _progress(store, _OPEN)
+
+
+def published_batches(store: Store, *, again: bool | None = None) -> list[Batch]:
     """Batches that are out with annotators, the oldest first.
 
     Args:
         again: Only those that ask again about answered items; False: only those that ask about new ones.
     """
-    found = _progress(store, "WHERE status = 'published' ORDER BY created_at, batch_id")
-    return [progress for progress in found if again in (None, progress.batch.purpose.asks_again)]
+    batches = [_batch(row) for row in store.rows(f"SELECT {_COLUMNS} FROM lake.batches {_OPEN}")]
+    return [batch for batch in batches if again in (None, batch.purpose.asks_again)]
 
 
 def count_batches(store: Store) -> int:
@@ -195,7 +203,7 @@ def find_batch(store: Store, batch_id: str) -> Progress:
     """
     found = _progress(store, "WHERE batch_id = ?", [batch_id])
     if not found:
-        known = [progress.batch.batch_id for progress in open_batches(store)]
+        known = [batch.batch_id for batch in published_batches(store)]
         raise BatchError(
             f"there is no batch {batch_id!r}.",
             hint=f"open batches: {', '.join(known)}" if known else "no batch is open; publish one: pal next",

@@ -113,7 +113,7 @@ def test_consensus_weighs_annotators_and_lists_the_most_doubtful_labels_first(
 ) -> None:
     pytest.importorskip("cleanlab")
     truth = take_headlines(project.workspace, 400)
-    make_features.fn(project.workspace, project.config.model.encoder)
+    make_features(project)
     both = [
         [item_id for item_id in sorted(truth) if truth[item_id] == label][:25] for label in ("related", "not_related")
     ]
@@ -182,12 +182,12 @@ def team(project: Project) -> Project:
 
 
 @pytest.fixture
-def shared(team: Project, batch: str, outside_of_a_flow: None) -> str:
+def shared(team: Project, batch: str) -> str:
     """A published batch of two items for both."""
     close_batch(team.workspace.store(), batch)
     asked = [Assignment(item_id, who) for who in ("anna", "Ben Q") for item_id in ("i1", "i2")]
     made = reserved(team, Purpose.TRAINING, "i1", "i2", overlap=2, formats=("csv",), assignments=asked)
-    publish_batches.fn(team.workspace, team.config.task)
+    publish_batches(team)
     return made
 
 

@@ -7,29 +7,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from projects import project_of
 
 from annotation.label_set import LabelSet
 from storage.errors import ModelError, StoreError
 from storage.items import bounds_without_features, pool_ids
 from storage.workspace import ENVIRONMENT, Workspace
-from tasks.prepare import add_missing_features, add_shard_features, current_encoder
+from tasks.prepare import add_shard_features, current_encoder, make_features
 from tasks.shards import KeptShards, Shard
 
 STATIC = "minilm-static"
-
-
-def make_features(workspace: Workspace) -> str:
-    """Features of all items, made here; the encoder's id."""
-    encoder = current_encoder(workspace, STATIC)
-    add_missing_features(workspace, encoder)
-    return encoder.encoder_id
 
 
 @pytest.fixture
 def shard(workspace: Workspace, label_set: LabelSet, take_headlines: Callable[..., dict[str, str]]) -> Shard:
     """All of 300 headlines."""
     take_headlines(workspace, 300)
-    encoder_id = make_features(workspace)
+    encoder_id = make_features(project_of(workspace))
     version = workspace.store().version()
     ids = pool_ids(workspace.store(), encoder_id, version)
     bounds = (ids[0].as_py(), ids[-1].as_py())
@@ -42,7 +36,7 @@ def test_a_shard_reads_the_version_it_is_asked_for_and_is_kept_until_another_poo
     kept = KeptShards()
     assert len(kept.vectors(shard)) == 300
     take_headlines(shard.workspace, 400, 300)
-    make_features(shard.workspace)
+    make_features(project_of(shard.workspace))
     with monkeypatch.context() as patch:
         patch.setattr("tasks.shards.pool_features", lambda *_: pytest.fail("it was read already"))
         assert len(kept.vectors(shard)) == 300
@@ -79,7 +73,7 @@ def test_features_of_a_run_are_made_once_whoever_makes_them_and_how_often(
     other = Workspace(workspace.root.parent / "other")
     other.make()
     take_headlines(other, 300)
-    make_features(other)
+    make_features(project_of(other))
     assert rows == other.store().rows("SELECT item_id, tokens FROM lake.features ORDER BY item_id")
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from waiting import PATIENCE_S
+
 from flows.config import open_project
 
 
 def ingest_there(root: Path, gate: Any) -> None:
     """Ingest all that waits in a workspace, at the same moment as another process at this gate."""
-    from tasks.collect import collect_answers
+    from flows.ingest import ingest
+    from flows.run import run_here
 
     project = open_project(root)
-    gate.wait(120)
-    collect_answers(project)
+    gate.wait(PATIENCE_S)
+    run_here(project, ingest)

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from live import Live, brought_up, free_port, pal, wait_for
 from servers import S3, Postgres
+from waiting import PATIENCE_S
 
 from flows.config import open_project
 from flows.presets import DISASTER, config_text
@@ -77,7 +78,7 @@ def started(service: str, names: Mapping[str, str], folder: Path) -> Iterator[No
         yield
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(PATIENCE_S)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from cluster import Cluster, cluster
 from distributed import Client, Worker
+from waiting import PATIENCE_S
 
 from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
@@ -194,7 +195,7 @@ def counts(project: Project) -> dict[str, int]:
 def when_workers_are_busy(up: Cluster, then: Callable[[int], None]) -> None:
     """Do something, given the busy worker's process, as soon as a worker has something to do."""
     with Client(up.address, set_as_default=False) as client:
-        client.wait_for_workers(2, timeout=60)
+        client.wait_for_workers(2, timeout=PATIENCE_S)
         pids = client.run(os.getpid)
         until = time.monotonic() + 120
         while not (busy := [worker for worker, keys in client.processing().items() if keys]):
@@ -205,7 +206,7 @@ def when_workers_are_busy(up: Cluster, then: Callable[[int], None]) -> None:
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     """How a `pal` command ended, and what it said."""
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert "secret-word" not in output
     return process.returncode, output
 

@@ -52,7 +52,7 @@ def dense(tokens: Tokens, n_tokens: int) -> npt.NDArray[np.float64]:
     return np.stack([np.bincount(text, minlength=n_tokens) for text in texts_of(tokens)]).astype(np.float64)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(unicode_texts | newsy_texts, max_size=5))
 @example(["\u0301flood ﬂood İstanbul ΣΑΣ", "a\u200bb\u00adc\u2028d", "\ufffd\0x", "日本 flood。", ""])
 def test_tokenizing_each_distinct_word_gives_what_tokenizing_whole_texts_gives(texts: list[str]) -> None:
