@@ -29,7 +29,8 @@ _EXTENSIONS_FROM_PIP = {
 
 LOST = re.compile(
     r"Connection refused|server closed the connection|terminating connection|no connection to the server|"
-    r"connection (to the server )?(was|has been) (lost|closed)|system is (starting up|shutting down|in recovery)|"
+    r"connection (to the server )?(was|has been) (lost|closed)|"
+    r"system is (starting up|shutting down|in recovery|not yet accepting connections)|"
     r"Connection reset|could not receive data|could not send data|Broken pipe|"
     r'Failed to execute query "(COMMIT|ROLLBACK)"',
     re.IGNORECASE,

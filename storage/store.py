@@ -94,8 +94,13 @@ class Store:
 
     def _renew(self) -> None:
         """Take a new connection; what goes on with the old one goes on."""
-        self._connection, self._uses_all_cores = self._open(), False
-        self._attach()
+        before, self._connection = self._connection, self._open()
+        self._uses_all_cores = False
+        try:
+            self._attach()
+        except BaseException:
+            self._connection = before  # out of date, and renewed at the next query; the new one does not know the lake
+            raise
 
     def _for_bulk(self) -> None:
         """Use all cores from here on; what only asks small questions takes half the processor time with one."""
@@ -379,7 +384,7 @@ def _again(action: Callable[[], T], patience_s: float = 0.0, renew: Callable[[],
             return action()
         except (duckdb.Error, sqlite3.OperationalError) as error:
             if renew is not None and attempt < 3 and _STALE.search(str(error)):
-                renew()
+                _again(renew, until - time.monotonic())
                 continue
             lost = bool(LOST.search(str(error))) and time.monotonic() < until
             if attempt == _TRIES - 1 or not (lost or _LOST_A_RACE.search(str(error))):

@@ -130,17 +130,17 @@ def test_a_command_is_found_in_the_browser_under_its_deployment_with_stages_and_
     assert seen is not None
     assert seen[2] == run["id"]
     browser.get(f"{live.ui}/deployments/deployment/{live.deployment('next-batch')['id']}?tab=Runs")
-    link = until(lambda: next(iter(browser.find_elements(By.LINK_TEXT, "next b0001-evaluation")), None), 60)
+    link = until(lambda: next(iter(browser.find_elements(By.LINK_TEXT, "next b0001-evaluation")), None))
     assert str(link.get_attribute("href")).endswith(f"/runs/flow-run/{run['id']}")
     browser.get(seen[1])
-    until(lambda: "next b0001-evaluation" in browser.text("body") and "Completed" in browser.text("body"), 60)
+    until(lambda: "next b0001-evaluation" in browser.text("body") and "Completed" in browser.text("body"))
     browser.get(f"{seen[1]}?tab=TaskRuns")
     stages = {"publish_batches", "make_features", "sample_batch"}
-    until(lambda: all(stage in browser.text("body") for stage in stages), 60)
+    until(lambda: all(stage in browser.text("body") for stage in stages))
     assert stages <= tasks(live, run["id"]).keys()
     assert set(tasks(live, run["id"]).values()) == {"COMPLETED"}
     browser.get(f"{seen[1]}?tab=Artifacts")
-    until(lambda: "report" in browser.text("body"), 60)
+    until(lambda: "report" in browser.text("body"))
     wait_for("its log lines", lambda: "b0001-evaluation" in live.messages(run["id"]))
 
 
