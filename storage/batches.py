@@ -302,11 +302,14 @@ def answered_in(store: Store, batch_id: str, annotator: str | None = None) -> di
 def answerers_in(store: Store, batch_id: str) -> dict[str, set[str]]:
     """Who answered each of the batch's own items that has an answer: item_id -> annotators."""
     rows = store.rows(
-        """SELECT item_id, list(DISTINCT annotator) FROM lake.annotations
-        SEMI JOIN lake.batch_items USING (batch_id, item_id) WHERE batch_id = ? GROUP BY item_id""",
+        """SELECT DISTINCT item_id, annotator FROM lake.annotations
+        SEMI JOIN lake.batch_items USING (batch_id, item_id) WHERE batch_id = ?""",
         [batch_id],
     )
-    return {item_id: set(annotators) for item_id, annotators in rows}
+    answerers: dict[str, set[str]] = {}
+    for item_id, annotator in rows:
+        answerers.setdefault(item_id, set()).add(annotator)
+    return answerers
 
 
 def close_batch(store: Store, batch_id: str) -> int:

@@ -105,6 +105,12 @@ def count_pool(store: Store) -> int:
     return int(store.rows(f"SELECT count(*) FROM lake.items WHERE item_id NOT IN ({UNAVAILABLE})")[0][0])
 
 
+def count_items_and_pool(store: Store) -> tuple[int, int]:
+    """`count_items` and `count_pool`, in one look at the items."""
+    row = store.rows(f"SELECT count(*), count(*) FILTER (item_id NOT IN ({UNAVAILABLE})) FROM lake.items")[0]
+    return int(row[0]), int(row[1])
+
+
 def count_pending(store: Store) -> dict[Split, int]:
     """Split -> items that are out with annotators for it and not answered yet."""
     rows = store.rows("""SELECT purpose, count(DISTINCT item_id)

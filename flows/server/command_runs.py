@@ -14,9 +14,9 @@ import urllib.error
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from flows.engine import SETTINGS
 from flows.log_lines import say
 from flows.server import prefect_api
+from flows.server.connection import SETTINGS
 from flows.server.prefect_api import COMMAND_TAG, GOING_ON, ask
 from flows.server.processes import command_of
 from storage.errors import ServiceError

@@ -124,7 +124,8 @@ def _shaped(call: Callable[..., T], body: Callable[..., T]) -> Callable[..., T]:
     types = get_type_hints(body, include_extras=True)
     run, *others = inspect.signature(body).parameters.values()
     first = inspect.Parameter("workspace", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=str)
-    parameters = [first, *(other.replace(annotation=types[other.name]) for other in others)]
+    keyword = inspect.Parameter.KEYWORD_ONLY  # Prefect gives others by their position
+    parameters = [first, *(other.replace(kind=keyword, annotation=types[other.name]) for other in others)]
     call.__name__ = call.__qualname__ = body.__name__
     call.__doc__ = _with_workspace(inspect.getdoc(body) or "", run.name)
     call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -144,11 +145,11 @@ def _with_workspace(docstring: str, run: str) -> str:
         workspace: The project's directory.
         n: Items.
     """
-    caption = "Args:\n    workspace: The project's directory.\n"
     lines = [line for line in docstring.splitlines() if not line.startswith(f"    {run}:")]
     if "Args:" not in lines:
-        return "\n".join([*lines, "", caption])
-    return "\n".join(lines).replace("Args:\n", caption, 1)
+        lines += ["", "Args:"]
+    place = lines.index("Args:") + 1
+    return "\n".join([*lines[:place], "    workspace: The project's directory.", *lines[place:]])
 
 
 def _notify_crash(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from flows.engine import SETTINGS
 from flows.log_lines import json_line
 from flows.server import prefect_api
 from flows.server.command_runs import crash_killed_commands
+from flows.server.connection import SETTINGS
 from flows.server.processes import Child, end_group, start
 from flows.server.up_state import Up, end_left, found_up, up_file, write_up
 from storage.errors import ServiceError

@@ -16,16 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kill_at_line import killed_at, lines_of
 
 from annotation.inbox import waiting_answers
 from annotation.label_set import LabelSet
 from storage.annotations import ingest, labelled_texts
 from storage.backup import restore
 from storage.batches import open_batches
-from storage.errors import StoreError
 from storage.models import production_model
-from storage.moving import move_lake
 from storage.records import RunRecord, RunStatus, Split
 from storage.runs import RUNS_FILE
 from storage.schema import MIGRATIONS, RUNS_IN_LAKE, current_version, runs_from
@@ -168,28 +165,6 @@ def test_a_new_workspace_is_up_to_date(workspace: Workspace) -> None:
     assert plan_upgrade(workspace).version == len(MIGRATIONS)
 
 
-def migrate_there(root: Path) -> None:
-    Workspace(root).store()
-
-
-@pytest.mark.parametrize("share", [0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97])
-def test_after_kill_9_at_any_line_the_next_call_finishes_and_nothing_moves_twice(
-    old: Workspace, share: float, tmp_path: Path
-) -> None:
-    wanted, runs = before(old)
-    (tmp_path / "undisturbed").mkdir()
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(tmp_path / "undisturbed", filter="data")
-    lines = lines_of(migrate_there, tmp_path / "undisturbed" / "workspace")
-    killed_at(int(share * lines), migrate_there, old.root)
-    store = old.store()
-    assert current_version(store) == len(MIGRATIONS)
-    assert store.rows("SELECT version FROM lake.schema_versions ORDER BY version") == [(k,) for k in range(1, 6)]
-    assert contents(store) == wanted
-    assert old.runs().all() == runs
-    assert before(Workspace(old.root, "sqlite:lake/catalog.before-schema-5.sqlite")) == (wanted, runs)
-
-
 def test_two_runs_with_the_same_id_in_the_old_lake_are_both_kept(old: Workspace) -> None:
     with old.unmigrated_store() as store:
         double = "INSERT INTO lake.runs SELECT * REPLACE ('again' AS message) FROM lake.runs WHERE flow = 'nightly'"
@@ -208,43 +183,3 @@ def test_an_old_backup_is_restored_and_migrates(unpacked: Path) -> None:
     assert counts(again.store()) == COUNTS
     assert again.runs().all() == runs
     assert len(runs) == N_RUNS
-
-
-@pytest.fixture
-def shared(old: Workspace, cluster: tuple[str, str]) -> Workspace:
-    """The old workspace, its lake moved to servers as the old program left it."""
-    moved = Workspace(old.root, *cluster)
-    with old.unmigrated_store() as store:
-        move_lake(store, *moved.lake, old.root)
-    with moved.unmigrated_store() as store:
-        assert current_version(store) == 4
-    return moved
-
-
-def test_a_lake_that_machines_share_is_not_migrated_by_other_commands(shared: Workspace) -> None:
-    for call in (shared.store, shared.runs):
-        with pytest.raises(StoreError) as caught:
-            call()
-        assert caught.value.hint == "pal migrate --dry-run, then pal migrate"
-    with shared.unmigrated_store() as store:
-        assert current_version(store) == 4
-
-
-def test_a_lake_that_machines_share_is_migrated_by_the_command_after_a_whole_backup(
-    shared: Workspace, tmp_path: Path
-) -> None:
-    wanted, runs = before(shared)
-    plan = plan_upgrade(shared)
-    assert plan.backup == shared.root / "backups" / "before-schema-5"
-    assert not plan.backup.exists()
-    assert upgrade(shared) == plan
-    assert contents(shared.store()) == wanted
-    assert shared.runs().all() == runs == list(plan.runs)
-    other = Workspace(tmp_path / "other", shared.catalog, shared.data)
-    assert other.runs().all() == runs
-    forget_stores()
-    _, aside = restore(plan.backup, shared.root, force=True)
-    assert aside is not None
-    assert before(shared) == (wanted, runs)
-    assert upgrade(shared).runs == tuple(runs)
-    assert shared.runs().all() == runs

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from test_up_state import GONE, folder
 
-from flows.engine import running_server
+from flows.server.connection import running_server
 from flows.server.up_state import Up, write_up
 from storage.errors import ServiceError
 from tasks.project import Project
