@@ -66,6 +66,19 @@ def test_a_restart_between_two_calls_is_not_noticed(lake: Store, postgres: Postg
     assert lake.rows("FROM lake.a ORDER BY k") == [(1, "before"), (2, "after")]
 
 
+def test_a_connection_that_cannot_be_renewed_is_renewed_when_the_server_is_back(
+    lake: Store, postgres: Postgres
+) -> None:
+    lake.write(add(1, "before"), "before")
+    postgres.stop()
+    try:
+        with pytest.raises(duckdb.Error, match="Connection refused"):
+            lake._renew()
+    finally:
+        postgres.start()
+    assert lake.rows("FROM lake.a") == [(1, "before")]
+
+
 def test_a_restart_in_the_middle_of_a_write_runs_it_again_and_it_counts_once(lake: Store, postgres: Postgres) -> None:
     runs = []
 
