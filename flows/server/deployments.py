@@ -44,6 +44,7 @@ from flows.log_lines import ROOMS
 from flows.notify import notify
 from flows.run import Artifact, Run, Table, flow_name
 from flows.server.missed import cancel_missed
+from flows.server.prefect_api import prefect_file
 from storage.errors import PalError
 from tasks.project import Project
 
@@ -185,12 +186,12 @@ FLOWS: dict[str, Flow[..., Any]] = {
 """Every flow, by its name, which is also that of its deployment."""
 
 
-def create_deployment(api: str, name: str, project: Project, prefect_yaml: Path) -> None:
+def create_deployment(api: str, name: str, project: Project) -> None:
     """Create the deployment of a flow on the server, as prefect.yaml describes it, without schedule and triggers.
 
     `pal up` and `prefect deploy` add those: a server where nobody deployed has no worker that would run them.
     """
-    entries = _filled(yaml.safe_load(prefect_yaml.read_text(encoding="utf-8")), str(project.workspace.root))
+    entries = _filled(yaml.safe_load(prefect_file().read_text(encoding="utf-8")), str(project.workspace.root))
     entry = next(entry for entry in entries["deployments"] if entry["name"] == name)
     limit = entry.get("concurrency_limit", {})
     strategy = limit.get("collision_strategy")
