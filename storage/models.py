@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import ModelError
+from storage.literals import bound
 from storage.records import SUCCESSIVE, DecidedBy, Decision, Metric, Model, ModelStatus
 from storage.store import Connection, Store, in_utc
 
@@ -21,20 +22,22 @@ def add_model(store: Store, model: Model) -> bool:
     """Remember a model whose files are on disk; False where it was known already."""
 
     def change(connection: Connection) -> bool:
-        if connection.execute("FROM lake.models WHERE model_id = ?", [model.model_id]).fetchone():
+        if connection.execute(bound("FROM lake.models WHERE model_id = ?", [model.model_id])).fetchone():
             return False
         connection.execute(
-            f"INSERT INTO lake.models ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                model.model_id,
-                in_utc(model.created_at),
-                model.lake_version,
-                model.n_training,
-                model.encoder_id,
-                model.config,
-                model.weights_hash,
-                model.status.value,
-            ],
+            bound(
+                f"INSERT INTO lake.models ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    model.model_id,
+                    in_utc(model.created_at),
+                    model.lake_version,
+                    model.n_training,
+                    model.encoder_id,
+                    model.config,
+                    model.weights_hash,
+                    model.status.value,
+                ],
+            ),
         )
         return True
 
@@ -123,8 +126,10 @@ def add_metrics(
     def change(connection: Connection) -> None:
         connection.register("new_metrics", rows)
         connection.execute(
-            "INSERT INTO lake.metrics SELECT ?, ?, name, value, low, high, reason, ?, ?, ? FROM new_metrics",
-            [model_id, str(split), n, lake_version, now],
+            bound(
+                "INSERT INTO lake.metrics SELECT ?, ?, name, value, low, high, reason, ?, ?, ? FROM new_metrics",
+                [model_id, str(split), n, lake_version, now],
+            ),
         )
         connection.unregister("new_metrics")
 
@@ -179,7 +184,7 @@ def recent_values(store: Store, split: str, name: str, n: int) -> list[float | N
 
 def _decide(store: Store, model_id: str, *, promoted: bool, decided_by: DecidedBy, reason: str) -> Decision:
     def change(connection: Connection) -> Decision:
-        if not connection.execute("FROM lake.models WHERE model_id = ?", [model_id]).fetchone():
+        if not connection.execute(bound("FROM lake.models WHERE model_id = ?", [model_id])).fetchone():
             raise ModelError(f"the lake knows no model {model_id!r}.", hint="the models there are: pal models")
         found = connection.execute("SELECT model_id FROM lake.models WHERE status = 'production'").fetchone()
         now = datetime.now(UTC).replace(tzinfo=None)
@@ -188,14 +193,19 @@ def _decide(store: Store, model_id: str, *, promoted: bool, decided_by: DecidedB
         if (last and replace(_decision(last), decided_at=now) == made) or (promoted and made.previous_id == model_id):
             return made
         connection.execute(
-            "INSERT INTO lake.decisions VALUES (?, ?, ?, ?, ?, ?)",
-            [model_id, made.previous_id, int(promoted), decided_by.value, reason, now],
+            bound(
+                "INSERT INTO lake.decisions VALUES (?, ?, ?, ?, ?, ?)",
+                [model_id, made.previous_id, int(promoted), decided_by.value, reason, now],
+            ),
         )
         if promoted:
             connection.execute(
-                "UPDATE lake.models SET status = 'retired' WHERE status = 'production' AND model_id <> ?", [model_id]
+                bound(
+                    "UPDATE lake.models SET status = 'retired' WHERE status = 'production' AND model_id <> ?",
+                    [model_id],
+                )
             )
-            connection.execute("UPDATE lake.models SET status = 'production' WHERE model_id = ?", [model_id])
+            connection.execute(bound("UPDATE lake.models SET status = 'production' WHERE model_id = ?", [model_id]))
         return made
 
     return store.write(change, f"{'promote' if promoted else 'keep out'} {model_id}")

@@ -7,6 +7,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from storage.literals import bound
 from storage.records import Run, RunStatus
 from storage.store import Store, in_utc
 
@@ -34,7 +35,7 @@ def add_run(store: Store, run: Run) -> None:
     ]
     places = ", ".join("?" * len(values))
     store.write(
-        lambda connection: connection.execute(f"INSERT INTO lake.runs ({_COLUMNS}) VALUES ({places})", values),
+        lambda connection: connection.execute(bound(f"INSERT INTO lake.runs ({_COLUMNS}) VALUES ({places})", values)),
         f"run {run.run_id} begins",
     )
 
@@ -43,7 +44,7 @@ def enter_stage(store: Store, run_id: str, stage: str, stages: dict[str, float])
     """Remember in which stage a run is now, and the seconds of those before."""
     store.write(
         lambda connection: connection.execute(
-            "UPDATE lake.runs SET stage = ?, stages = ? WHERE run_id = ?", [stage, json.dumps(stages), run_id]
+            bound("UPDATE lake.runs SET stage = ?, stages = ? WHERE run_id = ?", [stage, json.dumps(stages), run_id])
         ),
         f"run {run_id}: {stage}",
     )
@@ -70,9 +71,11 @@ def end_run(
     now = datetime.now(UTC).replace(tzinfo=None)
     store.write(
         lambda connection: connection.execute(
-            """UPDATE lake.runs SET status = ?, ended_at = ?, stage = ?, stages = ?, state = ?, model_id = ?,
+            bound(
+                """UPDATE lake.runs SET status = ?, ended_at = ?, stage = ?, stages = ?, state = ?, model_id = ?,
             batch_id = ?, message = ? WHERE run_id = ?""",
-            [status.value, now, stage, json.dumps(stages), state, model_id, batch_id, message, run_id],
+                [status.value, now, stage, json.dumps(stages), state, model_id, batch_id, message, run_id],
+            ),
         ),
         f"run {run_id} {status.value}",
     )

@@ -7,6 +7,7 @@ decisions are only ever appended; batches, models and runs change their status.
 from __future__ import annotations
 
 from storage.errors import StoreError
+from storage.literals import bound
 from storage.records import ORIGINAL, UNNAMED
 from storage.store import Connection, Store
 
@@ -73,7 +74,7 @@ def migrate(store: Store) -> int:
             for statement in MIGRATIONS[version]:
                 connection.execute(statement)
             version += 1
-            connection.execute("INSERT INTO lake.schema_versions VALUES (?, now()::TIMESTAMP)", [version])
+            connection.execute(bound("INSERT INTO lake.schema_versions VALUES (?, now()::TIMESTAMP)", [version]))
         return version
 
     version = current_version(store)
