@@ -126,8 +126,10 @@ def import_labelled(
             return 0
         proposals = [Proposal(item.item_id, item.strategy, item.score, k + 1) for k, item in enumerate(new)]
         taken = connection.execute(
-            "SELECT count(*) FROM lake.batches WHERE batch_id = $name OR starts_with(batch_id, $name || '-')",
-            {"name": name},
+            bound(
+                "SELECT count(*) FROM lake.batches WHERE batch_id = $name OR starts_with(batch_id, $name || '-')",
+                {"name": name},
+            ),
         ).fetchone()
         batch_id = f"{name}-{taken[0] + 1}" if taken and taken[0] else name
         draft = Draft(split, [item.item_id for item in new], proposals, 0, 0, label_set)
@@ -182,7 +184,7 @@ def remember_read(store: Store, source_file: str, sha256: str) -> None:
     """Note that a file was read to the end, so that it is not read again until it changes."""
     store.write(
         lambda connection: connection.execute(
-            "INSERT INTO lake.read_files VALUES (?, ?, now()::TIMESTAMP)", [source_file, sha256]
+            bound("INSERT INTO lake.read_files VALUES (?, ?, now()::TIMESTAMP)", [source_file, sha256])
         ),
         f"read {source_file}",
     )

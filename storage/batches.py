@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import BatchError
+from storage.literals import bound
 from storage.records import (
     Assignment,
     Batch,
@@ -90,8 +91,10 @@ def reserve(store: Store, draft: Draft, *, beside_open: bool) -> tuple[Batch, bo
             if opened:
                 return opened[0], False
         taken = connection.execute(
-            f"SELECT count(*) FROM ({gone}) u SEMI JOIN (SELECT unnest($ids) AS item_id) USING (item_id)",
-            {"ids": list(draft.item_ids)},
+            bound(
+                f"SELECT count(*) FROM ({gone}) u SEMI JOIN (SELECT unnest($ids) AS item_id) USING (item_id)",
+                {"ids": list(draft.item_ids)},
+            ),
         ).fetchone()
         if taken and taken[0]:
             raise OvertakenError(
@@ -112,22 +115,24 @@ def reserve(store: Store, draft: Draft, *, beside_open: bool) -> tuple[Batch, bo
 def insert_batch(connection: Connection, batch_id: str, draft: Draft, status: BatchStatus) -> None:
     """Write a batch and its proposals; inside somebody's transaction."""
     connection.execute(
-        f"INSERT INTO lake.batches ({_COLUMNS}) VALUES (?, ?, ?, ?, now()::TIMESTAMP, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            batch_id,
-            draft.purpose.value,
-            status.value,
-            len(draft.item_ids),
-            draft.model_id,
-            draft.seed,
-            draft.lake_version,
-            draft.label_set,
-            json.dumps(draft.mix or {}),
-            json.dumps([asdict(share) for share in draft.shares]),
-            json.dumps([asdict(sign) for sign in draft.stop_signs]),
-            draft.overlap,
-            json.dumps(list(draft.formats)),
-        ],
+        bound(
+            f"INSERT INTO lake.batches ({_COLUMNS}) VALUES (?, ?, ?, ?, now()::TIMESTAMP, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                batch_id,
+                draft.purpose.value,
+                status.value,
+                len(draft.item_ids),
+                draft.model_id,
+                draft.seed,
+                draft.lake_version,
+                draft.label_set,
+                json.dumps(draft.mix or {}),
+                json.dumps([asdict(share) for share in draft.shares]),
+                json.dumps([asdict(sign) for sign in draft.stop_signs]),
+                draft.overlap,
+                json.dumps(list(draft.formats)),
+            ],
+        ),
     )
     import pyarrow as pa  # commands that only look at a workspace need not pay for it
 
@@ -161,7 +166,7 @@ def _assignment_rows(assignments: Sequence[Assignment]) -> pa.Table:
 
 def _insert(connection: Connection, table: str, batch_id: str, rows: pa.Table) -> None:
     connection.register("new_rows", rows)
-    connection.execute(f"INSERT INTO lake.{table} SELECT ?, * FROM new_rows", [batch_id])
+    connection.execute(bound(f"INSERT INTO lake.{table} SELECT ?, * FROM new_rows", [batch_id]))
     connection.unregister("new_rows")
 
 
@@ -317,7 +322,7 @@ def close_batch(store: Store, batch_id: str) -> int:
     progress = find_batch(store, batch_id)
     closed = store.write(
         lambda connection: connection.execute(
-            "UPDATE lake.batches SET status = 'closed' WHERE batch_id = ? AND status = 'published'", [batch_id]
+            bound("UPDATE lake.batches SET status = 'closed' WHERE batch_id = ? AND status = 'published'", [batch_id])
         ).fetchone(),
         f"close {batch_id}",
     )
@@ -325,7 +330,7 @@ def close_batch(store: Store, batch_id: str) -> int:
 
 
 def _batches(connection: Connection, where: str, parameters: list[Any] | None = None) -> list[Batch]:
-    rows = connection.execute(f"SELECT {_COLUMNS} FROM lake.batches {where}", parameters).fetchall()
+    rows = connection.execute(bound(f"SELECT {_COLUMNS} FROM lake.batches {where}", parameters)).fetchall()
     return [_batch(row) for row in rows]
 
 

@@ -394,6 +394,22 @@ def test_every_version_can_be_read_as_it_was(lake: Store) -> None:
     assert lake.rows(query, {"v": lake.version()}) == []
 
 
+def test_reading_sees_one_version_whatever_is_written_meanwhile(lake: Store, rival: Store) -> None:
+    count = "SELECT count(*) FROM lake.t"
+    lake.write(lambda c: c.execute("CREATE TABLE lake.t (n BIGINT)"), "t")
+    with lake.reading():
+        assert lake.rows(count) == [(0,)]
+        rival.write(lambda c: c.execute("INSERT INTO lake.t VALUES (1)"), "theirs")
+        lake.write(lambda c: c.execute("INSERT INTO lake.t VALUES (2)"), "ours")
+        with lake.reading():
+            assert lake.rows(count) == [(0,)]
+        assert lake.read(count).to_pylist() == [{"count_star()": 0}]
+        with pytest.raises(duckdb.Error, match="nowhere"):
+            lake.rows("FROM nowhere")
+        assert lake.rows(count) == [(2,)], "an error ends it; what follows is asked anew"
+    assert lake.rows(count) == [(2,)]
+
+
 def test_a_large_result_comes_in_order_and_in_slices(lake: Store) -> None:
     lake.write(lambda c: c.execute("INSERT INTO lake.a SELECT range, 'x' FROM range(300000)"), "bulk", bulk=True)
     slices = list(lake.stream("SELECT k FROM lake.a ORDER BY k"))
