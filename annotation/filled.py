@@ -80,17 +80,33 @@ class RowError:
         return f"{place}row {self.row}, column {self.column}: {self.value!r}: {self.reason}"
 
 
+class ItemNames:
+    """The items of a batch by everything that may name one in a row: id, hash of the text, the id as a number."""
+
+    def __init__(self, items: Sequence[BatchItem]) -> None:
+        by_id = {number: item for item in items if (number := _number(item.item_id)) is not None}
+        self._named: dict[object, BatchItem] = by_id | {item.text_hash: item for item in items}
+        self._named |= {item.item_id: item for item in items}
+
+    def of(self, row: FilledRow, digest: str | None) -> BatchItem | None:
+        """The item that a row names in one of these ways, the id first; None where it names none.
+
+        Args:
+            digest: The row's text_hash, where that is whole.
+        """
+        ways = (row.item_id, digest, text_hash(row.text or ""), _number(row.item_id))
+        return next((self._named[way] for way in ways if way in self._named), None)
+
+
 def check_rows(
-    rows: Sequence[FilledRow], items: Sequence[BatchItem], label_set: LabelSet
+    rows: Sequence[FilledRow], items: Sequence[BatchItem] | ItemNames, label_set: LabelSet
 ) -> tuple[list[Answer], list[RowError]]:
     """The answers of one batch's rows, and every row that is none; empty answers are neither.
 
     A row counts for the item that its id, its text and its text_hash all name: a file in which one column was sorted
     alone gives errors, not wrong labels. Rows without a time that contradict each other are errors, all of them.
     """
-    by_id = {number: item for item in items if (number := _number(item.item_id)) is not None}
-    named: dict[object, BatchItem] = by_id | {item.text_hash: item for item in items}
-    named |= {item.item_id: item for item in items}
+    names = items if isinstance(items, ItemNames) else ItemNames(items)
     errors: list[RowError] = []
     given: dict[tuple[str, str], list[tuple[FilledRow, Answer]]] = {}
     for row in rows:
@@ -101,7 +117,7 @@ def check_rows(
             continue
         if value is None:
             continue
-        item = _item_of(row, named)
+        item = _item_of(row, names)
         if isinstance(item, RowError):
             errors.append(item)
             continue
@@ -130,14 +146,13 @@ def _settled(same: list[tuple[FilledRow, Answer]]) -> tuple[list[Answer], list[R
     return [], [_error(row, "label", row.label, reason) for row, _ in same]
 
 
-def _item_of(row: FilledRow, named: Mapping[object, BatchItem]) -> BatchItem | RowError:
+def _item_of(row: FilledRow, names: ItemNames) -> BatchItem | RowError:
     """The item that everything in a row names, or what is wrong with the row."""
     digest = row.text_hash if row.text_hash and re.fullmatch(f"[0-9a-f]{{{HASH_CHARS}}}", row.text_hash) else None
     if row.text is None and digest is None:
         reason = "the row has neither a text nor a whole text_hash; put one back as it was published"
         return _error(row, "text_hash", row.text_hash or "", reason)
-    ways = (row.item_id, digest, text_hash(row.text or ""), _number(row.item_id))
-    item = next((named[way] for way in ways if way in named), None)
+    item = names.of(row, digest)
     if item is None:
         reason = f"not an item of batch {row.batch_id}, and neither is the text; put the id back as it was published"
         return _error(row, "item_id", row.item_id, reason)

@@ -10,13 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from annotation.batch import as_published, batch_files, published_labels, sha256_of
-from annotation.csv_file import write_errors
-from annotation.filled import FilledFile, FilledRow, RowError, check_rows
+from annotation.filled import FilledFile, FilledRow, ItemNames, RowError, check_rows
 from annotation.formats import is_for_answers
 from annotation.label_set import LabelSet
-from annotation.reading import read_filled
 from storage.annotations import not_ingested
-from storage.batches import assignments_of, items_of
+from storage.batches import assignments_of, find_batch, items_of
 from storage.errors import BatchError, PalError
 from storage.folders import MANIFEST
 from storage.records import Answer
@@ -36,7 +34,7 @@ def waiting_files(workspace: Workspace, named: Sequence[Path] = ()) -> list[Fill
     for manifest in sorted(workspace.batches.glob(f"*/{MANIFEST}")):
         folder = manifest.parent
         if not folder.name.startswith("."):  # one that is being written, or was when its process was killed
-            found += [_in_batch(path) for path in _filled_in(folder)]
+            found += _filled_in(folder)
     found += [FilledFile(path, in_inbox=True) for path in _candidates(workspace.inbox)]
     return found
 
@@ -59,34 +57,74 @@ def _as_seen(path: Path) -> tuple[int, int] | None:
     return found.st_size, found.st_mtime_ns
 
 
-def checked_answers(
-    workspace: Workspace, batch_id: str, rows: Sequence[FilledRow], label_set: LabelSet
-) -> tuple[list[Answer], list[RowError]]:
-    """The answers in all rows of one file that are of one batch, and every row that is none.
+class BatchChecks:
+    """What rows are checked against: what each batch asks whom, read once for all the files that answer to it.
 
-    Whoever is asked about the batch is known by name in any case: `Anna` is no second annotator beside `anna`.
+    Args:
+        label_set: As pal.toml has it by now.
     """
-    store = workspace.store()
-    asked = {each.annotator.casefold(): each.annotator for each in assignments_of(store, batch_id)}
-    named = [replace(row, annotator=asked.get(row.annotator.strip().casefold(), row.annotator)) for row in rows]
-    labels = published_labels(workspace.batches / batch_id, label_set)
-    return check_rows(named, items_of(store, batch_id), labels)
+
+    def __init__(self, workspace: Workspace, label_set: LabelSet) -> None:
+        self.workspace, self.store = workspace, workspace.store()
+        self._label_set = label_set
+        self._known: set[str] = set()
+        self._batches: dict[str, tuple[dict[str, str], ItemNames, LabelSet]] = {}
+
+    def find(self, batch_id: str) -> None:
+        """Look whether there is such a batch.
+
+        Raises:
+            BatchError: There is none.
+        """
+        if batch_id not in self._known:
+            find_batch(self.store, batch_id)
+            self._known.add(batch_id)
+
+    def answers(self, batch_id: str, rows: Sequence[FilledRow]) -> tuple[list[Answer], list[RowError]]:
+        """The answers in all rows of one file that are of one batch, and every row that is none.
+
+        Whoever is asked about the batch is known by name in any case: `Anna` is no second annotator beside `anna`.
+
+        Raises:
+            BatchError: Its manifest is damaged.
+        """
+        if batch_id not in self._batches:
+            self._batches[batch_id] = self._read(batch_id)
+        annotators, names, labels = self._batches[batch_id]
+        named = [
+            replace(row, annotator=annotators.get(row.annotator.strip().casefold(), row.annotator)) for row in rows
+        ]
+        return check_rows(named, names, labels)
+
+    def _read(self, batch_id: str) -> tuple[dict[str, str], ItemNames, LabelSet]:
+        annotators = {each.annotator.casefold(): each.annotator for each in assignments_of(self.store, batch_id)}
+        labels = published_labels(self.workspace.batches / batch_id, self._label_set)
+        return annotators, ItemNames(items_of(self.store, batch_id)), labels
 
 
-def waiting_answers(workspace: Workspace, batch_id: str, label_set: LabelSet) -> list[Answer]:
-    """The answers in the files of a batch that an ingest would append; what is faulty is left out."""
-    store = workspace.store()
-    waiting: list[Answer] = []
-    for file in waiting_files(workspace):
-        if file.batch_id != batch_id:
-            continue
+def waiting_answers(
+    workspace: Workspace, batch_id: str, label_set: LabelSet, waiting: Sequence[FilledFile] | None = None
+) -> list[Answer]:
+    """The answers in the files of a batch that an ingest would append; what is faulty is left out.
+
+    Args:
+        waiting: What `waiting_files` gives; looked for where None.
+    """
+    files = [file for file in (waiting_files(workspace) if waiting is None else waiting) if file.batch_id == batch_id]
+    if not files:
+        return []
+    from annotation.reading import read_filled  # every format: where nothing waits, none is needed
+
+    checks = BatchChecks(workspace, label_set)
+    appended: list[Answer] = []
+    for file in files:
         try:
             rows = [row for row in read_filled(file).rows if row.batch_id in ("", batch_id)]
-            answers, _ = checked_answers(workspace, batch_id, rows, label_set)
+            answers, _ = checks.answers(batch_id, rows)
         except (PalError, OSError):
             continue  # `pal ingest` says what is wrong with it
-        waiting += not_ingested(store, batch_id, answers, workspace.name_of(file.path))
-    return waiting
+        appended += not_ingested(checks.store, batch_id, answers, workspace.name_of(file.path))
+    return appended
 
 
 def put_away(file: FilledFile, errors: Sequence[RowError], folder: Path) -> Path | None:
@@ -98,6 +136,8 @@ def put_away(file: FilledFile, errors: Sequence[RowError], folder: Path) -> Path
     place = _free_place(folder, file.path) if file.in_inbox else file.path
     listed = place.with_name(f"{place.name}{ERRORS_SUFFIX}")
     if errors:
+        from annotation.csv_file import write_errors
+
         write_errors(listed, errors)
     elif not file.in_inbox:
         listed.unlink(missing_ok=True)
@@ -127,26 +167,27 @@ def _free_place(folder: Path, path: Path) -> Path:
 def _located(workspace: Workspace, path: Path) -> FilledFile:
     if path.parent == workspace.inbox.resolve():
         return FilledFile(path, in_inbox=True)
-    return _in_batch(path) if path.parent.parent == workspace.batches.resolve() else FilledFile(path)
+    return _in_batch(path.parent, [path])[0] if path.parent.parent == workspace.batches.resolve() else FilledFile(path)
 
 
-def _in_batch(path: Path) -> FilledFile:
-    """A file in a batch's folder, with whom it was handed to."""
+def _in_batch(folder: Path, paths: Sequence[Path]) -> list[FilledFile]:
+    """Files in a batch's folder, with whom each was handed to."""
     try:
-        handed = {each.file: each.annotator for each in batch_files(path.parent)}
+        handed = {each.file: each.annotator for each in batch_files(folder)} if paths else {}
     except BatchError:  # a damaged manifest is told where the batch is needed
         handed = {}
-    return FilledFile(path, batch_id=path.parent.name, annotator=handed.get(path.name, ""))
+    return [FilledFile(path, batch_id=folder.name, annotator=handed.get(path.name, "")) for path in paths]
 
 
-def _filled_in(folder: Path) -> list[Path]:
+def _filled_in(folder: Path) -> list[FilledFile]:
     """Files in a batch's folder that are not as they were published."""
     try:
         published = as_published(folder)
     except BatchError:  # a damaged manifest is told where the batch is needed
         published = {}
     mine = [path for path in _candidates(folder) if not path.name.endswith(ERRORS_SUFFIX)]
-    return [path for path in mine if path.name not in published or sha256_of(path) != published[path.name]]
+    changed = [path for path in mine if path.name not in published or sha256_of(path) != published[path.name]]
+    return _in_batch(folder, changed)
 
 
 def _candidates(folder: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from annotation.charts import Axis, Point, as_image, bar_chart, dot_chart, interval_chart, line_chart
 from storage.learning_curve import CurvePoint, StrategyResult
-from storage.records import BatchResult, Metric, Run, StopSign
+from storage.records import BatchResult, Metric, RunRecord, StopSign
 
 TITLES = {
     "f1": "F1",
@@ -87,8 +87,8 @@ class Report:
     evaluation: OnEvaluation | None
     signs: tuple[StopSign, ...]
     advice: str
-    runs: list[Run]
-    run: Run | None = None
+    runs: list[RunRecord]
+    run: RunRecord | None = None
     by_strategy: list[tuple[str, Point]] = field(default_factory=list)
 
 
@@ -160,7 +160,7 @@ def evaluation_charts(report: Report) -> dict[str, str]:
     return charts
 
 
-def stage_rows(report: Report) -> tuple[list[str], list[tuple[Run, list[float | None], float]]]:
+def stage_rows(report: Report) -> tuple[list[str], list[tuple[RunRecord, list[float | None], float]]]:
     """The stages of the newest runs, and for each run its seconds by stage and in all."""
     runs = [run for run in report.runs if run.stages]
     names = list(dict.fromkeys(name for run in runs for name in run.stages))

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from annotation.filled import FilledFile, FilledRow, RowError
-from annotation.inbox import checked_answers
-from annotation.label_set import LabelSet
+from annotation.inbox import BatchChecks
 from annotation.reading import PageError, read_filled
-from storage.batches import batches_of_items, find_batch, open_batches
+from storage.batches import batches_of_items, published_batches
 from storage.errors import BatchError, PalError
 from storage.folders import to_disk
 from storage.records import Answer
+from storage.store import Store
 from storage.text_hash import text_hash
 from storage.workspace import Workspace
 
@@ -35,19 +35,20 @@ class CheckedFile:
     unreadable: list[str] = field(default_factory=list)
 
 
-def check_file(workspace: Workspace, label_set: LabelSet, file: FilledFile, form: str | None = None) -> CheckedFile:
+def check_file(checks: BatchChecks, file: FilledFile, form: str | None = None) -> CheckedFile:
     """Read a file and check every row; changes nothing.
 
     Args:
+        checks: The same for all files that are looked through one after the other.
         form: Its format; told by its content where that is None.
     """
     found = CheckedFile()
     try:
         reading = read_filled(file, form)
         found.unreadable.extend(reading.unreadable)
-        for batch_id, rows in by_batch(workspace, file.path, reading.rows).items():
+        for batch_id, rows in by_batch(checks.store, file.path, reading.rows).items():
             try:
-                find_batch(workspace.store(), batch_id)
+                checks.find(batch_id)
             except BatchError as error:
                 reason = f"{error.what} {error.hint}" if batch_id else f"the row names no batch; {error.hint}"
                 answered = [row for row in rows if row.label.strip()]
@@ -55,7 +56,7 @@ def check_file(workspace: Workspace, label_set: LabelSet, file: FilledFile, form
                     RowError(row.row, "batch_id", batch_id, reason, row.cells, row.part) for row in answered
                 )
                 continue
-            answers, refused = checked_answers(workspace, batch_id, rows, label_set)
+            answers, refused = checks.answers(batch_id, rows)
             found.errors.extend(refused)
             if answers:
                 found.answers[batch_id] = answers
@@ -67,13 +68,12 @@ def check_file(workspace: Workspace, label_set: LabelSet, file: FilledFile, form
     return found
 
 
-def by_batch(workspace: Workspace, path: Path, rows: Sequence[FilledRow]) -> dict[str, list[FilledRow]]:
+def by_batch(store: Store, path: Path, rows: Sequence[FilledRow]) -> dict[str, list[FilledRow]]:
     """The rows of each batch; those that name none are of the one that asked about them.
 
     Raises:
         BatchError: No row names a batch, and none is about an item that any batch asked about.
     """
-    store = workspace.store()
     nameless = [row for row in rows if not row.batch_id]
     hashes = [row.text_hash or text_hash(row.text or "") for row in nameless]
     asked = batches_of_items(store, [row.item_id for row in nameless], hashes) if nameless else {}
@@ -81,7 +81,7 @@ def by_batch(workspace: Workspace, path: Path, rows: Sequence[FilledRow]) -> dic
         id(row): asked.get(row.item_id) or asked.get(digest, "") for row, digest in zip(nameless, hashes, strict=True)
     }
     if rows and len(nameless) == len(rows) and not any(found.values()):
-        known = [progress.batch.batch_id for progress in open_batches(store)]
+        known = [batch.batch_id for batch in published_batches(store)]
         raise BatchError(
             f"{path} names no batch, and none of its {len(rows)} rows is about an item of one.",
             hint=f"open batches: {', '.join(known) or 'none'}. To add texts to the pool: pal import {path}",

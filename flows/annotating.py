@@ -9,8 +9,10 @@ from annotation.inbox import waiting_answers
 from annotation.journal import Journal, journal_path
 from annotation.keys import line_keys, terminal_keys
 from annotation.terminal import Tally, annotate
-from flows.engine import run
-from storage.batches import answered_in, find_batch, open_batches
+from flows.ingest import ingest
+from flows.next_batch import next_batch
+from flows.run import start
+from storage.batches import answered_in, find_batch, published_batches
 from storage.errors import BatchError
 from storage.folders import MANIFEST
 from storage.models import metrics_of, production_model
@@ -27,10 +29,10 @@ def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Ta
     project.workspace.pull()
     store = project.workspace.store()
     if batch_id is None:
-        opened = open_batches(store)
+        opened = published_batches(store)
         if not opened:
             raise BatchError("no batch is open.", hint="publish one: pal next")
-        batch_id = opened[0].batch.batch_id
+        batch_id = opened[0].batch_id
     batch = find_batch(store, batch_id).batch
     folder, task = project.workspace.batches / batch_id, project.config.task
     contents = contents_of(store, batch)
@@ -70,10 +72,10 @@ def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Ta
 def loop_at_terminal(project: Project, annotator: str, n: int | None) -> None:
     """Next batch, questions, ingest, train and report, until the annotator leaves before the end of a batch."""
     while True:
-        batch_id: str = run("next_batch", project, n=n or 0)
+        batch_id = start(project, next_batch, n or 0)
         _report(project)
         tally = annotate_batch(project, batch_id, annotator)
-        run("ingest", project)
+        start(project, ingest)
         if not tally.finished:
             print("saved; go on with: pal loop")
             return

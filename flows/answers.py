@@ -61,7 +61,7 @@ def consensus_of(project: Project) -> dict[str, Any]:
     from tasks.review import answer_matrix, out_of_sample
 
     store, config = project.workspace.store(), project.config
-    items = out_of_sample(project.workspace, config.task, config.model.encoder, config.model.training, store.version())
+    items = out_of_sample(project, store.version())
     matrix, names = answer_matrix(store, items.item_ids, config.task)
     found = crowd_consensus(matrix, items.probabilities)
     order = [int(at) for at in np.argsort(found.quality, kind="stable") if np.isfinite(found.quality[at])]

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from flows.options import FormatOption, JsonOption, WorkspaceOption, format_names, print_json, project_at, show_batch
+from flows.options import (
+    FormatOption,
+    JsonOption,
+    WorkspaceOption,
+    format_names,
+    known_format,
+    print_json,
+    project_at,
+    show_batch,
+)
+
+Method = Literal["confident-learning", "active-lab"]
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -26,22 +37,21 @@ def next_(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Publish the next batch: random items until there are enough labels, then train and choose; an open one stays."""
-    from annotation.formats import find_formats
-    from flows.engine import run
-    from storage.batches import open_batches
+    from flows.adjudicate import adjudicate as adjudicate_flow
+    from flows.next_batch import check_next, next_batch
+    from flows.run import start
 
     if adjudicate and (another or seed is not None):
         raise typer.BadParameter("--adjudicate goes with -n and --format only")
-    find_formats(format_names(form))
-    project = project_at(workspace)
+    formats, project = format_names(form), project_at(workspace)
     if adjudicate:
-        batch_id = run("adjudicate", project, n=n or 0, formats=format_names(form))
-        show_batch(project, batch_id, as_json, none="nothing is disputed")
+        disputed = start(project, adjudicate_flow, n or 0, formats)
+        show_batch(project, disputed, as_json, none="Nothing is disputed")
         return
-    before = {progress.batch.batch_id for progress in open_batches(project.workspace.store())}
-    batch_id = run("next_batch", project, n=n or 0, seed=seed, another=another, formats=format_names(form))
-    if batch_id in before:
-        print(f"  {batch_id} is still open; for one beside it: pal next --another", file=sys.stderr)
+    if batch_id := check_next(project, another):
+        print(f"  Batch {batch_id} is still open; to publish another beside it: pal next --another", file=sys.stderr)
+    else:
+        batch_id = start(project, next_batch, n or 0, another, formats, seed)
     show_batch(project, batch_id, as_json)
 
 
@@ -91,15 +101,19 @@ def ingest(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Take answers into the lake, exactly once; rows that cannot be taken are listed in FILE.errors.csv."""
-    from annotation.formats import find_formats
-    from flows.engine import run
+    from flows.ingest import check_ingest
+    from flows.ingest import ingest as ingest_flow
+    from flows.run import start
 
-    if form is not None:
-        if not files:
-            raise typer.BadParameter("--format goes with named files")
-        find_formats([form])
-    project = project_at(workspace)
-    reports = run("ingest", project, files=[str(file.resolve()) for file in files or ()], form=form or "by content")
+    if form is not None and not files:
+        raise typer.BadParameter("--format goes with named files")
+    known, project = known_format(form), project_at(workspace)
+    paths = [file.resolve() for file in files or ()]
+    if not check_ingest(project, paths):
+        print("[]" if as_json else "Nothing to ingest: no file in batches/ or inbox/ is filled in.")
+        return
+    names = tuple(map(str, paths))
+    reports = start(project, ingest_flow, names, known)
     if as_json:
         print_json([vars(report) for report in reports])
     else:
@@ -118,7 +132,7 @@ def submit(
     """Check filled files, put them into the inbox, and have the running server ingest them (`pal up`)."""
     from dataclasses import asdict
 
-    from flows.engine import running_server
+    from flows.server.connection import running_server
     from flows.status import pal_command
     from flows.submit import submit as submit_file
 
@@ -167,20 +181,19 @@ def close(
 def review(
     n: Annotated[int | None, typer.Option("--number", "-n", min=1, help="Most items.")] = None,
     method: Annotated[
-        str, typer.Option(help="confident-learning, or active-lab: what one more answer is worth (extra crowd).")
+        Method, typer.Option(help="confident-learning, or active-lab: what one more answer is worth (extra crowd).")
     ] = "confident-learning",
     form: FormatOption = None,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Publish the training items that are most likely mislabelled, to be asked again without their label."""
-    from flows.engine import run
+    from flows.review import review as review_flow
+    from flows.run import start
 
-    if method not in ("confident-learning", "active-lab"):
-        raise typer.BadParameter(f"{method!r} is neither confident-learning nor active-lab", param_hint="--method")
     project = project_at(workspace)
-    batch_id = run("review", project, n=n or 0, method=method, formats=format_names(form))
-    show_batch(project, batch_id, as_json, none="nothing is to be asked again")
+    batch_id = start(project, review_flow, n or 0, method, format_names(form))
+    show_batch(project, batch_id, as_json, none="No training item needs another answer")
 
 
 @commands.command(epilog="Example: pal agreement --json")

@@ -103,23 +103,17 @@ def import_(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Take texts into the pool: each text once, bad rows listed in a rejects file, twice changes nothing."""
-    from flows.engine import run
+    from flows.import_items import check_import, import_items
+    from flows.run import start
     from flows.status import pal_command
-    from storage.errors import SourceError
+    from tasks.import_texts import ReadOptions
 
-    if not files and original is None:
-        raise SourceError("nothing to import.", hint="pal import texts.csv, or pal import --original DIR")
     project = project_at(workspace)
-    reports = run(
-        "import_items",
-        project,
-        files=[str(file.resolve()) for file in files or ()],
-        original=str(original.resolve()) if original else "",
-        text_column=text_column or "",
-        id_column=id_column or "",
-        encoding=encoding or "",
-        delimiter=delimiter or "",
-    )
+    options = ReadOptions(text_column or "", id_column or "", encoding or "", delimiter or "")
+    paths = [file.resolve() for file in files or ()]
+    directory = str(original.resolve()) if original else ""
+    check_import(project, paths, directory, options)
+    reports = start(project, import_items, tuple(map(str, paths)), directory, options)
     if as_json:
         print_json([vars(report) for report in reports])
         return
@@ -182,10 +176,11 @@ def loop(
 @app.command(epilog="Example: pal nightly --json")
 def nightly(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
     """What runs every night: ingest, train, evaluate, promote or keep, and a batch when none is open."""
-    from flows.engine import run
+    from flows.nightly import nightly as nightly_flow
+    from flows.run import start
 
     project = project_at(workspace)
-    show_batch(project, run("nightly", project), as_json)
+    show_batch(project, start(project, nightly_flow), as_json)
 
 
 @app.command(epilog="Example: pal status --json")

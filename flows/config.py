@@ -13,10 +13,10 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from storage.errors import ConfigError
+from storage.errors import ConfigError, WorkspaceError
 from storage.object_store import root_faults
 from storage.workspace import Workspace, find_root
-from tasks.learning.encoder import ENCODERS
+from tasks.learning.encoder_names import ENCODERS
 from tasks.project import Config, Project
 
 
@@ -33,6 +33,15 @@ def open_project(path: Path | None = None) -> Project:
     workspace = Workspace(root, config.lake.catalog, config.lake.data, config.files.root)
     workspace.make()
     return Project(workspace, config)
+
+
+def project_here() -> Project | None:
+    """The project of the current directory or of $PAL_WORKSPACE; None where there is none."""
+    try:
+        find_root()
+    except WorkspaceError:
+        return None
+    return open_project()
 
 
 def read_config(path: Path) -> Config:

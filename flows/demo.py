@@ -13,8 +13,12 @@ from annotation.batch import batch_files
 from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
 from flows.config import open_project
-from flows.engine import run
+from flows.import_items import import_items
+from flows.ingest import ingest
+from flows.next_batch import next_batch
+from flows.nightly import nightly
 from flows.presets import config_text, find_preset
+from flows.run import start
 from storage.annotations import label_counts
 from storage.batches import find_batch, items_of
 from storage.errors import WorkspaceError
@@ -71,10 +75,10 @@ def run_demo(root: Path, *, fresh: bool) -> list[Iteration]:
     project = make_workspace(root, fresh=fresh)
     truth = _truth()
     _tell(f"importing {N_HEADLINES:,} synthetic headlines into {root}")
-    run("import_items", project, files=[str(root / "headlines.csv")])
+    start(project, import_items, ("headlines.csv",))
     rows: list[Iteration] = []
     for round_number in range(2 + ITERATIONS):
-        batch_id: str = run("next_batch", project)
+        batch_id = start(project, next_batch)
         purpose = find_batch(project.workspace.store(), batch_id).batch.purpose
         active = round_number >= 2
         _tell(f"iteration {round_number - 1}" if active else f"random items for {purpose.value}")
@@ -84,10 +88,10 @@ def run_demo(root: Path, *, fresh: bool) -> list[Iteration]:
         for handout in batch_files(folder):
             if handout.format == "csv":
                 fill_csv(folder / handout.file, truth)
-        run("ingest", project)
+        start(project, ingest)
     _tell("the model with all labels, and a batch for you")
-    batch_id = run("nightly", project)
-    rows.append(_row(project, batch_id, truth))
+    if open_batch := start(project, nightly):
+        rows.append(_row(project, open_batch, truth))
     return rows
 
 

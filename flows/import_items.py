@@ -2,42 +2,47 @@
 
 from __future__ import annotations
 
-from prefect import flow
+from pathlib import Path
 
-from flows.engine import begin
-from flows.notify import failure_told
+from flows.run import Run
+from storage.errors import SourceError
 from storage.importing import ImportReport
-from tasks.import_texts import ReadOptions, import_file, import_original_directory
+from tasks.import_texts import DETECT, ReadOptions, import_file, import_original_directory, open_file
 from tasks.prepare import make_features
+from tasks.project import Project
 
 
-@flow(name="import-items", flow_run_name="import {files}", on_failure=[failure_told], on_crashed=[failure_told])
 def import_items(
-    workspace: str,
-    files: tuple[str, ...] = (),
-    original: str = "",
-    text_column: str = "",
-    id_column: str = "",
-    encoding: str = "",
-    delimiter: str = "",
+    run: Run, files: tuple[str, ...] = (), original: str = "", options: ReadOptions = DETECT
 ) -> list[ImportReport]:
     """Import texts; importing the same file twice changes nothing.
 
     Args:
-        workspace: The project's directory.
         files: CSV, TSV, plain text, JSON lines or Parquet.
         original: A directory of the original scripts, pool and labels, in place of files.
-        text_column: Name or number of the column with the text; found out where left empty.
-        id_column: Name or number of the column with the ids; found out where left empty.
-        encoding: Of the files; found out where left empty.
-        delimiter: Of the files; found out where left empty.
+        options: How to read the files; what is left empty is detected.
     """
-    project = begin(workspace)
-    options = ReadOptions(text_column or None, id_column or None, encoding or None, delimiter or None)
-    reports = [import_file(project.workspace, project.workspace.root / file, options) for file in files]
+    project = run.project
+    paths = [project.workspace.root / file for file in files]
+    run.rename(f"import {', '.join(path.name for path in paths) or Path(original).name}")
+    check_import(project, paths, original, options)
+    reports = [run.stage(import_file, project, path, options) for path in paths]
     if original:
-        reports.append(
-            import_original_directory(project.workspace, project.workspace.root / original, project.config.task)
-        )
-    make_features(project.workspace, project.config.model.encoder)
+        reports.append(run.stage(import_original_directory, project, project.workspace.root / original))
+    run.stage(make_features, project)
+    run.share(*(Path(report.rejects_file) for report in reports if report.rejects_file))
     return reports
+
+
+def check_import(project: Project, paths: list[Path], original: str, options: ReadOptions) -> None:
+    """Check that there is something to import and that its columns can be found, before anything starts.
+
+    Raises:
+        SourceError: A file is missing or cannot be read, or its text column cannot be found.
+    """
+    if not paths and not original:
+        raise SourceError("Nothing to import.", hint="pal import texts.csv, or pal import --original DIR")
+    for path in paths:
+        open_file(path, options)
+    if original and not (project.workspace.root / original).is_dir():
+        raise SourceError(f"There is no directory {original}.", hint="pal import --original DIR")

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-from prefect import flow
+from pathlib import Path
 
-from flows.engine import begin
+from annotation.inbox import waiting_files
 from flows.forms import KnownFormat
-from flows.notify import failure_told
-from flows.run_names import name_at_start
-from tasks.collect import FileReport, collect_answers, show_reports
+from flows.run import Run, Table
+from storage.errors import BatchError
+from tasks.collect import FileReport, collect_answers, ingested_rows
+from tasks.project import Project
 from tasks.publish import publish_batches
-from tasks.run_log import run_log
 
 
-@flow(name="ingest", flow_run_name=name_at_start, on_failure=[failure_told], on_crashed=[failure_told])
-def ingest(workspace: str, files: tuple[str, ...] = (), form: KnownFormat = "by content") -> list[FileReport]:
+def ingest(run: Run, files: tuple[str, ...] = (), form: KnownFormat = "by content") -> list[FileReport]:
     """Ingest what annotators filled in; bad rows are listed, the good ones of the same file are taken.
 
     Args:
-        workspace: The project's directory.
         files: Files to ingest; none for everything in `batches/` and `inbox/`.
         form: The format of these files.
     """
-    project = begin(workspace)
-    named = [project.workspace.root / file for file in files]
-    with run_log(project.workspace, "ingest", project.settings) as run:
-        run.stage("ingest")
-        publish_batches(project.workspace, project.config.task)
-        reports = collect_answers(project.workspace, project.config.task, named, None if form == "by content" else form)
-        run.say(f"{sum(report.n_new for report in reports)} new answers from {len(reports)} files")
-        show_reports(reports)
+    project = run.project
+    paths = [project.workspace.root / file for file in files]
+    run.rename(f"ingest {', '.join(path.name for path in paths)}".strip())
+    run.stage(publish_batches, project)
+    reports = run.stage(collect_answers, project, paths, None if form == "by content" else form)
+    run.say(f"Ingested {sum(report.n_new for report in reports)} new answers from {len(reports)} files.")
+    run.complete_work()
+    run.show(Table("ingested", "The files that were ingested, and what each brought.", ingested_rows(reports)))
     return reports
+
+
+def check_ingest(project: Project, paths: list[Path]) -> bool:
+    """Whether there is anything to ingest.
+
+    Raises:
+        BatchError: A named file is missing.
+    """
+    for path in paths:
+        if not path.is_file():
+            raise BatchError(f"There is no file {path}.", hint="check the path: ls inbox batches")
+    return bool(project.workspace.files or waiting_files(project.workspace, paths))  # shared ones are not here yet

@@ -10,6 +10,8 @@ import typer
 from flows.options import JsonOption, WorkspaceOption, print_json, project_at
 
 if TYPE_CHECKING:
+    from storage.errors import ServiceError
+    from storage.records import RunRecord
     from tasks.project import Project
 
 commands = typer.Typer(rich_markup_mode=None)
@@ -33,8 +35,8 @@ def move(
     """Copy the lake with its whole history, compare, and say what to write in pal.toml; the old one stays."""
     from dataclasses import asdict
 
-    from flows.engine import listen
     from flows.lake_switch import lake_lines, switch_lake
+    from flows.log_lines import listen
     from storage.errors import ConfigError
     from storage.moving import move_lake
     from storage.workspace import Workspace
@@ -46,7 +48,7 @@ def move(
     _refuse_while_running(project, "pal lake move", up_too=True)
     listen()
     root = project.workspace.root
-    moved = move_lake(project.workspace.store(), *Workspace(root, catalog, data).lake)
+    moved = move_lake(project.workspace.store(), *Workspace(root, catalog, data).lake, root)
     if switch:
         switch_lake(project.workspace.config_file, catalog, data)
     if as_json:
@@ -54,6 +56,7 @@ def move(
         return
     print(f"{sum(moved.rows.values()):,} rows in {len(moved.rows)} tables at version {moved.newest}: the same there")
     print(f"labelled sets of {len(moved.versions)} older versions: the same there")
+    print(f"record of runs: {moved.n_runs:,} runs")
     if switch:
         print(f"pal.toml says so now; the old lake is still at {project.config.lake.catalog}")
     else:
@@ -110,22 +113,62 @@ def maintain(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> 
     print(f"{done.n_deleted:,} files deleted, {done.freed_bytes:,} bytes freed; merged files go after a day")
 
 
+@commands.command(epilog="Example: pal migrate --dry-run")
+def migrate(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Bring the lake of an older version of pal up to date; a backup is made first."""
+    from flows.log_lines import listen
+    from storage.schema import MIGRATIONS
+    from storage.upgrade import plan_upgrade, upgrade
+
+    project = project_at(workspace)
+    plan = plan_upgrade(project.workspace)
+    if not dry_run:
+        listen()
+        if plan.steps and project.workspace.catalog.startswith("postgres:"):
+            for run in plan.going_on:
+                raise _busy(run, "pal migrate")
+        plan = upgrade(project.workspace)
+    if as_json:
+        values = {"steps": plan.steps, "runs": len(plan.runs), "backup": str(plan.backup) if plan.steps else None}
+        print_json({"dry_run": dry_run, "from": plan.version, "to": len(MIGRATIONS), **values})
+        return
+    if not plan.steps:
+        print(f"The workspace is up to date (schema {len(MIGRATIONS)}).")
+        return
+    would = "Would migrate" if dry_run else "Migrated"
+    print(f"{would} the lake from schema {plan.version} to {len(MIGRATIONS)}:")
+    for number, step in enumerate(plan.steps, start=plan.version + 1):
+        print(f"  {number}. {step}")
+    print(f"Runs that {'would move' if dry_run else 'moved'} out of the lake: {len(plan.runs):,}")
+    print(f"{'Backup would go to' if dry_run else 'Backup:'} {plan.backup}")
+
+
+def _busy(run: RunRecord, command: str) -> ServiceError:
+    from storage.errors import ServiceError
+
+    return ServiceError(
+        f"{run.flow} is at work since {run.started_at:%Y-%m-%d %H:%M} UTC (process {run.pid} on {run.host}); "
+        f"{command} was not begun.",
+        hint="wait until it is through, see pal status",
+    )
+
+
 def _refuse_while_running(project: Project, command: str, *, up_too: bool = False) -> None:
     """Begin nothing while a flow of the workspace runs, or, with `up_too`, could be started by `pal up`.
 
     Raises:
         ServiceError: One runs.
     """
-    from flows.up_state import held
+    from flows.server.up_state import held
     from storage.errors import ServiceError
-    from tasks.run_log import runs_going_on
 
-    for run in runs_going_on(project.workspace.store()):
-        raise ServiceError(
-            f"{run.flow} is at work since {run.started_at:%Y-%m-%d %H:%M} UTC (process {run.pid} on {run.host}); "
-            f"{command} was not begun.",
-            hint="wait until it is through, see pal status",
-        )
+    project.workspace.store()  # migrates an old lake, whose runs are still in it
+    for run in project.workspace.runs().going_on():
+        raise _busy(run, command)
     if up_too:
         with held(project) as free:
             if not free:

@@ -43,12 +43,13 @@ def adapt(
     workspace: WorkspaceOption = None,
 ) -> None:
     """An encoder of this workspace's own: minutes once (2 to 5 ms a text), as fast as the shipped one afterwards."""
-    from flows.engine import run
-    from tasks.learning.encoder import MINILM_ADAPTED
+    from flows.adapt import adapt as adapt_flow
+    from flows.run import start
+    from tasks.learning.encoder_names import MINILM_ADAPTED
 
     project = project_at(workspace)
     chosen = str(teacher.resolve()) if teacher else ""
-    encoder_id = run("adapt", project, texts=texts, labels=labels, teacher=chosen, seed=seed)
+    encoder_id = start(project, adapt_flow, texts, labels, chosen, seed)
     if as_json:
         print_json({"encoder_id": encoder_id})
         return

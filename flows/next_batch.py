@@ -1,41 +1,34 @@
-"""Flow `next-batch`: train, evaluate, promote or keep, sample, publish - or, before that, a random batch."""
+"""Flow `next-batch`: train, evaluate, promote or keep, sample, publish; before there is a model, a random batch."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from prefect import flow
-
-from flows.engine import begin
 from flows.forms import FormatName, Seed, Size
-from flows.notify import failure_told, notify
-from flows.run_names import name_after, name_at_start
+from flows.notify import notify
+from flows.run import Markdown, Run, Table
 from storage.annotations import label_counts
-from storage.batches import find_batch, open_batches
-from storage.items import count_items, count_pending
-from tasks.compare import compare_with_previous
-from tasks.evaluate import evaluate_model
+from storage.batches import find_batch, published_batches
+from storage.folders import MANIFEST
+from storage.items import count_items, count_pending, count_pool
+from storage.records import Batch
 from tasks.plan import Plan, fitting_minimums, next_batch_plan
 from tasks.prepare import make_features
 from tasks.project import Project
-from tasks.promote import promote_or_keep
 from tasks.publish import publish_batches
-from tasks.report import write_report
-from tasks.run_log import RunLog, run_log
-from tasks.sample import sample_batch
-from tasks.train import train_model
+from tasks.report import batch_rows, learning_curve_rows, write_report
+from tasks.sample import empty_pool, sample_batch
+
+if TYPE_CHECKING:
+    from tasks.learning.model_files import LoadedModel
 
 log = logging.getLogger(__name__)
 
 
-@flow(name="next-batch", flow_run_name=name_at_start, on_failure=[failure_told], on_crashed=[failure_told])
 def next_batch(
-    workspace: str,
-    n: Size = 0,
-    another: bool = False,
-    formats: tuple[FormatName, ...] = (),
-    seed: Seed | None = None,
+    run: Run, n: Size = 0, another: bool = False, formats: tuple[FormatName, ...] = (), seed: Seed | None = None
 ) -> str:
     """Publish the next batch of items to annotate; returns its id.
 
@@ -43,97 +36,109 @@ def next_batch(
     at random; then items that the model chooses. An open batch is returned as it is.
 
     Args:
-        workspace: The project's directory.
         n: Number of items; 0 for the number in pal.toml.
         another: Publish one beside those that are open.
         formats: Of its files; none for those in pal.toml.
         seed: Of the draw; None for the one in pal.toml.
     """
-    project = begin(workspace)
-    project = replace(project, config=replace(project.config, batch=project.config.batch.with_formats(formats)))
-    with run_log(project.workspace, "next-batch", project.settings) as run:
-        run.stage("publish")
-        publish_batches(project.workspace, project.config.task)
-        opened = open_batches(project.workspace.store(), again=False)
-        if opened and not another:
-            run.batch_id = opened[0].batch.batch_id
-            run.say(f"{run.batch_id} is still open")
-        else:
-            run.stage("features")
-            make_features(project.workspace, project.config.model.encoder, project.config.scale)
-            plan = plan_of(project)
-            if plan.active:
-                run.model_id = improve_model(project, run)
-            run.batch_id = publish_next(project, plan, run, n, seed, beside_open=another)
-        run.through()
-        run.stage("report")
-        write_report(project.workspace, project.config.task, run.run_id)
-    name_after(project.workspace.store(), run.batch_id)
-    return run.batch_id
+    project = run.project.with_formats(formats)
+    run.rename("next")
+    run.stage(publish_batches, project)  # files that a crashed run did not write
+    if (batch := find_open_batch(project)) and not another:
+        run.batch_id = batch.batch_id
+        run.rename(f"next {batch.batch_id}")
+        run.say(f"Batch {batch.batch_id} is still open.")
+        return batch.batch_id
+    run.stage(make_features, project)
+    plan = plan_next_batch(project, n)
+    model = train_and_promote(run) if plan.active else None
+    batch = publish_next(run, project, plan, model, seed=seed, beside_open=another)
+    run.rename(f"next {batch.batch_id}")
+    run.complete_work()
+    report(run, model)
+    return batch.batch_id
 
 
-def plan_of(project: Project) -> Plan:
-    """What the next batch is for."""
-    store, asked, names = project.workspace.store(), project.config.minimums, project.config.task.names
-    minimums = fitting_minimums(asked, count_items(store))
-    if minimums != asked:
-        log.warning("[minimums] in pal.toml ask for as many items as there are or more; for now %s", minimums)
-    counts = {
-        split: {name: n for name, n in found.items() if name in names} for split, found in label_counts(store).items()
-    }
-    return next_batch_plan(counts, minimums, project.config.batch.size, count_pending(store))
+def check_next(project: Project, another: bool) -> str | None:
+    """What `pal next` need not run for: the id of an open batch whose files are there; None where a run is needed.
+
+    Raises:
+        SamplingError: No batch is open and the pool is empty.
+    """
+    store = project.workspace.store()
+    if (batch := find_open_batch(project)) and not another:
+        has_files = (project.workspace.batches / batch.batch_id / MANIFEST).is_file()
+        return batch.batch_id if has_files else None
+    if not count_pool(store):
+        raise empty_pool()
+    return None
 
 
-def improve_model(project: Project, run: RunLog) -> str:
-    """Train, evaluate, promote or keep; returns the id of the model in production afterwards."""
-    config, workspace = project.config, project.workspace
-    run.stage("train")
-    candidate = train_model(workspace, config.task, config.model.encoder, config.model.training)
-    run.stage("evaluate")
-    evaluate_model(workspace, candidate, config.task.names)
-    compare_with_previous(workspace, candidate, config.task)
-    run.stage("promote")
-    decision = promote_or_keep(workspace, candidate, config.task.names, config.promotion)
-    if decision.model_id != candidate:  # the evaluation items may be more than when it was measured last
-        evaluate_model(workspace, decision.model_id, config.task.names)
-    if decision.promoted:
-        notify(project, "promotion", f"{candidate} is in production: {decision.reason}", model_id=candidate)
-    return decision.model_id
+def find_open_batch(project: Project) -> Batch | None:
+    """The oldest batch that is out with annotators for the first time; None where none is."""
+    opened = published_batches(project.workspace.store(), again=False)
+    return opened[0] if opened else None
 
 
-def publish_next(
-    project: Project,
-    plan: Plan,
-    run: RunLog,
-    n: int = 0,
-    seed: int | None = None,
-    *,
-    beside_open: bool = False,
-) -> str:
-    """Sample and publish a batch, chosen by the run's model where it has one; returns its id.
+def plan_next_batch(project: Project, n: int = 0) -> Plan:
+    """What the next batch is for.
 
     Args:
         n: Number of items in place of the plan's, where not 0.
     """
-    config, workspace = project.config, project.workspace
-    if n:
-        plan = replace(plan, n=n)
-    run.stage("sample")
-    batch_id = sample_batch(
-        workspace,
-        plan,
-        config.sampling,
-        config.model.seed if seed is None else seed,
-        config.task,
-        config.model.encoder,
-        run.model_id,
-        batch_config=config.batch,
-        beside_open=beside_open,
-        scale=config.scale,
+    store, minimums, names = project.workspace.store(), project.config.minimums, project.config.task.names
+    fitting = fitting_minimums(minimums, count_items(store))
+    if fitting != minimums:
+        log.warning("[minimums] in pal.toml need at least as many items as there are; using %s for now.", fitting)
+    counts = {
+        split: {name: n for name, n in by_label.items() if name in names}
+        for split, by_label in label_counts(store).items()
+    }
+    plan = next_batch_plan(counts, fitting, project.config.batch.size, count_pending(store))
+    return replace(plan, n=n) if n else plan
+
+
+def train_and_promote(run: Run) -> LoadedModel:
+    """Train, evaluate, promote or keep; returns the model in production afterwards."""
+    from tasks.compare import compare_with_previous
+    from tasks.evaluate import evaluate_model
+    from tasks.promote import promote_or_keep
+    from tasks.train import train_model  # torch takes seconds to import
+
+    project = run.project
+    candidate = run.stage(train_model, project)
+    evaluation = run.stage(evaluate_model, project, candidate)
+    comparison = run.stage(compare_with_previous, project, candidate)
+    outcome = run.stage(promote_or_keep, project, candidate, evaluation, comparison)
+    run.model_id = outcome.model.model_id
+    run.share(project.workspace.models / candidate.model_id)
+    if outcome.promoted:
+        text = f"{candidate.model_id} is in production: {outcome.reason}"
+        notify(project, "promotion", text, model_id=candidate.model_id)
+    return outcome.model
+
+
+def publish_next(
+    run: Run, project: Project, plan: Plan, model: LoadedModel | None, *, seed: int | None, beside_open: bool
+) -> Batch:
+    """Sample and publish a batch, chosen by the model where there is one."""
+    run.batch_id = run.stage(sample_batch, project, plan, model, seed=seed, beside_open=beside_open)
+    run.stage(publish_batches, project)
+    batch = find_batch(project.workspace.store(), run.batch_id).batch
+    run.say(f"Published batch {batch.batch_id} ({batch.n} {batch.purpose} items).")
+    folder = project.workspace.batches / batch.batch_id
+    notify(project, "batch", run.record.message, batch_id=batch.batch_id, n=batch.n, folder=str(folder))
+    return batch
+
+
+def report(run: Run, model: LoadedModel | None) -> None:
+    """Write the report and show its tables beside the run."""
+    from annotation.report import report_markdown
+
+    written = run.stage(write_report, run.project, run.record.run_id, model)
+    run.share(*written.pages)
+    run.show(
+        Markdown("report", written.report.state, report_markdown(written.report)),
+        Table("learning-curve", "Every model on the evaluation items.", learning_curve_rows(written.report)),
+        Table("batches", "What the answers of each batch brought.", batch_rows(written.report)),
     )
-    run.stage("publish")
-    publish_batches(workspace, config.task)
-    batch = find_batch(workspace.store(), batch_id).batch
-    run.say(f"batch {batch_id} waits for answers: {batch.n} items for {batch.purpose}")
-    notify(project, "batch", run.message, batch_id=batch_id, n=batch.n, folder=str(workspace.batches / batch_id))
-    return batch_id

@@ -3,68 +3,53 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
+from typing import TYPE_CHECKING
 
-from prefect import flow
-
-from flows.engine import begin
-from flows.missed import cancel_missed
-from flows.next_batch import improve_model, plan_of, publish_next
-from flows.notify import failure_told
-from flows.run_names import name_after, name_at_start
-from storage.batches import open_batches
+from flows.next_batch import find_open_batch, plan_next_batch, publish_next, report, train_and_promote
+from flows.run import Run
 from storage.items import count_pool
+from storage.records import RunRecord
 from tasks.collect import collect_answers
 from tasks.prepare import make_features
-from tasks.project import Project
 from tasks.publish import publish_batches
-from tasks.report import write_report
-from tasks.run_log import RunLog, run_log
+
+if TYPE_CHECKING:
+    from tasks.learning.model_files import LoadedModel
 
 log = logging.getLogger(__name__)
 
 
-@flow(name="nightly", flow_run_name=name_at_start, on_failure=[failure_told], on_crashed=[failure_told])
-def nightly(workspace: str) -> str | None:
-    """The whole loop but the annotators; returns the id of the batch that is open afterwards, if there is one.
+def nightly(run: Run) -> str | None:
+    """Do everything but annotate; returns the id of the batch that is open afterwards, if there is one.
 
-    Where nothing is new since the last time that it was through, it says so and ends. What an earlier run was killed
-    in is finished.
-
-    Args:
-        workspace: The project's directory.
+    Where nothing is new since the last complete night, it says so and ends. The work of a crashed run is finished.
     """
-    project = begin(workspace)
-    cancel_missed()
-    with run_log(project.workspace, "nightly", project.settings) as run:
-        run.stage("ingest")
-        publish_batches(project.workspace, project.config.task)
-        collect_answers(project.workspace, project.config.task)
-        before = run.nothing_new()
-        if before is None:
-            improve_and_publish(project, run)
-        else:
-            run.model_id, run.batch_id = before.model_id, before.batch_id
-            since = f"nothing new since the run of {before.started_at:%Y-%m-%d %H:%M} UTC"
-            run.say(f"{since}; waiting for answers to {run.batch_id}" if run.batch_id else since)
-        run.through()
-        if before is None:
-            run.stage("report")
-            write_report(project.workspace, project.config.task, run.run_id)
-    name_after(project.workspace.store(), run.batch_id)
+    project = run.project
+    run.rename(f"nightly {datetime.now():%Y-%m-%d}")
+    run.stage(publish_batches, project)
+    run.stage(collect_answers, project)
+    if last := run.last_without_news():
+        repeat(run, last)
+        run.complete_work()
+        return run.batch_id
+    run.stage(make_features, project)
+    plan = plan_next_batch(project)
+    model: LoadedModel | None = train_and_promote(run) if plan.active else None
+    if batch := find_open_batch(project):
+        run.batch_id = batch.batch_id
+        run.say(f"Batch {batch.batch_id} is still open.")
+    elif count_pool(project.workspace.store()):
+        publish_next(run, project, plan, model, seed=None, beside_open=False)
+    else:
+        log.warning("The pool is empty: nothing is left to annotate. Add texts: pal import FILE")
+    run.complete_work()
+    report(run, model)
     return run.batch_id
 
 
-def improve_and_publish(project: Project, run: RunLog) -> None:
-    """Train and promote where there are labels enough, and publish the next batch where none is open."""
-    run.stage("features")
-    make_features(project.workspace, project.config.model.encoder, project.config.scale)
-    plan = plan_of(project)
-    if plan.active:
-        run.model_id = improve_model(project, run)
-    store = project.workspace.store()
-    if opened := open_batches(store, again=False):
-        run.batch_id = opened[0].batch.batch_id
-    elif count_pool(store):
-        run.batch_id = publish_next(project, plan, run)
-    else:
-        log.warning("the pool is empty: nothing is left to ask about; add texts: pal import FILE")
+def repeat(run: Run, last: RunRecord) -> None:
+    """Say that nothing is new, and keep what the last run found."""
+    run.model_id, run.batch_id = last.model_id, last.batch_id
+    since = f"Nothing new since the run of {last.started_at:%Y-%m-%d %H:%M} UTC"
+    run.say(f"{since}; batch {last.batch_id} is still open." if last.batch_id else f"{since}.")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 if TYPE_CHECKING:
+    from flows.forms import FormatName, KnownFormat
     from tasks.project import Project
 
 WorkspaceOption = Annotated[
@@ -32,9 +33,31 @@ def project_at(workspace: Path | None) -> Project:
     return open_project(workspace)
 
 
-def format_names(form: list[str] | None) -> list[str]:
-    """Format names, given one by one or with commas."""
-    return [name.strip() for each in form or () for name in each.split(",") if name.strip()]
+def format_names(form: list[str] | None) -> tuple[FormatName, ...]:
+    """Format names, given one by one or with commas.
+
+    Raises:
+        BatchError: There is no such format.
+    """
+    from annotation.formats import find_formats
+
+    names = tuple(name.strip() for value in form or () for name in value.split(",") if name.strip())
+    find_formats(names)
+    return cast("tuple[FormatName, ...]", names)
+
+
+def known_format(form: str | None) -> KnownFormat:
+    """The format of filled files; `by content` where none is given.
+
+    Raises:
+        BatchError: There is no such format.
+    """
+    from annotation.formats import find_formats
+
+    if form is None:
+        return "by content"
+    find_formats([form])
+    return cast("KnownFormat", form)
 
 
 def show_batch(project: Project, batch_id: str | None, as_json: bool, none: str = "no batch is open") -> None:

@@ -34,11 +34,12 @@ def predict(
     if output is not None:
         from dataclasses import asdict
 
-        from flows.engine import run
-        from storage.prediction_files import format_of_file
+        from flows.predict import check_predict
+        from flows.predict import predict as predict_flow
+        from flows.run import start
 
-        format_of_file(output)
-        found = run("predict", project, output=str(output.resolve()), model_id=model or "")
+        check_predict(project, output, model or "")
+        found = start(project, predict_flow, str(output.resolve()), "by suffix", model or "")
         if as_json:
             print_json(asdict(found))
         else:
@@ -66,7 +67,7 @@ def export(
     """The labelled data set with its card: one file, or a directory as Hugging Face lays them out."""
     from dataclasses import asdict
 
-    from flows.engine import listen
+    from flows.log_lines import listen
     from tasks.export import export as export_items
 
     project = project_at(workspace)
@@ -93,7 +94,7 @@ def report(
 
     project = project_at(workspace)
     place = (output or project.workspace.reports / "latest.html").resolve()
-    write_page(report_of(project.workspace, project.config.task), place)
+    write_page(report_of(project), place)
     if output is None:
         project.workspace.share(place)
     print(place)

@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
-from prefect import flow
-
-from flows.engine import begin
-from flows.notify import failure_told
+from flows.run import Run
 from storage.prediction_files import format_of_file
-from tasks.predict_pool import PoolPrediction, predict_pool
+from tasks.predict_pool import PoolPrediction, model_to_predict_with, predict_pool
+from tasks.project import Project
 
 
-@flow(name="predict", flow_run_name="predict into {output}", on_failure=[failure_told], on_crashed=[failure_told])
 def predict(
-    workspace: str,
+    run: Run,
     output: str = "predictions.parquet",
     form: Literal["by suffix", "parquet", "csv", "jsonl"] = "by suffix",
     model_id: str = "",
 ) -> PoolPrediction:
-    """Predict every item; run again after it was cut off, it goes on.
+    """Predict every item; run again after a crash, it resumes.
 
     Args:
-        workspace: The project's directory.
         output: The file to write; a relative one starts at the workspace.
         form: Its format.
         model_id: The model; the one in production where left empty.
     """
-    project = begin(workspace)
-    path = project.workspace.root / output
-    chosen = format_of_file(path) if form == "by suffix" else form
-    return predict_pool(project.workspace, project.config.task, path, chosen, model_id or None)
+    path = run.project.workspace.root / output
+    run.rename(f"predict {path.name}")
+    prediction = run.stage(
+        predict_pool, run.project, path, format_of_file(path) if form == "by suffix" else form, model_id
+    )
+    run.model_id = prediction.model_id
+    run.say(f"Predicted {prediction.n:,} items: {prediction.output}")
+    return prediction
+
+
+def check_predict(project: Project, output: Path, model_id: str) -> None:
+    """Check before anything starts that there is a model and that the output's suffix stands for a format.
+
+    Raises:
+        ModelError: There is no such model.
+        SourceError: The suffix stands for no format.
+    """
+    format_of_file(output)
+    model_to_predict_with(project.workspace.store(), model_id)

@@ -10,6 +10,7 @@ from storage.annotations import labelled_texts
 from storage.items import texts_of
 from storage.models import production_model
 from storage.records import Split
+from tasks.learning.model_files import load_model
 from tasks.pool import load_pool
 from tasks.project import Project
 from tasks.sampling.catalogue import find_strategy
@@ -36,8 +37,8 @@ def preview(project: Project, name: str, n: int, seed: int | None) -> list[Previ
     config, workspace, found = project.config, project.workspace, find_strategy(name)
     store = workspace.store()
     version, model = store.version(), production_model(store)
-    model_id = model.model_id if model else None
-    pool = load_pool(workspace, store, version, config.task, config.model.encoder, model_id, config.sampling.keywords)
+    loaded = load_model(workspace.model_folder(model.model_id), config.task.names) if model else None
+    pool = load_pool(project, version, loaded)
     generator = np.random.default_rng([config.model.seed if seed is None else seed, *name.encode()])
     ranking = found.propose(pool, n, generator, **config.sampling.options.get(name, {}))
     training = labelled_texts(store, Split.TRAINING, version).to_pylist()

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
-from flows.engine import begin
 from flows.forms import FormatName, Size
-from flows.notify import failure_told
-from flows.run_names import name_after, name_at_start
+from flows.run import Run
 from tasks.prepare import make_features
 from tasks.publish import publish_batches
 from tasks.review import Method, draw_review
 
 
-@flow(name="review", flow_run_name=name_at_start, on_failure=[failure_told], on_crashed=[failure_told])
 def review(
-    workspace: str, n: Size = 0, method: Method = "confident-learning", formats: tuple[FormatName, ...] = ()
+    run: Run, n: Size = 0, method: Method = "confident-learning", formats: tuple[FormatName, ...] = ()
 ) -> str | None:
-    """Publish training items to ask about again; returns the batch's id, or nothing where nothing is to be asked again.
+    """Publish training items to ask about again; returns the batch's id, or nothing where none needs another answer.
 
     Args:
-        workspace: The project's directory.
         n: Most items; 0 for `[batch] size` in pal.toml.
-        method: How items are chosen: labels that cross-validated models hold for wrong, or what an answer is worth.
+        method: How items are chosen: labels that cross-validated models call wrong, or the value of one more answer.
         formats: Of its files; none for those in pal.toml.
     """
-    project = begin(workspace)
-    config, asking = project.config, project.config.batch.with_formats(formats)
-    make_features(project.workspace, config.model.encoder)
-    batch_id = draw_review(
-        project.workspace, config.task, config.model.encoder, config.model.training, asking, n or None, method
-    )
-    publish_batches(project.workspace, config.task)
-    name_after(project.workspace.store(), batch_id)
-    return batch_id
+    project = run.project.with_formats(formats)
+    run.stage(make_features, project)
+    run.batch_id = run.stage(draw_review, project, n, method)
+    run.stage(publish_batches, project)
+    run.rename(f"review {run.batch_id or ''}".strip())
+    run.say(f"Published batch {run.batch_id}." if run.batch_id else "No training item needs another answer.")
+    return run.batch_id

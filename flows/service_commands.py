@@ -19,8 +19,8 @@ def up(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Bring up Prefect's server and UI, the schedule and a worker; nights, forms and `pal submit` work from then on."""
-    from flows.service import Service, bring_up_detached
-    from flows.up_state import found_up, held
+    from flows.server.service import Service, bring_up_detached
+    from flows.server.up_state import found_up, held
 
     project = project_at(workspace)
     with held(project) as free:
@@ -38,7 +38,7 @@ def up(
 @commands.command(epilog="Example: pal down")
 def down(workspace: WorkspaceOption = None) -> None:
     """Stop what `pal up` brought up: the worker, then the server."""
-    from flows.up_state import stop_up
+    from flows.server.up_state import stop_up
 
     project = project_at(workspace)
     print("down" if stop_up(project) else f"nothing is up for {project.workspace.root}")

@@ -28,8 +28,8 @@ def simulate(
     ] = 10,
     batch: Annotated[list[int] | None, typer.Option(min=1, help="Items of a batch: 100; again for more sizes.")] = None,
     start: Annotated[int, typer.Option(min=2, help="Random items to begin with.")] = 100,
-    text_column: Annotated[str | None, typer.Option(help="Name of the text column; else found out.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Name of the label column; else found out.")] = None,
+    text_column: Annotated[str | None, typer.Option(help="Name of the text column; else simulation out.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Name of the label column; else simulation out.")] = None,
     positive: Annotated[str | None, typer.Option(help="The label looked for; else the rarer of two.")] = None,
     evaluation: Annotated[Path | None, typer.Option(help="Measure on this file; else on a quarter of FILE.")] = None,
     encoder: Annotated[
@@ -48,33 +48,36 @@ def simulate(
     from dataclasses import asdict
 
     from annotation.simulation_page import simulation_text
-    from flows.experiment import experiment_of
+    from flows.config import project_here
+    from flows.experiment import LabelledFile, Replays, experiment_of
+    from flows.run import start as start_run
+    from flows.simulate import simulate as simulate_flow
     from tasks.sampling.simulation import Oracle
-    from tasks.simulate import simulate as run
+    from tasks.simulate import replay_experiment
 
-    oracle = Oracle(noise, abstention, annotators)
-    experiment = experiment_of(
-        file,
-        mix or [],
-        text_column=text_column,
-        label_column=label_column,
-        evaluation=str(evaluation.resolve()) if evaluation else None,
-        positive=positive,
-        encoders=encoder or (),
-        seeds=seeds,
-        iterations=iterations,
-        batch_sizes=batch or (),
-        start=start,
-        oracle=oracle,
+    data = LabelledFile(
+        str(file.resolve()),
+        text_column or "",
+        label_column or "",
+        positive or "",
+        str(evaluation.resolve()) if evaluation else "",
     )
+    replays = Replays(
+        seeds, iterations, tuple(batch or (100,)), start, tuple(encoder or ("minilm-static",)), target, jobs or 0
+    )
+    oracle, mixes = Oracle(noise, abstention, annotators), tuple(mix or ())
+    experiment = experiment_of(data, mixes, replays, oracle)
     place = (output or Path(f"simulation-{file.stem}")).resolve()
-    found = run(experiment, place, target, jobs)
-    if as_json:
-        print_json(asdict(found))
-        return
-    print(simulation_text(found))
-    if found.no_picture:
-        print(f"No simulation.png. {found.no_picture}", file=sys.stderr)
+    if project := project_here():
+        simulation = start_run(project, simulate_flow, data, tuple(experiment.mixes), replays, oracle, str(place))
     else:
-        print(f"{place / 'simulation.png'}: the curves of {found.figure}")
+        simulation = replay_experiment(experiment, place, target, jobs)
+    if as_json:
+        print_json(asdict(simulation))
+        return
+    print(simulation_text(simulation))
+    if simulation.no_picture:
+        print(f"No simulation.png. {simulation.no_picture}", file=sys.stderr)
+    else:
+        print(f"{place / 'simulation.png'}: the curves of {simulation.figure}")
     print(f"{place / 'simulation.html'}: the same with its curves; {place / 'results.parquet'}: every step")

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePath
 
 from annotation.filled import FilledFile
+from annotation.inbox import BatchChecks
 from annotation.submission import check_file, into_inbox
-from flows.prefect_api import ask
+from flows.server.prefect_api import ask
 from storage.errors import BatchError
 from tasks.project import Project
 
@@ -50,7 +51,7 @@ def submit(project: Project, path: Path, api: str | None) -> Submission:
     if not path.is_file():
         raise BatchError(f"there is no file {path}.", hint="name a filled batch file: pal submit batch-anna.csv")
     project.workspace.pull()
-    found = check_file(project.workspace, project.config.task, FilledFile(path, in_inbox=True))
+    found = check_file(BatchChecks(project.workspace, project.config.task), FilledFile(path, in_inbox=True))
     if not found.answers and not found.errors:
         why = "; ".join(found.unreadable) or f"{path} holds no answer."
         raise BatchError(why, hint="fill the label column in, then: pal submit FILE")

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from storage.errors import BatchError
 from storage.records import ORIGINAL, UNNAMED, Batch, Purpose, Split
 from storage.schema import ANSWERS_TO_BATCHES, OUT, adjudicated, current_labels, standing_answers
 from storage.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,13 @@ from typing import Any
 
 import duckdb
 
-from storage.catalog_copy import attach_tables, copy_catalog, what_it_holds
+from storage.catalog_copy import attach_tables, copy_catalog, copy_sqlite, what_it_holds
 from storage.connecting import open_duckdb, told, without_secrets
 from storage.errors import StoreError, WorkspaceError
 from storage.folders import MANIFEST, to_disk, write_whole
 from storage.lake_files import DataFolder, files_of
 from storage.moving import opened_tables
+from storage.runs import RUNS_FILE, Runs
 from storage.store import Store
 from storage.workspace import Workspace, forget_stores
 
@@ -55,7 +56,7 @@ class Backup:
         lake: `[lake]` catalog and data as pal.toml has them.
         catalog: The lake's catalog, in SQLite whatever it was.
         data: The lake's Parquet files, each by its place in the data folder.
-        files: Everything else, each by its place in the workspace.
+        files: Everything else, each by its place in the workspace; the record of runs is `runs.sqlite` wherever it was.
     """
 
     at: str
@@ -75,7 +76,8 @@ def back_up(workspace: Workspace, folder: Path) -> tuple[Backup, int]:
     """Keep a workspace in a folder, while others go on; returns it, and the bytes that were not there already.
 
     What other machines share by `[files] root`, but for reports, is brought here first. What waits in the inbox is
-    kept before the lake, everything else after it: so no answer is in neither, and what the lake names is there.
+    kept before the lake, everything else after it: so no answer is in neither, and what the lake names is there. The
+    record of runs is kept before the lake, too: it names no version that the backup lacks.
 
     Raises:
         StoreError: Another command keeps house, or the lake is damaged.
@@ -83,13 +85,23 @@ def back_up(workspace: Workspace, folder: Path) -> tuple[Backup, int]:
     """
     if folder.is_relative_to(workspace.root):
         raise WorkspaceError(f"{folder} lies in the workspace itself.", hint="name a folder on another disk")
+    return keep(workspace, workspace.store(), folder)
+
+
+def keep(workspace: Workspace, store: Store, folder: Path) -> tuple[Backup, int]:
+    """Keep a workspace as `back_up` does, in any folder.
+
+    Args:
+        store: Its lake, of whatever schema version.
+    """
     before = read_backup(folder) if (folder / MANIFEST).exists() else None
     if before is None and folder.exists() and {each.name for each in folder.iterdir()} - {"objects"}:
         raise WorkspaceError(f"{folder} holds something that is no backup.", hint="name a new folder")
-    objects, store = _Objects(folder / "objects"), workspace.store()
+    objects = _Objects(folder / "objects")
     with store.housekeeping("pal backup"), tempfile.TemporaryDirectory() as scratch:
         workspace.fetch_all()
         files = dict(_kept_files(objects, workspace.root, [workspace.inbox]))
+        files.update(_kept_runs(objects, store, workspace.root, Path(scratch)))
         catalog = Path(scratch) / "catalog.sqlite"
         version, wanted = _copied_catalog(store, catalog)
         source, there, data = DataFolder(store.data), before.data if before else {}, {}
@@ -189,7 +201,8 @@ def _restore_into(part: Path, backup: Backup, objects: _Objects, *, force: bool)
     objects.write(backup.catalog, copy)
     source = f"sqlite:{copy}"
     with contextlib.nullcontext() if is_inside else _server(source, catalog, data) as connection:
-        if connection is not None and not force and what_it_holds(connection, "source", "target") == "another lake":
+        is_another = connection is not None and what_it_holds(connection, "source", "target") == "another lake"
+        if is_another and not force:
             raise StoreError(
                 without_secrets(f"{catalog} holds another lake, or has changed since this backup."),
                 hint="mend [lake] in the backup's pal.toml, or replace that lake: pal restore --force",
@@ -200,7 +213,12 @@ def _restore_into(part: Path, backup: Backup, objects: _Objects, *, force: bool)
             if had.get(path) != kept.bytes:
                 target.write(path, objects.read(kept))
         if connection is not None:
-            copy_catalog(connection, "source", "target", catalog.partition(":")[0], data)
+            kind = catalog.partition(":")[0]
+            copy_catalog(connection, "source", "target", kind, data, forget_runs=is_another)
+    if catalog.startswith("postgres:") and RUNS_FILE in backup.files:
+        with Store(catalog, data) as store:
+            Runs(store).put(Runs(part / RUNS_FILE).all())
+        (part / RUNS_FILE).unlink()
     if not is_inside:
         for left in copy.parent.glob(f"{copy.name}*"):
             left.unlink()
@@ -239,6 +257,17 @@ def _copied_catalog(store: Store, path: Path) -> tuple[int, list[Any]]:
 def _version_and_files(connection: duckdb.DuckDBPyConnection) -> tuple[int, list[Any]]:
     found = connection.execute("SELECT max(snapshot_id) FROM target.ducklake_snapshot").fetchone()
     return int(found[0]) if found else 0, files_of(connection, "target")
+
+
+def _kept_runs(objects: _Objects, store: Store, root: Path, scratch: Path) -> Iterator[tuple[str, Kept]]:
+    """Keep the record of runs as a SQLite file, wherever it is."""
+    copy = scratch / RUNS_FILE
+    if store.kind == "postgres":
+        Runs(copy).put(Runs(store).all())
+    elif (root / RUNS_FILE).is_file():
+        copy_sqlite(root / RUNS_FILE, copy)
+    if copy.is_file():
+        yield RUNS_FILE, objects.keep(_pieces(copy))
 
 
 def _kept_files(objects: _Objects, root: Path, places: list[Path]) -> Iterator[tuple[str, Kept]]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from storage.errors import BatchError
 from storage.records import (
@@ -24,6 +22,9 @@ from storage.records import (
 )
 from storage.schema import ANSWERS_TO_BATCHES, ASKED, OUT, UNAVAILABLE, current_labels
 from storage.store import Connection, Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _COLUMNS = """batch_id, purpose, status, n, created_at, model_id, seed, lake_version, label_set, mix, shares,
     stop_signs, overlap, formats"""
@@ -128,6 +129,8 @@ def insert_batch(connection: Connection, batch_id: str, draft: Draft, status: Ba
             json.dumps(list(draft.formats)),
         ],
     )
+    import pyarrow as pa  # commands that only look at a workspace need not pay for it
+
     position = {item_id: k for k, item_id in enumerate(draft.item_ids)}
     rows = pa.table(
         {
@@ -144,6 +147,8 @@ def insert_batch(connection: Connection, batch_id: str, draft: Draft, status: Ba
 
 
 def _assignment_rows(assignments: Sequence[Assignment]) -> pa.Table:
+    import pyarrow as pa
+
     return pa.table(
         {
             "item_id": pa.array([each.item_id for each in assignments], pa.string()),
@@ -160,14 +165,22 @@ def _insert(connection: Connection, table: str, batch_id: str, rows: pa.Table) -
     connection.unregister("new_rows")
 
 
-def open_batches(store: Store, *, again: bool | None = None) -> list[Progress]:
+_OPEN = "WHERE status = 'published' ORDER BY created_at, batch_id"
+
+
+def open_batches(store: Store) -> list[Progress]:
+    """Batches that are out with annotators and how far they are, the oldest first."""
+    return _progress(store, _OPEN)
+
+
+def published_batches(store: Store, *, again: bool | None = None) -> list[Batch]:
     """Batches that are out with annotators, the oldest first.
 
     Args:
         again: Only those that ask again about answered items; False: only those that ask about new ones.
     """
-    found = _progress(store, "WHERE status = 'published' ORDER BY created_at, batch_id")
-    return [progress for progress in found if again in (None, progress.batch.purpose.asks_again)]
+    batches = [_batch(row) for row in store.rows(f"SELECT {_COLUMNS} FROM lake.batches {_OPEN}")]
+    return [batch for batch in batches if again in (None, batch.purpose.asks_again)]
 
 
 def count_batches(store: Store) -> int:
@@ -190,7 +203,7 @@ def find_batch(store: Store, batch_id: str) -> Progress:
     """
     found = _progress(store, "WHERE batch_id = ?", [batch_id])
     if not found:
-        known = [progress.batch.batch_id for progress in open_batches(store)]
+        known = [batch.batch_id for batch in published_batches(store)]
         raise BatchError(
             f"there is no batch {batch_id!r}.",
             hint=f"open batches: {', '.join(known)}" if known else "no batch is open; publish one: pal next",
@@ -289,11 +302,14 @@ def answered_in(store: Store, batch_id: str, annotator: str | None = None) -> di
 def answerers_in(store: Store, batch_id: str) -> dict[str, set[str]]:
     """Who answered each of the batch's own items that has an answer: item_id -> annotators."""
     rows = store.rows(
-        """SELECT item_id, list(DISTINCT annotator) FROM lake.annotations
-        SEMI JOIN lake.batch_items USING (batch_id, item_id) WHERE batch_id = ? GROUP BY item_id""",
+        """SELECT DISTINCT item_id, annotator FROM lake.annotations
+        SEMI JOIN lake.batch_items USING (batch_id, item_id) WHERE batch_id = ?""",
         [batch_id],
     )
-    return {item_id: set(annotators) for item_id, annotators in rows}
+    answerers: dict[str, set[str]] = {}
+    for item_id, annotator in rows:
+        answerers.setdefault(item_id, set()).add(annotator)
+    return answerers
 
 
 def close_batch(store: Store, batch_id: str) -> int:

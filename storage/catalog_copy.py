@@ -6,10 +6,16 @@ fraction as text. What each is follows from the column's type in the lake.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sqlite3
+from pathlib import Path
 from typing import Literal
 
-from storage.connecting import Connection, quoted
+from storage.connecting import Connection
 from storage.errors import StoreError
+from storage.folders import to_disk
+from storage.literals import quoted
 
 _LEFT_OUT = {"ducklake_files_scheduled_for_deletion"}
 """Files that no version needs any more are not copied."""
@@ -41,12 +47,31 @@ def what_it_holds(connection: Connection, source: str, target: str) -> Holds:
     return "the same" if newest == wanted else "an older copy"
 
 
-def copy_catalog(connection: Connection, source: str, target: str, target_kind: str, data: str) -> None:
+def copy_sqlite(source: Path, target: Path) -> None:
+    """Copy a SQLite file as it is at one moment, in place of one of that name, whole or not at all."""
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with contextlib.closing(sqlite3.connect(source)) as original, contextlib.closing(sqlite3.connect(part)) as copy:
+            original.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")
+        to_disk(part)
+        os.replace(part, target)  # noqa: PTH105
+    finally:
+        part.unlink(missing_ok=True)
+    for left in target.parent.glob(f".{target.name}.*.part*"):  # of killed processes
+        left.unlink(missing_ok=True)
+    to_disk(target.parent)
+
+
+def copy_catalog(
+    connection: Connection, source: str, target: str, target_kind: str, data: str, *, forget_runs: bool = False
+) -> None:
     """Replace what the catalog `target` holds by what `source` holds, in one transaction.
 
     Args:
         target_kind: `sqlite` or `postgres`.
         data: The folder of the data that it names from then on.
+        forget_runs: Also delete the record of runs that lies beside the catalog on PostgreSQL.
 
     Raises:
         StoreError: They are of different versions of DuckLake.
@@ -68,6 +93,8 @@ def copy_catalog(connection: Connection, source: str, target: str, target_kind: 
             elif name not in fixed:
                 columns = ", ".join(_columns(connection, source, name, target_kind))
                 connection.execute(f"CREATE TABLE {target}.{name} AS SELECT {columns} FROM {source}.{name}")
+        if forget_runs and _has_runs(connection, target):
+            connection.execute(f"DELETE FROM {target}.pal.runs")
         connection.execute(f"UPDATE {target}.ducklake_metadata SET value = ? WHERE key = 'data_path'", [data])
         connection.execute("COMMIT")
     except BaseException:
@@ -82,6 +109,11 @@ def _tables(connection: Connection, catalog: str) -> list[str]:
         [catalog],
     ).fetchall()
     return [str(name) for (name,) in rows]
+
+
+def _has_runs(connection: Connection, catalog: str) -> bool:
+    sql = "SELECT 1 FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'pal' AND table_name = 'runs'"
+    return connection.execute(sql, [catalog]).fetchone() is not None
 
 
 def _is_inlined(table: str) -> bool:

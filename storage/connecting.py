@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import duckdb
 
 from storage.errors import StoreError
+from storage.literals import quoted
 
 Connection = duckdb.DuckDBPyConnection
 
@@ -18,9 +19,18 @@ _EXTENSIONS = {"sqlite": ["sqlite_scanner"], "postgres": ["postgres_scanner"]}
 _OF_CLUSTER = {"postgres_scanner", "httpfs", "aws"}
 _SECRETS = ("PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
+_EXTENSIONS_FROM_PIP = {
+    # They lie beside this code and came with it by pip, which checked their hashes: whoever can change them can change
+    # what loads them. To check DuckDB's signature again reads 60 MB, a sixth of a second for each command.
+    "allow_unsigned_extensions": "true",
+    "autoload_known_extensions": "false",
+    "autoinstall_known_extensions": "false",
+}
+
 LOST = re.compile(
     r"Connection refused|server closed the connection|terminating connection|no connection to the server|"
-    r"connection (to the server )?(was|has been) (lost|closed)|system is (starting up|shutting down|in recovery)|"
+    r"connection (to the server )?(was|has been) (lost|closed)|"
+    r"system is (starting up|shutting down|in recovery|not yet accepting connections)|"
     r"Connection reset|could not receive data|could not send data|Broken pipe|"
     r'Failed to execute query "(COMMIT|ROLLBACK)"',
     re.IGNORECASE,
@@ -71,6 +81,8 @@ _FAULTS: tuple[tuple[str, str, str], ...] = (
 def open_duckdb(catalog: str, data: str, scratch: Path | None, memory: str) -> Connection:
     """A DuckDB in memory that can read and write lakes with such a catalog and such data; nothing is attached yet.
 
+    It computes with one thread until `use_all_cores`: over a few thousand rows, threads cost more than they save.
+
     Raises:
         StoreError: The catalog is of no known kind, an extension is missing, or no key to the object storage is found.
     """
@@ -80,9 +92,7 @@ def open_duckdb(catalog: str, data: str, scratch: Path | None, memory: str) -> C
             f"[lake] catalog = {without_secrets(catalog)!r} names no catalog.",
             hint="write sqlite:<path> or postgres:<connection>.",
         )
-    # pip has checked the extensions: checking their signatures again takes 0.2 s of each command. No others are fetched.
-    trusted = {"allow_unsigned_extensions": True, "autoinstall_known_extensions": False}
-    connection = duckdb.connect(config={"memory_limit": memory, **trusted})
+    connection = duckdb.connect(config={"memory_limit": memory, "threads": 1, **_EXTENSIONS_FROM_PIP})
     connection.execute("SET enable_progress_bar = false; SET GLOBAL TimeZone = 'UTC'")
     if scratch is not None:
         connection.execute(f"SET temp_directory = {quoted(scratch.as_posix())}")
@@ -93,6 +103,11 @@ def open_duckdb(catalog: str, data: str, scratch: Path | None, memory: str) -> C
     if data.startswith("s3:"):
         allow_object_storage(connection, data)
     return connection
+
+
+def use_all_cores(connection: Connection) -> None:
+    """Compute with as many threads as there are cores from here on."""
+    connection.execute("RESET threads")
 
 
 def attach_lake(connection: Connection, catalog: str, data: str, name: str = "lake") -> None:
@@ -167,8 +182,3 @@ def without_secrets(message: str) -> str:
         message = message.replace(secret, "***")
     pattern = r"(?i)(password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&'\"]+)|(://[^:/@\s]+:)[^@\s]+(?=@)"
     return re.sub(pattern, r"\1\2***", message)
-
-
-def quoted(text: str) -> str:
-    """`text` as an SQL string."""
-    return "'" + text.replace("'", "''") + "'"

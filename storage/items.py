@@ -6,26 +6,15 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from storage.records import Split
 from storage.schema import UNAVAILABLE, unavailable
 from storage.store import Connection, Store
 from storage.text_hash import folded_texts, text_hash
 
-STAGED = pa.schema(
-    [
-        ("row", pa.int64()),
-        ("item_id", pa.string()),
-        ("text", pa.string()),
-        ("folded", pa.string()),
-        ("published_at", pa.timestamp("us")),
-    ]
-)
-"""Columns of a staging file: what was read, where it stood, and its folded text."""
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _STAGE = (
     """CREATE OR REPLACE TEMP TABLE staged AS SELECT row, left(sha256(folded), 32)::UUID AS text_hash,
@@ -67,13 +56,18 @@ class Imported:
 
 def stage(chunks: Iterable[pa.Table], path: Path) -> int:
     """Write tables (row, item_id, text, published_at) with their folded text to one Parquet file; returns the rows."""
+    import pyarrow as pa  # commands that only look at a workspace need not pay for it
+    import pyarrow.parquet as pq
+
+    columns = [("row", pa.int64()), ("item_id", pa.string()), ("text", pa.string()), ("folded", pa.string())]
+    schema = pa.schema([*columns, ("published_at", pa.timestamp("us"))])
     n = 0
-    with pq.ParquetWriter(path, STAGED, compression="lz4", use_dictionary=False, write_statistics=False) as writer:
+    with pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=False, write_statistics=False) as writer:
         for chunk in chunks:
             table = chunk.combine_chunks()
             folded = [folded_texts(part) for part in table["text"].chunks]
             table = table.append_column("folded", pa.chunked_array(folded, pa.string()))
-            writer.write_table(table.select(STAGED.names).cast(STAGED))
+            writer.write_table(table.select(schema.names).cast(schema))
             n += table.num_rows
     return n
 
@@ -109,6 +103,12 @@ def count_items(store: Store) -> int:
 def count_pool(store: Store) -> int:
     """Number of items that are neither annotated nor out with annotators."""
     return int(store.rows(f"SELECT count(*) FROM lake.items WHERE item_id NOT IN ({UNAVAILABLE})")[0][0])
+
+
+def count_items_and_pool(store: Store) -> tuple[int, int]:
+    """`count_items` and `count_pool`, in one look at the items."""
+    row = store.rows(f"SELECT count(*), count(*) FILTER (item_id NOT IN ({UNAVAILABLE})) FROM lake.items")[0]
+    return int(row[0]), int(row[1])
 
 
 def count_pending(store: Store) -> dict[Split, int]:
@@ -195,6 +195,8 @@ def pool_features(
 
 def pool_ids(store: Store, encoder_id: str, version: int) -> pa.Array:
     """The ids of the whole pool of a lake version, (n,), ascending."""
+    import pyarrow as pa
+
     parts = [batch.column("item_id") for batch in store.stream(*_pool("item_id", encoder_id, version, None))]
     return pa.concat_arrays(parts) if parts else pa.array([], pa.string())
 

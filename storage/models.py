@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from storage.errors import ModelError
 from storage.records import SUCCESSIVE, DecidedBy, Decision, Metric, Model, ModelStatus
 from storage.store import Connection, Store, in_utc
+
+if TYPE_CHECKING:
+    pass
 
 _COLUMNS = "model_id, created_at, lake_version, n_training, encoder_id, config, weights_hash, status"
 
@@ -50,12 +51,51 @@ def promote(
     Raises:
         ModelError: The lake knows no such model; the one in production stays.
     """
-    return _decide(store, model_id, promoted=True, decided_by=decided_by, reason=reason)
+    verdict = Verdict(model_id, True, decided_by, reason)
+    return store.write(lambda connection: _decide(connection, verdict), f"promote {model_id}")
 
 
-def keep_out(store: Store, model_id: str, *, decided_by: DecidedBy, reason: str) -> Decision:
-    """Remember why a candidate was not promoted; saying so again changes nothing."""
-    return _decide(store, model_id, promoted=False, decided_by=decided_by, reason=reason)
+@dataclass(frozen=True)
+class Measurement:
+    """Metrics of a model on `n` items of a split (or SUCCESSIVE), as of a lake version."""
+
+    model_id: str
+    split: str
+    metrics: Sequence[Metric]
+    n: int
+    lake_version: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to be decided on a candidate: promoted or kept out, by whom, and why."""
+
+    model_id: str
+    promoted: bool
+    decided_by: DecidedBy
+    reason: str
+
+
+def record_verdict(store: Store, verdict: Verdict | None, measurements: Sequence[Measurement]) -> None:
+    """Record metrics and the decision that followed from them in one transaction.
+
+    Metrics that are recorded already, and a decision that was made already, change nothing.
+
+    Raises:
+        ModelError: The lake knows no such model; nothing is recorded.
+    """
+
+    new = [measurement for measurement in measurements if not _is_recorded(store, measurement)]
+
+    def change(connection: Connection) -> None:
+        for measurement in new:
+            _measure(connection, measurement)
+        if verdict is not None:
+            _decide(connection, verdict)
+
+    if new or verdict is not None:
+        models = dict.fromkeys(measurement.model_id for measurement in measurements)
+        store.write(change, f"metrics of {', '.join(models)}")
 
 
 def model_before(store: Store) -> str:
@@ -109,23 +149,34 @@ def production_model(store: Store) -> Model | None:
 def add_metrics(
     store: Store, model_id: str, split: str, metrics: Sequence[Metric], *, n: int, lake_version: int
 ) -> None:
-    """Append the figures of a model on `n` items of a split (or SUCCESSIVE), as of a lake version."""
-    now = datetime.now(UTC).replace(tzinfo=None)
+    """Append the metrics of a model on `n` items of a split (or SUCCESSIVE), as of a lake version."""
+    measurement = Measurement(model_id, split, metrics, n, lake_version)
+    store.write(lambda connection: _measure(connection, measurement), f"metrics of {model_id}: {split}")
+
+
+def _measure(connection: Connection, measurement: Measurement) -> None:
+    metrics = measurement.metrics
     columns = {
         name: [getattr(metric, name) for metric in metrics] for name in ("name", "value", "low", "high", "reason")
     }
+    import pyarrow as pa  # commands that only look at a workspace need not pay for it
+
     types = [pa.string(), pa.float64(), pa.float64(), pa.float64(), pa.string()]
     rows = pa.table({name: pa.array(values, kind) for (name, values), kind in zip(columns.items(), types, strict=True)})
+    connection.register("new_metrics", rows)
+    now = datetime.now(UTC).replace(tzinfo=None)
+    connection.execute(
+        "INSERT INTO lake.metrics SELECT ?, ?, name, value, low, high, reason, ?, ?, ? FROM new_metrics",
+        [measurement.model_id, str(measurement.split), measurement.n, measurement.lake_version, now],
+    )
+    connection.unregister("new_metrics")
 
-    def change(connection: Connection) -> None:
-        connection.register("new_metrics", rows)
-        connection.execute(
-            "INSERT INTO lake.metrics SELECT ?, ?, name, value, low, high, reason, ?, ?, ? FROM new_metrics",
-            [model_id, str(split), n, lake_version, now],
-        )
-        connection.unregister("new_metrics")
 
-    store.write(change, f"figures of {model_id}: {split}")
+def _is_recorded(store: Store, measurement: Measurement) -> bool:
+    """Whether a model's newest metrics on this split are just these, on as many items."""
+    newest = metrics_of(store, measurement.model_id, measurement.split)
+    same = newest == {metric.name: metric for metric in measurement.metrics}
+    return same and measured_on(store, measurement.model_id, measurement.split) == measurement.n
 
 
 def metrics_of(store: Store, model_id: str, split: str) -> dict[str, Metric]:
@@ -174,28 +225,28 @@ def recent_values(store: Store, split: str, name: str, n: int) -> list[float | N
     return [row[0] for row in rows]
 
 
-def _decide(store: Store, model_id: str, *, promoted: bool, decided_by: DecidedBy, reason: str) -> Decision:
-    def change(connection: Connection) -> Decision:
-        if not connection.execute("FROM lake.models WHERE model_id = ?", [model_id]).fetchone():
-            raise ModelError(f"the lake knows no model {model_id!r}.", hint="the models there are: pal models")
-        found = connection.execute("SELECT model_id FROM lake.models WHERE status = 'production'").fetchone()
-        now = datetime.now(UTC).replace(tzinfo=None)
-        made = Decision(model_id, found[0] if found else None, promoted, decided_by, reason, now)
-        last = connection.execute(f"{_DECISIONS} ORDER BY decided_at DESC LIMIT 1").fetchone()
-        if (last and replace(_decision(last), decided_at=now) == made) or (promoted and made.previous_id == model_id):
-            return made
-        connection.execute(
-            "INSERT INTO lake.decisions VALUES (?, ?, ?, ?, ?, ?)",
-            [model_id, made.previous_id, int(promoted), decided_by.value, reason, now],
-        )
-        if promoted:
-            connection.execute(
-                "UPDATE lake.models SET status = 'retired' WHERE status = 'production' AND model_id <> ?", [model_id]
-            )
-            connection.execute("UPDATE lake.models SET status = 'production' WHERE model_id = ?", [model_id])
+def _decide(connection: Connection, verdict: Verdict) -> Decision:
+    model_id = verdict.model_id
+    if not connection.execute("FROM lake.models WHERE model_id = ?", [model_id]).fetchone():
+        raise ModelError(f"The lake has no model {model_id!r}.", hint="list the models: pal models")
+    current = connection.execute("SELECT model_id FROM lake.models WHERE status = 'production'").fetchone()
+    now = datetime.now(UTC).replace(tzinfo=None)
+    previous_id = current[0] if current else None
+    made = Decision(model_id, previous_id, verdict.promoted, verdict.decided_by, verdict.reason, now)
+    last = connection.execute(f"{_DECISIONS} ORDER BY decided_at DESC LIMIT 1").fetchone()
+    is_known = last is not None and replace(_decision(last), decided_at=now) == made
+    if is_known or (verdict.promoted and previous_id == model_id):
         return made
-
-    return store.write(change, f"{'promote' if promoted else 'keep out'} {model_id}")
+    connection.execute(
+        "INSERT INTO lake.decisions VALUES (?, ?, ?, ?, ?, ?)",
+        [model_id, previous_id, int(verdict.promoted), verdict.decided_by.value, verdict.reason, now],
+    )
+    if verdict.promoted:
+        connection.execute(
+            "UPDATE lake.models SET status = 'retired' WHERE status = 'production' AND model_id <> ?", [model_id]
+        )
+        connection.execute("UPDATE lake.models SET status = 'production' WHERE model_id = ?", [model_id])
+    return made
 
 
 _DECISIONS = "SELECT model_id, previous_id, promoted, decided_by, reason, decided_at FROM lake.decisions"

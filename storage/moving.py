@@ -21,6 +21,7 @@ from storage.connecting import (
 from storage.errors import StoreError
 from storage.lake_files import DataFolder, copy_files, files_of
 from storage.records import Split
+from storage.runs import runs_of
 from storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -34,20 +35,25 @@ class Moved:
 
     Attributes:
         rows: Table -> rows at the newest version.
+        n_runs: Runs in the record of runs.
         versions: Those whose labelled sets were compared: those that models were trained on, else the newest.
     """
 
     rows: dict[str, int]
+    n_runs: int
     newest: int
     versions: list[int]
     n_files: int
     copied_bytes: int
 
 
-def move_lake(store: Store, catalog: str, data: str) -> Moved:
-    """Copy a lake while nobody else writes to it; the source stays as it is. The same call after a kill goes on.
+def move_lake(store: Store, catalog: str, data: str, root: Path) -> Moved:
+    """Copy a lake and the record of runs while nobody else writes to the lake; the source stays as it is.
+
+    The same call after a kill goes on.
 
     Args:
+        root: The workspace's directory, which has the record of runs where the catalog is SQLite.
         catalog: Where to: `sqlite:<absolute path>` or `postgres:<connection string>`.
         data: Where its Parquet files go: an absolute folder or `s3://...`, ending in a slash.
 
@@ -60,10 +66,10 @@ def move_lake(store: Store, catalog: str, data: str) -> Moved:
             "the lake is there already.", hint="name another catalog and another folder: pal lake move --help"
         )
     with store.housekeeping("pal lake move"), store.alone():
-        return _move(store, catalog, data)
+        return _move(store, catalog, data, root)
 
 
-def _move(store: Store, catalog: str, data: str) -> Moved:
+def _move(store: Store, catalog: str, data: str, root: Path) -> Moved:
     source, target = DataFolder(store.data), DataFolder(data)
     try:
         with opened_tables(store.catalog, catalog, data) as connection:
@@ -73,7 +79,8 @@ def _move(store: Store, catalog: str, data: str) -> Moved:
             copy_catalog(connection, "source", "target", catalog.partition(":")[0], data)
         with Store(catalog, data) as moved:
             log.info("copied %d files, %s bytes; comparing", len(files), f"{copied:,}")
-            return _compared(store, moved, len(files), copied)
+            n_runs = _move_runs(store, moved, root)
+            return _compared(store, moved, n_runs, len(files), copied)
     except (duckdb.Error, OSError) as error:
         raise told(error, f"the lake {catalog} with data in {data}") or StoreError(
             without_secrets(f"the lake cannot be copied to {catalog} with data in {data}: {error}"),
@@ -112,7 +119,18 @@ def refuse_another_lake(connection: Connection, catalog: str, data: str, ours: s
         )
 
 
-def _compared(source: Store, target: Store, n_files: int, copied: int) -> Moved:
+def _move_runs(source: Store, target: Store, root: Path) -> int:
+    """Put every run into the record of runs that belongs to the target; returns how many there are."""
+    runs = runs_of(source, root).all()
+    if "postgres" in (source.kind, target.kind):
+        runs_of(target, root).put(runs)
+        there = {run.run_id: run for run in runs_of(target, root).all()}
+        if any(there.get(run.run_id) != run for run in runs):
+            raise _unlike("the record of runs", len(there), len(runs))
+    return len(runs)
+
+
+def _compared(source: Store, target: Store, n_runs: int, n_files: int, copied: int) -> Moved:
     tables = [name for (name,) in source.rows("SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake'")]
     newest = source.version()
     versions = training_versions(source)
@@ -126,7 +144,7 @@ def _compared(source: Store, target: Store, n_files: int, copied: int) -> Moved:
             wanted, found = labelled_texts(source, split, version), labelled_texts(target, split, version)
             if not found.equals(wanted):
                 raise _unlike(f"the {split.value} set of version {version}", found.num_rows, wanted.num_rows)
-    return Moved(rows, newest, versions, n_files, copied)
+    return Moved(rows, n_runs, newest, versions, n_files, copied)
 
 
 def training_versions(store: Store) -> list[int]:

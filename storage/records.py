@@ -270,15 +270,17 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run of a flow as the lake remembers it; times in UTC.
+class RunRecord:
+    """One run of a flow; times in UTC.
 
     Attributes:
         host: The machine it ran on, and `pid` its process there.
         stage: The stage it is in, or was in when it ended early; None before the first and after the last.
         stages: Seconds of each stage that ended, in order.
-        state: What the lake and the settings were like when it was through; None until then.
-        message: What came of it, or what went wrong, in words.
+        state: Hash of the lake version and the settings at its end (`run_state`); None until then.
+        message: Its result, or what went wrong.
+        name: What people call it, such as "next b0004-training".
+        server_run: The id of its Prefect flow run; None where it ran without a server.
     """
 
     run_id: str
@@ -294,3 +296,5 @@ class Run:
     model_id: str | None = None
     batch_id: str | None = None
     message: str = ""
+    name: str = ""
+    server_run: str | None = None

@@ -1,63 +1,112 @@
 """The tables of the lake, the migrations that make them, and the queries that everything else is built from.
 
 Only scalar columns: nested values lose quotes when DuckLake inlines them. Items, features, annotations, metrics and
-decisions are only ever appended; batches, models and runs change their status.
+decisions are only ever appended; batches and models change their status.
 """
 
 from __future__ import annotations
 
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
 from storage.errors import StoreError
-from storage.records import ORIGINAL, UNNAMED
+from storage.records import ORIGINAL, UNNAMED, RunRecord, RunStatus
+from storage.runs import Runs
 from storage.store import Connection, Store
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        """CREATE TABLE lake.items (item_id VARCHAR NOT NULL, text VARCHAR NOT NULL, text_hash VARCHAR NOT NULL,
-            published_at TIMESTAMP, source VARCHAR NOT NULL, imported_at TIMESTAMP NOT NULL)""",
-        "CREATE TABLE lake.features (encoder_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL, tokens BLOB NOT NULL)",
-        """CREATE TABLE lake.vocabularies (encoder_id VARCHAR NOT NULL, n_items BIGINT NOT NULL,
-            words VARCHAR NOT NULL, created_at TIMESTAMP NOT NULL)""",
-        """CREATE TABLE lake.batches (batch_id VARCHAR NOT NULL, purpose VARCHAR NOT NULL, status VARCHAR NOT NULL,
-            n BIGINT NOT NULL, created_at TIMESTAMP NOT NULL, model_id VARCHAR, seed BIGINT NOT NULL,
-            lake_version BIGINT NOT NULL, label_set VARCHAR NOT NULL, mix VARCHAR NOT NULL)""",
-        """CREATE TABLE lake.batch_items (batch_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL,
-            strategy VARCHAR NOT NULL, score DOUBLE, rank BIGINT NOT NULL, position BIGINT NOT NULL)""",
-        """CREATE TABLE lake.annotations (item_id VARCHAR NOT NULL, annotator VARCHAR NOT NULL,
-            answer VARCHAR NOT NULL, note VARCHAR NOT NULL, batch_id VARCHAR NOT NULL, seconds DOUBLE,
-            annotated_at TIMESTAMP NOT NULL, ingested_at TIMESTAMP NOT NULL, source_file VARCHAR NOT NULL)""",
-        """CREATE TABLE lake.models (model_id VARCHAR NOT NULL, created_at TIMESTAMP NOT NULL,
-            lake_version BIGINT NOT NULL, n_training BIGINT NOT NULL, encoder_id VARCHAR NOT NULL,
-            config VARCHAR NOT NULL, weights_hash VARCHAR NOT NULL, status VARCHAR NOT NULL)""",
-        """CREATE TABLE lake.metrics (model_id VARCHAR NOT NULL, split VARCHAR NOT NULL, name VARCHAR NOT NULL,
-            value DOUBLE, low DOUBLE, high DOUBLE, reason VARCHAR, n BIGINT NOT NULL, lake_version BIGINT NOT NULL,
-            measured_at TIMESTAMP NOT NULL)""",
-        """CREATE TABLE lake.read_files (source_file VARCHAR NOT NULL, sha256 VARCHAR NOT NULL,
-            read_at TIMESTAMP NOT NULL)""",
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Migration:
+    """A step from one schema version to the next.
+
+    Attributes:
+        purpose: What it is for, in words.
+        statements: Run in one transaction, which also records the new version.
+        moves_runs: Whether the runs in the lake are first copied to the record of runs.
+    """
+
+    purpose: str
+    statements: tuple[str, ...]
+    moves_runs: bool = False
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(
+        "tables of items, batches, annotations and models",
+        (
+            """CREATE TABLE lake.items (item_id VARCHAR NOT NULL, text VARCHAR NOT NULL, text_hash VARCHAR NOT NULL,
+                published_at TIMESTAMP, source VARCHAR NOT NULL, imported_at TIMESTAMP NOT NULL)""",
+            "CREATE TABLE lake.features (encoder_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL, tokens BLOB NOT NULL)",
+            """CREATE TABLE lake.vocabularies (encoder_id VARCHAR NOT NULL, n_items BIGINT NOT NULL,
+                words VARCHAR NOT NULL, created_at TIMESTAMP NOT NULL)""",
+            """CREATE TABLE lake.batches (batch_id VARCHAR NOT NULL, purpose VARCHAR NOT NULL, status VARCHAR NOT NULL,
+                n BIGINT NOT NULL, created_at TIMESTAMP NOT NULL, model_id VARCHAR, seed BIGINT NOT NULL,
+                lake_version BIGINT NOT NULL, label_set VARCHAR NOT NULL, mix VARCHAR NOT NULL)""",
+            """CREATE TABLE lake.batch_items (batch_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL,
+                strategy VARCHAR NOT NULL, score DOUBLE, rank BIGINT NOT NULL, position BIGINT NOT NULL)""",
+            """CREATE TABLE lake.annotations (item_id VARCHAR NOT NULL, annotator VARCHAR NOT NULL,
+                answer VARCHAR NOT NULL, note VARCHAR NOT NULL, batch_id VARCHAR NOT NULL, seconds DOUBLE,
+                annotated_at TIMESTAMP NOT NULL, ingested_at TIMESTAMP NOT NULL, source_file VARCHAR NOT NULL)""",
+            """CREATE TABLE lake.models (model_id VARCHAR NOT NULL, created_at TIMESTAMP NOT NULL,
+                lake_version BIGINT NOT NULL, n_training BIGINT NOT NULL, encoder_id VARCHAR NOT NULL,
+                config VARCHAR NOT NULL, weights_hash VARCHAR NOT NULL, status VARCHAR NOT NULL)""",
+            """CREATE TABLE lake.metrics (model_id VARCHAR NOT NULL, split VARCHAR NOT NULL, name VARCHAR NOT NULL,
+                value DOUBLE, low DOUBLE, high DOUBLE, reason VARCHAR, n BIGINT NOT NULL, lake_version BIGINT NOT NULL,
+                measured_at TIMESTAMP NOT NULL)""",
+            """CREATE TABLE lake.read_files (source_file VARCHAR NOT NULL, sha256 VARCHAR NOT NULL,
+                read_at TIMESTAMP NOT NULL)""",
+        ),
     ),
-    (
-        "ALTER TABLE lake.batches ADD COLUMN shares VARCHAR",
-        "ALTER TABLE lake.batches ADD COLUMN stop_signs VARCHAR",
+    Migration(
+        "strategies and stopping criteria of a batch",
+        (
+            "ALTER TABLE lake.batches ADD COLUMN shares VARCHAR",
+            "ALTER TABLE lake.batches ADD COLUMN stop_signs VARCHAR",
+        ),
     ),
-    (
-        "ALTER TABLE lake.batches ADD COLUMN overlap BIGINT",
-        "ALTER TABLE lake.batches ADD COLUMN formats VARCHAR",
-        """CREATE TABLE lake.assignments (batch_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL,
-            annotator VARCHAR NOT NULL, position BIGINT NOT NULL, gold BIGINT NOT NULL)""",
+    Migration(
+        "several annotators for an item",
+        (
+            "ALTER TABLE lake.batches ADD COLUMN overlap BIGINT",
+            "ALTER TABLE lake.batches ADD COLUMN formats VARCHAR",
+            """CREATE TABLE lake.assignments (batch_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL,
+                annotator VARCHAR NOT NULL, position BIGINT NOT NULL, gold BIGINT NOT NULL)""",
+        ),
     ),
-    (
-        """CREATE TABLE lake.decisions (model_id VARCHAR NOT NULL, previous_id VARCHAR, promoted BIGINT NOT NULL,
-            decided_by VARCHAR NOT NULL, reason VARCHAR NOT NULL, decided_at TIMESTAMP NOT NULL)""",
-        """CREATE TABLE lake.runs (run_id VARCHAR NOT NULL, flow VARCHAR NOT NULL, status VARCHAR NOT NULL,
-            host VARCHAR NOT NULL, pid BIGINT NOT NULL, started_at TIMESTAMP NOT NULL, ended_at TIMESTAMP,
-            stage VARCHAR, stages VARCHAR NOT NULL, state VARCHAR, model_id VARCHAR, batch_id VARCHAR,
-            message VARCHAR NOT NULL)""",
+    Migration(
+        "promotion decisions and runs",
+        (
+            """CREATE TABLE lake.decisions (model_id VARCHAR NOT NULL, previous_id VARCHAR, promoted BIGINT NOT NULL,
+                decided_by VARCHAR NOT NULL, reason VARCHAR NOT NULL, decided_at TIMESTAMP NOT NULL)""",
+            """CREATE TABLE lake.runs (run_id VARCHAR NOT NULL, flow VARCHAR NOT NULL, status VARCHAR NOT NULL,
+                host VARCHAR NOT NULL, pid BIGINT NOT NULL, started_at TIMESTAMP NOT NULL, ended_at TIMESTAMP,
+                stage VARCHAR, stages VARCHAR NOT NULL, state VARCHAR, model_id VARCHAR, batch_id VARCHAR,
+                message VARCHAR NOT NULL)""",
+        ),
+    ),
+    Migration(
+        "runs move out of the lake, into the record of runs",
+        ("DROP TABLE lake.runs",),
+        moves_runs=True,
     ),
 )
-"""One entry per schema version: the statements that lead there from the one before."""
+"""One entry per schema version, oldest first."""
 
 
-def migrate(store: Store) -> int:
-    """Bring the lake to this code's schema, each step with its record in one transaction; returns the version.
+def migrate(store: Store, runs: Runs) -> int:
+    """Bring the lake to this program's schema, each step in one transaction; returns the version.
+
+    A new lake gets all steps in one. Before an old lake with a SQLite catalog is touched, that is copied to
+    `catalog_copy_path`; with the data, which no step deletes, the copy is a full backup. Killed, the next call goes on.
+
+    Args:
+        runs: Where the runs go that are still in the lake.
 
     Raises:
         StoreError: The lake was written by a newer version of this program.
@@ -67,10 +116,12 @@ def migrate(store: Store) -> int:
         connection.execute(
             "CREATE TABLE IF NOT EXISTS lake.schema_versions (version BIGINT NOT NULL, applied_at TIMESTAMP NOT NULL)"
         )
-        found = connection.execute("SELECT coalesce(max(version), 0) FROM lake.schema_versions").fetchone()
-        version = int(found[0]) if found else 0
-        if version < len(MIGRATIONS):
-            for statement in MIGRATIONS[version]:
+        row = connection.execute("SELECT coalesce(max(version), 0) FROM lake.schema_versions").fetchone()
+        version = int(row[0]) if row else 0
+        for migration in MIGRATIONS[version : version + 1] if version else MIGRATIONS:
+            if migration.moves_runs:
+                runs.put(runs_from(connection.execute(RUNS_IN_LAKE).to_arrow_table()))
+            for statement in migration.statements:
                 connection.execute(statement)
             version += 1
             connection.execute("INSERT INTO lake.schema_versions VALUES (?, now()::TIMESTAMP)", [version])
@@ -79,8 +130,15 @@ def migrate(store: Store) -> int:
     version = current_version(store)
     if not version:
         store.check_data()
-    while version < len(MIGRATIONS):
-        version = store.write(step, "migrate the schema")
+    if version < len(MIGRATIONS):
+        with store.alone():
+            version = current_version(store)
+            if 0 < version < len(MIGRATIONS) and store.kind == "sqlite":
+                path = catalog_copy_path(store)
+                store.keep_catalog(path)
+                log.info("Copied the catalog to %s before migrating it to schema %d.", path, len(MIGRATIONS))
+            while version < len(MIGRATIONS):
+                version = store.write(step, "migrate the schema")
     if version > len(MIGRATIONS):
         raise StoreError(
             f"the lake has schema version {version}, this program knows {len(MIGRATIONS)}.",
@@ -89,10 +147,34 @@ def migrate(store: Store) -> int:
     return version
 
 
+def catalog_copy_path(store: Store) -> Path:
+    """Where a SQLite catalog is copied to before it is migrated to this program's schema."""
+    catalog = Path(store.catalog.partition(":")[2])
+    return catalog.with_name(f"{catalog.stem}.before-schema-{len(MIGRATIONS)}{catalog.suffix}")
+
+
 def current_version(store: Store) -> int:
     """The schema version that the lake has; 0 for an empty lake."""
-    known = store.rows("SELECT 1 FROM duckdb_tables() WHERE database_name = 'lake' AND table_name = 'schema_versions'")
-    return int(store.rows("SELECT coalesce(max(version), 0) FROM lake.schema_versions")[0][0]) if known else 0
+    with store.reading():
+        known = store.rows(
+            "SELECT 1 FROM duckdb_tables() WHERE database_name = 'lake' AND table_name = 'schema_versions'"
+        )
+        return int(store.rows("SELECT coalesce(max(version), 0) FROM lake.schema_versions")[0][0]) if known else 0
+
+
+RUNS_IN_LAKE = """
+    SELECT * EXCLUDE (nth) REPLACE (CASE WHEN nth = 1 THEN run_id ELSE run_id || '-' || nth END AS run_id)
+    FROM (SELECT *, row_number() OVER (PARTITION BY run_id ORDER BY started_at, ended_at) AS nth FROM lake.runs)
+    ORDER BY started_at, run_id"""
+"""Query for the runs in a lake of schema version 4. Two of a process within a second had the same id there."""
+
+
+def runs_from(table: pa.Table) -> list[RunRecord]:
+    """The result of `RUNS_IN_LAKE` as records."""
+    return [
+        RunRecord(**{**row, "status": RunStatus(row["status"]), "stages": json.loads(row["stages"])})
+        for row in table.to_pylist()
+    ]
 
 
 def current_labels(version: int | None = None) -> str:

@@ -15,18 +15,22 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import duckdb
-import pyarrow as pa
 
-from storage.connecting import LOST, attach_lake, open_duckdb, quoted, told, without_secrets
+from storage.catalog_copy import copy_sqlite
+from storage.connecting import LOST, attach_lake, open_duckdb, told, use_all_cores, without_secrets
 from storage.connecting import Connection as Connection
 from storage.errors import StoreError
+from storage.literals import Parameters, bound, quoted
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 T = TypeVar("T")
 
@@ -66,7 +70,7 @@ class Store:
         self.catalog, self.data = catalog, data
         self.kind, _, where = catalog.partition(":")
         self._open = functools.partial(open_duckdb, catalog, data, scratch, memory)
-        self._connection = self._open()
+        self._connection, self._uses_all_cores = self._open(), False
         self._mine = _Mine()
         self._lock = Path(f"{where}.lock") if self.kind == "sqlite" else None
         try:
@@ -90,8 +94,20 @@ class Store:
 
     def _renew(self) -> None:
         """Take a new connection; what goes on with the old one goes on."""
-        self._connection = self._open()
-        self._attach()
+        before, self._connection = self._connection, self._open()
+        self._uses_all_cores = False
+        try:
+            self._attach()
+        except BaseException:
+            self._connection = before  # out of date, and renewed at the next query; the new one does not know the lake
+            raise
+
+    def _for_bulk(self) -> None:
+        """Use all cores from here on; what only asks small questions takes half the processor time with one."""
+        if not self._uses_all_cores:
+            with self._connection.cursor() as cursor:
+                use_all_cores(cursor)
+            self._uses_all_cores = True
 
     def __enter__(self) -> Self:
         return self
@@ -118,6 +134,8 @@ class Store:
             StoreError: PostgreSQL or the object storage does not answer, or refuses.
         """
         mark = uuid.uuid4().hex
+        if bulk:
+            self._for_bulk()
         results: list[T] = []
 
         def transaction() -> T:
@@ -127,7 +145,9 @@ class Store:
                 connection.execute("BEGIN")
                 try:
                     result = change(connection)
-                    connection.execute("CALL lake.set_commit_message('pal', ?, extra_info => ?)", [message, mark])
+                    connection.execute(
+                        bound("CALL lake.set_commit_message('pal', ?, extra_info => ?)", [message, mark])
+                    )
                     if bulk and "://" not in self.data and hasattr(os, "sync"):
                         os.sync()
                     results.append(result)
@@ -141,40 +161,105 @@ class Store:
         with self._telling():
             return _again(lambda: self._locked(transaction), PATIENCE_S, self._renew)
 
-    def read(self, sql: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> pa.Table:
+    def read(self, sql: str, parameters: Parameters = None) -> pa.Table:
         """The whole result of a query."""
+        self._for_bulk()
+        return self._query(lambda cursor: cursor.execute(bound(sql, parameters)).to_arrow_table())
 
-        def query() -> pa.Table:
-            with self._connection.cursor() as cursor:
-                return cursor.execute(sql, parameters).to_arrow_table()
-
-        with self._telling():
-            return _again(query, PATIENCE_S, self._renew)
-
-    def rows(self, sql: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+    def rows(self, sql: str, parameters: Parameters = None) -> list[tuple[Any, ...]]:
         """The whole result of a small query, as Python values."""
+        return self._query(lambda cursor: cursor.execute(bound(sql, parameters)).fetchall())
 
-        def query() -> list[tuple[Any, ...]]:
-            with self._connection.cursor() as cursor:
-                return cursor.execute(sql, parameters).fetchall()
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Let every `read` and `rows` of this thread see the lake as the first of them does, until the end.
+
+        Outside of it, each query asks the catalog anew for all that it knows of the lake, which takes longer than most
+        queries. What is written meanwhile, also by this thread, is not seen. Where the connection is lost in between,
+        the queries that follow see the lake as it is then.
+        """
+        if self._mine.reading:
+            yield
+            return
+        self._mine.reading = True
+        try:
+            yield
+        finally:
+            self._mine.reading = False
+            self._end_reading()
+
+    def _end_reading(self) -> None:
+        if self._mine.reader is not None:
+            self._mine.reader.close()
+            self._mine.reader = None
+
+    def _query(self, query: Callable[[Connection], T]) -> T:
+        """Ask with a cursor of its own; inside of `reading` with the one of this thread."""
+
+        def ask() -> T:
+            if not self._mine.reading:
+                with self._connection.cursor() as cursor:
+                    return query(cursor)
+            if self._mine.reader is None:
+                self._mine.reader = self._connection.cursor()
+                self._mine.reader.execute("BEGIN")
+            try:
+                return query(self._mine.reader)
+            except duckdb.Error:  # which ends the transaction
+                self._end_reading()
+                raise
 
         with self._telling():
-            return _again(query, PATIENCE_S, self._renew)
+            return _again(ask, PATIENCE_S, self._renew)
 
-    def stream(
-        self, sql: str, parameters: Sequence[Any] | dict[str, Any] | None = None, rows: int = SLICE_ROWS
-    ) -> Iterator[pa.RecordBatch]:
+    def stream(self, sql: str, parameters: Parameters = None, rows: int = SLICE_ROWS) -> Iterator[pa.RecordBatch]:
         """The result of a large query in slices of at most `rows` rows; memory does not grow with it."""
+
+        self._for_bulk()
 
         def begin() -> tuple[Connection, Iterator[pa.RecordBatch], list[pa.RecordBatch]]:
             cursor = self._connection.cursor()
-            reader = iter(cursor.execute(sql, parameters).to_arrow_reader(rows))
+            reader = iter(cursor.execute(bound(sql, parameters)).to_arrow_reader(rows))
             return cursor, reader, list(itertools.islice(reader, 1))
 
         with self._telling():
             cursor, reader, first = _again(begin, PATIENCE_S, self._renew)
             with cursor:
                 yield from itertools.chain(first, reader)
+
+    def query_server(self, sql: str) -> list[dict[str, Any]]:
+        """The rows of a query in PostgreSQL's own SQL on the catalog's server, by column name."""
+
+        def query() -> list[dict[str, Any]]:
+            with self._connection.cursor() as cursor:
+                result = cursor.execute(f"FROM postgres_query('mutex', {quoted(sql)})")
+                names = [column[0] for column in result.description or ()]
+                return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+        with self._telling():
+            return _again(query, PATIENCE_S, self._renew)
+
+    def execute_on_server(self, sql: str) -> None:
+        """Run statements of PostgreSQL's own in one transaction; where the connection is lost, they run again."""
+
+        def execute() -> None:
+            with self._connection.cursor() as cursor:
+                cursor.execute(f"CALL postgres_execute('mutex', {quoted(sql)})")
+
+        with self._telling():
+            _again(execute, PATIENCE_S, self._renew)
+
+    def keep_catalog(self, path: Path) -> None:
+        """Copy a SQLite catalog to a file, there whole or not at all, while nobody writes.
+
+        The connection is closed meanwhile: DuckDB's SQLite and Python's undo each other's locks on the same file.
+        """
+        with self.alone():
+            self.close()
+            try:
+                copy_sqlite(Path(self.catalog.partition(":")[2]), path)
+            finally:
+                self._renew()
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -245,7 +330,8 @@ class Store:
     def _has(self, mark: str) -> bool:
         """Whether a commit with this mark is in the lake."""
         with self._connection.cursor() as cursor:
-            return bool(cursor.execute("FROM lake.snapshots() WHERE commit_extra_info = ?", [mark]).fetchall())
+            snapshots = bound("FROM lake.snapshots() WHERE commit_extra_info = ?", [mark])
+            return bool(cursor.execute(snapshots).fetchall())
 
     def _locked(self, action: Callable[[], T]) -> T:
         with self.alone():
@@ -273,9 +359,11 @@ def _side_file(path: Path, timeout_s: float) -> Iterator[None]:
 
 
 class _Mine(threading.local):
-    """Whether this thread holds the write lock."""
+    """What a thread is in: whether it holds the write lock, whether it is `reading`, and the cursor for that."""
 
     held = False
+    reading = False
+    reader: Connection | None = None
 
 
 def in_utc(at: datetime) -> datetime:
@@ -296,7 +384,7 @@ def _again(action: Callable[[], T], patience_s: float = 0.0, renew: Callable[[],
             return action()
         except (duckdb.Error, sqlite3.OperationalError) as error:
             if renew is not None and attempt < 3 and _STALE.search(str(error)):
-                renew()
+                _again(renew, until - time.monotonic())
                 continue
             lost = bool(LOST.search(str(error))) and time.monotonic() < until
             if attempt == _TRIES - 1 or not (lost or _LOST_A_RACE.search(str(error))):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.compute as pc
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 HASH_CHARS = 32
 """Hex characters of a text hash (128 bits)."""
@@ -28,6 +29,9 @@ def text_hash(text: str) -> str:
 
 def folded_texts(texts: pa.Array) -> pa.Array:
     """`folded` of a string array (n,); plain ASCII, most of what there is, without making Python strings."""
+    import pyarrow as pa  # `folded` and `text_hash` need none of it
+    import pyarrow.compute as pc
+
     result = pc.ascii_lower(texts)
     # Python's white space in ASCII has four separators (0x1c to 0x1f) that RE2's \s does not.
     odd = pc.match_substring_regex(result, r"[\t-\r\x1c-\x1f]|  |^ | $")

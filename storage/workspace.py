@@ -11,12 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from storage.errors import WorkspaceError
+from storage.errors import StoreError, WorkspaceError
 from storage.folders import MANIFEST
-from storage.mirror import Mirror
-from storage.schema import migrate
+from storage.runs import RUNS_FILE, Runs, runs_of
+from storage.schema import MIGRATIONS, current_version, migrate
 from storage.store import Store
+
+if TYPE_CHECKING:
+    from storage.mirror import Mirror
 
 CONFIG_NAME = "pal.toml"
 ENVIRONMENT = "PAL_WORKSPACE"
@@ -85,20 +89,20 @@ class Workspace:
             mirror.pull_batches()
             mirror.inbox.pull()
 
-    def share_missing(self) -> None:
-        """Give other machines the batches, models and encoders that they lack; what was changed waits for `push`."""
-        if self.files:
-            mirror = _mirrored(self.files, self.root)
-            mirror.push_batches(edits=False)
-            for parent in ("models", "encoders"):
-                mirror.publish_missing(parent)
+    def push(self, *paths: Path) -> None:
+        """Give other machines what they lack of batches, models and encoders, and what changed in the batches here.
 
-    def push(self) -> None:
-        """Give other machines what annotators changed in the batches here, and what an ingest put away."""
+        Args:
+            paths: Reports to give them, and model folders that were written into.
+        """
         if self.files:
             mirror = _mirrored(self.files, self.root)
             mirror.inbox.settle()
             mirror.push_batches(edits=True)
+            for parent in ("models", "encoders"):
+                mirror.publish_missing(parent)
+            for path in paths:
+                self.share(path)
 
     def share(self, path: Path) -> None:
         """Give other machines a published folder of `models` or `encoders`, or a file of `reports`."""
@@ -134,8 +138,27 @@ class Workspace:
                 _mirrored(self.files, self.root).fetch_all(parent)
 
     def store(self) -> Store:
-        """The lake, with its tables up to date; one connection for this process."""
-        return _opened(*self.lake, self.root / "lake")
+        """The lake, with its tables up to date; one connection for this process.
+
+        Raises:
+            StoreError: It cannot be opened; or it is on PostgreSQL, shared with older programs that would no longer
+                work with it after its migration.
+        """
+        return _opened(*self.lake, self.root)
+
+    def unmigrated_store(self) -> Store:
+        """The lake in whatever schema it is, on a connection to be closed by the caller."""
+        (self.root / "lake").mkdir(parents=True, exist_ok=True)
+        return Store(*self.lake, scratch=self.root / "lake" / "spill")
+
+    def runs(self) -> Runs:
+        """The record of runs: `runs.sqlite` here, or a table on PostgreSQL where the lake's catalog is there.
+
+        Raises:
+            StoreError: The lake on PostgreSQL cannot be opened.
+        """
+        is_shared = self.catalog.startswith("postgres:")
+        return Runs(self.store() if is_shared else self.root / RUNS_FILE)
 
     @property
     def lake(self) -> tuple[str, str]:
@@ -161,10 +184,17 @@ class Workspace:
 
 
 @functools.lru_cache(maxsize=4)
-def _opened(catalog: str, data: str, lake: Path) -> Store:
-    lake.mkdir(parents=True, exist_ok=True)
-    store = Store(catalog, data, scratch=lake / "spill")
-    migrate(store)
+def _opened(catalog: str, data: str, root: Path) -> Store:
+    store = Workspace(root, catalog, data).unmigrated_store()
+    version = current_version(store)
+    if store.kind == "postgres" and 0 < version < len(MIGRATIONS):
+        store.close()
+        raise StoreError(
+            f"The lake has schema version {version}; this program needs {len(MIGRATIONS)}. "
+            "Older programs on other machines stop working with it after the migration.",
+            hint="pal migrate --dry-run, then pal migrate",
+        )
+    migrate(store, runs_of(store, root))
     return store
 
 
@@ -175,6 +205,8 @@ def forget_stores() -> None:
 
 @functools.lru_cache(maxsize=4)
 def _mirrored(files: str, root: Path) -> Mirror:
+    from storage.mirror import Mirror  # most workspaces share nothing
+
     root.mkdir(parents=True, exist_ok=True)
     return Mirror(files, root)
 

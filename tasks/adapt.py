@@ -1,4 +1,4 @@
-"""Stage `adapt`: static vectors of this workspace's own, distilled from a sentence encoder; after a kill it goes on."""
+"""Stage `adapt_encoder`: static vectors of this workspace's own, from a sentence encoder; resumes after a crash."""
 
 from __future__ import annotations
 
@@ -18,21 +18,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from filelock import FileLock, Timeout
-from prefect import task
 
-from annotation.label_set import LabelSet
 from annotation.progress import progress
 from storage.errors import ModelError, WorkspaceError
 from storage.folders import publish_folder
 from storage.items import pool_texts
 from storage.records import Split
-from storage.workspace import Workspace
 from tasks.learning.adaptation import adapt_vectors, taught_head
-from tasks.learning.encoder import ARTEFACT, MINILM_ADAPTED, StaticVectors, minilm_static
+from tasks.learning.encoder import ARTEFACT, StaticVectors, minilm_static
 from tasks.learning.encoder_files import HeadWeights, encoder_files
+from tasks.learning.encoder_names import MINILM_ADAPTED
 from tasks.learning.teacher import Teacher
+from tasks.project import Project
 from tasks.reading import read_on_workers
-from tasks.scale_config import ScaleConfig
 from tasks.train import labelled_with
 from tasks.workers import Workers, open_workers
 
@@ -97,14 +95,7 @@ class _Reading:
         return read_on_workers(self.workers, self.resource, self.folder, weights, parts)
 
 
-@task
-def adapt_encoder(
-    workspace: Workspace,
-    label_set: LabelSet,
-    how: Adaptation | None = None,
-    teacher_folder: Path | None = None,
-    scale: ScaleConfig | None = None,
-) -> str:
+def adapt_encoder(project: Project, how: Adaptation | None = None, teacher_folder: Path | None = None) -> str:
     """Make an encoder of this workspace's own; returns its encoder_id.
 
     Texts with an answer are not read, so that no vector knows what a model is measured on; training items only say
@@ -113,13 +104,13 @@ def adapt_encoder(
 
     Args:
         teacher_folder: The directory of another sentence encoder; all-MiniLM-L6-v2 where None.
-        scale: Who reads the texts; this process where None.
 
     Raises:
         ModelError: The extra `adapt` is not installed, there is no such sentence encoder, or the pool is too small.
         WorkspaceError: Another process is adapting the same.
     """
     how = how or Adaptation()
+    workspace, scale = project.workspace, project.config.scale
     started, store = time.monotonic(), workspace.store()
     teacher = Teacher(teacher_folder)
     pool = pool_texts(store, how.texts, how.seed)
@@ -128,7 +119,7 @@ def adapt_encoder(
             f"{pool.num_rows:,} texts in the pool; adapting needs {MIN_TEXTS:,}.",
             hint="import more: pal import FILE; the shipped vectors do without",
         )
-    labelled = _labelled(workspace, label_set) if how.labels else None
+    labelled = _labelled(project) if how.labels else None
     base = minilm_static()
     settings = [base.encoder_id, teacher.sha256, asdict(how), installed_version("pytorch-active-learning")]
     key = _fingerprint(pool, labelled, settings)
@@ -138,8 +129,8 @@ def adapt_encoder(
     if not (folder / "manifest.json").is_file():
         work.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(work / "lock", timeout=0), open_workers(scale or ScaleConfig()) as workers:
-                reading = _Reading(teacher, teacher_folder, workers, scale.resource if scale else "")
+            with FileLock(work / "lock", timeout=0), open_workers(scale) as workers:
+                reading = _Reading(teacher, teacher_folder, workers, scale.resource)
                 learned = _learned(reading, base, pool, labelled, how, work)
         except Timeout as error:
             raise WorkspaceError(f"another process is adapting in {work}.", hint="wait for it") from error
@@ -148,7 +139,7 @@ def adapt_encoder(
             "created_at": datetime.now(UTC).isoformat(),
             "n_texts": pool.num_rows,
             "n_labelled": len(labelled.texts) if labelled else 0,
-            "labels": list(label_set.names) if labelled else None,
+            "labels": list(project.config.task.names) if labelled else None,
             "teacher": {"model": teacher.name, "sha256": teacher.sha256},
             "settings": settings,
         }
@@ -161,16 +152,16 @@ def adapt_encoder(
     return encoder.encoder_id
 
 
-def _labelled(workspace: Workspace, label_set: LabelSet) -> _Labelled | None:
-    """The training items; None, which is told, where two labels have not enough of them."""
-    store = workspace.store()
-    table = labelled_with(store, Split.TRAINING, store.version(), label_set.names)
-    labels = np.array([label_set.names.index(label) for label in table["label"].to_pylist()], np.int64)
-    n_enough = int(np.count_nonzero(np.bincount(labels, minlength=len(label_set.names)) >= MIN_LABELLED))
+def _labelled(project: Project) -> _Labelled | None:
+    """The training items; None, which is logged, where two labels have not enough of them."""
+    store, names = project.workspace.store(), project.config.task.names
+    table = labelled_with(store, Split.TRAINING, store.version(), names)
+    labels = np.array([names.index(label) for label in table["label"].to_pylist()], np.int64)
+    n_enough = int(np.count_nonzero(np.bincount(labels, minlength=len(names)) >= MIN_LABELLED))
     if n_enough < 2:
         log.warning("not fine-tuned: that needs %d training items of each of two labels", MIN_LABELLED)
         return None
-    return _Labelled(table["text"].to_pylist(), labels, len(label_set.names))
+    return _Labelled(table["text"].to_pylist(), labels, len(names))
 
 
 def _sentence_vectors(

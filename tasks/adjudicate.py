@@ -1,86 +1,83 @@
-"""Stage `adjudicate`: what annotators disagree on, or were unsure of, as one batch that shows their answers."""
+"""Stage `draw_disputed`: what annotators disagree on, or were unsure of, as one batch that shows their answers."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from prefect import task
-
-from annotation.batch_config import BatchConfig
-from annotation.label_set import LabelSet
 from storage.answers import disputed_items
-from storage.batches import Draft, OvertakenError, open_batches, reserve
+from storage.batches import Draft, OvertakenError, published_batches, reserve
 from storage.records import Assignment, Proposal, Purpose
 from storage.store import Store
-from storage.workspace import Workspace
+from tasks.project import Project
 
 log = logging.getLogger(__name__)
 
 
-@task
-def draw_disputed(workspace: Workspace, label_set: LabelSet, asking: BatchConfig, n: int | None = None) -> str | None:
+def draw_disputed(project: Project, n: int = 0) -> str | None:
     """Reserve the disputed items, those answered longest ago first; returns the batch's id, None where there are none.
 
     An open batch of them is returned as it is. Whoever takes it answers it: an adjudicator, not each annotator.
 
     Args:
-        n: Most items; `[batch] size` where None.
+        n: Most items; 0 for `[batch] size`.
     """
-    store = workspace.store()
+    store, asking = project.workspace.store(), project.config.batch
     if opened := open_again(store, Purpose.ADJUDICATION):
         return opened
     disputed = disputed_items(store)
     item_ids = disputed[: n or asking.size]
     if not item_ids:
         return None
-    batch_id = reserve_again(store, Purpose.ADJUDICATION, item_ids, "disputed", label_set, asking)
-    log.info("%d of %d disputed items go to adjudication", len(item_ids), len(disputed))
+    batch_id = reserve_again(project, Purpose.ADJUDICATION, Again(item_ids, "disputed"))
+    log.info("Sent %d of %d disputed items to adjudication.", len(item_ids), len(disputed))
     return batch_id
 
 
 def open_again(store: Store, purpose: Purpose) -> str | None:
     """The open batch of a purpose that asks again, if there is one."""
-    found = [each.batch for each in open_batches(store, again=True)]
-    return next((batch.batch_id for batch in found if batch.purpose is purpose), None)
+    opened = published_batches(store, again=True)
+    return next((batch.batch_id for batch in opened if batch.purpose is purpose), None)
 
 
-def reserve_again(
-    store: Store,
-    purpose: Purpose,
-    item_ids: Sequence[str],
-    reason: str,
-    label_set: LabelSet,
-    asking: BatchConfig,
-    *,
-    scores: Sequence[float] | None = None,
-    model_id: str | None = None,
-    assignments: Sequence[Assignment] = (),
-) -> str:
-    """Reserve answered items to ask about them again; returns the batch's id, an open one's where another was faster.
+@dataclass(frozen=True)
+class Again:
+    """Answered items to ask about again.
 
-    Args:
-        reason: Takes the place of the strategy that proposed them.
-        scores: Of the items; higher = ask first.
-        assignments: Who is asked; empty where whoever takes it is asked.
+    Attributes:
+        reason: Stands in the place of the strategy that proposed them.
+        scores: Of the items, (n,); higher = ask first; empty where there are none.
+        assignments: Who is asked; empty where whoever takes the batch is asked.
     """
-    values = scores if scores is not None else [None] * len(item_ids)
+
+    item_ids: Sequence[str]
+    reason: str
+    scores: Sequence[float] = ()
+    model_id: str | None = None
+    assignments: Sequence[Assignment] = ()
+
+
+def reserve_again(project: Project, purpose: Purpose, again: Again) -> str:
+    """Reserve answered items to ask about them again; returns the batch's id, an open one's if another was faster."""
+    store, asking = project.workspace.store(), project.config.batch
+    scores: Sequence[float | None] = again.scores or [None] * len(again.item_ids)
     proposals = [
-        Proposal(item_id, reason, score, rank)
-        for rank, (item_id, score) in enumerate(zip(item_ids, values, strict=True), start=1)
+        Proposal(item_id, again.reason, score, rank)
+        for rank, (item_id, score) in enumerate(zip(again.item_ids, scores, strict=True), start=1)
     ]
     draft = Draft(
         purpose,
-        item_ids,
+        again.item_ids,
         proposals,
         0,
         store.version(),
-        label_set.digest,
-        model_id,
-        {reason: len(item_ids)},
-        overlap=asking.overlap if assignments else 1,
+        project.config.task.digest,
+        again.model_id,
+        {again.reason: len(again.item_ids)},
+        overlap=asking.overlap if again.assignments else 1,
         formats=asking.formats,
-        assignments=assignments,
+        assignments=again.assignments,
     )
     try:
         return reserve(store, draft, beside_open=False)[0].batch_id

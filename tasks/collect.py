@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from prefect import task
-from prefect.artifacts import create_table_artifact
+from typing import Any
 
 from annotation.batch import sha256_of
 from annotation.filled import FilledFile
-from annotation.inbox import put_away, settled_files, waiting_files
+from annotation.inbox import BatchChecks, put_away, settled_files, waiting_files
 from annotation.label_set import LabelSet
-from annotation.submission import check_file
-from storage.annotations import ingest, read_files, remember_read
+from annotation.submission import CheckedFile, check_file
+from storage.annotations import FileAnswers, Ingested, ingest_files, read_files
 from storage.errors import BatchError
-from storage.store import Store
 from storage.workspace import Workspace
+from tasks.project import Project
 
 log = logging.getLogger(__name__)
 
@@ -43,53 +41,48 @@ class FileReport:
     completed: list[str] = field(default_factory=list)
 
 
-@task
-def collect_answers(
-    workspace: Workspace, label_set: LabelSet, files: Sequence[Path] = (), form: str | None = None
-) -> list[FileReport]:
+def collect_answers(project: Project, files: Sequence[Path] = (), form: str | None = None) -> list[FileReport]:
     """Ingest the named files, or everything filled in `batches/` and `inbox/`; running it again changes nothing.
 
-    A file of the inbox that is being written while this looks is left for the next time.
+    All files are read, then what is new goes into the lake in one commit, then the files are put away: killed at any
+    point, the next run takes what is missing. A file of the inbox that is being written while this looks is left for
+    the next time.
 
     Args:
+        files: Paths; none for everything.
         form: The format of the named files; told by their content where that is None.
+
+    Raises:
+        BatchError: A named file is not there; nothing is taken from the others either.
     """
-    workspace.pull()
-    store = workspace.store()
-    seen = read_files(store)
-    waiting = waiting_files(workspace, files)
-    settled = waiting if files else settled_files(waiting)
-    for file in waiting:
-        if file not in settled:
-            log.warning("%s is still being written; it is taken the next time", workspace.name_of(file.path))
+    workspace = project.workspace
+    with workspace.store().reading():
+        arrivals = _arrivals(project, files, form)
+    for arrival in arrivals:
+        if (
+            not arrival.file.in_inbox and not arrival.fault
+        ):  # it stays, and once it counts as read nobody looks at its errors again
+            arrival.put_away(workspace)
+    answers = [
+        FileAnswers(arrival.name, batch_id, given)
+        for arrival in arrivals
+        for batch_id, given in arrival.content.answers.items()
+    ]
+    read = {arrival.name: arrival.digest for arrival in arrivals if arrival.digest and not arrival.fault}
+    results = iter(ingest_files(workspace.store(), answers, read))
     reports = []
-    for file in settled:
-        name = workspace.name_of(file.path)
-        again = not file.in_inbox and not files
-        try:
-            digest = None if file.in_inbox else _digest(file.path, label_set)
-            if again and seen.get(name) == digest:
-                continue
-            report = _collect(workspace, store, label_set, file, name, form)
-        except FileNotFoundError as error:
-            if files:
-                raise BatchError(f"there is no file {file.path}.", hint="check the path: ls inbox batches") from error
-            continue  # another ingest put it away meanwhile
-        except OSError as error:
-            reports.append(FileReport(name, errors=[f"{file.path} cannot be read or moved: {error.strerror or error}"]))
-            _tell(reports[-1])
-            continue
-        if digest:
-            remember_read(store, name, digest)
-        _tell(report)
-        reports.append(report)
-    workspace.push()
+    for arrival in arrivals:
+        brought = {batch_id: next(results) for batch_id in arrival.content.answers}
+        if arrival.file.in_inbox and not arrival.fault:
+            arrival.put_away(workspace)
+        reports.append(arrival.report(brought))
+        _tell(reports[-1])
     return reports
 
 
-def show_reports(reports: Sequence[FileReport]) -> None:
-    """What each file brought, as an artifact of the flow run that is going on."""
-    rows = [
+def ingested_rows(reports: Sequence[FileReport]) -> list[dict[str, Any]]:
+    """What each file brought, as the rows of a table."""
+    return [
         {
             "file": report.file,
             "new answers": report.n_new,
@@ -99,25 +92,80 @@ def show_reports(reports: Sequence[FileReport]) -> None:
         }
         for report in reports
     ]
-    create_table_artifact(rows, key="ingested", description="The files that were ingested, and what each brought.")
 
 
-def _collect(
-    workspace: Workspace, store: Store, label_set: LabelSet, file: FilledFile, name: str, form: str | None
-) -> FileReport:
-    """One file: read, take what is good, write down what is not, put it away."""
-    found = check_file(workspace, label_set, file, form)
-    results = {batch_id: ingest(store, batch_id, answers, name) for batch_id, answers in found.answers.items()}
-    folder = workspace.inbox / ("rejected" if found.errors or found.unreadable else "done")
-    errors_file = put_away(file, found.errors, folder)
-    return FileReport(
-        name,
-        sum(result.n_new for result in results.values()),
-        sum(result.n_known for result in results.values()),
-        [str(error) for error in found.errors] + found.unreadable,
-        str(errors_file) if errors_file else None,
-        [batch_id for batch_id, result in results.items() if result.complete and result.n_new],
-    )
+@dataclass
+class _Arrival:
+    """A file on its way into the lake.
+
+    Attributes:
+        name: As the lake names it.
+        digest: What is to be remembered of it once it is read; empty where nothing is, or where the lake has it.
+        fault: Why it cannot be read or put away; empty where nothing is wrong.
+        errors_file: The list of its faulty rows, once that is written.
+    """
+
+    file: FilledFile
+    name: str
+    digest: str = ""
+    content: CheckedFile = field(default_factory=CheckedFile)
+    fault: str = ""
+    errors_file: Path | None = None
+
+    def refuse(self, error: OSError) -> None:
+        """Say why it cannot be read or put away."""
+        self.fault = f"{self.file.path} cannot be read or moved: {error.strerror or error}"
+
+    def put_away(self, workspace: Workspace) -> None:
+        """Move it out of the inbox, and list its errors beside it."""
+        folder = workspace.inbox / ("rejected" if self.content.errors or self.content.unreadable else "done")
+        try:
+            self.errors_file = put_away(self.file, self.content.errors, folder)
+        except OSError as error:
+            self.refuse(error)
+
+    def report(self, brought: Mapping[str, Ingested]) -> FileReport:
+        """What it brought to each batch."""
+        errors = [*map(str, self.content.errors), *self.content.unreadable, *filter(None, [self.fault])]
+        return FileReport(
+            self.name,
+            sum(result.n_new for result in brought.values()),
+            sum(result.n_known for result in brought.values()),
+            errors,
+            str(self.errors_file) if self.errors_file else None,
+            [batch_id for batch_id, result in brought.items() if result.complete and result.n_new],
+        )
+
+
+def _arrivals(project: Project, files: Sequence[Path], form: str | None) -> list[_Arrival]:
+    """Every file to ingest, read and checked, in order; without those that were read before as they are now."""
+    workspace, label_set = project.workspace, project.config.task
+    checks = BatchChecks(workspace, label_set)
+    seen = read_files(checks.store)
+    waiting = waiting_files(workspace, files)
+    settled = waiting if files else settled_files(waiting)
+    for file in waiting:
+        if file not in settled:
+            log.warning("%s is still being written; it is taken the next time", workspace.name_of(file.path))
+    arrivals = []
+    for file in settled:
+        arrival = _Arrival(file, workspace.name_of(file.path))
+        try:
+            if not file.in_inbox:
+                digest = _digest(file.path, label_set)
+                if seen.get(arrival.name) != digest:
+                    arrival.digest = digest
+                elif not files:
+                    continue
+            arrival.content = check_file(checks, file, form)
+        except FileNotFoundError as error:
+            if files:
+                raise BatchError(f"there is no file {file.path}.", hint="check the path: ls inbox batches") from error
+            continue  # another ingest put it away meanwhile
+        except OSError as error:
+            arrival.refuse(error)
+        arrivals.append(arrival)
+    return arrivals
 
 
 def _digest(path: Path, label_set: LabelSet) -> str:

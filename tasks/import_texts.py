@@ -1,4 +1,4 @@
-"""Stage `import`: files of texts into the lake."""
+"""Stages `import_file` and `import_original_directory`: texts into the lake."""
 
 from __future__ import annotations
 
@@ -7,47 +7,51 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefect import task
-
-from annotation.label_set import AnswerError, LabelSet
+from annotation.label_set import AnswerError
 from annotation.progress import progress
 from storage.errors import SourceError
 from storage.importing import ImportReport, import_original, import_source
 from storage.sources.opening import open_source
+from storage.sources.source import Source
 from storage.workspace import Workspace
+from tasks.project import Project
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How to read files whose layout cannot be told; None to find it out."""
+    """How to read files whose layout cannot be detected; what is left empty is detected.
 
-    text_column: str | None = None
-    id_column: str | None = None
-    encoding: str | None = None
-    delimiter: str | None = None
+    Attributes:
+        text_column: Name or number of the column with the text.
+        id_column: Name or number of the column with the ids.
+        encoding: Of the files.
+        delimiter: Of the files: one character, or `tab`.
+    """
+
+    text_column: str = ""
+    id_column: str = ""
+    encoding: str = ""
+    delimiter: str = ""
 
 
-@task(task_run_name="import {path}")
-def import_file(workspace: Workspace, path: Path, options: ReadOptions) -> ImportReport:
-    """Take the texts of one file; taking it again changes nothing."""
-    source = open_source(
-        path,
-        text_column=options.text_column,
-        id_column=options.id_column,
-        encoding=options.encoding,
-        delimiter=options.delimiter,
-    )
+DETECT = ReadOptions()
+"""Detect everything."""
+
+
+def import_file(project: Project, path: Path, options: ReadOptions) -> ImportReport:
+    """Import the texts of one file; importing it again changes nothing."""
+    workspace, source = project.workspace, open_file(path, options)
     with workspace.scratch() as scratch, progress(f"import {path.name}", source.size_bytes) as advance:
         report = import_source(workspace.store(), source, scratch, _rejects_file(workspace, path), advance)
-    _tell(workspace, report)
+    _log(report)
     return report
 
 
-@task(task_run_name="import original {directory}")
-def import_original_directory(workspace: Workspace, directory: Path, label_set: LabelSet) -> ImportReport:
-    """Take a directory of the original scripts: pool and labels; taking it again changes nothing."""
+def import_original_directory(project: Project, directory: Path) -> ImportReport:
+    """Import a directory of the original scripts: pool and labels; importing it again changes nothing."""
+    workspace, label_set = project.workspace, project.config.task
     try:
         labels = {digit: label_set.answer(digit) or "" for digit in ("1", "0")}
     except AnswerError as error:
@@ -66,16 +70,29 @@ def import_original_directory(workspace: Workspace, directory: Path, label_set: 
             _rejects_file(workspace, directory),
             advance,
         )
-    _tell(workspace, report)
+    _log(report)
     return report
 
 
-def _tell(workspace: Workspace, report: ImportReport) -> None:
-    if report.rejects_file:
-        workspace.share(Path(report.rejects_file))
+def open_file(path: Path, options: ReadOptions) -> Source:
+    """Open a file of texts and find its columns, without reading it all.
+
+    Raises:
+        SourceError: There is no such file, it cannot be read, or its text column cannot be found.
+    """
+    return open_source(
+        path,
+        text_column=options.text_column or None,
+        id_column=options.id_column or None,
+        encoding=options.encoding or None,
+        delimiter=options.delimiter or None,
+    )
+
+
+def _log(report: ImportReport) -> None:
     log.info("%s: %s", report.source, report.description)
     log.info(
-        "%s rows: %s new items, %s duplicates, %s rejected%s",
+        "%s rows: %s new items, %s duplicates, %s rejected%s.",
         f"{report.n_rows:,}",
         f"{report.n_new:,}",
         f"{report.n_duplicates:,}",
@@ -85,7 +102,7 @@ def _tell(workspace: Workspace, report: ImportReport) -> None:
     for note in report.notes:
         log.info("%s", note)
     if report.labels:
-        log.info("labels: %s", ", ".join(f"{n:,} {split}" for split, n in report.labels.items()))
+        log.info("Labels: %s.", ", ".join(f"{n:,} {split}" for split, n in report.labels.items()))
 
 
 def _rejects_file(workspace: Workspace, path: Path) -> Path:

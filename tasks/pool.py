@@ -5,48 +5,40 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from annotation.label_set import LabelSet
 from storage.annotations import labelled_texts
 from storage.items import pool_features, pool_ids
 from storage.records import Split
 from storage.store import Store
-from storage.workspace import Workspace
 from tasks.learning.encoder import Encoder
-from tasks.learning.model_files import load_model
-from tasks.learning.tokens import Tokens
-from tasks.learning.training import Examples
+from tasks.learning.tokens import Examples, Tokens
 from tasks.learning.vectors import Vectors
 from tasks.prepare import add_missing_features, current_encoder
+from tasks.project import Project
 from tasks.sampling.pool_building import build_pool, hidden_vectors, token_vectors
 from tasks.sampling.strategy import NO_TEXTS, Pool
-from tasks.shards import Shard, sharded_vectors
-from tasks.workers import Workers
+
+if TYPE_CHECKING:
+    from tasks.learning.model_files import LoadedModel
+    from tasks.workers import Workers
 
 log = logging.getLogger(__name__)
 
 
-def load_pool(
-    workspace: Workspace,
-    store: Store,
-    version: int,
-    label_set: LabelSet,
-    encoder_name: str,
-    model_id: str | None,
-    keywords: Sequence[str] = (),
-    workers: Workers | None = None,
-) -> Pool:
+def load_pool(project: Project, version: int, model: LoadedModel | None, workers: Workers | None = None) -> Pool:
     """The whole pool; with a model in that model's tokens, made here where they are missing.
 
     Args:
         version: The lake version whose labels are meant.
         workers: Who holds the texts, in shards; None for this process.
     """
-    model = load_model(workspace.model_folder(model_id), label_set.names) if model_id is not None else None
+    workspace, label_set, encoder_name = project.workspace, project.config.task, project.config.model.encoder
+    store = workspace.store()
     encoder = model.encoder if model is not None else current_encoder(workspace, encoder_name)
     add_missing_features(workspace, encoder)
     vectors: Vectors
@@ -56,8 +48,11 @@ def load_pool(
         vectors = here = token_vectors(tokens, encoder)
         hidden = hidden_vectors(model.classifier, here) if model is not None else None
     else:
+        from tasks.shards import Shard, sharded_vectors
+
         at = store.version()
         item_ids = pool_ids(store, encoder.encoder_id, at)
+        model_id = model.model_id if model is not None else None
         shard = Shard(workspace, at, encoder.encoder_id, encoder_name, model_id, label_set.names)
         vectors = sharded_vectors(workers, token_vectors(NO_TEXTS, encoder), item_ids, shard)
         hidden = vectors if model is not None else None
@@ -66,7 +61,7 @@ def load_pool(
             shard = replace(shard, hidden=True)
             hidden = sharded_vectors(workers, hidden_vectors(model.classifier, here), item_ids, shard)
     training, validation = (labelled_texts(store, split, version) for split in (Split.TRAINING, Split.VALIDATION))
-    words, known = _known_keywords(encoder, keywords)
+    words, known = _known_keywords(encoder, project.config.sampling.keywords)
     return build_pool(
         item_ids,
         vectors,
@@ -84,6 +79,8 @@ def load_pool(
 
 def _known_keywords(encoder: Encoder, keywords: Sequence[str]) -> tuple[tuple[str, ...], Tokens]:
     """The keywords of which the encoder knows every part, in quotes and as tokens; the others are told."""
+    if not keywords:
+        return (), NO_TEXTS
     words, table = encoder.tokenize(pa.array(list(keywords), pa.string())), encoder.vectors()
     if table is None:
         known = np.array([len(word.split()) for word in keywords], np.int64) == words.lengths
@@ -91,7 +88,7 @@ def _known_keywords(encoder: Encoder, keywords: Sequence[str]) -> tuple[tuple[st
         known = words.sums(np.where(table.any(axis=1), 0.0, 1.0)) == 0
     known &= words.lengths > 0
     if unknown := [word for word, is_known in zip(keywords, known, strict=True) if not is_known]:
-        log.warning("the encoder does not know these keywords: %s", ", ".join(map(repr, unknown)))
+        log.warning("The encoder does not know these keywords: %s.", ", ".join(map(repr, unknown)))
     names = tuple(f'"{word}"' for word, is_known in zip(keywords, known, strict=True) if is_known)
     return names, words.take(np.flatnonzero(known))
 

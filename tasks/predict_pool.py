@@ -1,4 +1,4 @@
-"""Stage `predict`: label and calibrated probability of every item, into one file; after a kill it goes on."""
+"""Stage `predict_pool`: label and calibrated probability of every item, into one file; after a kill it goes on."""
 
 from __future__ import annotations
 
@@ -13,21 +13,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
-from prefect import task
 
-from annotation.label_set import LabelSet
 from annotation.progress import progress
 from storage.errors import ModelError, WorkspaceError
 from storage.folders import MANIFEST, write_whole
 from storage.models import all_models, find_model, production_model
 from storage.prediction_files import FileFormat, count_after, features_of_all, join_parts
 from storage.records import Model
-from storage.runs import lake_state
 from storage.store import Store
-from storage.workspace import Workspace
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.tokens import Tokens
 from tasks.prepare import add_missing_features
+from tasks.project import Project
 
 log = logging.getLogger(__name__)
 
@@ -47,34 +44,31 @@ class PoolPrediction:
 
 @dataclass(frozen=True)
 class _Pinned:
-    """What all parts of a file must have in common; `state` is that of items, answers and batches."""
+    """What all parts of a file must have in common."""
 
     model_id: str
     weights_hash: str
-    state: str
     lake_version: int
 
 
-@task
-def predict_pool(
-    workspace: Workspace, label_set: LabelSet, output: Path, form: FileFormat, model_id: str | None = None
-) -> PoolPrediction:
+def predict_pool(project: Project, output: Path, form: FileFormat, model_id: str = "") -> PoolPrediction:
     """Predict every item of the lake, and write it to a file that is there whole or not at all.
 
     What is done is kept in parts beside the file: the same call after a kill goes on, as long as model and lake are
     the same, and gives the same file.
 
     Args:
-        model_id: The model; that in production where None.
+        model_id: The model; the one in production where empty.
 
     Raises:
         ModelError: There is no such model, or it does not fit pal.toml.
         WorkspaceError: Another process is writing this file.
     """
     started = time.monotonic()
+    workspace = project.workspace
     store = workspace.store()
-    record = _chosen(store, model_id)
-    model = load_model(workspace.model_folder(record.model_id), label_set.names)
+    record = model_to_predict_with(store, model_id)
+    model = load_model(workspace.model_folder(record.model_id), project.config.task.names)
     add_missing_features(workspace, model.encoder)
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = output.with_name(f".{output.name}.parts")
@@ -90,34 +84,39 @@ def predict_pool(
         raise WorkspaceError(
             f"another process is writing {output}.", hint="wait for it, or name another file"
         ) from error
-    log.info("predicted %s items with %s: %s (%.1f s)", f"{n:,}", record.model_id, output, time.monotonic() - started)
+    log.info("Predicted %s items with %s: %s (%.1f s).", f"{n:,}", record.model_id, output, time.monotonic() - started)
     return PoolPrediction(str(output), n, record.model_id, pinned.lake_version)
 
 
-def _chosen(store: Store, model_id: str | None) -> Model:
-    if model_id is None:
+def model_to_predict_with(store: Store, model_id: str = "") -> Model:
+    """The model of that id; the one in production where it is empty.
+
+    Raises:
+        ModelError: There is none.
+    """
+    if not model_id:
         current = production_model(store)
         if current is None:
-            raise ModelError("there is no model yet.", hint="see what is missing: pal status")
+            raise ModelError("There is no model yet.", hint="see what is missing: pal status")
         return current
     found = find_model(store, model_id)
     if found is None:
         known = ", ".join(model.model_id for model in all_models(store)[:5]) or "none"
-        raise ModelError(f"there is no model {model_id!r}.", hint=f"the newest: {known}; all: pal models")
+        raise ModelError(f"There is no model {model_id!r}.", hint=f"the newest: {known}; all: pal models")
     return found
 
 
 def _pinned(store: Store, folder: Path, model: Model) -> _Pinned:
     """What an interrupted call had pinned, where that still holds; else what is there now, its parts removed."""
-    now = _Pinned(model.model_id, model.weights_hash, lake_state(store, ""), store.version())
+    now = _Pinned(model.model_id, model.weights_hash, store.version())
     path = folder / MANIFEST
     try:
         before = _Pinned(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         before = None
-    if before is not None and asdict(before) | {"lake_version": 0} == asdict(now) | {"lake_version": 0}:
+    if before == now:
         log.info("going on with what is done already of %s", folder.name)
-        return before
+        return now
     if before is not None:
         log.warning("the model or the lake has changed since this file was begun: beginning anew")
     for left in folder.glob("*.parquet"):

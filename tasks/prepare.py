@@ -1,4 +1,4 @@
-"""Stage `prepare`: token ids for every item that has none yet, made once and kept in the lake."""
+"""Stage `make_features`: token ids for every item that has none yet, made once and kept in the lake."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from prefect import task
 
 from annotation.progress import progress
 from storage.errors import ModelError
@@ -23,15 +22,9 @@ from storage.items import (
     texts_without_features,
 )
 from storage.workspace import Workspace
-from tasks.learning.encoder import (
-    BAG_OF_WORDS,
-    MINILM_ADAPTED,
-    BagOfWords,
-    Encoder,
-    fit_bag_of_words,
-    minilm_static,
-    newest_adapted,
-)
+from tasks.learning.encoder import BagOfWords, Encoder, fit_bag_of_words, minilm_static, newest_adapted
+from tasks.learning.encoder_names import BAG_OF_WORDS, MINILM_ADAPTED
+from tasks.project import Project
 from tasks.scale_config import ScaleConfig
 from tasks.workers import on_this_machine, open_workers
 
@@ -43,16 +36,12 @@ ITEMS_OF_A_CALL = 262_144
 _FEATURES = pa.schema([("item_id", pa.string()), ("tokens", pa.binary())])
 
 
-@task
-def make_features(workspace: Workspace, encoder_name: str, scale: ScaleConfig | None = None) -> str:
-    """Features for all items under the configured encoder; returns its encoder_id.
-
-    Args:
-        scale: Who makes them; this process where None.
-    """
+def make_features(project: Project) -> str:
+    """Make the features of all items that have none under the configured encoder; returns its encoder_id."""
+    workspace, encoder_name, scale = project.workspace, project.config.model.encoder, project.config.scale
     encoder = current_encoder(workspace, encoder_name)
     missing = count_without_features(workspace.store(), encoder.encoder_id)
-    if missing > ITEMS_OF_A_CALL and scale is not None and scale.shared:
+    if missing > ITEMS_OF_A_CALL and scale.shared:
         _made_by_workers(workspace, encoder_name, encoder, scale)
     add_missing_features(workspace, encoder)
     return encoder.encoder_id
@@ -101,7 +90,6 @@ def _made_by_workers(workspace: Workspace, encoder_name: str, encoder: Encoder, 
     _tell(sum(made), encoder, started)
 
 
-@task(task_run_name="features {bounds}", retries=1, retry_delay_seconds=1)
 def add_shard_features(workspace: Workspace, encoder_name: str, encoder_id: str, bounds: tuple[str, str]) -> int:
     """On a worker: features for the items of a run that have none yet; returns how many it made."""
     here = on_this_machine(workspace)
@@ -115,7 +103,7 @@ def add_shard_features(workspace: Workspace, encoder_name: str, encoder_id: str,
 
 
 def _tell(made: int, encoder: Encoder, started: float) -> None:
-    log.info("features of %s items with %s (%.1f s)", f"{made:,}", encoder.encoder_id, time.monotonic() - started)
+    log.info("Made features of %s items with %s (%.1f s).", f"{made:,}", encoder.encoder_id, time.monotonic() - started)
 
 
 def current_encoder(workspace: Workspace, name: str) -> Encoder:
@@ -139,5 +127,5 @@ def current_encoder(workspace: Workspace, name: str) -> Encoder:
         return BagOfWords(tuple(known[1]))
     fitted = fit_bag_of_words(batch.column("text") for batch in all_texts(store))
     add_vocabulary(store, fitted.encoder_id, n_items, list(fitted.words))
-    log.info("vocabulary of %s words from %s items", f"{fitted.n_tokens:,}", f"{n_items:,}")
+    log.info("Fitted a vocabulary of %s words to %s items.", f"{fitted.n_tokens:,}", f"{n_items:,}")
     return fitted

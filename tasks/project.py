@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version as installed_version
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict
@@ -14,8 +15,8 @@ from pydantic import ConfigDict
 from annotation.batch_config import BatchConfig
 from annotation.label_set import LabelSet
 from storage.workspace import Workspace
-from tasks.learning.encoder import MINILM_STATIC
-from tasks.learning.promotion import PromotionConfig
+from tasks.learning.encoder_names import MINILM_STATIC
+from tasks.learning.promotion_config import PromotionConfig
 from tasks.learning.training_config import TrainingConfig
 from tasks.notify_config import NotifyConfig
 from tasks.plan import Minimums
@@ -94,6 +95,14 @@ class Project:
 
     workspace: Workspace
     config: Config
+
+    def with_formats(self, formats: Sequence[str]) -> Project:
+        """The same project with other formats of batch files; none for those of pal.toml."""
+        return self.with_config(batch=self.config.batch.with_formats(tuple(formats)))
+
+    def with_config(self, **sections: Any) -> Project:
+        """The same project with other sections of pal.toml, such as `model=...`."""
+        return dataclasses.replace(self, config=dataclasses.replace(self.config, **sections))
 
     @property
     def settings(self) -> str:

@@ -1,4 +1,4 @@
-"""Stage `promote`: the candidate into production, or not, and why."""
+"""Stage `promote_or_keep`: the candidate into production, or not, and why; recorded with its metrics at once."""
 
 from __future__ import annotations
 
@@ -6,61 +6,74 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
-from prefect import task
 
 from storage.errors import ModelError
-from storage.models import keep_out, production_model, promote, taken_back
+from storage.models import Measurement, Verdict, production_model, record_verdict, taken_back
 from storage.records import DecidedBy
-from storage.workspace import Workspace
-from tasks.evaluate import HeldOut, predict_held_out
+from tasks.evaluate import Evaluation, HeldOut, measured, predict_held_out
 from tasks.learning.calibration import Calibration
-from tasks.learning.model_files import load_model
-from tasks.learning.promotion import Comparison, PromotionConfig, Scored, compare
+from tasks.learning.model_files import LoadedModel, load_model
+from tasks.learning.promotion import Comparison, Scored, compare
+from tasks.learning.promotion_config import PromotionConfig
+from tasks.project import Project
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Which model is in production now, whether it changed, and why."""
+    """The model in production now, whether it changed, and why.
 
-    model_id: str
+    Attributes:
+        measurements: Metrics of the model that stayed in production, on the evaluation items there are now.
+    """
+
+    model: LoadedModel
     promoted: bool
     reason: str
+    measurements: tuple[Measurement, ...] = ()
 
 
-@task
-def promote_or_keep(workspace: Workspace, candidate_id: str, labels: tuple[str, ...], gate: PromotionConfig) -> Outcome:
-    """Let the candidate through the gate, and remember what was decided and why; running it again changes nothing."""
-    outcome, store = _decide(workspace, candidate_id, labels, gate), workspace.store()
-    if outcome.promoted:
-        promote(store, candidate_id, decided_by=DecidedBy.GATE, reason=outcome.reason)
-    elif outcome.model_id != candidate_id:
-        keep_out(store, candidate_id, decided_by=DecidedBy.GATE, reason=outcome.reason)
-    log.info("%s: %s", "promoted" if outcome.promoted else f"kept {outcome.model_id}", outcome.reason)
+def promote_or_keep(
+    project: Project, candidate: LoadedModel, evaluation: Evaluation, comparison: Measurement | None = None
+) -> Outcome:
+    """Decide whether the candidate passes the gate, and record decision and metrics in one transaction.
+
+    Running it again changes nothing but the metrics.
+
+    Args:
+        evaluation: Of the candidate.
+        comparison: With the model before it, where there is one to record.
+    """
+    outcome = _decide(project, candidate, evaluation)
+    measurements = [evaluation.measurement, *outcome.measurements, *((comparison,) if comparison else ())]
+    kept_out = not outcome.promoted and outcome.model.model_id != candidate.model_id
+    verdict = Verdict(candidate.model_id, outcome.promoted, DecidedBy.GATE, outcome.reason)
+    record_verdict(project.workspace.store(), verdict if outcome.promoted or kept_out else None, measurements)
+    action = f"Promoted {candidate.model_id}" if outcome.promoted else f"Kept {outcome.model.model_id}"
+    log.info("%s: %s.", action, outcome.reason)
     return outcome
 
 
-def _decide(workspace: Workspace, candidate_id: str, labels: tuple[str, ...], gate: PromotionConfig) -> Outcome:
+def _decide(project: Project, candidate: LoadedModel, evaluation: Evaluation) -> Outcome:
+    workspace, names, gate = project.workspace, project.config.task.names, project.config.promotion
     store = workspace.store()
     current = production_model(store)
     if current is None:
-        return Outcome(candidate_id, True, "there was no model in production")
-    if current.model_id == candidate_id:
-        return Outcome(candidate_id, False, "it is in production already")
-    if taken := taken_back(store, candidate_id):
-        on = f"{taken.decided_at:%Y-%m-%d}"
-        return Outcome(current.model_id, False, f"it was taken back on {on}; to use it: pal promote {candidate_id}")
+        return Outcome(candidate, True, "there was no model in production")
+    if current.model_id == candidate.model_id:
+        return Outcome(candidate, False, "it is in production already")
     try:
-        production = load_model(workspace.model_folder(current.model_id), labels)
+        production = load_model(workspace.model_folder(current.model_id), names)
     except ModelError as error:
-        return Outcome(candidate_id, True, f"the model in production cannot be used: {error.what}")
-    candidate = load_model(workspace.model_folder(candidate_id), labels)
-    version = store.version()
-    ours = predict_held_out(store, candidate, version)
-    theirs = predict_held_out(store, production, version)
+        return Outcome(candidate, True, f"the model in production cannot be used: {error.what}")
+    ours = evaluation.held_out
+    theirs = predict_held_out(store, production, ours.lake_version)
+    if taken := taken_back(store, candidate.model_id):
+        reason = f"it was rolled back on {taken.decided_at:%Y-%m-%d}; to use it: pal promote {candidate.model_id}"
+        return Outcome(production, False, reason, (measured(production, theirs).measurement,))
     positive = candidate.calibration.positive
-    counted = range(len(labels)) if positive is None else [positive]
+    counted = range(len(names)) if positive is None else [positive]
     compared = compare(
         [_scored(ours, candidate.calibration, label) for label in counted],
         [_scored(theirs, production.calibration, label) for label in counted],
@@ -68,12 +81,14 @@ def _decide(workspace: Workspace, candidate_id: str, labels: tuple[str, ...], ga
         gate,
     )
     if compared is None:
-        return Outcome(candidate_id, True, f"{gate.metric} is undefined on these evaluation items: nothing to compare")
-    passed = compared.not_worse >= gate.confidence
-    return Outcome(candidate_id if passed else current.model_id, passed, _said(compared, gate, current.model_id))
+        return Outcome(candidate, True, f"{gate.metric} is undefined on these evaluation items: nothing to compare")
+    reason = _reason(compared, gate, current.model_id)
+    if compared.not_worse >= gate.confidence:
+        return Outcome(candidate, True, reason)
+    return Outcome(production, False, reason, (measured(production, theirs).measurement,))
 
 
-def _said(compared: Comparison, gate: PromotionConfig, production_id: str) -> str:
+def _reason(compared: Comparison, gate: PromotionConfig, production_id: str) -> str:
     name = {"f1": "F1", "auc": "AUC", "ap": "AP"}[gate.metric]
     return (
         f"{name} {compared.candidate:.3f} against {compared.production:.3f} of {production_id} on the same"

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from prefect import task
 
 from tasks.learning.teacher import Teacher
-from tasks.workers import Workers
+from tasks.workers import Workers, worker_state
 
 SentenceVectors = npt.NDArray[np.float16]
 
@@ -33,20 +32,30 @@ def read_on_workers(
     return workers.in_order(read_texts, calls, {resource: 1} if resource else None)
 
 
-@task(task_run_name="read texts", retries=1, retry_delay_seconds=1)
 def read_texts(folder: Path | None, weights: bytes, digest: str, texts: list[str]) -> SentenceVectors:
     """On a worker: sentence vectors (n, width) of n texts; the sentence encoder is kept for the next ones."""
-    return _teacher(folder, weights, digest).sentence_vectors(texts).astype(np.float16)
+    teacher = worker_state(KeptTeacher).teacher(folder, weights, digest)
+    return teacher.sentence_vectors(texts).astype(np.float16)
 
 
-_kept: dict[tuple[Path | None, str], Teacher] = {}
+class KeptTeacher:
+    """The sentence encoder that a worker has loaded."""
 
+    def __init__(self) -> None:
+        self._loaded: tuple[tuple[Path | None, str], Teacher] | None = None
 
-def _teacher(folder: Path | None, weights: bytes, digest: str) -> Teacher:
-    if (folder, digest) not in _kept:
-        _kept.clear()
-        teacher = Teacher(folder, gpu=True)
-        if weights:
-            teacher.take(weights)
-        _kept[folder, digest] = teacher
-    return _kept[folder, digest]
+    def teacher(self, folder: Path | None, weights: bytes, digest: str) -> Teacher:
+        """A sentence encoder; the one that was loaded before is let go where it is another.
+
+        Args:
+            folder: Its directory; MiniLM as it is installed here where None.
+            weights: What it was fine-tuned to; as it is where empty.
+            digest: Of the weights.
+        """
+        if self._loaded is None or self._loaded[0] != (folder, digest):
+            self._loaded = None  # before another takes its memory
+            teacher = Teacher(folder, gpu=True)
+            if weights:
+                teacher.take(weights)
+            self._loaded = (folder, digest), teacher
+        return self._loaded[1]

@@ -1,41 +1,46 @@
-"""Stage `report`: the page of a run, and the same as artifacts of its flow run."""
+"""Stage `write_report`: the page of a run, and its tables for whoever shows the run."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from prefect import task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.runtime import flow_run
-
-from annotation.label_set import LabelSet
-from annotation.report import CURVES, TITLES, Report, figure_text, report_markdown
-from storage.workspace import Workspace
+from annotation.report import CURVES, TITLES, Report, figure_text
+from tasks.project import Project
 from tasks.report_contents import report_of, write_page
+
+if TYPE_CHECKING:
+    from tasks.learning.model_files import LoadedModel
 
 log = logging.getLogger(__name__)
 
 
-@task
-def write_report(workspace: Workspace, label_set: LabelSet, run_id: str) -> Path:
-    """Write `reports/<run_id>.html` and `reports/latest.html`; returns the first."""
-    report = report_of(workspace, label_set, run_id)
-    place = workspace.reports / f"{run_id}.html"
-    latest = workspace.reports / "latest.html"
-    write_page(report, place, latest)
-    for page in (place, latest):
-        workspace.share(page)
-    if flow_run.id is not None:
-        publish_artifacts(report)
-    log.info("report: %s", place)
-    return place
+@dataclass(frozen=True)
+class WrittenReport:
+    """A report and where it was written."""
+
+    report: Report
+    pages: tuple[Path, ...]
 
 
-def publish_artifacts(report: Report) -> None:
-    """Show a report in the Prefect UI, beside the flow run that is going on."""
-    create_markdown_artifact(report_markdown(report), key="report", description=report.state)
-    curve = [
+def write_report(project: Project, run_id: str, model: LoadedModel | None = None) -> WrittenReport:
+    """Write `reports/<run_id>.html` and `reports/latest.html`.
+
+    Args:
+        model: The production model where it is loaded already.
+    """
+    report = report_of(project, run_id, model)
+    pages = (project.workspace.reports / f"{run_id}.html", project.workspace.reports / "latest.html")
+    write_page(report, *pages)
+    log.info("Wrote the report %s", pages[0])
+    return WrittenReport(report, pages)
+
+
+def learning_curve_rows(report: Report) -> list[dict[str, Any]]:
+    """A row for each model: its labels, its metrics, and how many items those are of."""
+    return [
         {
             "model": point.model_id,
             "labels": point.n_training,
@@ -45,8 +50,11 @@ def publish_artifacts(report: Report) -> None:
         }
         for point in report.models
     ]
-    create_table_artifact(curve, key="learning-curve", description="Every model on the evaluation items.")
-    batches = [
+
+
+def batch_rows(report: Report) -> list[dict[str, Any]]:
+    """A row for each batch: its items, and what their answers brought."""
+    return [
         {
             "batch": batch.batch_id,
             "for": batch.purpose.value,
@@ -57,4 +65,3 @@ def publish_artifacts(report: Report) -> None:
         }
         for batch in report.batches
     ]
-    create_table_artifact(batches, key="batches", description="What the answers of each batch brought.")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,42 +14,44 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from annotation.charts import Point
-from annotation.label_set import LabelSet
 from annotation.report import TITLES, Mistake, OnEvaluation, Report
 from annotation.report_page import report_page
 from storage.annotations import label_counts, labelled_texts
-from storage.batches import batch_results, open_batches
+from storage.batches import batch_results, open_batches, published_batches
 from storage.errors import ModelError
 from storage.folders import write_whole
 from storage.items import count_pool
 from storage.learning_curve import StrategyResult, learning_curve, strategy_results
 from storage.models import decisions, metrics_of, production_model
 from storage.records import Metric, Split
-from storage.runs import recent_runs
 from storage.store import Store
-from storage.workspace import Workspace
 from tasks.advice import signs_of
 from tasks.learning.curves import calibration_bins, confusion, precision_recall, worst_mistakes
-from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.stopping import advice, wilson_interval
+from tasks.project import Project
 from tasks.sampling.catalogue import all_strategies
+
+if TYPE_CHECKING:
+    from tasks.learning.model_files import LoadedModel
 
 N_MISTAKES = 20
 N_RUNS = 10
 
 
-def report_of(workspace: Workspace, label_set: LabelSet, run_id: str | None = None) -> Report:
-    """Everything there is to tell as of now.
+def report_of(project: Project, run_id: str | None = None, loaded: LoadedModel | None = None) -> Report:
+    """Everything there is to report as of now.
 
     Args:
         run_id: The run that the report is of.
+        loaded: The production model where it is loaded already.
     """
+    workspace, label_set = project.workspace, project.config.task
     store = workspace.store()
     model, positive = production_model(store), label_set.positive
     made = [each for each in decisions(store) if model and each.model_id == model.model_id and each.promoted]
     signs = signs_of(store, label_set) if model else ()
     strategies = strategy_results(store, positive) if positive else []
-    runs = recent_runs(store, N_RUNS)
+    runs = workspace.runs().recent(N_RUNS)
     return Report(
         task=label_set.name,
         workspace=str(workspace.root),
@@ -64,7 +67,7 @@ def report_of(workspace: Workspace, label_set: LabelSet, run_id: str | None = No
         models=learning_curve(store),
         batches=batch_results(store, [each.name for each in all_strategies() if each.unbiased], positive or ""),
         strategies=strategies,
-        evaluation=_on_evaluation(workspace, label_set, model.model_id) if model else None,
+        evaluation=_on_evaluation(project, model.model_id, loaded) if model else None,
         signs=signs,
         advice=advice(signs) if signs else "",
         runs=runs,
@@ -93,8 +96,8 @@ def _state(store: Store, model_id: str | None) -> str:
 
 
 def _next(store: Store) -> str:
-    if opened := open_batches(store):
-        return f"pal annotate {opened[0].batch.batch_id}"
+    if opened := published_batches(store):
+        return f"pal annotate {opened[0].batch_id}"
     return "pal next" if count_pool(store) else "pal import FILE"
 
 
@@ -117,10 +120,14 @@ def _by_strategy(results: Sequence[StrategyResult]) -> list[tuple[str, Point]]:
     return sorted(rows, key=lambda row: -row[1].x)
 
 
-def _on_evaluation(workspace: Workspace, label_set: LabelSet, model_id: str) -> OnEvaluation | None:
-    store = workspace.store()
+def _on_evaluation(project: Project, model_id: str, loaded: LoadedModel | None) -> OnEvaluation | None:
+    from tasks.learning.model_files import load_model  # torch takes seconds to import
+
+    store = project.workspace.store()
     try:
-        model = load_model(workspace.model_folder(model_id), label_set.names)
+        is_loaded = loaded is not None and loaded.model_id == model_id
+        folder = project.workspace.model_folder
+        model = loaded if loaded and is_loaded else load_model(folder(model_id), project.config.task.names)
     except ModelError:
         return None  # of other labels, or damaged: `pal status` and the next run say so
     items = labelled_texts(store, Split.EVALUATION, store.version())

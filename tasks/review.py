@@ -1,4 +1,4 @@
-"""Stage `review`: training items that are probably mislabelled, or most worth another answer, to be asked again."""
+"""Stage `draw_review`: training items that are probably mislabelled or most worth another answer."""
 
 from __future__ import annotations
 
@@ -9,22 +9,20 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from prefect import task
 
-from annotation.batch_config import BatchConfig
 from annotation.label_set import LabelSet
 from storage.answers import independent_answers, reviewed_items
 from storage.batches import count_batches
 from storage.models import production_model
 from storage.records import Purpose, Split
 from storage.store import Store
-from storage.workspace import Workspace
-from tasks.adjudicate import open_again, reserve_again
+from tasks.adjudicate import Again, open_again, reserve_again
 from tasks.learning.label_errors import label_errors
+from tasks.learning.model_files import load_model
 from tasks.learning.training import cross_validated_probabilities
-from tasks.learning.training_config import TrainingConfig
 from tasks.pool import load_pool
 from tasks.prepare import current_encoder
+from tasks.project import Project
 from tasks.sample import share_out
 from tasks.train import examples_of, labelled_with
 
@@ -47,67 +45,54 @@ class OutOfSample:
     probabilities: npt.NDArray[np.float32]
 
 
-def out_of_sample(
-    workspace: Workspace, label_set: LabelSet, encoder_name: str, config: TrainingConfig, version: int
-) -> OutOfSample:
+def out_of_sample(project: Project, version: int) -> OutOfSample:
     """Cross-validate on the training items of a lake version.
 
     Raises:
         ModelError: They have fewer than two labels.
     """
-    encoder = current_encoder(workspace, encoder_name)
-    training = labelled_with(workspace.store(), Split.TRAINING, version, label_set.names)
-    examples = examples_of(encoder, training, label_set.names)
-    probabilities = cross_validated_probabilities(encoder, examples, config, n_labels=len(label_set.names))
+    names, config = project.config.task.names, project.config.model
+    encoder = current_encoder(project.workspace, config.encoder)
+    training = labelled_with(project.workspace.store(), Split.TRAINING, version, names)
+    examples = examples_of(encoder, training, names)
+    probabilities = cross_validated_probabilities(encoder, examples, config.training, n_labels=len(names))
     return OutOfSample(training["item_id"].to_pylist(), examples.labels, probabilities)
 
 
-@task
-def draw_review(
-    workspace: Workspace,
-    label_set: LabelSet,
-    encoder_name: str,
-    config: TrainingConfig,
-    asking: BatchConfig,
-    n: int | None = None,
-    method: Method = "confident-learning",
-) -> str | None:
+def draw_review(project: Project, n: int = 0, method: Method = "confident-learning") -> str | None:
     """Reserve training items to ask about again, the most suspicious first; returns the batch's id, None for none.
 
     An open review is returned as it is. Items that were reviewed or adjudicated before are not asked again.
 
     Args:
-        n: Most items; `[batch] size` where None.
-        method: By the label that cross-validated models hold for wrong; or by what one more answer is worth.
+        n: Most items; 0 for `[batch] size`.
+        method: By the label that cross-validated models call wrong; or by the value of one more answer.
     """
-    store = workspace.store()
-    if opened := open_again(store, Purpose.REVIEW):
-        return opened
+    store, config = project.workspace.store(), project.config
+    if open_batch := open_again(store, Purpose.REVIEW):
+        return open_batch
     version = store.version()
-    items = out_of_sample(workspace, label_set, encoder_name, config, version)
-    asked, most = reviewed_items(store), n or asking.size
+    items = out_of_sample(project, version)
+    reviewed, most = reviewed_items(store), n or config.batch.size
     if method == "active-lab":
-        item_ids, scores = _worth_most(workspace, store, label_set, encoder_name, items, version, most, asked)
+        item_ids, scores = _worth_most(project, items, version, most, reviewed)
     else:
-        found = label_errors(items.labels, items.probabilities)
-        item_ids, scores = [items.item_ids[at] for at in found.positions], found.scores.tolist()
-        log.info("%d of %d training labels are suspicious", len(item_ids), len(items.item_ids))
-    fresh = [(item_id, score) for item_id, score in zip(item_ids, scores, strict=True) if item_id not in asked][:most]
+        errors = label_errors(items.labels, items.probabilities)
+        item_ids, scores = [items.item_ids[at] for at in errors.positions], errors.scores.tolist()
+        log.info("%d of %d training labels are suspicious.", len(item_ids), len(items.item_ids))
+    fresh = [pair for pair in zip(item_ids, scores, strict=True) if pair[0] not in reviewed][:most]
     if not fresh:
         return None
     chosen = [item_id for item_id, _ in fresh]
     model = production_model(store)
-    return reserve_again(
-        store,
-        Purpose.REVIEW,
+    again = Again(
         chosen,
         method.replace("-", "_"),
-        label_set,
-        asking,
-        scores=[score for _, score in fresh],
-        model_id=model.model_id if model else None,
-        assignments=share_out(store, chosen, asking, config.seed + count_batches(store)),
+        [score for _, score in fresh],
+        model.model_id if model else None,
+        share_out(store, chosen, config.batch, config.model.seed + count_batches(store)),
     )
+    return reserve_again(project, Purpose.REVIEW, again)
 
 
 def answer_matrix(
@@ -129,32 +114,26 @@ def answer_matrix(
 
 
 def _worth_most(
-    workspace: Workspace,
-    store: Store,
-    label_set: LabelSet,
-    encoder_name: str,
-    items: OutOfSample,
-    version: int,
-    n: int,
-    asked: Collection[str],
+    project: Project, items: OutOfSample, version: int, n: int, reviewed: Collection[str]
 ) -> tuple[list[str], list[float]]:
-    """Of the n items most worth an answer those that have one; tells how many are new ones of the pool.
+    """Of the n items most worth an answer those that have one; logs how many are new ones of the pool.
 
-    Those in `asked` are not to be asked again, but their answers tell how good the annotators are.
+    Those in `reviewed` are not asked again, but their answers show how good the annotators are.
     """
     from annotation.consensus import ask_scores
 
+    store, label_set = project.workspace.store(), project.config.task
     model = production_model(store)
     matrix, names = answer_matrix(store, items.item_ids, label_set)
     answered = np.flatnonzero((matrix >= 0).any(axis=1))
     probabilities = items.probabilities[answered]
     matrix = matrix[answered]
     if model is not None:
-        pool = load_pool(workspace, store, version, label_set, encoder_name, model.model_id, ())
+        pool = load_pool(project, version, load_model(project.workspace.model_folder(model.model_id), label_set.names))
         new = np.full((len(pool), len(names)), -1, np.int64)
         matrix, probabilities = np.vstack([matrix, new]), np.vstack([probabilities, pool.probabilities])
     scores = ask_scores(matrix, probabilities)
-    scores[: len(answered)][[items.item_ids[at] in asked for at in answered]] = -np.inf
+    scores[: len(answered)][[items.item_ids[at] in reviewed for at in answered]] = -np.inf
     first = np.argsort(-scores, kind="stable")[:n]
     first = first[np.isfinite(scores[first])]
     again = first[first < len(answered)]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
-from prefect import task
 
 from storage.errors import StoreError
 from storage.items import pool_features
@@ -23,10 +21,12 @@ from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import NetworkVectors, SummedVectors, TokenVectors
 from tasks.prepare import current_encoder
 from tasks.sampling.pool_building import token_vectors
-from tasks.workers import Workers, on_this_machine
+from tasks.workers import Workers, on_this_machine, worker_state
 
 MOST_ITEMS = 4_194_304
 """Of a shard: some 150 MB of tokens, and as much again for a moment while they are read."""
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -77,49 +77,43 @@ def sharded_vectors(workers: Workers, here: SummedVectors, item_ids: pa.Array, w
     return ShardedVectors(ask, [shard.n for shard in shards], here)
 
 
-@task(task_run_name="shard {shard.bounds}", retries=1, retry_delay_seconds=1)
-def ask_shard(shard: Shard, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+def ask_shard(shard: Shard, function: Callable[..., Answer], arguments: tuple[Any, ...]) -> Answer:
     """On a worker: what a function makes of a shard's vectors; the shard is read once and kept."""
-    return function(_vectors(shard), *arguments)
+    return function(worker_state(KeptShards).vectors(shard), *arguments)
 
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+class KeptShards:
+    """The shards that a worker has read, all of one pool."""
 
-_kept: dict[Shard, SummedVectors] = {}
-
-
-@functools.cache
-def _keep_freed_memory() -> None:
-    """Undo what Dask sets for its workers: that malloc gives every freed buffer back to the system at once.
-
-    A slice's vectors are 8 MB, made and freed 120 times a million texts; new pages for each take longer than the sums.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:  # glibc's
-        mallopt(_M_MMAP_THRESHOLD, 1 << 25)
-        mallopt(_M_TRIM_THRESHOLD, 1 << 28)
-
-
-def _vectors(shard: Shard) -> SummedVectors:
-    """The shard's vectors; those of another pool (of another version or model) are let go."""
-    if shard not in _kept:
+    def __init__(self) -> None:
+        self._vectors: dict[Shard, SummedVectors] = {}
         _keep_freed_memory()
-        for other in list(_kept):
-            if replace(other, bounds=shard.bounds, n=shard.n, hidden=shard.hidden) != shard:
-                del _kept[other]
-        _kept[shard] = _read(shard)
-    return _kept[shard]
 
+    def __len__(self) -> int:
+        return len(self._vectors)
 
-def _read(shard: Shard) -> SummedVectors:
-    workspace = on_this_machine(shard.workspace)
-    if shard.model_id is None:
-        return _token_vectors(workspace, shard, current_encoder(workspace, shard.encoder_name))
-    model = load_model(workspace.model_folder(shard.model_id), shard.labels)
-    if not shard.hidden:
-        return _token_vectors(workspace, shard, model.encoder)
-    found = _vectors(replace(shard, hidden=False))
-    return NetworkVectors(found.tokens, model.classifier)
+    def vectors(self, shard: Shard) -> SummedVectors:
+        """The shard's vectors; those of another pool (of another version or model) are let go.
+
+        Raises:
+            StoreError: This worker sees another lake.
+        """
+        if shard not in self._vectors:
+            for other in list(self._vectors):
+                if replace(other, bounds=shard.bounds, n=shard.n, hidden=shard.hidden) != shard:
+                    del self._vectors[other]
+            self._vectors[shard] = self._read(shard)
+        return self._vectors[shard]
+
+    def _read(self, shard: Shard) -> SummedVectors:
+        workspace = on_this_machine(shard.workspace)
+        if shard.model_id is None:
+            return _token_vectors(workspace, shard, current_encoder(workspace, shard.encoder_name))
+        model = load_model(workspace.model_folder(shard.model_id), shard.labels)
+        if not shard.hidden:
+            return _token_vectors(workspace, shard, model.encoder)
+        encoded = self.vectors(replace(shard, hidden=False))
+        return NetworkVectors(encoded.tokens, model.classifier)
 
 
 def _token_vectors(workspace: Workspace, shard: Shard, encoder: Encoder) -> TokenVectors:
@@ -132,3 +126,17 @@ def _token_vectors(workspace: Workspace, shard: Shard, encoder: Encoder) -> Toke
             hint="give all workers the same [lake] catalog and data",
         )
     return token_vectors(tokens, encoder)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def _keep_freed_memory() -> None:
+    """Undo what Dask sets for its workers: that malloc gives every freed buffer back to the system at once.
+
+    A slice's vectors are 8 MB, made and freed 120 times a million texts; new pages for each take longer than the sums.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:  # glibc's
+        mallopt(_M_MMAP_THRESHOLD, 1 << 25)
+        mallopt(_M_TRIM_THRESHOLD, 1 << 28)

@@ -1,4 +1,4 @@
-"""What a simulation found, from its table of steps: summarised, and written as a page."""
+"""Stage `replay_experiment`: a simulation's table of steps, summarized and written as a page."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ NAMES = {"f1": "F1", "auc": "AUC", "ap": "AP", "n_positive": "positives found"}
 SHOWN = 4
 
 
-def simulate(experiment: Experiment, output: Path, target: float | None = None, jobs: int | None = None) -> Simulation:
+def replay_experiment(
+    experiment: Experiment, output: Path, target: float | None = None, jobs: int | None = None
+) -> Simulation:
     """Replay everything, keep it in `output`, and say what was found; run again it goes on where it was.
 
     Beside results.parquet lie simulation.html and, where it can be drawn, simulation.png.

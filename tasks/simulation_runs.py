@@ -26,9 +26,10 @@ from annotation.progress import progress
 from storage.errors import SourceError
 from storage.folders import write_whole
 from storage.labelled_file import read_labelled
-from tasks.learning.encoder import ARTEFACT, BAG_OF_WORDS, MINILM_STATIC, Encoder, fit_bag_of_words, static_vectors
+from tasks.learning.encoder import ARTEFACT, Encoder, fit_bag_of_words, static_vectors
+from tasks.learning.encoder_names import BAG_OF_WORDS, MINILM_STATIC
 from tasks.learning.metrics import label_figures
-from tasks.learning.training import Examples
+from tasks.learning.tokens import Examples
 from tasks.sampling.simulation import Material, Oracle, Replay, Step, replay
 
 HELD_OUT_SHARE, MOST_HELD_OUT = 0.25, 2_000

@@ -1,4 +1,4 @@
-"""Stage `train`: the labels of one lake version to a model on disk and in the lake."""
+"""Stage `train_model`: the labels of one lake version to a model on disk and in the lake."""
 
 from __future__ import annotations
 
@@ -14,35 +14,33 @@ from importlib.metadata import version as installed_version
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from prefect import task
 
-from annotation.label_set import LabelSet
 from storage.annotations import labelled_texts
 from storage.folders import MANIFEST
 from storage.models import add_model, find_model
 from storage.records import Model, ModelStatus, Split
 from storage.store import Store
-from storage.workspace import Workspace
 from tasks.learning.encoder import Encoder, StaticVectors
-from tasks.learning.model_files import save_model
-from tasks.learning.training import Examples, train
-from tasks.learning.training_config import TrainingConfig
+from tasks.learning.model_files import LoadedModel, load_model, save_model
+from tasks.learning.tokens import Examples
+from tasks.learning.training import train
 from tasks.prepare import current_encoder
+from tasks.project import Project
 
 log = logging.getLogger(__name__)
 
 
-@task
-def train_model(workspace: Workspace, label_set: LabelSet, encoder_name: str, config: TrainingConfig) -> str:
-    """Train on every training label there is; returns the model_id.
+def train_model(project: Project) -> LoadedModel:
+    """Train on every training label there is; returns the model, saved and known to the lake as a candidate.
 
     The id says what it was trained on: the same labels with the same settings give the same id, and are not trained
     on twice.
     """
     started = time.monotonic()
+    workspace, label_set, config = project.workspace, project.config.task, project.config.model.training
     store = workspace.store()
     version = store.version()
-    encoder = current_encoder(workspace, encoder_name)
+    encoder = current_encoder(workspace, project.config.model.encoder)
     training = labelled_with(store, Split.TRAINING, version, label_set.names)
     validation = labelled_with(store, Split.VALIDATION, version, label_set.names)
     code_version = installed_version("pytorch-active-learning")
@@ -51,8 +49,8 @@ def train_model(workspace: Workspace, label_set: LabelSet, encoder_name: str, co
     model_id = f"m{training.num_rows:05d}-{fingerprint}"
     folder = workspace.models / model_id
     if find_model(store, model_id) is not None and (workspace.model_folder(model_id) / MANIFEST).is_file():
-        log.info("model %s is trained on just these labels", model_id)
-        return model_id
+        log.info("Model %s was trained on these labels already.", model_id)
+        return load_model(folder, label_set.names)
     positive = label_set.names.index(label_set.positive) if label_set.positive else None
     trained = train(
         encoder,
@@ -87,8 +85,8 @@ def train_model(workspace: Workspace, label_set: LabelSet, encoder_name: str, co
             ModelStatus.CANDIDATE,
         ),
     )
-    log.info("trained on %s items: model %s (%.1f s)", f"{training.num_rows:,}", model_id, time.monotonic() - started)
-    return model_id
+    log.info("Trained model %s on %s items (%.1f s).", model_id, f"{training.num_rows:,}", time.monotonic() - started)
+    return LoadedModel(model_id, encoder, trained.classifier.eval(), trained.calibration, label_set.names)
 
 
 def labelled_with(store: Store, split: Split, version: int, names: Sequence[str]) -> pa.Table:
@@ -98,7 +96,7 @@ def labelled_with(store: Store, split: Split, version: int, names: Sequence[str]
     others = labelled.filter(pc.invert(known))
     if others.num_rows:
         gone = ", ".join(sorted(set(others["label"].to_pylist())))
-        log.warning("%d items have labels that pal.toml no longer has (%s); left out", others.num_rows, gone)
+        log.warning("Left out %d items whose labels are no longer in pal.toml (%s).", others.num_rows, gone)
     return labelled.filter(known)
 
 

@@ -53,15 +53,6 @@ def quick_inbox(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("annotation.inbox.SETTLE_S", 0.01)
 
 
-@pytest.fixture(scope="module")
-def outside_of_a_flow() -> Iterator[None]:
-    """A stage's plain function logs as it does in a flow, without a Prefect server to send that to."""
-    from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
-
-    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
-        yield
-
-
 @pytest.fixture
 def real_data() -> Path:
     """The original's layout with real headlines, where it lies beside the repository."""
@@ -76,7 +67,7 @@ def empty_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = Workspace(tmp_path_factory.mktemp("empty") / "workspace")
     made.make()
     with Store(*made.lake) as store:
-        migrate(store)
+        migrate(store, made.runs())
     return made.root
 
 

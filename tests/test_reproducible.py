@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,16 +42,16 @@ def made_project(root: Path, encoder: str) -> Project:
 
 def one_iteration(project: Project) -> tuple[str, list[str], object]:
     """Train, sample: the weights' hash, the item ids in order, the proposals."""
-    config, workspace = project.config, project.workspace
-    make_features.fn(workspace, config.model.encoder)
-    model_id = train_model.fn(workspace, config.task, config.model.encoder, config.model.training)
-    plan = replace(next_batch_plan(label_counts(workspace.store()), config.minimums, 40))
-    batch_id = sample_batch.fn(
-        workspace, plan, config.sampling, config.model.seed, config.task, config.model.encoder, model_id
+    store = project.workspace.store()
+    make_features(project)
+    model = train_model(project)
+    batch_id = sample_batch(project, next_batch_plan(label_counts(store), project.config.minimums, 40), model)
+    weights = (project.workspace.models / model.model_id / "model.safetensors").read_bytes()
+    return (
+        hashlib.sha256(weights).hexdigest(),
+        [item.item_id for item in items_of(store, batch_id)],
+        proposals_of(store, batch_id),
     )
-    weights = hashlib.sha256((workspace.models / model_id / "model.safetensors").read_bytes()).hexdigest()
-    store = workspace.store()
-    return weights, [item.item_id for item in items_of(store, batch_id)], proposals_of(store, batch_id)
 
 
 @pytest.mark.parametrize("encoder", ["minilm-static", "bag-of-words"])
@@ -65,12 +64,11 @@ def test_two_workspaces_with_the_same_data_and_seed_agree_bit_for_bit(tmp_path: 
 
 def test_the_same_labels_are_not_trained_on_twice_and_new_ones_make_a_new_model(tmp_path: Path) -> None:
     project = made_project(tmp_path / "a", "minilm-static")
-    workspace, config = project.workspace, project.config
-    arguments = (workspace, config.task, config.model.encoder, config.model.training)
-    first = train_model.fn(*arguments)
+    workspace = project.workspace
+    first = train_model(project).model_id
     written = (workspace.models / first / "model.safetensors").stat().st_mtime_ns
-    assert train_model.fn(*arguments) == first
+    assert train_model(project).model_id == first
     assert (workspace.models / first / "model.safetensors").stat().st_mtime_ns == written
     more = [LabelledItem("demo-00999", "related", "random", None)]
     import_labelled(workspace.store(), "more", Split.TRAINING, more, DISASTER.digest, "test")
-    assert train_model.fn(*arguments) != first
+    assert train_model(project).model_id != first

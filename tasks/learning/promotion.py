@@ -4,27 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from tasks.learning.metrics import INTERVAL, label_figures, n_resamples, resamples
-
-
-@dataclass(frozen=True)
-class PromotionConfig:
-    """The gate.
-
-    Attributes:
-        metric: What is compared: average precision, area under ROC, or F1 at each model's own threshold.
-        margin: By how much a candidate may be worse and still count as not worse.
-        confidence: How probable it must be that the candidate is not worse, 0-1.
-    """
-
-    metric: Literal["ap", "auc", "f1"] = "ap"
-    margin: float = 0.01
-    confidence: float = 0.5
+from tasks.learning.promotion_config import PromotionConfig
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
+from math import sqrt
+from typing import TYPE_CHECKING
 
 from storage.records import BatchResult, BatchStatus, Split, StopSign
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Decisions = npt.NDArray[np.int64]
 
 KAPPA = 0.99
 CHANGE_OF_F = 0.05
@@ -22,8 +27,6 @@ ENOUGH = 2
 """So many signs must hold before the advice is to stop."""
 
 Z95 = 1.959964
-
-Decisions = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -94,9 +97,12 @@ def cohen_kappa(first: Decisions, second: Decisions) -> float | None:
     Source: Cohen (1960); to stop by: Bloodgood and Vijay-Shanker (2009), A Method for Stopping Active Learning Based on
     Stabilizing Predictions.
 
+    >>> import numpy as np
     >>> cohen_kappa(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0]))
     0.5
     """
+    import numpy as np  # commands that only look at a workspace need not pay for it
+
     n_labels = int(max(first.max(initial=0), second.max(initial=0))) + 1
     shares = np.bincount(first * n_labels + second, minlength=n_labels**2).reshape(n_labels, n_labels) / len(first)
     by_chance = float(shares.sum(axis=0) @ shares.sum(axis=1))
@@ -108,9 +114,12 @@ def change_of_f(first: Decisions, second: Decisions, positive: int) -> float | N
 
     Source: Altschuler and Bloodgood (2019), Stopping Active Learning Based on Predicted Change of F Measure.
 
+    >>> import numpy as np
     >>> round(change_of_f(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0]), positive=1), 3)
     0.333
     """
+    import numpy as np
+
     both = np.count_nonzero((first == positive) & (second == positive))
     either = np.count_nonzero(first == positive) + np.count_nonzero(second == positive)
     return float(1 - 2 * both / either) if either else None
@@ -128,7 +137,7 @@ def wilson_interval(n_positive: int, n: int) -> tuple[float, float]:
         return 0.0, 1.0
     share, z2 = n_positive / n, Z95**2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    half = Z95 / (1 + z2 / n) * sqrt(share * (1 - share) / n + z2 / (4 * n * n))
     return max(0.0, float(middle - half)), min(1.0, float(middle + half))
 
 

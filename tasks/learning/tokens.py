@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import torch
 
 MAX_TOKENS = 65_535
@@ -105,6 +105,8 @@ class Tokens:
 
     def to_arrow(self) -> pa.Array:
         """As a binary array (n,): each text's ids as little-endian uint16, the buffers shared."""
+        import pyarrow as pa  # a single text is predicted without it
+
         offsets = (self.offsets * 2).astype(np.int32)
         ids = np.ascontiguousarray(self.ids, dtype="<u2")
         return pa.Array.from_buffers(pa.binary(), len(self), [None, pa.py_buffer(offsets), pa.py_buffer(ids)])
@@ -143,3 +145,15 @@ def ragged_take(tokens: Tokens, positions: npt.NDArray[np.int64]) -> Tokens:
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
     return Tokens(tokens.ids[np.repeat(tokens.offsets[positions], lengths) + within], offsets)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled texts: token ids of n texts and their label numbers (n,)."""
+
+    tokens: Tokens
+    labels: npt.NDArray[np.int64]
+
+    def take(self, chosen: npt.NDArray[np.bool_]) -> Examples:
+        """The examples where `chosen` is true."""
+        return Examples(self.tokens.take(np.flatnonzero(chosen)), self.labels[chosen])

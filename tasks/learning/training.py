@@ -23,7 +23,7 @@ from tasks.learning.classifier import Classifier, predict_logits
 from tasks.learning.encoder import Encoder
 from tasks.learning.encoder_files import HeadWeights
 from tasks.learning.splits import stratified_folds
-from tasks.learning.tokens import Tokens
+from tasks.learning.tokens import Examples
 from tasks.learning.training_config import TrainingConfig
 
 N_FOLDS = 5
@@ -31,18 +31,6 @@ KNOWN_REGULARISATION, NEW_REGULARISATION = 0.01, 0.3
 """Of C, where a head is kept near one that was taught: while it knows the labels already, and where all are new."""
 
 Labels = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Labelled texts: token ids of n texts and their label numbers (n,)."""
-
-    tokens: Tokens
-    labels: Labels
-
-    def take(self, chosen: npt.NDArray[np.bool_]) -> Examples:
-        """The examples where `chosen` is true."""
-        return Examples(self.tokens.take(np.flatnonzero(chosen)), self.labels[chosen])
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.learning.calibration import Calibration
-from tasks.learning.classifier import Classifier
 from tasks.learning.encoder import Encoder
-from tasks.learning.tokens import Tokens
-from tasks.learning.training import Examples
+from tasks.learning.tokens import Examples, Tokens
 from tasks.learning.vectors import NetworkVectors, SummedVectors, TokenVectors, Vectors
 from tasks.sampling.strategy import NO_TEXTS, Head, Labelled, Pool
+
+if TYPE_CHECKING:
+    from tasks.learning.classifier import Classifier
 
 
 def build_pool(

@@ -6,9 +6,16 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from tasks.sampling.catalogue import REGISTRY
-from tasks.sampling.strategy import Option
+if TYPE_CHECKING:
+    from tasks.sampling.strategy import Strategy
+
+Option = bool | int | float | str
+"""The value of a strategy's option."""
+
+UNBIASED = ("random",)
+"""The strategies whose items are a fair sample of the pool."""
 
 Mix = Mapping[str, int | str]
 
@@ -46,10 +53,13 @@ class SamplingConfig:
 
     def faults(self) -> list[str]:
         """What is wrong, one line each with its place."""
+        if self == SamplingConfig():
+            return []
         found = _mix_faults("mix", self.mix) + (_mix_faults("start", self.start) if self.start else [])
         found += [f"keywords: {word!r} is empty" for word in self.keywords if not word.strip()]
+        strategies = _registry()
         for name, values in self.options.items():
-            if name not in REGISTRY:
+            if name not in strategies:
                 found.append(f"options.{name}: there is no such strategy{_nearest(name)}")
                 continue
             for option, value in values.items():
@@ -71,8 +81,16 @@ def _share(value: str) -> float:
     return float(match[1]) if match else -1.0
 
 
+def _registry() -> Mapping[str, Strategy]:
+    """Every strategy by name: numpy and all that they compute with, imported only where settings are to be checked."""
+    from tasks.sampling.catalogue import REGISTRY
+
+    return REGISTRY
+
+
 def _mix_faults(where: str, mix: Mix) -> list[str]:
-    found = [f"{where}: no strategy {name!r}{_nearest(name)}" for name in mix if name not in REGISTRY]
+    strategies = _registry()
+    found = [f"{where}: no strategy {name!r}{_nearest(name)}" for name in mix if name not in strategies]
     shares = {name: value for name, value in mix.items() if isinstance(value, str)}
     found += [
         f'{where}: {name} = {value!r}; write a share as "80%"' for name, value in shares.items() if _share(value) < 0
@@ -92,7 +110,8 @@ def _mix_faults(where: str, mix: Mix) -> list[str]:
 
 
 def _option_faults(name: str, option: str, value: Option) -> list[str]:
-    known = REGISTRY[name].options
+    strategies = _registry()
+    known = strategies[name].options
     if option not in known:
         choices = f"it has: {', '.join(known)}" if known else "it has none"
         return [f"options.{name}: no option {option!r}; {choices}"]
@@ -100,7 +119,7 @@ def _option_faults(name: str, option: str, value: Option) -> list[str]:
     fits = isinstance(value, (int, float) if isinstance(default, float) else type(default))
     if not fits or isinstance(value, bool) != isinstance(default, bool):
         return [f"options.{name}: {option} = {value!r}; write {_KINDS[type(default)]}, as the default {default!r} is"]
-    if option == "score" and value not in REGISTRY:
+    if option == "score" and value not in strategies:
         return [f"options.{name}: no strategy {value!r}{_nearest(str(value))}"]
     if option == "score" and value == name:
         return [f"options.{name}: score = {value!r} is itself; name another"]
@@ -117,5 +136,5 @@ _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: 
 def _nearest(name: str) -> str:
     import difflib
 
-    near = difflib.get_close_matches(name, REGISTRY, n=1)
+    near = difflib.get_close_matches(name, _registry(), n=1)
     return f"; did you mean {near[0]!r}?" if near else "; see those there are: pal strategies"

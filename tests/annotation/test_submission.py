@@ -11,6 +11,7 @@ import pytest
 
 from annotation.batch import contents_of, write_batch
 from annotation.filled import FilledFile
+from annotation.inbox import BatchChecks
 from annotation.label_set import LabelSet
 from annotation.oracle import fill_csv
 from annotation.submission import check_file, into_inbox
@@ -34,7 +35,7 @@ def filled(workspace: Workspace, label_set: LabelSet, reserve_batch: Callable[..
 
 
 def test_a_file_is_checked_and_nothing_is_taken(workspace: Workspace, label_set: LabelSet, filled: Path) -> None:
-    found = check_file(workspace, label_set, FilledFile(filled))
+    found = check_file(BatchChecks(workspace, label_set), FilledFile(filled))
     ((batch_id, answers),) = found.answers.items()
     assert {answer.item_id: answer.answer for answer in answers} == {"i1": "related", "i2": "not_related"}
     assert ["nonsense" in str(error) for error in found.errors] == [True]
@@ -45,7 +46,7 @@ def test_a_file_is_checked_and_nothing_is_taken(workspace: Workspace, label_set:
 def test_what_cannot_be_read_is_said(workspace: Workspace, label_set: LabelSet, filled: Path, tmp_path: Path) -> None:
     other = tmp_path / "notes.txt"
     other.write_text("not a batch\n", encoding="utf-8")
-    found = check_file(workspace, label_set, FilledFile(other))
+    found = check_file(BatchChecks(workspace, label_set), FilledFile(other))
     assert found.unreadable
     assert not found.answers
     with filled.open(encoding="utf-8-sig", newline="") as file:
@@ -56,7 +57,10 @@ def test_what_cannot_be_read_is_said(workspace: Workspace, label_set: LabelSet, 
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    assert all("b9999-training" in str(error) for error in check_file(workspace, label_set, FilledFile(filled)).errors)
+    assert all(
+        "b9999-training" in str(error)
+        for error in check_file(BatchChecks(workspace, label_set), FilledFile(filled)).errors
+    )
 
 
 def test_files_of_one_name_lie_side_by_side_in_the_inbox(workspace: Workspace, filled: Path) -> None:

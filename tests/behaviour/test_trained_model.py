@@ -14,7 +14,8 @@ import pytest
 from annotation.headlines import synthetic_headlines
 from tasks.learning.classifier import predict_logits
 from tasks.learning.encoder import minilm_static
-from tasks.learning.training import Examples, train
+from tasks.learning.tokens import Examples
+from tasks.learning.training import train
 from tasks.learning.training_config import TrainingConfig
 
 Probabilities = Callable[[list[str]], npt.NDArray[np.float32]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from measuring import FEATURES, FILE, PASS, Seconds, timed
 from prepared import (
@@ -22,6 +23,9 @@ from prepared import (
 )
 
 from tasks.project import Project
+
+if TYPE_CHECKING:
+    from tasks.learning.model_files import LoadedModel
 
 RUNS = 3
 
@@ -40,10 +44,10 @@ def read_file(folder: Path) -> Seconds:
 
 def import_texts(folder: Path) -> Seconds:
     """Texts into the lake, each once."""
-    from tasks.import_texts import ReadOptions, import_file
+    from tasks.import_texts import DETECT, import_file
 
-    workspace = opened(folder, scores=False).workspace
-    return {"import": timed(lambda: import_file.fn(workspace, texts_of(folder), ReadOptions()))}
+    project = opened(folder, scores=False)
+    return {"import": timed(lambda: import_file(project, texts_of(folder), DETECT))}
 
 
 def features(folder: Path) -> Seconds:
@@ -51,7 +55,7 @@ def features(folder: Path) -> Seconds:
     from tasks.prepare import make_features
 
     project = opened(folder, scores=False)
-    return {"features": timed(lambda: make_features.fn(project.workspace, project.config.model.encoder))}
+    return {"features": timed(lambda: make_features(project))}
 
 
 def label(folder: Path) -> Seconds:
@@ -104,17 +108,19 @@ def evaluate(folder: Path) -> Seconds:
     from tasks.promote import promote_or_keep
 
     project = opened(folder)
-    workspace, config, model_id = project.workspace, project.config, newest_model(project)
-    seconds = timed(lambda: evaluate_model.fn(workspace, model_id, config.task.names))
-    promote_or_keep.fn(workspace, model_id, config.task.names, config.promotion)
+    model = newest_model(project)
+    started = time.perf_counter()
+    evaluation = evaluate_model(project, model)
+    seconds = time.perf_counter() - started
+    promote_or_keep(project, model, evaluation)
     return {"evaluate": seconds}
 
 
 def score(folder: Path) -> Seconds:
     """The whole pool from the lake, scored."""
     project = opened(folder)
-    model_id = newest_model(project)
-    return {"score": timed(lambda: pool_of(project, model_id))}
+    model = newest_model(project)
+    return {"score": timed(lambda: pool_of(project, model))}
 
 
 def publish(folder: Path) -> Seconds:
@@ -123,7 +129,7 @@ def publish(folder: Path) -> Seconds:
 
     project = opened(folder)
     _sample(project, newest_model(project))
-    return {"publish": timed(lambda: publish_batches.fn(project.workspace, project.config.task))}
+    return {"publish": timed(lambda: publish_batches(project))}
 
 
 def ingest(folder: Path) -> Seconds:
@@ -135,7 +141,7 @@ def ingest(folder: Path) -> Seconds:
     from tasks.publish import publish_batches
 
     project = opened(folder, scores=False)
-    workspace, task = project.workspace, project.config.task
+    workspace = project.workspace
     batch = open_batches(workspace.store())[0].batch
     asked = items_of(workspace.store(), batch.batch_id)
     answers = dict(zip([each.item_id for each in asked], labels_by_words([each.text for each in asked]), strict=True))
@@ -144,8 +150,8 @@ def ingest(folder: Path) -> Seconds:
         if handout.format == "csv":
             fill_csv(files / handout.file, answers)
     started = time.perf_counter()
-    publish_batches.fn(workspace, task)
-    reports = collect_answers.fn(workspace, task)
+    publish_batches(project)
+    reports = collect_answers(project)
     seconds = time.perf_counter() - started
     assert sum(report.n_new for report in reports) == batch.n
     return {"ingest": seconds}
@@ -158,13 +164,11 @@ def iteration(folder: Path) -> Seconds:
     from tasks.publish import publish_batches
 
     project = opened(folder)
-    workspace, config = project.workspace, project.config
     started = time.perf_counter()
-    model_id = newest_model(project)
-    evaluate_model.fn(workspace, model_id, config.task.names)
-    promote_or_keep.fn(workspace, model_id, config.task.names, config.promotion)
-    _sample(project, model_id)
-    publish_batches.fn(workspace, config.task)
+    model = newest_model(project)
+    promote_or_keep(project, model, evaluate_model(project, model))
+    _sample(project, model)
+    publish_batches(project)
     return {"whole iteration": time.perf_counter() - started}
 
 
@@ -173,8 +177,7 @@ def predict(folder: Path, form: str) -> Seconds:
     from tasks.predict_pool import predict_pool
 
     project = opened(folder)
-    workspace, task = project.workspace, project.config.task
-    return {f"predict all, {form}": timed(lambda: predict_pool.fn(workspace, task, folder / f"all.{form}", form))}
+    return {f"predict all, {form}": timed(lambda: predict_pool(project, folder / f"all.{form}", form))}
 
 
 def report(folder: Path) -> Seconds:
@@ -182,15 +185,12 @@ def report(folder: Path) -> Seconds:
     from tasks.report_contents import report_of, write_page
 
     project = opened(folder, scores=False)
-    workspace, task = project.workspace, project.config.task
-    return {"report": timed(lambda: write_page(report_of(workspace, task), folder / "report.html"))}
+    return {"report": timed(lambda: write_page(report_of(project), folder / "report.html"))}
 
 
-def _sample(project: Project, model_id: str) -> None:
+def _sample(project: Project, model: LoadedModel) -> None:
     """Draw a batch by the mix of pal.toml."""
-    from flows.next_batch import plan_of
+    from flows.next_batch import plan_next_batch
     from tasks.sample import sample_batch
 
-    config = project.config
-    arguments = (config.sampling, config.model.seed, config.task, config.model.encoder, model_id)
-    sample_batch.fn(project.workspace, plan_of(project), *arguments, beside_open=True)
+    sample_batch(project, plan_next_batch(project), model, beside_open=True)

@@ -22,20 +22,16 @@ SEED = 1
 
 def pal(folder: Path) -> Seconds:
     """Ours, the batch reserved in the lake at the end."""
-    from flows.next_batch import plan_of
+    from flows.next_batch import plan_next_batch
     from tasks.sample import sample_batch
     from tasks.sampling.sampling_config import SamplingConfig
     from tasks.train import train_model
 
     project = opened(folder)
-    workspace, config = project.workspace, project.config
-    mix = SamplingConfig({"least_confidence": N_ASKED})
+    model = replace(project.config.model, seed=SEED)
+    project = project.with_config(sampling=SamplingConfig({"least_confidence": N_ASKED}), model=model)
     started = time.perf_counter()
-    training = replace(config.model.training, seed=SEED)
-    model_id = train_model.fn(workspace, config.task, config.model.encoder, training)
-    sample_batch.fn(
-        workspace, plan_of(project), mix, SEED, config.task, config.model.encoder, model_id, beside_open=True
-    )
+    sample_batch(project, plan_next_batch(project), train_model(project), beside_open=True)
     return {"one iteration: pal": time.perf_counter() - started}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,9 @@ from tasks.learning.vectors import SLICE_TEXTS, Vectors
 from tasks.project import Project
 from tasks.sampling.strategy import Pool
 from tasks.workers import Workers
+
+if TYPE_CHECKING:
+    from tasks.learning.model_files import LoadedModel
 
 N_EVALUATION, N_VALIDATION, N_TRAINING = 1_200, 500, 813
 WORDS = {
@@ -56,21 +61,20 @@ def opened(folder: Path, *, scores: bool = True) -> Project:
     return project
 
 
-def newest_model(project: Project) -> str:
+def newest_model(project: Project) -> LoadedModel:
     """The model of the labels there are; trained here where it is not yet."""
     from tasks.train import train_model
 
-    config = project.config
-    return train_model.fn(project.workspace, config.task, config.model.encoder, config.model.training)
+    return train_model(project)
 
 
-def pool_of(project: Project, model_id: str | None, workers: Workers | None = None) -> Pool:
-    """The whole pool, scored by a model where one is named; held by workers where there are some."""
+def pool_of(project: Project, model: LoadedModel | None, workers: Workers | None = None) -> Pool:
+    """The whole pool, scored by a model where there is one; held by workers where there are some."""
     from tasks.pool import load_pool
 
-    workspace, config = project.workspace, project.config
-    store, words = workspace.store(), WORDS["related"]
-    return load_pool(workspace, store, store.version(), config.task, config.model.encoder, model_id, words, workers)
+    sampling = replace(project.config.sampling, keywords=WORDS["related"])
+    version = project.workspace.store().version()
+    return load_pool(project.with_config(sampling=sampling), version, model, workers)
 
 
 def labels_by_words(texts: list[str]) -> list[str]:

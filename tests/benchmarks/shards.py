@@ -1,6 +1,6 @@
 """What sharing the pool out costs and brings: a batch drawn in this process, on one Dask worker, and on two.
 
-Every process has one thread, so that two workers have twice what one has; Prefect's server is up before the clock runs.
+Every process has one thread, so that two workers have twice what one has; they are up before the clock runs.
 """
 
 from __future__ import annotations
@@ -27,13 +27,11 @@ def sample(folder: Path, n_workers: str) -> Seconds:
     if n_workers == "0":
         return {HERE: _drawn(project, None)}
     from distributed import LocalCluster
-    from prefect.testing.utilities import prefect_test_harness
 
     from tasks.scale_config import ScaleConfig
     from tasks.workers import open_workers
 
     with (
-        prefect_test_harness(server_startup_timeout=120),
         LocalCluster(n_workers=int(n_workers), threads_per_worker=1, dashboard_address=None) as cluster,
         open_workers(ScaleConfig("dask", cluster.scheduler_address)) as workers,
     ):
@@ -55,9 +53,9 @@ def _warm(project: Project, workers: Workers) -> None:
 def _drawn(project: Project, workers: Workers | None) -> float:
     from tasks.sampling.mixer import mix_strategies, scaled_mix
 
-    model_id = newest_model(project)
+    model = newest_model(project)
     started = time.perf_counter()
-    pool = pool_of(project, model_id, workers)
+    pool = pool_of(project, model, workers)
     mixed = mix_strategies(pool, scaled_mix(project.config.sampling.active, N), 0)
     assert len(mixed.item_ids) == N
     return time.perf_counter() - started

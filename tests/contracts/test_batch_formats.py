@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from fillers import PROGRAMS, Given, History, Log, Program
+from projects import project_of
 
 from annotation.formats import FORMATS
 from annotation.label_set import LabelSet
@@ -23,7 +24,6 @@ from storage.workspace import Workspace
 from tasks.collect import FileReport, collect_answers
 from tasks.publish import publish_batches
 
-pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
 NASTY = [
     "=1+1",
     '=HYPERLINK("http://x","y")',
@@ -91,9 +91,7 @@ class Published:
 
 
 @pytest.fixture(scope="module")
-def publish(
-    outside_of_a_flow: None, tmp_path_factory: pytest.TempPathFactory, label_set: LabelSet
-) -> Callable[[str, Mapping[str, str]], Path]:
+def publish(tmp_path_factory: pytest.TempPathFactory, label_set: LabelSet) -> Callable[[str, Mapping[str, str]], Path]:
     """Publishes a batch of texts (item_id -> text) once for each name; returns the workspace, to be copied."""
     made: dict[str, Path] = {}
 
@@ -102,7 +100,7 @@ def publish(
             workspace = Workspace(tmp_path_factory.mktemp("published") / "workspace")
             workspace.make()
             reserve_in_every_format(workspace, texts, label_set)
-            publish_batches.fn(workspace, label_set)
+            publish_batches(project_of(workspace, label_set))
             workspace.store().close()
             made[name] = workspace.root
         return made[name]
@@ -169,8 +167,8 @@ def changes(given: Log) -> list[Given]:
     return [Given(each.item_id, CHANGED[each.written], CHANGED[each.written], 1000 + each.at_s) for each in given[:3]]
 
 
-def ingest(batch: Published, label_set: LabelSet, path: Path) -> FileReport:
-    (report,) = collect_answers.fn(batch.workspace, label_set, [path])
+def ingest(batch: Published, path: Path) -> FileReport:
+    (report,) = collect_answers(project_of(batch.workspace), [path])
     return report
 
 
@@ -208,27 +206,27 @@ def test_the_texts_of_the_batch_are_what_was_imported(batch: Published, texts: t
 
 
 def test_labels_come_back_identical_once_and_a_corrected_file_brings_the_corrections(
-    batch: Published, label_set: LabelSet, program: Program
+    batch: Published, program: Program
 ) -> None:
     given, path = answers(batch.item_ids), batch.workspace.root / program.file
     program.fill(batch.folder, path, given)
-    first = ingest(batch, label_set, path)
+    first = ingest(batch, path)
     known = program.told(given)
     assert (first.n_new, first.n_known, first.errors) == (sum(map(len, known.values())), 0, [])
     assert first.completed == ([batch.batch_id] if program.skips else [])
     assert history(batch, program) == known
-    again = ingest(batch, label_set, path)
+    again = ingest(batch, path)
     assert (again.n_new, again.n_known, again.errors) == (0, first.n_new, [])
     assert history(batch, program) == known
     program.fill(batch.folder, path, [*given, *changes(given)])
-    corrected, brought = ingest(batch, label_set, path), program.told(changes(given))
+    corrected, brought = ingest(batch, path), program.told(changes(given))
     assert len(brought) == (3 if program.skips else 2)
     assert (corrected.n_new, corrected.errors) == (len(brought), [])
     assert history(batch, program) == known | {key: known.get(key, []) + new for key, new in brought.items()}
 
 
 @pytest.mark.parametrize("texts", ["nasty"], indirect=True)
-def test_one_unknown_answer_costs_one_row_and_is_told(batch: Published, label_set: LabelSet, program: Program) -> None:
+def test_one_unknown_answer_costs_one_row_and_is_told(batch: Published, program: Program) -> None:
     item_id = batch.item_ids[UNKNOWN]
     given = [
         each._replace(written="relatd", answer="relatd") if each.item_id == item_id else each
@@ -236,13 +234,13 @@ def test_one_unknown_answer_costs_one_row_and_is_told(batch: Published, label_se
     ]
     path = batch.workspace.inbox / program.file
     program.fill(batch.folder, path, given)
-    report = ingest(batch, label_set, path)
+    report = ingest(batch, path)
     (told,) = report.errors
     assert "column label: 'relatd'" in told
     assert "did you mean 'related'?" in told
     expected = program.told([each for each in given if each.item_id != item_id])
     assert history(batch, program) == expected
-    again = ingest(batch, label_set, mended(Path(str(report.errors_file)), batch.workspace.inbox / "mended.csv"))
+    again = ingest(batch, mended(Path(str(report.errors_file)), batch.workspace.inbox / "mended.csv"))
     assert (again.n_new, again.errors) == (1, [])
     found = history(batch, program)
     assert [answer for answer, _ in found.pop((item_id, program.annotator))] == ["related"]

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from projects import project_of
 from typer.testing import CliRunner, Result
 
-from annotation.label_set import LabelSet
 from flows.cli import app
 from flows.presets import config_text, find_preset
 from storage.annotations import ingest
@@ -49,9 +49,9 @@ def give(workspace: Workspace, batch: Batch, who: str, answers: Sequence[str]) -
 
 
 def test_publish_adds_files_of_a_format_to_an_open_batch_and_keeps_what_is_filled_in(
-    pal: Callable[..., Result], workspace: Workspace, batch: Batch, label_set: LabelSet
+    pal: Callable[..., Result], workspace: Workspace, batch: Batch
 ) -> None:
-    publish_batches.fn(workspace, label_set)
+    publish_batches(project_of(workspace, find_preset("demo").label_set))
     folder = workspace.batches / batch.batch_id
     (folder / "batch.csv").write_text("filled", encoding="utf-8")
     printed = pal("publish", batch.batch_id, "--format", "doccano,csv", "--format", "original").stdout.split()
@@ -106,9 +106,9 @@ def test_agreement_is_of_named_annotators(pal: Callable[..., Result], workspace:
 
 
 def test_closing_a_batch_that_has_answers_waiting_is_refused(
-    pal: Callable[..., Result], workspace: Workspace, batch: Batch, label_set: LabelSet
+    pal: Callable[..., Result], workspace: Workspace, batch: Batch
 ) -> None:
-    publish_batches.fn(workspace, label_set)
+    publish_batches(project_of(workspace, find_preset("demo").label_set))
     path = workspace.batches / batch.batch_id / "batch.csv"
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -14,6 +14,10 @@ from waiting import PATIENCE_S
 
 from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
+from flows.config import open_project
+from flows.import_items import import_items
+from flows.next_batch import next_batch
+from flows.run import run_here
 
 TABLE = synthetic_headlines(600)
 TRUTH = dict(zip(TABLE["item_id"].to_pylist(), TABLE["label"].to_pylist(), strict=True))
@@ -41,16 +45,14 @@ def workspace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def with_batch(workspace: Path, tmp_path: Path, prefect_server: None) -> tuple[Path, str]:
+def with_batch(workspace: Path, tmp_path: Path) -> tuple[Path, str]:
     """A workspace with 600 items and an open evaluation batch of 20, made by the flows in this process."""
-    from flows.import_items import import_items
-    from flows.next_batch import next_batch
-
     path = tmp_path / "headlines.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(zip(["id", *TRUTH], ["text", *TABLE["text"].to_pylist()], strict=True))
-    import_items(workspace=str(workspace), files=[str(path)])
-    return workspace, next_batch(workspace=str(workspace), n=20)
+    project = open_project(workspace)
+    run_here(project, import_items, files=(str(path),))
+    return workspace, run_here(project, next_batch, n=20)
 
 
 def test_strategies_are_listed_for_people_and_as_json(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from flows.cli import app
 from flows.experiment import USUAL, experiment_of
 from flows.simulate import simulate
 from storage.errors import SamplingError, SourceError
-from tasks.learning.encoder import SHIPPED
+from tasks.learning.encoder_names import SHIPPED
 from tasks.sampling.sampling_config import SamplingConfig
 
 

@@ -113,7 +113,7 @@ def test_consensus_weighs_annotators_and_lists_the_most_doubtful_labels_first(
 ) -> None:
     pytest.importorskip("cleanlab")
     truth = take_headlines(project.workspace, 400)
-    make_features.fn(project.workspace, project.config.model.encoder)
+    make_features(project)
     both = [
         [item_id for item_id in sorted(truth) if truth[item_id] == label][:25] for label in ("related", "not_related")
     ]
@@ -182,12 +182,12 @@ def team(project: Project) -> Project:
 
 
 @pytest.fixture
-def shared(team: Project, batch: str, outside_of_a_flow: None) -> str:
+def shared(team: Project, batch: str) -> str:
     """A published batch of two items for both."""
     close_batch(team.workspace.store(), batch)
     asked = [Assignment(item_id, who) for who in ("anna", "Ben Q") for item_id in ("i1", "i2")]
     made = reserved(team, Purpose.TRAINING, "i1", "i2", overlap=2, formats=("csv",), assignments=asked)
-    publish_batches.fn(team.workspace, team.config.task)
+    publish_batches(team)
     return made
 
 
@@ -256,13 +256,13 @@ def test_a_batch_is_complete_once_each_item_is_answered_by_both_in_whatever_form
         value = {"from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": ["related"]}}
         task["annotations"] = [{"result": [value], "was_cancelled": False, "created_at": "2026-01-02T03:04:05.0Z"}]
     studio.write_text(json.dumps(tasks), encoding="utf-8")
-    collect_answers.fn(team.workspace, team.config.task)
+    collect_answers(team)
     assert (find_batch(store, shared).n_answers, find_batch(store, shared).batch.status) == (2, "published")
     fill(folder / "batch-anna.csv", {"i1": "related"})
-    collect_answers.fn(team.workspace, team.config.task)
+    collect_answers(team)
     assert find_batch(store, shared).n_answers == 3
     assert {row.annotator for row in read_csv(folder / "batch-anna.csv")} == {"anna"}
     fill(folder / "batch-anna.csv", {"i1": "related", "i2": "skip"})
-    collect_answers.fn(team.workspace, team.config.task)
+    collect_answers(team)
     assert (find_batch(store, shared).n_answers, find_batch(store, shared).batch.status) == (4, "ingested")
     assert {each.annotator for each in history_of(store, "i1").answers} == {"anna", "Ben Q"}

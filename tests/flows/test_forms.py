@@ -9,8 +9,8 @@ from prefect.exceptions import ParameterTypeError
 
 from annotation.formats import FORMATS
 from flows.forms import EncoderName, FormatName, KnownFormat
-from flows.next_batch import next_batch
-from tasks.learning.encoder import SHIPPED
+from flows.server.deployments import next_batch
+from tasks.learning.encoder_names import SHIPPED
 
 
 def test_the_formats_offered_are_those_there_are() -> None:

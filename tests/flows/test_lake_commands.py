@@ -15,11 +15,10 @@ from waiting import PATIENCE_S
 
 from flows.config import open_project, read_config
 from flows.lake_switch import switch_lake
-from flows.up_state import held
+from flows.server.up_state import held
 from storage.errors import ConfigError
 from storage.items import count_items
-from storage.records import Run, RunStatus
-from storage.runs import add_run
+from storage.records import RunRecord, RunStatus
 from storage.workspace import Workspace
 from tasks.project import Project
 
@@ -74,8 +73,8 @@ def test_maintaining_says_what_it_did(filled: Project) -> None:
 
 
 def test_nothing_is_tidied_or_moved_while_a_flow_runs(filled: Project, tmp_path: Path) -> None:
-    run = Run("nightly-1", "nightly", RunStatus.RUNNING, "another-host", 4711, datetime.now(UTC))
-    add_run(filled.workspace.store(), run)
+    run = RunRecord("nightly-1", "nightly", RunStatus.RUNNING, "another-host", 4711, datetime.now(UTC))
+    filled.workspace.runs().begin(run)
     root = filled.workspace.root
     for command in (["maintain"], ["lake", "move", "--catalog", "sqlite:x/c.sqlite", "--data", "x/data"]):
         ran = pal(*command, cwd=root)

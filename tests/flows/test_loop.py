@@ -9,8 +9,16 @@ from pathlib import Path
 import pytest
 
 from annotation.batch import read_manifest
+from annotation.batch_config import BatchConfig
 from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
+from flows.adjudicate import adjudicate
+from flows.import_items import import_items
+from flows.ingest import ingest
+from flows.next_batch import next_batch
+from flows.nightly import nightly
+from flows.review import review
+from flows.run import run_here
 from flows.status import status_of
 from storage.annotations import label_counts
 from storage.answers import history_of
@@ -19,8 +27,6 @@ from storage.errors import SamplingError
 from storage.models import metrics_of, production_model
 from storage.records import BatchStatus, Split
 from tasks.project import Project
-
-pytestmark = pytest.mark.usefixtures("prefect_server")
 
 TABLE = synthetic_headlines(3000)
 TRUTH = dict(zip(TABLE["item_id"].to_pylist(), TABLE["label"].to_pylist(), strict=True))
@@ -40,26 +46,20 @@ def fill(project: Project, batch_id: str, most: int | None = None) -> None:
 
 
 def test_the_loop_runs_from_import_to_a_promoted_model_and_active_batches(project: Project, headlines: Path) -> None:
-    from flows.import_items import import_items
-    from flows.ingest import ingest
-    from flows.next_batch import next_batch
-    from flows.nightly import nightly
-
-    where = {"workspace": str(project.workspace.root)}
     store = project.workspace.store()
     with pytest.raises(SamplingError, match="pal import FILE"):
-        next_batch(**where)
-    report = import_items(**where, files=[str(headlines)])[0]
+        run_here(project, next_batch)
+    report = run_here(project, import_items, files=(str(headlines),))[0]
     assert (report.n_new, report.n_rejected) == (3000, 0)
-    assert import_items(**where, files=[str(headlines)])[0].n_new == 0
+    assert run_here(project, import_items, files=(str(headlines),))[0].n_new == 0
 
     purposes = []
     for _ in range(4):
-        batch_id = next_batch(**where)
-        assert next_batch(**where) == batch_id, "running it twice publishes once"
+        batch_id = run_here(project, next_batch)
+        assert run_here(project, next_batch) == batch_id, "running it twice publishes once"
         purposes.append(find_batch(store, batch_id).batch.purpose)
         fill(project, batch_id)
-        ingest(**where)
+        run_here(project, ingest)
         assert find_batch(store, batch_id).batch.status is BatchStatus.INGESTED
     assert purposes == [Split.EVALUATION, Split.TRAINING, Split.TRAINING, Split.TRAINING]
 
@@ -68,8 +68,8 @@ def test_the_loop_runs_from_import_to_a_promoted_model_and_active_batches(projec
     assert credited == {"random", "least_confidence", "outlier"}
     assert manifest["model_id"]
 
-    fill(project, nightly(**where))
-    newest = nightly(**where)
+    fill(project, run_here(project, nightly))
+    newest = run_here(project, nightly)
     model = production_model(store)
     assert store.rows("SELECT max(n_training) FROM lake.models") == [(30 + 3 * 100,)]
     assert model is not None
@@ -85,73 +85,49 @@ def test_the_loop_runs_from_import_to_a_promoted_model_and_active_batches(projec
 
 
 def test_a_partly_filled_batch_is_taken_as_far_as_it_goes(project: Project, headlines: Path) -> None:
-    from flows.import_items import import_items
-    from flows.ingest import ingest
-    from flows.next_batch import next_batch
-
-    where = {"workspace": str(project.workspace.root)}
-    import_items(**where, files=[str(headlines)])
-    batch_id = next_batch(**where, n=20)
+    run_here(project, import_items, files=(str(headlines),))
+    batch_id = run_here(project, next_batch, n=20)
     fill(project, batch_id, most=7)
-    assert [report.n_new for report in ingest(**where)] == [7]
-    assert ingest(**where) == [], "an unchanged file is not read again"
+    assert [report.n_new for report in run_here(project, ingest)] == [7]
+    assert run_here(project, ingest) == [], "an unchanged file is not read again"
     assert sum(label_counts(project.workspace.store())[Split.EVALUATION].values()) == 7
     status = status_of(project)
     assert (status.batches[0].n_ingested, status.pending) == (7, 13)
     fill(project, batch_id)
-    assert [(report.n_new, report.n_known) for report in ingest(**where)] == [(13, 7)]
+    assert [(report.n_new, report.n_known) for report in run_here(project, ingest)] == [(13, 7)]
     assert status_of(project).next.endswith("next")
 
 
 def test_another_batch_can_be_published_beside_an_open_one_without_sharing_items(
     project: Project, headlines: Path
 ) -> None:
-    from flows.import_items import import_items
-    from flows.next_batch import next_batch
-
-    where = {"workspace": str(project.workspace.root)}
-    import_items(**where, files=[str(headlines)])
-    first, second = next_batch(**where, n=30), next_batch(**where, n=30, another=True)
+    run_here(project, import_items, files=(str(headlines),))
+    first, second = run_here(project, next_batch, n=30), run_here(project, next_batch, n=30, another=True)
     store = project.workspace.store()
     assert first != second
     assert not {i.item_id for i in items_of(store, first)} & {i.item_id for i in items_of(store, second)}
 
 
 def test_a_batch_whose_files_were_lost_is_written_again_by_the_next_run(project: Project, headlines: Path) -> None:
-    from flows.import_items import import_items
-    from flows.ingest import ingest
-    from flows.next_batch import next_batch
-
-    where = {"workspace": str(project.workspace.root)}
-    import_items(**where, files=[str(headlines)])
-    batch_id = next_batch(**where, n=10)
+    run_here(project, import_items, files=(str(headlines),))
+    batch_id = run_here(project, next_batch, n=10)
     folder = project.workspace.batches / batch_id
     before = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     for path in folder.iterdir():
         path.unlink()
     folder.rmdir()
-    ingest(**where)
+    run_here(project, ingest)
     assert read_manifest(folder) == before
 
 
 def test_several_annotators_disagree_an_adjudicator_settles_it_and_wrong_labels_are_reviewed(
     project: Project, headlines: Path
 ) -> None:
-    from flows.adjudicate import adjudicate
-    from flows.import_items import import_items
-    from flows.ingest import ingest
-    from flows.next_batch import next_batch
-    from flows.review import review
-
-    where = {"workspace": str(project.workspace.root)}
     store, folders = project.workspace.store(), project.workspace.batches
-    text = project.workspace.config_file.read_text(encoding="utf-8")
-    for old, new in (("annotators = []", 'annotators = ["anna", "ben", "cleo"]'), ("overlap = 1", "overlap = 2")):
-        text = text.replace(old, new)
-    project.workspace.config_file.write_text(text.replace("gold = 0.0", "gold = 0.5"), encoding="utf-8")
-    import_items(**where, files=[str(headlines)])
-    assert adjudicate(**where) is None
-    first = next_batch(**where, n=60, formats=["csv"])
+    project = project.with_config(batch=BatchConfig(annotators=("anna", "ben", "cleo"), overlap=2, gold=0.5))
+    run_here(project, import_items, files=(str(headlines),))
+    assert run_here(project, adjudicate) is None
+    first = run_here(project, next_batch, n=60, formats=("csv",))
     wrong = {item_id: {"related": "not_related", "not_related": "related"}[label] for item_id, label in TRUTH.items()}
 
     def fill_all(batch_id: str, labels: dict[str, str]) -> None:
@@ -160,31 +136,31 @@ def test_several_annotators_disagree_an_adjudicator_settles_it_and_wrong_labels_
 
     for name, labels in (("anna", TRUTH), ("ben", TRUTH), ("cleo", wrong)):
         fill_csv(folders / first / f"batch-{name}.csv", labels, annotator=name)
-    ingest(**where)
+    run_here(project, ingest)
     assert sum(label_counts(store)[Split.EVALUATION].values()) == 20, "those of anna and ben"
 
-    settle = adjudicate(**where, n=30, formats=["csv"])
+    settle = run_here(project, adjudicate, n=30, formats=("csv",))
     assert settle is not None
-    assert adjudicate(**where) == settle
-    second = next_batch(**where, n=40, formats=["csv"])
-    assert next_batch(**where) == second != settle, "neither waits for the other"
+    assert run_here(project, adjudicate) == settle
+    second = run_here(project, next_batch, n=40, formats=("csv",))
+    assert run_here(project, next_batch) == second != settle, "neither waits for the other"
     assert [path.name for path in sorted(folders.iterdir())] == [first, settle, second]
     fill_csv(folders / settle / "batch.csv", TRUTH, annotator="zoe")
     fill_all(second, TRUTH)
-    ingest(**where)
+    run_here(project, ingest)
     assert find_batch(store, settle).batch.status is BatchStatus.INGESTED
     assert sum(label_counts(store)[Split.EVALUATION].values()) == 20 + 30 + 40
     assert status_of(project).disputed == 10, "that did not go to the adjudicator"
 
-    training = next_batch(**where, n=80, formats=["csv"])
+    training = run_here(project, next_batch, n=80, formats=("csv",))
     assert store.rows("SELECT DISTINCT batch_id FROM lake.assignments WHERE gold = 1") == [(training,)]
     fill_all(training, TRUTH | {item.item_id: wrong[item.item_id] for item in items_of(store, training)[:8]})
-    ingest(**where)
-    third = next_batch(**where, n=40, formats=["csv"])
-    again = review(**where, n=5, formats=["csv"])
+    run_here(project, ingest)
+    third = run_here(project, next_batch, n=40, formats=("csv",))
+    again = run_here(project, review, n=5, formats=("csv",))
     assert again is not None
-    assert review(**where) == again
-    assert next_batch(**where) == third, "nor for a review"
+    assert run_here(project, review) == again
+    assert run_here(project, next_batch) == third, "nor for a review"
     assert {item.item_id for item in items_of(store, again)} <= {item.item_id for item in items_of(store, training)}
     assert find_batch(store, again).batch.n <= 5
     settled = {row[0] for row in store.rows("SELECT item_id FROM lake.batch_items WHERE batch_id = ?", [settle])}
@@ -206,15 +182,12 @@ def real_project(tmp_path: Path, real_data: Path) -> tuple[Project, Path]:
 def test_the_originals_directory_gives_a_model_as_good_as_promised_and_a_clean_batch(
     real_project: tuple[Project, Path],
 ) -> None:
-    from flows.import_items import import_items
-    from flows.next_batch import next_batch
     from storage.text_hash import folded
 
     project, directory = real_project
-    where = {"workspace": str(project.workspace.root)}
-    report = import_items(**where, original=str(directory))[0]
+    report = run_here(project, import_items, original=str(directory))[0]
     assert report.labels == {"evaluation": 1197, "validation": 0, "training": 813}
-    batch_id = next_batch(**where)
+    batch_id = run_here(project, next_batch)
     store = project.workspace.store()
     model = production_model(store)
     assert model is not None

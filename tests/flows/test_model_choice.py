@@ -14,13 +14,10 @@ from storage.models import production_model
 from storage.records import DecidedBy, Split
 from tasks.evaluate import evaluate_model
 from tasks.learning.model_files import WEIGHTS
-from tasks.learning.training_config import TrainingConfig
 from tasks.prepare import make_features
-from tasks.project import Project
+from tasks.project import ModelConfig, Project
 from tasks.promote import promote_or_keep
 from tasks.train import train_model
-
-pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
 
 
 @pytest.fixture
@@ -29,13 +26,14 @@ def two(project: Project, take_headlines: Callable[..., dict[str, str]], give_la
     workspace, config = project.workspace, project.config
     pairs = list(take_headlines(workspace, 400).items())
     give_labels(workspace, dict(pairs[:200]), Split.EVALUATION)
-    make_features.fn(workspace, config.model.encoder)
+    make_features(project)
+    quick = project.with_config(model=ModelConfig(epochs=5), promotion=replace(config.promotion, margin=1.0))
     made = []
     for end in (300, 360):
         give_labels(workspace, dict(pairs[200:end]))
-        made.append(train_model.fn(workspace, config.task, config.model.encoder, TrainingConfig(epochs=5)))
-        evaluate_model.fn(workspace, made[-1], config.task.names)
-        promote_or_keep.fn(workspace, made[-1], config.task.names, replace(config.promotion, margin=1.0))
+        model = train_model(quick)
+        promote_or_keep(quick, model, evaluate_model(quick, model))
+        made.append(model.model_id)
     return made
 
 

@@ -9,16 +9,26 @@ from pathlib import Path
 import pytest
 
 from annotation.oracle import fill_csv
+from flows.config import open_project
 from flows.next_batch import next_batch
 from flows.nightly import nightly
+from flows.run import run_here
 from storage.batches import close_batch
 from storage.items import count_items
-from storage.records import Run, RunStatus, Split
-from storage.runs import recent_runs
+from storage.records import RunRecord, RunStatus, Split
 from tasks.project import Project
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
-WHOLE = ["ingest", "features", "train", "evaluate", "promote", "sample", "publish", "report"]
+SHORT = ["publish_batches", "collect_answers"]
+WHOLE = [
+    *SHORT,
+    "make_features",
+    "train_model",
+    "evaluate_model",
+    "compare_with_previous",
+    "promote_or_keep",
+    "sample_batch",
+    "write_report",
+]
 
 
 @pytest.fixture
@@ -33,9 +43,9 @@ def truth(
     return truth
 
 
-def night(project: Project) -> Run:
-    nightly(workspace=str(project.workspace.root))
-    run = recent_runs(project.workspace.store(), 1, flow="nightly")[0]
+def night(project: Project) -> RunRecord:
+    run_here(open_project(project.workspace.root), nightly)
+    run = project.workspace.runs().recent(1, flow="nightly")[0]
     assert run.status is RunStatus.COMPLETED
     return run
 
@@ -51,10 +61,10 @@ def test_a_night_goes_through_every_stage_and_the_next_says_that_nothing_is_new(
     assert reports == {f"{first.run_id}.html"}
     with caplog.at_level(logging.INFO):
         second = night(project)
-    assert list(second.stages) == ["ingest"]
+    assert list(second.stages) == SHORT
     assert (second.model_id, second.batch_id) == (first.model_id, first.batch_id)
-    assert second.message.startswith("nothing new since the run of ")
-    assert second.message.endswith("waiting for answers to b0001-training")
+    assert second.message.startswith("Nothing new since the run of ")
+    assert second.message.endswith("batch b0001-training is still open.")
     assert {path.name for path in project.workspace.reports.glob("nightly-*.html")} == reports
 
 
@@ -77,8 +87,8 @@ def test_after_any_change_the_whole_night_is_gone_through_again(
 ) -> None:
     night(project)
     change(project, truth)
-    assert list(night(project).stages)[:5] == WHOLE[:5]
-    assert list(night(project).stages) == ["ingest"]
+    assert list(night(project).stages)[:7] == WHOLE[:7]
+    assert list(night(project).stages) == SHORT
 
 
 def test_texts_that_come_in_are_something_new(
@@ -87,7 +97,7 @@ def test_texts_that_come_in_are_something_new(
     night(project)
     take_headlines(project.workspace, 850, start=800)
     assert count_items(project.workspace.store()) == 850
-    assert "features" in night(project).stages
+    assert "make_features" in night(project).stages
 
 
 def test_a_batch_whose_files_are_gone_is_written_again_even_where_nothing_is_new(
@@ -95,14 +105,15 @@ def test_a_batch_whose_files_are_gone_is_written_again_even_where_nothing_is_new
 ) -> None:
     folder = project.workspace.batches / str(night(project).batch_id)
     Path(folder / "manifest.json").unlink()
-    assert list(night(project).stages) == ["ingest"]
+    assert list(night(project).stages) == SHORT
     assert (folder / "manifest.json").is_file()
 
 
 def test_next_batch_has_stages_and_a_report_too(project: Project, truth: dict[str, str]) -> None:
-    batch_id = next_batch(workspace=str(project.workspace.root), n=7, formats=["csv"])
-    (run,) = recent_runs(project.workspace.store(), 9, flow="next-batch")
-    assert (run.batch_id, list(run.stages)[-1]) == (batch_id, "report")
+    batch_id = run_here(project, next_batch, n=7, formats=("csv",))
+    (run,) = project.workspace.runs().recent(9, flow="next-batch")
+    assert (run.batch_id, list(run.stages)[-1]) == (batch_id, "write_report")
+    assert run.name == f"next {batch_id}"
     assert sorted(path.name for path in (project.workspace.batches / batch_id).iterdir()) == [
         "batch.csv",
         "definition.txt",

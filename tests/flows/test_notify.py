@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from flows.config import open_project
+from flows.next_batch import next_batch
 from flows.notify import notify
+from flows.run import run_here
 from storage.errors import SamplingError
 from tasks.notify_config import NotifyConfig
 from tasks.project import Project
-
-pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
 
 
 class Listener(HTTPServer):
@@ -113,17 +113,15 @@ def test_what_does_not_arrive_is_a_warning_without_the_secrets_of_the_address(
     assert "secret" not in caplog.text
 
 
-def test_a_flow_that_fails_is_told(prefect_server: None, project: Project, listener: Listener) -> None:
-    from flows.next_batch import next_batch
-
+def test_a_flow_that_fails_is_told(project: Project, listener: Listener) -> None:
     path = project.workspace.config_file
     text = path.read_text(encoding="utf-8").replace('webhook = ""', f'webhook = "{listener.address}"')
     path.write_text(text, encoding="utf-8")
     with pytest.raises(SamplingError):
-        next_batch(workspace=str(open_project(project.workspace.root).workspace.root))
+        run_here(open_project(project.workspace.root), next_batch)
     (heard,) = listener.heard
     assert (heard["event"], heard["flow"]) == ("failure", "next-batch")
-    assert "the pool is empty" in heard["text"]
+    assert "The pool is empty" in heard["text"]
     assert "pal import FILE" in heard["text"], "the way out"
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from flows import prefect_api
-from flows.prefect_api import answers, ask
+from flows.server import prefect_api
+from flows.server.prefect_api import answers, ask
 
 
 class Busy(HTTPServer):

@@ -12,7 +12,6 @@ from storage.errors import SamplingError
 from storage.items import count_pool
 from storage.models import promote
 from storage.records import Split
-from tasks.learning.training_config import TrainingConfig
 from tasks.project import Project
 from tasks.train import train_model
 
@@ -23,13 +22,10 @@ Give = Callable[..., None]
 @pytest.fixture
 def trained(project: Project, take_headlines: Take, give_labels: Give) -> Project:
     """300 headlines, 100 of them labelled, and a model in production."""
-    from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
-
     workspace = project.workspace
     items = list(take_headlines(workspace, 300).items())
     give_labels(workspace, dict(items[:100]), Split.TRAINING)
-    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
-        promote(workspace.store(), train_model.fn(workspace, project.config.task, "minilm-static", TrainingConfig()))
+    promote(workspace.store(), train_model(project).model_id)
     return project
 
 

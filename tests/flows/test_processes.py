@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from waiting import until
 
-from flows import processes as room
-from flows.processes import command_of, end_group, group_of, start
+from flows.server import processes as room
+from flows.server.processes import command_of, end_group, group_of, start
 
 NESTED = """
 import signal, subprocess, sys, time  # prefect: the name by which ours are told

@@ -21,6 +21,7 @@ from storage.annotations import LabelledItem, import_labelled, ingest
 from storage.batches import Draft, close_batch, reserve
 from storage.models import add_metrics, add_model, promote
 from storage.records import Answer, Assignment, Batch, Metric, Model, ModelStatus, Proposal, Purpose, Split
+from tasks.collect import collect_answers
 from tasks.plan import Minimums
 from tasks.project import Project
 
@@ -46,13 +47,9 @@ def publish(project: Project, reserve_batch: Callable[..., Batch]) -> Publish:
 @pytest.fixture
 def collect(project: Project) -> Callable[[], None]:
     """The stage that `pal ingest` runs, without a flow around it."""
-    from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
-
-    from tasks.collect import collect_answers
 
     def collected() -> None:
-        with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
-            collect_answers.fn(project.workspace, project.config.task)
+        collect_answers(project)
 
     return collected
 

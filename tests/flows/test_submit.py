@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import shutil
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -19,10 +21,10 @@ from tasks.publish import publish_batches
 
 
 @pytest.fixture
-def batch_file(project: Project, reserve_batch: Callable[..., Batch], outside_of_a_flow: None, tmp_path: Path) -> Path:
+def batch_file(project: Project, reserve_batch: Callable[..., Batch], tmp_path: Path) -> Path:
     """A batch file of two rows, not filled in."""
     batch = reserve_batch(project.workspace, {"i1": "Floods", "i2": "Tea"})
-    publish_batches.fn(project.workspace, project.config.task)
+    publish_batches(project)
     return Path(shutil.copy(project.workspace.batches / batch.batch_id / "batch.csv", tmp_path / "anna.csv"))
 
 
@@ -58,10 +60,20 @@ def test_a_server_that_is_gone_is_said_and_the_file_is_in_the_inbox(project: Pro
     assert Path(found.place).is_file()
 
 
-def test_a_server_without_the_deployment_is_said(prefect_server: None, project: Project, batch_file: Path) -> None:
-    from prefect.settings import PREFECT_API_URL
+class NothingHere(BaseHTTPRequestHandler):
+    """Answers as a server does that has no such deployment."""
 
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is printed."""
+
+
+def test_a_server_without_the_deployment_is_said(project: Project, batch_file: Path) -> None:
     fill_csv(batch_file, {"i1": "related"})
-    found = submit(project, batch_file, str(PREFECT_API_URL.value()))
+    with HTTPServer(("127.0.0.1", 0), NothingHere) as server:
+        Thread(target=server.handle_request).start()
+        found = submit(project, batch_file, f"http://127.0.0.1:{server.server_port}/api")
     assert found.told is None
     assert found.untold.endswith("has no ingest deployment")

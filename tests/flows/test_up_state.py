@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from waiting import until
 
-from flows.processes import command_of, start
-from flows.service import Service
-from flows.up_state import Up, end_left, found_up, held, stop_up, up_file, write_up
+from flows.server.processes import command_of, start
+from flows.server.service import Service
+from flows.server.up_state import Up, end_left, found_up, held, stop_up, up_file, write_up
 from storage.errors import ServiceError
 from tasks.project import Project
 

@@ -16,13 +16,13 @@ import storage
 from storage.annotations import (
     Ingested,
     LabelledItem,
+    answered_items,
     import_labelled,
     ingest,
     label_counts,
     labelled_texts,
     read_files,
     remember_read,
-    unlabelled_answers,
 )
 from storage.batches import Draft, close_batch, find_batch, proposals_of, reserve
 from storage.records import Answer, Assignment, BatchStatus, Proposal, Split
@@ -263,7 +263,7 @@ def test_counts_are_of_items_by_split_and_label(store: Store, batch_id: str) -> 
         Split.VALIDATION: {},
         Split.EVALUATION: {"no": 2},
     }
-    assert unlabelled_answers(store) == 2
+    assert answered_items(store) == (label_counts(store), 2)
 
 
 def test_what_was_read_last_of_a_file_is_remembered(store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from lake_rows import add_rows
 from storage.backup import back_up, read_backup, restore
 from storage.errors import StoreError, WorkspaceError
 from storage.maintenance import maintain
+from storage.records import RunStatus
+from storage.runs import RUNS_FILE, new_run
 from storage.workspace import Workspace, forget_stores
 
 FILES = {
@@ -24,10 +27,17 @@ FILES = {
 }
 
 
+RUNS = [
+    replace(new_run(flow), status=status, message="it's é")
+    for flow, status in (("nightly", RunStatus.COMPLETED), ("ingest", RunStatus.FAILED))
+]
+
+
 @pytest.fixture
 def lived(workspace: Workspace) -> Workspace:
-    """A workspace with a history and a file in every folder."""
+    """A workspace with a history, two runs and a file in every folder."""
     live(workspace.store())
+    workspace.runs().put(RUNS)
     write_files(workspace.root, FILES)
     return workspace
 
@@ -56,6 +66,7 @@ def test_a_workspace_comes_back_elsewhere_with_every_version_and_goes_on(lived: 
     again = at(tmp_path / "again", lived)
     assert files_in(again.root) == FILES
     assert history(again.store()) == wanted
+    assert again.runs().all() == RUNS
     live(again.store(), seed=2)
     assert history(again.store(), version) == wanted
     assert history(lived.store()) == wanted
@@ -67,6 +78,7 @@ def test_after_a_loss_the_lake_is_there_again(
     wanted = history(lived.store())
     back_up(lived, tmp_path / "kept")
     lived.store().write(lambda connection: connection.execute("DROP TABLE lake.items"), "lost")
+    lived.runs().put([replace(RUNS[0], message="since"), new_run("nightly")])
     if lived.catalog.startswith("postgres:"):
         with pytest.raises(StoreError, match="holds another lake, or has changed since this backup"):
             restore(tmp_path / "kept", tmp_path / "again")
@@ -75,6 +87,8 @@ def test_after_a_loss_the_lake_is_there_again(
         restore(tmp_path / "kept", lived.root)
     _, aside = restore(tmp_path / "kept", lived.root, force=True)
     assert history(lived.store()) == wanted
+    assert lived.runs().all() == RUNS, "as they were at that moment"
+    assert (lived.root / RUNS_FILE).exists() == lived.catalog.startswith("sqlite:")
     assert files_in(lived.root) == FILES
     assert aside is not None
     assert files_in(aside) == FILES

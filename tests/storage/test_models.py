@@ -61,7 +61,7 @@ def test_every_decision_is_kept_with_who_and_why_and_saying_it_again_adds_none(s
     for _ in range(2):
         models.promote(store, "m1", decided_by=DecidedBy.GATE, reason="first")
     for _ in range(2):
-        models.keep_out(store, "m2", decided_by=DecidedBy.GATE, reason="worse")
+        models.record_verdict(store, models.Verdict("m2", False, DecidedBy.GATE, "worse"), [])
     models.promote(store, "m2", reason="I know better")
     found = [
         (each.model_id, each.previous_id, each.promoted, each.decided_by, each.reason)
@@ -73,7 +73,32 @@ def test_every_decision_is_kept_with_who_and_why_and_saying_it_again_adds_none(s
         ("m1", None, True, DecidedBy.GATE, "first"),
     ]
     with pytest.raises(ModelError, match="'m9'"):
-        models.keep_out(store, "m9", decided_by=DecidedBy.GATE, reason="")
+        models.record_verdict(store, models.Verdict("m9", False, DecidedBy.GATE, ""), [])
+
+
+def test_a_verdict_and_its_metrics_are_one_commit_which_is_not_made_again(store: Store) -> None:
+    models.add_model(store, FIRST)
+    verdict = models.Verdict("m1", True, DecidedBy.GATE, "first")
+    measurement = models.Measurement("m1", Split.EVALUATION, [Metric("auc", 0.9), Metric("f1", None)], 50, 1)
+    before = store.version()
+    for _ in range(2):
+        models.record_verdict(store, verdict, [measurement])
+        assert store.version() == before + 1
+    assert status(store) == {"m1": "production"}
+    assert models.metrics_of(store, "m1", Split.EVALUATION) == {"auc": Metric("auc", 0.9), "f1": Metric("f1", None)}
+    for changed in (replace(measurement, n=60), replace(measurement, metrics=[Metric("auc", 0.8), Metric("f1", None)])):
+        models.record_verdict(store, None, [changed])
+        assert models.measured_on(store, "m1", Split.EVALUATION) == changed.n
+    assert models.metrics_of(store, "m1", Split.EVALUATION)["auc"] == Metric("auc", 0.8)
+    assert [each.reason for each in models.decisions(store)] == ["first"]
+
+
+def test_where_the_model_is_not_known_neither_verdict_nor_metrics_are_recorded(store: Store) -> None:
+    measurement = models.Measurement("m9", Split.EVALUATION, [Metric("auc", 0.9)], 50, 1)
+    with pytest.raises(ModelError, match="'m9'"):
+        models.record_verdict(store, models.Verdict("m9", True, DecidedBy.GATE, "first"), [measurement])
+    assert models.metrics_of(store, "m9", Split.EVALUATION) == {}
+    assert models.decisions(store) == []
 
 
 def test_a_rollback_goes_back_step_by_step_until_there_was_none(store: Store) -> None:

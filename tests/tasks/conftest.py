@@ -23,24 +23,25 @@ from flows.presets import DISASTER
 from storage.workspace import Workspace
 from tasks.adjudicate import draw_disputed
 from tasks.collect import collect_answers
+from tasks.project import Config, Project
 from tasks.publish import publish_batches
 
 if sys.argv[1] == "review":  # torch takes seconds
-    from tasks.learning.training_config import TrainingConfig
     from tasks.review import draw_review
 
-def adjudicate(workspace, label_set):
-    draw_disputed.fn(workspace, label_set, BatchConfig(formats=("csv",)))
-    publish_batches.fn(workspace, label_set)
+def adjudicate(project):
+    draw_disputed(project)
+    publish_batches(project)
 
-def review(workspace, label_set):
-    asking = BatchConfig(formats=("csv",), annotators=("anna", "ben", "cleo"))
-    draw_review.fn(workspace, label_set, "minilm-static", TrainingConfig(), asking, 6)
-    publish_batches.fn(workspace, label_set)
+def review(project):
+    draw_review(project, 6)
+    publish_batches(project)
 
 annotation.inbox.SETTLE_S, annotation.inbox.FRESH_S = 0, 1e9  # the same lines in each run, however late it starts
-stage = {{"collect": collect_answers.fn, "publish": publish_batches.fn, "adjudicate": adjudicate,
+stage = {{"collect": collect_answers, "publish": publish_batches, "adjudicate": adjudicate,
     "review": review}}[sys.argv[1]]
+annotators = ("anna", "ben", "cleo") if sys.argv[1] == "review" else ()
+config = Config(DISASTER, batch=BatchConfig(formats=("csv",), annotators=annotators))
 traced = ({str(ROOT / "annotation")!r}, {str(ROOT / "tasks")!r}, {str(ROOT / "storage" / "annotations")!r},
     {str(ROOT / "storage" / "folders")!r}, {str(ROOT / "storage" / "answers")!r}, {str(ROOT / "storage" / "batches")!r})
 passed_over = {str(ROOT / "tasks" / "learning")!r}  # what writes nothing, and has most lines
@@ -62,7 +63,7 @@ def start(root, last):
         return trace
     if last is not None:
         sys.settrace(trace)
-    stage(Workspace(Path(root)), DISASTER)
+    stage(Project(Workspace(Path(root)), config))
     sys.settrace(None)
     if last == 0:
         Path(root, "lines").write_text(str(n), encoding="utf-8")

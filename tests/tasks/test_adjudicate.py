@@ -1,4 +1,4 @@
-"""Stage `adjudicate`: what is disputed goes out once, with the answers of when it was drawn, whatever happens."""
+"""Stage `draw_disputed`: what is disputed goes out once, with the answers of when it was drawn, whatever happens."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from projects import project_of
 
 from annotation.batch_config import BatchConfig
 from annotation.label_set import LabelSet
@@ -32,12 +33,10 @@ from tasks.plan import Plan
 from tasks.prepare import make_features
 from tasks.publish import publish_batches
 from tasks.sample import sample_batch
-from tasks.sampling.sampling_config import SamplingConfig
 
 TEXTS = {f"i{k}": text for k, text in enumerate(["Floods", "Cats", "=1+1", "Fire, and\nsmoke", "Tea"])}
 ASKING = BatchConfig(formats=("csv", "html"), annotators=("anna", "ben"), overlap=2, gold=0.5)
 Reserve = Callable[..., Batch]
-pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
 
 
 @pytest.fixture
@@ -57,10 +56,11 @@ def give(workspace: Workspace, batch_id: str, answers: dict[str, str], who: str,
     ingest(workspace.store(), batch_id, given, f"{who}-{len(answers)}.csv")
 
 
-def draw(workspace: Workspace, label_set: LabelSet, n: int | None = None) -> str | None:
-    found: str | None = draw_disputed.fn(workspace, label_set, ASKING, n)
-    publish_batches.fn(workspace, label_set)
-    return found
+def draw(workspace: Workspace, n: int = 0) -> str | None:
+    project = project_of(workspace, batch=ASKING)
+    batch_id = draw_disputed(project, n)
+    publish_batches(project)
+    return batch_id
 
 
 def ids_of(workspace: Workspace, batch_id: str | None) -> list[str]:
@@ -87,18 +87,16 @@ def assert_published_once(workspace: Workspace, purpose: Purpose, item_ids: Sequ
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
 
 
-def test_where_nothing_is_disputed_nothing_goes_out(
-    workspace: Workspace, label_set: LabelSet, reserve_batch: Reserve
-) -> None:
+def test_where_nothing_is_disputed_nothing_goes_out(workspace: Workspace, reserve_batch: Reserve) -> None:
     give(workspace, reserve_batch(workspace, TEXTS).batch_id, dict.fromkeys(TEXTS, "related"), "anna")
-    assert draw(workspace, label_set) is None
+    assert draw(workspace) is None
     assert open_batches(workspace.store()) == []
 
 
 def test_whoever_takes_the_disputed_items_settles_them_alone(
     workspace: Workspace, label_set: LabelSet, first: str
 ) -> None:
-    batch_id = str(draw(workspace, label_set))
+    batch_id = str(draw(workspace))
     store = workspace.store()
     batch = find_batch(store, batch_id).batch
     assert (batch_id, batch.purpose, batch.n, batch.overlap) == ("b0002-adjudication", Purpose.ADJUDICATION, 3, 1)
@@ -119,27 +117,23 @@ def test_whoever_takes_the_disputed_items_settles_them_alone(
     assert find_batch(store, batch_id).batch.status == "ingested"
 
 
-def test_those_answered_longest_ago_come_first_and_no_more_than_asked_for(
-    workspace: Workspace, label_set: LabelSet, first: str
-) -> None:
-    batch_id = draw(workspace, label_set, 2)
+def test_those_answered_longest_ago_come_first_and_no_more_than_asked_for(workspace: Workspace, first: str) -> None:
+    batch_id = draw(workspace, 2)
     assert ids_of(workspace, batch_id) == ["i3", "i1"]
-    assert draw(workspace, label_set, 3) == batch_id, "the open one, as it is"
+    assert draw(workspace, 3) == batch_id, "the open one, as it is"
     give(workspace, str(batch_id), {"i3": "unsure", "i1": "related"}, "zoe")
-    assert ids_of(workspace, draw(workspace, label_set)) == ["i0"]
+    assert ids_of(workspace, draw(workspace)) == ["i0"]
 
 
-def test_the_size_in_pal_toml_is_the_most_where_no_number_is_given(
-    workspace: Workspace, label_set: LabelSet, first: str
-) -> None:
-    batch_id = draw_disputed.fn(workspace, label_set, BatchConfig(size=2))
+def test_the_size_in_pal_toml_is_the_most_where_no_number_is_given(workspace: Workspace, first: str) -> None:
+    batch_id = draw_disputed(project_of(workspace, batch=BatchConfig(size=2)))
     assert ids_of(workspace, batch_id) == ["i3", "i1"]
 
 
 def test_the_answers_shown_are_those_of_the_draw_also_when_the_files_are_written_again(
-    workspace: Workspace, label_set: LabelSet, first: str
+    workspace: Workspace, first: str
 ) -> None:
-    batch_id = draw(workspace, label_set)
+    batch_id = draw(workspace)
     expected = "anna: related; ben: not_related (no town)"
     assert shown(workspace, batch_id) == dict.fromkeys(("i0", "i1", "i3"), expected)
     folder = workspace.batches / str(batch_id)
@@ -147,44 +141,43 @@ def test_the_answers_shown_are_those_of_the_draw_also_when_the_files_are_written
     give(workspace, first, {"i0": "related", "i1": "skip"}, "cleo", note="late")
     give(workspace, str(batch_id), {"i3": "related"}, "zoe")
     shutil.rmtree(folder)
-    assert publish_batches.fn(workspace, label_set) == [folder]
+    assert publish_batches(project_of(workspace)) == [folder]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_what_an_adjudicator_was_not_asked_or_left_unanswered_is_disputed_still(
-    workspace: Workspace, label_set: LabelSet, first: str
+    workspace: Workspace, first: str
 ) -> None:
-    batch_id = str(draw(workspace, label_set, 2))
+    batch_id = str(draw(workspace, 2))
     assert disputed_items(workspace.store()) == ["i0"]
     give(workspace, batch_id, {"i1": "skip"}, "zoe")
     close_batch(workspace.store(), batch_id)
-    assert ids_of(workspace, draw(workspace, label_set)) == ["i3", "i0"]
+    assert ids_of(workspace, draw(workspace)) == ["i3", "i0"]
 
 
 def test_the_next_batch_and_the_one_to_settle_do_not_wait_for_each_other(
-    workspace: Workspace, label_set: LabelSet, first: str, take_headlines: Callable[..., dict[str, str]]
+    workspace: Workspace, first: str, take_headlines: Callable[..., dict[str, str]]
 ) -> None:
     take_headlines(workspace, 40)
-    make_features.fn(workspace, "bag-of-words")
+    project = project_of(workspace, encoder="bag-of-words")
+    make_features(project)
 
     def next_batch() -> str:
-        plan = Plan(Split.TRAINING, 5, active=False)
-        found: str = sample_batch.fn(workspace, plan, SamplingConfig(), 0, label_set, "bag-of-words")
-        return found
+        return sample_batch(project, Plan(Split.TRAINING, 5, active=False), None)
 
-    opened = [draw(workspace, label_set, 1), next_batch(), draw(workspace, label_set, 1), next_batch()]
+    opened = [draw(workspace, 1), next_batch(), draw(workspace, 1), next_batch()]
     assert opened[:2] == opened[2:] == ["b0002-adjudication", "b0003-training"]
     close_batch(workspace.store(), "b0002-adjudication")
-    assert draw(workspace, label_set) == "b0004-adjudication", "beside the training batch that is open"
+    assert draw(workspace) == "b0004-adjudication", "beside the training batch that is open"
     assert next_batch() == "b0003-training"
 
 
-def test_an_open_review_does_not_stand_in_the_way(workspace: Workspace, label_set: LabelSet, first: str) -> None:
+def test_an_open_review_does_not_stand_in_the_way(workspace: Workspace, first: str) -> None:
     draft = Draft(Purpose.REVIEW, ["i2"], [Proposal("i2", "x", 1.0, 1)], 0, workspace.store().version(), "d")
     reserve(workspace.store(), draft, beside_open=False)
-    batch_id = draw(workspace, label_set)
+    batch_id = draw(workspace)
     assert batch_id == "b0003-adjudication"
-    assert draw(workspace, label_set) == batch_id
+    assert draw(workspace) == batch_id
 
 
 def test_two_at_once_publish_one_batch(
@@ -196,7 +189,6 @@ def test_two_at_once_publish_one_batch(
 
 def test_a_kill_at_any_line_and_another_run_publish_one_batch_whole(
     workspace: Workspace,
-    label_set: LabelSet,
     first: str,
     kill_at_lines: Callable[[str, list[Path]], None],
     tmp_path: Path,
@@ -209,7 +201,8 @@ def test_a_kill_at_any_line_and_another_run_publish_one_batch_whole(
         opened = open_batches(copy.store())
         reserved += len(opened)
         published += sum((copy.batches / each.batch.batch_id / "manifest.json").is_file() for each in opened)
-        draw_disputed.fn(copy, label_set, BatchConfig(formats=("csv",)))
-        publish_batches.fn(copy, label_set)
+        project = project_of(copy, batch=BatchConfig(formats=("csv",)))
+        draw_disputed(project)
+        publish_batches(project)
         assert_published_once(copy, Purpose.ADJUDICATION, ["i3", "i1", "i0"])
     assert 1 <= published < reserved < len(roots), "killed before the draw, between, and after"

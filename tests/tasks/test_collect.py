@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from projects import project_of
 
 import tasks.collect
 from annotation.filled import FilledFile
@@ -28,14 +29,13 @@ TEXTS = {"284006": "Floods in Zürich", "00123": "=1+1", "i3": "Fire, and\nsmoke
 ALL = {"284006": "1", "00123": "0", "i3": "related", "i4": "unsure"}
 TAKEN = {"284006": "related", "00123": "not_related", "i3": "related", "i4": "unsure"}
 Reserve = Callable[..., Batch]
-pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
 
 
 @pytest.fixture
 def batch(workspace: Workspace, label_set: LabelSet, reserve_batch: Reserve) -> Batch:
     """Four items, published."""
     reserved = reserve_batch(workspace, TEXTS)
-    publish_batches.fn(workspace, label_set)
+    publish_batches(project_of(workspace, label_set))
     return reserved
 
 
@@ -80,7 +80,7 @@ def inbox(workspace: Workspace) -> dict[str, list[str]]:
 
 
 def collect(workspace: Workspace, label_set: LabelSet, *files: Path) -> list[FileReport]:
-    return collect_answers.fn(workspace, label_set, files)
+    return collect_answers(project_of(workspace, label_set), files)
 
 
 def test_a_file_filled_in_its_batch_is_taken_once(workspace: Workspace, label_set: LabelSet, sheet: Path) -> None:
@@ -380,7 +380,7 @@ def test_one_file_may_hold_rows_of_two_batches(
     workspace: Workspace, label_set: LabelSet, sheet: Path, reserve_batch: Reserve
 ) -> None:
     reserve_batch(workspace, {"j1": "Dogs"})
-    (other,) = publish_batches.fn(workspace, label_set)
+    (other,) = publish_batches(project_of(workspace, label_set))
     fill(sheet, ALL, workspace.inbox / "a.csv")
     more = fill(other / "batch.csv", {"j1": "0"}, workspace.inbox / "b.csv").read_text(encoding="utf-8")
     with (workspace.inbox / "a.csv").open("a", encoding="utf-8", newline="") as file:

@@ -1,4 +1,4 @@
-"""Stage `compare`: a model's decisions against those of the one before it, once, on the same items."""
+"""Stage `compare_with_previous`: a model's decisions against those of the one before it, once, on the same items."""
 
 from __future__ import annotations
 
@@ -9,19 +9,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from projects import project_of
 from sklearn.metrics import cohen_kappa_score, f1_score
 
 from annotation.label_set import Label, LabelSet
-from storage.models import metrics_of
+from storage.models import Measurement, metrics_of, record_verdict
 from storage.records import SUCCESSIVE, Metric
 from storage.workspace import Workspace
 from tasks import compare
 from tasks.compare import compare_with_previous
 from tasks.learning.model_files import load_model
-from tasks.learning.training_config import TrainingConfig
 from tasks.train import train_model
-
-pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,6 @@ def history(
     label_set: LabelSet,
     take_headlines: Callable[..., dict[str, str]],
     give_labels: Callable[..., None],
-    outside_of_a_flow: None,
 ) -> History:
     """Models of 30 to 180 labels among 300 headlines; each test compares another one of them."""
     workspace = Workspace(tmp_path_factory.mktemp("history"))
@@ -49,8 +46,16 @@ def history(
     model_ids = []
     for n, labels in [*((n, label_set) for n in (30, 60, 120, 140, 160)), (180, more)]:
         give_labels(workspace, dict(items[:n]))
-        model_ids.append(train_model.fn(workspace, labels, "minilm-static", TrainingConfig()))
+        model_ids.append(train_model(project_of(workspace, labels)).model_id)
     return History(workspace, model_ids, more)
+
+
+def compared(workspace: Workspace, label_set: LabelSet, model_id: str) -> Measurement | None:
+    """Compare a model with the one before it, and record what came of it."""
+    project = project_of(workspace, label_set)
+    measurement = compare_with_previous(project, load_model(workspace.models / model_id))
+    record_verdict(workspace.store(), None, [measurement] if measurement else [])
+    return measurement
 
 
 def decisions(workspace: Workspace, model_id: str, n: int) -> np.ndarray:
@@ -67,8 +72,8 @@ def test_nothing_comes_before_the_first_model_and_the_second_has_the_figures_tha
     monkeypatch.setattr(compare, "N_SAMPLE", 150)
     workspace, (first_id, second_id, *_) = history.workspace, history.model_ids
     store = workspace.store()
-    for model_id in (first_id, second_id):
-        compare_with_previous.fn(workspace, model_id, label_set)
+    assert compared(workspace, label_set, first_id) is None
+    compared(workspace, label_set, second_id)
     assert metrics_of(store, first_id, SUCCESSIVE) == {}
     first, second = (decisions(workspace, each, 150) for each in (first_id, second_id))
     found = metrics_of(store, second_id, SUCCESSIVE)
@@ -85,8 +90,8 @@ def test_nothing_comes_before_the_first_model_and_the_second_has_the_figures_tha
 
 def test_it_is_compared_once_and_with_the_one_trained_just_before(history: History, label_set: LabelSet) -> None:
     workspace, ids = history.workspace, history.model_ids[:3]
-    for _ in range(2):
-        compare_with_previous.fn(workspace, ids[2], label_set)
+    assert compared(workspace, label_set, ids[2]) is not None
+    assert compared(workspace, label_set, ids[2]) is None, "it is recorded already"
     first, second, third = (decisions(workspace, each, 300) for each in ids)
     kappa = metrics_of(workspace.store(), ids[2], SUCCESSIVE)["kappa"].value
     assert kappa == pytest.approx(cohen_kappa_score(second, third))
@@ -96,7 +101,7 @@ def test_it_is_compared_once_and_with_the_one_trained_just_before(history: Histo
 
 def test_without_a_positive_label_there_is_only_kappa(history: History, label_set: LabelSet) -> None:
     unmarked = replace(label_set, labels=tuple(replace(label, positive=False) for label in label_set.labels))
-    compare_with_previous.fn(history.workspace, history.model_ids[3], unmarked)
+    compared(history.workspace, unmarked, history.model_ids[3])
     assert metrics_of(history.workspace.store(), history.model_ids[3], SUCCESSIVE).keys() == {"kappa"}
 
 
@@ -105,7 +110,7 @@ def test_what_is_undefined_is_kept_with_the_reason(
 ) -> None:
     monkeypatch.setattr(compare, "N_SAMPLE", 1)  # one item, on which both decide the same
     both = history.model_ids[3:5]
-    compare_with_previous.fn(history.workspace, both[1], label_set)
+    compared(history.workspace, label_set, both[1])
     assert [decisions(history.workspace, each, 1).tolist() for each in both] == [[1], [1]]
     assert metrics_of(history.workspace.store(), both[1], SUCCESSIVE) == {
         "kappa": Metric("kappa", None, reason="both give all items one label"),
@@ -117,9 +122,8 @@ def test_a_model_of_other_labels_is_not_compared_with_and_that_is_told(
     history: History, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, logger="tasks.compare"):
-        compare_with_previous.fn(history.workspace, history.model_ids[5], history.more)
-    told = [record.message for record in caplog.records if record.name == "tasks.compare"]
-    assert len(told) == 1
-    assert told[0].startswith(f"not compared with the model before it: model {history.model_ids[4]} ")
-    assert "was trained for the labels related, not_related; pal.toml has related, not_related, war." in told[0]
+        assert compared(history.workspace, history.more, history.model_ids[5]) is None
+    (warning,) = [record.message for record in caplog.records if record.name == "tasks.compare"]
+    assert history.model_ids[4] in warning
+    assert "was trained for the labels related, not_related; pal.toml has related, not_related, war." in warning
     assert metrics_of(history.workspace.store(), history.model_ids[5], SUCCESSIVE) == {}

@@ -17,8 +17,6 @@ from storage.records import Answer, Batch, Split
 from storage.workspace import Workspace
 from tasks.export import export
 
-pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
-
 
 @pytest.fixture
 def labelled(workspace: Workspace, reserve_batch: Callable[..., Batch], give_labels: Callable[..., None]) -> Workspace:

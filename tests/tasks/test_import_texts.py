@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from projects import project_of
 
 from annotation.label_set import LabelSet
 from storage.annotations import label_counts
 from storage.errors import SourceError
 from storage.items import count_items
-from storage.object_store import ObjectStore
 from storage.records import Split
 from storage.workspace import Workspace
 from tasks.import_texts import ReadOptions, import_file, import_original_directory
-
-pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
 
 
 def write(path: Path, text: str) -> Path:
@@ -28,11 +25,11 @@ def write(path: Path, text: str) -> Path:
 def test_columns_may_be_named_by_number_and_again_changes_nothing(workspace: Workspace, tmp_path: Path) -> None:
     path = write(tmp_path / "texts.csv", "text,nr,other\nnot this,7,floods in the north\nnor this,8,cats win\n")
     options = ReadOptions(text_column="3", id_column="2")
-    report = import_file.fn(workspace, path, options)
+    report = import_file(project_of(workspace), path, options)
     assert (report.n_rows, report.n_new, report.rejects_file) == (2, 2, None)
     rows = workspace.store().rows("SELECT item_id, text FROM lake.items ORDER BY item_id")
     assert rows == [("7", "floods in the north"), ("8", "cats win")]
-    again = import_file.fn(workspace, path, options)
+    again = import_file(project_of(workspace), path, options)
     assert (again.n_new, again.n_duplicates) == (0, 2)
     assert count_items(workspace.store()) == 2
 
@@ -40,7 +37,7 @@ def test_columns_may_be_named_by_number_and_again_changes_nothing(workspace: Wor
 def test_encoding_and_delimiter_may_be_said(workspace: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "texts.csv"
     path.write_bytes("id|text\n1|Überschwemmung, Zürich\n".encode("cp1252"))
-    import_file.fn(workspace, path, ReadOptions(encoding="cp1252", delimiter="|"))
+    import_file(project_of(workspace), path, ReadOptions(encoding="cp1252", delimiter="|"))
     assert workspace.store().rows("SELECT item_id, text FROM lake.items") == [("1", "Überschwemmung, Zürich")]
 
 
@@ -49,7 +46,7 @@ def test_files_of_one_name_in_two_folders_have_a_rejects_file_each(workspace: Wo
     found = []
     for folder in ("a", "b"):
         path = write(tmp_path / folder / "texts.csv", f"id,text\n{folder}1,first {folder}\n{folder}1,second {folder}\n")
-        report = import_file.fn(workspace, path, options)
+        report = import_file(project_of(workspace), path, options)
         assert report.n_rejected == 1
         assert report.rejects_file is not None
         found.append(report.rejects_file)
@@ -61,13 +58,13 @@ def test_files_of_one_name_in_two_folders_have_a_rejects_file_each(workspace: Wo
 
 
 def test_the_originals_directory_brings_pool_and_labels_under_the_names_of_pal_toml(
-    workspace: Workspace, label_set: LabelSet, tmp_path: Path
+    workspace: Workspace, tmp_path: Path
 ) -> None:
     directory = tmp_path / "original"
     write(directory / "evaluation_data" / "related.csv", "1,floods in the north,1,random,\n")
     write(directory / "training_data" / "not_related.csv", "2,cats win,0,random,\n")
     write(directory / "unlabeled_data" / "unlabeled_data.csv", "3,dogs lose\n4,mayor speaks\n")
-    report = import_original_directory.fn(workspace, directory, label_set)
+    report = import_original_directory(project_of(workspace), directory)
     counts = label_counts(workspace.store())
     assert counts == {Split.EVALUATION: {"related": 1}, Split.VALIDATION: {}, Split.TRAINING: {"not_related": 1}}
     assert (report.n_new, count_items(workspace.store())) == (4, 4)
@@ -78,7 +75,7 @@ def test_the_originals_labels_need_the_keys_1_and_0(
 ) -> None:
     write(tmp_path / "original" / "training_data" / "related.csv", "1,floods in the north,1,random,\n")
     with pytest.raises(SourceError) as caught:
-        import_original_directory.fn(workspace, tmp_path / "original", three_labels)
+        import_original_directory(project_of(workspace, three_labels), tmp_path / "original")
     assert caught.value.what == (
         "the original's labels are 1 and 0, and pal.toml has no label for one of them: '0' is no answer."
     )
@@ -86,13 +83,3 @@ def test_the_originals_labels_need_the_keys_1_and_0(
         'give two labels the keys "1" and "0", or start from its preset: pal init DIR --preset chapter-2'
     )
     assert count_items(workspace.store()) == 0
-
-
-def test_the_list_of_refused_rows_is_shared_with_other_machines(
-    workspace: Workspace, tmp_path: Path, shared_root: str
-) -> None:
-    path = write(tmp_path / "texts.csv", "id,text\n1,floods\n2,\n")
-    report = import_file.fn(replace(workspace, files=shared_root), path, ReadOptions())
-    assert report.rejects_file is not None
-    rejects = Path(report.rejects_file)
-    assert ObjectStore(shared_root).get(f"reports/{rejects.name}") == rejects.read_bytes()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 import pytest
+from projects import project_of
 
 from annotation.label_set import LabelSet
 from storage.records import Split
@@ -19,13 +20,13 @@ from tasks.learning.tokens import Tokens
 from tasks.learning.training_config import TrainingConfig
 from tasks.pool import load_pool
 from tasks.prepare import current_encoder
+from tasks.sampling.sampling_config import SamplingConfig
 from tasks.sampling.strategy import Pool
 from tasks.train import train_model
 
 Items = list[tuple[str, str]]
 Give = Callable[..., None]
 N = 160
-pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
 
 
 def labelled_headlines(workspace: Workspace, take: Callable[..., dict[str, str]], give: Give) -> Items:
@@ -64,11 +65,11 @@ def loaded(
     workspace: Workspace,
     label_set: LabelSet,
     encoder_name: str = "minilm-static",
-    model_id: str | None = None,
+    model: LoadedModel | None = None,
     keywords: Sequence[str] = (),
 ) -> Pool:
-    store = workspace.store()
-    return load_pool(workspace, store, store.version(), label_set, encoder_name, model_id, keywords)
+    project = project_of(workspace, label_set, encoder_name, sampling=SamplingConfig(keywords=tuple(keywords)))
+    return load_pool(project, workspace.store().version(), model)
 
 
 def texts_of(workspace: Workspace, item_ids: Sequence[str]) -> list[str]:
@@ -89,9 +90,10 @@ def test_logits_and_probabilities_are_those_that_the_model_gives_the_texts(
     shared: Shared, label_set: LabelSet, encoder_name: str, hidden: int
 ) -> None:
     workspace, items = shared.workspace, shared.items
-    model_id = train_model.fn(workspace, label_set, encoder_name, TrainingConfig(hidden=hidden, epochs=3))
+    training = TrainingConfig(hidden=hidden, epochs=3)
+    model_id = train_model(project_of(workspace, label_set, encoder_name, training)).model_id
     model = load_model(workspace.models / model_id)
-    pool = loaded(workspace, label_set, encoder_name, model_id)
+    pool = loaded(workspace, label_set, encoder_name, model)
     ids = sorted(item_id for item_id, _ in items[110:])
     assert pool.item_ids.to_pylist() == ids
     texts = texts_of(workspace, ids)
@@ -163,7 +165,7 @@ def test_each_keyword_is_a_text_and_those_that_the_encoder_does_not_know_whole_a
     pool = loaded(workspace, label_set, "bag-of-words", keywords=given)
     assert_same_tokens(pool.keywords, Tokens(np.array([3, 1, 2], np.uint16), np.array([0, 2, 3])))
     assert pool.keyword_names == (f'"{words[3]} {words[1]}"', f'"{words[2].upper()}"')
-    assert f"the encoder does not know these keywords: 'xyzzy', '{words[3]} xyzzy', ''" in caplog.text
+    assert f"does not know these keywords: 'xyzzy', '{words[3]} xyzzy', ''" in caplog.text
     assert len(loaded(workspace, label_set).keywords) == 0
 
 
@@ -178,7 +180,7 @@ def test_labels_given_after_the_version_are_not_seen(
     store = workspace.store()
     version = store.version()
     give_labels(workspace, {items[110][0]: "related"})
-    pool = load_pool(workspace, store, version, label_set, "minilm-static", None)
+    pool = load_pool(project_of(workspace, label_set), version, None)
     assert len(pool.training) == 70
     assert len(loaded(workspace, label_set).training) == 71
 
@@ -190,7 +192,6 @@ def test_a_lake_without_labels_or_with_an_empty_pool_gives_a_pool_of_that_size(
     bare = loaded(workspace, label_set)
     assert (len(bare), len(bare.training), len(bare.validation), bare.token_counts.sum()) == (80, 0, 0, 0.0)
     give_labels(workspace, labels)
-    model_id = train_model.fn(workspace, label_set, "minilm-static", TrainingConfig())
-    empty = loaded(workspace, label_set, model_id=model_id)
+    empty = loaded(workspace, label_set, model=train_model(project_of(workspace, label_set)))
     assert (len(empty), empty.logits.shape, empty.probabilities.shape) == (0, (0, 2), (0, 2))
     assert (len(empty.training), empty.validation.logits.shape) == (80, (0, 2))

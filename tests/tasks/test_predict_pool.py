@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from projects import project_of
 
-from annotation.label_set import LabelSet
 from storage.errors import ModelError, WorkspaceError
 from storage.folders import MANIFEST
 from storage.models import production_model, promote
@@ -23,7 +23,7 @@ from storage.prediction_files import FileFormat
 from storage.records import Batch, Split
 from storage.workspace import Workspace
 from tasks import predict_pool as room
-from tasks.learning.encoder import BAG_OF_WORDS, MINILM_STATIC
+from tasks.learning.encoder_names import BAG_OF_WORDS, MINILM_STATIC
 from tasks.learning.model_files import load_model
 from tasks.learning.training_config import TrainingConfig
 from tasks.predict_pool import PoolPrediction, predict_pool
@@ -32,12 +32,12 @@ from tasks.train import train_model
 
 SPAWN = multiprocessing.get_context("spawn")
 QUICK = TrainingConfig(epochs=5)
-pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
 
 
-def trained(workspace: Workspace, label_set: LabelSet, encoder: str = MINILM_STATIC) -> str:
-    make_features.fn(workspace, encoder)
-    model_id = train_model.fn(workspace, label_set, encoder, QUICK)
+def trained(workspace: Workspace, encoder: str = MINILM_STATIC) -> str:
+    project = project_of(workspace, encoder=encoder, training=QUICK)
+    make_features(project)
+    model_id = train_model(project).model_id
     promote(workspace.store(), model_id)
     return model_id
 
@@ -45,7 +45,6 @@ def trained(workspace: Workspace, label_set: LabelSet, encoder: str = MINILM_STA
 @pytest.fixture
 def filled(
     workspace: Workspace,
-    label_set: LabelSet,
     take_headlines: Callable[..., dict[str, str]],
     give_labels: Callable[..., None],
     reserve_batch: Callable[..., Batch],
@@ -55,12 +54,12 @@ def filled(
     pairs = list(take_headlines(workspace, 300).items())
     give_labels(workspace, dict(pairs[:40]))
     give_labels(workspace, dict(pairs[40:70]), Split.EVALUATION)
-    trained(workspace, label_set)
+    trained(workspace)
     return workspace
 
 
-def predicted(workspace: Workspace, label_set: LabelSet, name: str, form: FileFormat = "parquet") -> PoolPrediction:
-    return predict_pool.fn(workspace, label_set, workspace.root / name, form)
+def predicted(workspace: Workspace, name: str, form: FileFormat = "parquet") -> PoolPrediction:
+    return predict_pool(project_of(workspace), workspace.root / name, form)
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -74,10 +73,10 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("encoder", [MINILM_STATIC, BAG_OF_WORDS])
 def test_every_item_has_the_label_and_the_probability_that_the_model_gives_its_text(
-    filled: Workspace, label_set: LabelSet, encoder: str
+    filled: Workspace, encoder: str
 ) -> None:
-    model_id = trained(filled, label_set, encoder)
-    found = predicted(filled, label_set, "all.parquet")
+    model_id = trained(filled, encoder)
+    found = predicted(filled, "all.parquet")
     rows = rows_of(filled.root / "all.parquet")
     assert (found.n, found.model_id, len(rows)) == (303, model_id, 303)
     assert [row["item_id"] for row in rows] == sorted(row["item_id"] for row in rows)
@@ -98,11 +97,9 @@ def test_every_item_has_the_label_and_the_probability_that_the_model_gives_its_t
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_every_format_says_the_same_whatever_the_texts(
-    filled: Workspace, label_set: LabelSet, form: FileFormat
-) -> None:
-    predicted(filled, label_set, "all.parquet")
-    predicted(filled, label_set, f"all.{form}", form)
+def test_every_format_says_the_same_whatever_the_texts(filled: Workspace, form: FileFormat) -> None:
+    predicted(filled, "all.parquet")
+    predicted(filled, f"all.{form}", form)
     expected = rows_of(filled.root / "all.parquet")
     found = rows_of(filled.root / f"all.{form}")
     for name in ("item_id", "text", "label", "split", "model_id"):
@@ -110,7 +107,7 @@ def test_every_format_says_the_same_whatever_the_texts(
     assert np.allclose([float(row["p_related"]) for row in found], [row["p_related"] for row in expected], atol=1e-6)
 
 
-def die_after_parts(workspace: Workspace, label_set: LabelSet, parts: int, rows: int) -> None:
+def die_after_parts(workspace: Workspace, parts: int, rows: int) -> None:
     written = room._predicted
     room.ROWS = rows
 
@@ -120,11 +117,11 @@ def die_after_parts(workspace: Workspace, label_set: LabelSet, parts: int, rows:
         return written(*arguments)
 
     room._predicted = predicted_or_dead
-    predict_pool.fn(workspace, label_set, workspace.root / "all.parquet", "parquet")
+    predict_pool(project_of(workspace), workspace.root / "all.parquet", "parquet")
 
 
-def killed(workspace: Workspace, label_set: LabelSet) -> None:
-    process = SPAWN.Process(target=die_after_parts, args=(workspace, label_set, 2, 100))
+def killed(workspace: Workspace) -> None:
+    process = SPAWN.Process(target=die_after_parts, args=(workspace, 2, 100))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
@@ -133,16 +130,16 @@ def killed(workspace: Workspace, label_set: LabelSet) -> None:
 
 
 def test_after_a_kill_the_rest_is_done_and_the_file_is_the_same_to_the_byte(
-    filled: Workspace, label_set: LabelSet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    filled: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(room, "ROWS", 100)
-    predicted(filled, label_set, "undisturbed.parquet")
-    killed(filled, label_set)
+    predicted(filled, "undisturbed.parquet")
+    killed(filled)
     calls: list[int] = []
     written = room._predicted
     monkeypatch.setattr(room, "_predicted", lambda *given: calls.append(1) or written(*given))  # type: ignore[func-returns-value]
     with caplog.at_level("INFO"):
-        assert predicted(filled, label_set, "all.parquet").n == 303
+        assert predicted(filled, "all.parquet").n == 303
     assert len(calls) == 2, "two of four parts were there"
     assert "going on with what is done already" in caplog.text
     assert (filled.root / "all.parquet").read_bytes() == (filled.root / "undisturbed.parquet").read_bytes()
@@ -150,42 +147,42 @@ def test_after_a_kill_the_rest_is_done_and_the_file_is_the_same_to_the_byte(
 
 
 def test_after_a_kill_nothing_is_mixed_with_another_model_or_another_lake(
-    filled: Workspace, label_set: LabelSet, give_labels: Callable[..., None], caplog: pytest.LogCaptureFixture
+    filled: Workspace, give_labels: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    killed(filled, label_set)
+    killed(filled)
     before = production_model(filled.store())
     assert before is not None
     give_labels(filled, dict.fromkeys(("i1", "i2", "i3"), "related"))
-    model_id = trained(filled, label_set)
+    model_id = trained(filled)
     assert model_id != before.model_id
     with caplog.at_level("WARNING"):
-        predicted(filled, label_set, "all.parquet")
+        predicted(filled, "all.parquet")
     assert "beginning anew" in caplog.text
     assert {row["model_id"] for row in rows_of(filled.root / "all.parquet")} == {model_id}
 
 
-def test_a_damaged_note_of_what_is_done_is_no_reason_to_mix(filled: Workspace, label_set: LabelSet) -> None:
-    killed(filled, label_set)
+def test_a_damaged_note_of_what_is_done_is_no_reason_to_mix(filled: Workspace) -> None:
+    killed(filled)
     (filled.root / ".all.parquet.parts" / MANIFEST).write_text("{", encoding="utf-8")
-    assert predicted(filled, label_set, "all.parquet").n == 303
+    assert predicted(filled, "all.parquet").n == 303
 
 
-def test_a_file_that_another_process_writes_is_left_alone(filled: Workspace, label_set: LabelSet) -> None:
+def test_a_file_that_another_process_writes_is_left_alone(filled: Workspace) -> None:
     from filelock import FileLock
 
     folder = filled.root / ".all.parquet.parts"
     folder.mkdir()
     with FileLock(folder / "lock"), pytest.raises(WorkspaceError, match="another process is writing"):
-        predicted(filled, label_set, "all.parquet")
+        predicted(filled, "all.parquet")
 
 
 def test_without_items_the_file_has_its_columns_and_without_a_model_that_is_said(
-    workspace: Workspace, label_set: LabelSet, filled: Workspace
+    workspace: Workspace, filled: Workspace
 ) -> None:
-    with pytest.raises(ModelError, match="there is no model 'm9'") as raised:
-        predict_pool.fn(filled, label_set, filled.root / "x.csv", "csv", "m9")
+    with pytest.raises(ModelError, match="no model 'm9'") as raised:
+        predict_pool(project_of(filled), filled.root / "x.csv", "csv", "m9")
     assert str(production_model(filled.store()).model_id) in raised.value.hint  # type: ignore[union-attr]
     bare = Workspace(workspace.root.parent / "bare")
     bare.make()
-    with pytest.raises(ModelError, match="there is no model yet"):
-        predicted(bare, label_set, "x.parquet")
+    with pytest.raises(ModelError, match="no model yet"):
+        predicted(bare, "x.parquet")

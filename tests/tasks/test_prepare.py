@@ -6,13 +6,13 @@ import logging
 from collections.abc import Callable
 
 import pytest
+from projects import project_of
 
 from storage.items import count_without_features, newest_vocabulary
 from storage.workspace import Workspace
 from tasks.prepare import make_features
 
 Take = Callable[..., dict[str, str]]
-pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
 
 
 def n_features(workspace: Workspace) -> dict[str, int]:
@@ -26,21 +26,21 @@ def test_features_are_made_once_and_then_only_for_new_items(
     store = workspace.store()
     take_headlines(workspace, 60)
     with caplog.at_level(logging.INFO):
-        encoder_id = make_features.fn(workspace, "minilm-static")
+        encoder_id = make_features(project_of(workspace))
         version = store.version()
-        assert make_features.fn(workspace, "minilm-static") == encoder_id
+        assert make_features(project_of(workspace)) == encoder_id
         assert store.version() == version
         take_headlines(workspace, 85, start=60)
         assert count_without_features(store, encoder_id) == 25
-        make_features.fn(workspace, "minilm-static")
+        make_features(project_of(workspace))
     assert n_features(workspace) == {encoder_id: 85}
     assert store.rows("SELECT count(DISTINCT item_id) FROM lake.features") == [(85,)]
-    told = [message.split(" (")[0] for message in caplog.messages if message.startswith("features of")]
-    assert told == [f"features of 60 items with {encoder_id}", f"features of 25 items with {encoder_id}"]
+    told = [message.split(" (")[0] for message in caplog.messages if message.startswith("Made features of")]
+    assert told == [f"Made features of 60 items with {encoder_id}", f"Made features of 25 items with {encoder_id}"]
 
 
 def test_an_empty_lake_needs_no_features(workspace: Workspace) -> None:
-    make_features.fn(workspace, "minilm-static")
+    make_features(project_of(workspace))
     assert n_features(workspace) == {}
 
 
@@ -49,15 +49,15 @@ def test_the_vocabulary_is_fitted_again_when_the_lake_has_doubled_and_not_before
 ) -> None:
     store = workspace.store()
     take_headlines(workspace, 100)
-    first = make_features.fn(workspace, "bag-of-words")
+    first = make_features(project_of(workspace, encoder="bag-of-words"))
     take_headlines(workspace, 199, start=100)
-    assert make_features.fn(workspace, "bag-of-words") == first
+    assert make_features(project_of(workspace, encoder="bag-of-words")) == first
     assert store.rows("SELECT n_items FROM lake.vocabularies") == [(100,)]
     take_headlines(workspace, 200, start=199)
-    second = make_features.fn(workspace, "bag-of-words")
+    second = make_features(project_of(workspace, encoder="bag-of-words"))
     assert second != first
     assert n_features(workspace) == {first: 199, second: 200}
     newest = newest_vocabulary(store)
     assert newest is not None
     assert newest[0] == 200
-    assert make_features.fn(workspace, "bag-of-words") == second
+    assert make_features(project_of(workspace, encoder="bag-of-words")) == second

@@ -1,4 +1,4 @@
-"""Stage `promote`: what gets into production, what is kept out, and the reason that is given."""
+"""Stage `promote_or_keep`: what gets into production, what is kept out, and the reason that is recorded."""
 
 from __future__ import annotations
 
@@ -9,30 +9,36 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from projects import project_of
 
 from annotation.headlines import synthetic_headlines
 from annotation.label_set import LabelSet
-from storage.models import add_model, decisions, find_model, model_before, production_model, promote
-from storage.records import DecidedBy, Model, ModelStatus, Split
+from storage.models import (
+    Measurement,
+    add_model,
+    decisions,
+    find_model,
+    measured_on,
+    metrics_of,
+    model_before,
+    production_model,
+    promote,
+)
+from storage.records import SUCCESSIVE, DecidedBy, Metric, Model, ModelStatus, Split
 from storage.workspace import Workspace
+from tasks.evaluate import evaluate_model
 from tasks.learning.encoder import Encoder, fit_bag_of_words, minilm_static
 from tasks.learning.model_files import WEIGHTS, load_model, save_model
-from tasks.learning.promotion import PromotionConfig
-from tasks.learning.training import Examples, train
+from tasks.learning.promotion_config import PromotionConfig
+from tasks.learning.tokens import Examples
+from tasks.learning.training import train
 from tasks.learning.training_config import TrainingConfig
-from tasks.promote import Outcome, promote_or_keep
+from tasks.project import Project
+from tasks.promote import promote_or_keep
 
 NAMES = ("related", "not_related")
-GATE = PromotionConfig()
+LENIENT = PromotionConfig(margin=1.0)
 QUICK = TrainingConfig(epochs=5)
-pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
-
-
-def remember(workspace: Workspace, model_id: str) -> str:
-    """A model that the lake knows, whatever lies in its folder."""
-    at = datetime.now(UTC)
-    add_model(workspace.store(), Model(model_id, at, 1, 10, "e", "{}", "hash", ModelStatus.CANDIDATE))
-    return model_id
 
 
 def made_model(
@@ -51,7 +57,16 @@ def made_model(
     examples = Examples(encoder.tokenize(array), np.array([names.index(label) for label in labels], np.int64))
     trained = train(encoder, examples, None, QUICK, n_labels=len(names), positive=positive)
     save_model(workspace.models / model_id, trained, encoder, names, QUICK, {})
-    return remember(workspace, model_id)
+    at = datetime.now(UTC)
+    add_model(workspace.store(), Model(model_id, at, 1, 10, "e", "{}", "hash", ModelStatus.CANDIDATE))
+    return model_id
+
+
+def decide(project: Project, model_id: str) -> tuple[str, bool, str]:
+    """Evaluate a model and decide on it: the model in production afterwards, whether it is promoted, and why."""
+    candidate = load_model(project.workspace.models / model_id)
+    outcome = promote_or_keep(project, candidate, evaluate_model(project, candidate))
+    return outcome.model.model_id, outcome.promoted, outcome.reason
 
 
 def shuffled(labels: Sequence[str]) -> list[str]:
@@ -68,17 +83,19 @@ def headlines() -> tuple[list[str], list[str]]:
 
 
 @pytest.fixture
-def held_out(workspace: Workspace, take_headlines: Callable[..., Any], give_labels: Callable[..., None]) -> Workspace:
-    """A workspace with 400 evaluation items."""
+def held_out(workspace: Workspace, take_headlines: Callable[..., Any], give_labels: Callable[..., None]) -> Project:
+    """A project with 400 evaluation items."""
     give_labels(workspace, take_headlines(workspace, 400), Split.EVALUATION)
-    return workspace
+    return project_of(workspace)
 
 
-def test_the_first_model_goes_into_production_and_stays_there(workspace: Workspace) -> None:
-    remember(workspace, "m1")
-    first = promote_or_keep.fn(workspace, "m1", NAMES, GATE)
-    assert first == Outcome("m1", True, "there was no model in production")
-    assert promote_or_keep.fn(workspace, "m1", NAMES, GATE) == Outcome("m1", False, "it is in production already")
+def test_the_first_model_goes_into_production_and_stays_there(
+    workspace: Workspace, headlines: tuple[list[str], list[str]]
+) -> None:
+    project = project_of(workspace)
+    made_model(workspace, "m1", *headlines)
+    assert decide(project, "m1") == ("m1", True, "there was no model in production")
+    assert decide(project, "m1") == ("m1", False, "it is in production already")
     current = production_model(workspace.store())
     assert current is not None
     assert current.model_id == "m1"
@@ -86,22 +103,22 @@ def test_the_first_model_goes_into_production_and_stays_there(workspace: Workspa
 
 @pytest.mark.parametrize("other", [False, True], ids=["same encoder", "production has another encoder"])
 def test_a_worse_candidate_is_kept_out_and_a_better_one_goes_in(
-    held_out: Workspace, headlines: tuple[list[str], list[str]], other: bool
+    held_out: Project, headlines: tuple[list[str], list[str]], other: bool
 ) -> None:
     texts, labels = headlines
-    good = made_model(held_out, "good", texts, labels)
-    bad = made_model(held_out, "bad", texts, shuffled(labels), bag_of_words=other)
-    store = held_out.store()
+    good = made_model(held_out.workspace, "good", texts, labels)
+    bad = made_model(held_out.workspace, "bad", texts, shuffled(labels), bag_of_words=other)
+    store = held_out.workspace.store()
     promote(store, good)
-    kept = promote_or_keep.fn(held_out, bad, NAMES, GATE)
-    assert (kept.model_id, kept.promoted) == (good, False)
-    assert "on the same 400 items" in kept.reason
-    assert "probable that it is not worse by more than 0.01, 50% needed" in kept.reason
-    assert promote_or_keep.fn(held_out, bad, NAMES, GATE) == kept
+    *kept, reason = decide(held_out, bad)
+    assert kept == [good, False]
+    assert "on the same 400 items" in reason
+    assert "probable that it is not worse by more than 0.01, 50% needed" in reason
+    assert decide(held_out, bad) == (good, False, reason)
     promote(store, bad)
-    taken = promote_or_keep.fn(held_out, good, NAMES, GATE)
-    assert (taken.model_id, taken.promoted) == (good, True)
-    assert "; 100% probable" in taken.reason
+    *taken, reason = decide(held_out, good)
+    assert taken == [good, True]
+    assert "; 100% probable" in reason
     assert [find_model(store, each).status for each in (good, bad)] == [  # type: ignore[union-attr]
         ModelStatus.PRODUCTION,
         ModelStatus.RETIRED,
@@ -127,29 +144,31 @@ def test_without_a_positive_label_every_label_counts(
         lines, truth = [texts[i] for i in rest], [said[i] for i in rest]
         return made_model(workspace, model_id, lines, truth, names, positive=None)
 
+    project = project_of(workspace, three_labels)
     promote(workspace.store(), model("good", labels))
-    assert promote_or_keep.fn(workspace, model("as-good", labels), names, GATE).promoted
+    assert decide(project, model("as-good", labels))[:2] == ("as-good", True)
     for spared in names:  # a model that mistakes the other two for each other
         confused = [name for name in names if name != spared]
         said = dict(labels)
         for item_id in rest:
             if labels[item_id] != spared:
                 said[item_id] = confused[int(item_id.split("-")[1]) % 2]
-        decision = promote_or_keep.fn(workspace, model(f"only-{spared}", said), names, GATE)
-        assert not decision.promoted, (spared, decision.reason)
+        _, promoted, reason = decide(project, model(f"only-{spared}", said))
+        assert not promoted, (spared, reason)
 
 
 def test_a_production_model_that_cannot_be_loaded_is_replaced_and_the_reason_told(
-    held_out: Workspace, headlines: tuple[list[str], list[str]]
+    held_out: Project, headlines: tuple[list[str], list[str]]
 ) -> None:
     texts, labels = headlines
-    promote(held_out.store(), made_model(held_out, "good", texts, labels))
-    bad = made_model(held_out, "bad", texts, shuffled(labels))
-    (held_out.models / "good" / WEIGHTS).write_bytes(b"damaged")
-    decision = promote_or_keep.fn(held_out, bad, NAMES, GATE)
-    assert (decision.model_id, decision.promoted) == (bad, True)
-    assert decision.reason.startswith("the model in production cannot be used: ")
-    assert WEIGHTS in decision.reason
+    workspace = held_out.workspace
+    promote(workspace.store(), made_model(workspace, "good", texts, labels))
+    bad = made_model(workspace, "bad", texts, shuffled(labels))
+    (workspace.models / "good" / WEIGHTS).write_bytes(b"damaged")
+    model_id, promoted, reason = decide(held_out, bad)
+    assert (model_id, promoted) == (bad, True)
+    assert reason.startswith("the model in production cannot be used: ")
+    assert WEIGHTS in reason
 
 
 def test_without_evaluation_items_the_newest_model_wins_and_the_reason_is_told(
@@ -158,47 +177,66 @@ def test_without_evaluation_items_the_newest_model_wins_and_the_reason_is_told(
     texts, labels = headlines
     promote(workspace.store(), made_model(workspace, "good", texts, labels))
     bad = made_model(workspace, "bad", texts, shuffled(labels))
-    decision = promote_or_keep.fn(workspace, bad, NAMES, GATE)
-    assert decision == Outcome(bad, True, "ap is undefined on these evaluation items: nothing to compare")
+    reason = "ap is undefined on these evaluation items: nothing to compare"
+    assert decide(project_of(workspace), bad) == (bad, True, reason)
 
 
 def test_every_decision_is_remembered_once_with_its_reason(
-    held_out: Workspace, headlines: tuple[list[str], list[str]]
+    held_out: Project, headlines: tuple[list[str], list[str]]
 ) -> None:
     texts, labels = headlines
-    good, store = made_model(held_out, "good", texts, labels), held_out.store()
-    bad = made_model(held_out, "bad", texts, shuffled(labels))
+    good, store = made_model(held_out.workspace, "good", texts, labels), held_out.workspace.store()
+    bad = made_model(held_out.workspace, "bad", texts, shuffled(labels))
     for candidate in (good, good, bad, bad, good):
-        outcome = promote_or_keep.fn(held_out, candidate, NAMES, GATE)
-        assert outcome.model_id == good
+        assert decide(held_out, candidate)[0] == good
     found = [(each.model_id, each.previous_id, each.promoted, each.decided_by) for each in decisions(store)]
     assert found == [("bad", "good", False, DecidedBy.GATE), ("good", None, True, DecidedBy.GATE)]
     assert "on the same 400 items" in decisions(store)[0].reason
 
 
-def test_a_rollback_restores_bit_identical_predictions_and_the_gate_leaves_out_what_was_taken_back(
-    held_out: Workspace, headlines: tuple[list[str], list[str]]
+def test_one_commit_records_the_decision_with_the_metrics_of_both_models_and_again_adds_nothing(
+    held_out: Project, headlines: tuple[list[str], list[str]]
 ) -> None:
     texts, labels = headlines
-    store = held_out.store()
-    fair = made_model(held_out, "fair", texts, labels)
-    promote_or_keep.fn(held_out, fair, NAMES, GATE)
-    before = load_model(held_out.models / production_id(held_out)).predict(texts)
-    better = made_model(held_out, "better", texts + texts[:50], labels + labels[:50])
+    workspace, store = held_out.workspace, held_out.workspace.store()
+    promote(store, made_model(workspace, "good", texts, labels))
+    bad = load_model(workspace.models / made_model(workspace, "bad", texts, shuffled(labels)))
+    comparison = Measurement("bad", SUCCESSIVE, [Metric("kappa", 0.25)], 10, store.version())
+    before = store.version()
+    evaluation = evaluate_model(held_out, bad)
+    assert store.version() == before, "measuring alone records nothing"
+    for _ in range(2):
+        outcome = promote_or_keep(held_out, bad, evaluation, comparison)
+        assert (outcome.model.model_id, outcome.promoted, store.version()) == ("good", False, before + 1)
+    assert [(each.model_id, each.promoted) for each in decisions(store)] == [("bad", False), ("good", True)]
+    assert [measured_on(store, model_id, Split.EVALUATION) for model_id in ("good", "bad")] == [400, 400]
+    assert metrics_of(store, "bad", SUCCESSIVE) == {"kappa": Metric("kappa", 0.25)}
+    ap = [metrics_of(store, model_id, Split.EVALUATION)["ap"].value or 0 for model_id in ("good", "bad")]
+    assert ap[0] > ap[1], "each model has its own"
+
+
+def test_a_rollback_restores_bit_identical_predictions_and_the_gate_leaves_out_what_was_taken_back(
+    held_out: Project, headlines: tuple[list[str], list[str]]
+) -> None:
+    texts, labels = headlines
+    workspace, store = held_out.workspace, held_out.workspace.store()
+    lenient = held_out.with_config(promotion=LENIENT)
+    fair = made_model(workspace, "fair", texts, labels)
+    decide(held_out, fair)
+    before = load_model(workspace.models / production_id(workspace)).predict(texts)
+    better = made_model(workspace, "better", texts + texts[:50], labels + labels[:50])
     promote(store, better, decided_by=DecidedBy.GATE, reason="better")
-    assert not np.array_equal(load_model(held_out.models / production_id(held_out)).predict(texts), before)
+    assert not np.array_equal(load_model(workspace.models / production_id(workspace)).predict(texts), before)
 
     promote(store, model_before(store), decided_by=DecidedBy.ROLLBACK, reason="worse in use")
-    after = load_model(held_out.models / production_id(held_out)).predict(texts)
+    after = load_model(workspace.models / production_id(workspace)).predict(texts)
     assert after.tobytes() == before.tobytes()
-    kept = promote_or_keep.fn(held_out, better, NAMES, PromotionConfig(margin=1.0))
-    assert (kept.model_id, kept.promoted) == (fair, False)
-    assert kept.reason.endswith(f"to use it: pal promote {better}")
+    *kept, reason = decide(lenient, better)
+    assert kept == [fair, False]
+    assert reason.endswith(f"to use it: pal promote {better}")
     promote(store, better)
     promote(store, fair)
-    assert promote_or_keep.fn(held_out, better, NAMES, PromotionConfig(margin=1.0)).promoted, (
-        "a person put it back since"
-    )
+    assert decide(lenient, better)[:2] == (better, True), "a person put it back since"
 
 
 def production_id(workspace: Workspace) -> str:

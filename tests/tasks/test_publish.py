@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
+from projects import project_of
 
 from annotation.label_set import LabelSet
 from storage.batches import close_batch
@@ -18,7 +18,6 @@ from tasks.publish import publish_batches
 
 TEXTS = {"i1": "Floods in Zürich", "i2": "=1+1", "i3": "Fire, and\nsmoke"}
 Reserve = Callable[..., Batch]
-pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
 
 
 def assert_whole(folder: Path) -> None:
@@ -29,13 +28,13 @@ def assert_whole(folder: Path) -> None:
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
 
 
-def test_every_open_batch_is_published_once(workspace: Workspace, label_set: LabelSet, reserve_batch: Reserve) -> None:
+def test_every_open_batch_is_published_once(workspace: Workspace, reserve_batch: Reserve) -> None:
     first = reserve_batch(workspace, TEXTS)
     second = reserve_batch(workspace, {"j1": "Cats", "j2": "Dogs"}, Split.EVALUATION)
     folders = [workspace.batches / batch.batch_id for batch in (first, second)]
-    assert publish_batches.fn(workspace, label_set) == folders
+    assert publish_batches(project_of(workspace)) == folders
     before = {path: path.read_bytes() for path in workspace.batches.rglob("*.*") if path.is_file()}
-    assert publish_batches.fn(workspace, label_set) == []
+    assert publish_batches(project_of(workspace)) == []
     assert {path: path.read_bytes() for path in workspace.batches.rglob("*.*") if path.is_file()} == before
     assert_whole(folders[0])
 
@@ -44,7 +43,7 @@ def test_the_manifest_has_what_the_lake_knows(
     workspace: Workspace, label_set: LabelSet, reserve_batch: Reserve
 ) -> None:
     batch = reserve_batch(workspace, TEXTS)
-    (folder,) = publish_batches.fn(workspace, label_set)
+    (folder,) = publish_batches(project_of(workspace))
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     assert (manifest["batch_id"], manifest["purpose"], manifest["n"]) == ("b0001-training", "training", 3)
     assert (manifest["seed"], manifest["lake_version"]) == (batch.seed, batch.lake_version)
@@ -56,26 +55,23 @@ def test_the_manifest_has_what_the_lake_knows(
     ]
 
 
-def test_a_folder_that_was_lost_is_written_again_bit_for_bit(
-    workspace: Workspace, label_set: LabelSet, reserve_batch: Reserve
-) -> None:
+def test_a_folder_that_was_lost_is_written_again_bit_for_bit(workspace: Workspace, reserve_batch: Reserve) -> None:
     reserve_batch(workspace, TEXTS)
-    (folder,) = publish_batches.fn(workspace, label_set)
+    (folder,) = publish_batches(project_of(workspace))
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     shutil.rmtree(folder)
-    assert publish_batches.fn(workspace, label_set) == [folder]
+    assert publish_batches(project_of(workspace)) == [folder]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_a_closed_batch_is_not_published(workspace: Workspace, label_set: LabelSet, reserve_batch: Reserve) -> None:
+def test_a_closed_batch_is_not_published(workspace: Workspace, reserve_batch: Reserve) -> None:
     close_batch(workspace.store(), reserve_batch(workspace, TEXTS).batch_id)
-    assert publish_batches.fn(workspace, label_set) == []
+    assert publish_batches(project_of(workspace)) == []
     assert list(workspace.batches.iterdir()) == []
 
 
 def test_a_kill_at_any_line_leaves_no_half_batch_and_the_next_run_publishes(
     workspace: Workspace,
-    label_set: LabelSet,
     reserve_batch: Reserve,
     kill_at_lines: Callable[[str, list[Path]], None],
     tmp_path: Path,
@@ -90,7 +86,7 @@ def test_a_kill_at_any_line_leaves_no_half_batch_and_the_next_run_publishes(
         there = (folder / "manifest.json").is_file()
         published += there
         assert there == folder.exists()
-        assert publish_batches.fn(copy, label_set) == ([] if there else [folder])
+        assert publish_batches(project_of(copy)) == ([] if there else [folder])
         assert_whole(folder)
     assert 1 <= published < len(roots)
 

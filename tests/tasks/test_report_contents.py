@@ -9,71 +9,69 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from projects import project_of
 
 from annotation.label_set import LabelSet
 from annotation.oracle import fill_csv
 from annotation.report import report_markdown
 from annotation.report_page import report_page
+from flows.run import Run, run_here
 from storage.answers import history_of
 from storage.learning_curve import strategy_results
-from storage.models import metrics_of
+from storage.models import metrics_of, promote
 from storage.records import Purpose, Split
 from storage.workspace import Workspace
 from tasks.collect import collect_answers
 from tasks.evaluate import evaluate_model
-from tasks.learning.encoder import MINILM_STATIC
-from tasks.learning.promotion import PromotionConfig
+from tasks.learning.model_files import LoadedModel
+from tasks.learning.promotion_config import PromotionConfig
 from tasks.learning.training_config import TrainingConfig
 from tasks.plan import Plan
 from tasks.prepare import make_features
+from tasks.project import Project
 from tasks.promote import promote_or_keep
 from tasks.publish import publish_batches
 from tasks.report_contents import report_of, write_page
-from tasks.run_log import run_log
 from tasks.sample import sample_batch
-from tasks.sampling.sampling_config import SamplingConfig
 from tasks.train import train_model
 
-pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
 QUICK = TrainingConfig(epochs=5)
 
 
 @pytest.fixture
 def worked(
-    workspace: Workspace,
-    label_set: LabelSet,
-    take_headlines: Callable[..., dict[str, str]],
-    give_labels: Callable[..., None],
-) -> Workspace:
+    workspace: Workspace, take_headlines: Callable[..., dict[str, str]], give_labels: Callable[..., None]
+) -> Project:
     """Two models, and between them a batch that the first one chose, answered."""
     truth = take_headlines(workspace, 600)
     pairs = list(truth.items())
     give_labels(workspace, dict(pairs[:150]), Split.EVALUATION)
     give_labels(workspace, dict(pairs[150:230]))
-    make_features.fn(workspace, MINILM_STATIC)
-    with run_log(workspace, "nightly", "s") as run:
-        run.stage("train")
-        model_id = model(workspace, label_set)
-        run.stage("sample")
-        plan = Plan(Split.TRAINING, 30, active=True)
-        batch_id = sample_batch.fn(workspace, plan, SamplingConfig(), 0, label_set, MINILM_STATIC, model_id)
-    publish_batches.fn(workspace, label_set)
-    fill_csv(workspace.batches / batch_id / "batch.csv", truth)
-    collect_answers.fn(workspace, label_set)
-    model(workspace, label_set)
-    return workspace
+    project = project_of(workspace, training=QUICK, promotion=PromotionConfig(margin=1.0))
+    make_features(project)
+    run_here(project, train_and_sample)
+    publish_batches(project)
+    (folder,) = workspace.batches.iterdir()
+    fill_csv(folder / "batch.csv", truth)
+    collect_answers(project)
+    train_and_decide(project, train_model(project))
+    return project
 
 
-def model(workspace: Workspace, label_set: LabelSet) -> str:
-    model_id = train_model.fn(workspace, label_set, MINILM_STATIC, QUICK)
-    evaluate_model.fn(workspace, model_id, label_set.names)
-    promote_or_keep.fn(workspace, model_id, label_set.names, PromotionConfig(margin=1.0))
-    return model_id
+def train_and_sample(run: Run) -> None:
+    """A run of three stages."""
+    model = run.stage(train_model, run.project)
+    run.stage(train_and_decide, run.project, model)
+    run.stage(sample_batch, run.project, Plan(Split.TRAINING, 30, active=True), model)
 
 
-def test_the_numbers_are_those_of_the_lake(worked: Workspace, label_set: LabelSet) -> None:
-    store = worked.store()
-    report = report_of(worked, label_set)
+def train_and_decide(project: Project, model: LoadedModel) -> None:
+    promote_or_keep(project, model, evaluate_model(project, model))
+
+
+def test_the_numbers_are_those_of_the_lake(worked: Project) -> None:
+    store = worked.workspace.store()
+    report = report_of(worked)
     assert [point.n_training for point in report.models] == [80, 110]
     assert report.model_id == report.models[-1].model_id
     assert report.figures[0] == metrics_of(store, str(report.model_id), Split.EVALUATION)["f1"]
@@ -95,13 +93,13 @@ def test_the_numbers_are_those_of_the_lake(worked: Workspace, label_set: LabelSe
     assert {row.strategy for row in chosen} == {"random", "least_confidence", "outlier"}
     assert sum(row.n_labelled for row in chosen) >= active.n_labelled, "credited to each that proposed it"
     assert {name for name, _ in report.by_strategy} == {row.strategy for row in rows}
-    assert list(report.runs[0].stages) == ["train", "sample"]
+    assert list(report.runs[0].stages) == ["train_model", "train_and_decide", "sample_batch"]
     assert report.signs
     assert report.advice
 
 
-def test_page_and_markdown_have_every_part(worked: Workspace, label_set: LabelSet) -> None:
-    report = report_of(worked, label_set, worked.store().rows("SELECT run_id FROM lake.runs")[0][0])
+def test_page_and_markdown_have_every_part(worked: Project) -> None:
+    report = report_of(worked, worked.workspace.runs().recent(1)[0].run_id)
     assert report.run is not None
     page, markdown = report_page(report), report_markdown(report)
     for title in (
@@ -116,19 +114,19 @@ def test_page_and_markdown_have_every_part(worked: Workspace, label_set: LabelSe
     assert page.count("<svg ") == 7
     assert markdown.count("](data:image/svg+xml;base64,") == 7
     assert f"| F1 | {report.figures[0].value:.3f} [" in markdown
-    assert "| train |" in markdown
+    assert "| train_model |" in markdown
 
 
-def test_the_same_report_is_the_same_page(worked: Workspace, label_set: LabelSet, tmp_path: Path) -> None:
+def test_the_same_report_is_the_same_page(worked: Project, tmp_path: Path) -> None:
     at = datetime(2026, 1, 1, tzinfo=UTC)
-    first, second = (replace(report_of(worked, label_set), made_at=at) for _ in range(2))
+    first, second = (replace(report_of(worked), made_at=at) for _ in range(2))
     write_page(first, tmp_path / "a" / "1.html", tmp_path / "2.html")
     assert report_page(second) == (tmp_path / "a" / "1.html").read_text(encoding="utf-8")
     assert (tmp_path / "2.html").read_bytes() == (tmp_path / "a" / "1.html").read_bytes()
 
 
-def test_before_there_is_anything_every_part_says_so(workspace: Workspace, label_set: LabelSet) -> None:
-    report = report_of(workspace, label_set)
+def test_before_there_is_anything_every_part_says_so(workspace: Workspace) -> None:
+    report = report_of(project_of(workspace))
     page = report_page(report)
     assert report.state == "Labels: none. There is no model yet; no batch is open."
     assert report.next == "pal import FILE"
@@ -148,35 +146,32 @@ def test_labels_without_a_rare_one_and_without_evaluation_items_break_nothing(
     labels = {item_id: item_id.split("-")[0] for item_id in texts}
     reserve_batch(workspace, texts)
     give_labels(workspace, dict(list(labels.items())[::2]), Split.TRAINING)
-    make_features.fn(workspace, MINILM_STATIC)
-    trained = train_model.fn(workspace, three_labels, MINILM_STATIC, QUICK)
-    promote_or_keep.fn(workspace, trained, three_labels.names, PromotionConfig())
-    page = report_page(report_of(workspace, three_labels))
+    project = project_of(workspace, three_labels, training=QUICK)
+    make_features(project)
+    model = train_model(project)
+    promote(workspace.store(), model.model_id)
+    page = report_page(report_of(project))
     assert "It was not measured yet" in page
     assert "No label is marked as positive" in page
     give_labels(workspace, dict(list(labels.items())[1::2]), Split.EVALUATION)
-    evaluate_model.fn(workspace, trained, three_labels.names)
-    report = report_of(workspace, three_labels)
+    train_and_decide(project, model)
+    report = report_of(project)
     assert report.evaluation is not None
     assert (report.evaluation.subject, report.evaluation.curve) == ("right", [])
     assert np.shape(report.evaluation.confusion) == (3, 3)
     assert '<th class="n">politics</th>' in report_page(report)
 
 
-def test_a_batch_that_waits_is_what_comes_next(
-    workspace: Workspace, label_set: LabelSet, reserve_batch: Callable[..., object]
-) -> None:
+def test_a_batch_that_waits_is_what_comes_next(workspace: Workspace, reserve_batch: Callable[..., object]) -> None:
     reserve_batch(workspace, {"i1": "Floods"})
-    report = report_of(workspace, label_set)
+    report = report_of(project_of(workspace))
     assert report.state.endswith("b0001-training waits for answers, 0 of 1 are there.")
     assert report.next == "pal annotate b0001-training"
     assert Purpose.TRAINING.value in report_page(report) or not report.batches
 
 
-def test_a_model_for_other_labels_is_told_without_its_mistakes(
-    worked: Workspace, label_set: LabelSet, three_labels: LabelSet
-) -> None:
-    report = report_of(worked, three_labels)
+def test_a_model_for_other_labels_is_told_without_its_mistakes(worked: Project, three_labels: LabelSet) -> None:
+    report = report_of(worked.with_config(task=three_labels))
     assert report.model_id
     assert report.evaluation is None
     assert "There is no model, or there are no evaluation items." in report_page(report)

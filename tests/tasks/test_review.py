@@ -1,4 +1,4 @@
-"""Stage `review`: wrong labels are found and asked again once, of others, without a word on the label they have."""
+"""Stage `draw_review`: wrong labels are found and asked about once more, of others, without a word on that label."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from projects import project_of
 
 from annotation.batch_config import BatchConfig
 from annotation.label_set import LabelSet
@@ -27,27 +28,25 @@ from storage.batches import (
 from storage.errors import ModelError
 from storage.records import Answer, Proposal, Purpose, Split
 from storage.workspace import Workspace
+from tasks.evaluate import evaluate_model
 from tasks.learning.label_errors import label_errors
-from tasks.learning.training_config import TrainingConfig
 from tasks.prepare import make_features
 from tasks.promote import promote_or_keep
 from tasks.publish import publish_batches
-from tasks.review import answer_matrix, draw_review, out_of_sample
+from tasks.review import Method, answer_matrix, draw_review, out_of_sample
 from tasks.train import train_model
 
-QUICK = TrainingConfig()
-ENCODER = "minilm-static"
+NOBODY_NAMED = BatchConfig(formats=("csv",))
 OTHER = {"related": "not_related", "not_related": "related"}
 Take = Callable[..., dict[str, str]]
 Give = Callable[..., None]
-pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
 
 
 @pytest.fixture
 def truth(workspace: Workspace, take_headlines: Take) -> dict[str, str]:
     """The true labels of 400 headlines, with features; the rarer label is on about a tenth."""
     found = take_headlines(workspace, 400)
-    make_features.fn(workspace, ENCODER)
+    make_features(project_of(workspace))
     return found
 
 
@@ -75,11 +74,13 @@ def answered_batch(workspace: Workspace, ids: list[str]) -> str:
     return reserve(workspace.store(), draft, beside_open=False)[0].batch_id
 
 
-def draw(workspace: Workspace, label_set: LabelSet, n: int | None = 10, **more: object) -> str | None:
-    asking = more.pop("asking", BatchConfig(formats=("csv",)))
-    found: str | None = draw_review.fn(workspace, label_set, ENCODER, QUICK, asking, n, **more)  # type: ignore[arg-type]
-    publish_batches.fn(workspace, label_set)
-    return found
+def draw(
+    workspace: Workspace, n: int = 10, *, method: Method = "confident-learning", asking: BatchConfig = NOBODY_NAMED
+) -> str | None:
+    project = project_of(workspace, batch=asking)
+    batch_id = draw_review(project, n, method)
+    publish_batches(project)
+    return batch_id
 
 
 def ids_of(workspace: Workspace, batch_id: str | None) -> list[str]:
@@ -91,9 +92,9 @@ def give(workspace: Workspace, batch_id: str, answers: dict[str, str], who: str)
 
 
 def test_the_most_suspicious_come_first_and_hardly_anything_but_wrong_labels(
-    workspace: Workspace, label_set: LabelSet, wrong: set[str]
+    workspace: Workspace, wrong: set[str]
 ) -> None:
-    batch_id = str(draw(workspace, label_set))
+    batch_id = str(draw(workspace))
     store = workspace.store()
     batch = find_batch(store, batch_id).batch
     assert (batch_id, batch.purpose, batch.n, batch.overlap) == ("b0001-review", Purpose.REVIEW, 10, 1)
@@ -106,8 +107,8 @@ def test_the_most_suspicious_come_first_and_hardly_anything_but_wrong_labels(
     assert 0 < scores[-1] < scores[0] <= 1
 
 
-def test_neither_the_label_nor_who_gave_it_is_shown(workspace: Workspace, label_set: LabelSet, wrong: set[str]) -> None:
-    folder = workspace.batches / str(draw(workspace, label_set))
+def test_neither_the_label_nor_who_gave_it_is_shown(workspace: Workspace, wrong: set[str]) -> None:
+    folder = workspace.batches / str(draw(workspace))
     with (folder / "batch.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 10
@@ -116,15 +117,15 @@ def test_neither_the_label_nor_who_gave_it_is_shown(workspace: Workspace, label_
 
 
 def test_an_open_review_stays_as_it_is_and_an_answered_item_is_never_asked_about_again(
-    workspace: Workspace, label_set: LabelSet, wrong: set[str]
+    workspace: Workspace, wrong: set[str]
 ) -> None:
-    first = str(draw(workspace, label_set, 10))
-    assert draw(workspace, label_set, 9) == first
+    first = str(draw(workspace, 10))
+    assert draw(workspace, 9) == first
     asked = ids_of(workspace, first)
     give(workspace, first, {asked[0]: "related", asked[1]: "unsure"}, "anna")
     close_batch(workspace.store(), first)
-    again = ids_of(workspace, draw(workspace, label_set, 160))
-    items = out_of_sample(workspace, label_set, ENCODER, QUICK, workspace.store().version())
+    again = ids_of(workspace, draw(workspace, 160))
+    items = out_of_sample(project_of(workspace), workspace.store().version())
     suspicious = {items.item_ids[at] for at in label_errors(items.labels, items.probabilities).positions}
     assert set(again) == suspicious - {asked[0], asked[1]}
     assert set(asked[2:]) & set(again), "nobody answered these"
@@ -132,29 +133,29 @@ def test_an_open_review_stays_as_it_is_and_an_answered_item_is_never_asked_about
 
 
 def test_what_an_adjudicator_settled_is_not_reviewed(
-    workspace: Workspace, label_set: LabelSet, wrong: set[str], truth: dict[str, str]
+    workspace: Workspace, wrong: set[str], truth: dict[str, str]
 ) -> None:
-    first = str(draw(workspace, label_set, 160))
+    first = str(draw(workspace, 160))
     asked = ids_of(workspace, first)
     close_batch(workspace.store(), first)
     store = workspace.store()
     draft = Draft(Purpose.ADJUDICATION, asked[:1], [Proposal(asked[0], "x", None, 1)], 0, store.version(), "d")
     settled = reserve(store, draft, beside_open=False)[0].batch_id
     give(workspace, settled, {asked[0]: OTHER[truth[asked[0]]]}, "zoe")
-    assert asked[0] not in ids_of(workspace, draw(workspace, label_set, 160))
+    assert asked[0] not in ids_of(workspace, draw(workspace, 160))
 
 
 def test_held_out_items_are_not_asked_about_whatever_their_labels(
-    workspace: Workspace, label_set: LabelSet, truth: dict[str, str], wrong: set[str], give_labels: Give
+    workspace: Workspace, truth: dict[str, str], wrong: set[str], give_labels: Give
 ) -> None:
     labelled = {row[0] for row in workspace.store().rows("SELECT item_id FROM lake.annotations")}
     held_out = [item_id for item_id in truth if item_id not in labelled][:40]
     give_labels(workspace, {item_id: OTHER[truth[item_id]] for item_id in held_out}, Split.EVALUATION)
-    assert set(ids_of(workspace, draw(workspace, label_set, 160))) <= labelled
+    assert set(ids_of(workspace, draw(workspace, 160))) <= labelled
 
 
 def test_who_answered_before_is_asked_only_where_there_is_nobody_else(
-    workspace: Workspace, label_set: LabelSet, truth: dict[str, str]
+    workspace: Workspace, truth: dict[str, str]
 ) -> None:
     store, ids = workspace.store(), half_and_half(truth, 40)
     batch_id = answered_batch(workspace, ids)
@@ -162,7 +163,7 @@ def test_who_answered_before_is_asked_only_where_there_is_nobody_else(
     give(workspace, batch_id, {item_id: given[item_id] for item_id in ids[::2]}, "anna")
     give(workspace, batch_id, {item_id: given[item_id] for item_id in ids[1::2]}, "ben")
     asking = BatchConfig(formats=("csv",), annotators=("anna", "ben", "cleo"), overlap=2)
-    review = str(draw(workspace, label_set, 12, asking=asking))
+    review = str(draw(workspace, 12, asking=asking))
     asked = {(each.item_id, each.annotator) for each in assignments_of(store, review)}
     assert len(asked) == 2 * find_batch(store, review).batch.n > 0
     assert find_batch(store, review).batch.overlap == 2
@@ -172,18 +173,15 @@ def test_who_answered_before_is_asked_only_where_there_is_nobody_else(
     }
 
 
-def test_the_production_model_is_on_record_with_the_review(
-    workspace: Workspace, label_set: LabelSet, wrong: set[str]
-) -> None:
-    from tasks.learning.promotion import PromotionConfig
-
-    model_id = train_model.fn(workspace, label_set, ENCODER, QUICK)
-    promote_or_keep.fn(workspace, model_id, label_set.names, PromotionConfig())
-    assert find_batch(workspace.store(), str(draw(workspace, label_set))).batch.model_id == model_id
+def test_the_production_model_is_on_record_with_the_review(workspace: Workspace, wrong: set[str]) -> None:
+    project = project_of(workspace)
+    model = train_model(project)
+    promote_or_keep(project, model, evaluate_model(project, model))
+    assert find_batch(workspace.store(), str(draw(workspace))).batch.model_id == model.model_id
 
 
 def test_where_no_label_is_suspicious_nothing_goes_out(
-    workspace: Workspace, label_set: LabelSet, truth: dict[str, str], give_labels: Give, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, truth: dict[str, str], give_labels: Give, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     give_labels(workspace, dict(list(truth.items())[:100]))
 
@@ -191,16 +189,16 @@ def test_where_no_label_is_suspicious_nothing_goes_out(
         return np.eye(n_labels, dtype=np.float32)[examples.labels]  # type: ignore[attr-defined]
 
     monkeypatch.setattr("tasks.review.cross_validated_probabilities", sure)
-    assert draw(workspace, label_set) is None
+    assert draw(workspace) is None
     assert open_batches(workspace.store()) == []
 
 
 def test_labels_of_one_kind_only_are_an_error_and_nothing_goes_out(
-    workspace: Workspace, label_set: LabelSet, truth: dict[str, str], give_labels: Give
+    workspace: Workspace, truth: dict[str, str], give_labels: Give
 ) -> None:
     give_labels(workspace, dict.fromkeys(list(truth)[:20], "related"))
     with pytest.raises(ModelError):
-        draw(workspace, label_set)
+        draw(workspace)
     assert open_batches(workspace.store()) == []
 
 
@@ -235,21 +233,21 @@ def two_rounds(workspace: Workspace, truth: dict[str, str], give_labels: Give) -
 
 
 def test_items_that_annotators_disagree_on_are_worth_most(
-    workspace: Workspace, label_set: LabelSet, two_rounds: tuple[list[str], set[str]]
+    workspace: Workspace, two_rounds: tuple[list[str], set[str]]
 ) -> None:
     _, doubtful = two_rounds
-    batch_id = draw(workspace, label_set, 10, method="active-lab")
+    batch_id = draw(workspace, 10, method="active-lab")
     assert len(doubtful & set(ids_of(workspace, batch_id))) >= 8
     assert find_batch(workspace.store(), str(batch_id)).batch.mix == {"active_lab": 10}
 
 
 def test_what_was_reviewed_does_not_keep_the_next_most_valuable_from_being_asked(
-    workspace: Workspace, label_set: LabelSet, two_rounds: tuple[list[str], set[str]]
+    workspace: Workspace, two_rounds: tuple[list[str], set[str]]
 ) -> None:
     ids, _ = two_rounds
     seen: set[str] = set()
     for round_ in range(3):
-        batch_id = str(draw(workspace, label_set, 8, method="active-lab"))
+        batch_id = str(draw(workspace, 8, method="active-lab"))
         asked = ids_of(workspace, batch_id)
         assert len(asked) == 8, f"round {round_}"
         assert not seen & set(asked)
@@ -284,7 +282,6 @@ def test_two_at_once_publish_one_review(
 
 def test_a_kill_at_any_line_and_another_run_publish_one_review_whole(
     workspace: Workspace,
-    label_set: LabelSet,
     wrong: set[str],
     kill_at_lines: Callable[[str, list[Path]], None],
     tmp_path: Path,
@@ -299,6 +296,6 @@ def test_a_kill_at_any_line_and_another_run_publish_one_review_whole(
         opened = open_batches(copy.store(), again=True)
         reserved += len(opened)
         published += sum((copy.batches / each.batch.batch_id / "manifest.json").is_file() for each in opened)
-        draw(copy, label_set, 6, asking=BatchConfig(formats=("csv",), annotators=("anna", "ben", "cleo")))
+        draw(copy, 6, asking=BatchConfig(formats=("csv",), annotators=("anna", "ben", "cleo")))
         assert_published_once(copy, wanted)
     assert 1 <= published < reserved < len(roots), "killed before the draw, between, and after"

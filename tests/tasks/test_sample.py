@@ -1,4 +1,4 @@
-"""Stage `sample`: the batch is the best of the whole pool, and of nothing but the pool."""
+"""Stage `sample_batch`: the batch is the best of the whole pool, and of nothing but the pool."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from projects import project_of
 
 from annotation.batch import read_manifest
 from annotation.batch_config import BatchConfig
-from annotation.label_set import LabelSet
 from storage.annotations import ingest
 from storage.batches import (
     Draft,
@@ -27,10 +27,12 @@ from storage.errors import SamplingError
 from storage.records import Answer, Proposal, Purpose, Split
 from storage.workspace import Workspace
 from tasks.import_texts import import_original_directory
-from tasks.learning.model_files import load_model
+from tasks.learning.encoder_names import BAG_OF_WORDS
+from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.training_config import TrainingConfig
 from tasks.plan import Plan
 from tasks.prepare import make_features
+from tasks.project import Project
 from tasks.publish import publish_batches
 from tasks.sample import sample_batch, share_out
 from tasks.sampling.sampling_config import SamplingConfig
@@ -40,23 +42,27 @@ from tasks.train import train_model
 RANDOM: dict[str, int] = {"random": 1}
 Take = Callable[..., dict[str, str]]
 Give = Callable[..., None]
-pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
 
 
 def drawn(
     workspace: Workspace,
-    label_set: LabelSet,
     n: int,
     mix: dict[str, int] | SamplingConfig = RANDOM,
-    model_id: str | None = None,
+    model: LoadedModel | None = None,
     *,
     beside_open: bool = False,
 ) -> str:
     """A batch of n from the items there are now; returns its id."""
-    make_features.fn(workspace, "bag-of-words")
-    plan = Plan(Split.TRAINING, n, model_id is not None)
     sampling = mix if isinstance(mix, SamplingConfig) else SamplingConfig(mix=dict(mix), start=dict(mix))
-    return sample_batch.fn(workspace, plan, sampling, 5, label_set, "bag-of-words", model_id, beside_open=beside_open)
+    project = project_of(workspace, encoder=BAG_OF_WORDS, sampling=sampling)
+    make_features(project)
+    plan = Plan(Split.TRAINING, n, model is not None)
+    return sample_batch(project, plan, model, seed=5, beside_open=beside_open)
+
+
+def trained(workspace: Workspace) -> LoadedModel:
+    """A model of the labels there are, after a few epochs."""
+    return train_model(project_of(workspace, encoder=BAG_OF_WORDS, training=TrainingConfig(epochs=3)))
 
 
 def ids_of(workspace: Workspace, batch_id: str) -> list[str]:
@@ -76,26 +82,26 @@ def assert_least_confident_of_all(workspace: Workspace, batch_id: str, model_id:
 
 
 def test_the_whole_pool_is_scored_and_only_the_pool(
-    workspace: Workspace, label_set: LabelSet, take_headlines: Take, give_labels: Give
+    workspace: Workspace, take_headlines: Take, give_labels: Give
 ) -> None:
     items = list(take_headlines(workspace, 400).items())
     give_labels(workspace, dict(items[:100]))
     give_labels(workspace, dict(items[100:150]), Split.EVALUATION)
-    model_id = train_model.fn(workspace, label_set, "bag-of-words", TrainingConfig(epochs=3))
-    batch_id = drawn(workspace, label_set, 20, {"least_confidence": 1}, model_id)
-    assert_least_confident_of_all(workspace, batch_id, model_id, [item_id for item_id, _ in items[150:]])
-    assert open_batches(workspace.store())[0].batch.model_id == model_id
+    model = trained(workspace)
+    batch_id = drawn(workspace, 20, {"least_confidence": 1}, model)
+    assert_least_confident_of_all(workspace, batch_id, model.model_id, [item_id for item_id, _ in items[150:]])
+    assert open_batches(workspace.store())[0].batch.model_id == model.model_id
 
 
 def test_no_held_out_annotated_or_pending_item_is_drawn_and_a_smaller_pool_is_drawn_whole(
-    workspace: Workspace, label_set: LabelSet, take_headlines: Take, give_labels: Give
+    workspace: Workspace, take_headlines: Take, give_labels: Give
 ) -> None:
     items = list(take_headlines(workspace, 60).items())
     give_labels(workspace, dict(items[:10]))
     give_labels(workspace, dict(items[10:20]), Split.EVALUATION)
     give_labels(workspace, dict(items[20:25]), Split.VALIDATION)
-    pending = ids_of(workspace, drawn(workspace, label_set, 15))
-    batch_id = drawn(workspace, label_set, 1000, {"random": 10, "outlier": 90}, beside_open=True)
+    pending = ids_of(workspace, drawn(workspace, 15))
+    batch_id = drawn(workspace, 1000, {"random": 10, "outlier": 90}, beside_open=True)
     found = ids_of(workspace, batch_id)
     assert sorted([*found, *pending]) == [item_id for item_id, _ in items[25:]]
     batch = open_batches(workspace.store())[1].batch
@@ -116,7 +122,6 @@ class SamplingWithRival(SamplingConfig):
 
 def test_a_draw_that_is_overtaken_draws_again_from_what_is_left(
     workspace: Workspace,
-    label_set: LabelSet,
     take_headlines: Take,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -124,10 +129,8 @@ def test_a_draw_that_is_overtaken_draws_again_from_what_is_left(
     caplog.set_level(logging.INFO, logger="tasks.sample")
     pool = list(take_headlines(workspace, 30))
     rivals: list[str] = []
-    monkeypatch.setattr(
-        SamplingWithRival, "rivals", [lambda: rivals.append(drawn(workspace, label_set, 25, beside_open=True))]
-    )
-    batch_id = drawn(workspace, label_set, 10, SamplingWithRival(), beside_open=True)  # 10 + 25 of 30: they must meet
+    monkeypatch.setattr(SamplingWithRival, "rivals", [lambda: rivals.append(drawn(workspace, 25, beside_open=True))])
+    batch_id = drawn(workspace, 10, SamplingWithRival(), beside_open=True)  # 10 + 25 of 30: they must meet
     assert caplog.text.count("items left the pool while the batch was drawn. Drawing again.") == 1
     assert sorted(ids_of(workspace, batch_id) + ids_of(workspace, rivals[0])) == pool
 
@@ -143,14 +146,13 @@ SIX = {
 
 
 def test_six_strategies_share_a_batch_of_the_real_pool_each_item_once_and_every_credit_is_in_its_manifest(
-    workspace: Workspace, label_set: LabelSet, real_data: Path
+    workspace: Workspace, real_data: Path
 ) -> None:
-    import_original_directory.fn(workspace, real_data, label_set)
-    make_features.fn(workspace, "minilm-static")
-    model_id = train_model.fn(workspace, label_set, "minilm-static", TrainingConfig())
-    plan = Plan(Split.TRAINING, 100, active=True)
-    batch_id = sample_batch.fn(workspace, plan, SamplingConfig(mix=SIX), 0, label_set, "minilm-static", model_id)
-    publish_batches.fn(workspace, label_set)
+    project = project_of(workspace, sampling=SamplingConfig(mix=SIX))
+    import_original_directory(project, real_data)
+    make_features(project)
+    batch_id = sample_batch(project, Plan(Split.TRAINING, 100, active=True), train_model(project))
+    publish_batches(project)
     manifest = read_manifest(workspace.batches / batch_id)
     proposals = [(item["item_id"], each["strategy"]) for item in manifest["items"] for each in item["proposals"]]
     assert len({item["item_id"] for item in manifest["items"]}) == 100 == manifest["n"]
@@ -165,12 +167,12 @@ def test_six_strategies_share_a_batch_of_the_real_pool_each_item_once_and_every_
 
 
 def test_what_cannot_run_gives_its_share_to_its_substitute_and_the_manifest_says_so(
-    workspace: Workspace, label_set: LabelSet, take_headlines: Take, give_labels: Give
+    workspace: Workspace, take_headlines: Take, give_labels: Give
 ) -> None:
     give_labels(workspace, dict(list(take_headlines(workspace, 300).items())[:100]))
-    model_id = train_model.fn(workspace, label_set, "bag-of-words", TrainingConfig(epochs=3))
-    batch_id = drawn(workspace, label_set, 20, {"transfer_uncertainty": 15, "random": 5}, model_id)
-    publish_batches.fn(workspace, label_set)
+    model = trained(workspace)
+    batch_id = drawn(workspace, 20, {"transfer_uncertainty": 15, "random": 5}, model)
+    publish_batches(project_of(workspace))
     shares = read_manifest(workspace.batches / batch_id)["strategies"]
     assert [(share["strategy"], share["n"], share["ran"]) for share in shares] == [
         ("transfer_uncertainty", 15, "least_confidence"),
@@ -180,27 +182,20 @@ def test_what_cannot_run_gives_its_share_to_its_substitute_and_the_manifest_says
     assert shares[1]["missing"] is None
 
 
-def test_held_out_items_are_drawn_at_random_whatever_the_mix_says(
-    workspace: Workspace, label_set: LabelSet, take_headlines: Take
-) -> None:
+def test_held_out_items_are_drawn_at_random_whatever_the_mix_says(workspace: Workspace, take_headlines: Take) -> None:
     take_headlines(workspace, 60)
-    make_features.fn(workspace, "bag-of-words")
     sampling = SamplingConfig(mix={"outlier": 1}, start={"outlier": 1})
-    batch_id = sample_batch.fn(
-        workspace, Plan(Split.EVALUATION, 10, active=False), sampling, 0, label_set, "bag-of-words"
-    )
+    project = project_of(workspace, encoder=BAG_OF_WORDS, sampling=sampling)
+    make_features(project)
+    batch_id = sample_batch(project, Plan(Split.EVALUATION, 10, active=False), None)
     assert {p.strategy for p in proposals_of(workspace.store(), batch_id)} == {"random"}
 
 
-def test_keywords_fill_half_of_the_first_training_batch(
-    workspace: Workspace, label_set: LabelSet, take_headlines: Take
-) -> None:
+def test_keywords_fill_half_of_the_first_training_batch(workspace: Workspace, take_headlines: Take) -> None:
     take_headlines(workspace, 600)
-    make_features.fn(workspace, "minilm-static")
-    sampling = SamplingConfig(keywords=("flood",))
-    batch_id = sample_batch.fn(
-        workspace, Plan(Split.TRAINING, 10, active=False), sampling, 0, label_set, "minilm-static"
-    )
+    project = project_of(workspace, sampling=SamplingConfig(keywords=("flood",)))
+    make_features(project)
+    batch_id = sample_batch(project, Plan(Split.TRAINING, 10, active=False), None)
     by_strategy: dict[str, list[str]] = {}
     texts = {item.item_id: item.text for item in items_of(workspace.store(), batch_id)}
     for p in proposals_of(workspace.store(), batch_id):
@@ -210,43 +205,48 @@ def test_keywords_fill_half_of_the_first_training_batch(
 
 
 def test_an_open_batch_is_returned_in_place_of_a_new_one_and_a_closed_one_does_not_come_back_identical(
-    workspace: Workspace, label_set: LabelSet, take_headlines: Take
+    workspace: Workspace, take_headlines: Take
 ) -> None:
     take_headlines(workspace, 80)
-    first = drawn(workspace, label_set, 10)
-    assert drawn(workspace, label_set, 5) == first
+    first = drawn(workspace, 10)
+    assert drawn(workspace, 5) == first
     assert close_batch(workspace.store(), first) == 10
-    second = drawn(workspace, label_set, 10)
+    second = drawn(workspace, 10)
     assert second != first
     assert set(ids_of(workspace, second)) != set(ids_of(workspace, first))
 
 
 def test_an_empty_pool_is_an_error_that_names_the_import(
-    workspace: Workspace, label_set: LabelSet, take_headlines: Take, give_labels: Give
+    workspace: Workspace, take_headlines: Take, give_labels: Give
 ) -> None:
     give_labels(workspace, take_headlines(workspace, 30))
-    with pytest.raises(SamplingError, match="the pool is empty") as caught:
-        drawn(workspace, label_set, 10)
+    with pytest.raises(SamplingError, match="pool is empty") as caught:
+        drawn(workspace, 10)
     assert "pal import FILE" in caught.value.hint
     assert open_batches(workspace.store()) == []
 
 
 def test_a_model_of_an_older_vocabulary_scores_the_pool_in_its_own_tokens(
-    workspace: Workspace, label_set: LabelSet, take_headlines: Take, give_labels: Give
+    workspace: Workspace, take_headlines: Take, give_labels: Give
 ) -> None:
     labels = take_headlines(workspace, 150)
     give_labels(workspace, dict(list(labels.items())[:100]))
-    model_id = train_model.fn(workspace, label_set, "bag-of-words", TrainingConfig(epochs=3))
-    old = load_model(workspace.models / model_id).encoder.encoder_id
+    model = trained(workspace)
     new_items = list(take_headlines(workspace, 400, start=150))
-    assert make_features.fn(workspace, "bag-of-words") != old
-    batch_id = drawn(workspace, label_set, 20, {"least_confidence": 1}, model_id)
-    assert_least_confident_of_all(workspace, batch_id, model_id, [*list(labels)[100:], *new_items])
+    assert make_features(project_of(workspace, encoder=BAG_OF_WORDS)) != model.encoder.encoder_id
+    batch_id = drawn(workspace, 20, {"least_confidence": 1}, model)
+    assert_least_confident_of_all(workspace, batch_id, model.model_id, [*list(labels)[100:], *new_items])
 
 
 # Shared out among annotators
 
 PEOPLE = ("anna", "ben", "cleo")
+
+
+def random_project(workspace: Workspace, asking: BatchConfig) -> Project:
+    """Batches drawn at random and shared out like this."""
+    sampling = SamplingConfig(mix=dict(RANDOM), start=dict(RANDOM))
+    return project_of(workspace, encoder=BAG_OF_WORDS, sampling=sampling, batch=asking)
 
 
 @pytest.fixture
@@ -281,17 +281,13 @@ def test_gold_is_settled_unseen_by_its_annotator_and_none_of_the_batchs_own(
 
 
 def test_an_annotator_gets_no_gold_item_twice_though_the_first_was_not_answered(
-    workspace: Workspace, settled: list[str], label_set: LabelSet
+    workspace: Workspace, settled: list[str]
 ) -> None:
-    asking = BatchConfig(annotators=("cleo",), gold=0.5)
+    project = random_project(workspace, BatchConfig(annotators=("cleo",), gold=0.5))
     seen: list[str] = []
     for n_gold in (5, 5, 2, 0):
-        make_features.fn(workspace, "bag-of-words")
-        plan = Plan(Split.TRAINING, 10, active=False)
-        sampling = SamplingConfig(mix=dict(RANDOM), start=dict(RANDOM))
-        batch_id = sample_batch.fn(
-            workspace, plan, sampling, 0, label_set, "bag-of-words", batch_config=asking, beside_open=True
-        )
+        make_features(project)
+        batch_id = sample_batch(project, Plan(Split.TRAINING, 10, active=False), None, beside_open=True)
         batch = find_batch(workspace.store(), batch_id).batch
         gold = [each.item_id for each in assignments_of(workspace.store(), batch_id) if each.gold]
         assert (len(gold), batch.n) == (n_gold, 10)
@@ -299,24 +295,12 @@ def test_an_annotator_gets_no_gold_item_twice_though_the_first_was_not_answered(
     assert sorted(seen) == settled
 
 
-def test_the_batch_is_kept_with_who_is_asked_and_its_formats(
-    workspace: Workspace, label_set: LabelSet, take_headlines: Take
-) -> None:
+def test_the_batch_is_kept_with_who_is_asked_and_its_formats(workspace: Workspace, take_headlines: Take) -> None:
     take_headlines(workspace, 80)
-    make_features.fn(workspace, "bag-of-words")
-    asking = BatchConfig(formats=("html", "csv"), annotators=PEOPLE, overlap=2)
-    sampling = SamplingConfig(mix=dict(RANDOM), start=dict(RANDOM))
+    project = random_project(workspace, BatchConfig(formats=("html", "csv"), annotators=PEOPLE, overlap=2))
+    make_features(project)
     batch_ids = [
-        sample_batch.fn(
-            workspace,
-            Plan(purpose, 9, active=False),
-            sampling,
-            5,
-            label_set,
-            "bag-of-words",
-            batch_config=asking,
-            beside_open=True,
-        )
+        sample_batch(project, Plan(purpose, 9, active=False), None, seed=5, beside_open=True)
         for purpose in (Split.EVALUATION, Split.TRAINING)
     ]
     for batch_id in batch_ids:

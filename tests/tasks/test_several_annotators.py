@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from projects import project_of
 
 from annotation.batch import batch_files, contents_of
 from annotation.batch_config import BatchConfig
-from annotation.label_set import LabelSet
 from storage.annotations import label_counts
 from storage.answers import disputed_items, gold_items, history_of, settled_labels
 from storage.batches import close_batch, find_batch, items_of, open_batches
@@ -19,16 +19,12 @@ from storage.records import BatchStatus, Purpose, Split
 from storage.workspace import Workspace
 from tasks.adjudicate import draw_disputed
 from tasks.collect import collect_answers
-from tasks.learning.encoder import MINILM_STATIC
-from tasks.learning.training_config import TrainingConfig
 from tasks.plan import Plan
 from tasks.prepare import make_features
 from tasks.publish import publish_batches
 from tasks.review import draw_review
 from tasks.sample import sample_batch
-from tasks.sampling.sampling_config import SamplingConfig
 
-pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
 PEOPLE = ("anna", "ben", "cleo")
 ASKING = BatchConfig(formats=("csv",), annotators=PEOPLE, overlap=2)
 
@@ -38,11 +34,19 @@ def truth(workspace: Workspace, take_headlines: Callable[..., dict[str, str]]) -
     return take_headlines(workspace, 400)
 
 
-def draw(workspace: Workspace, label_set: LabelSet, n: int, asking: BatchConfig = ASKING) -> str:
-    make_features.fn(workspace, MINILM_STATIC)
-    plan = Plan(Split.TRAINING, n, active=False)
-    batch_id = sample_batch.fn(workspace, plan, SamplingConfig(), 0, label_set, MINILM_STATIC, batch_config=asking)
-    publish_batches.fn(workspace, label_set)
+def draw(workspace: Workspace, n: int, asking: BatchConfig = ASKING) -> str:
+    project = project_of(workspace, batch=asking)
+    make_features(project)
+    batch_id = sample_batch(project, Plan(Split.TRAINING, n, active=False), None)
+    publish_batches(project)
+    return batch_id
+
+
+def draw_and_publish_disputed(workspace: Workspace) -> str:
+    project = project_of(workspace, batch=ASKING)
+    batch_id = draw_disputed(project)
+    publish_batches(project)
+    assert batch_id is not None
     return batch_id
 
 
@@ -51,7 +55,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def answer(workspace: Workspace, label_set: LabelSet, path: Path, answers: dict[str, str]) -> None:
+def answer(workspace: Workspace, path: Path, answers: dict[str, str]) -> None:
     """Fill in a file for the items given, and ingest it."""
     rows = rows_of(path)
     for row in rows:
@@ -60,7 +64,7 @@ def answer(workspace: Workspace, label_set: LabelSet, path: Path, answers: dict[
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    collect_answers.fn(workspace, label_set)
+    collect_answers(project_of(workspace))
 
 
 def asked(workspace: Workspace, batch_id: str) -> dict[str, list[str]]:
@@ -69,9 +73,9 @@ def asked(workspace: Workspace, batch_id: str) -> dict[str, list[str]]:
 
 
 def test_every_item_is_asked_of_two_and_each_gets_as_many_with_every_pair(
-    workspace: Workspace, label_set: LabelSet, truth: dict[str, str]
+    workspace: Workspace, truth: dict[str, str]
 ) -> None:
-    batch_id = draw(workspace, label_set, 60)
+    batch_id = draw(workspace, 60)
     files = asked(workspace, batch_id)
     assert {name: len(ids) for name, ids in files.items()} == dict.fromkeys(PEOPLE, 40)
     who = {
@@ -85,12 +89,10 @@ def test_every_item_is_asked_of_two_and_each_gets_as_many_with_every_pair(
     assert annotators == {"ben"}, "who answered is on every row"
 
 
-def test_a_batch_is_complete_when_every_item_has_two_answers(
-    workspace: Workspace, label_set: LabelSet, truth: dict[str, str]
-) -> None:
-    batch_id = draw(workspace, label_set, 6)
+def test_a_batch_is_complete_when_every_item_has_two_answers(workspace: Workspace, truth: dict[str, str]) -> None:
+    batch_id = draw(workspace, 6)
     for name, status in zip(PEOPLE, (BatchStatus.PUBLISHED, BatchStatus.PUBLISHED, BatchStatus.INGESTED), strict=True):
-        answer(workspace, label_set, workspace.batches / batch_id / f"batch-{name}.csv", truth)
+        answer(workspace, workspace.batches / batch_id / f"batch-{name}.csv", truth)
         assert find_batch(workspace.store(), batch_id).batch.status is status
     assert (find_batch(workspace.store(), batch_id).n_answered, find_batch(workspace.store(), batch_id).n_answers) == (
         6,
@@ -98,9 +100,9 @@ def test_a_batch_is_complete_when_every_item_has_two_answers(
     )
 
 
-def disputed_batch(workspace: Workspace, label_set: LabelSet, truth: dict[str, str]) -> tuple[str, list[str]]:
+def disputed_batch(workspace: Workspace, truth: dict[str, str]) -> tuple[str, list[str]]:
     """Six items by two each: the first is level, the second unsure twice, the third skipped twice, the rest agreed."""
-    batch_id = draw(workspace, label_set, 6)
+    batch_id = draw(workspace, 6)
     ids = [item.item_id for item in items_of(workspace.store(), batch_id)]
     files = asked(workspace, batch_id)
     other = {"related": "not_related", "not_related": "related"}
@@ -109,25 +111,23 @@ def disputed_batch(workspace: Workspace, label_set: LabelSet, truth: dict[str, s
         answers = {item_id: truth[item_id] for item_id in files[name]} | {ids[1]: "unsure", ids[2]: "skip"}
         if name == first:
             answers[ids[0]] = other[truth[ids[0]]]
-        answer(workspace, label_set, workspace.batches / batch_id / f"batch-{name}.csv", answers)
+        answer(workspace, workspace.batches / batch_id / f"batch-{name}.csv", answers)
     return batch_id, ids
 
 
 def test_what_is_level_or_unsure_is_disputed_and_what_the_adjudicator_says_stands(
-    workspace: Workspace, label_set: LabelSet, truth: dict[str, str]
+    workspace: Workspace, truth: dict[str, str]
 ) -> None:
     store = workspace.store()
-    batch_id, ids = disputed_batch(workspace, label_set, truth)
+    batch_id, ids = disputed_batch(workspace, truth)
     assert set(disputed_items(store)) == {ids[0], ids[1]}, "not what all skipped"
-    again = draw_disputed.fn(workspace, label_set, ASKING)
-    assert again is not None
-    assert draw_disputed.fn(workspace, label_set, ASKING) == again, "run twice, published once"
-    publish_batches.fn(workspace, label_set)
+    again = draw_and_publish_disputed(workspace)
+    assert draw_and_publish_disputed(workspace) == again, "run twice, published once"
     assert find_batch(store, again).batch.purpose is Purpose.ADJUDICATION
     shown = {row["item_id"]: row["answers so far"] for row in rows_of(workspace.batches / again / "batch.csv")}
     assert set(shown[ids[1]].replace(";", ":").split(": ")[1::2]) == {"unsure"}
     assert {"related", "not_related"} == set(shown[ids[0]].replace(";", ":").split(": ")[1::2])
-    answer(workspace, label_set, workspace.batches / again / "batch.csv", {ids[0]: truth[ids[0]], ids[1]: "unsure"})
+    answer(workspace, workspace.batches / again / "batch.csv", {ids[0]: truth[ids[0]], ids[1]: "unsure"})
     assert history_of(store, ids[0]).label == truth[ids[0]]
     assert history_of(store, ids[0]).split is Split.TRAINING, "an item keeps its split"
     assert disputed_items(store) == [], "what an adjudicator leaves open is not asked for ever"
@@ -135,42 +135,39 @@ def test_what_is_level_or_unsure_is_disputed_and_what_the_adjudicator_says_stand
     late = {"related": "not_related", "not_related": "related"}[truth[ids[0]]]
     for name in PEOPLE:
         path = workspace.batches / batch_id / f"batch-{name}.csv"
-        answer(workspace, label_set, path, {row["item_id"]: late for row in rows_of(path)})
+        answer(workspace, path, {row["item_id"]: late for row in rows_of(path)})
     assert history_of(store, ids[0]).label == truth[ids[0]], "late answers do not outvote it"
     assert len(history_of(store, ids[0]).answers) == 4, "one of them said so before"
 
 
-def test_items_that_still_wait_for_an_answer_are_not_disputed_yet(
-    workspace: Workspace, label_set: LabelSet, truth: dict[str, str]
-) -> None:
-    batch_id = draw(workspace, label_set, 6)
+def test_items_that_still_wait_for_an_answer_are_not_disputed_yet(workspace: Workspace, truth: dict[str, str]) -> None:
+    batch_id = draw(workspace, 6)
     path = workspace.batches / batch_id / "batch-anna.csv"
-    answer(workspace, label_set, path, {row["item_id"]: "unsure" for row in rows_of(path)})
+    answer(workspace, path, {row["item_id"]: "unsure" for row in rows_of(path)})
     assert disputed_items(workspace.store()) == []
     close_batch(workspace.store(), batch_id)
     assert len(disputed_items(workspace.store())) == 4
 
 
 def test_a_batch_to_settle_does_not_stand_in_the_way_of_the_next_one(
-    workspace: Workspace, label_set: LabelSet, truth: dict[str, str]
+    workspace: Workspace, truth: dict[str, str]
 ) -> None:
-    disputed_batch(workspace, label_set, truth)
-    draw_disputed.fn(workspace, label_set, ASKING)
-    draw(workspace, label_set, 6)
+    disputed_batch(workspace, truth)
+    draw_disputed(project_of(workspace, batch=ASKING))
+    draw(workspace, 6)
     assert [each.batch.purpose for each in open_batches(workspace.store())] == [Purpose.ADJUDICATION, Purpose.TRAINING]
 
 
 def test_settled_items_are_mixed_in_unmarked_and_never_change_a_label(
-    workspace: Workspace, label_set: LabelSet, truth: dict[str, str]
+    workspace: Workspace, truth: dict[str, str]
 ) -> None:
     store = workspace.store()
-    _, ids = disputed_batch(workspace, label_set, truth)
-    again = draw_disputed.fn(workspace, label_set, ASKING)
-    publish_batches.fn(workspace, label_set)
+    _, ids = disputed_batch(workspace, truth)
+    again = draw_and_publish_disputed(workspace)
     settled = dict.fromkeys(ids[:2], "related")
-    answer(workspace, label_set, workspace.batches / str(again) / "batch.csv", settled)
+    answer(workspace, workspace.batches / again / "batch.csv", settled)
     asking = BatchConfig(formats=("csv", "html"), annotators=PEOPLE, overlap=2, gold=0.5)
-    batch_id = draw(workspace, label_set, 6, asking)
+    batch_id = draw(workspace, 6, asking)
     batch = find_batch(store, batch_id).batch
     gold = [each for each in contents_of(store, batch).assignments if each.gold]
     assert gold, "each of the settled items has an annotator who has not seen it"
@@ -182,7 +179,7 @@ def test_settled_items_are_mixed_in_unmarked_and_never_change_a_label(
     labels = label_counts(store)
     for name in PEOPLE:
         path = folder / f"batch-{name}.csv"
-        answer(workspace, label_set, path, {row["item_id"]: "not_related" for row in rows_of(path)})
+        answer(workspace, path, {row["item_id"]: "not_related" for row in rows_of(path)})
     assert find_batch(store, batch_id).batch.status is BatchStatus.INGESTED
     assert {history_of(store, item_id).label for item_id in settled} == {"related"}
     assert sum(label_counts(store)[Split.TRAINING].values()) == sum(labels[Split.TRAINING].values()) + 6
@@ -193,7 +190,6 @@ def test_settled_items_are_mixed_in_unmarked_and_never_change_a_label(
 
 def test_planted_label_errors_are_asked_again_once_and_unmarked(
     workspace: Workspace,
-    label_set: LabelSet,
     take_headlines: Callable[..., dict[str, str]],
     give_labels: Callable[..., None],
 ) -> None:
@@ -204,51 +200,50 @@ def test_planted_label_errors_are_asked_again_once_and_unmarked(
     wrong = set(negatives[:10])
     given = {item_id: truth[item_id] for item_id in (*positives, *negatives)} | dict.fromkeys(wrong, "related")
     give_labels(workspace, given)
-    make_features.fn(workspace, MINILM_STATIC)
-    review = draw_review.fn(workspace, label_set, MINILM_STATIC, TrainingConfig(), BatchConfig(formats=("csv",)), 20)
-    publish_batches.fn(workspace, label_set)
+    project = project_of(workspace, batch=BatchConfig(formats=("csv",)))
+    make_features(project)
+    review = draw_review(project, 20)
+    publish_batches(project)
     rows = rows_of(workspace.batches / str(review) / "batch.csv")
     assert len(wrong & {row["item_id"] for row in rows}) >= 5, "by chance it would be none or one"
     assert {row["label"] for row in rows} == {""}
     assert "answers so far" not in rows[0]
-    assert draw_review.fn(workspace, label_set, MINILM_STATIC, TrainingConfig(), ASKING, 20) == review
-    answer(workspace, label_set, workspace.batches / str(review) / "batch.csv", truth)
+    assert draw_review(project_of(workspace, batch=ASKING), 20) == review
+    answer(workspace, workspace.batches / str(review) / "batch.csv", truth)
     assert all(history_of(workspace.store(), row["item_id"]).label == truth[row["item_id"]] for row in rows)
-    second = draw_review.fn(workspace, label_set, MINILM_STATIC, TrainingConfig(), BatchConfig(formats=("csv",)), 20)
+    second = draw_review(project, 20)
     if second is not None:
         again = {item.item_id for item in items_of(workspace.store(), second)}
         assert not again & {row["item_id"] for row in rows}
 
 
 def test_a_file_that_was_handed_to_somebody_is_theirs_where_its_rows_name_nobody(
-    workspace: Workspace, label_set: LabelSet, truth: dict[str, str]
+    workspace: Workspace, truth: dict[str, str]
 ) -> None:
     asking = BatchConfig(formats=("original",), annotators=PEOPLE, overlap=2)
-    batch_id = draw(workspace, label_set, 6, asking)
+    batch_id = draw(workspace, 6, asking)
     for name in PEOPLE:
         path = workspace.batches / batch_id / f"original-{name}.csv"
         with path.open(encoding="utf-8", newline="") as file:
             rows = [[row[0], row[1], "1" if name == "anna" else "0"] for row in csv.reader(file)]
         with path.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows(rows)
-    collect_answers.fn(workspace, label_set)
+    collect_answers(project_of(workspace))
     store = workspace.store()
     assert find_batch(store, batch_id).batch.status is BatchStatus.INGESTED
     assert len(disputed_items(store)) == 4, "those of anna and somebody else"
-    again = draw_disputed.fn(workspace, label_set, asking)
+    again = draw_disputed(project_of(workspace, batch=asking))
     (workspace.inbox / "late.csv").write_bytes((workspace.batches / batch_id / "original-ben.csv").read_bytes())
-    collect_answers.fn(workspace, label_set)
+    collect_answers(project_of(workspace))
     assert find_batch(store, str(again)).n_answered == 0, "a file that names no batch settles nothing"
 
 
-def test_a_name_in_another_case_is_no_second_annotator(
-    workspace: Workspace, label_set: LabelSet, truth: dict[str, str]
-) -> None:
-    batch_id = draw(workspace, label_set, 6)
+def test_a_name_in_another_case_is_no_second_annotator(workspace: Workspace, truth: dict[str, str]) -> None:
+    batch_id = draw(workspace, 6)
     path = workspace.batches / batch_id / "batch-anna.csv"
     content = path.read_text(encoding="utf-8-sig").replace(",anna,", ",Anna ,")
-    answer(workspace, label_set, path, truth)
+    answer(workspace, path, truth)
     (workspace.inbox / "copy.csv").write_text(content, encoding="utf-8", newline="")
-    answer(workspace, label_set, workspace.inbox / "copy.csv", truth)
+    answer(workspace, workspace.inbox / "copy.csv", truth)
     progress = find_batch(workspace.store(), batch_id)
     assert (progress.n_answered, progress.n_answers) == (4, 4), "each item waits for somebody else"

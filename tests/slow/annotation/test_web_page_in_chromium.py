@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from chromium import PHONE, WIDE, Browser, chromium
+from projects import project_of
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
 from waiting import until
@@ -22,6 +23,8 @@ from flows.presets import DISASTER
 from storage.batches import items_of
 from storage.records import Answer, Batch, BatchItem
 from storage.workspace import Workspace
+from tasks.collect import collect_answers
+from tasks.publish import publish_batches
 
 NASTY = [
     "<script>alert(1)</script>",
@@ -153,14 +156,10 @@ def fnv_1a(text: str) -> int:
 def test_a_hundred_items_by_keyboard_with_the_browser_killed_half_way_are_ingested_as_pressed(
     workspace: Workspace, label_set: LabelSet, reserve_batch: Callable[..., Batch], tmp_path: Path
 ) -> None:
-    from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
-
-    from tasks.collect import collect_answers
-    from tasks.publish import publish_batches
-
     texts = NASTY[:6] + NASTY[7:]
     batch = reserve_batch(workspace, {f"i{n}": text for n, text in enumerate(texts + [f"text {n}" for n in range(92)])})
-    publish_batches.fn(workspace, label_set)
+    project = project_of(workspace, label_set)
+    publish_batches(project)
     items = items_of(workspace.store(), batch.batch_id)
     write_web_page(tmp_path / "page.html", Handout(batch.batch_id, label_set, items))
     draw = random.Random(7)
@@ -186,8 +185,7 @@ def test_a_hundred_items_by_keyboard_with_the_browser_killed_half_way_are_ingest
     assert {line.answer.item_id: line.answer.answer for line in lines} == expected
     assert all(line.answer.seconds is not None and 0 < line.answer.seconds < 60 for line in lines)
     assert all(timedelta(0) < datetime.now(UTC) - (line.answer.annotated_at or datetime.max) for line in lines)
-    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
-        (report,) = collect_answers.fn(workspace, label_set, [workspace.inbox / "from-anna.jsonl"])
+    (report,) = collect_answers(project, [workspace.inbox / "from-anna.jsonl"])
     assert (report.errors, report.completed) == ([], [batch.batch_id])
     rows = workspace.store().rows("SELECT item_id, answer, annotator FROM lake.annotations")
     assert {item_id: answer for item_id, answer, _ in rows} == expected

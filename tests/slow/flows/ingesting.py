@@ -12,11 +12,9 @@ from flows.config import open_project
 
 def ingest_there(root: Path, gate: Any) -> None:
     """Ingest all that waits in a workspace, at the same moment as another process at this gate."""
-    from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
-
-    from tasks.collect import collect_answers
+    from flows.ingest import ingest
+    from flows.run import run_here
 
     project = open_project(root)
-    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
-        gate.wait(PATIENCE_S)
-        collect_answers.fn(project.workspace, project.config.task)
+    gate.wait(PATIENCE_S)
+    run_here(project, ingest)

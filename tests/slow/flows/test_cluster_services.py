@@ -20,8 +20,8 @@ from servers import S3, Postgres
 from waiting import PATIENCE_S
 
 from flows.config import open_project
-from flows.prefect_api import answers, ask, make_pool
 from flows.presets import DISASTER, config_text
+from flows.server.prefect_api import answers, ask, make_pool
 from tasks.plan import Minimums
 from tasks.project import Project
 

@@ -15,11 +15,15 @@ from annotation.batch import as_published, read_manifest, sha256_of
 from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
 from flows.config import open_project
+from flows.import_items import import_items
+from flows.ingest import ingest
+from flows.next_batch import next_batch
+from flows.nightly import nightly
 from flows.presets import DISASTER, config_text
+from flows.run import run_here
 from storage.batches import open_batches
 from storage.models import all_models, production_model
 from storage.records import RunStatus
-from storage.runs import recent_runs
 from storage.store import Store
 from tasks.learning.model_files import load_model
 from tasks.plan import Minimums
@@ -27,18 +31,18 @@ from tasks.plan import Minimums
 TABLE = synthetic_headlines(800)
 TRUTH = dict(zip(TABLE["item_id"].to_pylist(), TABLE["label"].to_pylist(), strict=True))
 KILLS = {
-    "ingest, before an answer is taken": ("ingest", "storage.annotations:ingest"),
-    "ingest, before the file is put away": ("ingest", "annotation.inbox:put_away"),
-    "features": ("features", "storage.items:add_features"),
-    "train, before the weights are written": ("train", "tasks.learning.model_files:save_model"),
-    "train, before the manifest": ("train", "storage.folders:_write_manifest"),
-    "train, before the lake knows of the model": ("train", "storage.models:add_model"),
-    "evaluate": ("evaluate", "storage.models:add_metrics"),
-    "promote": ("promote", "storage.models:_decide"),
-    "sample": ("sample", "storage.batches:reserve"),
-    "publish, before the first file": ("publish", "annotation.batch:write_batch"),
-    "publish, between the files": ("publish", "annotation.web_page:write_web_page"),
-    "report": ("report", "tasks.report:write_report"),
+    "ingest, before an answer is taken": ("collect_answers", "storage.annotations:ingest_files"),
+    "ingest, before the file is put away": ("collect_answers", "annotation.inbox:put_away"),
+    "features": ("make_features", "storage.items:add_features"),
+    "train, before the weights are written": ("train_model", "tasks.learning.model_files:save_model"),
+    "train, before the manifest": ("train_model", "storage.folders:_write_manifest"),
+    "train, before the lake knows of the model": ("train_model", "storage.models:add_model"),
+    "evaluate": ("evaluate_model", "tasks.evaluate:measured"),
+    "promote": ("promote_or_keep", "storage.models:_decide"),
+    "sample": ("sample_batch", "storage.batches:reserve"),
+    "publish, before the first file": ("publish_batches", "annotation.batch:write_batch"),
+    "publish, between the files": ("publish_batches", "annotation.web_page:write_web_page"),
+    "report": ("write_report", "tasks.report:write_report"),
 }
 """In which stage, and at the entry of which function, the process dies."""
 TABLES = {
@@ -57,42 +61,35 @@ def contents(store: Store) -> dict[str, list[tuple[Any, ...]]]:
 
 
 @pytest.fixture(scope="module")
-def evening(
-    prefect_server: None, tmp_path_factory: pytest.TempPathFactory, take_headlines: Callable[..., dict[str, str]]
-) -> Path:
+def evening(tmp_path_factory: pytest.TempPathFactory, take_headlines: Callable[..., dict[str, str]]) -> Path:
     """A workspace with something for every stage: answers in a folder and in the inbox, new texts, a full batch."""
-    from flows.import_items import import_items
-    from flows.ingest import ingest
-    from flows.next_batch import next_batch
-
     root = tmp_path_factory.mktemp("evening") / "w"
     root.mkdir()
     settings = config_text(DISASTER, Minimums(60, 0, 30)).replace("size = 100", "size = 30")
     (root / "pal.toml").write_text(settings, encoding="utf-8")
-    where = {"workspace": str(root)}
+    project = open_project(root)
     with (root / "headlines.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(zip(TABLE["item_id"].to_pylist(), TABLE["text"].to_pylist(), strict=True))
-    import_items(**where, files=[str(root / "headlines.csv")])
+    run_here(project, import_items, (str(root / "headlines.csv"),))
     for _ in range(2):
-        fill_csv(root / "batches" / next_batch(**where) / "batch.csv", TRUTH)
-        ingest(**where)
-    folder = root / "batches" / next_batch(**where)
+        fill_csv(root / "batches" / run_here(project, next_batch) / "batch.csv", TRUTH)
+        run_here(project, ingest)
+    folder = root / "batches" / run_here(project, next_batch)
     fill_csv(folder / "batch.csv", TRUTH, most=20)
     shutil.copy(folder / "batch.csv", root / "inbox" / "from-anna.csv")
     fill_csv(folder / "batch.csv", TRUTH)
-    take_headlines(open_project(root).workspace, 850, start=800)
+    take_headlines(project.workspace, 850, start=800)
     return root
 
 
 @pytest.fixture(scope="module")
 def undisturbed(evening: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[Any, ...]]]:
     """What the lake holds after a night in which nothing happens."""
-    from flows.nightly import nightly
-
     root = tmp_path_factory.mktemp("undisturbed") / "w"
     shutil.copytree(evening, root)
-    nightly(workspace=str(root))
-    return contents(open_project(root).workspace.store())
+    project = open_project(root)
+    run_here(project, nightly)
+    return contents(project.workspace.store())
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +121,7 @@ def test_the_night_after_a_killed_one_is_green_and_ends_where_an_undisturbed_one
     store = workspace.store()
     assert contents(store) == undisturbed, "no label is lost, no batch doubled"
 
-    last, before = recent_runs(store, 2, flow="nightly")
+    last, before = workspace.runs().recent(2, flow="nightly")
     assert (last.status, before.status, before.stage) == (RunStatus.COMPLETED, RunStatus.CRASHED, stage)
     (progress,) = open_batches(store)
     folder = workspace.batches / progress.batch.batch_id

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from test_up_state import GONE, folder
 
-from flows.engine import running_server
-from flows.up_state import Up, write_up
+from flows.server.connection import running_server
+from flows.server.up_state import Up, write_up
 from storage.errors import ServiceError
 from tasks.project import Project
 
@@ -20,12 +20,11 @@ def test_the_server_of_the_workspace_is_used_where_it_answers(
 
     api = str(PREFECT_API_URL.value())
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.setattr("flows.engine.DEFAULT_SERVER", GONE)
     assert running_server(project) is None
     write_up(project, Up(1, api, "", True))
     assert running_server(project) == api
     write_up(project, Up(1, GONE, "", True))
     assert running_server(project) is None
     monkeypatch.setenv("PREFECT_API_URL", GONE)
-    with pytest.raises(ServiceError, match="no Prefect server answers"):
+    with pytest.raises(ServiceError, match="No Prefect server answers"):
         running_server(project)

@@ -21,10 +21,10 @@ from waiting import until
 from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
 from flows.config import open_project
-from flows.prefect_api import answers, ask
 from flows.presets import DISASTER, config_text
-from flows.processes import command_of
-from flows.up_state import found_up, up_file
+from flows.server.prefect_api import answers, ask
+from flows.server.processes import command_of
+from flows.server.up_state import found_up, up_file
 from storage.annotations import LabelledItem, import_labelled
 from storage.batches import find_batch, open_batches
 from storage.items import add_items, stage

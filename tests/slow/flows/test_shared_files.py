@@ -22,10 +22,13 @@ from flows.annotating import annotate_batch
 from flows.answers import publish_formats
 from flows.cli import app
 from flows.config import open_project
+from flows.import_items import import_items
+from flows.ingest import ingest as ingest_flow
 from flows.model_choice import roll_back
-from flows.next_batch import plan_of
+from flows.next_batch import next_batch, report
 from flows.predictions import predictions
 from flows.presets import PRESETS, config_text
+from flows.run import Run, run_here
 from flows.status import status_of
 from flows.submit import submit
 from storage.annotations import label_counts
@@ -34,20 +37,10 @@ from storage.errors import BatchError, ConfigError, ModelError, StoreError
 from storage.models import metrics_of, production_model
 from storage.object_store import ObjectStore
 from storage.records import BatchStatus, Split
-from tasks.collect import FileReport, collect_answers
-from tasks.evaluate import evaluate_model
+from tasks.collect import FileReport
 from tasks.plan import Minimums
 from tasks.predict_pool import predict_pool
-from tasks.prepare import make_features
 from tasks.project import Project
-from tasks.promote import promote_or_keep
-from tasks.publish import publish_batches
-from tasks.report import write_report
-from tasks.run_log import run_log
-from tasks.sample import sample_batch
-from tasks.train import train_model
-
-pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
 
 SPAWN = multiprocessing.get_context("spawn")
 N = 600
@@ -101,32 +94,17 @@ def store(shared_root: str) -> ObjectStore:
 
 
 def publish_next(project: Project) -> str:
-    """What the flow `next-batch` does, stage by stage."""
-    config, workspace = project.config, project.workspace
-    publish_batches.fn(workspace, config.task)
-    make_features.fn(workspace, config.model.encoder)
-    plan, model_id = plan_of(project), None
-    if plan.active:
-        candidate = train_model.fn(workspace, config.task, config.model.encoder, config.model.training)
-        evaluate_model.fn(workspace, candidate, config.task.names)
-        model_id = promote_or_keep.fn(workspace, candidate, config.task.names, config.promotion).model_id
-    batch_id = sample_batch.fn(
-        workspace,
-        plan,
-        config.sampling,
-        0,
-        config.task,
-        config.model.encoder,
-        model_id,
-        batch_config=config.batch,
-    )
-    publish_batches.fn(workspace, config.task)
-    return batch_id
+    return run_here(project, next_batch)
 
 
 def ingest(project: Project) -> list[FileReport]:
-    publish_batches.fn(project.workspace, project.config.task)
-    return collect_answers.fn(project.workspace, project.config.task)
+    return run_here(project, ingest_flow)
+
+
+def write_page(run: Run) -> Path:
+    """A run that only writes its report; returns the page."""
+    report(run, None)
+    return run.project.workspace.reports / f"{run.record.run_id}.html"
 
 
 def fill_in_the_store(store: ObjectStore, batch_id: str, folder: Path, to: str = "") -> None:
@@ -159,7 +137,7 @@ def test_one_machine_publishes_another_ingests_the_first_trains_and_the_other_pr
     assert model is not None
     assert metrics_of(lake, model.model_id, Split.EVALUATION)["f1"].value is not None
     assert not list(bert.workspace.models.iterdir())
-    done = predict_pool.fn(bert.workspace, bert.config.task, tmp_path / "all.parquet", "parquet")
+    done = predict_pool(bert, tmp_path / "all.parquet", "parquet")
     assert (done.n, done.model_id) == (N, model.model_id)
     texts = ["floods cut off town", "cats sleep"]
     assert list(predictions(anna, texts, None)) == list(predictions(bert, texts, None))
@@ -168,8 +146,7 @@ def test_one_machine_publishes_another_ingests_the_first_trains_and_the_other_pr
         "model.safetensors",
         "evaluation.json",
     }
-    with run_log(bert.workspace, "nightly", "") as run:
-        page = write_report.fn(bert.workspace, bert.config.task, run.run_id)
+    page = run_here(bert, write_page)
     assert store.get(f"reports/{page.name}") == store.get("reports/latest.html") == page.read_bytes()
     assert find_batch(lake, third).batch.status is BatchStatus.PUBLISHED
     assert {path.name for path in bert.workspace.batches.iterdir()} == {first, second}
@@ -272,16 +249,23 @@ def test_files_in_more_formats_are_shared(anna: Project, bert: Project, store: O
         assert named == {"batch.csv", "batch.html", "batch.xlsx"}
 
 
-def test_without_the_store_a_stage_says_so_and_the_next_run_is_whole(anna: Project, store: ObjectStore, s3: S3) -> None:
-    config, workspace = anna.config, anna.workspace
-    make_features.fn(workspace, config.model.encoder)
-    batch_id = sample_batch.fn(workspace, plan_of(anna), config.sampling, 0, config.task, config.model.encoder)
+def test_without_the_store_a_run_says_so_and_the_next_one_is_whole(anna: Project, store: ObjectStore, s3: S3) -> None:
     for after in (0, 3, 5):
         with s3.refusing(after), pytest.raises(StoreError, match=r"s3://.* cannot be (listed|read|written)"):
-            publish_batches.fn(workspace, config.task)
-        assert f"batches/{batch_id}/manifest.json" not in store.listing("batches")
-    publish_batches.fn(workspace, config.task)
+            publish_next(anna)
+        assert not [name for name in store.listing("batches") if name.endswith("/manifest.json")]
+    batch_id = publish_next(anna)
     assert f"batches/{batch_id}/manifest.json" in store.listing("batches")
+
+
+def test_the_list_of_refused_rows_is_shared_with_other_machines(
+    anna: Project, store: ObjectStore, tmp_path: Path
+) -> None:
+    path = tmp_path / "texts.csv"
+    path.write_text("id,text\n1,floods\n2,\n", encoding="utf-8")
+    (imported,) = run_here(anna, import_items, (str(path),))
+    rejects = Path(str(imported.rejects_file))
+    assert store.get(f"reports/{rejects.name}") == rejects.read_bytes()
 
 
 def test_a_model_that_no_machine_gave_away_is_told_as_missing(anna: Project, bert: Project) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from projects import project_of
 
 from annotation.label_set import LabelSet
 from storage.errors import ModelError
@@ -25,7 +26,8 @@ from storage.records import Split
 from storage.workspace import Workspace
 from tasks import adapt as room
 from tasks.adapt import Adaptation, adapt_encoder
-from tasks.learning.encoder import MINILM_ADAPTED, encoder_of
+from tasks.learning.encoder import encoder_of
+from tasks.learning.encoder_names import MINILM_ADAPTED
 from tasks.learning.model_files import load_model
 from tasks.learning.teacher import Teacher
 from tasks.learning.training_config import TrainingConfig
@@ -35,7 +37,6 @@ from tasks.train import train_model
 
 SPAWN = multiprocessing.get_context("spawn")
 QUICK = Adaptation(epochs=1, fine_tune_epochs=1)
-pytestmark = pytest.mark.usefixtures("outside_of_a_flow")
 
 
 @pytest.fixture
@@ -83,23 +84,23 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_an_adapted_encoder_is_found_again_and_models_train_predict_and_sample_with_it(
     filled: Workspace, label_set: LabelSet
 ) -> None:
-    encoder_id = adapt_encoder.fn(filled, label_set, QUICK)
+    encoder_id = adapt_encoder(project_of(filled), QUICK)
     manifest = json.loads((the_folder(filled) / MANIFEST).read_text(encoding="utf-8"))
     assert (manifest["n_texts"], manifest["n_labelled"], manifest["labels"]) == (300, 20, list(label_set.names))
     encoder = current_encoder(filled, MINILM_ADAPTED)
     assert encoder.encoder_id == encoder_id == encoder_of(encoder_id, None, filled.encoders).encoder_id
-    assert make_features.fn(filled, MINILM_ADAPTED) == encoder_id
+    adapted, shipped = project_of(filled, encoder=MINILM_ADAPTED), project_of(filled)
+    assert make_features(adapted) == encoder_id
     assert count_without_features(filled.store(), encoder_id) == 0
-    model_id = train_model.fn(filled, label_set, MINILM_ADAPTED, TrainingConfig())
-    assert model_id != train_model.fn(filled, label_set, "minilm-static", TrainingConfig())
-    model = load_model(filled.models / model_id, label_set.names)
-    pool = load_pool(filled, filled.store(), filled.store().version(), label_set, "minilm-static", model_id)
+    model = train_model(adapted)
+    assert model.model_id != train_model(shipped).model_id
+    pool = load_pool(shipped, filled.store().version(), load_model(filled.models / model.model_id, label_set.names))
     assert (model.encoder.encoder_id, len(pool.item_ids)) == (encoder_id, 300)
     np.testing.assert_allclose(pool.probabilities, model.probabilities(pool.vectors.tokens), atol=1e-5)
 
 
 def test_nothing_that_was_answered_is_read_but_training_items_to_fine_tune_on(
-    filled: Workspace, label_set: LabelSet, monkeypatch: pytest.MonkeyPatch
+    filled: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
     tuned: list[str] = []
@@ -114,7 +115,7 @@ def test_nothing_that_was_answered_is_read_but_training_items_to_fine_tune_on(
         read.clear()  # it reads the training items to begin with
 
     monkeypatch.setattr(Teacher, "fine_tune", noted)
-    adapt_encoder.fn(filled, label_set, QUICK)
+    adapt_encoder(project_of(filled), QUICK)
     of_split = {
         split: {
             row[0]
@@ -138,25 +139,25 @@ def test_the_same_again_does_nothing_and_new_labels_make_a_new_one_beside(
     for folder, age_s in ((left, 100_000), (fresh, 10)):
         folder.mkdir()
         os.utime(folder, (time.time() - age_s,) * 2)
-    first = adapt_encoder.fn(filled, label_set, QUICK)
+    first = adapt_encoder(project_of(filled), QUICK)
     assert (left.exists(), fresh.exists()) == (False, True), "one was begun long ago, the other may be at work"
     fresh.rmdir()
     before = contents(the_folder(filled))
     with monkeypatch.context() as patch:
         patch.setattr(Teacher, "sentence_vectors", lambda *_: pytest.fail("it was read already"))
-        assert adapt_encoder.fn(filled, label_set, QUICK) == first
+        assert adapt_encoder(project_of(filled), QUICK) == first
     assert contents(the_folder(filled)) == before
     pool = [row[0] for row in filled.store().rows("SELECT item_id FROM lake.items ORDER BY item_id")]
     give_labels(filled, {pool[-1]: label_set.names[0]}, Split.TRAINING)
     monkeypatch.setattr(room, "MIN_TEXTS", 299)
-    second = adapt_encoder.fn(filled, label_set, QUICK)
+    second = adapt_encoder(project_of(filled), QUICK)
     assert second != first
     assert len(list(filled.encoders.iterdir())) == 2
     assert current_encoder(filled, MINILM_ADAPTED).encoder_id == second
     assert encoder_of(first, None, filled.encoders).encoder_id == first, "models of the first still load"
 
 
-def killed_at(root: Path, label_set: LabelSet, call: int) -> None:
+def killed_at(root: Path, call: int) -> None:
     """Adapt, and die by kill -9 in the middle of the sentence encoder's reading."""
     room.MIN_TEXTS, room.MIN_LABELLED, room.READ = 300, 10, 128
     sentence_vectors, calls = Teacher.sentence_vectors, [0]
@@ -168,14 +169,14 @@ def killed_at(root: Path, label_set: LabelSet, call: int) -> None:
         return sentence_vectors(self, texts)
 
     Teacher.sentence_vectors = dying  # type: ignore[method-assign]
-    adapt_encoder.fn(Workspace(root), label_set, QUICK)
+    adapt_encoder(project_of(Workspace(root)), QUICK)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
 def test_after_a_kill_it_goes_on_and_ends_with_the_same_vectors(
-    filled: Workspace, label_set: LabelSet, monkeypatch: pytest.MonkeyPatch
+    filled: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = SPAWN.Process(target=killed_at, args=(filled.root, label_set, 4))  # fine-tuned, two of three parts read
+    process = SPAWN.Process(target=killed_at, args=(filled.root, 4))  # fine-tuned, two of three parts read
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
@@ -188,12 +189,12 @@ def test_after_a_kill_it_goes_on_and_ends_with_the_same_vectors(
         patch.setattr(
             Teacher, "sentence_vectors", lambda self, texts: (read.append(len(texts)), sentence_vectors(self, texts))[1]
         )
-        adapt_encoder.fn(filled, label_set, QUICK)
+        adapt_encoder(project_of(filled), QUICK)
     assert read == [300 - 256]
     found = contents(the_folder(filled))
     (the_folder(filled) / MANIFEST).unlink()
     (the_folder(filled)).rename(filled.root / "aside")
-    adapt_encoder.fn(filled, label_set, QUICK)
+    adapt_encoder(project_of(filled), QUICK)
     assert contents(the_folder(filled)) == found
 
 
@@ -201,41 +202,39 @@ def test_too_few_labels_of_a_kind_leave_the_sentence_encoder_as_it_is_and_no_hea
     filled: Workspace, label_set: LabelSet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(room, "MIN_LABELLED", 11)
-    adapt_encoder.fn(filled, label_set, QUICK)
+    adapt_encoder(project_of(filled), QUICK)
     assert "not fine-tuned: that needs 11 training items of each of two labels" in caplog.text
     assert not (the_folder(filled) / "head.safetensors").exists()
     assert current_encoder(filled, MINILM_ADAPTED).taught_head(label_set.names) is None  # type: ignore[attr-defined]
 
 
 def test_the_taught_head_is_for_its_own_labels_only(filled: Workspace, label_set: LabelSet) -> None:
-    adapt_encoder.fn(filled, label_set, QUICK)
+    adapt_encoder(project_of(filled), QUICK)
     encoder: Any = current_encoder(filled, MINILM_ADAPTED)
     assert encoder.taught_head(label_set.names).weight.shape == (2, 256)
     assert encoder.taught_head(label_set.names[::-1]) is None
     assert encoder.taught_head(("a", "b")) is None
 
 
-def test_what_is_missing_says_what_to_type(
-    filled: Workspace, label_set: LabelSet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_what_is_missing_says_what_to_type(filled: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"nothing was adapted yet") as caught:
         current_encoder(filled, MINILM_ADAPTED)
     assert "pal adapt" in caught.value.hint
     with pytest.raises(ModelError, match=r"is no sentence encoder: it has no model\.safetensors"):
-        adapt_encoder.fn(filled, label_set, QUICK, tmp_path)
+        adapt_encoder(project_of(filled), QUICK, tmp_path)
     monkeypatch.setattr(room, "MIN_TEXTS", 301)
     with pytest.raises(ModelError, match=r"300 texts in the pool; adapting needs 301") as caught:
-        adapt_encoder.fn(filled, label_set, QUICK)
+        adapt_encoder(project_of(filled), QUICK)
     assert "pal import FILE" in caught.value.hint
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with pytest.raises(ModelError, match=r"sentence_transformers is not installed") as caught:
-        adapt_encoder.fn(filled, label_set, QUICK)
+        adapt_encoder(project_of(filled), QUICK)
     assert caught.value.hint == 'pip install "pytorch-active-learning[adapt]"'
 
 
-def test_a_model_whose_adapted_encoder_is_gone_says_so(filled: Workspace, label_set: LabelSet) -> None:
-    adapt_encoder.fn(filled, label_set, QUICK)
-    model_id = train_model.fn(filled, label_set, MINILM_ADAPTED, TrainingConfig())
+def test_a_model_whose_adapted_encoder_is_gone_says_so(filled: Workspace) -> None:
+    adapt_encoder(project_of(filled), QUICK)
+    model_id = train_model(project_of(filled, encoder=MINILM_ADAPTED)).model_id
     (the_folder(filled)).rename(filled.root / "aside")
     with pytest.raises(ModelError, match=r"which is not in .*encoders") as caught:
         load_model(filled.models / model_id)
@@ -247,13 +246,14 @@ def test_an_encoder_is_adapted_on_one_machine_and_used_on_others_with_the_models
 ) -> None:
     first, second, third = machines
     how = replace(QUICK, labels=False)
-    encoder_id = adapt_encoder.fn(first, label_set, how)
+    encoder_id = adapt_encoder(project_of(first), how)
     assert current_encoder(second, MINILM_ADAPTED).encoder_id == encoder_id
-    assert adapt_encoder.fn(third, label_set, how) == encoder_id
+    assert adapt_encoder(project_of(third), how) == encoder_id
     manifests = {(the_folder(each) / MANIFEST).read_bytes() for each in machines}
     assert len(manifests) == 1, "the others did not adapt again"
     shutil.rmtree(the_folder(third))
-    model_id = train_model.fn(second, label_set, MINILM_ADAPTED, TrainingConfig(epochs=1))
+    projects = [project_of(each, encoder=MINILM_ADAPTED, training=TrainingConfig(epochs=1)) for each in (first, second)]
+    model_id = train_model(projects[1]).model_id
     assert load_model(third.model_folder(model_id), label_set.names).encoder.encoder_id == encoder_id
-    assert train_model.fn(first, label_set, MINILM_ADAPTED, TrainingConfig(epochs=1)) == model_id
+    assert train_model(projects[0]).model_id == model_id
     assert (first.models / model_id / MANIFEST).read_bytes() == (second.models / model_id / MANIFEST).read_bytes()

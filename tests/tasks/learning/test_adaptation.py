@@ -9,8 +9,8 @@ import torch
 
 from tasks.learning.adaptation import adapt_vectors, taught_head
 from tasks.learning.encoder_files import HeadWeights
-from tasks.learning.tokens import Tokens
-from tasks.learning.training import Examples, fit_linear_head, train
+from tasks.learning.tokens import Examples, Tokens
+from tasks.learning.training import fit_linear_head, train
 from tasks.learning.training_config import TrainingConfig
 from tasks.learning.vectors import TokenVectors
 

@@ -14,7 +14,6 @@ from tokenizers import Tokenizer
 from storage.errors import ModelError
 from tasks.learning.encoder import (
     ARTEFACT,
-    SHIPPED,
     BagOfWords,
     Encoder,
     StaticVectors,
@@ -22,6 +21,7 @@ from tasks.learning.encoder import (
     fit_bag_of_words,
     minilm_static,
 )
+from tasks.learning.encoder_names import SHIPPED
 from tasks.learning.tokens import MAX_TOKENS, Tokens
 
 JOINED_BY_THE_TOKENIZER = "\x0b\x0c\x1c\x1d\x1e\x1f\x85"

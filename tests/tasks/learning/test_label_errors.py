@@ -20,7 +20,8 @@ from tasks.learning.classifier import predict_logits
 from tasks.learning.encoder import fit_bag_of_words, minilm_static
 from tasks.learning.label_errors import TOLERANCE, Floats, Ints, LabelErrors, label_errors
 from tasks.learning.splits import stratified_folds
-from tasks.learning.training import N_FOLDS, Examples, cross_validated_probabilities, train
+from tasks.learning.tokens import Examples
+from tasks.learning.training import N_FOLDS, cross_validated_probabilities, train
 from tasks.learning.training_config import TrainingConfig
 
 Case = tuple[Ints, Floats]

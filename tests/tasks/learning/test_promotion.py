@@ -7,7 +7,8 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from tasks.learning import promotion as room
 from tasks.learning.metrics import label_figures
-from tasks.learning.promotion import PromotionConfig, Scored
+from tasks.learning.promotion import Scored
+from tasks.learning.promotion_config import PromotionConfig
 
 MetricName = Literal["ap", "auc", "f1"]
 METRICS: tuple[MetricName, ...] = ("ap", "auc", "f1")

@@ -20,8 +20,8 @@ from tasks.learning.classifier import predict_logits
 from tasks.learning.encoder import Encoder, fit_bag_of_words, minilm_static
 from tasks.learning.metrics import Evaluation, evaluate
 from tasks.learning.splits import stratified_folds
-from tasks.learning.tokens import Tokens
-from tasks.learning.training import N_FOLDS, Examples, Trained, drawn, label_weights, train
+from tasks.learning.tokens import Examples, Tokens
+from tasks.learning.training import N_FOLDS, Trained, drawn, label_weights, train
 from tasks.learning.training_config import TrainingConfig
 
 V, D = 60, 12

@@ -9,7 +9,7 @@ import pytest
 from annotation.headlines import synthetic_headlines
 from storage.errors import SamplingError
 from tasks.learning.encoder import minilm_static
-from tasks.learning.training import Examples
+from tasks.learning.tokens import Examples
 from tasks.sampling.simulation import Material, Oracle, Replay, Step, replay
 
 HOW = Replay(start=40, batch_size=30, iterations=3, seed=1)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from flows.processes import PATIENCE_S, command_of, end_group
+from flows.server.processes import PATIENCE_S, command_of, end_group
 from storage.errors import ServiceError
 from tasks.project import Project
 

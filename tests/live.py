@@ -16,9 +16,9 @@ from typing import Any
 
 from waiting import PATIENCE_S
 
-from flows.prefect_api import ask
+from flows.server.prefect_api import ask
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[1]
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 

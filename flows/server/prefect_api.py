@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sysconfig
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 POOL = "pal"
 """The work pool of the deployments in prefect.yaml."""
+COMMAND_TAG = "command"
+"""The tag of the runs that commands execute themselves."""
 GOING_ON = ("PENDING", "RUNNING", "CANCELLING")
 
 
@@ -83,8 +88,30 @@ def crash_left_runs(api: str, worker: str | None = None) -> list[tuple[str, str]
     filters = {"work_pools": {"name": {"any_": [POOL]}}, "flow_runs": {"state": {"type": {"any_": list(GOING_ON)}}}}
     found = ask(api, "/flow_runs/filter", {**filters, "limit": 200})
     left = [run for run in found if worker in (None, run["labels"].get("prefect.worker.name"))]
-    for run in left:
-        state = {"type": "CRASHED", "name": "Crashed", "message": "the worker that ran it is gone"}
+    return crash_runs(api, left, "The worker that ran it is gone.")
+
+
+def crash_runs(api: str, runs: Iterable[Mapping[str, Any]], message: str) -> list[tuple[str, str]]:
+    """Mark runs as crashed, whatever their state; returns their names and their flows."""
+    crashed = []
+    for run in runs:
+        state = {"type": "CRASHED", "name": "Crashed", "message": message}
         ask(api, f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
-    flows = {run["flow_id"]: ask(api, f"/flows/{run['flow_id']}")["name"] for run in left}
-    return [(str(run["name"]), str(flows[run["flow_id"]])) for run in left]
+        crashed.append((str(run["name"]), str(ask(api, f"/flows/{run['flow_id']}")["name"])))
+    return crashed
+
+
+def ui_of(api: str) -> str:
+    """The address of a server's UI.
+
+    >>> ui_of("http://127.0.0.1:4200/api")
+    'http://127.0.0.1:4200/v2'
+    """
+    return f"{api.removesuffix('/api')}/v2"
+
+
+def prefect_file() -> Path:
+    """The deployments: of the checkout, else as they were installed."""
+    beside = Path(__file__).resolve().parents[2] / "prefect.yaml"
+    installed = Path(sysconfig.get_path("data"), "share", "pytorch-active-learning", "prefect.yaml")
+    return beside if beside.is_file() else installed

@@ -8,16 +8,16 @@ import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
-from flows import prefect_api
-from flows.engine import SETTINGS, json_line
-from flows.processes import Child, end_group, start
-from flows.up_state import Up, end_left, found_up, up_file, write_up
+from flows.log_lines import json_line
+from flows.server import prefect_api
+from flows.server.command_runs import crash_killed_commands
+from flows.server.connection import SETTINGS
+from flows.server.processes import Child, end_group, start
+from flows.server.up_state import Up, end_left, found_up, up_file, write_up
 from storage.errors import ServiceError
 from tasks.project import Project
 
@@ -41,7 +41,7 @@ class Service:
         self.given = os.environ.get("PREFECT_API_URL")
         near = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
         self.api = self.given or f"http://{near}:{self.port}/api"
-        self.ui = f"{self.api.removesuffix('/api')}/v2"
+        self.ui = prefect_api.ui_of(self.api)
         self.folder = up_file(project).parent
         self.folder.mkdir(exist_ok=True)
         self.home = project.workspace.root / config.home
@@ -85,7 +85,7 @@ class Service:
 
     def _deploy(self) -> None:
         prefect_api.make_pool(self.api)
-        command = [*PREFECT, "deploy", "--all", "--prefect-file", str(prefect_file())]
+        command = [*PREFECT, "deploy", "--all", "--prefect-file", str(prefect_api.prefect_file())]
         ran = subprocess.run(
             command, env=self._environment(), cwd=self.project.workspace.root, capture_output=True, check=False
         )
@@ -110,6 +110,8 @@ class Service:
         left = prefect_api.crash_left_runs(self.api, self.mended)
         for name, _ in left:
             say("up", f"{name} was cut off; it is marked as crashed, the next run does its work")
+        for name, _ in crash_killed_commands(self.api):
+            say("up", f"The command that executed {name!r} was killed; the run is marked as crashed.")
         if "worker" not in self.children and any(flow == "nightly" for _, flow in left):
             prefect_api.start_run(self.api, "nightly")
 
@@ -253,13 +255,6 @@ def bring_up_detached(project: Project, host: str | None, port: int | None) -> N
         time.sleep(0.25)
     print(log.read_text(encoding="utf-8"), end="")
     print(f"in the background; what it does: tail -f {log}")
-
-
-def prefect_file() -> Path:
-    """The deployments: of the checkout, else as they were installed."""
-    beside = Path(__file__).resolve().parents[1] / "prefect.yaml"
-    installed = Path(sysconfig.get_path("data"), "share", "pytorch-active-learning", "prefect.yaml")
-    return beside if beside.is_file() else installed
 
 
 def say(source: str, message: str) -> None:

@@ -1,0 +1,51 @@
+"""Log lines of a command on stderr: plain, or JSON where $PAL_LOG says so."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+
+ROOMS = ("flows", "tasks", "annotation", "storage")
+
+
+def listen() -> None:
+    """Show the log lines of our packages on stderr, once each."""
+    for room in ROOMS:
+        logger = logging.getLogger(room)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        if not any(isinstance(handler, _Lines) for handler in logger.handlers):
+            logger.addHandler(_Lines())
+
+
+def say(line: str) -> None:
+    """Show one line that is no log record."""
+    if as_json():
+        print(json_line("INFO", __name__, line), file=sys.stderr, flush=True)
+    else:
+        print(f"  {line}", file=sys.stderr, flush=True)
+
+
+def json_line(level: str, source: str, message: str) -> str:
+    """A log line as JSON, as $PAL_LOG=json asks for."""
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"time": at, "level": level, "logger": source, "message": message}, ensure_ascii=False)
+
+
+def as_json() -> bool:
+    """Whether log lines are to be JSON."""
+    return os.environ.get("PAL_LOG") == "json"
+
+
+class _Lines(logging.Handler):
+    """One plain line a record, or one of JSON, to whatever stderr is now."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if as_json():
+            print(json_line(record.levelname, record.name, record.getMessage()), file=sys.stderr, flush=True)
+            return
+        mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        print(f"  {mark}{record.getMessage()}", file=sys.stderr, flush=True)

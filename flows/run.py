@@ -1,0 +1,230 @@
+"""A run: one flow body on a project; its stages are timed, logged and recorded, in this process or as a Prefect run.
+
+A flow body is a plain function `body(run, ...)` that calls `run.stage(function, ...)` for each step. `start` is how
+commands run one: as a Prefect flow run where a server is up, else here and at once, without importing Prefect.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
+
+from flows.log_lines import listen, say
+from flows.notify import notify
+from flows.server.connection import running_server
+from storage.folders import remove_left_parts
+from storage.records import RunRecord, RunStatus
+from storage.runs import new_run, run_state
+from tasks.project import Project
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows that a run shows beside its log."""
+
+    key: str
+    description: str
+    rows: Sequence[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Markdown:
+    """A text that a run shows beside its log."""
+
+    key: str
+    description: str
+    text: str
+
+
+Artifact = Table | Markdown
+
+
+class Host(Protocol):
+    """Where a run is shown while it runs.
+
+    Attributes:
+        run_id: The id of the run there; None where nothing keeps it.
+    """
+
+    run_id: str | None
+
+    def stage(self, name: str, call: Callable[[], T]) -> T:
+        """Run a stage under its name; what it raises passes."""
+        ...
+
+    def show(self, artifact: Artifact) -> None:
+        """Show a table or a text beside the run."""
+        ...
+
+    def rename(self, name: str) -> None:
+        """Give the run a readable name."""
+        ...
+
+
+class ThisProcess:
+    """Stages are called here; nobody watches."""
+
+    run_id: str | None = None
+
+    def stage(self, name: str, call: Callable[[], T]) -> T:  # noqa: ARG002
+        """Call the stage."""
+        return call()
+
+    def show(self, artifact: Artifact) -> None:
+        """Show nothing: the command prints what its user needs."""
+
+    def rename(self, name: str) -> None:
+        """Change nothing: the record has the name."""
+
+
+class Run:
+    """A run of a flow body, recorded from its start to its end, however it ends.
+
+    Entering it fetches the files that other machines share and reports runs that crashed; leaving it gives those
+    machines what was made here.
+
+    Attributes:
+        project: The workspace and its settings.
+        record: What is remembered of the run.
+        batch_id: The batch that is open after it, once known.
+        model_id: The model in production after it, once known.
+    """
+
+    def __init__(self, project: Project, flow: str, host: Host | None = None) -> None:
+        self.project = project
+        self.batch_id: str | None = None
+        self.model_id: str | None = None
+        self._host: Host = host or ThisProcess()
+        self._runs = project.workspace.runs()
+        self._seconds: dict[str, float] = {}
+        self._to_share: list[Path] = []
+        self.record = new_run(flow, name=flow, server_run=self._host.run_id)
+
+    def __enter__(self) -> Self:
+        workspace = self.project.workspace
+        workspace.pull()
+        self._runs.mark_crashed()
+        for folder in (workspace.models, workspace.batches):
+            remove_left_parts(folder)
+        self._runs.begin(self.record)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is None:
+            try:
+                self.project.workspace.push(*self._to_share)
+            except BaseException as failed:
+                self._end(RunStatus.FAILED, _reason(failed))
+                raise
+            self._end(RunStatus.COMPLETED, self.record.message)
+            return
+        self._end(RunStatus.FAILED, _reason(error))
+        if isinstance(error, Exception):
+            text = f"{self.record.name} failed: {error}"
+            facts = {"flow": self.record.flow, "run": self.record.name, "run_id": self.record.run_id}
+            notify(self.project, "failure", text, **facts)
+
+    def stage(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a stage: a plain function, timed and recorded under its name.
+
+        >>> # model = run.stage(train_model, project)
+        """
+        name = function.__name__
+        self.record = replace(self.record, stage=name)
+        self._runs.enter_stage(self.record.run_id, name, self._seconds)
+        started = time.monotonic()
+        result = self._host.stage(name, lambda: function(*args, **kwargs))
+        self._seconds[name] = round(self._seconds.get(name, 0.0) + time.monotonic() - started, 3)
+        self.record = replace(self.record, stage=None)
+        return result
+
+    def show(self, *artifacts: Artifact) -> None:
+        """Show tables and texts beside the run, where somebody watches it."""
+        for artifact in artifacts:
+            self._host.show(artifact)
+
+    def rename(self, name: str) -> None:
+        """Give the run a readable name, such as `next b0004-training`."""
+        self.record = replace(self.record, name=name)
+        self._host.rename(name)
+
+    def say(self, message: str) -> None:
+        """What came of the run, into the log and its record."""
+        self.record = replace(self.record, message=message)
+        log.info("%s", message)
+
+    def share(self, *paths: Path) -> None:
+        """Give other machines these files when the run ends, where files are shared."""
+        self._to_share += paths
+
+    def last_without_news(self) -> RunRecord | None:
+        """The last complete run of this flow, if lake and settings are as it left them; else None."""
+        last = self._runs.recent(1, flow=self.record.flow, status=RunStatus.COMPLETED)
+        return last[0] if last and last[0].state == self._state() else None
+
+    def complete_work(self) -> None:
+        """Note that everything is done that changes what the next run would do; only reporting is left."""
+        self.record = replace(self.record, state=self._state())
+
+    def _state(self) -> str:
+        return run_state(self.project.workspace.store().version(), self.project.settings)
+
+    def _end(self, status: RunStatus, message: str) -> None:
+        self.record = replace(
+            self.record,
+            status=status,
+            ended_at=datetime.now(UTC),
+            stages=dict(self._seconds),
+            model_id=self.model_id,
+            batch_id=self.batch_id,
+            message=message,
+        )
+        self._runs.end(self.record)
+
+
+def start(project: Project, body: Callable[Concatenate[Run, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a flow body for a command; returns what it returns.
+
+    With a Prefect server (this workspace's `pal up`, or $PREFECT_API_URL) it is a flow run of its deployment, executed
+    in this process. Otherwise it runs here at once.
+
+    Raises:
+        ServiceError: Nothing answers at $PREFECT_API_URL.
+    """
+    listen()
+    if api := running_server(project):
+        from flows.server.command_runs import run_deployment  # Prefect takes seconds to import
+
+        return run_deployment(api, project, body, *args, **kwargs)
+    say("Running without a Prefect server; to see runs in a browser: pal up")
+    return run_here(project, body, *args, **kwargs)
+
+
+def run_here(project: Project, body: Callable[Concatenate[Run, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a flow body in this process; returns what it returns."""
+    with Run(project, flow_name(body)) as run:
+        return body(run, *args, **kwargs)
+
+
+def flow_name(body: Callable[..., Any]) -> str:
+    """The name of a body's flow and deployment.
+
+    >>> flow_name(start)
+    'start'
+    """
+    return body.__name__.replace("_", "-")
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__

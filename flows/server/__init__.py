@@ -1,0 +1,1 @@
+"""Prefect's side: `pal up` (server, deployments, worker), and commands as flow runs of their deployments."""

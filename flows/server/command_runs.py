@@ -1,0 +1,146 @@
+"""Flow runs that commands execute in their own process: created from a deployment, with its slot, in no work queue.
+
+No worker can pick such a run up, for workers ask their work queues. Its labels say which process executes it, so that
+a run whose process was killed is found and marked as crashed: it would hold its deployment's only slot.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import socket
+import time
+import urllib.error
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from flows.log_lines import say
+from flows.server import prefect_api
+from flows.server.connection import SETTINGS
+from flows.server.prefect_api import COMMAND_TAG, GOING_ON, ask
+from flows.server.processes import command_of
+from storage.errors import ServiceError
+from tasks.project import Project
+
+if TYPE_CHECKING:
+    from flows.run import Run
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+POLL_S = 1.0
+HOST, PID, COMMAND = "pal.host", "pal.pid", "pal.command"
+"""The labels of a run: which process executes it."""
+
+
+def run_deployment(
+    api: str, project: Project, body: Callable[Concatenate[Run, P], T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Run a flow body as a flow run of its deployment, in this process; returns what it returns.
+
+    Where the deployment allows one run at a time, this waits for its turn.
+
+    Args:
+        api: The API of the Prefect server.
+        body: A flow body, called with a `Run` and the other arguments.
+
+    Raises:
+        ServiceError: The run was canceled in the UI while it waited.
+        Exception: What the body raises.
+    """
+    from flows.run import flow_name
+
+    set_up_prefect()
+    from flows.server import deployments
+
+    name = flow_name(body)
+    parameters = dict(inspect.signature(body).bind(None, *args, **kwargs).arguments)
+    del parameters[next(iter(parameters))]
+    crash_killed_commands(api)
+    try:
+        deployment = _read_deployment(api, name)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code != 404:
+            raise
+        prefect_api.make_pool(api)
+        deployments.create_deployment(api, name, project, prefect_api.prefect_file())
+        deployment = _read_deployment(api, name)
+    run_id = _create_run(api, deployment, {"workspace": str(project.workspace.root), **parameters})
+    say(f"Prefect run: {prefect_api.ui_of(api)}/runs/flow-run/{run_id}")
+    try:
+        _take_slot(api, name, run_id)
+        return deployments.execute(api, project, body, run_id, parameters)
+    except KeyboardInterrupt:
+        _set_state(api, run_id, "CANCELLED", "Cancelled", "Interrupted at the keyboard.", force=True)
+        raise
+
+
+def set_up_prefect() -> None:
+    """Set what Prefect reads when it is imported: no telemetry, and of its own log lines none but with $PAL_DEBUG."""
+    debug = bool(os.environ.get("PAL_DEBUG"))
+    for variable, value in {**SETTINGS, "PREFECT_LOGGING_LEVEL": "INFO" if debug else "CRITICAL"}.items():
+        os.environ.setdefault(variable, value)
+
+
+def crash_killed_commands(api: str) -> list[tuple[str, str]]:
+    """Mark the runs as crashed whose command was killed on this machine; returns their names and their flows."""
+    states = [*GOING_ON, "SCHEDULED"]
+    filters = {"flow_runs": {"tags": {"all_": [COMMAND_TAG]}, "state": {"type": {"any_": states}}}, "limit": 200}
+    here = socket.gethostname()
+    killed = [
+        run
+        for run in ask(api, "/flow_runs/filter", filters)
+        if run["labels"].get(HOST) == here and command_of(run["labels"][PID]) != run["labels"][COMMAND]
+    ]
+    return prefect_api.crash_runs(api, killed, "The command that executed it was killed.")
+
+
+def _read_deployment(api: str, name: str) -> dict[str, Any]:
+    deployment: dict[str, Any] = ask(api, f"/deployments/name/{name}/{name}")
+    return deployment
+
+
+def _create_run(api: str, deployment: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
+    pid = os.getpid()
+    run = {
+        "name": deployment["name"],
+        "flow_id": deployment["flow_id"],
+        "deployment_id": deployment["id"],
+        "parameters": parameters,
+        "state": {"type": "SCHEDULED"},
+        "tags": [COMMAND_TAG],
+        "labels": {HOST: socket.gethostname(), PID: pid, COMMAND: command_of(pid)},
+    }
+    return str(ask(api, "/flow_runs/", run)["id"])
+
+
+def _take_slot(api: str, name: str, run_id: str) -> None:
+    """Bring a run to PENDING, which takes its deployment's slot; waits, with a line, while others hold all of them."""
+    is_waiting = False
+    while _set_state(api, run_id, "PENDING")["status"] != "ACCEPT":
+        # Prefect would try again in 30 s, or, with CANCEL_NEW, never.
+        _set_state(api, run_id, "SCHEDULED", "AwaitingConcurrencySlot", force=True)
+        if not is_waiting:
+            say(f"Waiting for another {name} run to end (Ctrl-C cancels this one).")
+            is_waiting = True
+        _wait_for_slot(api, name, run_id)
+
+
+def _wait_for_slot(api: str, name: str, run_id: str) -> None:
+    while True:
+        time.sleep(POLL_S)
+        crash_killed_commands(api)
+        if ask(api, f"/flow_runs/{run_id}")["state"]["type"] == "CANCELLED":
+            raise ServiceError(f"The {name} run was canceled while it waited.", hint="Run the command again.")
+        limit = _read_deployment(api, name)["global_concurrency_limit"]
+        if limit is None or limit["active_slots"] < limit["limit"]:
+            return
+
+
+def _set_state(
+    api: str, run_id: str, kind: str, name: str | None = None, message: str | None = None, *, force: bool = False
+) -> dict[str, Any]:
+    state = {"type": kind, "name": name or kind.capitalize(), "message": message}
+    answer: dict[str, Any] = ask(api, f"/flow_runs/{run_id}/set_state", {"state": state, "force": force})
+    return answer
