@@ -2,6 +2,7 @@
 PYTHON ?= python3
 JOBS ?= 4
 BIN := .venv/bin
+TOOLS := .venv/tools
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## list these commands
@@ -24,8 +25,16 @@ test test-slow: export OMP_NUM_THREADS := 1
 test: setup ## the fast tests: no server, browser, office or network
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
-test-slow: setup ## tests/slow: real servers, browsers, an office, kills, clusters
+test-slow: setup $(TOOLS)/argilla/installed $(TOOLS)/label-studio/installed ## tests/slow: real servers, browsers, kills, ...
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile tests/slow
+
+# Annotation tools that the slow tests exchange files with. They want other versions of much: each has its own venv.
+$(TOOLS)/argilla/installed: INSTALL := argilla==2.8.0 requests
+$(TOOLS)/label-studio/installed: INSTALL := label-studio==1.23.0
+$(TOOLS)/%/installed:
+	$(PYTHON) -m venv $(TOOLS)/$*
+	$(TOOLS)/$*/bin/pip install --quiet $(INSTALL)
+	@touch $@
 
 check: setup ## format, lint, types
 	$(BIN)/ruff format --check .
