@@ -16,7 +16,7 @@ from typer.main import get_command
 
 from flows.cli import app
 from flows.engine import SETTINGS
-from flows.server.service import prefect_file
+from flows.server.prefect_api import prefect_file
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
