@@ -28,8 +28,8 @@ def simulate(
     ] = 10,
     batch: Annotated[list[int] | None, typer.Option(min=1, help="Items of a batch: 100; again for more sizes.")] = None,
     start: Annotated[int, typer.Option(min=2, help="Random items to begin with.")] = 100,
-    text_column: Annotated[str | None, typer.Option(help="Name of the text column; else simulation out.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Name of the label column; else simulation out.")] = None,
+    text_column: Annotated[str | None, typer.Option(help="Name of the text column; detected if not given.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Name of the label column; detected if not given.")] = None,
     positive: Annotated[str | None, typer.Option(help="The label looked for; else the rarer of two.")] = None,
     evaluation: Annotated[Path | None, typer.Option(help="Measure on this file; else on a quarter of FILE.")] = None,
     encoder: Annotated[

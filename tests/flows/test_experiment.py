@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from annotation.headlines import synthetic_headlines
 from flows.cli import app
-from flows.experiment import USUAL, experiment_of
+from flows.experiment import USUAL, LabelledFile, Replays, experiment_of
 from flows.simulate import simulate
 from storage.errors import SamplingError, SourceError
 from tasks.learning.encoder_names import SHIPPED
@@ -26,34 +26,39 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_mixes_are_strategies_the_default_or_weights(file: Path) -> None:
-    found = experiment_of(file, ["entropy", "default", "random=10,badge=90"]).mixes
+@pytest.fixture
+def data(file: Path) -> LabelledFile:
+    return LabelledFile(str(file))
+
+
+def test_mixes_are_strategies_the_default_or_weights(data: LabelledFile) -> None:
+    found = experiment_of(data, ["entropy", "default", "random=10,badge=90"]).mixes
     assert found == {
         "entropy": {"entropy": 1.0},
         "default": SamplingConfig().active,
         "random=10,badge=90": {"random": 10.0, "badge": 90.0},
     }
-    assert tuple(experiment_of(file, []).mixes) == USUAL
+    assert tuple(experiment_of(data).mixes) == USUAL
 
 
-def test_encoders_and_batch_sizes_count_once_and_have_a_default(file: Path) -> None:
-    plain = experiment_of(file, [])
+def test_encoders_and_batch_sizes_count_once_and_have_a_default(data: LabelledFile) -> None:
+    plain = experiment_of(data)
     assert (plain.encoders, plain.batch_sizes) == (("minilm-static",), (100,))
-    given = experiment_of(
-        file, [], encoders=["bag-of-words", "minilm-static", "bag-of-words"], batch_sizes=[50, 20, 50]
-    )
+    replays = Replays(encoders=("bag-of-words", "minilm-static", "bag-of-words"), batch_sizes=(50, 20, 50))
+    given = experiment_of(data, replays=replays)
     assert (given.encoders, given.batch_sizes) == (("bag-of-words", "minilm-static"), (50, 20))
 
 
-def test_what_is_no_strategy_no_weight_no_file_and_no_encoder_is_told(file: Path) -> None:
+def test_what_is_no_strategy_no_weight_no_file_and_no_encoder_is_told(data: LabelledFile) -> None:
     for mix, said in (("entropi", "did you mean 'entropy'"), ("random=x", "random=10,entropy=90")):
         with pytest.raises(SamplingError) as raised:
-            experiment_of(file, [mix])
+            experiment_of(data, [mix])
         assert said in str(raised.value)
-    with pytest.raises(SourceError, match="there is no file"):
-        experiment_of(file.with_name("gone.csv"), [])
-    with pytest.raises(SourceError, match="there is no encoder 'bert'"):
-        experiment_of(file, [], encoders=["minilm-static", "bert"])
+    for gone in (LabelledFile("gone.csv"), LabelledFile(data.file, evaluation="gone.csv")):
+        with pytest.raises(SourceError, match=r"no file gone\.csv"):
+            experiment_of(gone)
+    with pytest.raises(SourceError, match="no encoder 'bert'"):
+        experiment_of(data, replays=Replays(encoders=("minilm-static", "bert")))
 
 
 def test_the_command_needs_no_workspace_and_no_configuration(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
