@@ -15,6 +15,8 @@ import urllib.error
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+from pydantic_core import to_jsonable_python
+
 from flows.log_lines import say
 from flows.server import prefect_api
 from flows.server.connection import SETTINGS
@@ -118,7 +120,7 @@ def _create_run(api: str, deployment: Mapping[str, Any], parameters: Mapping[str
         "name": deployment["name"],
         "flow_id": deployment["flow_id"],
         "deployment_id": deployment["id"],
-        "parameters": parameters,
+        "parameters": to_jsonable_python(parameters),
         "state": {"type": "SCHEDULED"},
         "tags": [COMMAND_TAG],
         "labels": {HOST: socket.gethostname(), PID: pid, COMMAND: command_of(pid)},
