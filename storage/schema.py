@@ -142,12 +142,21 @@ def migrate(store: Store, runs: Runs) -> int:
                 log.info("Copied the catalog to %s before migrating it to schema %d.", path, len(MIGRATIONS))
             while version < len(MIGRATIONS):
                 version = store.write(step, "migrate the schema")
+    refuse_newer(version)
+    return version
+
+
+def refuse_newer(version: int) -> None:
+    """Go on only with a schema version that this program knows.
+
+    Raises:
+        StoreError: The lake was written by a newer version of this program.
+    """
     if version > len(MIGRATIONS):
         raise StoreError(
             f"the lake has schema version {version}, this program knows {len(MIGRATIONS)}.",
             hint="use the newer program that wrote it: pip install --upgrade pytorch-active-learning",
         )
-    return version
 
 
 def catalog_copy_path(store: Store) -> Path:

@@ -10,7 +10,15 @@ from pathlib import Path
 from storage.backup import keep
 from storage.records import RunRecord, RunStatus
 from storage.runs import is_alive, runs_of
-from storage.schema import MIGRATIONS, RUNS_IN_LAKE, catalog_copy_path, current_version, migrate, runs_from
+from storage.schema import (
+    MIGRATIONS,
+    RUNS_IN_LAKE,
+    catalog_copy_path,
+    current_version,
+    migrate,
+    refuse_newer,
+    runs_from,
+)
 from storage.store import Store
 from storage.workspace import Workspace, forget_stores
 
@@ -41,8 +49,12 @@ def plan_upgrade(workspace: Workspace) -> Upgrade:
     """What `upgrade` would do; changes nothing.
 
     Raises:
-        StoreError: The lake cannot be opened.
+        StoreError: The lake cannot be opened, or is of a newer program.
     """
+    catalog = workspace.lake[0]
+    path = Path(catalog.partition(":")[2])
+    if catalog.startswith("sqlite:") and not path.exists():  # opening the lake would make it
+        return Upgrade(0, (), (), path)
     with _old_lake(workspace) as store:
         return _plan(workspace, store)
 
@@ -66,6 +78,7 @@ def upgrade(workspace: Workspace) -> Upgrade:
 
 def _plan(workspace: Workspace, store: Store) -> Upgrade:
     version = current_version(store)
+    refuse_newer(version)
     steps = MIGRATIONS[version:] if version else ()
     runs: tuple[RunRecord, ...] = ()
     if any(step.moves_runs for step in steps) and store.rows(_HAS_RUNS):

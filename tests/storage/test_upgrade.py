@@ -161,8 +161,26 @@ def test_the_command_migrates_once(old: Workspace) -> None:
 
 
 def test_a_new_workspace_is_up_to_date(workspace: Workspace) -> None:
+    assert plan_upgrade(workspace).steps == ()
+    assert not list((workspace.root / "lake").iterdir())
     assert plan_upgrade(workspace).steps == upgrade(workspace).steps == ()
     assert plan_upgrade(workspace).version == len(MIGRATIONS)
+
+
+def test_a_workspace_of_a_newer_program_is_refused(workspace: Workspace) -> None:
+    newer = "INSERT INTO lake.schema_versions VALUES (99, now()::TIMESTAMP)"
+    workspace.store().write(lambda connection: connection.execute(newer), "newer")
+    for call in (plan_upgrade, upgrade):
+        with pytest.raises(StoreError, match="schema version 99"):
+            call(workspace)
+
+
+def test_without_a_place_for_the_copy_nothing_is_migrated(old: Workspace) -> None:
+    wanted = before(old)
+    (old.root / "lake" / "catalog.before-schema-5.sqlite").mkdir()
+    with pytest.raises(OSError, match="before-schema-5"):
+        old.store()
+    assert before(old) == wanted
 
 
 def test_two_runs_with_the_same_id_in_the_old_lake_are_both_kept(old: Workspace) -> None:

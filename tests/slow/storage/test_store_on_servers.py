@@ -9,6 +9,7 @@ import signal
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -19,6 +20,7 @@ from waiting import until
 from storage.connecting import told, without_secrets
 from storage.errors import StoreError
 from storage.lake_files import DataFolder
+from storage.runs import Runs, new_run
 from storage.store import Connection, Store
 from storage.workspace import Workspace
 
@@ -77,6 +79,15 @@ def test_a_connection_that_cannot_be_renewed_is_renewed_when_the_server_is_back(
     finally:
         postgres.start()
     assert lake.rows("FROM lake.a") == [(1, "before")]
+
+
+def test_a_restart_between_two_calls_is_not_noticed_by_the_record_of_runs(lake: Store, postgres: Postgres) -> None:
+    runs, run = Runs(lake), new_run("nightly")
+    runs.begin(run)
+    restart(postgres)
+    runs.enter_stage(run.run_id, "train", {"ingest": 1.0})
+    restart(postgres)
+    assert runs.recent(9) == [replace(run, stage="train", stages={"ingest": 1.0})]
 
 
 def test_a_restart_in_the_middle_of_a_write_runs_it_again_and_it_counts_once(lake: Store, postgres: Postgres) -> None:
