@@ -22,6 +22,7 @@ from annotation.label_set import LabelSet
 from storage.annotations import ingest, labelled_texts
 from storage.backup import restore
 from storage.batches import open_batches
+from storage.errors import StoreError
 from storage.models import production_model
 from storage.records import RunRecord, RunStatus, Split
 from storage.runs import RUNS_FILE
