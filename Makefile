@@ -2,10 +2,11 @@
 PYTHON ?= python3
 JOBS ?= 4
 BIN := .venv/bin
+TOOLS := .venv/tools
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/installed ## create .venv and install the project with its tools
 
@@ -20,18 +21,28 @@ demo: setup ## the whole loop on 20,000 synthetic headlines, into ./pal-demo
 	$(BIN)/pal demo pal-demo --fresh
 
 # One thread for each of the processes that run tests: more of them would wait for each other.
-test: export OMP_NUM_THREADS := 1
-test: setup ## all tests
+test test-slow: export OMP_NUM_THREADS := 1
+test: setup ## the fast tests: no server, browser, office or network
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
-check: setup ## what CI runs: format, lint, types, tests
+test-slow: setup $(TOOLS)/argilla/installed $(TOOLS)/label-studio/installed ## tests/slow: real servers, browsers, kills, ...
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile tests/slow
+
+# Annotation tools that the slow tests exchange files with. They want other versions of much: each has its own venv.
+$(TOOLS)/argilla/installed: INSTALL := argilla==2.8.0 requests
+$(TOOLS)/label-studio/installed: INSTALL := label-studio==1.23.0
+$(TOOLS)/%/installed:
+	$(PYTHON) -m venv $(TOOLS)/$*
+	$(TOOLS)/$*/bin/pip install --quiet $(INSTALL)
+	@touch $@
+
+check: setup ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(MAKE) test
 
 bench: setup ## time and memory of a million items, the loop and every strategy, beside their floors
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	$(BIN)/python tests/benchmarks/bench.py
 
-.PHONY: help setup demo test check bench
+.PHONY: help setup demo test test-slow check bench

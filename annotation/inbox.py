@@ -102,23 +102,29 @@ class BatchChecks:
         return annotators, ItemNames(items_of(self.store, batch_id)), labels
 
 
-def waiting_answers(workspace: Workspace, batch_id: str, label_set: LabelSet) -> list[Answer]:
-    """The answers in the files of a batch that an ingest would append; what is faulty is left out."""
-    files = [file for file in waiting_files(workspace) if file.batch_id == batch_id]
+def waiting_answers(
+    workspace: Workspace, batch_id: str, label_set: LabelSet, waiting: Sequence[FilledFile] | None = None
+) -> list[Answer]:
+    """The answers in the files of a batch that an ingest would append; what is faulty is left out.
+
+    Args:
+        waiting: What `waiting_files` gives; looked for where None.
+    """
+    files = [file for file in (waiting_files(workspace) if waiting is None else waiting) if file.batch_id == batch_id]
     if not files:
         return []
     from annotation.reading import read_filled  # every format: where nothing waits, none is needed
 
     checks = BatchChecks(workspace, label_set)
-    waiting: list[Answer] = []
+    appended: list[Answer] = []
     for file in files:
         try:
             rows = [row for row in read_filled(file).rows if row.batch_id in ("", batch_id)]
             answers, _ = checks.answers(batch_id, rows)
         except (PalError, OSError):
             continue  # `pal ingest` says what is wrong with it
-        waiting += not_ingested(checks.store, batch_id, answers, workspace.name_of(file.path))
-    return waiting
+        appended += not_ingested(checks.store, batch_id, answers, workspace.name_of(file.path))
+    return appended
 
 
 def put_away(file: FilledFile, errors: Sequence[RowError], folder: Path) -> Path | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from annotation.filled import FilledFile, FilledRow, RowError
 from annotation.inbox import BatchChecks
 from annotation.reading import PageError, read_filled
-from storage.batches import batches_of_items, open_batches
+from storage.batches import batches_of_items, published_batches
 from storage.errors import BatchError, PalError
 from storage.folders import to_disk
 from storage.records import Answer
@@ -81,7 +81,7 @@ def by_batch(store: Store, path: Path, rows: Sequence[FilledRow]) -> dict[str, l
         id(row): asked.get(row.item_id) or asked.get(digest, "") for row, digest in zip(nameless, hashes, strict=True)
     }
     if rows and len(nameless) == len(rows) and not any(found.values()):
-        known = [progress.batch.batch_id for progress in open_batches(store)]
+        known = [batch.batch_id for batch in published_batches(store)]
         raise BatchError(
             f"{path} names no batch, and none of its {len(rows)} rows is about an item of one.",
             hint=f"open batches: {', '.join(known) or 'none'}. To add texts to the pool: pal import {path}",

@@ -12,7 +12,7 @@ from annotation.terminal import Tally, annotate
 from flows.ingest import ingest
 from flows.next_batch import next_batch
 from flows.run import start
-from storage.batches import answered_in, find_batch, open_batches
+from storage.batches import answered_in, find_batch, published_batches
 from storage.errors import BatchError
 from storage.folders import MANIFEST
 from storage.models import metrics_of, production_model
@@ -29,10 +29,10 @@ def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Ta
     project.workspace.pull()
     store = project.workspace.store()
     if batch_id is None:
-        opened = open_batches(store)
+        opened = published_batches(store)
         if not opened:
             raise BatchError("no batch is open.", hint="publish one: pal next")
-        batch_id = opened[0].batch.batch_id
+        batch_id = opened[0].batch_id
     batch = find_batch(store, batch_id).batch
     folder, task = project.workspace.batches / batch_id, project.config.task
     contents = contents_of(store, batch)

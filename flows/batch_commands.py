@@ -132,7 +132,7 @@ def submit(
     """Check filled files, put them into the inbox, and have the running server ingest them (`pal up`)."""
     from dataclasses import asdict
 
-    from flows.engine import running_server
+    from flows.server.connection import running_server
     from flows.status import pal_command
     from flows.submit import submit as submit_file
 

@@ -197,15 +197,16 @@ def demo(
     directory: Annotated[Path, typer.Argument(help="Where to make the demo's workspace.")] = Path("pal-demo"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Replace an earlier demo there.")] = False,
 ) -> None:
-    """The whole loop on 20,000 synthetic headlines with a simulated annotator, in a minute or two."""
+    """Run the whole loop on 20,000 synthetic headlines with a simulated annotator, as Prefect flow runs."""
     from flows.demo import run_demo, table_text
 
     rows = run_demo(directory.resolve(), fresh=fresh)
     print(f"\n{table_text(rows)}\n")
-    print(f"Everything lies in {directory}: pal.toml, lake/, batches/, models/.")
+    print(f"Everything is in {directory}: pal.toml, lake/, batches/, models/.")
     path = "" if shutil.which("pal") else f"  export PATH={Path(sys.executable).parent}:$PATH\n"
-    print(f"A batch is open for you; type:\n{path}  cd {shlex.quote(str(directory))}")
+    print(f"A batch is open for you. Type:\n{path}  cd {shlex.quote(str(directory))}")
     print("  pal annotate\n  pal ingest\n  pal next")
+    print("To see the runs in Prefect's UI, type there:\n  pal up")
 
 
 for commands in (

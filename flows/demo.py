@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
+import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +23,15 @@ from flows.next_batch import next_batch
 from flows.nightly import nightly
 from flows.presets import config_text, find_preset
 from flows.run import start
+from flows.server.service import start_in_background
+from flows.server.up_state import stop_up
 from storage.annotations import label_counts
 from storage.batches import find_batch, items_of
 from storage.errors import WorkspaceError
 from storage.models import metrics_of, production_model
 from storage.records import Split
-from storage.workspace import CONFIG_NAME
-from tasks.project import Project
+from storage.workspace import CONFIG_NAME, Workspace
+from tasks.project import Config, Project
 
 N_HEADLINES = 20_000
 ITERATIONS = 5
@@ -56,6 +62,7 @@ def make_workspace(root: Path, *, fresh: bool) -> Project:
     if root.exists() and any(root.iterdir()):
         if not (fresh and (root / MARKER).is_file()):
             raise WorkspaceError(f"{root} is not empty.", hint="pal demo OTHER-DIR, or --fresh to replace an old demo")
+        stop_up(Project(Workspace(root), Config(task=find_preset("demo").label_set)))
         shutil.rmtree(root)
     root.mkdir(parents=True, exist_ok=True)
     (root / MARKER).write_text("made by pal demo\n", encoding="utf-8")
@@ -70,10 +77,33 @@ def make_workspace(root: Path, *, fresh: bool) -> Project:
     return open_project(root)
 
 
+@contextmanager
+def prefect_server(project: Project) -> Iterator[None]:
+    """A Prefect server of the demo's own, stopped at the end; nothing where $PREFECT_API_URL names one."""
+    if os.environ.get("PREFECT_API_URL"):
+        yield
+        return
+    _tell("starting Prefect's server (it takes a moment)")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    try:
+        start_in_background(project, None, port)
+        yield
+    finally:
+        stop_up(project)
+
+
 def run_demo(root: Path, *, fresh: bool) -> list[Iteration]:
-    """The loop: import, evaluation batch, first training batch, five active iterations; returns a row for each."""
+    """Run the loop as Prefect flow runs; returns a row for each of its five active iterations, and one for the end."""
     project = make_workspace(root, fresh=fresh)
-    truth = _truth()
+    with prefect_server(project):
+        return run_loop(project)
+
+
+def run_loop(project: Project) -> list[Iteration]:
+    """Import, evaluation batch, first training batch, five active iterations, a night."""
+    root, truth = project.workspace.root, _truth()
     _tell(f"importing {N_HEADLINES:,} synthetic headlines into {root}")
     start(project, import_items, ("headlines.csv",))
     rows: list[Iteration] = []

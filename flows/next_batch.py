@@ -10,7 +10,7 @@ from flows.forms import FormatName, Seed, Size
 from flows.notify import notify
 from flows.run import Markdown, Run, Table
 from storage.annotations import label_counts
-from storage.batches import find_batch, open_batches
+from storage.batches import find_batch, published_batches
 from storage.folders import MANIFEST
 from storage.items import count_items, count_pending, count_pool
 from storage.records import Batch
@@ -76,8 +76,8 @@ def check_next(project: Project, another: bool) -> str | None:
 
 def find_open_batch(project: Project) -> Batch | None:
     """The oldest batch that is out with annotators for the first time; None where none is."""
-    opened = open_batches(project.workspace.store(), again=False)
-    return opened[0].batch if opened else None
+    opened = published_batches(project.workspace.store(), again=False)
+    return opened[0] if opened else None
 
 
 def plan_next_batch(project: Project, n: int = 0) -> Plan:

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from flows.config import open_project
-from storage.errors import PalError
 from tasks.notify_config import Event
 from tasks.project import Project
 
@@ -41,17 +39,6 @@ def notify(project: Project, event: Event, text: str, **facts: Any) -> None:
         _told("webhook", lambda: _post(os.path.expandvars(config.webhook), payload))
     if config.command:
         _told("command", lambda: _run(config.command, payload, project.workspace.root))
-
-
-def failure_told(flow: Any, flow_run: Any, state: Any) -> None:
-    """Hook of a flow: tells that a run failed, or that its process was killed."""
-    try:
-        project = open_project(Path(flow_run.parameters["workspace"]))
-    except (PalError, OSError) as error:
-        log.warning("nobody is told of the failure: %s", error)
-        return
-    text = f"{flow.name} {str(state.name).lower()}: {state.message or 'see its log'}"
-    notify(project, "failure", text, flow=flow.name, run=flow_run.name, run_id=str(flow_run.id))
 
 
 def _told(way: str, send: Callable[[], None]) -> None:

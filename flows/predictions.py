@@ -27,9 +27,9 @@ def predictions(
     current = production_model(project.workspace.store())
     if current is None:
         raise ModelError("there is no model yet.", hint="see what is missing: pal status")
-    from tasks.learning.model_files import load_model
+    from tasks.learning.scorer import numpy_model
 
-    model = load_model(project.workspace.model_folder(current.model_id), project.config.task.names)
+    model = numpy_model(project.workspace.model_folder(current.model_id), project.config.task.names)
     for part in _parts(texts, file, text_column):
         probabilities = model.predict(part)
         decided = model.calibration.decisions(probabilities)

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
-from flows.engine import running_server
 from flows.log_lines import listen, say
 from flows.notify import notify
+from flows.server.connection import running_server
 from storage.folders import remove_left_parts
 from storage.records import RunRecord, RunStatus
 from storage.runs import new_run, run_state

@@ -19,7 +19,7 @@ def up(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Bring up Prefect's server and UI, the schedule and a worker; nights, forms and `pal submit` work from then on."""
-    from flows.server.service import Service, bring_up_detached
+    from flows.server.service import Service, start_in_background
     from flows.server.up_state import found_up, held
 
     project = project_at(workspace)
@@ -32,7 +32,9 @@ def up(
         if not detach:
             Service(project, host, port).run()
             return
-    bring_up_detached(project, host, port)
+    log = start_in_background(project, host, port)
+    print(log.read_text(encoding="utf-8"), end="")
+    print(f"Running in the background; to follow it: tail -f {log}")
 
 
 @commands.command(epilog="Example: pal down")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from annotation.filled import FilledFile
 from annotation.inbox import waiting_answers, waiting_files
-from storage.annotations import label_counts, unlabelled_answers
+from storage.annotations import answered_items
 from storage.answers import disputed_items
 from storage.batches import Progress, answerers_in, open_batches, proposals_of
-from storage.items import count_items, count_pending, count_pool
+from storage.items import count_items_and_pool, count_pending
 from storage.models import metrics_of, production_model
-from storage.records import Metric, Split, StopSign
+from storage.records import Batch, Metric, Split, StopSign
 from tasks.advice import signs_of
 from tasks.learning.stopping import advice
 from tasks.project import Project
@@ -127,24 +129,30 @@ class Status:
 def status_of(project: Project) -> Status:
     """Read it all; changes nothing but the copies of what other machines share."""
     project.workspace.pull()
+    with project.workspace.store().reading():
+        return _status(project)
+
+
+def _status(project: Project) -> Status:
     store, workspace = project.workspace.store(), project.workspace
-    counts = label_counts(store)
-    batches = [_open_batch(project, progress) for progress in open_batches(store)]
-    inbox = sum(file.in_inbox for file in waiting_files(workspace))
-    n_pool = count_pool(store)
+    counts, unlabelled = answered_items(store)
+    waiting = waiting_files(workspace)
+    batches = [_open_batch(project, progress, waiting) for progress in open_batches(store)]
+    inbox = sum(file.in_inbox for file in waiting)
+    n_items, n_pool = count_items_and_pool(store)
     model = _model(project)
-    signs = signs_of(store, project.config.task) if model else ()
+    signs = signs_of(store, project.config.task, (n_items, n_pool)) if model else ()
     return Status(
         workspace=str(workspace.root),
         files=workspace.files,
         task=project.config.task.name,
-        items=count_items(store),
+        items=n_items,
         pool=n_pool,
         pending=sum(count_pending(store).values()),
         labels={split.value: sum(counts[split].values()) for split in Split},
         per_label={split.value: counts[split] for split in Split},
-        unlabelled=unlabelled_answers(store),
-        disputed=len(disputed_items(store)),
+        unlabelled=unlabelled,
+        disputed=len(disputed_items(store)) if unlabelled else 0,
         batches=batches,
         inbox=inbox,
         model=model,
@@ -154,25 +162,34 @@ def status_of(project: Project) -> Status:
     )
 
 
-def _open_batch(project: Project, progress: Progress) -> OpenBatch:
+def _open_batch(project: Project, progress: Progress, files: Sequence[FilledFile]) -> OpenBatch:
     batch, workspace = progress.batch, project.workspace
-    known = answerers_in(workspace.store(), batch.batch_id)
-    own = {proposal.item_id for proposal in proposals_of(workspace.store(), batch.batch_id)}
-    waiting: dict[str, set[str]] = {}
-    for answer in waiting_answers(workspace, batch.batch_id, project.config.task):
-        if answer.item_id in own:
-            waiting.setdefault(answer.item_id, set()).add(answer.annotator)
     return OpenBatch(
         batch_id=batch.batch_id,
         purpose=batch.purpose.value,
         n=batch.n,
         overlap=batch.overlap,
         n_ingested=progress.n_answers,
-        n_waiting=sum(
-            max(0, min(batch.overlap - len(known.get(item_id, ())), len(names - known.get(item_id, set()))))
-            for item_id, names in waiting.items()
-        ),
+        n_waiting=_n_waiting(project, batch, files),
         folder=str(workspace.batches / batch.batch_id),
+    )
+
+
+def _n_waiting(project: Project, batch: Batch, files: Sequence[FilledFile]) -> int:
+    """How many answers that the batch needs are in these files and not in the lake."""
+    answers = waiting_answers(project.workspace, batch.batch_id, project.config.task, files)
+    if not answers:
+        return 0
+    store = project.workspace.store()
+    known = answerers_in(store, batch.batch_id)
+    own = {proposal.item_id for proposal in proposals_of(store, batch.batch_id)}
+    waiting: dict[str, set[str]] = {}
+    for answer in answers:
+        if answer.item_id in own:
+            waiting.setdefault(answer.item_id, set()).add(answer.annotator)
+    return sum(
+        max(0, min(batch.overlap - len(known.get(item_id, ())), len(names - known.get(item_id, set()))))
+        for item_id, names in waiting.items()
     )
 
 

@@ -126,8 +126,10 @@ def import_labelled(
             return 0
         proposals = [Proposal(item.item_id, item.strategy, item.score, k + 1) for k, item in enumerate(new)]
         taken = connection.execute(
-            "SELECT count(*) FROM lake.batches WHERE batch_id = $name OR starts_with(batch_id, $name || '-')",
-            {"name": name},
+            bound(
+                "SELECT count(*) FROM lake.batches WHERE batch_id = $name OR starts_with(batch_id, $name || '-')",
+                {"name": name},
+            ),
         ).fetchone()
         batch_id = f"{name}-{taken[0] + 1}" if taken and taken[0] else name
         draft = Draft(split, [item.item_id for item in new], proposals, 0, 0, label_set)
@@ -152,17 +154,24 @@ def labelled_texts(store: Store, split: Split, version: int) -> pa.Table:
 
 def label_counts(store: Store) -> dict[Split, dict[str, int]]:
     """How many items of each split have each label."""
+    return answered_items(store)[0]
+
+
+def answered_items(store: Store) -> tuple[dict[Split, dict[str, int]], int]:
+    """How many items of each split have each label, and how many have none though they were answered.
+
+    Those without were skipped, or are unsure or disputed.
+    """
     counts: dict[Split, dict[str, int]] = {split: {} for split in Split}
-    rows = store.rows(f"""SELECT split, label, count(*) FROM ({current_labels()})
-        WHERE label IS NOT NULL GROUP BY ALL ORDER BY ALL""")
-    for split, label, n in rows:
-        counts[Split(split)][label] = n
-    return counts
-
-
-def unlabelled_answers(store: Store) -> int:
-    """How many items were answered and still have no label: skipped, unsure, or disputed."""
-    return int(store.rows(f"SELECT count(*) FROM ({current_labels()}) WHERE label IS NULL")[0][0])
+    unlabelled = 0
+    for split, label, n in store.rows(
+        f"SELECT split, label, count(*) FROM ({current_labels()}) GROUP BY ALL ORDER BY ALL"
+    ):
+        if label is None:
+            unlabelled += n
+        else:
+            counts[Split(split)][label] = n
+    return counts, unlabelled
 
 
 def read_files(store: Store) -> dict[str, str]:
@@ -175,7 +184,7 @@ def remember_read(store: Store, source_file: str, sha256: str) -> None:
     """Note that a file was read to the end, so that it is not read again until it changes."""
     store.write(
         lambda connection: connection.execute(
-            "INSERT INTO lake.read_files VALUES (?, ?, now()::TIMESTAMP)", [source_file, sha256]
+            bound("INSERT INTO lake.read_files VALUES (?, ?, now()::TIMESTAMP)", [source_file, sha256])
         ),
         f"read {source_file}",
     )

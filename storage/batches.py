@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import BatchError
+from storage.literals import bound
 from storage.records import (
     Assignment,
     Batch,
@@ -90,8 +91,10 @@ def reserve(store: Store, draft: Draft, *, beside_open: bool) -> tuple[Batch, bo
             if opened:
                 return opened[0], False
         taken = connection.execute(
-            f"SELECT count(*) FROM ({gone}) u SEMI JOIN (SELECT unnest($ids) AS item_id) USING (item_id)",
-            {"ids": list(draft.item_ids)},
+            bound(
+                f"SELECT count(*) FROM ({gone}) u SEMI JOIN (SELECT unnest($ids) AS item_id) USING (item_id)",
+                {"ids": list(draft.item_ids)},
+            ),
         ).fetchone()
         if taken and taken[0]:
             raise OvertakenError(
@@ -112,22 +115,24 @@ def reserve(store: Store, draft: Draft, *, beside_open: bool) -> tuple[Batch, bo
 def insert_batch(connection: Connection, batch_id: str, draft: Draft, status: BatchStatus) -> None:
     """Write a batch and its proposals; inside somebody's transaction."""
     connection.execute(
-        f"INSERT INTO lake.batches ({_COLUMNS}) VALUES (?, ?, ?, ?, now()::TIMESTAMP, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            batch_id,
-            draft.purpose.value,
-            status.value,
-            len(draft.item_ids),
-            draft.model_id,
-            draft.seed,
-            draft.lake_version,
-            draft.label_set,
-            json.dumps(draft.mix or {}),
-            json.dumps([asdict(share) for share in draft.shares]),
-            json.dumps([asdict(sign) for sign in draft.stop_signs]),
-            draft.overlap,
-            json.dumps(list(draft.formats)),
-        ],
+        bound(
+            f"INSERT INTO lake.batches ({_COLUMNS}) VALUES (?, ?, ?, ?, now()::TIMESTAMP, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                batch_id,
+                draft.purpose.value,
+                status.value,
+                len(draft.item_ids),
+                draft.model_id,
+                draft.seed,
+                draft.lake_version,
+                draft.label_set,
+                json.dumps(draft.mix or {}),
+                json.dumps([asdict(share) for share in draft.shares]),
+                json.dumps([asdict(sign) for sign in draft.stop_signs]),
+                draft.overlap,
+                json.dumps(list(draft.formats)),
+            ],
+        ),
     )
     import pyarrow as pa  # commands that only look at a workspace need not pay for it
 
@@ -161,18 +166,26 @@ def _assignment_rows(assignments: Sequence[Assignment]) -> pa.Table:
 
 def _insert(connection: Connection, table: str, batch_id: str, rows: pa.Table) -> None:
     connection.register("new_rows", rows)
-    connection.execute(f"INSERT INTO lake.{table} SELECT ?, * FROM new_rows", [batch_id])
+    connection.execute(bound(f"INSERT INTO lake.{table} SELECT ?, * FROM new_rows", [batch_id]))
     connection.unregister("new_rows")
 
 
-def open_batches(store: Store, *, again: bool | None = None) -> list[Progress]:
+_OPEN = "WHERE status = 'published' ORDER BY created_at, batch_id"
+
+
+def open_batches(store: Store) -> list[Progress]:
+    """Batches that are out with annotators and how far they are, the oldest first."""
+    return _progress(store, _OPEN)
+
+
+def published_batches(store: Store, *, again: bool | None = None) -> list[Batch]:
     """Batches that are out with annotators, the oldest first.
 
     Args:
         again: Only those that ask again about answered items; False: only those that ask about new ones.
     """
-    found = _progress(store, "WHERE status = 'published' ORDER BY created_at, batch_id")
-    return [progress for progress in found if again in (None, progress.batch.purpose.asks_again)]
+    batches = [_batch(row) for row in store.rows(f"SELECT {_COLUMNS} FROM lake.batches {_OPEN}")]
+    return [batch for batch in batches if again in (None, batch.purpose.asks_again)]
 
 
 def count_batches(store: Store) -> int:
@@ -195,7 +208,7 @@ def find_batch(store: Store, batch_id: str) -> Progress:
     """
     found = _progress(store, "WHERE batch_id = ?", [batch_id])
     if not found:
-        known = [progress.batch.batch_id for progress in open_batches(store)]
+        known = [batch.batch_id for batch in published_batches(store)]
         raise BatchError(
             f"there is no batch {batch_id!r}.",
             hint=f"open batches: {', '.join(known)}" if known else "no batch is open; publish one: pal next",
@@ -294,11 +307,14 @@ def answered_in(store: Store, batch_id: str, annotator: str | None = None) -> di
 def answerers_in(store: Store, batch_id: str) -> dict[str, set[str]]:
     """Who answered each of the batch's own items that has an answer: item_id -> annotators."""
     rows = store.rows(
-        """SELECT item_id, list(DISTINCT annotator) FROM lake.annotations
-        SEMI JOIN lake.batch_items USING (batch_id, item_id) WHERE batch_id = ? GROUP BY item_id""",
+        """SELECT DISTINCT item_id, annotator FROM lake.annotations
+        SEMI JOIN lake.batch_items USING (batch_id, item_id) WHERE batch_id = ?""",
         [batch_id],
     )
-    return {item_id: set(annotators) for item_id, annotators in rows}
+    answerers: dict[str, set[str]] = {}
+    for item_id, annotator in rows:
+        answerers.setdefault(item_id, set()).add(annotator)
+    return answerers
 
 
 def close_batch(store: Store, batch_id: str) -> int:
@@ -306,7 +322,7 @@ def close_batch(store: Store, batch_id: str) -> int:
     progress = find_batch(store, batch_id)
     closed = store.write(
         lambda connection: connection.execute(
-            "UPDATE lake.batches SET status = 'closed' WHERE batch_id = ? AND status = 'published'", [batch_id]
+            bound("UPDATE lake.batches SET status = 'closed' WHERE batch_id = ? AND status = 'published'", [batch_id])
         ).fetchone(),
         f"close {batch_id}",
     )
@@ -314,7 +330,7 @@ def close_batch(store: Store, batch_id: str) -> int:
 
 
 def _batches(connection: Connection, where: str, parameters: list[Any] | None = None) -> list[Batch]:
-    rows = connection.execute(f"SELECT {_COLUMNS} FROM lake.batches {where}", parameters).fetchall()
+    rows = connection.execute(bound(f"SELECT {_COLUMNS} FROM lake.batches {where}", parameters)).fetchall()
     return [_batch(row) for row in rows]
 
 

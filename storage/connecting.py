@@ -29,7 +29,8 @@ _EXTENSIONS_FROM_PIP = {
 
 LOST = re.compile(
     r"Connection refused|server closed the connection|terminating connection|no connection to the server|"
-    r"connection (to the server )?(was|has been) (lost|closed)|system is (starting up|shutting down|in recovery)|"
+    r"connection (to the server )?(was|has been) (lost|closed)|"
+    r"system is (starting up|shutting down|in recovery|not yet accepting connections)|"
     r"Connection reset|could not receive data|could not send data|Broken pipe|"
     r'Failed to execute query "(COMMIT|ROLLBACK)"',
     re.IGNORECASE,
@@ -80,6 +81,8 @@ _FAULTS: tuple[tuple[str, str, str], ...] = (
 def open_duckdb(catalog: str, data: str, scratch: Path | None, memory: str) -> Connection:
     """A DuckDB in memory that can read and write lakes with such a catalog and such data; nothing is attached yet.
 
+    It computes with one thread until `use_all_cores`: over a few thousand rows, threads cost more than they save.
+
     Raises:
         StoreError: The catalog is of no known kind, an extension is missing, or no key to the object storage is found.
     """
@@ -89,7 +92,7 @@ def open_duckdb(catalog: str, data: str, scratch: Path | None, memory: str) -> C
             f"[lake] catalog = {without_secrets(catalog)!r} names no catalog.",
             hint="write sqlite:<path> or postgres:<connection>.",
         )
-    connection = duckdb.connect(config={"memory_limit": memory, **_EXTENSIONS_FROM_PIP})
+    connection = duckdb.connect(config={"memory_limit": memory, "threads": 1, **_EXTENSIONS_FROM_PIP})
     connection.execute("SET enable_progress_bar = false; SET GLOBAL TimeZone = 'UTC'")
     if scratch is not None:
         connection.execute(f"SET temp_directory = {quoted(scratch.as_posix())}")
@@ -100,6 +103,11 @@ def open_duckdb(catalog: str, data: str, scratch: Path | None, memory: str) -> C
     if data.startswith("s3:"):
         allow_object_storage(connection, data)
     return connection
+
+
+def use_all_cores(connection: Connection) -> None:
+    """Compute with as many threads as there are cores from here on."""
+    connection.execute("RESET threads")
 
 
 def attach_lake(connection: Connection, catalog: str, data: str, name: str = "lake") -> None:

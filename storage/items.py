@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from storage.literals import bound
 from storage.records import Split
 from storage.schema import UNAVAILABLE, unavailable
 from storage.store import Connection, Store
@@ -85,8 +86,8 @@ def add_items(store: Store, staged: Path, source: str) -> Imported:
     def change(connection: Connection) -> Imported:
         file = {"staged": str(staged)}
         for statement in _STAGE:
-            connection.execute(statement, file if "$staged" in statement else None)
-        conflicts = connection.execute(_CONFLICTS, file).to_arrow_table()
+            connection.execute(bound(statement, file if "$staged" in statement else None))
+        conflicts = connection.execute(bound(_CONFLICTS, file)).to_arrow_table()
         n_new = _count(connection, _TAKE, {**file, "source": source})
         n_staged = _count(connection, "SELECT count(*) FROM staged")
         connection.execute("DROP TABLE staged; DROP TABLE repeated; DROP TABLE conflicts")
@@ -103,6 +104,12 @@ def count_items(store: Store) -> int:
 def count_pool(store: Store) -> int:
     """Number of items that are neither annotated nor out with annotators."""
     return int(store.rows(f"SELECT count(*) FROM lake.items WHERE item_id NOT IN ({UNAVAILABLE})")[0][0])
+
+
+def count_items_and_pool(store: Store) -> tuple[int, int]:
+    """`count_items` and `count_pool`, in one look at the items."""
+    row = store.rows(f"SELECT count(*), count(*) FILTER (item_id NOT IN ({UNAVAILABLE})) FROM lake.items")[0]
+    return int(row[0]), int(row[1])
 
 
 def count_pending(store: Store) -> dict[Split, int]:
@@ -216,9 +223,11 @@ def add_vocabulary(store: Store, encoder_id: str, n_items: int, words: list[str]
     """Remember a fitted vocabulary; the same one again changes nothing."""
     store.write(
         lambda connection: connection.execute(
-            """INSERT INTO lake.vocabularies SELECT $encoder, $n, $words, now()::TIMESTAMP
+            bound(
+                """INSERT INTO lake.vocabularies SELECT $encoder, $n, $words, now()::TIMESTAMP
             WHERE NOT EXISTS (FROM lake.vocabularies WHERE encoder_id = $encoder AND n_items = $n)""",
-            {"encoder": encoder_id, "n": n_items, "words": json.dumps(words, ensure_ascii=False)},
+                {"encoder": encoder_id, "n": n_items, "words": json.dumps(words, ensure_ascii=False)},
+            ),
         ),
         f"vocabulary {encoder_id}",
     )
@@ -226,7 +235,7 @@ def add_vocabulary(store: Store, encoder_id: str, n_items: int, words: list[str]
 
 def _count(connection: Connection, sql: str, parameters: Any = None) -> int:
     """The single number that a statement answers with."""
-    row = connection.execute(sql, parameters).fetchone()
+    row = connection.execute(bound(sql, parameters)).fetchone()
     return int(row[0]) if row else 0
 
 

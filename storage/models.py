@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import ModelError
+from storage.literals import bound
 from storage.records import SUCCESSIVE, DecidedBy, Decision, Metric, Model, ModelStatus
 from storage.store import Connection, Store, in_utc
 
@@ -21,20 +22,22 @@ def add_model(store: Store, model: Model) -> bool:
     """Remember a model whose files are on disk; False where it was known already."""
 
     def change(connection: Connection) -> bool:
-        if connection.execute("FROM lake.models WHERE model_id = ?", [model.model_id]).fetchone():
+        if connection.execute(bound("FROM lake.models WHERE model_id = ?", [model.model_id])).fetchone():
             return False
         connection.execute(
-            f"INSERT INTO lake.models ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                model.model_id,
-                in_utc(model.created_at),
-                model.lake_version,
-                model.n_training,
-                model.encoder_id,
-                model.config,
-                model.weights_hash,
-                model.status.value,
-            ],
+            bound(
+                f"INSERT INTO lake.models ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    model.model_id,
+                    in_utc(model.created_at),
+                    model.lake_version,
+                    model.n_training,
+                    model.encoder_id,
+                    model.config,
+                    model.weights_hash,
+                    model.status.value,
+                ],
+            ),
         )
         return True
 
@@ -165,9 +168,9 @@ def _measure(connection: Connection, measurement: Measurement) -> None:
     rows = pa.table({name: pa.array(values, kind) for (name, values), kind in zip(columns.items(), types, strict=True)})
     connection.register("new_metrics", rows)
     now = datetime.now(UTC).replace(tzinfo=None)
+    facts = [measurement.model_id, str(measurement.split), measurement.n, measurement.lake_version, now]
     connection.execute(
-        "INSERT INTO lake.metrics SELECT ?, ?, name, value, low, high, reason, ?, ?, ? FROM new_metrics",
-        [measurement.model_id, str(measurement.split), measurement.n, measurement.lake_version, now],
+        bound("INSERT INTO lake.metrics SELECT ?, ?, name, value, low, high, reason, ?, ?, ? FROM new_metrics", facts)
     )
     connection.unregister("new_metrics")
 
@@ -227,7 +230,7 @@ def recent_values(store: Store, split: str, name: str, n: int) -> list[float | N
 
 def _decide(connection: Connection, verdict: Verdict) -> Decision:
     model_id = verdict.model_id
-    if not connection.execute("FROM lake.models WHERE model_id = ?", [model_id]).fetchone():
+    if not connection.execute(bound("FROM lake.models WHERE model_id = ?", [model_id])).fetchone():
         raise ModelError(f"The lake has no model {model_id!r}.", hint="list the models: pal models")
     current = connection.execute("SELECT model_id FROM lake.models WHERE status = 'production'").fetchone()
     now = datetime.now(UTC).replace(tzinfo=None)
@@ -237,15 +240,12 @@ def _decide(connection: Connection, verdict: Verdict) -> Decision:
     is_known = last is not None and replace(_decision(last), decided_at=now) == made
     if is_known or (verdict.promoted and previous_id == model_id):
         return made
-    connection.execute(
-        "INSERT INTO lake.decisions VALUES (?, ?, ?, ?, ?, ?)",
-        [model_id, previous_id, int(verdict.promoted), verdict.decided_by.value, verdict.reason, now],
-    )
+    facts = [model_id, previous_id, int(verdict.promoted), verdict.decided_by.value, verdict.reason, now]
+    connection.execute(bound("INSERT INTO lake.decisions VALUES (?, ?, ?, ?, ?, ?)", facts))
     if verdict.promoted:
-        connection.execute(
-            "UPDATE lake.models SET status = 'retired' WHERE status = 'production' AND model_id <> ?", [model_id]
-        )
-        connection.execute("UPDATE lake.models SET status = 'production' WHERE model_id = ?", [model_id])
+        retire = "UPDATE lake.models SET status = 'retired' WHERE status = 'production' AND model_id <> ?"
+        connection.execute(bound(retire, [model_id]))
+        connection.execute(bound("UPDATE lake.models SET status = 'production' WHERE model_id = ?", [model_id]))
     return made
 
 

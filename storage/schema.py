@@ -10,13 +10,16 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from storage.errors import StoreError
+from storage.literals import bound
 from storage.records import ORIGINAL, UNNAMED, RunRecord, RunStatus
 from storage.runs import Runs
 from storage.store import Connection, Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +127,7 @@ def migrate(store: Store, runs: Runs) -> int:
             for statement in migration.statements:
                 connection.execute(statement)
             version += 1
-            connection.execute("INSERT INTO lake.schema_versions VALUES (?, now()::TIMESTAMP)", [version])
+            connection.execute(bound("INSERT INTO lake.schema_versions VALUES (?, now()::TIMESTAMP)", [version]))
         return version
 
     version = current_version(store)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import duckdb
 
 from storage.catalog_copy import copy_sqlite
-from storage.connecting import LOST, attach_lake, open_duckdb, told, without_secrets
+from storage.connecting import LOST, attach_lake, open_duckdb, told, use_all_cores, without_secrets
 from storage.connecting import Connection as Connection
 from storage.errors import StoreError
 from storage.literals import Parameters, bound, quoted
@@ -70,7 +70,7 @@ class Store:
         self.catalog, self.data = catalog, data
         self.kind, _, where = catalog.partition(":")
         self._open = functools.partial(open_duckdb, catalog, data, scratch, memory)
-        self._connection = self._open()
+        self._connection, self._uses_all_cores = self._open(), False
         self._mine = _Mine()
         self._lock = Path(f"{where}.lock") if self.kind == "sqlite" else None
         try:
@@ -94,8 +94,20 @@ class Store:
 
     def _renew(self) -> None:
         """Take a new connection; what goes on with the old one goes on."""
-        self._connection = self._open()
-        self._attach()
+        before, self._connection = self._connection, self._open()
+        self._uses_all_cores = False
+        try:
+            self._attach()
+        except BaseException:
+            self._connection = before  # out of date, and renewed at the next query; the new one does not know the lake
+            raise
+
+    def _for_bulk(self) -> None:
+        """Use all cores from here on; what only asks small questions takes half the processor time with one."""
+        if not self._uses_all_cores:
+            with self._connection.cursor() as cursor:
+                use_all_cores(cursor)
+            self._uses_all_cores = True
 
     def __enter__(self) -> Self:
         return self
@@ -122,6 +134,8 @@ class Store:
             StoreError: PostgreSQL or the object storage does not answer, or refuses.
         """
         mark = uuid.uuid4().hex
+        if bulk:
+            self._for_bulk()
         results: list[T] = []
 
         def transaction() -> T:
@@ -149,6 +163,7 @@ class Store:
 
     def read(self, sql: str, parameters: Parameters = None) -> pa.Table:
         """The whole result of a query."""
+        self._for_bulk()
         return self._query(lambda cursor: cursor.execute(bound(sql, parameters)).to_arrow_table())
 
     def rows(self, sql: str, parameters: Parameters = None) -> list[tuple[Any, ...]]:
@@ -199,6 +214,8 @@ class Store:
 
     def stream(self, sql: str, parameters: Parameters = None, rows: int = SLICE_ROWS) -> Iterator[pa.RecordBatch]:
         """The result of a large query in slices of at most `rows` rows; memory does not grow with it."""
+
+        self._for_bulk()
 
         def begin() -> tuple[Connection, Iterator[pa.RecordBatch], list[pa.RecordBatch]]:
             cursor = self._connection.cursor()
@@ -367,7 +384,7 @@ def _again(action: Callable[[], T], patience_s: float = 0.0, renew: Callable[[],
             return action()
         except (duckdb.Error, sqlite3.OperationalError) as error:
             if renew is not None and attempt < 3 and _STALE.search(str(error)):
-                renew()
+                _again(renew, until - time.monotonic())
                 continue
             lost = bool(LOST.search(str(error))) and time.monotonic() < until
             if attempt == _TRIES - 1 or not (lost or _LOST_A_RACE.search(str(error))):

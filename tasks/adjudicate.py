@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage.answers import disputed_items
-from storage.batches import Draft, OvertakenError, open_batches, reserve
+from storage.batches import Draft, OvertakenError, published_batches, reserve
 from storage.records import Assignment, Proposal, Purpose
 from storage.store import Store
 from tasks.project import Project
@@ -37,8 +37,8 @@ def draw_disputed(project: Project, n: int = 0) -> str | None:
 
 def open_again(store: Store, purpose: Purpose) -> str | None:
     """The open batch of a purpose that asks again, if there is one."""
-    found = [each.batch for each in open_batches(store, again=True)]
-    return next((batch.batch_id for batch in found if batch.purpose is purpose), None)
+    opened = published_batches(store, again=True)
+    return next((batch.batch_id for batch in opened if batch.purpose is purpose), None)
 
 
 @dataclass(frozen=True)

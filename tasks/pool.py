@@ -79,6 +79,8 @@ def load_pool(project: Project, version: int, model: LoadedModel | None, workers
 
 def _known_keywords(encoder: Encoder, keywords: Sequence[str]) -> tuple[tuple[str, ...], Tokens]:
     """The keywords of which the encoder knows every part, in quotes and as tokens; the others are told."""
+    if not keywords:
+        return (), NO_TEXTS
     words, table = encoder.tokenize(pa.array(list(keywords), pa.string())), encoder.vectors()
     if table is None:
         known = np.array([len(word.split()) for word in keywords], np.int64) == words.lengths

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from annotation.batch import contents_of, write_batch
-from storage.batches import open_batches
+from storage.batches import published_batches
 from storage.folders import MANIFEST
 from tasks.project import Project
 
@@ -18,8 +18,7 @@ def publish_batches(project: Project) -> list[Path]:
     workspace = project.workspace
     store = workspace.store()
     written = []
-    for progress in open_batches(store):
-        batch = progress.batch
+    for batch in published_batches(store):
         folder = workspace.batches / batch.batch_id
         if (folder / MANIFEST).is_file():
             continue

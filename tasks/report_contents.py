@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from annotation.charts import Point
 from annotation.report import TITLES, Mistake, OnEvaluation, Report
 from annotation.report_page import report_page
 from storage.annotations import label_counts, labelled_texts
-from storage.batches import batch_results, open_batches
+from storage.batches import batch_results, open_batches, published_batches
 from storage.errors import ModelError
 from storage.folders import write_whole
 from storage.items import count_pool
@@ -26,10 +27,12 @@ from storage.records import Metric, Split
 from storage.store import Store
 from tasks.advice import signs_of
 from tasks.learning.curves import calibration_bins, confusion, precision_recall, worst_mistakes
-from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.stopping import advice, wilson_interval
 from tasks.project import Project
 from tasks.sampling.catalogue import all_strategies
+
+if TYPE_CHECKING:
+    from tasks.learning.model_files import LoadedModel
 
 N_MISTAKES = 20
 N_RUNS = 10
@@ -93,8 +96,8 @@ def _state(store: Store, model_id: str | None) -> str:
 
 
 def _next(store: Store) -> str:
-    if opened := open_batches(store):
-        return f"pal annotate {opened[0].batch.batch_id}"
+    if opened := published_batches(store):
+        return f"pal annotate {opened[0].batch_id}"
     return "pal next" if count_pool(store) else "pal import FILE"
 
 
@@ -118,6 +121,8 @@ def _by_strategy(results: Sequence[StrategyResult]) -> list[tuple[str, Point]]:
 
 
 def _on_evaluation(project: Project, model_id: str, loaded: LoadedModel | None) -> OnEvaluation | None:
+    from tasks.learning.model_files import load_model  # torch takes seconds to import
+
     store = project.workspace.store()
     try:
         is_loaded = loaded is not None and loaded.model_id == model_id

@@ -12,7 +12,7 @@ import numpy as np
 from annotation.assignment import assign, with_gold
 from annotation.batch_config import BatchConfig
 from storage.answers import annotators_of, settled_labels
-from storage.batches import Draft, OvertakenError, count_batches, open_batches, reserve
+from storage.batches import Draft, OvertakenError, count_batches, published_batches, reserve
 from storage.errors import SamplingError
 from storage.records import Assignment, Batch, Split
 from storage.store import Store
@@ -49,9 +49,9 @@ def sample_batch(
     store, config = project.workspace.store(), project.config
     seed = config.model.seed if seed is None else seed
     for attempt in range(TRIES):
-        opened = open_batches(store, again=False)
+        opened = published_batches(store, again=False)
         if opened and not beside_open:
-            return opened[0].batch.batch_id
+            return opened[0].batch_id
         version = store.version()
         # The same lake and seed give the same batch; after another batch, also a closed one, the draw is another.
         draw = seed + count_batches(store)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +18,7 @@ from storage.workspace import ENVIRONMENT, Workspace
 from tasks.scale_config import ScaleConfig
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +27,8 @@ WAIT_S = 60
 """Workers that start with the scheduler may come a little later."""
 RETRIES = 1
 """How often a call that raised an exception is made again."""
+CHECK_S = 2.0
+"""Between two looks at whether a worker has the calls that are waited for."""
 
 Call = tuple[int, dict[str, Any]]
 Result = TypeVar("Result")
@@ -69,19 +73,56 @@ class Workers:
             resources: What a worker must have been started with; with it any such worker may take any call.
         """
         with _dask_errors(f"Dask's workers could not finish {function.__name__}"):
-            futures = [
-                self._client.submit(
-                    function, pure=False, retries=RETRIES, **self._place(number, resources), **arguments
-                )
-                for number, arguments in calls
-            ]
-            while futures:
-                yield futures.pop(0).result()
+            sent = deque(self._send(function, number, arguments, resources) for number, arguments in calls)
+            while sent:
+                self._wait(function, sent)
+                yield sent.popleft().future.result()
 
-    def _place(self, number: int, resources: Mapping[str, float] | None) -> dict[str, Any]:
+    def _send(
+        self,
+        function: Callable[..., Any],
+        number: int,
+        arguments: dict[str, Any],
+        resources: Mapping[str, float] | None,
+    ) -> _Sent:
         if resources:
-            return {"resources": resources}
-        return {"workers": [self._addresses[number % len(self)]], "allow_other_workers": True}
+            return _Sent(self._submit(function, arguments, resources=resources), arguments)
+        address = self._addresses[number % len(self)]
+        future = self._submit(function, arguments, workers=[address], allow_other_workers=True)
+        return _Sent(future, arguments, address)
+
+    def _submit(self, function: Callable[..., Any], arguments: dict[str, Any], **where: Any) -> Future[Any]:
+        return self._client.submit(function, pure=False, retries=RETRIES, **where, **arguments)
+
+    def _wait(self, function: Callable[..., Any], sent: Sequence[_Sent]) -> None:
+        """Until the first of these calls has ended.
+
+        When the worker that a call is meant for and all others are gone at the same time, Dask keeps the call for ever,
+        even if they are started again (their addresses are new). Such a call is sent again, to whichever worker.
+        """
+        taken_at = time.monotonic()
+        while not self._ends_soon(sent[0].future):
+            processing: dict[str, Sequence[str]] = self._client.processing()  # type: ignore[no-untyped-call]
+            taken = {key for keys in processing.values() for key in keys}
+            waiting = [call for call in sent if call.future.key not in taken and not call.future.done()]  # type: ignore[no-untyped-call]
+            for call in waiting:
+                if call.address and call.address not in processing:
+                    call.address, call.future = "", self._submit(function, call.arguments)
+            if len(waiting) < len(sent):
+                taken_at = time.monotonic()
+            elif time.monotonic() - taken_at > WAIT_S:
+                raise ServiceError(
+                    f"No Dask worker has taken {function.__name__} for {WAIT_S} s.",
+                    hint="Start workers, with --resources where [scale] in pal.toml names a resource, then run again.",
+                )
+
+    def _ends_soon(self, future: Future[Any]) -> bool:
+        """Whether a call ends within CHECK_S."""
+        from distributed import wait
+
+        with suppress(TimeoutError), self._client.as_current():
+            wait([future], timeout=CHECK_S)  # type: ignore[no-untyped-call]
+        return bool(future.done())  # type: ignore[no-untyped-call]
 
     def everywhere(self, value: Any) -> Any:
         """A value sent to every worker once: give what is returned to a call as one of its arguments.
@@ -91,6 +132,19 @@ class Workers:
         """
         with _dask_errors("Data could not be sent to Dask's workers"):
             return self._client.scatter(value, broadcast=True, hash=False)  # type: ignore[no-untyped-call]
+
+
+@dataclass
+class _Sent:
+    """A call that was sent.
+
+    Attributes:
+        address: The worker it is meant for; empty where any may take it.
+    """
+
+    future: Future[Any]
+    arguments: dict[str, Any]
+    address: str = ""
 
 
 @contextmanager

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 from selenium.common.exceptions import WebDriverException
@@ -18,6 +16,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from urllib3.exceptions import HTTPError
+from waiting import until
 
 WIDE, PHONE = (1280, 800), (390, 844)
 SWITCHES = (
@@ -32,7 +31,6 @@ SWITCHES = (
     "--disable-component-update",
     "--disable-sync",
 )
-Result = TypeVar("Result")
 
 
 class Browser(Chrome):
@@ -109,16 +107,6 @@ def chromium(folder: Path) -> Iterator[Browser]:
         for pid in left:
             with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-
-
-def until(true: Callable[[], Result | None], within_s: float = 20) -> Result:
-    """The first result of `true` that is true; fails when there is none in time."""
-    end = time.monotonic() + within_s
-    while time.monotonic() < end:
-        if result := true():
-            return result
-        time.sleep(0.02)
-    pytest.fail(f"not within {within_s} s: {true}")
 
 
 def descendants(pid: int) -> list[int]:

@@ -94,7 +94,8 @@ class Cluster:
     """What is up.
 
     Attributes:
-        environment: What `pal`, Prefect and the workers need to reach everything.
+        environment: What `pal` and Prefect need to reach everything.
+        worker_environment: What the scheduler and its workers need: nothing of Prefect.
         address: Of the Dask scheduler.
         workers: The processes that keep a Dask worker up.
         hosts: Address of each worker's host, and how to run a command there.
@@ -105,6 +106,7 @@ class Cluster:
     s3: S3
     api: str
     environment: dict[str, str]
+    worker_environment: dict[str, str]
     address: str
     hosts: list[tuple[str, list[str]]]
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
@@ -126,7 +128,7 @@ class Cluster:
         with log:
             process = subprocess.Popen(
                 [*program, *options, *where],
-                env=self.environment,
+                env=self.worker_environment,
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,
@@ -167,10 +169,10 @@ def cluster(folder: Path, more: Mapping[str, str] | None = None) -> Iterator[Clu
         address = f"tcp://{host}:{8786 if net.name else free_port()}"
         scheduler = [*there, sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard"]
         scheduler += ["--host", address]
-        stack.enter_context(running(scheduler, environment, folder / "scheduler.log"))
-        made = Cluster(
-            folder, postgres, s3, environment["PREFECT_API_URL"], environment, address, [net.host(), net.host()]
-        )
+        bare = {name: value for name, value in environment.items() if not name.startswith("PREFECT_")}
+        stack.enter_context(running(scheduler, bare, folder / "scheduler.log"))
+        hosts = [net.host(), net.host()]
+        made = Cluster(folder, postgres, s3, environment["PREFECT_API_URL"], environment, bare, address, hosts)
         wait_for(f"{made.api}/health")
         try:
             for number in range(2):

@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
-import uuid
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
-from servers import S3, Postgres, postgres_server, s3_server
+from hypothesis import HealthCheck, settings
 
 from annotation.headlines import synthetic_headlines
 from annotation.label_set import Label, LabelSet
-from flows.presets import DISASTER
+from flows.config import open_project
+from flows.presets import DISASTER, config_text
 from storage.annotations import LabelledItem, import_labelled
 from storage.batches import Draft, reserve
 from storage.items import add_items, stage
 from storage.records import Batch, Proposal, Split
+from storage.schema import migrate
+from storage.store import Store
 from storage.workspace import Workspace
+from tasks.plan import Minimums
+from tasks.project import Project
 
 ROOT = Path(__file__).parents[1]
 REAL_DATA = ROOT.parent / "shared" / "data" / "abc-headlines"
 
+# No claim depends on how fast a machine is, or how busy.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with a server and a worker of their own take minutes: they go first, beside all others."""
-    slow = {item.path for item in items if {"live", "up"} & set(getattr(item, "fixturenames", ()))}
-    items.sort(key=lambda item: item.path not in slow)
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_of_duckdb() -> Iterator[None]:
+    """DuckDB takes one thread in each process that runs tests: more of them double its time where tables are small."""
+    connect = duckdb.connect
+
+    def connected(*arguments: Any, config: Mapping[str, Any] | None = None, **more: Any) -> duckdb.DuckDBPyConnection:
+        return connect(*arguments, config={"threads": 1, **(config or {})}, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duckdb, "connect", connected)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -44,45 +62,27 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL server; make a database of your own in it."""
-    with postgres_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[S3]:
-    """An S3 server; take a folder of your own in its bucket."""
-    with s3_server() as server:
-        yield server
-
-
-@pytest.fixture
-def shared_root(s3: S3, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A folder of one's own on the S3 server, as in `[files] root`; where it is and who asks is in the environment."""
-    for name, value in s3.environment.items():
-        monkeypatch.setenv(name, value)
-    return f"{s3.root}/{uuid.uuid4().hex}"
-
-
-@pytest.fixture
-def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
-    """`[lake]` catalog and data of a lake that is not there yet, on servers; secrets are in the environment."""
-    server, storage = request.getfixturevalue("postgres"), request.getfixturevalue("s3")
-    for name, value in {**storage.environment, "PGPASSWORD": "secret-word"}.items():
-        monkeypatch.setenv(name, value)
-    name = f"lake_{uuid.uuid4().hex}"
-    server.create(name)
-    return server.catalog(name), f"{storage.root}/{name}"
-
-
-@pytest.fixture
-def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> Workspace:
-    """An empty workspace with its folders and its lake; with the parameter `cluster` that is on servers."""
-    lake = request.getfixturevalue("cluster") if getattr(request, "param", "") == "cluster" else ()
-    made = Workspace(tmp_path / "workspace", *lake)
+def empty_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with its folders and an empty lake. Tests take a copy: to make a lake takes five times as long."""
+    made = Workspace(tmp_path_factory.mktemp("empty") / "workspace")
     made.make()
-    return made
+    with Store(*made.lake) as store:
+        migrate(store, made.runs())
+    return made.root
+
+
+@pytest.fixture
+def workspace(empty_workspace: Path, tmp_path: Path) -> Workspace:
+    """An empty workspace with its folders and its lake."""
+    return Workspace(shutil.copytree(empty_workspace, tmp_path / "workspace"))
+
+
+@pytest.fixture
+def project(empty_workspace: Path, tmp_path: Path) -> Project:
+    """A disaster-headlines workspace with small minimums: 60 evaluation, 30 training items."""
+    root = shutil.copytree(empty_workspace, tmp_path / "project")
+    (root / "pal.toml").write_text(config_text(DISASTER, Minimums(60, 0, 30)), encoding="utf-8")
+    return open_project(root)
 
 
 @pytest.fixture(scope="session")

@@ -11,15 +11,14 @@ from lake_rows import add_rows
 from storage.annotations import ingest
 from storage.batches import Draft, close_batch, reserve
 from storage.models import add_model
-from storage.records import Answer, Model, ModelStatus, Proposal, Run, RunStatus, Split
-from storage.runs import add_run, end_run
+from storage.records import Answer, Model, ModelStatus, Proposal, Split
 from storage.store import Connection, Store
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def live(store: Store, seed: int = 1) -> None:
-    """Import, publish, answer, train, run: what a workspace does in its first days, small and large."""
+    """Import, publish, answer, train: what a workspace does in its first days, small and large."""
     rng = random.Random(seed)
     add_rows(store, [(f"{seed}-{k:05}", f'text {k} of {seed}, it\'s "é"') for k in range(12_000)], f"{seed}.csv")
     for turn in range(3):
@@ -33,9 +32,6 @@ def live(store: Store, seed: int = 1) -> None:
         answers = [Answer(each, rng.choice(labels), "anna", "it's", None, at) for each in ids[:15]]
         ingest(store, batch.batch_id, answers, f"{turn}.csv")
         add_model(store, Model(f"{seed}-m{turn}", at, store.version(), 15, "e", "{}", "h", ModelStatus.CANDIDATE))
-        run = Run(f"{seed}-r{turn}", "nightly", RunStatus.RUNNING, "h", 1, AT)
-        add_run(store, run)
-        end_run(store, run.run_id, RunStatus.COMPLETED, {"train": 0.1})
         close_batch(store, batch.batch_id)
 
     def tokens(connection: Connection) -> None:

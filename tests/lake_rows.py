@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pytest
 
 from storage.items import Imported, add_items, stage
 from storage.store import Store
@@ -20,9 +19,6 @@ TABLES = {
     "batch_items": "batch_id, item_id, strategy, score, rank, position",
     "annotations": "item_id, annotator, answer, note, batch_id, seconds, source_file",
 }
-
-both_lakes = pytest.mark.parametrize("workspace", ["one machine", "cluster"], indirect=True)
-"""Run a test on SQLite and a folder, and on PostgreSQL and S3."""
 
 
 def add_rows(store: Store, rows: Sequence[tuple[str | None, str]], source: str = "test.csv") -> Imported:

@@ -58,7 +58,7 @@ class Office:
         }
         command, content = [self._python, __file__], json.dumps(job).encode()
         for _ in range(2):
-            done = subprocess.run(command, input=content, capture_output=True, timeout=120, check=False)
+            done = subprocess.run(command, input=content, capture_output=True, timeout=3000, check=False)
             if done.returncode >= 0:  # else uno crashed, as it does at times on a busy machine
                 break
         assert done.returncode == 0, f"{done.returncode}: {done.stderr.decode('utf-8', 'replace')}"
@@ -98,7 +98,7 @@ def _python_with_uno(program: str) -> str | None:
     beside = Path(program).resolve().parent
     for python in (beside / "python", beside / "python.exe", Path("/usr/bin/python3")):
         if python.exists():
-            found = subprocess.run([str(python), "-c", "import uno"], capture_output=True, timeout=60, check=False)
+            found = subprocess.run([str(python), "-c", "import uno"], capture_output=True, timeout=300, check=False)
             if found.returncode == 0:
                 return str(python)
     return None
@@ -113,7 +113,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
         else:
             process.kill()
-    process.wait(timeout=30)
+    process.wait(timeout=300)
 
 
 # From here on: in a Python of LibreOffice. `sheet` and `document` are objects of its interface, UNO.
@@ -213,7 +213,7 @@ def _desktop(pipe: str) -> Any:
 
     local = uno.getComponentContext()
     resolver = local.ServiceManager.createInstanceWithContext("com.sun.star.bridge.UnoUrlResolver", local)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while True:
         try:
             context = resolver.resolve(f"uno:pipe,name={pipe};urp;StarOffice.ComponentContext")

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from waiting import PATIENCE_S
+
 from flows.server.prefect_api import ask
 
 ROOT = Path(__file__).parents[1]
-PATIENCE_S = 240
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
@@ -139,7 +140,7 @@ def brought_up(workspace: Path, folder: Path, **more: str) -> Iterator[Live]:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         try:
-            process.wait(60)
+            process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -100,7 +100,7 @@ class S3:
 
     def _take_any_key(self, n: str) -> None:
         url, plain = f"{self.endpoint}/moto-api/reset-auth", {"Content-Type": "text/plain"}
-        urllib.request.urlopen(urllib.request.Request(url, n.encode(), plain), timeout=30).close()
+        urllib.request.urlopen(urllib.request.Request(url, n.encode(), plain), timeout=300).close()
 
 
 @contextmanager
@@ -142,7 +142,7 @@ def s3_server(host: str = "127.0.0.1") -> Iterator[S3]:
     server = S3(f"http://{host}:{port}", process)
     try:
         wait_for(f"{server.endpoint}/moto-api/")
-        urllib.request.urlopen(urllib.request.Request(f"{server.endpoint}/{BUCKET}", method="PUT"), timeout=30)
+        urllib.request.urlopen(urllib.request.Request(f"{server.endpoint}/{BUCKET}", method="PUT"), timeout=300)
         yield server
     finally:
         process.kill()

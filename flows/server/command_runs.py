@@ -6,6 +6,7 @@ a run whose process was killed is found and marked as crashed: it would hold its
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import socket
@@ -14,9 +15,9 @@ import urllib.error
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from flows.engine import SETTINGS
 from flows.log_lines import say
 from flows.server import prefect_api
+from flows.server.connection import SETTINGS
 from flows.server.prefect_api import COMMAND_TAG, GOING_ON, ask
 from flows.server.processes import command_of
 from storage.errors import ServiceError
@@ -29,6 +30,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 POLL_S = 1.0
+LEVELS = ("PREFECT_LOGGING_LEVEL", "PREFECT_LOGGING_INTERNAL_LEVEL")
 HOST, PID, COMMAND = "pal.host", "pal.pid", "pal.command"
 """The labels of a run: which process executes it."""
 
@@ -45,7 +47,7 @@ def run_deployment(
         body: A flow body, called with a `Run` and the other arguments.
 
     Raises:
-        ServiceError: The run was canceled in the UI while it waited.
+        ServiceError: The server does not answer, or the run was canceled in the UI while it waited.
         Exception: What the body raises.
     """
     from flows.run import flow_name
@@ -56,30 +58,26 @@ def run_deployment(
     name = flow_name(body)
     parameters = dict(inspect.signature(body).bind(None, *args, **kwargs).arguments)
     del parameters[next(iter(parameters))]
-    crash_killed_commands(api)
     try:
-        deployment = _read_deployment(api, name)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code != 404:
-            raise
-        prefect_api.make_pool(api)
-        deployments.create_deployment(api, name, project, prefect_api.prefect_file())
-        deployment = _read_deployment(api, name)
-    run_id = _create_run(api, deployment, {"workspace": str(project.workspace.root), **parameters})
+        crash_killed_commands(api)
+        deployment = _deployment(api, name, lambda: deployments.create_deployment(api, name, project))
+        run_id = _create_run(api, deployment, {"workspace": str(project.workspace.root), **parameters})
+    except OSError as error:
+        raise ServiceError(f"The Prefect server at {api} cannot be used: {error}.", hint="Try again.") from error
     say(f"Prefect run: {prefect_api.ui_of(api)}/runs/flow-run/{run_id}")
     try:
         _take_slot(api, name, run_id)
         return deployments.execute(api, project, body, run_id, parameters)
     except KeyboardInterrupt:
-        _set_state(api, run_id, "CANCELLED", "Cancelled", "Interrupted at the keyboard.", force=True)
+        with contextlib.suppress(OSError):  # the next command marks it as crashed
+            _set_state(api, run_id, "CANCELLED", "Cancelled", "Interrupted at the keyboard.", force=True)
         raise
 
 
 def set_up_prefect() -> None:
     """Set what Prefect reads when it is imported: no telemetry, and of its own log lines none but with $PAL_DEBUG."""
-    debug = bool(os.environ.get("PAL_DEBUG"))
-    for variable, value in {**SETTINGS, "PREFECT_LOGGING_LEVEL": "INFO" if debug else "CRITICAL"}.items():
+    levels = {name: "INFO" if os.environ.get("PAL_DEBUG") else "CRITICAL" for name in LEVELS}
+    for variable, value in {**SETTINGS, **levels}.items():
         os.environ.setdefault(variable, value)
 
 
@@ -94,6 +92,19 @@ def crash_killed_commands(api: str) -> list[tuple[str, str]]:
         if run["labels"].get(HOST) == here and command_of(run["labels"][PID]) != run["labels"][COMMAND]
     ]
     return prefect_api.crash_runs(api, killed, "The command that executed it was killed.")
+
+
+def _deployment(api: str, name: str, create: Callable[[], object]) -> dict[str, Any]:
+    """Read a deployment; create it where it is missing."""
+    try:
+        return _read_deployment(api, name)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code != 404:
+            raise
+    prefect_api.make_pool(api)
+    create()
+    return _read_deployment(api, name)
 
 
 def _read_deployment(api: str, name: str) -> dict[str, Any]:

@@ -44,6 +44,7 @@ from flows.log_lines import ROOMS
 from flows.notify import notify
 from flows.run import Artifact, Run, Table, flow_name
 from flows.server.missed import cancel_missed
+from flows.server.prefect_api import prefect_file
 from storage.errors import PalError
 from tasks.project import Project
 
@@ -124,7 +125,8 @@ def _shaped(call: Callable[..., T], body: Callable[..., T]) -> Callable[..., T]:
     types = get_type_hints(body, include_extras=True)
     run, *others = inspect.signature(body).parameters.values()
     first = inspect.Parameter("workspace", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=str)
-    parameters = [first, *(other.replace(annotation=types[other.name]) for other in others)]
+    keyword = inspect.Parameter.KEYWORD_ONLY  # Prefect gives others by their position
+    parameters = [first, *(other.replace(kind=keyword, annotation=types[other.name]) for other in others)]
     call.__name__ = call.__qualname__ = body.__name__
     call.__doc__ = _with_workspace(inspect.getdoc(body) or "", run.name)
     call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -144,11 +146,11 @@ def _with_workspace(docstring: str, run: str) -> str:
         workspace: The project's directory.
         n: Items.
     """
-    caption = "Args:\n    workspace: The project's directory.\n"
     lines = [line for line in docstring.splitlines() if not line.startswith(f"    {run}:")]
     if "Args:" not in lines:
-        return "\n".join([*lines, "", caption])
-    return "\n".join(lines).replace("Args:\n", caption, 1)
+        lines += ["", "Args:"]
+    place = lines.index("Args:") + 1
+    return "\n".join([*lines[:place], "    workspace: The project's directory.", *lines[place:]])
 
 
 def _notify_crash(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -184,12 +186,12 @@ FLOWS: dict[str, Flow[..., Any]] = {
 """Every flow, by its name, which is also that of its deployment."""
 
 
-def create_deployment(api: str, name: str, project: Project, prefect_yaml: Path) -> None:
+def create_deployment(api: str, name: str, project: Project) -> None:
     """Create the deployment of a flow on the server, as prefect.yaml describes it, without schedule and triggers.
 
     `pal up` and `prefect deploy` add those: a server where nobody deployed has no worker that would run them.
     """
-    entries = _filled(yaml.safe_load(prefect_yaml.read_text(encoding="utf-8")), str(project.workspace.root))
+    entries = _filled(yaml.safe_load(prefect_file().read_text(encoding="utf-8")), str(project.workspace.root))
     entry = next(entry for entry in entries["deployments"] if entry["name"] == name)
     limit = entry.get("concurrency_limit", {})
     strategy = limit.get("collision_strategy")

@@ -11,11 +11,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
-from flows.engine import SETTINGS
 from flows.log_lines import json_line
 from flows.server import prefect_api
 from flows.server.command_runs import crash_killed_commands
+from flows.server.connection import SETTINGS
 from flows.server.processes import Child, end_group, start
 from flows.server.up_state import Up, end_left, found_up, up_file, write_up
 from storage.errors import ServiceError
@@ -236,11 +237,11 @@ class _StopAskedError(Exception):
     """A signal came while something was awaited."""
 
 
-def bring_up_detached(project: Project, host: str | None, port: int | None) -> None:
-    """Start `pal up` in the background and wait until everything is up.
+def start_in_background(project: Project, host: str | None, port: int | None) -> Path:
+    """Start `pal up` in the background and wait until everything is up; returns its log.
 
     Raises:
-        ServiceError: It does not come up; with what it said.
+        ServiceError: It does not come up; with the end of its log.
     """
     command = [sys.executable, "-m", "flows.cli", "up", "--workspace", str(project.workspace.root)]
     command += ["--host", host] if host else []
@@ -249,12 +250,11 @@ def bring_up_detached(project: Project, host: str | None, port: int | None) -> N
     log.parent.mkdir(exist_ok=True)
     log.unlink(missing_ok=True)
     child = start(command, log, os.environ, project.workspace.root)
-    while not ((found := found_up(project)) and found.ready and found.pid == child.process.pid):
+    while not ((up := found_up(project)) and up.ready and up.pid == child.process.pid):
         if child.ended:
-            raise ServiceError(child.tail(), hint="mend that, then again: pal up --detach")
+            raise ServiceError(child.tail(), hint="Fix this and run the command again.")
         time.sleep(0.25)
-    print(log.read_text(encoding="utf-8"), end="")
-    print(f"in the background; what it does: tail -f {log}")
+    return log
 
 
 def say(source: str, message: str) -> None:

@@ -7,17 +7,18 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from storage.errors import ModelError
 from tasks.learning.encoder_files import HeadWeights, id_in, read_manifest
 from tasks.learning.encoder_names import BAG_OF_WORDS, MINILM_ADAPTED, MINILM_STATIC
 from tasks.learning.tokens import MAX_TOKENS, Tokens, ragged_take
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ARTEFACT = Path(__file__).parent / "minilm_static"
 MIN_WORD_COUNT = 3
@@ -41,6 +42,10 @@ class Encoder(Protocol):
 
     def tokenize(self, texts: pa.Array) -> Tokens:
         """Token ids of a string array (n,)."""
+        ...
+
+    def tokenize_few(self, texts: Sequence[str]) -> Tokens:
+        """The same ids, of texts so few that Arrow would take longer to import."""
         ...
 
     def vectors(self) -> npt.NDArray[np.float32] | None:
@@ -93,10 +98,17 @@ class StaticVectors:
         flat = ragged_take(words, encoded.indices.to_numpy().astype(np.int64))
         return Tokens(flat.ids, flat.offsets[starts])
 
+    def tokenize_few(self, texts: Sequence[str]) -> Tokens:
+        """The same ids, of texts so few that Arrow would take longer to import."""
+        pieces = [self._pieces(text.split()) for text in texts]
+        lengths = [sum(map(len, words)) for words in pieces]
+        ids = np.concatenate([np.zeros(0, np.uint16), *(piece for words in pieces for piece in words)])
+        return Tokens(ids, np.cumsum([0, *lengths]))
+
     def _pieces(self, words: list[str]) -> list[npt.NDArray[np.uint16]]:
-        """The ids of each of these different words."""
+        """The ids of each of these words."""
         known = self._known if len(self._known) < KEPT_WORDS else {}
-        new = [word for word in words if word not in known]
+        new = [word for word in dict.fromkeys(words) if word not in known]
         cut = self._tokenizer.encode_batch_fast(new, add_special_tokens=False)
         known.update((word, np.array(found.ids, np.uint16)) for word, found in zip(new, cut, strict=True))
         self._known = known
@@ -105,6 +117,10 @@ class StaticVectors:
     def vectors(self) -> npt.NDArray[np.float32]:
         """The vectors as float32 (n_tokens, d); `minilm-static` has (29525, 256)."""
         return _dequantised(self._folder)
+
+    def rounded_vectors(self) -> tuple[npt.NDArray[np.int8], np.float32]:
+        """The vectors as they are kept, int8 (n_tokens, d), and the number that makes float32 of them."""
+        return _rounded(self._folder)
 
     def taught_head(self, labels: Sequence[str]) -> HeadWeights | None:
         """The head that the sentence encoder taught while adapting; None where it taught none for these labels."""
@@ -134,12 +150,26 @@ class BagOfWords:
 
     def tokenize(self, texts: pa.Array) -> Tokens:
         """Vocabulary ids of a string array (n,), in the order of the words."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
         encoded, starts = _distinct_words(pc.utf8_lower(texts))
         ids = pc.index_in(encoded.dictionary, pa.array(self.words, pa.string()))
         word_ids = pc.fill_null(ids, -1).to_numpy(zero_copy_only=False)[encoded.indices.to_numpy()]
         known = word_ids >= 0
         before = np.concatenate([[0], np.cumsum(known)])
         return Tokens(word_ids[known].astype(np.uint16), before[starts])
+
+    def tokenize_few(self, texts: Sequence[str]) -> Tokens:
+        """The same ids, of texts so few that Arrow would take longer to import."""
+        if not all(text.isascii() for text in texts):  # beyond that Python and Arrow do not lower all letters alike
+            import pyarrow as pa
+
+            return self.tokenize(pa.array(texts, pa.string()))
+        numbers = {word: k for k, word in enumerate(self.words)}
+        ids = [[numbers[word] for word in text.lower().split() if word in numbers] for text in texts]
+        flat = np.array([number for of_text in ids for number in of_text], np.uint16)
+        return Tokens(flat, np.cumsum([0, *map(len, ids)]))
 
     def vectors(self) -> None:
         """None: the model learns them."""
@@ -152,6 +182,9 @@ def fit_bag_of_words(slices: Iterable[pa.Array]) -> BagOfWords:
     Args:
         slices: String arrays; read once, one in memory at a time.
     """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     counts: pa.Table | None = None
     for texts in slices:
         words = pa.table({"word": _distinct_words(pc.utf8_lower(texts))[0].dictionary_decode()})
@@ -227,15 +260,22 @@ def _adapted(encoders: Path | None) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 @functools.cache
 def _dequantised(folder: Path) -> npt.NDArray[np.float32]:
+    rounded, scale = _rounded(folder)
+    vectors: npt.NDArray[np.float32] = rounded.astype(np.float32) * scale
+    return vectors
+
+
+def _rounded(folder: Path) -> tuple[npt.NDArray[np.int8], np.float32]:
     from safetensors.numpy import load_file
 
     tensors = load_file(folder / "vectors.safetensors")
-    vectors: npt.NDArray[np.float32] = tensors["vectors"].astype(np.float32) * np.float32(tensors["scale"])
-    return vectors
+    return tensors["vectors"], np.float32(tensors["scale"])
 
 
 def _distinct_words(texts: pa.Array) -> tuple[pa.DictionaryArray, npt.NDArray[np.int64]]:
     """All words between white space, dictionary encoded (number of words,), and where each text starts (n + 1,)."""
+    import pyarrow.compute as pc
+
     listed = pc.utf8_split_whitespace(texts)
     starts = listed.offsets.to_numpy().astype(np.int64)
     return listed.flatten().dictionary_encode(), starts - starts[0]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import torch
 
 MAX_TOKENS = 65_535
@@ -105,6 +105,8 @@ class Tokens:
 
     def to_arrow(self) -> pa.Array:
         """As a binary array (n,): each text's ids as little-endian uint16, the buffers shared."""
+        import pyarrow as pa  # a single text is predicted without it
+
         offsets = (self.offsets * 2).astype(np.int32)
         ids = np.ascontiguousarray(self.ids, dtype="<u2")
         return pa.Array.from_buffers(pa.binary(), len(self), [None, pa.py_buffer(offsets), pa.py_buffer(ids)])

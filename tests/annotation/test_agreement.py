@@ -171,7 +171,7 @@ matrices = (
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(matrices)
 def test_figures_equal_other_implementations_with_any_answers_missing(drawn: tuple[Ints, int]) -> None:
     matrix, n_labels = drawn
@@ -181,7 +181,7 @@ def test_figures_equal_other_implementations_with_any_answers_missing(drawn: tup
         assert found[name] == (None if np.isnan(expected) else pytest.approx(expected, abs=1e-9)), name
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(matrices)
 def test_a_pairs_kappa_equals_scikit_learns_and_their_mean_is_over_those_that_exist(drawn: tuple[Ints, int]) -> None:
     matrix, n_labels = drawn
@@ -197,7 +197,7 @@ def test_a_pairs_kappa_equals_scikit_learns_and_their_mean_is_over_those_that_ex
     assert mean == (pytest.approx(np.mean(kappas), abs=1e-9) if kappas else None)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(matrices)
 def test_a_pairs_percent_and_ac1_are_those_of_its_common_items_alone(drawn: tuple[Ints, int]) -> None:
     matrix, n_labels = drawn

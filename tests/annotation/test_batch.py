@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE_S
 
 from annotation.batch import (
     DEFINITION_NAME,
@@ -374,7 +375,7 @@ def child(folder: Path, last: int) -> subprocess.Popen[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    out, error = process.communicate(timeout=120)
+    out, error = process.communicate(timeout=PATIENCE_S)
     assert not error, error
     return process.returncode, out
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+from waiting import PATIENCE_S, until
 
 from annotation.journal import Journal, read_journal
-from annotation.keys import line_keys, plain, terminal_keys, typed_line
+from annotation.keys import HABIT_S, line_keys, plain, terminal_keys, typed_line
 from storage.records import Answer
 
 ROOT = Path(__file__).parents[2]
@@ -127,17 +128,18 @@ CHILD = """
 import fcntl, os, sys, termios
 from pathlib import Path
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+from annotation import terminal
 from annotation.journal import Journal
 from annotation.keys import terminal_keys
 from annotation.label_set import Label, LabelSet
-from annotation.terminal import annotate
 from storage.records import BatchItem
 labels = LabelSet("t", "Q?", "DEFINED.", (Label("related", "1"), Label("not_related", "0", default=True)))
 items = [BatchItem(f"i{k}", f"<item {k}>", f"h{k}") for k in range(1, 9)]
 with Journal(Path(sys.argv[1])) as journal:
     answered = {item_id: answer.answer for item_id, answer in journal.latest.items()}
     keys = terminal_keys(sys.stdin)
-    tally = annotate(items, answered, labels, journal, batch_id="b", annotator="a", keys=keys, out=sys.stdout)
+    terminal.HABIT_S = float(sys.argv[2])
+    tally = terminal.annotate(items, answered, labels, journal, batch_id="b", annotator="a", keys=keys, out=sys.stdout)
 print("TALLY", tally.answered, tally.finished, flush=True)
 """
 
@@ -145,7 +147,7 @@ print("TALLY", tally.answered, tally.finished, flush=True)
 class Person:
     """Sits at a pseudo-terminal, in which the annotator runs in a process of its own."""
 
-    def __init__(self, journal: Path) -> None:
+    def __init__(self, journal: Path, habit_s: float = HABIT_S) -> None:
         import pty
 
         self.journal = journal
@@ -153,7 +155,7 @@ class Person:
         self.modes = self._modes()
         self._seen, self._from = "", 0
         self.process = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(journal)],
+            [sys.executable, "-c", CHILD, str(journal), str(habit_s)],
             cwd=ROOT,
             stdin=self._slave,
             stdout=self._slave,
@@ -165,7 +167,7 @@ class Person:
         """Wait for a text after those seen before."""
         import select
 
-        until = time.monotonic() + 20
+        until = time.monotonic() + PATIENCE_S
         while (at := self._seen.find(text, self._from)) < 0:
             assert time.monotonic() < until, f"no {text!r} in {self._seen[self._from :]!r}"
             if select.select([self._master], [], [], 0.1)[0]:
@@ -190,12 +192,12 @@ class Person:
 
     def kills(self) -> None:
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(20)
+        self.process.wait(PATIENCE_S)
 
     def leaves(self, n: int, finished: bool = False) -> None:
         """The program has ended well, and the terminal is as it was."""
         self.sees(f"TALLY {n} {finished}")
-        assert self.process.wait(20) == 0
+        assert self.process.wait(PATIENCE_S) == 0
         assert self._modes() == self.modes
 
     def cbreak(self) -> bool:
@@ -214,10 +216,16 @@ class Person:
 
 
 @pytest.fixture
-def person(tmp_path: Path) -> Iterator[Person]:
+def habit_s() -> float:
+    """How soon after a key an Enter is taken for a habit."""
+    return HABIT_S
+
+
+@pytest.fixture
+def person(tmp_path: Path, habit_s: float) -> Iterator[Person]:
     if sys.platform == "win32":
         pytest.skip("pseudo-terminals are POSIX")
-    someone = Person(tmp_path / "answers-a.jsonl")
+    someone = Person(tmp_path / "answers-a.jsonl", habit_s)
     yield someone
     someone.stands_up()
 
@@ -288,12 +296,13 @@ def test_one_and_enter_in_a_burst_is_one_answer_and_a_later_enter_is_another(per
     assert person.answers()[2:] == ["i2 related", "i3 related"]
 
 
+@pytest.mark.parametrize("habit_s", [PATIENCE_S])
 def test_an_enter_a_moment_after_the_key_answers_the_next_item_and_says_so(person: Person) -> None:
     person.sees("<item 1>")
     person.types("1")
     person.sees("<item 2>")
     person.types("\r", pause_s=0.08)
-    person.sees("Enter came 0.")
+    person.sees("Enter came ")
     person.sees("s after 1 and answered THIS item (2/8) 'not_related'; a key answers at once. 2 = back.")
     person.sees("<item 3>")
     person.types("2")
@@ -306,10 +315,7 @@ def test_an_enter_a_moment_after_the_key_answers_the_next_item_and_says_so(perso
 def test_after_ctrl_z_and_fg_a_key_answers_at_once_again(person: Person) -> None:
     person.sees("<item 1>")
     person.stops_and_goes_on()
-    until = time.monotonic() + 20
-    while not person.cbreak():
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    until(person.cbreak)
     person.types("1")
     person.sees("<item 2>")
     person.types("s")
@@ -379,5 +385,5 @@ def test_a_terminal_that_goes_away_ends_the_program_and_loses_no_answer(person: 
     person.sees("<item 2>")
     os.close(person._master)
     person._master = os.dup(person._slave)
-    person.process.wait(20)
+    person.process.wait(PATIENCE_S)
     assert person.answers() == ["i1 related"]

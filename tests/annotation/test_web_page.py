@@ -66,7 +66,7 @@ def handout_of(*items: BatchItem, label_set: LabelSet = DISASTER, annotator: str
     return Handout("b0001", label_set, items, annotator)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(items, texts, texts)
 def test_the_items_come_back_from_the_page_and_nothing_of_them_is_markup(
     given: list[BatchItem], annotator: str, question: str

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import openpyxl
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 from openpyxl.cell.rich_text import CellRichText, TextBlock
@@ -147,7 +147,6 @@ def test_a_text_is_changed_only_where_no_spreadsheet_can_hold_it(tmp_path: Path,
     }
 
 
-@settings(deadline=None)
 @example(["'\r\x080"])
 @given(st.lists(st.text() | st.text("_x0D5F\r\n\x00'= "), min_size=1, max_size=5, unique_by=text_hash))
 def test_any_text_comes_back_as_its_item(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
@@ -161,7 +160,6 @@ def test_any_text_comes_back_as_its_item(tmp_path_factory: pytest.TempPathFactor
     assert [answer.item_id for answer in answers] == [item.item_id for item in items]
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"])) | st.text("_x0D5F'= "), min_size=1, max_size=5))
 def test_ids_and_notes_of_printable_characters_come_back_as_they_were(
     tmp_path_factory: pytest.TempPathFactory, values: list[str]

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE_S
 
 from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
@@ -32,7 +33,7 @@ def pal(*arguments: str, cwd: Path, stdin: str = "") -> subprocess.CompletedProc
         capture_output=True,
         text=True,
         env={**environment, "PYTHONIOENCODING": "utf-8"},
-        timeout=300,
+        timeout=PATIENCE_S,
         check=False,
     )
 

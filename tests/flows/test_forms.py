@@ -9,7 +9,7 @@ from prefect.exceptions import ParameterTypeError
 
 from annotation.formats import FORMATS
 from flows.forms import EncoderName, FormatName, KnownFormat
-from flows.next_batch import next_batch
+from flows.server.deployments import next_batch
 from tasks.learning.encoder_names import SHIPPED
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.notify import failure_told
 from flows.submit import EVENT, RESOURCE
 
 PREFECT_YAML = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text(encoding="utf-8"))
@@ -31,14 +30,24 @@ def test_every_flow_is_deployed() -> None:
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_a_worker_loads_an_entrypoint_by_its_dotted_name(name: str) -> None:
+    from prefect.flows import load_flow_from_entrypoint
+
+    assert load_flow_from_entrypoint(DEPLOYMENTS[name]["entrypoint"]).name == name
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_an_entrypoint_is_a_flow_of_that_name_that_takes_its_parameters(name: str) -> None:
     module, _, function = DEPLOYMENTS[name]["entrypoint"].rpartition(".")
     flow = getattr(import_module(module), function)
     assert flow.name == name
     flow.validate_parameters({**DEPLOYMENTS[name]["parameters"], "workspace": "/somewhere"})
     fields = flow.parameters.properties
+    assert next(iter(fields)) == "workspace"
+    assert "run" not in fields
     assert all(field["description"] for field in fields.values()), "a caption for every field"
-    assert flow.on_failure_hooks == flow.on_crashed_hooks == [failure_told]
+    assert len(flow.on_crashed_hooks) == 1
+    assert flow.on_failure_hooks == [], "the run itself tells of other failures"
 
 
 def test_nightly_runs_on_the_cron_and_in_the_zone_of_pal_toml_and_once_at_a_time() -> None:

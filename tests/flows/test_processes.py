@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from chromium import until
+from waiting import until
 
 from flows.server import processes as room
 from flows.server.processes import command_of, end_group, group_of, start

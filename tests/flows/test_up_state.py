@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from chromium import until
+from waiting import until
 
-from flows.engine import running_server
 from flows.server.processes import command_of, start
 from flows.server.service import Service
 from flows.server.up_state import Up, end_left, found_up, held, stop_up, up_file, write_up
@@ -70,21 +69,3 @@ def test_a_port_in_use_is_told_with_the_next_one(project: Project) -> None:
         with pytest.raises(ServiceError, match=f"port {port} of 127.0.0.1 cannot be used") as raised:
             Service(project, port=port)._start_server()
     assert f"pal up --port {port + 1}" in raised.value.hint
-
-
-def test_the_server_of_the_workspace_is_used_where_it_answers(
-    project: Project, folder: Path, prefect_server: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from prefect.settings import PREFECT_API_URL
-
-    api = str(PREFECT_API_URL.value())
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.setattr("flows.engine.DEFAULT_SERVER", GONE)
-    assert running_server(project) is None
-    write_up(project, Up(1, api, "", True))
-    assert running_server(project) == api
-    write_up(project, Up(1, GONE, "", True))
-    assert running_server(project) is None
-    monkeypatch.setenv("PREFECT_API_URL", GONE)
-    with pytest.raises(ServiceError, match="no Prefect server answers"):
-        running_server(project)

@@ -6,24 +6,23 @@ import multiprocessing
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
-from kill_at_line import killed_at, lines_of
-from lake_rows import add_rows, both_lakes, contents
+from lake_rows import add_rows
+from waiting import PATIENCE_S
 
 import storage
 from storage.annotations import (
     Ingested,
     LabelledItem,
+    answered_items,
     import_labelled,
     ingest,
     label_counts,
     labelled_texts,
     read_files,
     remember_read,
-    unlabelled_answers,
 )
 from storage.batches import Draft, close_batch, find_batch, proposals_of, reserve
 from storage.records import Answer, Assignment, BatchStatus, Proposal, Split
@@ -64,7 +63,6 @@ def batch_id(store: Store) -> str:
     return publish(store, "i1", "i2", "i3")
 
 
-@both_lakes
 def test_an_answer_is_kept_with_all_it_says(store: Store, batch_id: str) -> None:
     local = TIME.astimezone(timezone(timedelta(hours=5, minutes=30)))
     answer = yes("i1", note='it\'s "odd"\n{\\}', seconds=1.25, annotated_at=local)
@@ -92,7 +90,6 @@ def test_the_same_file_again_appends_nothing(store: Store, batch_id: str, at: da
     assert store.rows("FROM lake.annotations ORDER BY ALL") == before
 
 
-@both_lakes
 def test_a_file_that_grows_appends_only_what_is_new(store: Store, batch_id: str) -> None:
     ingest(store, batch_id, [yes("i1")], "a.csv")
     assert ingest(store, batch_id, [yes("i1"), no("i2")], "a.csv") == Ingested(1, 1, False)
@@ -157,7 +154,6 @@ def test_the_same_answer_in_two_batches_is_two_annotations(store: Store, batch_i
     assert ingest(store, other, [yes("i1")], "a.csv").n_new == 1
 
 
-@both_lakes
 def test_a_batch_is_complete_when_its_last_item_has_any_answer(store: Store, batch_id: str) -> None:
     assert not ingest(store, batch_id, [yes("i1"), yes("i1", "bert"), yes("i1", "cleo")], "a.csv").complete
     assert not ingest(store, batch_id, [Answer("i2", "skip", "anna")], "a.csv").complete
@@ -219,7 +215,6 @@ def test_labels_given_elsewhere_are_a_batch_that_is_done(store: Store) -> None:
     ]
 
 
-@both_lakes
 def test_labels_taken_twice_are_taken_once_and_more_of_them_make_another_batch(store: Store) -> None:
     add_rows(store, [(name, name) for name in "abc"])
     one, two, three = (LabelledItem(name, "yes", "original", None) for name in "abc")
@@ -243,7 +238,6 @@ def test_an_item_with_any_answer_keeps_its_split_and_its_label(store: Store, bat
 # What follows from them
 
 
-@both_lakes
 def test_the_labelled_texts_of_a_split_are_those_of_the_version_asked_for(store: Store, batch_id: str) -> None:
     ingest(store, batch_id, [yes("i2"), no("i1"), Answer("i3", "unsure", "anna")], "a.csv")
     version = store.version()
@@ -269,7 +263,7 @@ def test_counts_are_of_items_by_split_and_label(store: Store, batch_id: str) -> 
         Split.VALIDATION: {},
         Split.EVALUATION: {"no": 2},
     }
-    assert unlabelled_answers(store) == 2
+    assert answered_items(store) == (label_counts(store), 2)
 
 
 def test_what_was_read_last_of_a_file_is_remembered(store: Store) -> None:
@@ -284,17 +278,12 @@ def test_what_was_read_last_of_a_file_is_remembered(store: Store) -> None:
 ANSWERS = [yes(f"i{k}") for k in (1, 2, 3)] + [no("i1", "bert"), no("i2", "bert", annotated_at=TIME)]
 
 
-def ingest_once(root: Path, batch_id: str) -> None:
-    ingest(Workspace(root).store(), batch_id, ANSWERS, "a.csv")
-
-
 def ingest_there(workspace: Workspace, batch_id: str, gate: Any, said: Any) -> None:
     store = workspace.store()
-    gate.wait(60)
+    gate.wait(PATIENCE_S)
     said.put(ingest(store, batch_id, ANSWERS, "a.csv"))
 
 
-@both_lakes
 def test_two_processes_that_read_one_file_at_the_same_time_append_it_once(
     store: Store, workspace: Workspace, batch_id: str
 ) -> None:
@@ -302,9 +291,9 @@ def test_two_processes_that_read_one_file_at_the_same_time_append_it_once(
     readers = [SPAWN.Process(target=ingest_there, args=(workspace, batch_id, gate, said)) for _ in range(2)]
     for reader in readers:
         reader.start()
-    results = [said.get(timeout=60) for _ in readers]
+    results = [said.get(timeout=PATIENCE_S) for _ in readers]
     for reader in readers:
-        reader.join(60)
+        reader.join(PATIENCE_S)
     said.close()
     said.join_thread()
     assert sorted(result.n_new for result in results) == [0, 5]
@@ -330,30 +319,3 @@ def test_an_ingest_that_is_overtaken_looks_again_before_it_appends(
     with rival:
         assert ingest(store, batch_id, ANSWERS, "a.csv") == Ingested(0, 5, True)
     assert store.rows("SELECT count(*) FROM lake.annotations") == [(5,)]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, list[tuple[Any, ...]]]]:
-    """The lines that `ingest_once` executes, and the lake that it leaves."""
-    workspace = Workspace(tmp_path_factory.mktemp("undisturbed"))
-    workspace.make()
-    store = workspace.store()
-    add_rows(store, [(f"i{k}", f"text {k}") for k in range(9)])
-    lines = lines_of(ingest_once, workspace.root, publish(store, "i1", "i2", "i3"))
-    return lines, contents(store)
-
-
-@pytest.mark.parametrize("part", [0.1, 0.4, 0.55, 0.7, 0.8, 0.9, 0.97, 1.0])
-def test_ingesting_again_after_kill_9_at_any_line_loses_and_doubles_nothing(
-    store: Store,
-    workspace: Workspace,
-    batch_id: str,
-    undisturbed: tuple[int, dict[str, list[tuple[Any, ...]]]],
-    part: float,
-) -> None:
-    lines, wanted = undisturbed
-    killed_at(round(part * lines), ingest_once, workspace.root, batch_id)
-    ingest_once(workspace.root, batch_id)
-    assert contents(store) == wanted
-    ingest_once(workspace.root, batch_id)
-    assert contents(store) == wanted

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from kill_at_line import killed_at, lines_of
 from lake_histories import history, live
-from lake_rows import add_rows, both_lakes
-from machines import texts, write
+from lake_rows import add_rows
 
 from storage.backup import back_up, read_backup, restore
 from storage.errors import StoreError, WorkspaceError
 from storage.maintenance import maintain
-from storage.store import Store
+from storage.records import RunStatus
+from storage.runs import RUNS_FILE, new_run
 from storage.workspace import Workspace, forget_stores
 
 FILES = {
@@ -28,10 +27,17 @@ FILES = {
 }
 
 
+RUNS = [
+    replace(new_run(flow), status=status, message="it's é")
+    for flow, status in (("nightly", RunStatus.COMPLETED), ("ingest", RunStatus.FAILED))
+]
+
+
 @pytest.fixture
 def lived(workspace: Workspace) -> Workspace:
-    """A workspace with a history and a file in every folder."""
+    """A workspace with a history, two runs and a file in every folder."""
     live(workspace.store())
+    workspace.runs().put(RUNS)
     write_files(workspace.root, FILES)
     return workspace
 
@@ -60,18 +66,19 @@ def test_a_workspace_comes_back_elsewhere_with_every_version_and_goes_on(lived: 
     again = at(tmp_path / "again", lived)
     assert files_in(again.root) == FILES
     assert history(again.store()) == wanted
+    assert again.runs().all() == RUNS
     live(again.store(), seed=2)
     assert history(again.store(), version) == wanted
     assert history(lived.store()) == wanted
 
 
-@both_lakes
 def test_after_a_loss_the_lake_is_there_again(
     workspace: Workspace, lived: Workspace, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     wanted = history(lived.store())
     back_up(lived, tmp_path / "kept")
     lived.store().write(lambda connection: connection.execute("DROP TABLE lake.items"), "lost")
+    lived.runs().put([replace(RUNS[0], message="since"), new_run("nightly")])
     if lived.catalog.startswith("postgres:"):
         with pytest.raises(StoreError, match="holds another lake, or has changed since this backup"):
             restore(tmp_path / "kept", tmp_path / "again")
@@ -80,23 +87,12 @@ def test_after_a_loss_the_lake_is_there_again(
         restore(tmp_path / "kept", lived.root)
     _, aside = restore(tmp_path / "kept", lived.root, force=True)
     assert history(lived.store()) == wanted
+    assert lived.runs().all() == RUNS, "as they were at that moment"
+    assert (lived.root / RUNS_FILE).exists() == lived.catalog.startswith("sqlite:")
     assert files_in(lived.root) == FILES
     assert aside is not None
     assert files_in(aside) == FILES
     live(lived.store(), seed=2)
-
-
-def test_a_backup_holds_what_other_machines_share(workspace: Workspace, shared_root: str, tmp_path: Path) -> None:
-    here, other = (Workspace(root, files=shared_root) for root in (workspace.root, tmp_path / "other"))
-    for name in ("models/m1", "encoders/e1"):
-        write(other.root / name, {"weights": name})
-        other.share(other.root / name)
-    write_files(here.root, FILES)
-    back_up(here, tmp_path / "kept")
-    restore(tmp_path / "kept", tmp_path / "again")
-    assert files_in(tmp_path / "again") == FILES
-    for name in ("models/m1", "encoders/e1"):
-        assert texts(tmp_path / "again" / name) == {"weights": name}
 
 
 def test_a_second_backup_adds_what_is_new_and_forgets_what_is_gone(lived: Workspace, tmp_path: Path) -> None:
@@ -117,7 +113,6 @@ def test_a_second_backup_adds_what_is_new_and_forgets_what_is_gone(lived: Worksp
     assert not (tmp_path / "again" / "reports" / "latest.html").exists()
 
 
-@both_lakes
 def test_a_backup_while_others_write_is_of_one_version(workspace: Workspace, tmp_path: Path) -> None:
     store = workspace.store()
     write_files(workspace.root, FILES)
@@ -180,50 +175,3 @@ def test_a_damaged_backup_brings_nothing_back(lived: Workspace, tmp_path: Path, 
         restore(tmp_path / "kept", lived.root, force=True)
     assert files_in(lived.root) == FILES
     assert lived.store().rows("SELECT count(*) FROM lake.items") == [(12_015,)]
-
-
-def back_up_at(root: Path, folder: Path) -> None:
-    back_up(Workspace(root), folder)
-
-
-@pytest.mark.parametrize("share", [0.4, 0.9])
-def test_a_killed_backup_leaves_the_one_before_it_and_the_next_is_whole(
-    lived: Workspace, tmp_path: Path, share: float
-) -> None:
-    first, _ = back_up(lived, tmp_path / "kept")
-    before = history(lived.store())
-    shutil.copytree(tmp_path / "kept", tmp_path / "undisturbed")
-    add_rows(lived.store(), [("new", "a new text")])
-    lines = lines_of(back_up_at, lived.root, tmp_path / "undisturbed")
-    killed_at(int(share * lines), back_up_at, lived.root, tmp_path / "kept")
-    assert read_backup(tmp_path / "kept") == first
-    restore(tmp_path / "kept", tmp_path / "again")
-    assert history(at(tmp_path / "again", lived).store()) == before
-    back_up(lived, tmp_path / "kept")
-    restore(tmp_path / "kept", tmp_path / "again2")
-    assert history(at(tmp_path / "again2", lived).store()) == history(lived.store())
-
-
-@pytest.mark.parametrize("share", [0.3, 0.9])
-def test_a_killed_restore_leaves_nothing_of_itself_and_the_next_is_whole(
-    lived: Workspace, tmp_path: Path, share: float
-) -> None:
-    back_up(lived, tmp_path / "kept")
-    lines = lines_of(restore, tmp_path / "kept", tmp_path / "undisturbed")
-    killed_at(int(share * lines), restore, tmp_path / "kept", tmp_path / "again")
-    assert not (tmp_path / "again").exists()
-    restore(tmp_path / "kept", tmp_path / "again")
-    assert history(at(tmp_path / "again", lived).store()) == history(lived.store())
-    assert list(tmp_path.glob(".again*")) == []
-
-
-def test_a_backup_of_a_lake_on_servers_names_no_secret(cluster: tuple[str, str], tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path / "workspace", *cluster)
-    workspace.make()
-    write_files(workspace.root, FILES)
-    live(workspace.store())
-    back_up(workspace, tmp_path / "kept")
-    for path in (tmp_path / "kept").rglob("*"):
-        assert path.is_dir() or b"secret-word" not in path.read_bytes()
-    with Store(f"sqlite:{tmp_path}/alone.sqlite", f"{tmp_path}/data/") as other:
-        assert other.version() == 0

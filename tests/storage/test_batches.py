@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kill_at_line import killed_at, lines_of
-from lake_rows import add_rows, both_lakes, contents
+from lake_rows import add_rows, contents
+from waiting import PATIENCE_S
 
 from storage import batches
 from storage.annotations import ingest
@@ -40,7 +40,6 @@ def pool(store: Store) -> Store:
     return store
 
 
-@both_lakes
 def test_a_batch_is_kept_with_all_that_was_drafted(pool: Store) -> None:
     made = draft("i2", "i1", model_id="m1", mix={"it's": 1, 'a "b"': 2})
     batch, new = reserve(pool, made, beside_open=False)
@@ -116,7 +115,6 @@ def test_ids_ascend_over_every_purpose_and_are_never_used_again(pool: Store) -> 
     assert made == ["b0001-training", "b0002-evaluation", "b0003-validation", "b10000-training", "b10001-training"]
 
 
-@both_lakes
 def test_an_item_is_in_its_batch_once_and_every_strategy_that_proposed_it_is_kept(pool: Store) -> None:
     proposals = [
         Proposal("i1", "entropy", 0.25, 2),
@@ -155,7 +153,6 @@ def test_open_batches_are_those_out_with_annotators_the_oldest_first(pool: Store
     ]
 
 
-@both_lakes
 def test_closing_gives_the_unanswered_items_back_once(pool: Store) -> None:
     batch_id = publish(pool, "i1", "i2", "i3")
     ingest(pool, batch_id, [Answer("i2", "unsure", "anna")], "f")
@@ -366,7 +363,7 @@ def test_an_item_that_a_closed_batch_gave_back_counts_where_it_was_answered(pool
 
 def reserve_there(workspace: Workspace, who: int, gate: Any) -> None:
     store = workspace.store()
-    gate.wait(60)
+    gate.wait(PATIENCE_S)
     for k in range(5):
         wanted = [f"i{k}", f"i{5 + k}", f"i{10 + 5 * who + k}"]  # two that all want, one of its own
         try:
@@ -375,28 +372,22 @@ def reserve_there(workspace: Workspace, who: int, gate: Any) -> None:
             reserve(store, draft(wanted[-1]), beside_open=True)
 
 
-@both_lakes
 def test_no_item_goes_to_two_of_three_racing_processes(pool: Store, workspace: Workspace) -> None:
     gate = SPAWN.Barrier(3)
     racers = [SPAWN.Process(target=reserve_there, args=(workspace, who, gate)) for who in range(3)]
     for racer in racers:
         racer.start()
     for racer in racers:
-        racer.join(60)
+        racer.join(PATIENCE_S)
     assert [racer.exitcode for racer in racers] == [0, 0, 0]
     assert sorted(pool.rows("SELECT item_id FROM lake.batch_items")) == sorted((f"i{k}",) for k in range(25))
     ids = [row[0] for row in pool.rows("SELECT batch_id FROM lake.batches")]
     assert sorted(ids) == [f"b{k:04d}-training" for k in range(1, 16)]
 
 
-def reserve_once(root: Path) -> None:
-    made = draft("i1", "i2", "i3", overlap=2, assignments=[Assignment("i1", "anna"), Assignment("i2", "ben")])
-    reserve(Workspace(root).store(), made, beside_open=False)
-
-
 def ask_again_there(root: Path, gate: Any, said: Any) -> None:
     store = Workspace(root).store()
-    gate.wait(60)
+    gate.wait(PATIENCE_S)
     for purpose in (ADJUDICATION, REVIEW):
         batch, new = reserve(store, draft("i0", "i1", purpose=purpose), beside_open=False)
         said.put((batch.batch_id, new))
@@ -409,32 +400,11 @@ def test_of_two_processes_that_ask_again_one_publishes_and_both_are_told_the_sam
     racers = [SPAWN.Process(target=ask_again_there, args=(workspace.root, gate, said)) for _ in range(2)]
     for racer in racers:
         racer.start()
-    told = sorted(said.get(timeout=60) for _ in range(4))
+    told = sorted(said.get(timeout=PATIENCE_S) for _ in range(4))
     for racer in racers:
-        racer.join(60)
+        racer.join(PATIENCE_S)
     said.close()
     said.join_thread()
     first, second = sorted({batch_id for batch_id, _ in told})
     assert told == [(first, False), (first, True), (second, False), (second, True)]
     assert answered_items.rows("SELECT count(*) FROM lake.batches") == [(3,)]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, list[tuple[Any, ...]]]]:
-    """The lines that `reserve_once` executes, and the lake that it leaves."""
-    workspace = Workspace(tmp_path_factory.mktemp("undisturbed"))
-    workspace.make()
-    add_rows(workspace.store(), [(f"i{k}", f"text {k}") for k in range(30)])
-    lines = lines_of(reserve_once, workspace.root)
-    return lines, contents(workspace.store())
-
-
-@pytest.mark.parametrize("part", [0.1, 0.3, 0.5, 0.65, 0.8, 0.9, 0.95, 1.0])
-def test_reserving_again_after_kill_9_at_any_line_publishes_one_batch(
-    pool: Store, workspace: Workspace, undisturbed: tuple[int, dict[str, list[tuple[Any, ...]]]], part: float
-) -> None:
-    lines, wanted = undisturbed
-    killed_at(round(part * lines), reserve_once, workspace.root)
-    reserve_once(workspace.root)
-    assert contents(pool) == wanted
-    assert pool.rows("SELECT item_id, annotator FROM lake.assignments ORDER BY 1") == [("i1", "anna"), ("i2", "ben")]

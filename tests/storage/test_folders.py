@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import PATIENCE_S
 
 from storage.folders import MANIFEST, add_files, publish_folder
 
@@ -104,7 +105,7 @@ def publish_there(root: Path, who: str, gate: Any) -> None:
         return {"who": who}
 
     for k in range(ROUNDS):
-        gate.wait(60)
+        gate.wait(PATIENCE_S)
         if publish_folder(root / f"f{k}", signed):
             (root / f"won-{k}-{who}").touch()
 
@@ -115,7 +116,7 @@ def test_of_two_processes_at_once_one_publishes_and_the_other_is_told_so(tmp_pat
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(PATIENCE_S)
     assert [process.exitcode for process in processes] == [0, 0]
     for k in range(ROUNDS):
         (won,) = tmp_path.glob(f"won-{k}-*")

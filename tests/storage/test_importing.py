@@ -5,15 +5,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from kill_at_line import killed_at, lines_of
-from lake_rows import both_lakes, contents
+from lake_rows import contents
 
 from storage.importing import ImportReport, import_original, import_source
 from storage.items import count_items, count_pool
-from storage.records import Split
 from storage.schema import UNAVAILABLE, current_labels
 from storage.sources.opening import open_source
 from storage.store import Store
@@ -72,7 +69,6 @@ def directory(tmp_path: Path) -> Path:
 # The original's directory
 
 
-@both_lakes
 def test_each_labelled_text_is_in_one_split_evaluation_first_then_validation(
     workspace: Workspace, directory: Path
 ) -> None:
@@ -162,7 +158,6 @@ def test_scores_and_strategies_of_the_files_are_kept(workspace: Workspace, direc
     ]
 
 
-@both_lakes
 def test_importing_again_changes_nothing_and_rejects_the_same_rows(workspace: Workspace, directory: Path) -> None:
     first = take(workspace, directory)
     before, told = contents(workspace.store()), rejected(first)
@@ -232,32 +227,3 @@ def test_a_text_with_a_label_does_not_come_back_by_another_file(workspace: Works
     path.write_text("id,text\n900,HELD out story\n901,quite new\n", encoding="utf-8")
     assert take_file(workspace, path).n_duplicates == 1
     assert pool_texts(workspace.store()) == ["flood warning", "minister resigns", "pool only", "quite new"]
-
-
-# kill -9
-
-
-def take_once(root: Path, directory: Path) -> None:
-    take(Workspace(root), directory)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, list[tuple[Any, ...]]]]:
-    """The lines that an import executes, and the lake that it leaves."""
-    root = tmp_path_factory.mktemp("undisturbed")
-    workspace = Workspace(root / "workspace")
-    workspace.make()
-    lines = lines_of(take_once, workspace.root, write_files(root / "original"))
-    return lines, contents(workspace.store())
-
-
-@pytest.mark.parametrize("part", [0.15, 0.4, 0.6, 0.75, 0.82, 0.88, 0.94, 1.0])
-def test_importing_again_after_kill_9_at_any_line_ends_as_if_undisturbed(
-    workspace: Workspace, directory: Path, undisturbed: tuple[int, dict[str, list[tuple[Any, ...]]]], part: float
-) -> None:
-    lines, wanted = undisturbed
-    killed_at(round(part * lines), take_once, workspace.root, directory)
-    take_once(workspace.root, directory)
-    assert contents(workspace.store()) == wanted
-    assert len(wanted["items"]) == 9
-    assert {split for _, split, _ in labels(workspace.store())} == set(Split)

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lake_rows import add_rows, both_lakes
+from lake_rows import add_rows
+from waiting import PATIENCE_S
 
 from storage import items
 from storage.annotations import LabelledItem, import_labelled, ingest
@@ -55,7 +56,6 @@ def test_texts_that_differ_in_form_case_or_space_are_one_item_the_first(store: S
     ]
 
 
-@both_lakes
 def test_taking_the_same_rows_again_takes_none(store: Store) -> None:
     rows: list[tuple[str | None, str]] = [("1", "one"), (None, "two"), ("1", "other")]
     first = add_rows(store, rows)
@@ -112,7 +112,7 @@ def test_a_staging_file_may_have_any_name(store: Store, tmp_path: Path) -> None:
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(words | st.text("aAéÉ ß\u0301\x1c\x85"), max_size=30))
 def test_the_hash_in_the_lake_is_the_hash_of_the_text(store: Store, texts: list[str]) -> None:
     before = items.count_items(store)
@@ -127,7 +127,7 @@ def test_the_hash_in_the_lake_is_the_hash_of_the_text(store: Store, texts: list[
 
 
 def take_there(root: Path, staged: Path, gate: object) -> None:
-    gate.wait(60)  # type: ignore[attr-defined]
+    gate.wait(PATIENCE_S)  # type: ignore[attr-defined]
     items.add_items(Workspace(root).store(), staged, "same.csv")
 
 
@@ -149,7 +149,7 @@ def test_two_processes_that_import_the_same_file_take_each_text_once(workspace: 
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(PATIENCE_S)
     assert [process.exitcode for process in processes] == [0, 0]
     assert store.rows("SELECT count(*), count(DISTINCT item_id), count(DISTINCT text_hash) FROM lake.items") == [
         (n, n, n)
@@ -194,7 +194,6 @@ def without(store: Store, encoder_id: str) -> list[str]:
     ]
 
 
-@both_lakes
 def test_features_are_added_once_per_item_and_encoder(store: Store, tmp_path: Path) -> None:
     add_rows(store, [("c", "three"), ("a", "one"), ("b", "two")])
     assert (without(store, "e1"), items.count_without_features(store, "e1")) == (["a", "b", "c"], 3)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
-from kill_at_line import killed_at, lines_of
 from lake_histories import history, live
-from lake_rows import both_lakes
 
 from storage import maintenance
 from storage.annotations import labelled_texts
@@ -29,7 +26,6 @@ def grow(store: Store) -> None:
         store.write(lambda connection: connection.execute(f"{sql} LIMIT 5"), "small")
 
 
-@both_lakes
 def test_old_versions_answer_the_same_and_little_is_left_in_the_catalog(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,7 +52,6 @@ def test_old_versions_answer_the_same_and_little_is_left_in_the_catalog(
     assert history(store, newest) == wanted
 
 
-@both_lakes
 def test_who_was_there_all_the_while_goes_on_reading_and_writing(workspace: Workspace) -> None:
     """An open connection remembers tables of the catalog that tidying removes."""
     store = workspace.store()
@@ -97,23 +92,3 @@ def test_parquet_is_brought_to_disk_before_the_catalog_forgets_the_rows(
     monkeypatch.setattr("os.sync", lambda: synced.append(1))
     maintain(store)
     assert synced
-
-
-def tidy(root: Path) -> None:
-    maintain(Workspace(root).store())
-
-
-@pytest.mark.parametrize("share", [0.55, 0.8])
-def test_maintaining_again_after_kill_9_at_any_line_loses_nothing(
-    workspace: Workspace, tmp_path: Path, share: float
-) -> None:
-    store = workspace.store()
-    grow(store)
-    newest, wanted = store.version(), history(store)
-    shutil.copytree(workspace.root, tmp_path / "undisturbed")
-    lines = lines_of(tidy, tmp_path / "undisturbed")
-    killed_at(int(share * lines), tidy, workspace.root)
-    assert history(store, newest) == wanted
-    maintain(store)
-    assert history(store, newest) == wanted
-    assert maintain(store).flushed_rows == 0

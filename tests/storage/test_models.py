@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from lake_rows import both_lakes
 
 from storage import models
 from storage.errors import ModelError
@@ -36,7 +35,6 @@ def test_the_time_of_a_model_is_kept_in_utc(store: Store, zone: timezone) -> Non
     assert models.find_model(store, "m1") == FIRST
 
 
-@both_lakes
 def test_one_model_is_in_production_and_the_one_before_is_retired(store: Store) -> None:
     for model in (FIRST, SECOND, replace(FIRST, model_id="m3")):
         models.add_model(store, model)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import shutil
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +19,7 @@ from annotation.label_set import Label, LabelSet
 from storage.batches import close_batch, find_batch
 from storage.errors import BatchError
 from storage.records import Answer, Batch, BatchStatus
+from storage.schema import current_labels
 from storage.text_hash import text_hash
 from storage.workspace import Workspace
 from tasks.collect import FileReport, collect_answers
@@ -497,47 +497,60 @@ def test_what_happened_is_logged(
     assert f"batch {sheet.parent.name} is complete" in caplog.text
 
 
-def ready_to_collect(workspace: Workspace, sheet: Path) -> None:
-    """Two annotators' answers: one filled a copy in the inbox, the other's journal lies in the batch."""
-    fill(sheet, ALL | {"i3": "?"}, workspace.inbox / "anna.csv", annotator="anna")
-    with Journal(sheet.with_name("answers-ben.jsonl")) as journal:
-        for item_id, text in TEXTS.items():
-            journal.append(sheet.parent.name, text_hash(text), Answer(item_id, "related", "ben"))
-
-
-def assert_collected(workspace: Workspace, original: bytes) -> None:
-    assert len(annotations(workspace)) == 7
-    given = {(item_id, who): answer for item_id, who, answer, _ in annotations(workspace)}
-    assert given == {(item_id, "ben"): "related" for item_id in TEXTS} | {
-        (item_id, "anna"): answer for item_id, answer in TAKEN.items() if item_id != "i3"
-    }
-    assert inbox(workspace).keys() == {"rejected"}
-    kept = list((workspace.inbox / "rejected").glob("anna*.csv"))
-    assert original in [path.read_bytes() for path in kept if not path.name.endswith(".errors.csv")]
-    assert any("is no answer" in path.read_text(encoding="utf-8") for path in kept if path.name.endswith(".errors.csv"))
-
-
-def test_after_a_kill_at_any_line_the_next_run_takes_every_answer_exactly_once_and_puts_the_file_away(
-    workspace: Workspace,
-    label_set: LabelSet,
-    sheet: Path,
-    kill_at_lines: Callable[[str, list[Path]], None],
-    tmp_path: Path,
+def test_many_files_are_one_commit_and_what_brings_nothing_new_is_none(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
 ) -> None:
-    ready_to_collect(workspace, sheet)
-    original = (workspace.inbox / "anna.csv").read_bytes()
-    roots = [Path(shutil.copytree(workspace.root, tmp_path / f"copy{k}")) for k in range(9)]
-    kill_at_lines("collect", roots)
-    for root in roots:
-        collect(Workspace(root), label_set)
-        assert_collected(Workspace(root), original)
-        assert not any(report.n_new for report in collect(Workspace(root), label_set))
+    for who in ("anna", "ben", "cleo"):
+        fill(sheet, ALL, workspace.inbox / f"{who}.csv", annotator=who)
+    fill(sheet, ALL | {"i4": "?"}, annotator="dora")
+    before = workspace.store().version()
+    assert [report.n_new for report in collect(workspace, label_set)] == [3, 4, 4, 4]
+    assert workspace.store().version() == before + 1
+    assert collect(workspace, label_set) == []
+    for who in ("anna", "ben"):
+        fill(sheet, ALL, workspace.inbox / f"{who}.csv", annotator=who)
+    assert [(report.n_new, report.n_known) for report in collect(workspace, label_set)] == [(0, 4), (0, 4)]
+    assert workspace.store().version() == before + 1, "nothing was new"
+    assert inbox(workspace).keys() == {"done"}
 
 
-def test_two_runs_at_once_take_every_answer_exactly_once(
-    workspace: Workspace, sheet: Path, run_at_once: Callable[[str, Path], None]
+def test_of_two_files_that_give_one_answer_each_the_later_one_counts(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
 ) -> None:
-    ready_to_collect(workspace, sheet)
-    original = (workspace.inbox / "anna.csv").read_bytes()
-    run_at_once("collect", workspace.root)
-    assert_collected(workspace, original)
+    for name, label in (("z.csv", "1"), ("b.csv", "0"), ("a.csv", "1")):
+        fill(sheet, {"i3": label}, workspace.root / name, annotator="anna")
+    files = [workspace.root / name for name in ("z.csv", "b.csv", "a.csv")]
+    assert [(report.n_new, report.n_known) for report in collect(workspace, label_set, *files)] == [
+        (1, 0),
+        (1, 0),
+        (0, 1),
+    ]
+    sql = f"SELECT label FROM ({current_labels()})"
+    assert workspace.store().rows(sql) == [("not_related",)], "the third repeats what the first one said"
+
+
+def test_the_file_that_completes_a_batch_is_the_one_that_says_so(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    parts = ({"284006": "1"}, {"00123": "0", "i3": "1"}, {"i4": "skip"}, {"i3": "0"})
+    files = [fill(sheet, part, workspace.root / f"{k}.csv") for k, part in enumerate(parts)]
+    completed = [report.completed for report in collect(workspace, label_set, *files)]
+    assert completed == [[], [], [sheet.parent.name], [sheet.parent.name]], "the last one corrects a complete batch"
+
+
+def test_the_list_of_errors_of_a_file_that_stays_is_there_before_its_answers_are(
+    workspace: Workspace, label_set: LabelSet, sheet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(sheet, ALL | {"i4": "?"})
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks.collect, "ingest_files", crash)
+        with pytest.raises(KeyboardInterrupt):
+            collect(workspace, label_set)
+    assert sheet.with_name("batch.csv.errors.csv").is_file()
+    assert annotations(workspace) == []
+    (report,) = collect(workspace, label_set)
+    assert (report.n_new, len(report.errors)) == (3, 1)

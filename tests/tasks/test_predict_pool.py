@@ -129,38 +129,6 @@ def killed(workspace: Workspace) -> None:
     assert len(list((workspace.root / ".all.parquet.parts").glob("*.parquet"))) == 2
 
 
-def test_after_a_kill_the_rest_is_done_and_the_file_is_the_same_to_the_byte(
-    filled: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(room, "ROWS", 100)
-    predicted(filled, "undisturbed.parquet")
-    killed(filled)
-    calls: list[int] = []
-    written = room._predicted
-    monkeypatch.setattr(room, "_predicted", lambda *given: calls.append(1) or written(*given))  # type: ignore[func-returns-value]
-    with caplog.at_level("INFO"):
-        assert predicted(filled, "all.parquet").n == 303
-    assert len(calls) == 2, "two of four parts were there"
-    assert "going on with what is done already" in caplog.text
-    assert (filled.root / "all.parquet").read_bytes() == (filled.root / "undisturbed.parquet").read_bytes()
-    assert not (filled.root / ".all.parquet.parts").exists()
-
-
-def test_after_a_kill_nothing_is_mixed_with_another_model_or_another_lake(
-    filled: Workspace, give_labels: Callable[..., None], caplog: pytest.LogCaptureFixture
-) -> None:
-    killed(filled)
-    before = production_model(filled.store())
-    assert before is not None
-    give_labels(filled, dict.fromkeys(("i1", "i2", "i3"), "related"))
-    model_id = trained(filled)
-    assert model_id != before.model_id
-    with caplog.at_level("WARNING"):
-        predicted(filled, "all.parquet")
-    assert "beginning anew" in caplog.text
-    assert {row["model_id"] for row in rows_of(filled.root / "all.parquet")} == {model_id}
-
-
 def test_a_damaged_note_of_what_is_done_is_no_reason_to_mix(filled: Workspace) -> None:
     killed(filled)
     (filled.root / ".all.parquet.parts" / MANIFEST).write_text("{", encoding="utf-8")

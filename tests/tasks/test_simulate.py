@@ -21,7 +21,7 @@ from storage.errors import SourceError
 from tasks import simulation_runs
 from tasks.learning.encoder_names import BAG_OF_WORDS, MINILM_STATIC
 from tasks.learning.simulation_summary import TIE
-from tasks.simulate import simulate
+from tasks.simulate import replay_experiment
 from tasks.simulation_runs import Experiment, material, run_all
 
 MIXES = {"random": {"random": 1.0}, "default": {"random": 10.0, "least_confidence": 80.0, "outlier": 10.0}}
@@ -47,7 +47,7 @@ def experiment(file: Path, **more: object) -> Experiment:
 def done(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a simulation that ran to its end."""
     output = tmp_path_factory.mktemp("done")
-    simulate(experiment(file), output, jobs=2)
+    replay_experiment(experiment(file), output, jobs=2)
     return output
 
 
@@ -65,7 +65,7 @@ def test_every_step_of_every_replay_is_kept_with_what_was_asked_and_predicted(do
 
 
 def test_the_table_and_the_page_say_it(done: Path, file: Path) -> None:
-    found = simulate(experiment(file), done)
+    found = replay_experiment(experiment(file), done)
     assert (found.figure, found.rows[0].mix in MIXES) == ("AP", True)
     text = simulation_text(found)
     assert "750 items with 2 labels to ask about, 250 held out" in text
@@ -83,11 +83,11 @@ def test_the_picture_lies_beside_the_page_and_where_it_cannot_be_drawn_none_stay
     shutil.copytree(done, tmp_path / "out")
     picture = tmp_path / "out" / "simulation.png"
     picture.unlink()
-    assert simulate(experiment(file), tmp_path / "out").no_picture == ""
+    assert replay_experiment(experiment(file), tmp_path / "out").no_picture == ""
     assert picture.read_bytes() == (done / "simulation.png").read_bytes()
     assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     monkeypatch.setitem(sys.modules, "resvg_py", None)
-    found = simulate(experiment(file), tmp_path / "out")
+    found = replay_experiment(experiment(file), tmp_path / "out")
     assert "pip install 'pytorch-active-learning[png]'" in found.no_picture
     assert not picture.exists(), "it would be that of another simulation"
     assert (tmp_path / "out" / "simulation.html").is_file()
@@ -142,7 +142,7 @@ def several(file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     """The directory of a simulation with two encoders and two batch sizes, and what it found."""
     output = tmp_path_factory.mktemp("several")
     given = experiment(file, encoders=(MINILM_STATIC, BAG_OF_WORDS), batch_sizes=(40, 30))
-    return output, simulate(given, output, jobs=2)
+    return output, replay_experiment(given, output, jobs=2)
 
 
 def test_every_mix_is_replayed_with_every_encoder_in_batches_of_every_size(
@@ -187,9 +187,9 @@ def test_a_line_is_named_by_what_there_is_more_than_one_of(
     assert page.count('class="curve s7"') == 4
     assert "--encoder minilm-static --encoder bag-of-words --batch 40 --batch 30" in page
     shutil.copytree(output, tmp_path / "out")
-    sizes = simulate(experiment(file, batch_sizes=(40, 30)), tmp_path / "out")
+    sizes = replay_experiment(experiment(file, batch_sizes=(40, 30)), tmp_path / "out")
     assert {row.name for row in sizes.rows} == {f"{mix}, batches of {n}" for mix in MIXES for n in (40, 30)}
-    one = simulate(experiment(file), done)
+    one = replay_experiment(experiment(file), done)
     assert {row.name for row in one.rows} == set(MIXES)
     assert "same encoder" not in simulation_text(one)
 
@@ -245,7 +245,7 @@ def test_runs_are_found_again_whatever_else_is_asked_for_and_whatever_they_were_
     found = {run.place.name for run in simulation_runs._runs(wider, runs)}
     assert found > set(kept)
     twice = Experiment(**{**vars(experiment(file)), "mixes": {**MIXES, "the same": MIXES["default"]}})
-    rows = simulate(twice, tmp_path / "out").rows
+    rows = replay_experiment(twice, tmp_path / "out").rows
     assert {path.name: path.stat().st_mtime_ns for path in runs.iterdir()} == kept
     by_name = {row.name: row for row in rows}
     assert set(by_name) == {*MIXES, "the same"}
@@ -266,7 +266,7 @@ def test_three_labels_are_compared_by_their_mean_f1_and_an_evaluation_file_is_he
         batch_sizes=(30,),
         start=30,
     )
-    found = simulate(given, tmp_path / "out", jobs=1)
+    found = replay_experiment(given, tmp_path / "out", jobs=1)
     assert found.figure == "F1"
     assert set(found.curves) == {"F1", "AUC", "AP"}
     assert found.rows[0].positives is None

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from handouts import LABELS, NASTY, Filled, answered, filled, handout_of, known_items
-from hypothesis import given, settings
+from hypothesis import given
 
 from annotation.exchange.argilla import argilla_settings, is_argilla, read_argilla, write_argilla
 from annotation.exchange.json_entries import read_entries
@@ -52,7 +52,6 @@ def exported_nested(records: list[dict[str, Any]], given: Filled) -> list[dict[s
     return found
 
 
-@settings(deadline=None)
 @given(filled([ANNA, BO]))
 def test_answers_come_back_flat(tmp_path_factory: pytest.TempPathFactory, given: Filled) -> None:
     path = tmp_path_factory.mktemp("argilla") / "argilla.json"
@@ -62,7 +61,6 @@ def test_answers_come_back_flat(tmp_path_factory: pytest.TempPathFactory, given:
     assert answered(read_argilla(path), given.handout) == given.answers
 
 
-@settings(deadline=None)
 @given(filled([ANNA]))
 def test_answers_of_one_user_come_back_nested(tmp_path_factory: pytest.TempPathFactory, given: Filled) -> None:
     path = tmp_path_factory.mktemp("argilla") / "argilla.json"

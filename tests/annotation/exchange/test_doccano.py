@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from handouts import LABELS, NASTY, Filled, answered, filled, handout_of, known_items
-from hypothesis import given, settings
+from hypothesis import given
 
 from annotation.exchange.doccano import (
     doccano_annotator,
@@ -37,7 +37,6 @@ def export(imported: Path, answers: dict[str, tuple[str, str]]) -> list[dict[str
     return found
 
 
-@settings(deadline=None)
 @given(filled(["anna", "bo@x.test"]))
 def test_answers_come_back_whatever_the_texts_are(tmp_path_factory: pytest.TempPathFactory, given: Filled) -> None:
     folder = tmp_path_factory.mktemp("doccano")

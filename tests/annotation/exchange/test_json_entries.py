@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from handouts import handout_of
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from annotation.exchange.json_entries import (
@@ -43,7 +43,6 @@ def refusal(path: Path) -> str:
     return error.value.what
 
 
-@settings(deadline=None)
 @given(objects)
 def test_what_is_written_is_read_with_its_rows(tmp_path_factory: pytest.TempPathFactory, found: list[Any]) -> None:
     folder = tmp_path_factory.mktemp("json")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from handouts import LABELS, NASTY, Filled, answered, filled, handout_of, known_items
-from hypothesis import given, settings
+from hypothesis import given
 
 from annotation.exchange.json_entries import read_entries
 from annotation.exchange.label_studio import is_label_studio, label_studio_config, read_label_studio, write_label_studio
@@ -63,7 +63,6 @@ def minimal(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-@settings(deadline=None)
 @given(filled(["anna@example.test", "bo@example.test"]))
 def test_answers_come_back_whatever_the_texts_are(tmp_path_factory: pytest.TempPathFactory, given: Filled) -> None:
     path = tmp_path_factory.mktemp("ls") / "label-studio.json"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from handouts import LABELS, NASTY, Filled, answered, filled, handout_of
-from hypothesis import given, settings
+from hypothesis import given
 
 from annotation.csv_file import write_csv
 from annotation.exchange.doccano import write_doccano
@@ -35,7 +35,6 @@ def annotated(path: Path, answers: dict[str, tuple[str, str]]) -> str:
     return text.getvalue()
 
 
-@settings(deadline=None)
 @given(filled(bare=True))
 def test_answers_come_back_whatever_the_texts_are(tmp_path_factory: pytest.TempPathFactory, given: Filled) -> None:
     path = tmp_path_factory.mktemp("original") / "original.csv"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from handouts import LABELS, NASTY, Filled, answered, filled, handout_of, known_items
-from hypothesis import given, settings
+from hypothesis import given
 
 from annotation.exchange.json_entries import read_entries
 from annotation.exchange.prodigy import is_prodigy, read_prodigy, write_prodigy
@@ -39,7 +39,6 @@ def db_out(imported: Path, given: Filled) -> list[dict[str, Any]]:
     return found
 
 
-@settings(deadline=None)
 @given(filled(["headlines-anna", "headlines-bo"]))
 def test_answers_come_back_whatever_the_texts_are(tmp_path_factory: pytest.TempPathFactory, given: Filled) -> None:
     folder = tmp_path_factory.mktemp("prodigy")

@@ -13,7 +13,7 @@ from annotation.charts import Point
 from annotation.report import Mistake, OnEvaluation, Report
 from annotation.report_page import report_page
 from storage.learning_curve import CurvePoint, StrategyResult
-from storage.records import BatchResult, BatchStatus, Metric, ModelStatus, Run, RunStatus, Split, StopSign
+from storage.records import BatchResult, BatchStatus, Metric, ModelStatus, RunRecord, RunStatus, Split, StopSign
 
 AT = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 EVIL = "<script>document.title='taken'</script><img src=http://127.0.0.1:9/x>"
@@ -49,7 +49,7 @@ REPORT = Report(
     ),
     signs=(StopSign("kappa of successive models", 0.99, None, None, "at least 0.99", True, "0.990"),),
     advice="go on",
-    runs=[Run("nightly-1", "nightly", RunStatus.CRASHED, "h", 1, AT, stage="train", stages={"ingest": 1.0})],
+    runs=[RunRecord("nightly-1", "nightly", RunStatus.CRASHED, "h", 1, AT, stage="train", stages={"ingest": 1.0})],
     by_strategy=[("random", Point(0.1, 0, 0.02, 0.4, note="1 of 10"))],
 )
 

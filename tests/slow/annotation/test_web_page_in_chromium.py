@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from chromium import PHONE, WIDE, Browser, chromium, until
+from chromium import PHONE, WIDE, Browser, chromium
 from projects import project_of
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
+from waiting import until
 
 from annotation.handout import Handout
 from annotation.journal import Journal, JournalLine, read_journal

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from waiting import PATIENCE_S
+
 from flows.config import open_project
 
 
@@ -14,5 +16,5 @@ def ingest_there(root: Path, gate: Any) -> None:
     from flows.run import run_here
 
     project = open_project(root)
-    gate.wait(120)
+    gate.wait(PATIENCE_S)
     run_here(project, ingest)

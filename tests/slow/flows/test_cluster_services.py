@@ -17,6 +17,7 @@ import pytest
 import yaml
 from live import Live, brought_up, free_port, pal, wait_for
 from servers import S3, Postgres
+from waiting import PATIENCE_S
 
 from flows.config import open_project
 from flows.presets import DISASTER, config_text
@@ -24,7 +25,7 @@ from flows.server.prefect_api import answers, ask, make_pool
 from tasks.plan import Minimums
 from tasks.project import Project
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
+DEPLOY = Path(__file__).parents[3] / "deploy"
 SERVICES = yaml.safe_load((DEPLOY / "cluster.compose.yaml").read_text(encoding="utf-8"))["services"]
 SECRETS = {"PAL_DATABASE_PASSWORD": "secret-word", "PAL_STORAGE_KEY": "pal-key", "PAL_STORAGE_SECRET": "secret-word"}
 HERE = f"pal on {socket.gethostname()}"
@@ -77,7 +78,7 @@ def started(service: str, names: Mapping[str, str], folder: Path) -> Iterator[No
         yield
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(PATIENCE_S)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from servers import S3
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
 BIN = Path(sys.executable).parent

@@ -9,41 +9,41 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
-from prefect.flow_engine import run_flow
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Scheduled
 
 from flows.server.missed import cancel_missed
+from flows.server.prefect_api import COMMAND_TAG
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 @flow(name="night")
-def night() -> int:
-    return cancel_missed()
+def night() -> None:
+    """Nothing."""
 
 
-def scheduled(client: SyncPrefectClient, deployment_id: UUID, days: int) -> FlowRun:
+def scheduled(client: SyncPrefectClient, deployment_id: UUID, days: int, *tags: str) -> FlowRun:
     at = datetime.now(UTC) + timedelta(days=days)
-    return client.create_flow_run_from_deployment(deployment_id, state=Scheduled(scheduled_time=at))  # type: ignore[arg-type]
+    state = Scheduled(scheduled_time=at)  # type: ignore[arg-type]
+    return client.create_flow_run_from_deployment(deployment_id, state=state, tags=tags)
 
 
-def test_late_runs_are_cancelled_but_not_those_to_come_nor_those_of_other_deployments() -> None:
+def test_late_runs_are_canceled_but_not_those_to_come_of_commands_or_of_other_deployments() -> None:
     with get_client(sync_client=True) as client:
         flow_id = client.create_flow(night)
         deployments = [client.create_deployment(flow_id, name) for name in ("nightly", "other")]
         runs = [scheduled(client, deployments[0], days) for days in (-3, -2, -1, 1)]
+        command = scheduled(client, deployments[0], -1, COMMAND_TAG)
         other = scheduled(client, deployments[1], -1)
-        assert run_flow(night, flow_run=runs[0]) == 2
-        states = [client.read_flow_run(run.id).state for run in (*runs, other)]
+        assert cancel_missed(str(PREFECT_API_URL.value()), str(deployments[0]), str(runs[0].id)) == 2
+        states = [client.read_flow_run(run.id).state for run in (*runs, command, other)]
     assert [state.type.value for state in states if state] == [
-        "COMPLETED",
+        "SCHEDULED",
         "CANCELLED",
         "CANCELLED",
+        "SCHEDULED",
         "SCHEDULED",
         "SCHEDULED",
     ]
-    assert "missed while no worker was up" in str(states[1].message)  # type: ignore[union-attr]
-
-
-def test_a_run_of_no_deployment_cancels_none() -> None:
-    assert night() == 0
+    assert str(runs[0].id) in str(states[1].message)  # type: ignore[union-attr]

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import Browser, chromium, until
+from chromium import Browser, chromium
 from live import Live, brought_up, in_the_end, pal, wait_for
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from waiting import until
 
 from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
@@ -88,7 +89,7 @@ def test_next_batch_is_started_by_its_form_and_its_figures_are_seen_in_its_artif
     live: Live, browser: Browser
 ) -> None:
     browser.get(f"{live.ui}/deployments/deployment/{live.deployment('next-batch')['id']}/run")
-    number = until(lambda: next(iter(browser.find_elements(By.CSS_SELECTOR, "input[type=number]")), None), 60)
+    number = until(lambda: next(iter(browser.find_elements(By.CSS_SELECTOR, "input[type=number]")), None))
     assert "Number of items; 0 for the number in pal.toml." in browser.text("body")
     number.send_keys(Keys.CONTROL, "a")
     number.send_keys("12")
@@ -106,14 +107,14 @@ def test_next_batch_is_started_by_its_form_and_its_figures_are_seen_in_its_artif
     (progress,) = open_batches(store)
     batch_id = progress.batch.batch_id
     assert (progress.batch.n, progress.batch.formats) == (12, ("csv", "xlsx"))
-    assert live.run(run["id"])["name"] == f"next-batch, iteration 1: {batch_id}"
+    assert live.run(run["id"])["name"] == f"next {batch_id}"
     model = production_model(store)
     assert model is not None
 
     browser.get(f"{live.ui}/runs/flow-run/{run['id']}?tab=Artifacts")
-    until(lambda: "report" in browser.text("body") and "learning-curve" in browser.text("body"), 60)
+    until(lambda: "report" in browser.text("body") and "learning-curve" in browser.text("body"))
     browser.get(f"{live.ui}/artifacts/artifact/{live.artifacts(run['id'])['report']['id']}")
-    until(lambda: "on 100 evaluation items" in browser.text("body"), 60)
+    until(lambda: "on 100 evaluation items" in browser.text("body"))
     text = browser.text("body")
     assert f"Model {model.model_id}" in text
     assert f"{batch_id} waits for answers, 0 of 12 are there" in text
@@ -147,7 +148,8 @@ def test_up_twice_says_where_it_is_and_commands_use_its_server(live: Live) -> No
     assert f"already: its UI is {live.ui}; to stop it: pal down" in pal(live, "up")
     before = len(live.runs("predict"))
     assert "500 items by m" in pal(live, "predict", "--pool", "--output", str(live.workspace / "all.csv"))
-    assert len(live.runs("predict")) == before, "a run of the command is none of the deployment"
+    newest, *_ = live.runs("predict")
+    assert (len(live.runs("predict")), newest["state"]["type"]) == (before + 1, "COMPLETED")
     flows = live.ask("/flow_runs/filter", {"flows": {"name": {"any_": ["predict"]}}})
     assert [run["state"]["type"] for run in flows] == ["COMPLETED"]
 

@@ -10,18 +10,22 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cluster import Cluster, cluster
-from distributed import Client
+from distributed import Client, Worker
+from waiting import PATIENCE_S
 
 from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
 from flows.config import open_project
+from flows.import_items import import_items
+from flows.ingest import ingest
+from flows.next_batch import next_batch
 from flows.presets import DISASTER, config_text
+from flows.run import run_here
 from storage.batches import items_of, open_batches, proposals_of
 from storage.errors import ServiceError
 from storage.models import production_model
@@ -32,6 +36,7 @@ from tasks.project import Project
 from tasks.reading import read_on_workers
 from tasks.sampling.mixer import mix_strategies
 from tasks.scale_config import ScaleConfig
+from tasks.train import train_model
 from tasks.workers import open_workers
 
 N = 200_000
@@ -40,18 +45,11 @@ DAYS = ("today", "yesterday", "monday", "tuesday", "wednesday", "thursday", "fri
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """The cluster, which the flows called in this process use too."""
-    from prefect.settings import temporary_settings
-
+    """The cluster; flow bodies that run in this process use it too, without its Prefect server."""
     with pytest.MonkeyPatch.context() as patch, cluster(tmp_path_factory.mktemp("cluster")) as made:
-        for name, value in made.environment.items():
+        for name, value in made.worker_environment.items():
             patch.setenv(name, value)
-        from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_LOGGING_LEVEL
-
-        with temporary_settings(
-            {PREFECT_API_URL: made.api, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_LEVEL: "CRITICAL"}
-        ):
-            yield made
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -117,23 +115,17 @@ def looped(up: Cluster, headlines: tuple[Path, dict[str, str]], tmp_path_factory
 
 
 def loop(project: Project, path: Path, truth: dict[str, str]) -> list[str]:
-    from flows.import_items import import_items
-    from flows.next_batch import next_batch
-
-    where = {"workspace": str(project.workspace.root)}
-    import_items(**where, files=[str(path)])
-    batches = [next_batch(**where)]
+    run_here(project, import_items, (str(path),))
+    batches = [run_here(project, next_batch)]
     for _ in range(4):
         answer(project, batches[-1], truth)
-        batches.append(next_batch(**where))
+        batches.append(run_here(project, next_batch))
     return batches
 
 
 def answer(project: Project, batch_id: str, truth: dict[str, str]) -> None:
-    from flows.ingest import ingest
-
     fill_csv(project.workspace.batches / batch_id / "batch.csv", truth)
-    ingest(workspace=str(project.workspace.root))
+    run_here(project, ingest)
 
 
 def test_the_whole_loop_on_a_cluster_gives_what_one_machine_gives(up: Cluster, looped: Looped) -> None:
@@ -158,17 +150,16 @@ MIX = dict.fromkeys(("random", "least_confidence", "outlier", "keyword", "repres
 
 @pytest.mark.parametrize("hidden", [0, 16], ids=["linear", "hidden layer"])
 def test_strategies_ask_on_the_workers_what_they_ask_here(looped: Looped, hidden: int) -> None:
-    from tasks.train import train_model
-
-    project, store = looped.shared, looped.shared.workspace.store()
-    config = replace(project.config.model.training, hidden=hidden, epochs=2)
-    model_id = train_model(project.workspace, project.config.task, project.config.model.encoder, config)
-    what = (store.version(), project.config.task, project.config.model.encoder, model_id, ("flood", "quake"))
-    with open_workers(project.config.scale) as workers:
+    config, store = looped.shared.config, looped.shared.workspace.store()
+    model_config = replace(config.model, hidden=hidden, epochs=2)
+    sampling = replace(config.sampling, keywords=("flood", "quake"))
+    project = replace(looped.shared, config=replace(config, model=model_config, sampling=sampling))
+    model, version = train_model(project), store.version()
+    with open_workers(config.scale) as workers:
         assert workers is not None
         assert len(workers) == 2
-        there = load_pool(project.workspace, store, *what, workers=workers)
-        here = load_pool(project.workspace, store, *what)
+        there = load_pool(project, version, model, workers)
+        here = load_pool(project, version, model)
         assert there.item_ids.equals(here.item_ids)
         np.testing.assert_array_equal(there.probabilities, here.probabilities)
         assert mix_strategies(there, MIX, 5) == mix_strategies(here, MIX, 5)
@@ -204,7 +195,7 @@ def counts(project: Project) -> dict[str, int]:
 def when_workers_are_busy(up: Cluster, then: Callable[[int], None]) -> None:
     """Do something, given the busy worker's process, as soon as a worker has something to do."""
     with Client(up.address, set_as_default=False) as client:
-        client.wait_for_workers(2, timeout=60)
+        client.wait_for_workers(2, timeout=PATIENCE_S)
         pids = client.run(os.getpid)
         until = time.monotonic() + 120
         while not (busy := [worker for worker, keys in client.processing().items() if keys]):
@@ -215,7 +206,7 @@ def when_workers_are_busy(up: Cluster, then: Callable[[int], None]) -> None:
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     """How a `pal` command ended, and what it said."""
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert "secret-word" not in output
     return process.returncode, output
 
@@ -279,10 +270,8 @@ def test_a_refused_write_to_the_object_storage_is_told_and_the_next_run_goes_on(
 
 
 def test_texts_are_read_by_workers_that_have_what_it_takes(up: Cluster) -> None:
-    def teachers() -> int:
-        from tasks import reading
-
-        return len(reading._kept)
+    def teachers(dask_worker: Worker) -> int:
+        return sum(type(state).__name__ == "KeptTeacher" for state in getattr(dask_worker, "pal_state", {}).values())
 
     texts = [f"flood number {k} in the valley" for k in range(40)]
     with open_workers(ScaleConfig("dask", up.address, "GPU")) as workers:
@@ -297,15 +286,10 @@ def test_texts_are_read_by_workers_that_have_what_it_takes(up: Cluster) -> None:
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
-def test_workers_of_another_version_are_refused_with_what_to_type(up: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.workers.DISTRIBUTION", "prefect")
-    own = metadata.version("prefect")
+def test_a_call_that_kills_every_worker_it_comes_to_is_reported_and_the_next_one_is_made(up: Cluster) -> None:
     with open_workers(ScaleConfig("dask", up.address)) as workers:
         assert workers is not None
-    monkeypatch.setattr("tasks.workers.own_version", lambda: "9.9")
-    with (
-        pytest.raises(ServiceError, match=rf"the Dask worker tcp://.* has {own} prefect / 9\.9 here") as caught,
-        open_workers(ScaleConfig("dask", up.address)),
-    ):
-        pytest.fail("they are not fit")
-    assert "pip install 'prefect[cluster]==9.9'" in caught.value.hint
+        with pytest.raises(ServiceError, match=r"could not finish _exit: .* different workers") as caught:
+            workers.run(os._exit, [(0, {"status": 1})])
+        assert "enough memory" in caught.value.hint
+        assert workers.run(dict, [(0, {"again": 1})]) == [{"again": 1}]

@@ -13,6 +13,7 @@ import pytest
 from ingesting import ingest_there
 from servers import S3
 from typer.testing import CliRunner
+from waiting import PATIENCE_S
 
 from annotation.batch import batch_files
 from annotation.headlines import synthetic_headlines
@@ -166,7 +167,7 @@ def test_two_machines_that_ingest_at_once_take_each_answer_once_and_put_the_file
     for process in processes:
         process.start()
     for process in processes:
-        process.join(180)
+        process.join(PATIENCE_S)
     assert [process.exitcode for process in processes] == [0, 0]
     assert anna.workspace.store().rows("SELECT count(*), count(DISTINCT item_id) FROM lake.annotations") == [(60, 60)]
     kept = {name.rpartition("-")[0] for name in store.listing("inbox")}

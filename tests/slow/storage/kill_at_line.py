@@ -12,6 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from waiting import PATIENCE_S
+
 import storage
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -23,7 +25,7 @@ def lines_of(function: Callable[..., Any], *arguments: Any) -> int:
     here, there = SPAWN.Pipe(duplex=False)
     process = SPAWN.Process(target=_tell_lines, args=(there, function, *arguments))
     process.start()
-    process.join(60)
+    process.join(PATIENCE_S)
     assert process.exitcode == 0
     lines: int = here.recv()
     here.close()
@@ -35,7 +37,7 @@ def killed_at(line: int, function: Callable[..., Any], *arguments: Any) -> None:
     """Run `function` in a spawned process that ends, without any clean-up, as it comes to that line."""
     process = SPAWN.Process(target=_die_at, args=(line, function, *arguments))
     process.start()
-    process.join(60)
+    process.join(PATIENCE_S)
     assert process.exitcode == -signal.SIGKILL, f"exit code {process.exitcode}: line {line} was never reached"
 
 

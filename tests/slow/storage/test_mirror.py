@@ -13,6 +13,7 @@ import pytest
 from kill_at_line import killed_at, lines_of
 from machines import FORKED, machine, stored, texts, write
 from servers import S3
+from waiting import PATIENCE_S
 
 from storage.errors import StoreError
 from storage.folders import MANIFEST, add_files
@@ -293,7 +294,7 @@ def test_two_machines_and_two_processes_of_one_at_once_end_as_one_after_the_othe
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(PATIENCE_S)
     assert [process.exitcode for process in processes] == [0] * 4
     for local in locals_:
         publish_there(shared_root, local, s3.environment)

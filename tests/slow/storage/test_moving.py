@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from servers import Postgres
 from storage import moving
 from storage.errors import StoreError
 from storage.moving import move_lake
+from storage.records import RunStatus
+from storage.runs import new_run
 from storage.store import Store
 from storage.workspace import Workspace
 
@@ -38,7 +41,7 @@ def test_a_lake_goes_to_servers_and_back_with_every_version(
 ) -> None:
     wanted, newest = history(lived), lived.version()
     there = on_servers(cluster)
-    moved = move_lake(lived, *there)
+    moved = move_lake(lived, *there, tmp_path)
     assert moved.newest == newest == lived.version()
     assert moved.rows["items"] == 12_015
     assert len(moved.versions) == 3
@@ -48,7 +51,7 @@ def test_a_lake_goes_to_servers_and_back_with_every_version(
         live(store, seed=2)
         assert history(store, newest) == wanted
         wanted, newest = history(store), store.version()
-        move_lake(store, *on_disk(tmp_path / "back"))
+        move_lake(store, *on_disk(tmp_path / "back"), tmp_path)
     with Store(*on_disk(tmp_path / "back")) as store:
         assert history(store) == wanted
         live(store, seed=3)
@@ -56,19 +59,46 @@ def test_a_lake_goes_to_servers_and_back_with_every_version(
         assert store.rows("SELECT count(*) FROM lake.items") == [(3 * 12_015,)]
 
 
+def test_the_record_of_runs_goes_to_servers_and_back(
+    workspace: Workspace, cluster: tuple[str, str], tmp_path: Path
+) -> None:
+    shared, other = Workspace(workspace.root, *cluster), Workspace(tmp_path / "other", *cluster)
+    old, new = new_run("nightly"), new_run("ingest")
+    workspace.runs().begin(old)
+    assert move_lake(workspace.store(), *shared.lake, workspace.root).n_runs == 1
+    assert other.runs().all() == [old]
+    ended = replace(old, status=RunStatus.COMPLETED, message="it's done")
+    workspace.runs().end(ended)
+    move_lake(workspace.store(), *shared.lake, workspace.root)
+    assert other.runs().all() == [ended], "the newer record counts"
+    other.runs().begin(new)
+    back = Workspace(tmp_path / "back")
+    assert move_lake(shared.store(), *back.lake, back.root).n_runs == 2
+    assert back.runs().all() == [ended, new]
+    assert workspace.runs().all() == [ended]
+
+
+def test_a_lake_moved_within_its_workspace_keeps_its_record_of_runs(workspace: Workspace) -> None:
+    record = new_run("nightly")
+    workspace.runs().begin(record)
+    there = Workspace(workspace.root, "sqlite:elsewhere/c.sqlite", "elsewhere/data")
+    assert move_lake(workspace.store(), *there.lake, workspace.root).n_runs == 1
+    assert there.runs().all() == [record]
+
+
 def test_moving_again_brings_over_what_came_since(lived: Store, tmp_path: Path) -> None:
     there = on_disk(tmp_path / "there")
-    first = move_lake(lived, *there)
-    again = move_lake(lived, *there)
+    first = move_lake(lived, *there, tmp_path)
+    again = move_lake(lived, *there, tmp_path)
     assert (again.rows, again.newest, again.copied_bytes) == (first.rows, first.newest, 0)
     add_rows(lived, [("new", "one more text")])
-    assert move_lake(lived, *there).rows["items"] == first.rows["items"] + 1
+    assert move_lake(lived, *there, tmp_path).rows["items"] == first.rows["items"] + 1
     with Store(*there) as store:
         assert history(store) == history(lived)
 
 
 def changed_since(lived: Store, there: tuple[str, str], folder: Path) -> None:
-    move_lake(lived, *there)
+    move_lake(lived, *there, folder)
     with Store(*there) as store:
         add_rows(store, [("theirs", "a text of theirs")])
 
@@ -100,43 +130,45 @@ def test_a_target_that_holds_something_else_is_refused_and_left_alone(
     with Store(*there) as store:
         before = store.version()
     with pytest.raises(StoreError, match=what):
-        move_lake(lived, *there)
+        move_lake(lived, *there, tmp_path)
     with Store(*there) as store:
         assert store.version() == before
 
 
-def test_a_lake_is_not_moved_onto_itself(lived: Store) -> None:
+def test_a_lake_is_not_moved_onto_itself(lived: Store, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="the lake is there already"):
-        move_lake(lived, "sqlite:/elsewhere", lived.data)
+        move_lake(lived, "sqlite:/elsewhere", lived.data, tmp_path)
 
 
 def test_a_copy_that_is_not_the_same_is_told(lived: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copied = moving.copy_catalog
+    sql = "SELECT table_id FROM __ducklake_metadata_lake.ducklake_table WHERE table_name = 'items'"
+    inlined = f"ducklake_inlined_data_{lived.rows(sql)[0][0]}_1"
 
     def spoilt(connection: object, source: str, target: str, kind: str, data: str) -> None:
         copied(connection, source, target, kind, data)  # type: ignore[arg-type]
-        connection.execute("DELETE FROM target.ducklake_inlined_data_9_1 WHERE row_id = 12000")  # type: ignore[attr-defined]
+        connection.execute(f"DELETE FROM target.{inlined} WHERE row_id = 12000")  # type: ignore[attr-defined]
 
     monkeypatch.setattr(moving, "copy_catalog", spoilt)
     with pytest.raises(StoreError, match=r"is not the same in the copy: \d+ rows there, \d+ here"):
-        move_lake(lived, *on_disk(tmp_path / "there"))
+        move_lake(lived, *on_disk(tmp_path / "there"), tmp_path)
 
 
 def test_a_data_file_of_another_size_stops_the_move(lived: Store, tmp_path: Path) -> None:
     path = next(Path(lived.data).rglob("*.parquet"))
     path.write_bytes(b"short")
     with pytest.raises(StoreError, match=rf"{path.name} has 5 bytes, the catalog says \d+"):
-        move_lake(lived, *on_disk(tmp_path / "there"))
+        move_lake(lived, *on_disk(tmp_path / "there"), tmp_path)
 
 
 def test_two_that_keep_house_at_once_are_refused(lived: Store, tmp_path: Path) -> None:
     with lived.housekeeping("pal maintain"), pytest.raises(StoreError, match="pal lake move was not begun"):
-        move_lake(lived, *on_disk(tmp_path / "there"))
-    assert move_lake(lived, *on_disk(tmp_path / "there")).rows["items"] == 12_015
+        move_lake(lived, *on_disk(tmp_path / "there"), tmp_path)
+    assert move_lake(lived, *on_disk(tmp_path / "there"), tmp_path).rows["items"] == 12_015
 
 
 def move(root: Path, catalog: str, data: str) -> None:
-    move_lake(Workspace(root).store(), catalog, data)
+    move_lake(Workspace(root).store(), catalog, data, root)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.75, 0.9])
@@ -145,6 +177,6 @@ def test_moving_again_after_kill_9_at_any_line_finishes(
 ) -> None:
     lines = lines_of(move, workspace.root, *on_disk(tmp_path / "undisturbed"))
     killed_at(int(share * lines), move, workspace.root, *on_servers(cluster))
-    assert move_lake(lived, *on_servers(cluster)).rows["items"] == 12_015
+    assert move_lake(lived, *on_servers(cluster), tmp_path).rows["items"] == 12_015
     with Store(*on_servers(cluster)) as store:
         assert history(store) == history(lived)

@@ -12,7 +12,7 @@ from servers import BUCKET, S3
 from storage.errors import StoreError
 from storage.object_store import ObjectStore, root_faults
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_files_are_written_listed_read_and_removed_under_any_name(shared_root: str) -> None:

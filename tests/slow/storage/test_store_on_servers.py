@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from servers import S3, Postgres, free_port
+from waiting import until
 
 from storage.connecting import told, without_secrets
 from storage.errors import StoreError
@@ -63,6 +64,19 @@ def test_a_restart_between_two_calls_is_not_noticed(lake: Store, postgres: Postg
     lake.write(add(2, "after"), "after")
     restart(postgres)
     assert lake.rows("FROM lake.a ORDER BY k") == [(1, "before"), (2, "after")]
+
+
+def test_a_connection_that_cannot_be_renewed_is_renewed_when_the_server_is_back(
+    lake: Store, postgres: Postgres
+) -> None:
+    lake.write(add(1, "before"), "before")
+    postgres.stop()
+    try:
+        with pytest.raises(duckdb.Error, match="Connection refused"):
+            lake._renew()
+    finally:
+        postgres.start()
+    assert lake.rows("FROM lake.a") == [(1, "before")]
 
 
 def test_a_restart_in_the_middle_of_a_write_runs_it_again_and_it_counts_once(lake: Store, postgres: Postgres) -> None:
@@ -227,13 +241,11 @@ def test_a_server_that_cannot_be_used_is_named_with_what_to_type(
     what: str,
     hint: str,
 ) -> None:
-    began = time.monotonic()
     with pytest.raises(StoreError) as caught:
         Workspace(tmp_path, *lake_of(postgres, s3)).store()
     assert caught.value.what.startswith(what)
     assert caught.value.hint.startswith(hint)
     assert "secret-word" not in str(caught.value)
-    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("password", ["not-that-word", None])
@@ -365,7 +377,4 @@ def test_a_closed_store_on_servers_gives_its_connections_back(cluster: tuple[str
     for _ in range(3):
         with contextlib.closing(Store(catalog, f"{data}/")) as store:
             store.version()
-    until = time.monotonic() + 10
-    while (left := postgres.run("psql", "-At", "-c", sql, postgres.url()).strip()) != "0":
-        assert time.monotonic() < until, f"{left} connections are left"
-        time.sleep(0.1)
+    until(lambda: postgres.run("psql", "-At", "-c", sql, postgres.url()).strip() == "0")

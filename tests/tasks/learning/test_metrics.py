@@ -45,7 +45,7 @@ def simulated(n: int, n_labels: int = 2, seed: int = 0, noise: float = 1.0) -> t
     return Calibration().probabilities(logits.astype(np.float32)), labels
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(items)
 def test_figures_equal_scikit_learns_with_ties_and_with_weights(rows: list[tuple[int, bool, int]]) -> None:
     scores = np.array([score for score, _, _ in rows]) / 12

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from waiting import PATIENCE_S
 
 from storage.errors import ModelError
 from tasks.learning.encoder import BagOfWords, Encoder, minilm_static
@@ -71,7 +72,7 @@ def test_a_saved_model_predicts_bit_for_bit_the_same_in_a_fresh_process(tmp_path
         here = LoadedModel(case, encoder, trained.classifier, trained.calibration, LABELS)
         expected[case] = here.predict(TEXTS)
     command = [sys.executable, "-X", "utf8", "-c", PREDICT, str(models), "|".join(TEXTS)]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=120)
+    subprocess.run(command, cwd=ROOT, check=True, timeout=PATIENCE_S)
     with np.load(models / "found.npz") as found:
         assert set(found) == set(CASES)
         for case, rows in expected.items():
@@ -253,7 +254,7 @@ def test_killed_before_the_manifest_there_is_no_model_and_the_next_save_makes_it
     code = KILLED.replace("tests_model_files", Path(__file__).stem)
     paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
     environment = {**os.environ, "PYTHONPATH": paths}
-    died = subprocess.run([sys.executable, "-c", code, str(folder)], env=environment, check=False, timeout=120)
+    died = subprocess.run([sys.executable, "-c", code, str(folder)], env=environment, check=False, timeout=PATIENCE_S)
     assert died.returncode == -signal.SIGKILL
     assert list(folder.parent.iterdir())  # it was at work
     assert not folder.exists()

@@ -36,7 +36,7 @@ def made(kind: str, listed: list[list[int]]) -> tuple[Vectors, npt.NDArray[np.fl
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(texts)
 def test_products_rows_and_sums_are_those_of_the_rows_worked_out_one_by_one(kind: str, listed: list[list[int]]) -> None:
     vectors, rows = made(kind, listed)

@@ -32,7 +32,7 @@ def test_worked_by_hand() -> None:
     assert layer.bias == pytest.approx(0, abs=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.integers(2, 80),
     st.integers(1, 30),

@@ -52,7 +52,7 @@ def credited(mixed: Mixed, name: str) -> list[str]:
     return [p.item_id for p in ranked]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(mixes, st.integers(0, 1000), st.integers(0, 30), st.sampled_from([2, 3]))
 def test_a_batch_is_exactly_the_sum_of_the_mix_of_different_pool_items_each_credited(
     mix: dict[str, int], seed: int, spare: int, n_labels: int

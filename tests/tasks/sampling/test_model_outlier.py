@@ -85,7 +85,7 @@ def test_ranking_worked_by_hand() -> None:
     assert ranking.details[1] == "none of its logits ranks above 25% of the validation items'"
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000), st.sampled_from([2, 3, 5]))
 def test_scores_are_1_less_the_mean_percentile_over_labels(seed: int, n_labels: int) -> None:
     pool = random_pool(25, seed, n_labels)

@@ -43,7 +43,7 @@ def test_representative_worked_by_hand() -> None:
 
 
 @given(st.integers(1, 60), st.integers(0, 10_000), st.integers(1, 12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_representative_is_the_difference_of_the_cosines_to_the_two_centroids(
     size: int, seed: int, n_training: int
 ) -> None:
@@ -99,7 +99,7 @@ def test_two_near_copies_are_not_both_picked_while_something_else_is_better() ->
 
 
 @given(st.integers(1, 40), st.integers(0, 10_000), st.integers(1, 12), st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_adaptive_representative_is_the_greedy_choice_that_computes_everything_anew_after_each_pick(
     size: int, seed: int, n_training: int, data: st.DataObject
 ) -> None:

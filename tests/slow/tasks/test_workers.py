@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import dask
@@ -92,6 +93,30 @@ def test_a_call_to_a_worker_that_is_gone_goes_to_another() -> None:
         with Client(cluster.scheduler_address, set_as_default=False) as client:
             client.retire_workers([gone])
         assert [worker for worker, _ in workers.run(counted, [(0, {"step": 1}), (1, {"step": 1})])] == [other, other]
+
+
+def test_a_call_that_found_no_worker_goes_to_one_that_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.workers.CHECK_S", 0.1)
+    with (
+        LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster,
+        open_workers(ScaleConfig("dask", cluster.scheduler_address)) as workers,
+    ):
+        assert workers is not None
+        with Client(cluster.scheduler_address, set_as_default=False) as client:
+            client.retire_workers(list(client.processing()))
+            assert not client.processing()
+        started = threading.Timer(0.5, cluster.scale, [2])
+        started.start()
+        assert workers.run(dict, [(0, {"number": 0}), (1, {"number": 1})]) == [{"number": 0}, {"number": 1}]
+        started.join()
+
+
+def test_a_call_that_no_worker_takes_is_an_error(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.workers.CHECK_S", 0.05)
+    monkeypatch.setattr("tasks.workers.WAIT_S", 0.2)
+    with pytest.raises(ServiceError, match=r"No Dask worker has taken dict for 0\.2 s") as caught:
+        list(workers.in_order(dict, [(0, {"number": 0})], {"GPU": 1}))
+    assert "--resources" in caught.value.hint
 
 
 def test_data_is_sent_to_the_workers_once_for_all_calls(workers: Workers) -> None:

@@ -1,0 +1,117 @@
+"""What commands do not import: each library below costs more than the rest of the command that it is missing from."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from annotation.batch import contents_of, write_batch
+from annotation.oracle import fill_csv
+from flows.config import open_project
+from flows.presets import DISASTER, config_text
+from storage.models import add_model, promote
+from storage.records import Batch, Model, ModelStatus
+from tasks.learning.calibration import Calibration
+from tasks.learning.classifier import Classifier
+from tasks.learning.encoder import minilm_static
+from tasks.learning.model_files import save_model
+from tasks.learning.training import Trained
+from tasks.learning.training_config import TrainingConfig
+from tasks.plan import Minimums
+from tasks.project import Project
+
+ROOT = Path(__file__).parents[2]
+NEVER = ("torch", "pandas", "scipy", "sklearn")
+RUN = """
+import json, sys
+from pathlib import Path
+{body}
+print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+COMMAND = "import flows.cli; sys.argv = ['pal', *{arguments}]; flows.cli.app(standalone_mode=False)"
+
+
+@pytest.fixture
+def lively(tmp_path: Path, reserve_batch: Callable[..., Batch]) -> Project:
+    """A workspace with a model in production, and an open batch one of whose files is filled in."""
+    (tmp_path / "pal.toml").write_text(config_text(DISASTER, Minimums()), encoding="utf-8")
+    project = open_project(tmp_path)
+    batch = reserve_batch(project.workspace, {"i1": "Floods cut off town", "i2": "Cats", "i3": "It's fire"})
+    folder, store = project.workspace.batches / batch.batch_id, project.workspace.store()
+    write_batch(folder, batch, contents_of(store, batch), DISASTER)
+    fill_csv(folder / "batch.csv", {"i1": "related", "i2": "not_related"}, annotator="o'neil")
+    encoder, config = minilm_static(), TrainingConfig()
+    torch.manual_seed(0)
+    trained = Trained(Classifier(encoder.n_tokens, 2, vectors=encoder.vectors()), Calibration(), 1)
+    digest = save_model(project.workspace.models / "m1", trained, encoder, DISASTER.names, config, {})
+    made = Model("m1", batch.created_at, 1, 3, encoder.encoder_id, "{}", digest, ModelStatus.CANDIDATE)
+    add_model(store, made)
+    promote(store, "m1")
+    return project
+
+
+def modules_after(project: Project, body: str) -> tuple[set[str], str]:
+    """The modules that a process has imported once it ran `body` in a workspace, and what it printed."""
+    environment = {"PAL_WORKSPACE": str(project.workspace.root), "PYTHONPATH": str(ROOT), "PATH": ""}
+    command = [sys.executable, "-X", "utf8", "-c", RUN.format(body=body)]
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return set(json.loads(ran.stderr.splitlines()[-1])), ran.stdout
+
+
+def test_status_imports_no_numpy_and_no_arrow_also_where_answers_wait(lively: Project) -> None:
+    modules, said = modules_after(lively, COMMAND.format(arguments=["status"]))
+    assert "2 of 3 answered, 2 of them not ingested yet" in said
+    assert modules.isdisjoint({*NEVER, "prefect", "pyarrow", "tasks.sampling.catalogue"})
+
+
+def test_status_without_waiting_files_reads_no_format(lively: Project) -> None:
+    (folder,) = lively.workspace.batches.iterdir()
+    (folder / "batch.csv").unlink()
+    modules, said = modules_after(lively, COMMAND.format(arguments=["status"]))
+    assert "0 of 3 answered" in said
+    assert modules.isdisjoint({*NEVER, "prefect", "pyarrow", "numpy", "annotation.reading", "urllib.request"})
+
+
+def test_a_text_is_predicted_without_torch_and_without_arrow(lively: Project) -> None:
+    modules, said = modules_after(lively, COMMAND.format(arguments=["predict", "floods cut off town"]))
+    assert "floods cut off town" in said
+    assert modules.isdisjoint({*NEVER, "prefect", "pyarrow", "tasks.sampling.catalogue"})
+    assert "numpy" in modules
+
+
+def test_answers_are_ingested_without_torch_arrow_and_prefect(lively: Project) -> None:
+    body = """
+from flows.config import open_project
+from tasks.collect import collect_answers
+print([(report.n_new, report.errors) for report in collect_answers(open_project())])"""
+    modules, said = modules_after(lively, body)
+    assert said.strip() == "[(2, [])]"
+    assert modules.isdisjoint({*NEVER, "prefect", "pyarrow"})
+
+
+def test_a_file_of_texts_is_imported_without_torch_and_pandas(lively: Project, tmp_path: Path) -> None:
+    texts = tmp_path / "texts.csv"
+    texts.write_text("id,text\n7,Storm hits coast\n8,Dogs bark\n", encoding="utf-8")
+    body = f"""
+from flows.config import open_project
+from storage.importing import import_source
+from storage.items import add_features, texts_without_features
+from storage.sources.opening import open_source
+from tasks.learning.encoder import minilm_static
+project = open_project()
+with project.workspace.scratch() as scratch:
+    rejects = project.workspace.reports / "rejects.csv"
+    made = import_source(project.workspace.store(), open_source(Path({str(texts)!r})), scratch, rejects, print)
+print(made.n_new)
+for batch in texts_without_features(project.workspace.store(), "e"):
+    print(len(minilm_static().tokenize(batch.column("text"))))"""
+    modules, said = modules_after(lively, body)
+    assert said.split()[-2:] == ["2", "5"]
+    assert modules.isdisjoint({*NEVER, "prefect"})

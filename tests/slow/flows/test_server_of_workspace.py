@@ -1,0 +1,30 @@
+"""The server that pal up started for a workspace is the one that commands use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_up_state import GONE, folder
+
+from flows.server.connection import running_server
+from flows.server.up_state import Up, write_up
+from storage.errors import ServiceError
+from tasks.project import Project
+
+
+def test_the_server_of_the_workspace_is_used_where_it_answers(
+    project: Project, folder: Path, prefect_server: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.settings import PREFECT_API_URL
+
+    api = str(PREFECT_API_URL.value())
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    assert running_server(project) is None
+    write_up(project, Up(1, api, "", True))
+    assert running_server(project) == api
+    write_up(project, Up(1, GONE, "", True))
+    assert running_server(project) is None
+    monkeypatch.setenv("PREFECT_API_URL", GONE)
+    with pytest.raises(ServiceError, match="No Prefect server answers"):
+        running_server(project)

@@ -1,0 +1,33 @@
+"""A command of a process of its own whose `ingest` run takes as long as a file is there: `WORKSPACE FILE API`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from flows.config import open_project
+from flows.run import Run
+from flows.server.command_runs import run_deployment
+from flows.server.connection import listen
+
+
+def wait_until_gone(path: Path) -> None:
+    while path.exists():
+        time.sleep(0.1)
+
+
+def ingest(run: Run, path: str) -> str:
+    """Wait.
+
+    Args:
+        path: The file.
+    """
+    run.rename(f"ingest while {Path(path).name} is there")
+    run.stage(wait_until_gone, Path(path))
+    return path
+
+
+if __name__ == "__main__":
+    listen()
+    print(run_deployment(sys.argv[3], open_project(Path(sys.argv[1])), ingest, path=sys.argv[2]))

@@ -1,0 +1,79 @@
+"""The migration of an old workspace, killed with -9 at lines spread over it; and that of a lake on servers."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import pytest
+from kill_at_line import killed_at, lines_of
+from test_upgrade import ARCHIVE, before, contents, old, unpacked
+
+from storage.backup import restore
+from storage.errors import StoreError
+from storage.moving import move_lake
+from storage.schema import MIGRATIONS, current_version
+from storage.upgrade import plan_upgrade, upgrade
+from storage.workspace import Workspace, forget_stores
+
+
+def migrate_there(root: Path) -> None:
+    Workspace(root).store()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97])
+def test_after_kill_9_at_any_line_the_next_call_finishes_and_nothing_moves_twice(
+    old: Workspace, share: float, tmp_path: Path
+) -> None:
+    wanted, runs = before(old)
+    (tmp_path / "undisturbed").mkdir()
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path / "undisturbed", filter="data")
+    lines = lines_of(migrate_there, tmp_path / "undisturbed" / "workspace")
+    killed_at(int(share * lines), migrate_there, old.root)
+    store = old.store()
+    assert current_version(store) == len(MIGRATIONS)
+    assert store.rows("SELECT version FROM lake.schema_versions ORDER BY version") == [(k,) for k in range(1, 6)]
+    assert contents(store) == wanted
+    assert old.runs().all() == runs
+    assert before(Workspace(old.root, "sqlite:lake/catalog.before-schema-5.sqlite")) == (wanted, runs)
+
+
+@pytest.fixture
+def shared(old: Workspace, cluster: tuple[str, str]) -> Workspace:
+    """The old workspace, its lake moved to servers as the old program left it."""
+    moved = Workspace(old.root, *cluster)
+    with old.unmigrated_store() as store:
+        move_lake(store, *moved.lake, old.root)
+    with moved.unmigrated_store() as store:
+        assert current_version(store) == 4
+    return moved
+
+
+def test_a_lake_that_machines_share_is_not_migrated_by_other_commands(shared: Workspace) -> None:
+    for call in (shared.store, shared.runs):
+        with pytest.raises(StoreError) as caught:
+            call()
+        assert caught.value.hint == "pal migrate --dry-run, then pal migrate"
+    with shared.unmigrated_store() as store:
+        assert current_version(store) == 4
+
+
+def test_a_lake_that_machines_share_is_migrated_by_the_command_after_a_whole_backup(
+    shared: Workspace, tmp_path: Path
+) -> None:
+    wanted, runs = before(shared)
+    plan = plan_upgrade(shared)
+    assert plan.backup == shared.root / "backups" / "before-schema-5"
+    assert not plan.backup.exists()
+    assert upgrade(shared) == plan
+    assert contents(shared.store()) == wanted
+    assert shared.runs().all() == runs == list(plan.runs)
+    other = Workspace(tmp_path / "other", shared.catalog, shared.data)
+    assert other.runs().all() == runs
+    forget_stores()
+    _, aside = restore(plan.backup, shared.root, force=True)
+    assert aside is not None
+    assert before(shared) == (wanted, runs)
+    assert upgrade(shared).runs == tuple(runs)
+    assert shared.runs().all() == runs

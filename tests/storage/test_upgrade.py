@@ -1,0 +1,185 @@
+"""A workspace made by pal 0.1.0 (schema 4, runs in the lake) migrates with nothing lost, once, with a backup before.
+
+`workspace-0.1.0.tar.gz` was made by that program: `workspace/` (texts imported, three batches, the last of them out and
+filled in part, a model, `pal maintain`, a nightly run that was killed) and `backup/` of it (`pal backup`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from annotation.inbox import waiting_answers
+from annotation.label_set import LabelSet
+from storage.annotations import ingest, labelled_texts
+from storage.backup import restore
+from storage.batches import open_batches
+from storage.models import production_model
+from storage.records import RunRecord, RunStatus, Split
+from storage.runs import RUNS_FILE
+from storage.schema import MIGRATIONS, RUNS_IN_LAKE, current_version, runs_from
+from storage.store import Store
+from storage.upgrade import plan_upgrade, upgrade
+from storage.workspace import Workspace, forget_stores
+from tasks.learning.model_files import load_model
+
+ARCHIVE = Path(__file__).with_name("workspace-0.1.0.tar.gz")
+COUNTS = {"items": 203, "features": 203, "annotations": 60, "batches": 3, "batch_items": 92}
+COUNTS |= {"models": 1, "metrics": 7, "decisions": 1, "read_files": 2}
+N_RUNS, VERSION = 6, 52
+
+
+@pytest.fixture
+def unpacked(tmp_path: Path) -> Path:
+    """The archive's two folders."""
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path
+
+
+@pytest.fixture
+def old(unpacked: Path) -> Workspace:
+    """The old workspace, not migrated."""
+    return Workspace(unpacked / "workspace")
+
+
+def counts(store: Store) -> dict[str, int]:
+    return {name: store.rows(f"SELECT count(*) FROM lake.{name}")[0][0] for name in COUNTS}
+
+
+def contents(store: Store, version: int | None = None) -> dict[str, Any]:
+    at = f"AT (VERSION => {version})" if version else ""
+    sql = "SELECT count(*), sum(hash(t::VARCHAR)::HUGEINT)::VARCHAR FROM lake.{} t {}"
+    return {name: store.rows(sql.format(name, at)) for name in COUNTS}
+
+
+def before(workspace: Workspace) -> tuple[dict[str, Any], list[RunRecord]]:
+    """What the old lake holds, and its runs."""
+    with workspace.unmigrated_store() as store:
+        assert (current_version(store), counts(store)) == (4, COUNTS)
+        return contents(store), runs_from(store.read(RUNS_IN_LAKE))
+
+
+def names_of_tables(store: Store) -> set[str]:
+    return {name for (name,) in store.rows("SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake'")}
+
+
+def digests(root: Path) -> dict[str, str]:
+    return {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+
+
+def pal(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "flows.cli", *arguments]
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, env=dict(os.environ), timeout=300, check=False
+    )
+
+
+def test_an_old_workspace_migrates_by_itself_and_has_everything(old: Workspace) -> None:
+    wanted, runs = before(old)
+    assert len(runs) == N_RUNS
+    assert {run.flow for run in runs} == {"next-batch", "ingest", "nightly"}
+    store = old.store()
+    assert current_version(store) == len(MIGRATIONS)
+    assert counts(store) == COUNTS
+    assert contents(store) == contents(store, VERSION) == wanted
+    assert old.runs().all() == runs
+    (killed,) = old.runs().recent(9, status=RunStatus.RUNNING)
+    assert (killed.flow, killed.stage, list(killed.stages)) == ("nightly", "train", ["ingest"])
+    assert "runs" not in names_of_tables(store)
+    assert store.rows(f"SELECT count(*) FROM lake.runs AT (VERSION => {VERSION})") == [(N_RUNS,)]
+
+
+def test_the_old_model_and_its_training_set_are_found(old: Workspace, label_set: LabelSet) -> None:
+    with old.unmigrated_store() as store:
+        model = production_model(store)
+        assert model is not None
+        wanted = labelled_texts(store, Split.TRAINING, model.lake_version)
+    assert wanted.num_rows == model.n_training == 30
+    store = old.store()
+    assert production_model(store) == model
+    assert labelled_texts(store, Split.TRAINING, model.lake_version).equals(wanted)
+    loaded = load_model(old.model_folder(model.model_id), label_set.names)
+    assert loaded.predict(["floods cut off town"]).shape == (1, 2)
+
+
+def test_the_open_batch_is_ingested(old: Workspace, label_set: LabelSet) -> None:
+    (progress,) = open_batches(old.store())
+    batch_id = progress.batch.batch_id
+    answers = waiting_answers(old, batch_id, label_set)
+    assert ingest(old.store(), batch_id, answers, "batch.csv").n_new == len(answers) == 10
+    assert old.store().rows("SELECT count(*) FROM lake.annotations") == [(70,)]
+
+
+def test_before_that_the_catalog_is_copied_and_the_copy_is_a_lake(
+    old: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    wanted, runs = before(old)
+    with caplog.at_level("INFO"):
+        old.store()
+    copy = old.root / "lake" / "catalog.before-schema-5.sqlite"
+    assert sum(str(copy) in record.message for record in caplog.records) == 1
+    assert [path.name for path in copy.parent.glob(".*")] == []
+    assert before(Workspace(old.root, "sqlite:lake/catalog.before-schema-5.sqlite")) == (wanted, runs)
+    forget_stores()
+    old.store()
+    assert before(Workspace(old.root, "sqlite:lake/catalog.before-schema-5.sqlite")) == (wanted, runs)
+
+
+def test_a_dry_run_says_what_would_be_done_and_changes_no_byte(old: Workspace) -> None:
+    unchanged = digests(old.root)
+    ran = pal("migrate", "--dry-run", cwd=old.root)
+    assert ran.returncode == 0, ran.stderr
+    assert "from schema 4 to 5" in ran.stdout
+    assert str(old.root / "lake" / "catalog.before-schema-5.sqlite") in ran.stdout
+    said = json.loads(pal("migrate", "--dry-run", "--json", cwd=old.root).stdout)
+    assert (said["dry_run"], said["from"], said["to"], said["runs"], len(said["steps"])) == (True, 4, 5, N_RUNS, 1)
+    assert plan_upgrade(old).version == 4
+    assert digests(old.root) == unchanged
+
+
+def test_the_command_migrates_once(old: Workspace) -> None:
+    done = json.loads(pal("migrate", "--json", cwd=old.root).stdout)
+    assert (done["dry_run"], done["from"], done["runs"]) == (False, 4, N_RUNS)
+    assert Path(done["backup"]).is_file()
+    for arguments in (["migrate"], ["migrate", "--dry-run"]):
+        again = pal(*arguments, cwd=old.root)
+        assert again.stdout == "The workspace is up to date (schema 5).\n"
+    assert len(old.runs().all()) == N_RUNS
+
+
+def test_a_new_workspace_is_up_to_date(workspace: Workspace) -> None:
+    assert plan_upgrade(workspace).steps == upgrade(workspace).steps == ()
+    assert plan_upgrade(workspace).version == len(MIGRATIONS)
+
+
+def test_two_runs_with_the_same_id_in_the_old_lake_are_both_kept(old: Workspace) -> None:
+    with old.unmigrated_store() as store:
+        double = "INSERT INTO lake.runs SELECT * REPLACE ('again' AS message) FROM lake.runs WHERE flow = 'nightly'"
+        store.write(lambda connection: connection.execute(double), "twice")
+    old.store()
+    ids = [run.run_id for run in old.runs().all()]
+    assert len(set(ids)) == len(ids) == N_RUNS + 1
+
+
+def test_an_old_backup_is_restored_and_migrates(unpacked: Path) -> None:
+    backup, _ = restore(unpacked / "backup", unpacked / "again")
+    assert backup.lake_version == VERSION
+    again = Workspace(unpacked / "again")
+    _, runs = before(again)
+    assert not (again.root / RUNS_FILE).exists()
+    assert counts(again.store()) == COUNTS
+    assert again.runs().all() == runs
+    assert len(runs) == N_RUNS

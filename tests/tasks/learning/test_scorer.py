@@ -1,0 +1,116 @@
+"""A model in numpy says what the network in torch says, and a command that predicts needs no more than that."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from annotation.headlines import synthetic_headlines
+from storage.errors import ModelError
+from tasks.learning.calibration import Calibration
+from tasks.learning.classifier import Classifier
+from tasks.learning.encoder import BagOfWords, Encoder, fit_bag_of_words, minilm_static
+from tasks.learning.model_files import WEIGHTS, load_model, save_model
+from tasks.learning.scorer import FEW_TEXTS, SLICE_TEXTS, numpy_model
+from tasks.learning.training import Trained
+from tasks.learning.training_config import TrainingConfig
+
+LABELS = ("not_related", "related", "unclear")
+ODD = ["", "   ", "zzzqqq 龍", "Überschwemmung\u00a0in Köln", "a\x1cb", "İstanbul ΔΟΣ", "flood " * 300]
+HEADS = {"linear": ("minilm-static", 0), "hidden": ("minilm-static", 16), "bag": ("bag", 0), "bag-hidden": ("bag", 8)}
+
+
+@pytest.fixture(scope="module")
+def headlines() -> list[str]:
+    """More texts than one slice, and such as break things."""
+    texts: list[str] = synthetic_headlines(2 * SLICE_TEXTS + 7)["text"].to_pylist()
+    return [*ODD, *texts, ""]
+
+
+def saved_model(folder: Path, head: str, texts: list[str]) -> Path:
+    """A model with weights as large as training makes them, which is as good a test as trained ones."""
+    kind, hidden = HEADS[head]
+    encoder: Encoder = minilm_static() if kind != "bag" else fit_bag_of_words([pa.array(texts, pa.string())])
+    torch.manual_seed(3)
+    classifier = Classifier(encoder.n_tokens, len(LABELS), vectors=encoder.vectors(), hidden=hidden)
+    with torch.no_grad():
+        for name, weight in classifier.named_parameters():
+            if name != "bag.weight" or not classifier.pretrained:
+                weight.normal_(0, 1.5)
+    trained = Trained(classifier, Calibration(1.7, 0.31, 1), 1)
+    save_model(folder, trained, encoder, LABELS, TrainingConfig(hidden=hidden), {})
+    return folder
+
+
+def assert_same(folder: Path, texts: list[str]) -> None:
+    ours, theirs = numpy_model(folder, LABELS), load_model(folder, LABELS)
+    assert (ours.model_id, ours.labels, ours.calibration) == (theirs.model_id, theirs.labels, theirs.calibration)
+    ours_of, theirs_of = ours.predict(texts), theirs.predict(texts)
+    assert ours_of.dtype == np.float32
+    np.testing.assert_allclose(ours_of, theirs_of, rtol=0, atol=1e-5)
+    decided = ours.calibration.decisions(ours_of)
+    assert decided.tolist() == theirs.calibration.decisions(theirs_of).tolist()
+    assert len(set(decided.tolist())) > 1, "a model that decides"
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_numpy_and_torch_give_the_same_probabilities_and_decisions(
+    tmp_path: Path, headlines: list[str], head: str
+) -> None:
+    folder = saved_model(tmp_path / "models" / "m1", head, headlines)
+    assert_same(folder, headlines)
+    model = numpy_model(folder)
+    assert model.predict([]).shape == (0, 3)
+    whole = model.predict(headlines)
+    for start in (0, 3, SLICE_TEXTS):
+        np.testing.assert_allclose(model.predict(headlines[start : start + 5]), whole[start : start + 5], atol=1e-6)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_numpy_and_torch_agree_on_every_real_headline(tmp_path: Path, real_data: Path, head: str) -> None:
+    with (real_data / "abcnews-date-text.csv").open(encoding="utf-8", newline="") as file:
+        texts = [row[1] for row in csv.reader(file)][1:]
+    assert len(texts) > 70_000 > FEW_TEXTS
+    assert_same(saved_model(tmp_path / "models" / "m1", head, texts), texts)
+
+
+WORDS = st.sampled_from(
+    ["flood", "Fire", "CATS", "unaffable", "\u00a0", "\x0b", "\x1f", "\u2028", "日本", "I\u0307", "İ", "Σ"]
+)
+TEXT = st.lists(WORDS | st.text(max_size=4), max_size=8).map(" ".join)
+
+
+@given(st.lists(TEXT, max_size=5))
+def test_few_texts_have_the_same_tokens_as_many(texts: list[str]) -> None:
+    for encoder in (minilm_static(), BagOfWords(("flood", "fire", "i", "σ", "日本", "i̇"))):
+        few, many = encoder.tokenize_few(texts), encoder.tokenize(pa.array(texts, pa.string()))
+        assert few.ids.tolist() == many.ids.tolist()
+        assert few.offsets.tolist() == many.offsets.tolist()
+        assert few.ids.dtype == many.ids.dtype
+
+
+def test_words_are_parted_where_arrow_parts_them() -> None:
+    letters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+    words = [f"cat{letter}dog" for letter in letters if letter.isspace()]
+    assert len(words) > 25
+    encoder = minilm_static()
+    assert encoder.tokenize_few(words).ids.tolist() == encoder.tokenize(pa.array(words)).ids.tolist()
+
+
+def test_a_changed_file_of_weights_is_refused_without_torch_as_with_it(tmp_path: Path, headlines: list[str]) -> None:
+    folder = saved_model(tmp_path / "models" / "m1", "linear", headlines)
+    weights = bytearray((folder / WEIGHTS).read_bytes())
+    weights[-1] ^= 1
+    (folder / WEIGHTS).write_bytes(weights)
+    for read in (numpy_model, load_model):
+        with pytest.raises(ModelError, match="its manifest says"):
+            read(folder)
+    with pytest.raises(ModelError, match="was trained for the labels"):
+        numpy_model(folder, ("a", "b"))

@@ -1,0 +1,22 @@
+"""Waiting for what other processes do. How long says nothing: it only ends a test whose claim does not hold."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
+
+Result = TypeVar("Result")
+PATIENCE_S = 300.0
+
+
+def until(ready: Callable[[], Result | None]) -> Result:
+    """The first result of `ready` that is true; fails where none ever is."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        if result := ready():
+            return result
+        time.sleep(0.02)
+    pytest.fail(f"not within {PATIENCE_S:.0f} s: {ready}")
