@@ -24,7 +24,7 @@ def assert_published_once(workspace: Workspace, purpose: Purpose, item_ids: Sequ
     """One batch of a purpose, with these items, and its files as its manifest says."""
     (batch_id,) = [
         row[0]
-        for row in workspace.store().rows("SELECT batch_id FROM lake.batches WHERE purpose = $1", [purpose.value])
+        for row in workspace.store().rows("SELECT batch_id FROM lake.batches WHERE purpose = ?", [purpose.value])
     ]
     assert ids_of(workspace, batch_id) == list(item_ids)
     folder = workspace.batches / batch_id
