@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 from flows.config import open_project
+from flows.log_lines import listen
 from flows.run import Run
 from flows.server.command_runs import run_deployment
-from flows.server.connection import listen
 
 
 def wait_until_gone(path: Path) -> None:
