@@ -67,5 +67,5 @@ def test_a_value_without_a_literal_is_refused(value: object) -> None:
     ],
 )
 def test_parameters_and_placeholders_must_match(sql: str, parameters: Any) -> None:
-    with pytest.raises(ValueError, match="placeholder|no parameter"):
+    with pytest.raises(ValueError, match=r"placeholder|no parameter"):
         bound(sql, parameters)
