@@ -9,12 +9,6 @@ from pathlib import Path, PurePosixPath
 
 from annotation.archive import is_workbook, is_zip, opened_archive
 from annotation.csv_file import MAX_BYTES
-from annotation.exchange.argilla import is_argilla
-from annotation.exchange.doccano import doccano_annotator, is_doccano
-from annotation.exchange.json_entries import read_entries
-from annotation.exchange.label_studio import is_label_studio
-from annotation.exchange.original import is_original
-from annotation.exchange.prodigy import is_prodigy
 from annotation.filled import FilledFile, FilledRow
 from annotation.formats import (
     ARGILLA,
@@ -34,7 +28,6 @@ from storage.sources.detect import BOMS
 
 _OLD_OFFICE = b"\xd0\xcf\x11\xe0"  # of an encrypted workbook, or one of before 2007
 _OF_AN_ANSWER = {"batch_id", "item_id", "text_hash", "answer"}
-_TOOLS = ((LABEL_STUDIO, is_label_studio), (ARGILLA, is_argilla), (PRODIGY, is_prodigy), (DOCCANO, is_doccano))
 
 
 class PageError(BatchError):
@@ -117,13 +110,21 @@ def _read(path: Path, batch_id: str, name: str, form: Format | None) -> list[Fil
     """Every row of one file; `name` is the one it came under."""
     form = form or format_of(path)
     if form is DOCCANO:
+        from annotation.exchange.doccano import doccano_annotator
+
         return form.read(path, batch_id, annotator=doccano_annotator(name))
     try:
         return form.read(path, batch_id)
     except BatchError:
-        if form is CSV and is_original(path):
+        if form is CSV and _is_original(path):
             return ORIGINAL.read(path, batch_id)
         raise
+
+
+def _is_original(path: Path) -> bool:
+    from annotation.exchange.original import is_original
+
+    return is_original(path)
 
 
 def _is_torn(path: Path) -> bool:
@@ -134,15 +135,23 @@ def _is_torn(path: Path) -> bool:
 
 def _format_of_json(path: Path) -> Format:
     """Whose JSON it is, by its first entry."""
+    # Tools' formats need more than our own: imported for a file that may be of one of them.
+    from annotation.exchange.argilla import is_argilla
+    from annotation.exchange.doccano import is_doccano
+    from annotation.exchange.json_entries import read_entries
+    from annotation.exchange.label_studio import is_label_studio
+    from annotation.exchange.prodigy import is_prodigy
+
+    tools = ((LABEL_STUDIO, is_label_studio), (ARGILLA, is_argilla), (PRODIGY, is_prodigy), (DOCCANO, is_doccano))
     first = next(read_entries(path), None)
     if first is None:  # an export of nothing
         return LABEL_STUDIO
     if first.values.keys() >= _OF_AN_ANSWER:
         return HTML
-    for form, recognises in _TOOLS:
+    for form, recognises in tools:
         if recognises(first.values):
             return form
-    known = ", ".join(form.name for form, _ in _TOOLS)
+    known = ", ".join(form.name for form, _ in tools)
     keys = ", ".join(map(repr, list(first.values)[:5]))
     what = f"{path} is JSON, but its first entry ({keys}) is neither an answer of ours nor of: {known}."
     raise BatchError(what, hint="export it again as docs/formats.md says.")

@@ -9,7 +9,6 @@ from typing import Any
 
 from storage.errors import ModelError, SourceError
 from storage.models import production_model
-from storage.sources.opening import open_source
 from tasks.project import Project
 
 
@@ -42,6 +41,8 @@ def _parts(texts: Sequence[str], file: Path | None, text_column: str | None) -> 
     if texts:
         yield list(texts)
     if file is not None:
+        from storage.sources.opening import open_source  # a text on the command line needs none of it
+
         for chunk in open_source(file, text_column=text_column).chunks():
             for reject in chunk.rejects:
                 print(f"{reject.file}, row {reject.row}: {reject.reason}", file=sys.stderr)
