@@ -54,13 +54,6 @@ def test_make_targets_in_the_readme_exist() -> None:
     assert {"help", "setup", "demo", "test", "test-slow", "check", "bench"} <= targets
 
 
-def test_the_tree_in_the_readme_names_every_source_file_and_no_other() -> None:
-    tree = readme().split("## The tree")[1]
-    named = set(re.findall(r"(?<![\w/.])([a-z_]+\.py)\b", tree))
-    there = {path.name for room in ("storage", "annotation", "tasks", "flows") for path in (ROOT / room).rglob("*.py")}
-    assert named == there - {"__init__.py"}
-
-
 def test_the_page_of_strategies_is_the_one_that_the_registry_writes() -> None:
     page = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
     assert page == as_markdown(all_strategies()) + "\n", (

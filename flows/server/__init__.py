@@ -1,1 +1,5 @@
-"""Prefect's side: `pal up` (server, deployments, worker), and commands as flow runs of their deployments."""
+"""Prefect's side: `pal up` (`service.py`), and commands as flow runs of their deployments (`command_runs.py`).
+
+Only `deployments.py` imports Prefect; it wraps the flow bodies of `flows`, and prefect.yaml points there. The others ask
+Prefect's REST API, so that commands without a server never pay for the import.
+"""

@@ -12,9 +12,7 @@ from typer.testing import CliRunner
 from annotation.headlines import synthetic_headlines
 from flows.cli import app
 from flows.experiment import USUAL, LabelledFile, Replays, experiment_of
-from flows.simulate import simulate
 from storage.errors import SamplingError, SourceError
-from tasks.learning.encoder_names import SHIPPED
 from tasks.sampling.sampling_config import SamplingConfig
 
 
@@ -94,9 +92,12 @@ def test_the_command_takes_several_encoders_and_batch_sizes(file: Path, monkeypa
     assert ran.exit_code == 2
 
 
-def test_the_form_of_the_flow_takes_lists_and_has_the_usual_ones_in_them() -> None:
-    fields = simulate.parameters.properties
-    assert fields["encoders"]["default"] == ["minilm-static"]
-    assert set(fields["encoders"]["items"]["enum"]) == set(SHIPPED)
-    assert fields["batch_sizes"]["default"] == [100]
-    assert fields["batch_sizes"]["items"]["minimum"] == 1
+def test_the_form_of_the_flow_has_the_usual_settings_and_their_limits() -> None:
+    from flows.server.deployments import simulate
+
+    schema = simulate.parameters.model_dump()
+    assert schema["properties"]["mixes"]["default"] == list(USUAL)
+    replays = schema["definitions"]["Replays"]["properties"]
+    assert (replays["encoders"]["default"], replays["batch_sizes"]["default"]) == (["minilm-static"], [100])
+    assert replays["batch_sizes"]["items"]["minimum"] == replays["seeds"]["minimum"] == 1
+    assert schema["definitions"]["LabelledFile"]["required"] == ["file"]
