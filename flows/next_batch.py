@@ -87,14 +87,13 @@ def plan_next_batch(project: Project, n: int = 0) -> Plan:
         n: Number of items in place of the plan's, where not 0.
     """
     store, minimums, names = project.workspace.store(), project.config.minimums, project.config.task.names
-    fitting = fitting_minimums(minimums, count_items(store))
+    with store.reading():
+        n_items, pending, labelled = count_items(store), count_pending(store), label_counts(store)
+    fitting = fitting_minimums(minimums, n_items)
     if fitting != minimums:
         log.warning("[minimums] in pal.toml need at least as many items as there are; using %s for now.", fitting)
-    counts = {
-        split: {name: n for name, n in by_label.items() if name in names}
-        for split, by_label in label_counts(store).items()
-    }
-    plan = next_batch_plan(counts, fitting, project.config.batch.size, count_pending(store))
+    counts = {split: {name: n for name, n in by_label.items() if name in names} for split, by_label in labelled.items()}
+    plan = next_batch_plan(counts, fitting, project.config.batch.size, pending)
     return replace(plan, n=n) if n else plan
 
 

@@ -45,6 +45,11 @@ def report_of(project: Project, run_id: str | None = None, loaded: LoadedModel |
         run_id: The run that the report is of.
         loaded: The production model where it is loaded already.
     """
+    with project.workspace.store().reading():
+        return _report(project, run_id, loaded)
+
+
+def _report(project: Project, run_id: str | None, loaded: LoadedModel | None) -> Report:
     workspace, label_set = project.workspace, project.config.task
     store = workspace.store()
     model, positive = production_model(store), label_set.positive
