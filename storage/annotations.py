@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from storage.batches import Draft, insert_batch
-from storage.literals import bound
+from storage.literals import bound, listed
 from storage.records import ORIGINAL, Answer, BatchStatus, Proposal, Split
 from storage.schema import current_labels
 from storage.store import Connection, Store, in_utc
@@ -292,6 +291,4 @@ _COLUMNS = {
 
 def _append(connection: Connection, rows: list[dict[str, Any]]) -> None:
     if rows:
-        # As one constant: Arrow would take longer to import than the rest of an ingest.
-        listed = bound("from_json(?, ?)", [json.dumps(rows, default=str), json.dumps([_COLUMNS])])
-        connection.execute(f"INSERT INTO lake.annotations SELECT unnest({listed}, recursive := true)")
+        connection.execute(f"INSERT INTO lake.annotations {listed(rows, _COLUMNS)}")

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import BatchError
-from storage.literals import bound
+from storage.literals import bound, listed
 from storage.records import (
     Assignment,
     Batch,
@@ -25,7 +25,7 @@ from storage.schema import ANSWERS_TO_BATCHES, ASKED, OUT, UNAVAILABLE, current_
 from storage.store import Connection, Store
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 _COLUMNS = """batch_id, purpose, status, n, created_at, model_id, seed, lake_version, label_set, mix, shares,
     stop_signs, overlap, formats"""
@@ -134,41 +134,36 @@ def insert_batch(connection: Connection, batch_id: str, draft: Draft, status: Ba
             ],
         ),
     )
-    import pyarrow as pa  # commands that only look at a workspace need not pay for it
-
     position = {item_id: k for k, item_id in enumerate(draft.item_ids)}
-    rows = pa.table(
-        {
-            "item_id": pa.array([p.item_id for p in draft.proposals], pa.string()),
-            "strategy": pa.array([p.strategy for p in draft.proposals], pa.string()),
-            "score": pa.array([p.score for p in draft.proposals], pa.float64()),
-            "rank": pa.array([p.rank for p in draft.proposals], pa.int64()),
-            "position": pa.array([position[p.item_id] for p in draft.proposals], pa.int64()),
-        }
-    )
-    _insert(connection, "batch_items", batch_id, rows)
-    if draft.assignments:
-        _insert(connection, "assignments", batch_id, _assignment_rows(draft.assignments))
+    proposed = [asdict(proposal) | {"position": position[proposal.item_id]} for proposal in draft.proposals]
+    asked = [
+        {**asdict(assignment), "position": k, "gold": int(assignment.gold)}
+        for k, assignment in enumerate(draft.assignments)
+    ]
+    for table, rows in (("batch_items", proposed), ("assignments", asked)):
+        if rows:
+            values = listed([{"batch_id": batch_id, **row} for row in rows], _ROWS_OF[table])
+            connection.execute(f"INSERT INTO lake.{table} {values}")
 
 
-def _assignment_rows(assignments: Sequence[Assignment]) -> pa.Table:
-    import pyarrow as pa
-
-    return pa.table(
-        {
-            "item_id": pa.array([each.item_id for each in assignments], pa.string()),
-            "annotator": pa.array([each.annotator for each in assignments], pa.string()),
-            "position": pa.array(range(len(assignments)), pa.int64()),
-            "gold": pa.array([int(each.gold) for each in assignments], pa.int64()),
-        }
-    )
-
-
-def _insert(connection: Connection, table: str, batch_id: str, rows: pa.Table) -> None:
-    connection.register("new_rows", rows)
-    connection.execute(bound(f"INSERT INTO lake.{table} SELECT ?, * FROM new_rows", [batch_id]))
-    connection.unregister("new_rows")
-
+_ROWS_OF = {
+    "batch_items": {
+        "batch_id": "VARCHAR",
+        "item_id": "VARCHAR",
+        "strategy": "VARCHAR",
+        "score": "DOUBLE",
+        "rank": "BIGINT",
+        "position": "BIGINT",
+    },
+    "assignments": {
+        "batch_id": "VARCHAR",
+        "item_id": "VARCHAR",
+        "annotator": "VARCHAR",
+        "position": "BIGINT",
+        "gold": "BIGINT",
+    },
+}
+"""Table -> its columns, in order."""
 
 _OPEN = "WHERE status = 'published' ORDER BY created_at, batch_id"
 

@@ -194,12 +194,23 @@ def pool_features(
     return store.stream(*_pool("item_id, tokens", encoder_id, version, bounds))
 
 
+def pool_item_ids(store: Store, version: int) -> pa.Array:
+    """The ids of the whole pool of a lake version, (n,), ascending, whether their features are made or not."""
+    at = f"AT (VERSION => {int(version)})"
+    sql = f"""SELECT item_id FROM lake.items i {at} WHERE item_id NOT IN ({unavailable(version)}) ORDER BY item_id"""
+    return _joined(batch.column("item_id") for batch in store.stream(sql))
+
+
 def pool_ids(store: Store, encoder_id: str, version: int) -> pa.Array:
-    """The ids of the whole pool of a lake version, (n,), ascending."""
+    """The ids of the whole pool of a lake version that have features under this encoder, (n,), ascending."""
+    return _joined(batch.column("item_id") for batch in store.stream(*_pool("item_id", encoder_id, version, None)))
+
+
+def _joined(parts: Iterable[pa.Array]) -> pa.Array:
     import pyarrow as pa
 
-    parts = [batch.column("item_id") for batch in store.stream(*_pool("item_id", encoder_id, version, None))]
-    return pa.concat_arrays(parts) if parts else pa.array([], pa.string())
+    arrays = list(parts)
+    return pa.concat_arrays(arrays) if arrays else pa.array([], pa.string())
 
 
 def _pool(

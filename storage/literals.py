@@ -58,6 +58,20 @@ def bound(sql: str, parameters: Parameters = None) -> str:
     return text
 
 
+def listed(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
+    """A query for few rows, as one constant: Arrow would take longer to import than the rest of a small command.
+
+    Args:
+        rows: Column -> value: texts, numbers, times or None.
+        columns: Column -> its type in SQL, in the order of the result.
+
+    >>> listed([{"n": 1}], {"n": "BIGINT"})
+    'SELECT unnest(from_json(\'[{"n": 1}]\', \'[{"n": "BIGINT"}]\'), recursive := true)'
+    """
+    texts = [json.dumps(rows, default=str), json.dumps([dict(columns)])]
+    return bound("SELECT unnest(from_json(?, ?), recursive := true)", texts)
+
+
 def literal(value: Any) -> str:
     """A value as SQL: NULL, a Boolean, a number, a time, a text, or a list of texts.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import ModelError
-from storage.literals import bound
+from storage.literals import bound, listed
 from storage.records import SUCCESSIVE, DecidedBy, Decision, Metric, Model, ModelStatus
 from storage.store import Connection, Store, in_utc
 
@@ -158,21 +158,12 @@ def add_metrics(
 
 
 def _measure(connection: Connection, measurement: Measurement) -> None:
-    metrics = measurement.metrics
-    columns = {
-        name: [getattr(metric, name) for metric in metrics] for name in ("name", "value", "low", "high", "reason")
-    }
-    import pyarrow as pa  # commands that only look at a workspace need not pay for it
-
-    types = [pa.string(), pa.float64(), pa.float64(), pa.float64(), pa.string()]
-    rows = pa.table({name: pa.array(values, kind) for (name, values), kind in zip(columns.items(), types, strict=True)})
-    connection.register("new_metrics", rows)
+    columns = {"name": "VARCHAR", "value": "DOUBLE", "low": "DOUBLE", "high": "DOUBLE", "reason": "VARCHAR"}
+    rows = listed([asdict(metric) for metric in measurement.metrics], columns)
     now = datetime.now(UTC).replace(tzinfo=None)
     facts = [measurement.model_id, str(measurement.split), measurement.n, measurement.lake_version, now]
-    connection.execute(
-        bound("INSERT INTO lake.metrics SELECT ?, ?, name, value, low, high, reason, ?, ?, ? FROM new_metrics", facts)
-    )
-    connection.unregister("new_metrics")
+    chosen = bound("SELECT ?, ?, name, value, low, high, reason, ?, ?, ?", facts)
+    connection.execute(f"INSERT INTO lake.metrics {chosen} FROM ({rows})")
 
 
 def _is_recorded(store: Store, measurement: Measurement) -> bool:

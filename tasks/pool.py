@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.annotations import labelled_texts
-from storage.items import pool_features, pool_ids
+from storage.items import pool_features, pool_ids, pool_item_ids
 from storage.records import Split
 from storage.store import Store
 from tasks.learning.encoder import Encoder
 from tasks.learning.tokens import Examples, Tokens
-from tasks.learning.vectors import Vectors
+from tasks.learning.vectors import TokenVectors, Vectors
 from tasks.prepare import add_missing_features, current_encoder
 from tasks.project import Project
 from tasks.sampling.pool_building import build_pool, hidden_vectors, token_vectors
@@ -75,6 +75,14 @@ def load_pool(project: Project, version: int, model: LoadedModel | None, workers
         keywords=known,
         keyword_names=words,
     )
+
+
+def load_pool_ids(project: Project, version: int) -> Pool:
+    """The pool without its texts: enough for strategies that look at none, and quick."""
+    item_ids = pool_item_ids(project.workspace.store(), version)
+    no_tokens = Tokens(NO_TEXTS.ids, np.zeros(len(item_ids) + 1, np.int64))
+    none = np.zeros((len(item_ids), 0), np.float32)
+    return Pool(item_ids, TokenVectors(no_tokens, 0, None), np.zeros(0), none, none)
 
 
 def _known_keywords(encoder: Encoder, keywords: Sequence[str]) -> tuple[tuple[str, ...], Tokens]:

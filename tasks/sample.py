@@ -18,10 +18,12 @@ from storage.records import Assignment, Batch, Split
 from storage.store import Store
 from tasks.advice import signs_of
 from tasks.plan import Plan
-from tasks.pool import load_pool
+from tasks.pool import load_pool, load_pool_ids
 from tasks.project import Project
+from tasks.sampling.catalogue import find_strategy
 from tasks.sampling.mixer import mix_strategies, scaled_mix
 from tasks.sampling.sampling_config import SamplingConfig
+from tasks.scale_config import ScaleConfig
 from tasks.workers import open_workers
 
 if TYPE_CHECKING:
@@ -55,11 +57,13 @@ def sample_batch(
         version = store.version()
         # The same lake and seed give the same batch; after another batch, also a closed one, the draw is another.
         draw = seed + count_batches(store)
-        with open_workers(config.scale) as workers:
-            pool = load_pool(project, version, model, workers)
+        weights = _weights(plan, config.sampling)
+        is_random = all(find_strategy(name).unbiased for name in weights)
+        with open_workers(ScaleConfig() if is_random else config.scale) as workers:
+            pool = load_pool_ids(project, version) if is_random else load_pool(project, version, model, workers)
             if not len(pool):
                 raise empty_pool()
-            numbers = scaled_mix(_weights(plan, config.sampling), min(plan.n, len(pool)))
+            numbers = scaled_mix(weights, min(plan.n, len(pool)))
             mixed = mix_strategies(pool, numbers, draw, config.sampling.options)
         draft = Draft(
             plan.purpose,

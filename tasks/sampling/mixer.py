@@ -9,6 +9,7 @@ import numpy as np
 
 from storage.errors import SamplingError
 from storage.records import Proposal, Share
+from tasks.learning.tokens import Tokens
 from tasks.sampling.catalogue import find_strategy
 from tasks.sampling.strategy import Option, Pool, fewer, runnable
 
@@ -130,7 +131,9 @@ class _Batch:
 
 
 def _distinct_tokens(pool: Pool, item_ids: Sequence[str]) -> list[frozenset[int]]:
-    """The distinct tokens of each item."""
+    """The distinct tokens of each item; none in a pool without its texts."""
+    if isinstance(pool.tokens, Tokens) and not len(pool.tokens.ids):
+        return [frozenset()] * len(item_ids)
     chosen = pool.tokens.take(pool.positions_of(item_ids))
     return [
         frozenset(chosen.ids[start:stop].tolist())

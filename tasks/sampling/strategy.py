@@ -115,12 +115,18 @@ class Pool:
         hidden = self.hidden and (vectors if self.hidden is self.vectors else self.hidden.take(positions))
         return dataclasses.replace(
             self,
-            item_ids=self.item_ids.take(pa.array(positions)),
+            item_ids=self.item_ids.take(_as_arrow(positions)),
             vectors=vectors,
             probabilities=self.probabilities[positions],
             logits=self.logits[positions],
             hidden=hidden,
         )
+
+
+def _as_arrow(positions: Positions) -> pa.Array:
+    """Positions (n,) without a copy; `pa.array` would import pandas, where it is installed, to look for its types."""
+    buffer = pa.py_buffer(np.ascontiguousarray(positions, np.int64))
+    return pa.Array.from_buffers(pa.int64(), len(positions), [None, buffer])
 
 
 class Picks(NamedTuple):
@@ -232,7 +238,7 @@ class Strategy:
         if not _ascending(pool.item_ids):
             pool = pool.take(pc.array_sort_indices(pool.item_ids).to_numpy().astype(np.int64))
         positions, scores, details = self.select(pool, n, generator, **options)
-        return Ranking(tuple(pool.item_ids.take(pa.array(positions)).to_pylist()), scores, tuple(details))
+        return Ranking(tuple(pool.item_ids.take(_as_arrow(positions)).to_pylist()), scores, tuple(details))
 
 
 REGISTRY: dict[str, Strategy] = {}
