@@ -65,8 +65,8 @@ def listed(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str
         rows: Column -> value: texts, numbers, times or None.
         columns: Column -> its type in SQL, in the order of the result.
 
-    >>> listed([{"n": 1}], {"n": "BIGINT"})
-    'SELECT unnest(from_json(\'[{"n": 1}]\', \'[{"n": "BIGINT"}]\'), recursive := true)'
+    >>> print(listed([{"n": 1}], {"n": "BIGINT"}))
+    SELECT unnest(from_json('[{"n": 1}]', '[{"n": "BIGINT"}]'), recursive := true)
     """
     texts = [json.dumps(rows, default=str), json.dumps([dict(columns)])]
     return bound("SELECT unnest(from_json(?, ?), recursive := true)", texts)
