@@ -34,7 +34,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
     root = tmp_path_factory.mktemp("trained")
     (root / "pal.toml").write_text(config_text(DISASTER, Minimums(0, 0, 100)), encoding="utf-8")
     project, table = open_project(root), synthetic_headlines(200)
-    workspace, config, store = project.workspace, project.config, project.workspace.store()
+    workspace, store = project.workspace, project.workspace.store()
     (root / "headlines.csv").write_text("\n".join(["text", *table["text"].to_pylist()]), encoding="utf-8")
     rows = next(open_source(root / "headlines.csv").chunks()).table
     rows = rows.set_column(rows.schema.get_field_index("item_id"), "item_id", table["item_id"])
@@ -43,8 +43,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
         add_items(store, scratch / "staged.parquet", "test")
     labelled = [LabelledItem(row["item_id"], row["label"], "random", None) for row in table.to_pylist()]
     import_labelled(store, "start", Split.TRAINING, labelled, DISASTER.digest, "test")
-    make_features.fn(workspace, config.model.encoder)
-    promote(store, train_model.fn(workspace, config.task, config.model.encoder, config.model.training))
+    make_features(project)
+    promote(store, train_model(project).model_id)
     return project
 
 

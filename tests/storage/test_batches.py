@@ -255,7 +255,7 @@ def test_what_asks_again_neither_stops_the_next_batch_nor_is_stopped_by_it(answe
     assert [new for _, new in made] == [True] * 3 + [False] * 3
 
     def opened(again: bool | None) -> list[str]:
-        return [found.batch.batch_id for found in batches.open_batches(answered_items, again=again)]
+        return [batch.batch_id for batch in batches.published_batches(answered_items, again=again)]
 
     assert (opened(None), opened(True), opened(False)) == (names, [names[0], names[2]], [names[1]])
 

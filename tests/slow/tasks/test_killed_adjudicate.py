@@ -23,8 +23,7 @@ from tasks.publish import publish_batches
 def assert_published_once(workspace: Workspace, purpose: Purpose, item_ids: Sequence[str]) -> None:
     """One batch of a purpose, with these items, and its files as its manifest says."""
     (batch_id,) = [
-        row[0]
-        for row in workspace.store().rows("SELECT batch_id FROM lake.batches WHERE purpose = $1", [purpose.value])
+        row[0] for row in workspace.store().rows("SELECT batch_id FROM lake.batches WHERE purpose = ?", [purpose.value])
     ]
     assert ids_of(workspace, batch_id) == list(item_ids)
     folder = workspace.batches / batch_id

@@ -11,7 +11,7 @@ from pathlib import Path
 from test_review import draw, ids_of, truth, wrong
 
 from annotation.batch_config import BatchConfig
-from storage.batches import open_batches
+from storage.batches import published_batches
 from storage.workspace import Workspace
 
 # Several processes, and kill -9
@@ -51,9 +51,9 @@ def test_a_kill_at_any_line_and_another_run_publish_one_review_whole(
     reserved = published = 0
     for root in roots:
         copy = Workspace(root)
-        opened = open_batches(copy.store(), again=True)
+        opened = published_batches(copy.store(), again=True)
         reserved += len(opened)
-        published += sum((copy.batches / each.batch.batch_id / "manifest.json").is_file() for each in opened)
+        published += sum((copy.batches / batch.batch_id / "manifest.json").is_file() for batch in opened)
         draw(copy, 6, asking=BatchConfig(formats=("csv",), annotators=("anna", "ben", "cleo")))
         assert_published_once(copy, wanted)
     assert 1 <= published < reserved < len(roots), "killed before the draw, between, and after"
