@@ -146,12 +146,12 @@ def test_one_machine_publishes_another_ingests_the_first_trains_and_the_other_pr
         "model.safetensors",
         "evaluation.json",
     }
-    page = run_here(bert, write_page)
-    assert store.get(f"reports/{page.name}") == store.get("reports/latest.html") == page.read_bytes()
     assert find_batch(lake, third).batch.status is BatchStatus.PUBLISHED
     assert {path.name for path in bert.workspace.batches.iterdir()} == {first, second}
     assert [batch.batch_id for batch in status_of(bert).batches] == [third]
     assert (bert.workspace.batches / third / "batch.csv").is_file()
+    page = run_here(bert, write_page)
+    assert store.get(f"reports/{page.name}") == store.get("reports/latest.html") == page.read_bytes()
 
 
 def test_two_machines_that_ingest_at_once_take_each_answer_once_and_put_the_file_away_once(
