@@ -370,7 +370,7 @@ print(n, made)
 
 def child(folder: Path, last: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", CHILD, str(folder), str(last)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
