@@ -276,6 +276,7 @@ def _distinct_words(texts: pa.Array) -> tuple[pa.DictionaryArray, npt.NDArray[np
     """All words between white space, dictionary encoded (number of words,), and where each text starts (n + 1,)."""
     import pyarrow.compute as pc
 
-    listed = pc.utf8_split_whitespace(texts)
+    # Arrow reads beyond the end of a text that ends in white space, and sometimes loses its last word.
+    listed = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(texts))
     starts = listed.offsets.to_numpy().astype(np.int64)
     return listed.flatten().dictionary_encode(), starts - starts[0]

@@ -252,7 +252,7 @@ case.saved(Path(sys.argv[1]))
 def test_killed_before_the_manifest_there_is_no_model_and_the_next_save_makes_it(tmp_path: Path) -> None:
     folder = tmp_path / "models" / "m1"
     code = KILLED.replace("tests_model_files", Path(__file__).stem)
-    paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+    paths = os.pathsep.join(str(folder) for folder in (ROOT, ROOT / "tests", Path(__file__).parent))
     environment = {**os.environ, "PYTHONPATH": paths}
     died = subprocess.run([sys.executable, "-c", code, str(folder)], env=environment, check=False, timeout=PATIENCE_S)
     assert died.returncode == -signal.SIGKILL
