@@ -14,4 +14,6 @@ def ingest_there(root: Path, gate: Any) -> None:
 
     project = open_project(root)
     gate.wait(120)
+    project.workspace.pull()
     collect_answers(project)
+    project.workspace.push()
