@@ -27,8 +27,8 @@ from tasks.plan import Minimums
 TABLE = synthetic_headlines(800)
 TRUTH = dict(zip(TABLE["item_id"].to_pylist(), TABLE["label"].to_pylist(), strict=True))
 KILLS = {
-    "ingest, before an answer is taken": ("ingest", "storage.annotations:ingest"),
-    "ingest, before the file is put away": ("ingest", "annotation.inbox:put_away"),
+    "ingest, before an answer is taken": ("ingest", "storage.annotations:ingest_files"),
+    "ingest, before the file is put away": ("ingest", "annotation.inbox:_free_place"),
     "features": ("features", "storage.items:add_features"),
     "train, before the weights are written": ("train", "tasks.learning.model_files:save_model"),
     "train, before the manifest": ("train", "storage.folders:_write_manifest"),
