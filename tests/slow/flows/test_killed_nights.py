@@ -32,7 +32,7 @@ TABLE = synthetic_headlines(800)
 TRUTH = dict(zip(TABLE["item_id"].to_pylist(), TABLE["label"].to_pylist(), strict=True))
 KILLS = {
     "ingest, before an answer is taken": ("collect_answers", "storage.annotations:ingest_files"),
-    "ingest, before the file is put away": ("collect_answers", "annotation.inbox:put_away"),
+    "ingest, before the file is put away": ("collect_answers", "annotation.inbox:_free_place"),
     "features": ("make_features", "storage.items:add_features"),
     "train, before the weights are written": ("train_model", "tasks.learning.model_files:save_model"),
     "train, before the manifest": ("train_model", "storage.folders:_write_manifest"),
