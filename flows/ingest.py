@@ -6,6 +6,7 @@ from pathlib import Path
 
 from annotation.inbox import waiting_files
 from flows.forms import KnownFormat
+from flows.log_lines import counted
 from flows.run import Run, Table
 from storage.errors import BatchError
 from tasks.collect import FileReport, collect_answers, ingested_rows
@@ -25,7 +26,8 @@ def ingest(run: Run, files: tuple[str, ...] = (), form: KnownFormat = "by conten
     run.rename(f"ingest {', '.join(path.name for path in paths)}".strip())
     run.stage(publish_batches, project)
     reports = run.stage(collect_answers, project, paths, None if form == "by content" else form)
-    run.say(f"Ingested {sum(report.n_new for report in reports)} new answers from {len(reports)} files.")
+    n_new = sum(report.n_new for report in reports)
+    run.say(f"Ingested {counted(n_new, 'new answer')} from {counted(len(reports), 'file')}.")
     run.complete_work()
     run.show(Table("ingested", "The files that were ingested, and what each brought.", ingested_rows(reports)))
     return reports

@@ -40,6 +40,15 @@ def as_json() -> bool:
     return os.environ.get("PAL_LOG") == "json"
 
 
+def counted(n: int, noun: str) -> str:
+    """A number of things, as people say it.
+
+    >>> counted(1, "file"), counted(1200, "answer")
+    ('1 file', '1,200 answers')
+    """
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 class _Lines(logging.Handler):
     """One plain line a record, or one of JSON, to whatever stderr is now."""
 

@@ -23,6 +23,6 @@ def publish_batches(project: Project) -> list[Path]:
         if (folder / MANIFEST).is_file():
             continue
         if write_batch(folder, batch, contents_of(store, batch), project.config.task):
-            log.info("Published batch %s: %s", batch.batch_id, folder)
+            log.info("Wrote the files of batch %s: %s", batch.batch_id, folder)
             written.append(folder)
     return written

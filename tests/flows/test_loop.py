@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,29 @@ def test_the_loop_runs_from_import_to_a_promoted_model_and_active_batches(projec
     for k in range(2, 7):
         number = f"b{k:04d}-training"
         assert not held_out & {item.item_id for item in items_of(store, number)}
+
+
+def commits(project: Project) -> int:
+    return project.workspace.store().version()
+
+
+def test_next_with_training_makes_at_most_four_commits_and_ingest_two(
+    project: Project, take_headlines: Callable[..., dict[str, str]], give_labels: Callable[..., None]
+) -> None:
+    pairs = list(take_headlines(project.workspace, 400).items())
+    give_labels(project.workspace, dict(pairs[:60]), Split.EVALUATION)
+    give_labels(project.workspace, dict(pairs[60:100]))
+    before = commits(project)
+    batch_id = run_here(project, next_batch, n=10)
+    assert production_model(project.workspace.store()) is not None
+    assert commits(project) - before <= 4, "features, model, metrics and decision, batch"
+    fill(project, batch_id)
+    before = commits(project)
+    assert [report.n_new for report in run_here(project, ingest)] == [10]
+    assert commits(project) - before <= 2
+    before = commits(project)
+    run_here(project, ingest)
+    assert commits(project) == before, "nothing was new"
 
 
 def test_a_partly_filled_batch_is_taken_as_far_as_it_goes(project: Project, headlines: Path) -> None:
