@@ -45,9 +45,12 @@ def adapt(
     """An encoder of this workspace's own: minutes once (2 to 5 ms a text), as fast as the shipped one afterwards."""
     from flows.adapt import adapt as adapt_flow
     from flows.run import start
+    from storage.items import count_pool
+    from tasks.adapt import check_pool
     from tasks.learning.encoder_names import MINILM_ADAPTED
 
     project = project_at(workspace)
+    check_pool(count_pool(project.workspace.store()))
     chosen = str(teacher.resolve()) if teacher else ""
     encoder_id = start(project, adapt_flow, texts, labels, chosen, seed)
     if as_json:

@@ -114,11 +114,7 @@ def adapt_encoder(project: Project, how: Adaptation | None = None, teacher_folde
     started, store = time.monotonic(), workspace.store()
     teacher = Teacher(teacher_folder)
     pool = pool_texts(store, how.texts, how.seed)
-    if pool.num_rows < MIN_TEXTS:
-        raise ModelError(
-            f"{pool.num_rows:,} texts in the pool; adapting needs {MIN_TEXTS:,}.",
-            hint="import more: pal import FILE; the shipped vectors do without",
-        )
+    check_pool(pool.num_rows)
     labelled = _labelled(project) if how.labels else None
     base = minilm_static()
     settings = [base.encoder_id, teacher.sha256, asdict(how), installed_version("pytorch-active-learning")]
@@ -150,6 +146,19 @@ def adapt_encoder(project: Project, how: Adaptation | None = None, teacher_folde
     encoder = StaticVectors(folder)
     log.info("encoder %s from %s texts (%.0f s)", encoder.encoder_id, f"{pool.num_rows:,}", time.monotonic() - started)
     return encoder.encoder_id
+
+
+def check_pool(n_texts: int) -> None:
+    """Check that the pool has texts enough to adapt to.
+
+    Raises:
+        ModelError: It has not.
+    """
+    if n_texts < MIN_TEXTS:
+        raise ModelError(
+            f"{n_texts:,} texts in the pool; adapting needs {MIN_TEXTS:,}.",
+            hint="import more: pal import FILE; the shipped vectors do without",
+        )
 
 
 def _labelled(project: Project) -> _Labelled | None:
