@@ -146,15 +146,23 @@ else:
             self._waiting: deque[str] = deque()
             self._before = termios.tcgetattr(self._fd)
             self._signals = threading.current_thread() is threading.main_thread()  # elsewhere Python allows no handler
+            self._wakeup: tuple[int, ...] = ()
 
         def __enter__(self) -> _Source:
             tty.setcbreak(self._fd)
             if self._signals:
                 self._handler = signal.signal(signal.SIGCONT, self._continue) or signal.SIG_DFL
+                # A Ctrl-C just before a read blocks would wait for the next key; a byte in a pipe ends that wait.
+                self._wakeup = os.pipe()
+                os.set_blocking(self._wakeup[1], False)
+                self._wakeup_before = signal.set_wakeup_fd(self._wakeup[1], warn_on_full_buffer=False)
             return self
 
         def __exit__(self, *_: object) -> None:
             if self._signals:
+                signal.set_wakeup_fd(self._wakeup_before)
+                for end in self._wakeup:
+                    os.close(end)
                 signal.signal(signal.SIGCONT, self._handler)
             with contextlib.suppress(termios.error):  # the terminal is gone
                 termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
@@ -167,6 +175,10 @@ else:
         def read(self) -> str:
             """The next character; empty at the end."""
             while not self._waiting:
+                readable = select.select([self._fd, *self._wakeup[:1]], [], [])[0]
+                if self._fd not in readable:
+                    os.read(self._wakeup[0], 1024)  # a signal came; its handler runs now
+                    continue
                 data = os.read(self._fd, 1024)
                 if not data:
                     return ""
