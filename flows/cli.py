@@ -13,6 +13,7 @@ import typer
 
 from flows.batch_commands import commands as batch_commands
 from flows.lake_commands import commands as lake_commands
+from flows.log_lines import listen
 from flows.model_commands import commands as model_commands
 from flows.options import JsonOption, WorkspaceOption, print_json, project_at, show_batch
 from flows.output_commands import commands as output_commands
@@ -55,6 +56,7 @@ def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and Prefect's log.")] = False,
 ) -> None:
     """Options before any command."""
+    listen()
     if workspace is not None:
         os.environ["PAL_WORKSPACE"] = str(workspace)
     if debug:

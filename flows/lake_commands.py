@@ -36,7 +36,6 @@ def move(
     from dataclasses import asdict
 
     from flows.lake_switch import lake_lines, switch_lake
-    from flows.log_lines import listen
     from storage.errors import ConfigError
     from storage.moving import move_lake
     from storage.workspace import Workspace
@@ -46,7 +45,6 @@ def move(
     if faults := LakeConfig(catalog, data).faults():
         raise ConfigError("; ".join(faults), hint="pal lake move --help")
     _refuse_while_running(project, "pal lake move", up_too=True)
-    listen()
     root = project.workspace.root
     moved = move_lake(project.workspace.store(), *Workspace(root, catalog, data).lake, root)
     if switch:
@@ -120,14 +118,12 @@ def migrate(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Bring the lake of an older version of pal up to date; a backup is made first."""
-    from flows.log_lines import listen
     from storage.schema import MIGRATIONS
     from storage.upgrade import plan_upgrade, upgrade
 
     project = project_at(workspace)
     plan = plan_upgrade(project.workspace)
     if not dry_run:
-        listen()
         if plan.steps and project.workspace.catalog.startswith("postgres:"):
             for run in plan.going_on:
                 raise _busy(run, "pal migrate")

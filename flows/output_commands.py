@@ -67,11 +67,9 @@ def export(
     """The labelled data set with its card: one file, or a directory as Hugging Face lays them out."""
     from dataclasses import asdict
 
-    from flows.log_lines import listen
     from tasks.export import export as export_items
 
     project = project_at(workspace)
-    listen()
     found = export_items(project.workspace, project.config.task, output.resolve(), at, replace=force)
     if as_json:
         print_json(asdict(found))

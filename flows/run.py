@@ -113,6 +113,7 @@ class Run:
 
     def __enter__(self) -> Self:
         workspace = self.project.workspace
+        workspace.store()  # migrates an old lake, whose runs are still in it
         workspace.pull()
         self._runs.mark_crashed()
         for folder in (workspace.models, workspace.batches):
