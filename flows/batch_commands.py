@@ -46,7 +46,7 @@ def next_(
     formats, project = format_names(form), project_at(workspace)
     if adjudicate:
         disputed = start(project, adjudicate_flow, n or 0, formats)
-        show_batch(project, disputed, as_json, none="Nothing is disputed")
+        show_batch(project, disputed, as_json, none="No batch was published")
         return
     if batch_id := check_next(project, another):
         print(f"  Batch {batch_id} is still open; to publish another beside it: pal next --another", file=sys.stderr)
@@ -193,7 +193,7 @@ def review(
 
     project = project_at(workspace)
     batch_id = start(project, review_flow, n or 0, method, format_names(form))
-    show_batch(project, batch_id, as_json, none="No training item needs another answer")
+    show_batch(project, batch_id, as_json, none="No batch was published")
 
 
 @commands.command(epilog="Example: pal agreement --json")

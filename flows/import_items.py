@@ -7,7 +7,7 @@ from pathlib import Path
 from flows.run import Run
 from storage.errors import SourceError
 from storage.importing import ImportReport
-from tasks.import_texts import DETECT, ReadOptions, import_file, import_original_directory, open_file
+from tasks.import_texts import DETECT, ReadOptions, import_file, import_original_directory, open_file, original_labels
 from tasks.prepare import make_features
 from tasks.project import Project
 
@@ -44,5 +44,7 @@ def check_import(project: Project, paths: list[Path], original: str, options: Re
         raise SourceError("Nothing to import.", hint="pal import texts.csv, or pal import --original DIR")
     for path in paths:
         open_file(path, options)
-    if original and not (project.workspace.root / original).is_dir():
-        raise SourceError(f"There is no directory {original}.", hint="pal import --original DIR")
+    if original:
+        if not (project.workspace.root / original).is_dir():
+            raise SourceError(f"There is no directory {original}.", hint="pal import --original DIR")
+        original_labels(project.config.task)

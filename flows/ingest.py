@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from annotation.inbox import waiting_files
 from flows.forms import KnownFormat
 from flows.log_lines import counted
 from flows.run import Run, Table
 from storage.errors import BatchError
-from tasks.collect import FileReport, collect_answers, ingested_rows
+from tasks.collect import FileReport, collect_answers, files_to_collect, ingested_rows
 from tasks.project import Project
-from tasks.publish import publish_batches
+from tasks.publish import lacks_files, publish_batches
 
 
 def ingest(run: Run, files: tuple[str, ...] = (), form: KnownFormat = "by content") -> list[FileReport]:
@@ -42,4 +41,5 @@ def check_ingest(project: Project, paths: list[Path]) -> bool:
     for path in paths:
         if not path.is_file():
             raise BatchError(f"There is no file {path}.", hint="check the path: ls inbox batches")
-    return bool(project.workspace.files or waiting_files(project.workspace, paths))  # shared ones are not here yet
+    is_shared = bool(project.workspace.files)  # other machines' files are not here yet
+    return bool(is_shared or paths or files_to_collect(project) or lacks_files(project))

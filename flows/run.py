@@ -157,7 +157,8 @@ class Run:
 
     def rename(self, name: str) -> None:
         """Give the run a readable name, such as `next b0004-training`."""
-        self.record = replace(self.record, name=name)
+        self.record = replace(self.record, name=name, stages=dict(self._seconds))
+        self._runs.end(self.record)  # also for whoever looks while it runs, or after a kill
         self._host.rename(name)
 
     def say(self, message: str) -> None:
@@ -228,4 +229,6 @@ def flow_name(body: Callable[..., Any]) -> str:
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "Interrupted at the keyboard."
     return str(error) or type(error).__name__

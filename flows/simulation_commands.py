@@ -54,6 +54,7 @@ def simulate(
     from flows.simulate import simulate as simulate_flow
     from tasks.sampling.simulation import Oracle
     from tasks.simulate import replay_experiment
+    from tasks.simulation_runs import material
 
     data = LabelledFile(
         str(file.resolve()),
@@ -68,6 +69,7 @@ def simulate(
     oracle, mixes = Oracle(noise, abstention, annotators), tuple(mix or ())
     experiment = experiment_of(data, mixes, replays, oracle)
     place = (output or Path(f"simulation-{file.stem}")).resolve()
+    material(experiment, experiment.encoders[0])  # what is wrong with the file is said before a run begins
     if project := project_here():
         simulation = start_run(project, simulate_flow, data, tuple(experiment.mixes), replays, oracle, str(place))
     else:

@@ -80,6 +80,21 @@ def collect_answers(project: Project, files: Sequence[Path] = (), form: str | No
     return reports
 
 
+def files_to_collect(project: Project) -> list[FilledFile]:
+    """The files of `batches/` and `inbox/` that were filled in and not read as they are now."""
+    workspace = project.workspace
+    waiting = waiting_files(workspace)
+    seen = read_files(workspace.store()) if waiting else {}
+    return [file for file in waiting if file.in_inbox or not _is_read(file, workspace, project.config.task, seen)]
+
+
+def _is_read(file: FilledFile, workspace: Workspace, label_set: LabelSet, seen: Mapping[str, str]) -> bool:
+    try:
+        return seen.get(workspace.name_of(file.path)) == _digest(file.path, label_set)
+    except OSError:
+        return False  # the ingest says what is wrong with it
+
+
 def ingested_rows(reports: Sequence[FileReport]) -> list[dict[str, Any]]:
     """What each file brought, as the rows of a table."""
     return [

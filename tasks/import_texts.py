@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from annotation.label_set import AnswerError
+from annotation.label_set import AnswerError, LabelSet
 from annotation.progress import progress
 from storage.errors import SourceError
 from storage.importing import ImportReport, import_original, import_source
@@ -52,13 +53,7 @@ def import_file(project: Project, path: Path, options: ReadOptions) -> ImportRep
 def import_original_directory(project: Project, directory: Path) -> ImportReport:
     """Import a directory of the original scripts: pool and labels; importing it again changes nothing."""
     workspace, label_set = project.workspace, project.config.task
-    try:
-        labels = {digit: label_set.answer(digit) or "" for digit in ("1", "0")}
-    except AnswerError as error:
-        raise SourceError(
-            f"the original's labels are 1 and 0, and pal.toml has no label for one of them: {error.what}",
-            hint='give two labels the keys "1" and "0", or start from its preset: pal init DIR --preset chapter-2',
-        ) from error
+    labels = original_labels(label_set)
     size = sum(path.stat().st_size for path in directory.glob("unlabeled_data/*.csv"))
     with workspace.scratch() as scratch, progress(f"import {directory.name}", size) as advance:
         report = import_original(
@@ -72,6 +67,21 @@ def import_original_directory(project: Project, directory: Path) -> ImportReport
         )
     _log(report)
     return report
+
+
+def original_labels(label_set: LabelSet) -> dict[str, str]:
+    """The original's labels "1" and "0" -> label names.
+
+    Raises:
+        SourceError: No label has one of these keys.
+    """
+    try:
+        return {digit: label_set.answer(digit) or "" for digit in ("1", "0")}
+    except AnswerError as error:
+        raise SourceError(
+            f"the original's labels are 1 and 0, and pal.toml has no label for one of them: {error.what}",
+            hint='give two labels the keys "1" and "0", or start from its preset: pal init DIR --preset chapter-2',
+        ) from error
 
 
 def open_file(path: Path, options: ReadOptions) -> Source:
@@ -107,5 +117,5 @@ def _log(report: ImportReport) -> None:
 
 def _rejects_file(workspace: Workspace, path: Path) -> Path:
     """One for each path: files of the same name in other folders have their own."""
-    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:6]
+    digest = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:6]
     return workspace.reports / f"import-{path.name}-{digest}.rejects.csv"

@@ -13,6 +13,12 @@ from tasks.project import Project
 log = logging.getLogger(__name__)
 
 
+def lacks_files(project: Project) -> bool:
+    """Whether an open batch has no files: a run was killed before it wrote them, or they were lost."""
+    opened = published_batches(project.workspace.store())
+    return any(not (project.workspace.batches / batch.batch_id / MANIFEST).is_file() for batch in opened)
+
+
 def publish_batches(project: Project) -> list[Path]:
     """Write the missing folders of open batches, also those of a run that was killed; returns the new folders."""
     workspace = project.workspace

@@ -68,7 +68,12 @@ def run_deployment(
         raise ServiceError(f"The Prefect server at {api} cannot be used: {error}.", hint="Try again.") from error
     say(f"Prefect run: {prefect_api.ui_of(api)}/runs/flow-run/{run_id}")
     try:
-        _take_slot(api, name, run_id)
+        try:
+            _take_slot(api, name, run_id)
+        except OSError as error:
+            raise ServiceError(
+                f"The Prefect server at {api} is gone: {error}.", hint="Run the command again."
+            ) from error
         return deployments.execute(api, project, body, run_id, parameters)
     except KeyboardInterrupt:
         with contextlib.suppress(OSError):  # the next command marks it as crashed

@@ -6,7 +6,7 @@ import os
 
 from flows.log_lines import ROOMS
 from flows.server.prefect_api import answers
-from flows.server.up_state import found_up
+from flows.server.up_state import found_up, is_running
 from storage.errors import ServiceError
 from tasks.project import Project
 
@@ -35,4 +35,4 @@ def running_server(project: Project) -> str | None:
             )
         return url
     up = found_up(project)
-    return up.api if up and answers(up.api) else None
+    return up.api if up and is_running(up) and answers(up.api) else None

@@ -11,9 +11,10 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, get_type_hints
 from uuid import UUID
 
+import httpx
 import yaml
 from prefect import Flow, State, flow, runtime, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -45,7 +46,7 @@ from flows.notify import notify
 from flows.run import Artifact, Run, Table, flow_name
 from flows.server.missed import cancel_missed
 from flows.server.prefect_api import prefect_file
-from storage.errors import PalError
+from storage.errors import PalError, ServiceError
 from tasks.project import Project
 
 P = ParamSpec("P")
@@ -54,11 +55,16 @@ T = TypeVar("T")
 DRAIN_S = 60.0
 """The longest wait, after a run, for what is still on its way to the server."""
 
+SERVER_ERRORS = (httpx.HTTPError, OSError)
+"""What a call to a server that is gone or refuses raises."""
+
 log = logging.getLogger(__name__)
 
 
 class PrefectHost:
     """Shows a run in Prefect: stages as task runs, tables and texts as artifacts.
+
+    A server that is gone in the middle of a run is no reason for the run to fail: its work goes on unseen.
 
     Attributes:
         run_id: The id of the flow run.
@@ -66,31 +72,73 @@ class PrefectHost:
 
     def __init__(self) -> None:
         self.run_id: str | None = runtime.flow_run.id
+        self._is_lost = False
 
     def stage(self, name: str, call: Callable[[], T]) -> T:
         """Run a stage as a task run of that name; what it raises passes unchanged.
 
         Neither arguments nor result pass through Prefect, which would hash and walk through them.
         """
-        results: list[T] = []
-
-        def stage() -> None:
-            results.append(call())
-
-        task(name=name, task_run_name=name, cache_policy=NO_CACHE, persist_result=False)(stage)()
-        return results[0]
+        outcome = _Outcome(call)
+        try:
+            if not self._is_lost:
+                task(name=name, task_run_name=name, cache_policy=NO_CACHE, persist_result=False)(outcome.run)()
+        except SERVER_ERRORS as error:
+            if outcome.error is None:
+                self._lose(error)
+        return outcome.get()
 
     def show(self, artifact: Artifact) -> None:
         """Make an artifact of the run."""
-        if isinstance(artifact, Table):
-            create_table_artifact(list(artifact.rows), key=artifact.key, description=artifact.description)
-        else:
-            create_markdown_artifact(artifact.text, key=artifact.key, description=artifact.description)
+        try:
+            if self._is_lost:
+                return
+            if isinstance(artifact, Table):
+                create_table_artifact(list(artifact.rows), key=artifact.key, description=artifact.description)
+            else:
+                create_markdown_artifact(artifact.text, key=artifact.key, description=artifact.description)
+        except SERVER_ERRORS as error:
+            self._lose(error)
 
     def rename(self, name: str) -> None:
         """Give the flow run a readable name."""
-        with get_client(sync_client=True) as client:
-            client.update_flow_run(UUID(self.run_id), name=name)
+        try:
+            if not self._is_lost:
+                with get_client(sync_client=True) as client:
+                    client.update_flow_run(UUID(self.run_id), name=name)
+        except SERVER_ERRORS as error:
+            self._lose(error)
+
+    def _lose(self, error: Exception) -> None:
+        log.warning("The Prefect server is gone; the run goes on without it: %s", error)
+        self._is_lost = True
+
+
+class _Outcome(Generic[T]):
+    """A call that is made once, by whoever comes first, and what came of it."""
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self._call = call
+        self._results: list[T] = []
+        self.error: BaseException | None = None
+        self._is_begun = False
+
+    def run(self) -> None:
+        """Make the call."""
+        self._is_begun = True
+        try:
+            self._results.append(self._call())
+        except BaseException as error:
+            self.error = error
+            raise
+
+    def get(self) -> T:
+        """What the call returned or raised; makes it where nobody has begun it."""
+        if not self._is_begun:
+            self.run()
+        if self.error is not None:
+            raise self.error
+        return self._results[0]
 
 
 def as_flow(body: Callable[Concatenate[Run, P], T], name: str, project: Project | None = None) -> Flow[..., T]:
@@ -234,10 +282,15 @@ def execute(api: str, project: Project, body: Callable[..., T], run_id: str, par
         Exception: What the body raises.
     """
     results: list[T] = []
+    errors: list[Exception] = []
 
     @functools.wraps(body)
     def noted(run: Run, /, **others: Any) -> T:
-        results.append(body(run, **others))
+        try:
+            results.append(body(run, **others))
+        except Exception as error:
+            errors.append(error)
+            raise
         return results[0]
 
     made = as_flow(noted, flow_name(body), project)
@@ -249,8 +302,11 @@ def execute(api: str, project: Project, body: Callable[..., T], run_id: str, par
                 begun = client.read_flow_run(UUID(run_id))
             run_flow(made, flow_run=begun, parameters=given)
         except Exception as error:
+            if errors:
+                raise errors[0] from None
             if not results:
-                raise
+                what = f"Prefect could not begin the run: {error}."
+                raise ServiceError(what, hint="Run the command again.") from error
             log.warning("The run is complete, but the Prefect server could not be told: %s", error)
         finally:
             _drain()

@@ -75,6 +75,15 @@ def found_up(project: Project) -> Up | None:
         return None
 
 
+def is_running(up: Up) -> bool:
+    """Whether the server that `pal up` started (of a server of one's own: the worker) is the process it was.
+
+    After a crash of the machine its address may be another workspace's.
+    """
+    pid, command = up.groups.get("server") or up.groups.get("worker") or (0, "")
+    return bool(pid) and command_of(pid) == command
+
+
 def end_left(project: Project) -> int:
     """End the server and the worker that a killed `pal up` left; returns how many processes that were."""
     left = found_up(project)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from test_up_state import GONE, folder
 
 from flows.server.connection import running_server
+from flows.server.processes import command_of
 from flows.server.up_state import Up, write_up
 from storage.errors import ServiceError
 from tasks.project import Project
@@ -21,9 +23,12 @@ def test_the_server_of_the_workspace_is_used_where_it_answers(
     api = str(PREFECT_API_URL.value())
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     assert running_server(project) is None
-    write_up(project, Up(1, api, "", True))
+    mine = {"server": (os.getpid(), str(command_of(os.getpid())))}
+    write_up(project, Up(1, api, "", True, mine))
     assert running_server(project) == api
-    write_up(project, Up(1, GONE, "", True))
+    write_up(project, Up(1, api, "", True, {"server": (os.getpid(), "another program")}))
+    assert running_server(project) is None, "left by a crash; somebody else's server answers there"
+    write_up(project, Up(1, GONE, "", True, mine))
     assert running_server(project) is None
     monkeypatch.setenv("PREFECT_API_URL", GONE)
     with pytest.raises(ServiceError, match="No Prefect server answers"):
