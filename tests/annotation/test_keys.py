@@ -144,6 +144,11 @@ print("TALLY", tally.answered, tally.finished, flush=True)
 """
 
 
+def take_ctrl_c() -> None:
+    """A shell that starts the tests in the background has its children ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Person:
     """Sits at a pseudo-terminal, in which the annotator runs in a process of its own."""
 
@@ -161,6 +166,7 @@ class Person:
             stdout=self._slave,
             stderr=self._slave,
             start_new_session=True,
+            preexec_fn=take_ctrl_c,
         )
 
     def sees(self, text: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from chromium import PHONE, WIDE, Browser, chromium
 from projects import project_of
+from selenium.common.exceptions import ElementClickInterceptedException
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
 from waiting import until
@@ -63,7 +64,14 @@ class Page:
             self.browser.execute_cdp_cmd("Input.dispatchKeyEvent", {"type": kind, "key": key})
 
     def click(self, css: str) -> None:
-        self.browser.element(css).click()
+        until(lambda: self._is_clicked(css))
+
+    def _is_clicked(self, css: str) -> bool:
+        try:
+            self.browser.element(css).click()
+        except ElementClickInterceptedException:  # a dialog is still coming up
+            return False
+        return True
 
     def text(self, css: str) -> str:
         return self.browser.text(css)

@@ -68,6 +68,11 @@ def waiting(live: Live, tmp_path: Path) -> Iterator[Callable[[], Waiting]]:
         one.process.wait()
 
 
+def take_ctrl_c() -> None:
+    """A shell that starts the tests in the background has its children ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Waiting:
     """A command in a process of its own, and the file that it waits for to be gone."""
 
@@ -78,7 +83,9 @@ class Waiting:
         whole = [sys.executable, script, str(live.workspace), str(self.file), live.api]
         environment = {**live.environment, "PYTHONPATH": str(ROOT)}
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(whole, env=environment, cwd=folder, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                whole, env=environment, cwd=folder, stdout=log, stderr=log, preexec_fn=take_ctrl_c
+            )
 
     @property
     def output(self) -> str:

@@ -121,7 +121,7 @@ def test_next_batch_is_started_by_its_form_and_its_figures_are_seen_in_its_artif
     images = browser.find_elements(By.CSS_SELECTOR, "img[src^='data:image/svg+xml']")
     until(lambda: all(browser.execute_script("return arguments[0].naturalWidth", image) for image in images))
     assert len(images) >= 5, "the charts are drawn"
-    wait_for("our log lines in the run's log", lambda: f"published batch {batch_id}" in live.messages(run["id"]))
+    wait_for("our log lines in the run's log", lambda: f"Published batch {batch_id}" in live.messages(run["id"]))
 
 
 def test_a_submitted_file_starts_its_ingest(live: Live, tmp_path: Path) -> None:
@@ -157,7 +157,10 @@ def test_up_twice_says_where_it_is_and_commands_use_its_server(live: Live) -> No
 def test_a_simulation_runs_as_a_deployment_over_its_own_processes(live: Live) -> None:
     rows = [f"{row['text']},{row['label']}" for row in TABLE.to_pylist()]
     (live.workspace / "labelled.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
-    small = {"mixes": ["random", "default"], "seeds": 1, "iterations": 1, "batch_sizes": [20], "start": 40}
+    small = {
+        "mixes": ["random", "default"],
+        "replays": {"seeds": 1, "iterations": 1, "batch_sizes": [20], "start": 40},
+    }
     run_id = live.start("simulate", small)
     assert live.ended(run_id) == "COMPLETED", live.messages(run_id)
     assert (live.workspace / "reports" / "simulation-labelled" / "simulation.html").is_file()

@@ -96,7 +96,7 @@ def test_arrows_clients_are_loaded_only_where_there_is_a_store(tmp_path: Path) -
     code = (
         "import sys, pathlib\nfrom storage.workspace import Workspace\n"
         f"here = Workspace(pathlib.Path({str(tmp_path)!r}))\n"
-        "for act in (here.make, here.pull, here.push, here.share_missing, here.fetch_encoders): act()\n"
+        "for act in (here.make, here.pull, here.push, here.fetch_encoders): act()\n"
         "print('pyarrow.fs' in sys.modules, sorted(path.name for path in here.root.iterdir()))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
