@@ -54,7 +54,7 @@ def opened(folder: Path, *, scores: bool = True) -> Project:
         scores: With torch loaded.
     """
     if scores:
-        import tasks.pool  # noqa: F401
+        import torch  # noqa: F401
 
     project = open_project(folder / "workspace")
     project.workspace.store()
