@@ -334,6 +334,10 @@ class Store:
             if fault := told(error, self.address):
                 raise fault from error
             raise
+        except RuntimeError as error:  # what DuckDB makes of the exception of a signal handler, as Ctrl-C's
+            if error.__cause__ is not None and not isinstance(error.__cause__, Exception):
+                raise error.__cause__ from None
+            raise
 
     def _has(self, mark: str) -> bool:
         """Whether a commit with this mark is in the lake."""

@@ -535,3 +535,15 @@ def test_a_closed_store_answers_no_more(tmp_path: Path) -> None:
         assert store.rows("SELECT 1") == [(1,)]
     with pytest.raises(duckdb.ConnectionException):
         store.rows("SELECT 1")
+
+
+@pytest.mark.parametrize("ask", ["read", "write"])
+def test_ctrl_c_during_a_query_is_a_keyboard_interrupt(lake: Store, ask: str) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell starts its jobs without
+    long = "SELECT count(*) FROM range(10000000000) WHERE hash(range) % 1000003 = 7"  # minutes
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        lake.rows(long) if ask == "read" else lake.write(lambda connection: connection.execute(long), "long")
+    timer.join()
+    assert lake.rows("SELECT count(*) FROM lake.a") == [(0,)]
