@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from annotation.adjudication import with_answers
-from annotation.formats import CSV, DEFINITION_NAME, FORMATS, Format
+from annotation.formats.registry import CSV, DEFINITION_NAME, FORMATS, Format
 from annotation.handout import Handout
 from annotation.label_set import LabelSet
-from storage.answers import answers_before
-from storage.batches import assignments_of, items_of, proposals_of
 from storage.errors import BatchError
-from storage.folders import MANIFEST, add_files, publish_folder
+from storage.files.folders import MANIFEST, add_files, publish_folder
+from storage.lake.batches import assignments_of, items_of, proposals_of
+from storage.lake.history import answers_before
+from storage.lake.store import Store
 from storage.records import Assignment, Batch, BatchItem, Proposal, Purpose
-from storage.store import Store
 
 MANIFEST_VERSION = 2
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from annotation.formats import FORMATS, find_formats
+from annotation.formats.registry import FORMATS, find_formats
 from storage.records import ORIGINAL, UNNAMED
 
 

@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from annotation.batch import as_published, batch_files, published_labels, sha256_of
-from annotation.filled import FilledFile, FilledRow, ItemNames, RowError, check_rows
-from annotation.formats import is_for_answers
+from annotation.checks import FilledFile, FilledRow, ItemNames, RowError, check_rows
+from annotation.formats.registry import is_for_answers
 from annotation.label_set import LabelSet
-from storage.annotations import not_ingested
-from storage.batches import assignments_of, find_batch, items_of
 from storage.errors import BatchError, PalError
-from storage.folders import MANIFEST
+from storage.files.folders import MANIFEST
+from storage.lake.annotations import not_ingested
+from storage.lake.batches import assignments_of, find_batch, items_of
 from storage.records import Answer
 from storage.workspace import Workspace
 
@@ -113,7 +113,7 @@ def waiting_answers(
     files = [file for file in (waiting_files(workspace) if waiting is None else waiting) if file.batch_id == batch_id]
     if not files:
         return []
-    from annotation.reading import read_filled  # every format: where nothing waits, none is needed
+    from annotation.formats.detection import read_filled  # every format: where nothing waits, none is needed
 
     checks = BatchChecks(workspace, label_set)
     appended: list[Answer] = []
@@ -136,7 +136,7 @@ def put_away(file: FilledFile, errors: Sequence[RowError], folder: Path) -> Path
     place = _free_place(folder, file.path) if file.in_inbox else file.path
     listed = place.with_name(f"{place.name}{ERRORS_SUFFIX}")
     if errors:
-        from annotation.csv_file import write_errors
+        from annotation.formats.csv_file import write_errors
 
         write_errors(listed, errors)
     elif not file.in_inbox:

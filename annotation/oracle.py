@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from annotation.csv_file import neutralised, restored
+from annotation.formats.csv_file import neutralised, restored
 
 
 def fill_csv(path: Path, labels: Mapping[str, str], *, annotator: str = "oracle", most: int | None = None) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from annotation.report import (
+from tasks.reporting.report_page import (
     CURVES,
     TITLES,
     Report,

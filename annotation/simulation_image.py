@@ -6,9 +6,9 @@ import math
 import textwrap
 from html import escape
 
-from annotation.charts import COLOURS, DASHES, HEIGHT, WIDTH, look
-from annotation.simulation_page import Simulation, figure_chart
 from storage.errors import PalError
+from tasks.reporting.charts import COLOURS, DASHES, HEIGHT, WIDTH, look
+from tasks.reporting.simulation_page import Simulation, figure_chart
 
 MARGIN, SCALE, ZOOM = 24, 1.8, 2
 WIDE = round(WIDTH * SCALE) + 2 * MARGIN

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from annotation.filled import FilledFile, FilledRow, RowError
+from annotation.checks import FilledFile, FilledRow, RowError
+from annotation.formats.detection import PageError, read_filled
 from annotation.inbox import BatchChecks
-from annotation.reading import PageError, read_filled
-from storage.batches import batches_of_items, published_batches
 from storage.errors import BatchError, PalError
-from storage.folders import to_disk
+from storage.files.folders import to_disk
+from storage.lake.batches import batches_of_items, published_batches
+from storage.lake.store import Store
 from storage.records import Answer
-from storage.store import Store
 from storage.text_hash import text_hash
 from storage.workspace import Workspace
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TextIO
 
-from annotation.journal import Journal
+from annotation.formats.journal import Journal
 from annotation.keys import HABIT_S, LEAVE, LineKeys, plain, typed_line
 from annotation.label_set import SKIP, UNSURE, LabelSet
 from storage.records import Answer, BatchItem

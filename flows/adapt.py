@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flows.forms import Count, Seed
 from flows.run import Run
-from tasks.adapt import Adaptation, adapt_encoder
+from tasks.adapt_encoder import Adaptation, adapt_encoder
 
 
 def adapt(run: Run, texts: Count = Adaptation.texts, labels: bool = True, teacher: str = "", seed: Seed = 0) -> str:

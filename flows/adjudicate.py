@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flows.forms import FormatName, Size
 from flows.run import Run
-from tasks.adjudicate import draw_disputed
+from tasks.ask_again import draw_disputed
 from tasks.publish import publish_batches
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import sys
 
 from annotation.batch import contents_of, handouts, write_batch
+from annotation.formats.journal import Journal, journal_path
 from annotation.inbox import waiting_answers
-from annotation.journal import Journal, journal_path
 from annotation.keys import line_keys, terminal_keys
 from annotation.terminal import Tally, annotate
 from flows.ingest import ingest
 from flows.next_batch import next_batch
 from flows.run import start
-from storage.batches import answered_in, find_batch, published_batches
 from storage.errors import BatchError
-from storage.folders import MANIFEST
-from storage.models import metrics_of, production_model
+from storage.files.folders import MANIFEST
+from storage.lake.batches import answered_in, find_batch, published_batches
+from storage.lake.models import metrics_of, production_model
 from storage.records import BatchStatus, Split
 from tasks.project import Project
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from storage.errors import ConfigError, WorkspaceError
-from storage.object_store import root_faults
+from storage.files.object_store import root_faults
 from storage.workspace import Workspace, find_root
 from tasks.learning.encoder_names import ENCODERS
 from tasks.project import Config, Project

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 FormatName = Literal["csv", "xlsx", "html", "label-studio", "argilla", "doccano", "prodigy", "original"]
-"""A format of batch files, as in `annotation.formats`."""
+"""A format of batch files, as in `annotation.formats.registry`."""
 
 KnownFormat = Literal["by content", "csv", "xlsx", "html", "label-studio", "argilla", "doccano", "prodigy", "original"]
 """The format of filled files; it is told by their content where nobody says."""
@@ -25,4 +25,4 @@ Seed = Annotated[int, Field(ge=0)]
 """A seed of a draw."""
 
 EncoderName = Literal["minilm-static", "bag-of-words"]
-"""An encoder that ships with the package, as in `tasks.learning.encoder`."""
+"""An encoder that ships with the package, as in `tasks.learning.encoders`."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from flows.forms import FormatName, Seed, Size
 from flows.notify import notify
 from flows.run import Markdown, Run, Table
-from storage.annotations import label_counts
-from storage.batches import find_batch, published_batches
-from storage.folders import MANIFEST
-from storage.items import count_items, count_pending, count_pool
+from storage.files.folders import MANIFEST
+from storage.lake.annotations import label_counts
+from storage.lake.batches import find_batch, published_batches
+from storage.lake.items import count_items, count_pending, count_pool
 from storage.records import Batch
 from tasks.plan import Plan, fitting_minimums, next_batch_plan
 from tasks.prepare import make_features
@@ -132,7 +132,7 @@ def publish_next(
 
 def report(run: Run, model: LoadedModel | None) -> None:
     """Write the report and show its tables beside the run."""
-    from annotation.report import report_markdown
+    from tasks.reporting.report_page import report_markdown
 
     written = run.stage(write_report, run.project, run.record.run_id, model)
     run.share(*written.pages)

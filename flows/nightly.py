@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from flows.next_batch import find_open_batch, plan_next_batch, publish_next, report, train_and_promote
 from flows.run import Run
-from storage.items import count_pool
+from storage.lake.items import count_pool
 from storage.records import RunRecord
 from tasks.collect import collect_answers
 from tasks.prepare import make_features

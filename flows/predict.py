@@ -7,7 +7,7 @@ from typing import Literal
 
 from flows.run import Run
 from storage.errors import SourceError
-from storage.prediction_files import format_of_file
+from storage.lake.outgoing import format_of_file
 from tasks.predict_pool import PoolPrediction, model_to_predict_with, predict_pool
 from tasks.project import Project
 

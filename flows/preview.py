@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from storage.annotations import labelled_texts
-from storage.items import texts_of
-from storage.models import production_model
+from storage.lake.annotations import labelled_texts
+from storage.lake.items import texts_of
+from storage.lake.models import production_model
 from storage.records import Split
 from tasks.learning.model_files import load_model
 from tasks.pool import load_pool

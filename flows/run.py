@@ -18,9 +18,9 @@ from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 from flows.log_lines import listen, say
 from flows.notify import notify
 from flows.server.connection import running_server
-from storage.folders import remove_left_parts
+from storage.files.folders import remove_left_parts
 from storage.records import RunRecord, RunStatus
-from storage.runs import new_run, run_state
+from storage.run_records import new_run, run_state
 from tasks.project import Project
 
 P = ParamSpec("P")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from annotation.simulation_page import Simulation
-from flows.experiment import EXPERT, SHIPPED_SETTINGS, USUAL, LabelledFile, Replays, experiment_of
+from flows.cli.simulation_options import EXPERT, SHIPPED_SETTINGS, USUAL, LabelledFile, Replays, experiment_of
 from flows.run import Run, Table
-from tasks.sampling.simulation import Oracle
-from tasks.simulate import replay_experiment
+from tasks.reporting.simulation_page import Simulation
+from tasks.simulation.experiment import replay_experiment
+from tasks.simulation.replay import Oracle
 
 
 def simulate(

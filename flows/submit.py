@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 
-from annotation.filled import FilledFile
+from annotation.checks import FilledFile
 from annotation.inbox import BatchChecks
 from annotation.submission import check_file, into_inbox
 from flows.server.prefect_api import ask

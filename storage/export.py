@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 
 from storage.errors import StoreError
-from storage.schema import current_labels, standing_answers
-from storage.store import Store
+from storage.lake.schema import current_labels, standing_answers
+from storage.lake.store import Store
 
 
 def labelled_items(store: Store, version: int) -> pa.Table:

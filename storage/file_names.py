@@ -7,8 +7,8 @@ import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from storage.folders import MANIFEST
-from storage.object_store import Stored
+from storage.files.folders import MANIFEST
+from storage.files.object_store import Stored
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pyarrow.fs as pafs
 
-from storage.connecting import Connection, object_storage, told
 from storage.errors import StoreError
-from storage.folders import to_disk
+from storage.files.folders import to_disk
+from storage.lake.connection import Connection, object_storage, told
 
 _PIECE_BYTES = 8 << 20
 

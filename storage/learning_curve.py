@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from storage.lake.schema import current_labels
+from storage.lake.store import Store
 from storage.records import Metric, ModelStatus, Split
-from storage.schema import current_labels
-from storage.store import Store
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storage.errors import StoreError, WorkspaceError
-from storage.folders import MANIFEST
-from storage.runs import RUNS_FILE, Runs, runs_of
-from storage.schema import MIGRATIONS, current_version, migrate
-from storage.store import Store
+from storage.files.folders import MANIFEST
+from storage.lake.schema import MIGRATIONS, current_version, migrate
+from storage.lake.store import Store
+from storage.run_records import RUNS_FILE, Runs, runs_of
 
 if TYPE_CHECKING:
-    from storage.mirror import Mirror
+    from storage.files.mirror import Mirror
 
 CONFIG_NAME = "pal.toml"
 ENVIRONMENT = "PAL_WORKSPACE"
@@ -205,7 +205,7 @@ def forget_stores() -> None:
 
 @functools.lru_cache(maxsize=4)
 def _mirrored(files: str, root: Path) -> Mirror:
-    from storage.mirror import Mirror  # most workspaces share nothing
+    from storage.files.mirror import Mirror  # most workspaces share nothing
 
     root.mkdir(parents=True, exist_ok=True)
     return Mirror(files, root)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from annotation.label_set import LabelSet
-from storage.batches import batch_results
-from storage.items import count_items_and_pool
-from storage.models import recent_values
+from storage.lake.batches import batch_results
+from storage.lake.items import count_items_and_pool
+from storage.lake.models import recent_values
+from storage.lake.store import Store
 from storage.records import SUCCESSIVE, StopSign
-from storage.store import Store
 from tasks.learning.stopping import WINDOW, Findings, stop_signs
 from tasks.sampling.sampling_config import UNBIASED
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from annotation.batch import sha256_of
-from annotation.filled import FilledFile
+from annotation.checks import FilledFile
 from annotation.inbox import BatchChecks, put_away, settled_files, waiting_files
 from annotation.label_set import LabelSet
 from annotation.submission import CheckedFile, check_file
-from storage.annotations import FileAnswers, Ingested, ingest_files, read_files
 from storage.errors import BatchError
+from storage.lake.annotations import FileAnswers, Ingested, ingest_files, read_files
 from storage.workspace import Workspace
 from tasks.project import Project
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 from storage.errors import ModelError
-from storage.items import fixed_sample
-from storage.models import Measurement, metrics_of, model_to_compare_with
+from storage.lake.items import fixed_sample
+from storage.lake.models import Measurement, metrics_of, model_to_compare_with
 from storage.records import SUCCESSIVE, Metric
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.stopping import change_of_f, cohen_kappa

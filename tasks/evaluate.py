@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from storage.annotations import labelled_texts
-from storage.models import Measurement
+from storage.lake.annotations import labelled_texts
+from storage.lake.models import Measurement
+from storage.lake.store import Store
 from storage.records import Split
-from storage.store import Store
 from tasks.learning.metrics import evaluate
 from tasks.learning.model_files import LoadedModel
 from tasks.project import Project

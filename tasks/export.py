@@ -19,8 +19,8 @@ from annotation.data_card import SPLIT_NAMES, CardFacts, data_card
 from annotation.label_set import LabelSet
 from storage.errors import SourceError
 from storage.export import check_version, count_annotators, labelled_items
-from storage.folders import MANIFEST, publish_folder, write_whole
-from storage.prediction_files import format_of_file, join_parts
+from storage.files.folders import MANIFEST, publish_folder, write_whole
+from storage.lake.outgoing import format_of_file, join_parts
 from storage.workspace import Workspace
 
 log = logging.getLogger(__name__)

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from storage.annotations import labelled_texts
-from storage.items import pool_features, pool_ids, pool_item_ids
+from storage.lake.annotations import labelled_texts
+from storage.lake.items import pool_features, pool_ids, pool_item_ids
+from storage.lake.store import Store
 from storage.records import Split
-from storage.store import Store
-from tasks.learning.encoder import Encoder
+from tasks.learning.encoders import Encoder
 from tasks.learning.tokens import Examples, Tokens
 from tasks.learning.vectors import TokenVectors, Vectors
 from tasks.prepare import add_missing_features, current_encoder
@@ -25,7 +25,7 @@ from tasks.sampling.strategy import NO_TEXTS, Pool
 
 if TYPE_CHECKING:
     from tasks.learning.model_files import LoadedModel
-    from tasks.workers import Workers
+    from tasks.scale.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def load_pool(project: Project, version: int, model: LoadedModel | None, workers
         vectors = here = token_vectors(tokens, encoder)
         hidden = hidden_vectors(model.classifier, here) if model is not None else None
     else:
-        from tasks.shards import Shard, sharded_vectors
+        from tasks.scale.shards import Shard, sharded_vectors
 
         at = store.version()
         item_ids = pool_ids(store, encoder.encoder_id, at)

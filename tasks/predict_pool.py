@@ -14,17 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from annotation.progress import progress
 from storage.errors import ModelError, WorkspaceError
-from storage.folders import MANIFEST, write_whole
-from storage.models import all_models, find_model, production_model
-from storage.prediction_files import FileFormat, count_after, features_of_all, join_parts
+from storage.files.folders import MANIFEST, write_whole
+from storage.lake.models import all_models, find_model, production_model
+from storage.lake.outgoing import FileFormat, count_after, features_of_all, join_parts
+from storage.lake.store import Store
 from storage.records import Model
-from storage.store import Store
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.tokens import Tokens
 from tasks.prepare import add_missing_features
 from tasks.project import Project
+from tasks.reporting.progress import progress
 
 log = logging.getLogger(__name__)
 

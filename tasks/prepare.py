@@ -9,9 +9,8 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from annotation.progress import progress
 from storage.errors import ModelError
-from storage.items import (
+from storage.lake.items import (
     add_features,
     add_vocabulary,
     all_texts,
@@ -22,11 +21,12 @@ from storage.items import (
     texts_without_features,
 )
 from storage.workspace import Workspace
-from tasks.learning.encoder import BagOfWords, Encoder, fit_bag_of_words, minilm_static, newest_adapted
 from tasks.learning.encoder_names import BAG_OF_WORDS, MINILM_ADAPTED
+from tasks.learning.encoders import BagOfWords, Encoder, fit_bag_of_words, minilm_static, newest_adapted
 from tasks.project import Project
+from tasks.reporting.progress import progress
+from tasks.scale.workers import on_this_machine, open_workers
 from tasks.scale_config import ScaleConfig
-from tasks.workers import on_this_machine, open_workers
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from storage.errors import ModelError
-from storage.models import Measurement, Verdict, production_model, record_verdict, taken_back
+from storage.lake.models import Measurement, Verdict, production_model, record_verdict, taken_back
 from storage.records import DecidedBy
 from tasks.evaluate import Evaluation, HeldOut, measured, predict_held_out
 from tasks.learning.calibration import Calibration

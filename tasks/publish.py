@@ -6,8 +6,8 @@ import logging
 from pathlib import Path
 
 from annotation.batch import contents_of, write_batch
-from storage.batches import published_batches
-from storage.folders import MANIFEST
+from storage.files.folders import MANIFEST
+from storage.lake.batches import published_batches
 from tasks.project import Project
 
 log = logging.getLogger(__name__)

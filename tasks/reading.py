@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tasks.learning.teacher import Teacher
-from tasks.workers import Workers, worker_state
+from tasks.learning.distillation import Teacher
+from tasks.scale.workers import Workers, worker_state
 
 SentenceVectors = npt.NDArray[np.float16]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from annotation.report import CURVES, TITLES, Report, figure_text
 from tasks.project import Project
 from tasks.report_contents import report_of, write_page
+from tasks.reporting.report_page import CURVES, TITLES, Report, figure_text
 
 if TYPE_CHECKING:
     from tasks.learning.model_files import LoadedModel

@@ -13,22 +13,22 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from annotation.charts import Point
-from annotation.report import TITLES, Mistake, OnEvaluation, Report
 from annotation.report_page import report_page
-from storage.annotations import label_counts, labelled_texts
-from storage.batches import batch_results, open_batches, published_batches
 from storage.errors import ModelError
-from storage.folders import write_whole
-from storage.items import count_pool
+from storage.files.folders import write_whole
+from storage.lake.annotations import label_counts, labelled_texts
+from storage.lake.batches import batch_results, open_batches, published_batches
+from storage.lake.items import count_pool
+from storage.lake.models import decisions, metrics_of, production_model
+from storage.lake.store import Store
 from storage.learning_curve import StrategyResult, learning_curve, strategy_results
-from storage.models import decisions, metrics_of, production_model
 from storage.records import Metric, Split
-from storage.store import Store
 from tasks.advice import signs_of
 from tasks.learning.curves import calibration_bins, confusion, precision_recall, worst_mistakes
 from tasks.learning.stopping import advice, wilson_interval
 from tasks.project import Project
+from tasks.reporting.charts import Point
+from tasks.reporting.report_page import TITLES, Mistake, OnEvaluation, Report
 from tasks.sampling.catalogue import all_strategies
 
 if TYPE_CHECKING:

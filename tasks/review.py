@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from annotation.label_set import LabelSet
-from storage.answers import independent_answers, reviewed_items
-from storage.batches import count_batches
-from storage.models import production_model
+from storage.lake.batches import count_batches
+from storage.lake.history import independent_answers, reviewed_items
+from storage.lake.models import production_model
+from storage.lake.store import Store
 from storage.records import Purpose, Split
-from storage.store import Store
-from tasks.adjudicate import Again, open_again, reserve_again
+from tasks.ask_again import Again, open_again, reserve_again
 from tasks.learning.label_errors import label_errors
 from tasks.learning.model_files import load_model
 from tasks.learning.training import cross_validated_probabilities

@@ -11,11 +11,11 @@ import numpy as np
 
 from annotation.assignment import assign, with_gold
 from annotation.batch_config import BatchConfig
-from storage.answers import annotators_of, settled_labels
-from storage.batches import Draft, OvertakenError, count_batches, published_batches, reserve
 from storage.errors import SamplingError
+from storage.lake.batches import Draft, OvertakenError, count_batches, published_batches, reserve
+from storage.lake.history import annotators_of, settled_labels
+from storage.lake.store import Store
 from storage.records import Assignment, Batch, Split
-from storage.store import Store
 from tasks.advice import signs_of
 from tasks.plan import Plan
 from tasks.pool import load_pool, load_pool_ids
@@ -23,8 +23,8 @@ from tasks.project import Project
 from tasks.sampling.catalogue import find_strategy
 from tasks.sampling.mixer import mix_strategies, scaled_mix
 from tasks.sampling.sampling_config import SamplingConfig
+from tasks.scale.workers import open_workers
 from tasks.scale_config import ScaleConfig
-from tasks.workers import open_workers
 
 if TYPE_CHECKING:
     from tasks.learning.model_files import LoadedModel

@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from storage.annotations import labelled_texts
-from storage.folders import MANIFEST
-from storage.models import add_model, find_model
+from storage.files.folders import MANIFEST
+from storage.lake.annotations import labelled_texts
+from storage.lake.models import add_model, find_model
+from storage.lake.store import Store
 from storage.records import Model, ModelStatus, Split
-from storage.store import Store
-from tasks.learning.encoder import Encoder, StaticVectors
+from tasks.learning.encoders import Encoder, StaticVectors
 from tasks.learning.model_files import LoadedModel, load_model, save_model
 from tasks.learning.tokens import Examples
 from tasks.learning.training import train

@@ -113,7 +113,7 @@ class Cluster:
 
     def pal(self, workspace: Path, *arguments: str, **more: Any) -> subprocess.Popen[str]:
         """A `pal` command that was started."""
-        command = [sys.executable, "-m", "flows.cli", *arguments, "--workspace", str(workspace)]
+        command = [sys.executable, "-m", "flows.cli.main", *arguments, "--workspace", str(workspace)]
         return subprocess.Popen(
             command, env=self.environment, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **more
         )

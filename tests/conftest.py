@@ -13,16 +13,16 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, settings
 
-from annotation.headlines import synthetic_headlines
 from annotation.label_set import Label, LabelSet
+from annotation.synthetic import synthetic_headlines
+from flows.cli.presets import DISASTER, config_text
 from flows.config import open_project
-from flows.presets import DISASTER, config_text
-from storage.annotations import LabelledItem, import_labelled
-from storage.batches import Draft, reserve
-from storage.items import add_items, stage
+from storage.lake.annotations import LabelledItem, import_labelled
+from storage.lake.batches import Draft, reserve
+from storage.lake.items import add_items, stage
+from storage.lake.schema import migrate
+from storage.lake.store import Store
 from storage.records import Batch, Proposal, Split
-from storage.schema import migrate
-from storage.store import Store
 from storage.workspace import Workspace
 from tasks.plan import Minimums
 from tasks.project import Project

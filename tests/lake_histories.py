@@ -8,11 +8,11 @@ from typing import Any
 
 from lake_rows import add_rows
 
-from storage.annotations import ingest
-from storage.batches import Draft, close_batch, reserve
-from storage.models import add_model
+from storage.lake.annotations import ingest
+from storage.lake.batches import Draft, close_batch, reserve
+from storage.lake.models import add_model
+from storage.lake.store import Connection, Store
 from storage.records import Answer, Model, ModelStatus, Proposal, Split
-from storage.store import Connection, Store
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from storage.items import Imported, add_items, stage
-from storage.store import Store
+from storage.lake.items import Imported, add_items, stage
+from storage.lake.store import Store
 
 TABLES = {
     "items": "item_id, text, text_hash, published_at, source",

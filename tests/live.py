@@ -110,7 +110,7 @@ def free_port() -> int:
 
 def pal(live: Live, *arguments: str) -> str:
     """What a `pal` command prints, which must go well."""
-    command = [sys.executable, "-m", "flows.cli", *arguments, "--workspace", str(live.workspace)]
+    command = [sys.executable, "-m", "flows.cli.main", *arguments, "--workspace", str(live.workspace)]
     ran = subprocess.run(
         command, env=live.environment, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
@@ -128,7 +128,7 @@ def brought_up(workspace: Path, folder: Path, **more: str) -> Iterator[Live]:
     port = free_port()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "PAL_"))}
     environment, log = {**kept, **more}, folder / f"up-{port}.log"
-    command = [sys.executable, "-m", "flows.cli", "up", "--workspace", str(workspace), "--port", str(port)]
+    command = [sys.executable, "-m", "flows.cli.main", "up", "--workspace", str(workspace), "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=output, stderr=output)
     live = Live(f"http://127.0.0.1:{port}/api", f"http://127.0.0.1:{port}/v2", environment, workspace, log, process.pid)

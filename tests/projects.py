@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from annotation.label_set import LabelSet
-from flows.presets import DISASTER
+from flows.cli.presets import DISASTER
 from storage.workspace import Workspace
 from tasks.learning.training_config import TrainingConfig
 from tasks.project import Config, ModelConfig, Project

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from flows.cli import app
-from flows.presets import PRESETS
+from flows.cli.main import app
+from flows.cli.presets import PRESETS
 from tasks.sampling.catalogue import all_strategies, as_markdown, strategy_names
 
 ROOT = Path(__file__).parents[1]
@@ -75,7 +75,7 @@ def test_presets_are_named_in_the_help() -> None:
 def test_help_is_there_in_half_a_second_without_heavy_imports() -> None:
     code = (
         "import sys; sys.argv = ['pal', '--help']\n"
-        "from flows.cli import app\n"
+        "from flows.cli.main import app\n"
         "try: app()\n"
         "except SystemExit: pass\n"
         "print([name for name in ('torch', 'prefect', 'duckdb', 'pyarrow', 'numpy') if name in sys.modules])"

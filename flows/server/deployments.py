@@ -33,7 +33,7 @@ from prefect.utilities.callables import parameter_schema
 
 import flows.adapt
 import flows.adjudicate
-import flows.import_items
+import flows.import_texts
 import flows.ingest
 import flows.next_batch
 import flows.nightly
@@ -217,7 +217,7 @@ def _cancel_missed() -> None:
         cancel_missed(str(PREFECT_API_URL.value()), str(deployment_id), str(runtime.flow_run.id))
 
 
-import_items = as_flow(flows.import_items.import_items, "import-items")
+import_items = as_flow(flows.import_texts.import_items, "import-items")
 next_batch = as_flow(flows.next_batch.next_batch, "next-batch")
 ingest = as_flow(flows.ingest.ingest, "ingest")
 adjudicate = as_flow(flows.adjudicate.adjudicate, "adjudicate")

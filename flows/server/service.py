@@ -243,7 +243,7 @@ def start_in_background(project: Project, host: str | None, port: int | None) ->
     Raises:
         ServiceError: It does not come up; with the end of its log.
     """
-    command = [sys.executable, "-m", "flows.cli", "up", "--workspace", str(project.workspace.root)]
+    command = [sys.executable, "-m", "flows.cli.main", "up", "--workspace", str(project.workspace.root)]
     command += ["--host", host] if host else []
     command += ["--port", str(port)] if port else []
     log = up_file(project).with_name("up.log")

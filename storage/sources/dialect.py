@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from storage.errors import SourceError
-from storage.sources.columns import find_name, known_name, known_text
-from storage.sources.detect import next_lines, open_text
-from storage.sources.records import DELIMITERS, ONE_COLUMN, Dialect, Record, blank, parse_lines
+from storage.readers.columns import find_name, known_name, known_text
+from storage.readers.file_kinds import next_lines, open_text
+from storage.readers.lines import DELIMITERS, ONE_COLUMN, Dialect, Record, blank, parse_lines
 
 SAMPLE_LINES = 2000
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.learning.calibration import Calibration
-from tasks.learning.encoder import Encoder, StaticVectors
+from tasks.learning.encoders import Encoder, StaticVectors
 from tasks.learning.stored_model import read_model
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import unit

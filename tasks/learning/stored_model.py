@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import ModelError
-from storage.folders import MANIFEST
+from storage.files.folders import MANIFEST
 from tasks.learning.calibration import Calibration
-from tasks.learning.encoder import Encoder, encoder_of
+from tasks.learning.encoders import Encoder, encoder_of
 
 WEIGHTS = "model.safetensors"
 MANIFEST_VERSION = 1

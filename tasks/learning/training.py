@@ -20,8 +20,8 @@ from torch.nn import functional
 from storage.errors import ModelError
 from tasks.learning.calibration import Calibration, calibrate
 from tasks.learning.classifier import Classifier, predict_logits
-from tasks.learning.encoder import Encoder
 from tasks.learning.encoder_files import HeadWeights
+from tasks.learning.encoders import Encoder
 from tasks.learning.splits import stratified_folds
 from tasks.learning.tokens import Examples
 from tasks.learning.training_config import TrainingConfig

@@ -8,16 +8,16 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import tasks.sampling.cluster  # importing a family registers its strategies
-import tasks.sampling.coverage
-import tasks.sampling.disagreement
 import tasks.sampling.gradient
 import tasks.sampling.model_outlier
-import tasks.sampling.outlier
-import tasks.sampling.rare
 import tasks.sampling.representative
-import tasks.sampling.transfer
-import tasks.sampling.uncertainty  # noqa: F401
+import tasks.sampling.strategies.clusters  # importing a family registers its strategies
+import tasks.sampling.strategies.coverage
+import tasks.sampling.strategies.disagreement
+import tasks.sampling.strategies.model_change
+import tasks.sampling.strategies.outliers
+import tasks.sampling.strategies.rare_labels
+import tasks.sampling.strategies.uncertainty  # noqa: F401
 from tasks.sampling.strategy import REGISTRY as REGISTRY
 from tasks.sampling.strategy import Strategy
 from tasks.sampling.strategy import find_strategy as find_strategy

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tasks.sampling.strategies.uncertainty import uncertainty
 from tasks.sampling.strategy import Floats, Picks, Pool, strategy, top
-from tasks.sampling.uncertainty import uncertainty
 
 _MUNRO = "Munro (2021), Human-in-the-Loop Machine Learning, ch. 4"
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.learning.calibration import Calibration
-from tasks.learning.encoder import Encoder
+from tasks.learning.encoders import Encoder
 from tasks.learning.tokens import Examples, Tokens
 from tasks.learning.vectors import NetworkVectors, SummedVectors, TokenVectors, Vectors
 from tasks.sampling.strategy import NO_TEXTS, Head, Labelled, Pool

@@ -20,8 +20,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from annotation import archive
-from annotation.archive import BLOCK_BYTES, is_workbook, is_zip, opened_archive
+from annotation.formats import zip_archive as archive
+from annotation.formats.zip_archive import BLOCK_BYTES, is_workbook, is_zip, opened_archive
 from storage.errors import BatchError
 
 FLAGS, METHOD, CRC, PACKED, SIZE, OFFSET = (8, "<H"), (10, "<H"), (16, "<L"), (20, "<L"), (24, "<L"), (42, "<L")

@@ -28,10 +28,10 @@ from annotation.batch import (
     read_manifest,
     write_batch,
 )
-from annotation.csv_file import read_csv
-from annotation.formats import FORMATS
+from annotation.formats.csv_file import read_csv
+from annotation.formats.registry import FORMATS
 from annotation.label_set import AnswerError, Label, LabelSet
-from flows.presets import DISASTER
+from flows.cli.presets import DISASTER
 from storage.errors import BatchError
 from storage.records import Assignment, Batch, BatchItem, BatchStatus, Proposal, Purpose, Share, StopSign
 from storage.text_hash import text_hash

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from annotation.batch_config import BatchConfig
-from annotation.formats import FORMATS
+from annotation.formats.registry import FORMATS
 from storage.errors import BatchError
 
 PEOPLE = ("anna", "Ben Q", "Zoë", "王")

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from annotation.charts import (
+from tasks.reporting.charts import (
     COLOURS,
     DASHES,
     Axis,

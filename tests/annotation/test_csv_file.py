@@ -10,10 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotation.csv_file import COLUMNS, MAX_BYTES, neutralised, read_csv, restored, write_csv, write_errors, write_rows
-from annotation.filled import FilledRow, RowError
+from annotation.checks import FilledRow, RowError
+from annotation.formats.csv_file import (
+    COLUMNS,
+    MAX_BYTES,
+    neutralised,
+    read_csv,
+    restored,
+    write_csv,
+    write_errors,
+    write_rows,
+)
 from annotation.handout import Handout
-from flows.presets import DISASTER
+from flows.cli.presets import DISASTER
 from storage.errors import BatchError
 from storage.records import BatchItem
 from storage.text_hash import text_hash

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from annotation.filled import FilledRow, RowError, check_rows
+from annotation.checks import FilledRow, RowError, check_rows
 from annotation.label_set import LabelSet
 from storage.records import UNNAMED, Answer, BatchItem
 from storage.text_hash import text_hash

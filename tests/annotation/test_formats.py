@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from annotation.formats import DEFINITION_NAME, FORMATS, SETUP_FILES, Format, find_formats, is_for_answers
+from annotation.formats.registry import DEFINITION_NAME, FORMATS, SETUP_FILES, Format, find_formats, is_for_answers
 from annotation.handout import Handout
 from annotation.label_set import LabelSet
 from storage.errors import BatchError
-from storage.folders import MANIFEST
+from storage.files.folders import MANIFEST
 from storage.records import BatchItem
 from storage.text_hash import text_hash
 

@@ -15,7 +15,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, roc_auc_score
 
-from annotation.headlines import _GRAMMAR, MAX_HEADLINES, _write, synthetic_headlines
+from annotation.synthetic import _GRAMMAR, MAX_HEADLINES, _write, synthetic_headlines
 from storage.errors import PalError
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ def test_the_default_table_is_the_same_on_every_python_and_platform(headlines: p
 
 
 def test_hash_order_does_not_matter() -> None:
-    code = "from annotation.headlines import synthetic_headlines as s; print(s(200, seed=3).to_pylist())"
+    code = "from annotation.synthetic import synthetic_headlines as s; print(s(200, seed=3).to_pylist())"
     for hash_seed in ("0", "1"):
         run = subprocess.run(
             [sys.executable, "-c", code],

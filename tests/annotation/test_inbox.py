@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from annotation.batch import sha256_of
-from annotation.csv_file import read_csv
-from annotation.filled import FilledFile, RowError
+from annotation.checks import FilledFile, RowError
+from annotation.formats.csv_file import read_csv
 from annotation.inbox import put_away, settled_files, waiting_files
 from storage.workspace import Workspace
 

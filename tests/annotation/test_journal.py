@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotation.journal import Journal, journal_path, read_journal
+from annotation.formats.journal import Journal, journal_path, read_journal
 from storage.errors import BatchError
 from storage.records import Answer
 
@@ -198,7 +198,7 @@ def test_a_missing_folder_and_a_missing_file_are_said(tmp_path: Path) -> None:
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from annotation.journal import Journal
+from annotation.formats.journal import Journal
 from storage.errors import BatchError
 from storage.records import Answer
 path = Path(sys.argv[1])

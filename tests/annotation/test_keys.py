@@ -16,7 +16,7 @@ from typing import TextIO
 import pytest
 from waiting import PATIENCE_S, until
 
-from annotation.journal import Journal, read_journal
+from annotation.formats.journal import Journal, read_journal
 from annotation.keys import HABIT_S, line_keys, plain, terminal_keys, typed_line
 from storage.records import Answer
 
@@ -129,7 +129,7 @@ import fcntl, os, sys, termios
 from pathlib import Path
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 from annotation import terminal
-from annotation.journal import Journal
+from annotation.formats.journal import Journal
 from annotation.keys import terminal_keys
 from annotation.label_set import Label, LabelSet
 from storage.records import BatchItem

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from annotation import office_package
-from annotation.office_package import MAX_TAG_BYTES, MAX_TEXT, Element, open_package
+from annotation.formats import office_package
+from annotation.formats.office_package import MAX_TAG_BYTES, MAX_TEXT, Element, open_package
 from storage.errors import BatchError
 
 RELS = '<Relationships><Relationship Id="r1" Type="http://x/kind" Target="part.xml"/></Relationships>'

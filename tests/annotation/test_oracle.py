@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from annotation.csv_file import read_csv, write_csv
+from annotation.formats.csv_file import read_csv, write_csv
 from annotation.handout import Handout
 from annotation.oracle import fill_csv
-from flows.presets import DISASTER
+from flows.cli.presets import DISASTER
 from storage.records import BatchItem
 from storage.text_hash import text_hash
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from annotation.progress import progress
+from tasks.reporting.progress import progress
 
 ROOT = Path(__file__).parents[2]
 SHOW = """
-from annotation.progress import progress
+from tasks.reporting.progress import progress
 with progress("scoring", 4) as done:
     done(2); done(4)
 print("after")

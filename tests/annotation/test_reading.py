@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from annotation.csv_file import MAX_BYTES, write_csv
-from annotation.filled import FilledFile, FilledRow
-from annotation.formats import FORMATS
+from annotation.checks import FilledFile, FilledRow
+from annotation.formats.csv_file import MAX_BYTES, write_csv
+from annotation.formats.detection import format_of, read_filled
+from annotation.formats.journal import Journal
+from annotation.formats.registry import FORMATS
 from annotation.handout import Handout
-from annotation.journal import Journal
-from annotation.reading import format_of, read_filled
-from flows.presets import DISASTER
+from flows.cli.presets import DISASTER
 from storage.errors import BatchError
 from storage.records import Answer, BatchItem
 from storage.text_hash import text_hash

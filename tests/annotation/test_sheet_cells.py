@@ -8,8 +8,8 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from annotation import sheet_cells
-from annotation.sheet_cells import Sheet, read_sheets
+from annotation.formats import sheet_cells
+from annotation.formats.sheet_cells import Sheet, read_sheets
 from storage.errors import BatchError
 
 MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"

@@ -13,10 +13,10 @@ import pytest
 import resvg_py
 from PIL import Image
 
-from annotation.charts import COLOURS, Point
 from annotation.simulation_image import WIDE, ZOOM, as_png, simulation_svg
-from annotation.simulation_page import Simulation, SimulationRow
 from storage.errors import PalError
+from tasks.reporting.charts import COLOURS, Point
+from tasks.reporting.simulation_page import Simulation, SimulationRow
 
 
 def simulation(*names: str) -> Simulation:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from annotation.batch import contents_of, write_batch
-from annotation.filled import FilledFile
+from annotation.checks import FilledFile
 from annotation.inbox import BatchChecks
 from annotation.label_set import LabelSet
 from annotation.oracle import fill_csv
 from annotation.submission import check_file, into_inbox
-from storage.batches import find_batch
+from storage.lake.batches import find_batch
 from storage.records import Batch
 from storage.workspace import Workspace
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from annotation.journal import Journal, read_journal
+from annotation.formats.journal import Journal, read_journal
 from annotation.keys import line_keys
 from annotation.label_set import Label, LabelSet
 from annotation.terminal import Tally, annotate

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from annotation.formats.web_page import TEMPLATE, embedded_json, storage_key, web_page, write_web_page
 from annotation.handout import Handout
 from annotation.label_set import Label, LabelSet
-from annotation.web_page import TEMPLATE, embedded_json, storage_key, web_page, write_web_page
-from flows.presets import DISASTER
+from flows.cli.presets import DISASTER
 from storage.records import BatchItem
 
 NASTY = [

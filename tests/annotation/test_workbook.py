@@ -19,11 +19,11 @@ from openpyxl.cell.rich_text import CellRichText, TextBlock
 from openpyxl.cell.text import InlineFont
 from openpyxl.worksheet.worksheet import Worksheet
 
-from annotation.csv_file import COLUMNS, CONTEXT_COLUMN, read_csv, restored, write_csv, write_errors
-from annotation.filled import FilledRow, check_rows
+from annotation.checks import FilledRow, check_rows
+from annotation.formats.csv_file import COLUMNS, CONTEXT_COLUMN, read_csv, restored, write_csv, write_errors
+from annotation.formats.workbook import MOST_IN_AN_EXCEL_CELL, read_workbook, write_workbook
 from annotation.handout import Handout
 from annotation.label_set import Label, LabelSet
-from annotation.workbook import MOST_IN_AN_EXCEL_CELL, read_workbook, write_workbook
 from storage.errors import BatchError
 from storage.records import BatchItem, Proposal
 from storage.text_hash import text_hash

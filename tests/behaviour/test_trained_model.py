@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
-from annotation.headlines import synthetic_headlines
+from annotation.synthetic import synthetic_headlines
 from tasks.learning.classifier import predict_logits
-from tasks.learning.encoder import minilm_static
+from tasks.learning.encoders import minilm_static
 from tasks.learning.tokens import Examples
 from tasks.learning.training import train
 from tasks.learning.training_config import TrainingConfig

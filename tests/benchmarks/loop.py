@@ -44,7 +44,7 @@ def read_file(folder: Path) -> Seconds:
 
 def import_texts(folder: Path) -> Seconds:
     """Texts into the lake, each once."""
-    from tasks.import_texts import DETECT, import_file
+    from tasks.import_files import DETECT, import_file
 
     project = opened(folder, scores=False)
     return {"import": timed(lambda: import_file(project, texts_of(folder), DETECT))}
@@ -60,7 +60,7 @@ def features(folder: Path) -> Seconds:
 
 def label(folder: Path) -> Seconds:
     """Labels to train and evaluate with; not measured."""
-    from storage.annotations import LabelledItem, import_labelled
+    from storage.lake.annotations import LabelledItem, import_labelled
     from storage.records import Split
 
     project = opened(folder)
@@ -77,7 +77,7 @@ def label(folder: Path) -> Seconds:
 
 def one_pass(folder: Path) -> Seconds:
     """Floor of whatever scores: the pool's features from the lake, and one pass of the network over them."""
-    from storage.items import pool_features
+    from storage.lake.items import pool_features
     from tasks.learning.classifier import Classifier, predict_logits
     from tasks.learning.tokens import Tokens
     from tasks.prepare import current_encoder
@@ -136,7 +136,7 @@ def ingest(folder: Path) -> Seconds:
     """The batch's CSV file, filled in by a simulated annotator, into the lake: the ingest flow's stages."""
     from annotation.batch import batch_files
     from annotation.oracle import fill_csv
-    from storage.batches import items_of, open_batches
+    from storage.lake.batches import items_of, open_batches
     from tasks.collect import collect_answers
     from tasks.publish import publish_batches
 

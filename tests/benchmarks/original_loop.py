@@ -60,7 +60,7 @@ def original(folder: Path) -> Seconds:
 
 
 def _training_items(folder: Path) -> list[Item]:
-    from storage.annotations import labelled_texts
+    from storage.lake.annotations import labelled_texts
     from storage.records import Split
 
     project = opened(folder)

@@ -14,7 +14,7 @@ from flows.config import open_project
 from tasks.learning.vectors import SLICE_TEXTS, Vectors
 from tasks.project import Project
 from tasks.sampling.strategy import Pool
-from tasks.workers import Workers
+from tasks.scale.workers import Workers
 
 if TYPE_CHECKING:
     from tasks.learning.model_files import LoadedModel
@@ -37,7 +37,7 @@ def texts_of(folder: Path) -> Path:
 
 def make_workspace(folder: Path, encoder: str) -> None:
     """A workspace without items, for three labels."""
-    from flows.presets import config_text, named_labels
+    from flows.cli.presets import config_text, named_labels
     from tasks.plan import Minimums
 
     root = folder / "workspace"
@@ -79,7 +79,7 @@ def pool_of(project: Project, model: LoadedModel | None, workers: Workers | None
 
 def labels_by_words(texts: list[str]) -> list[str]:
     """A label for each text, by what it is most like."""
-    from tasks.learning.encoder import minilm_static
+    from tasks.learning.encoders import minilm_static
     from tasks.learning.vectors import TokenVectors
 
     encoder = minilm_static()

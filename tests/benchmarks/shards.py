@@ -12,7 +12,7 @@ from measuring import Seconds
 from prepared import newest_model, opened, pool_of
 
 from tasks.project import Project
-from tasks.workers import Workers
+from tasks.scale.workers import Workers
 
 HERE = "sample, one thread here"
 N = 100
@@ -28,8 +28,8 @@ def sample(folder: Path, n_workers: str) -> Seconds:
         return {HERE: _drawn(project, None)}
     from distributed import LocalCluster
 
+    from tasks.scale.workers import open_workers
     from tasks.scale_config import ScaleConfig
-    from tasks.workers import open_workers
 
     with (
         LocalCluster(n_workers=int(n_workers), threads_per_worker=1, dashboard_address=None) as cluster,

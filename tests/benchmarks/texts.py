@@ -38,7 +38,7 @@ def made_texts(path: Path, n: int, source: Path | None) -> None:
 def _headlines(source: Path | None) -> list[str]:
     """Those of a file (one a line, or CSV with the text last); the synthetic ones without."""
     if source is None:
-        from annotation.headlines import synthetic_headlines
+        from annotation.synthetic import synthetic_headlines
 
         return synthetic_headlines(20_000)["text"].to_pylist()
     with source.open(encoding="utf-8", newline="") as file:

@@ -15,10 +15,10 @@ import pytest
 from fillers import PROGRAMS, Given, History, Log, Program
 from projects import project_of
 
-from annotation.formats import FORMATS
+from annotation.formats.registry import FORMATS
 from annotation.label_set import LabelSet
-from storage.batches import Draft, items_of, reserve
-from storage.items import add_items, stage
+from storage.lake.batches import Draft, items_of, reserve
+from storage.lake.items import add_items, stage
 from storage.records import Proposal, Split
 from storage.workspace import Workspace
 from tasks.collect import FileReport, collect_answers

@@ -13,10 +13,10 @@ import pytest
 from annotation.batch import read_manifest
 from annotation.oracle import fill_csv
 from flows.annotating import annotate_batch
-from flows.presets import DISASTER
-from storage.annotations import LabelledItem, import_labelled, ingest
-from storage.batches import Draft, close_batch, reserve
+from flows.cli.presets import DISASTER
 from storage.errors import BatchError
+from storage.lake.annotations import LabelledItem, import_labelled, ingest
+from storage.lake.batches import Draft, close_batch, reserve
 from storage.records import Answer, Assignment, Batch, Proposal, Purpose, Split
 from tasks.project import Project
 

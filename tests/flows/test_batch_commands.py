@@ -11,11 +11,11 @@ import pytest
 from projects import project_of
 from typer.testing import CliRunner, Result
 
-from flows.cli import app
-from flows.presets import config_text, find_preset
-from storage.annotations import ingest
-from storage.batches import close_batch
+from flows.cli.main import app
+from flows.cli.presets import config_text, find_preset
 from storage.errors import BatchError
+from storage.lake.annotations import ingest
+from storage.lake.batches import close_batch
 from storage.records import Answer, Batch
 from storage.workspace import Workspace
 from tasks.publish import publish_batches

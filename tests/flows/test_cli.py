@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from waiting import PATIENCE_S
 
-from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
+from annotation.synthetic import synthetic_headlines
 from flows.config import open_project
-from flows.import_items import import_items
+from flows.import_texts import import_items
 from flows.next_batch import next_batch
 from flows.run import run_here
 
@@ -27,7 +27,7 @@ def pal(*arguments: str, cwd: Path, stdin: str = "") -> subprocess.CompletedProc
     """Run the command in a process of its own, without a terminal."""
     environment = {name: value for name, value in os.environ.items() if name != "PAL_WORKSPACE"}
     return subprocess.run(
-        [sys.executable, "-m", "flows.cli", *arguments],
+        [sys.executable, "-m", "flows.cli.main", *arguments],
         cwd=cwd,
         input=stdin,
         capture_output=True,

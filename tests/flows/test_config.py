@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from annotation.batch_config import BatchConfig
+from flows.cli.presets import DISASTER, PRESETS, config_text, named_labels
 from flows.config import open_project, read_config
-from flows.presets import DISASTER, PRESETS, config_text, named_labels
 from storage.errors import ConfigError, WorkspaceError
 from tasks.learning.training_config import TrainingConfig
 from tasks.plan import Minimums

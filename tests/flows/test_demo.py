@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from flows import demo
-from flows.demo import Iteration, make_workspace, table_text
-from flows.presets import PRESETS
+from flows.cli import demo
+from flows.cli.demo import Iteration, make_workspace, table_text
+from flows.cli.presets import PRESETS
 from storage.errors import WorkspaceError
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from annotation.headlines import synthetic_headlines
-from flows.cli import app
-from flows.experiment import USUAL, LabelledFile, Replays, experiment_of
+from annotation.synthetic import synthetic_headlines
+from flows.cli.main import app
+from flows.cli.simulation_options import USUAL, LabelledFile, Replays, experiment_of
 from storage.errors import SamplingError, SourceError
 from tasks.sampling.sampling_config import SamplingConfig
 

@@ -13,14 +13,14 @@ import pytest
 
 from annotation.batch import batch_files, read_manifest
 from annotation.batch_config import BatchConfig
-from annotation.csv_file import read_csv
-from annotation.formats import FORMATS
+from annotation.formats.csv_file import read_csv
+from annotation.formats.registry import FORMATS
 from annotation.inbox import waiting_files
-from flows.answers import agreement_of, consensus_of, consensus_text, history_text, publish_formats
-from storage.annotations import LabelledItem, import_labelled, ingest
-from storage.answers import history_of
-from storage.batches import Draft, close_batch, find_batch, reserve
+from flows.cli.annotating import agreement_of, consensus_of, consensus_text, history_text, publish_formats
 from storage.errors import BatchError
+from storage.lake.annotations import LabelledItem, import_labelled, ingest
+from storage.lake.batches import Draft, close_batch, find_batch, reserve
+from storage.lake.history import history_of
 from storage.records import Answer, Assignment, Batch, BatchStatus, Proposal, Purpose, Split
 from tasks.prepare import make_features
 from tasks.project import Project

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 from prefect.exceptions import ParameterTypeError
 
-from annotation.formats import FORMATS
+from annotation.formats.registry import FORMATS
 from flows.forms import EncoderName, FormatName, KnownFormat
 from flows.server.deployments import next_batch
 from tasks.learning.encoder_names import SHIPPED

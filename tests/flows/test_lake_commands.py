@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from waiting import PATIENCE_S
 
+from flows.cli.lake_switch import switch_lake
 from flows.config import open_project, read_config
-from flows.lake_switch import switch_lake
 from flows.server.up_state import held
 from storage.errors import ConfigError
-from storage.items import count_items
+from storage.lake.items import count_items
 from storage.records import RunRecord, RunStatus
 from storage.workspace import Workspace
 from tasks.project import Project
@@ -25,7 +25,7 @@ from tasks.project import Project
 
 def pal(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "flows.cli", *arguments],
+        [sys.executable, "-m", "flows.cli.main", *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,

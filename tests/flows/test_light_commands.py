@@ -13,13 +13,13 @@ import torch
 
 from annotation.batch import contents_of, write_batch
 from annotation.oracle import fill_csv
+from flows.cli.presets import DISASTER, config_text
 from flows.config import open_project
-from flows.presets import DISASTER, config_text
-from storage.models import add_model, promote
+from storage.lake.models import add_model, promote
 from storage.records import Batch, Model, ModelStatus
 from tasks.learning.calibration import Calibration
 from tasks.learning.classifier import Classifier
-from tasks.learning.encoder import minilm_static
+from tasks.learning.encoders import minilm_static
 from tasks.learning.model_files import save_model
 from tasks.learning.training import Trained
 from tasks.learning.training_config import TrainingConfig
@@ -34,7 +34,7 @@ from pathlib import Path
 {body}
 print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 """
-COMMAND = "import flows.cli; sys.argv = ['pal', *{arguments}]; flows.cli.app(standalone_mode=False)"
+COMMAND = "import flows.cli.main; sys.argv = ['pal', *{arguments}]; flows.cli.main.app(standalone_mode=False)"
 
 
 @pytest.fixture
@@ -76,7 +76,10 @@ def test_status_imports_no_numpy_and_no_format_where_nothing_waits(lively: Proje
     (folder / "batch.csv").unlink()
     modules, said = modules_after(lively, COMMAND.format(arguments=["status"]))
     assert "0 of 3 answered" in said
-    assert modules & {*NEVER, "pandas", "prefect", "pyarrow", "numpy", "annotation.reading", "urllib.request"} == set()
+    assert (
+        modules & {*NEVER, "pandas", "prefect", "pyarrow", "numpy", "annotation.formats.detection", "urllib.request"}
+        == set()
+    )
 
 
 def test_a_text_is_predicted_without_torch_and_without_arrow(lively: Project) -> None:
@@ -101,10 +104,10 @@ def test_a_file_of_texts_is_imported_without_torch(lively: Project, tmp_path: Pa
     texts.write_text("id,text\n7,Storm hits coast\n8,Dogs bark\n", encoding="utf-8")
     body = f"""
 from flows.config import open_project
-from storage.importing import import_source
-from storage.items import add_features, texts_without_features
-from storage.sources.opening import open_source
-from tasks.learning.encoder import minilm_static
+from storage.lake.importing import import_source
+from storage.lake.items import add_features, texts_without_features
+from storage.readers.opening import open_source
+from tasks.learning.encoders import minilm_static
 project = open_project()
 with project.workspace.scratch() as scratch:
     rejects = project.workspace.reports / "rejects.csv"

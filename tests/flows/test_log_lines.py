@@ -35,7 +35,7 @@ def test_log_lines_of_our_packages_come_once_each_on_stderr(capsys: pytest.Captu
         listen()
         listen()
         logging.getLogger("tasks.collect").info("%d new", 3)
-        logging.getLogger("storage.store").warning("slow")
+        logging.getLogger("storage.lake.store").warning("slow")
         logging.getLogger("annotation").debug("too much")
         say("a line")
     finally:

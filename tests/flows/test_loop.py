@@ -11,21 +11,21 @@ import pytest
 
 from annotation.batch import read_manifest
 from annotation.batch_config import BatchConfig
-from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
+from annotation.synthetic import synthetic_headlines
 from flows.adjudicate import adjudicate
-from flows.import_items import import_items
+from flows.cli.status import status_of
+from flows.import_texts import import_items
 from flows.ingest import ingest
 from flows.next_batch import next_batch
 from flows.nightly import nightly
 from flows.review import review
 from flows.run import run_here
-from flows.status import status_of
-from storage.annotations import label_counts
-from storage.answers import history_of
-from storage.batches import find_batch, items_of, open_batches
 from storage.errors import SamplingError
-from storage.models import metrics_of, production_model
+from storage.lake.annotations import label_counts
+from storage.lake.batches import find_batch, items_of, open_batches
+from storage.lake.history import history_of
+from storage.lake.models import metrics_of, production_model
 from storage.records import BatchStatus, Split
 from tasks.project import Project
 
@@ -193,8 +193,8 @@ def test_several_annotators_disagree_an_adjudicator_settles_it_and_wrong_labels_
 
 @pytest.fixture
 def real_project(tmp_path: Path, real_data: Path) -> tuple[Project, Path]:
+    from flows.cli.presets import config_text, find_preset
     from flows.config import open_project
-    from flows.presets import config_text, find_preset
 
     root = tmp_path / "real"
     root.mkdir()

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from annotation.label_set import LabelSet
-from flows.model_choice import model_rows, models_text, promote_by_hand, roll_back
+from flows.cli.model_choice import model_rows, models_text, promote_by_hand, roll_back
 from storage.errors import ModelError
-from storage.models import production_model
+from storage.lake.models import production_model
 from storage.records import DecidedBy, Split
 from tasks.evaluate import evaluate_model
 from tasks.learning.model_files import WEIGHTS

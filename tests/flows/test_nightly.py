@@ -13,8 +13,8 @@ from flows.config import open_project
 from flows.next_batch import next_batch
 from flows.nightly import nightly
 from flows.run import run_here
-from storage.batches import close_batch
-from storage.items import count_items
+from storage.lake.batches import close_batch
+from storage.lake.items import count_items
 from storage.records import RunRecord, RunStatus, Split
 from tasks.project import Project
 

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from annotation.headlines import synthetic_headlines
 from annotation.label_set import LabelSet
+from annotation.synthetic import synthetic_headlines
+from flows.cli.presets import DISASTER, config_text
+from flows.cli.previews import predictions
 from flows.config import open_project
-from flows.predictions import predictions
-from flows.presets import DISASTER, config_text
-from storage.annotations import LabelledItem, import_labelled
 from storage.errors import ModelError, SourceError
-from storage.items import add_items, stage
-from storage.models import production_model, promote
+from storage.lake.annotations import LabelledItem, import_labelled
+from storage.lake.items import add_items, stage
+from storage.lake.models import production_model, promote
+from storage.readers.opening import open_source
 from storage.records import Split
-from storage.sources.opening import open_source
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.plan import Minimums
 from tasks.project import Project

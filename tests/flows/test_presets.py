@@ -7,7 +7,7 @@ import tomllib
 import pytest
 
 from annotation.label_set import Label, LabelSet
-from flows.presets import DISASTER, PRESETS, config_text, find_preset, named_labels
+from flows.cli.presets import DISASTER, PRESETS, config_text, find_preset, named_labels
 from storage.errors import ConfigError
 from tasks.plan import Minimums
 

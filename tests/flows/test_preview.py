@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from flows.preview import preview
-from storage.batches import open_batches
 from storage.errors import SamplingError
-from storage.items import count_pool
-from storage.models import promote
+from storage.lake.batches import open_batches
+from storage.lake.items import count_pool
+from storage.lake.models import promote
 from storage.records import Split
 from tasks.project import Project
 from tasks.train import train_model

@@ -14,12 +14,12 @@ import pytest
 from annotation.batch import contents_of, write_batch
 from annotation.inbox import waiting_answers
 from annotation.oracle import fill_csv
+from flows.cli.presets import DISASTER, config_text
+from flows.cli.status import Status, status_of
 from flows.config import open_project
-from flows.presets import DISASTER, config_text
-from flows.status import Status, status_of
-from storage.annotations import LabelledItem, import_labelled, ingest
-from storage.batches import Draft, close_batch, reserve
-from storage.models import add_metrics, add_model, promote
+from storage.lake.annotations import LabelledItem, import_labelled, ingest
+from storage.lake.batches import Draft, close_batch, reserve
+from storage.lake.models import add_metrics, add_model, promote
 from storage.records import Answer, Assignment, Batch, Metric, Model, ModelStatus, Proposal, Purpose, Split
 from tasks.collect import collect_answers
 from tasks.plan import Minimums

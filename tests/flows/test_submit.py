@@ -13,8 +13,8 @@ import pytest
 
 from annotation.oracle import fill_csv
 from flows.submit import submit
-from storage.batches import find_batch
 from storage.errors import BatchError
+from storage.lake.batches import find_batch
 from storage.records import Batch
 from tasks.project import Project
 from tasks.publish import publish_batches

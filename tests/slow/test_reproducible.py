@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from annotation.headlines import synthetic_headlines
+from annotation.synthetic import synthetic_headlines
+from flows.cli.presets import DISASTER, config_text
 from flows.config import open_project
-from flows.presets import DISASTER, config_text
-from storage.annotations import LabelledItem, import_labelled, label_counts
-from storage.batches import items_of, proposals_of
-from storage.items import add_items, stage
+from storage.lake.annotations import LabelledItem, import_labelled, label_counts
+from storage.lake.batches import items_of, proposals_of
+from storage.lake.items import add_items, stage
 from storage.records import Split
 from tasks.plan import Minimums, next_batch_plan
 from tasks.prepare import make_features

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storage.store import Store
+from storage.lake.store import Store
 from storage.workspace import Workspace
 
 

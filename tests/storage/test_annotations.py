@@ -13,7 +13,7 @@ from lake_rows import add_rows
 from waiting import PATIENCE_S
 
 import storage
-from storage.annotations import (
+from storage.lake.annotations import (
     Ingested,
     LabelledItem,
     answered_items,
@@ -24,10 +24,10 @@ from storage.annotations import (
     read_files,
     remember_read,
 )
-from storage.batches import Draft, close_batch, find_batch, proposals_of, reserve
+from storage.lake.batches import Draft, close_batch, find_batch, proposals_of, reserve
+from storage.lake.schema import current_labels
+from storage.lake.store import Connection, Store
 from storage.records import Answer, Assignment, BatchStatus, Proposal, Split
-from storage.schema import current_labels
-from storage.store import Connection, Store
 from storage.workspace import Workspace
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -306,7 +306,7 @@ def test_an_ingest_that_is_overtaken_looks_again_before_it_appends(
 ) -> None:
     rival = Store(f"sqlite:{workspace.root}/lake/catalog.sqlite", f"{workspace.root}/lake/data/")
     monkeypatch.setattr(rival, "_locked", lambda action: action())  # does not wait
-    append: Callable[..., None] = vars(storage.annotations)["_append"]
+    append: Callable[..., None] = vars(storage.lake.annotations)["_append"]
     overtaken: list[bool] = []
 
     def late(connection: Connection, rows: list[dict[str, Any]]) -> None:
@@ -315,7 +315,7 @@ def test_an_ingest_that_is_overtaken_looks_again_before_it_appends(
             overtaken.append(True)
             ingest(rival, batch_id, ANSWERS, "a.csv")
 
-    monkeypatch.setattr("storage.annotations._append", late)
+    monkeypatch.setattr("storage.lake.annotations._append", late)
     with rival:
         assert ingest(store, batch_id, ANSWERS, "a.csv") == Ingested(0, 5, True)
     assert store.rows("SELECT count(*) FROM lake.annotations") == [(5,)]

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from lake_rows import add_rows
 
-from storage.annotations import LabelledItem, import_labelled, ingest
-from storage.answers import (
+from storage.errors import BatchError
+from storage.lake.annotations import LabelledItem, import_labelled, ingest
+from storage.lake.batches import Draft, close_batch, find_batch, reserve
+from storage.lake.history import (
     annotators_of,
     answers_before,
     disputed_items,
@@ -20,11 +22,9 @@ from storage.answers import (
     reviewed_items,
     settled_labels,
 )
-from storage.batches import Draft, close_batch, find_batch, reserve
-from storage.errors import BatchError
+from storage.lake.schema import current_labels
+from storage.lake.store import Store
 from storage.records import ORIGINAL, UNNAMED, Answer, Assignment, Proposal, Purpose, Split
-from storage.schema import current_labels
-from storage.store import Store
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
 

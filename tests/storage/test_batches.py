@@ -11,13 +11,13 @@ import pytest
 from lake_rows import add_rows, contents
 from waiting import PATIENCE_S
 
-from storage import batches
-from storage.annotations import ingest
-from storage.batches import Draft, OvertakenError, close_batch, find_batch, reserve
 from storage.errors import BatchError
-from storage.items import count_pool
+from storage.lake import batches
+from storage.lake.annotations import ingest
+from storage.lake.batches import Draft, OvertakenError, close_batch, find_batch, reserve
+from storage.lake.items import count_pool
+from storage.lake.store import Store
 from storage.records import Answer, Assignment, BatchItem, BatchStatus, Proposal, Purpose, Share, Split, StopSign
-from storage.store import Store
 from storage.text_hash import text_hash
 from storage.workspace import Workspace
 

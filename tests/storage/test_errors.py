@@ -7,8 +7,8 @@ import pickle
 import pytest
 
 from storage import errors
-from storage.batches import OvertakenError
 from storage.errors import PalError
+from storage.lake.batches import OvertakenError
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, PalError)]
 

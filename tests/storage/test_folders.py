@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from waiting import PATIENCE_S
 
-from storage.folders import MANIFEST, add_files, publish_folder
+from storage.files.folders import MANIFEST, add_files, publish_folder
 
 SPAWN = multiprocessing.get_context("spawn")
 ROUNDS = 20

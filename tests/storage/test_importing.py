@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from lake_rows import contents
 
-from storage.importing import ImportReport, import_original, import_source
-from storage.items import count_items, count_pool
-from storage.schema import UNAVAILABLE, current_labels
-from storage.sources.opening import open_source
-from storage.store import Store
+from storage.lake.importing import ImportReport, import_original, import_source
+from storage.lake.items import count_items, count_pool
+from storage.lake.schema import UNAVAILABLE, current_labels
+from storage.lake.store import Store
+from storage.readers.opening import open_source
 from storage.workspace import Workspace
 
 LABELS = {"1": "related", "0": "not_related"}

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from lake_rows import add_rows
 from waiting import PATIENCE_S
 
-from storage import items
-from storage.annotations import LabelledItem, import_labelled, ingest
-from storage.batches import Draft, close_batch, reserve
+from storage.lake import items
+from storage.lake.annotations import LabelledItem, import_labelled, ingest
+from storage.lake.batches import Draft, close_batch, reserve
+from storage.lake.store import Store
 from storage.records import Answer, Proposal, Split
-from storage.store import Store
 from storage.text_hash import text_hash
 from storage.workspace import Workspace
 

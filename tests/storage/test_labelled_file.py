@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage.errors import SourceError
-from storage.labelled_file import read_labelled
+from storage.readers.labelled_file import read_labelled
 
 
 def csv_of(path: Path, *lines: str) -> Path:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from storage.annotations import ingest
+from storage.lake.annotations import ingest
+from storage.lake.models import add_metrics, add_model
 from storage.learning_curve import StrategyResult, learning_curve, strategy_results
-from storage.models import add_metrics, add_model
 from storage.records import SUCCESSIVE, Answer, Batch, Metric, Model, ModelStatus, Split
 from storage.workspace import Workspace
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from storage import models
 from storage.errors import ModelError
+from storage.lake import models
+from storage.lake.store import Store
 from storage.records import SUCCESSIVE, DecidedBy, Metric, Model, ModelStatus, Split
-from storage.store import Store
 
 TIME = datetime(2026, 1, 2, 3, 4, 5, 6)
 FIRST = Model("m1", TIME, 7, 813, "minilm", '{"lr": "it\'s 0.1"}', "abc", ModelStatus.CANDIDATE)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage.errors import SourceError
-from storage.prediction_files import FILE_FORMATS, format_of_file, join_parts
+from storage.lake.outgoing import FILE_FORMATS, format_of_file, join_parts
 
 
 @pytest.mark.parametrize("form", FILE_FORMATS)

@@ -19,7 +19,7 @@ import pytest
 
 from storage.errors import StoreError
 from storage.records import RunRecord, RunStatus
-from storage.runs import LOST_AFTER, RUNS_FILE, Runs, is_alive, new_run, run_state
+from storage.run_records import LOST_AFTER, RUNS_FILE, Runs, is_alive, new_run, run_state
 from storage.workspace import Workspace, forget_stores
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -250,6 +250,6 @@ def test_a_run_that_ends_while_it_is_looked_at_is_not_marked(runs: Runs, monkeyp
         runs.end(replace(record, status=RunStatus.COMPLETED))
         return False
 
-    monkeypatch.setattr("storage.runs.is_alive", ends_now)
+    monkeypatch.setattr("storage.run_records.is_alive", ends_now)
     runs.mark_crashed()
     assert runs.recent(1)[0].status is RunStatus.COMPLETED

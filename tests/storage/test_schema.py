@@ -13,14 +13,12 @@ import duckdb
 import pytest
 from waiting import PATIENCE_S
 
-from storage import schema
-from storage.annotations import ingest
-from storage.answers import disputed_items
-from storage.batches import Draft, assignments_of, close_batch, find_batch, reserve
 from storage.errors import StoreError
-from storage.records import ORIGINAL, UNNAMED, Answer, Batch, BatchStatus, Proposal, Share, Split, StopSign
-from storage.runs import runs_of
-from storage.schema import (
+from storage.lake import schema
+from storage.lake.annotations import ingest
+from storage.lake.batches import Draft, assignments_of, close_batch, find_batch, reserve
+from storage.lake.history import disputed_items
+from storage.lake.schema import (
     ANSWERS_TO_BATCHES,
     ASKED,
     MIGRATIONS,
@@ -32,7 +30,9 @@ from storage.schema import (
     current_version,
     standing_answers,
 )
-from storage.store import Connection, Store
+from storage.lake.store import Connection, Store
+from storage.records import ORIGINAL, UNNAMED, Answer, Batch, BatchStatus, Proposal, Share, Split, StopSign
+from storage.run_records import runs_of
 
 SPAWN = multiprocessing.get_context("spawn")
 ROOM = Path(schema.__file__).parent

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.object_store import Stored
-from storage.seen_files import Seen, SeenFiles
+from storage.files.object_store import Stored
+from storage.files.seen_files import Seen, SeenFiles
 
 
 def last(root: str, local: Path) -> Seen | None:

@@ -25,9 +25,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from waiting import PATIENCE_S
 
-from storage import store as store_module
 from storage.errors import StoreError
-from storage.store import SLICE_ROWS, Connection, Store
+from storage.lake import store as store_module
+from storage.lake.store import SLICE_ROWS, Connection, Store
 
 SPAWN = multiprocessing.get_context("spawn")
 PACKAGE = Path(store_module.__file__).parent
@@ -123,7 +123,7 @@ def test_the_message_is_kept_with_the_commit(lake: Store) -> None:
 
 def test_times_of_the_lake_are_utc_in_every_time_zone(root: Path) -> None:
     code = f"""
-from storage.store import Store
+from storage.lake.store import Store
 with Store("sqlite:{root}/catalog.sqlite", "{root}/data/") as store:
     print(store.rows("SELECT now()::TIMESTAMP")[0][0])
     print(store.write(lambda c: c.execute("SELECT now()::TIMESTAMP").fetchall()[0][0], "now"))

@@ -19,16 +19,16 @@ import pytest
 
 from annotation.inbox import waiting_answers
 from annotation.label_set import LabelSet
-from storage.annotations import ingest, labelled_texts
-from storage.backup import restore
-from storage.batches import open_batches
 from storage.errors import StoreError
-from storage.models import production_model
+from storage.lake.annotations import ingest, labelled_texts
+from storage.lake.batches import open_batches
+from storage.lake.models import production_model
+from storage.lake.schema import MIGRATIONS, RUNS_IN_LAKE, current_version, runs_from
+from storage.lake.store import Store
 from storage.records import RunRecord, RunStatus, Split
-from storage.runs import RUNS_FILE
-from storage.schema import MIGRATIONS, RUNS_IN_LAKE, current_version, runs_from
-from storage.store import Store
-from storage.upgrade import plan_upgrade, upgrade
+from storage.run_records import RUNS_FILE
+from storage.upkeep.backup import restore
+from storage.upkeep.upgrade import plan_upgrade, upgrade
 from storage.workspace import Workspace, forget_stores
 from tasks.learning.model_files import load_model
 
@@ -82,7 +82,7 @@ def digests(root: Path) -> dict[str, str]:
 
 
 def pal(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "flows.cli", *arguments]
+    command = [sys.executable, "-m", "flows.cli.main", *arguments]
     return subprocess.run(
         command, cwd=cwd, capture_output=True, text=True, env=dict(os.environ), timeout=300, check=False
     )

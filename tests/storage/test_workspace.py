@@ -9,8 +9,8 @@ import pytest
 from lake_rows import add_rows
 
 from storage.errors import WorkspaceError
-from storage.items import count_items
-from storage.schema import MIGRATIONS, current_version
+from storage.lake.items import count_items
+from storage.lake.schema import MIGRATIONS, current_version
 from storage.workspace import CONFIG_NAME, ENVIRONMENT, FOLDERS, Workspace, find_root
 
 

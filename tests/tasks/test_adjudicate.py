@@ -11,9 +11,8 @@ from projects import project_of
 
 from annotation.batch_config import BatchConfig
 from annotation.label_set import LabelSet
-from storage.annotations import ingest
-from storage.answers import disputed_items
-from storage.batches import (
+from storage.lake.annotations import ingest
+from storage.lake.batches import (
     Draft,
     assignments_of,
     close_batch,
@@ -23,9 +22,10 @@ from storage.batches import (
     proposals_of,
     reserve,
 )
+from storage.lake.history import disputed_items
 from storage.records import Answer, Batch, Proposal, Purpose, Split
 from storage.workspace import Workspace
-from tasks.adjudicate import draw_disputed
+from tasks.ask_again import draw_disputed
 from tasks.plan import Plan
 from tasks.prepare import make_features
 from tasks.publish import publish_batches

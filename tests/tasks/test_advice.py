@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 import pytest
 
 from annotation.label_set import LabelSet
-from storage.annotations import ingest
-from storage.batches import Draft, close_batch, reserve
-from storage.models import add_metrics, add_model
+from storage.lake.annotations import ingest
+from storage.lake.batches import Draft, close_batch, reserve
+from storage.lake.models import add_metrics, add_model
 from storage.records import SUCCESSIVE, Answer, Metric, Model, ModelStatus, Proposal, Split, StopSign
 from storage.workspace import Workspace
 from tasks.advice import signs_of

@@ -13,13 +13,13 @@ import pytest
 from projects import project_of
 
 import tasks.collect
-from annotation.filled import FilledFile
-from annotation.journal import Journal
+from annotation.checks import FilledFile
+from annotation.formats.journal import Journal
 from annotation.label_set import Label, LabelSet
-from storage.batches import close_batch, find_batch
 from storage.errors import BatchError
+from storage.lake.batches import close_batch, find_batch
+from storage.lake.schema import current_labels
 from storage.records import Answer, Batch, BatchStatus
-from storage.schema import current_labels
 from storage.text_hash import text_hash
 from storage.workspace import Workspace
 from tasks.collect import FileReport, collect_answers

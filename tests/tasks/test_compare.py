@@ -13,7 +13,7 @@ from projects import project_of
 from sklearn.metrics import cohen_kappa_score, f1_score
 
 from annotation.label_set import Label, LabelSet
-from storage.models import Measurement, metrics_of, record_verdict
+from storage.lake.models import Measurement, metrics_of, record_verdict
 from storage.records import SUCCESSIVE, Metric
 from storage.workspace import Workspace
 from tasks import compare

@@ -9,8 +9,8 @@ from dataclasses import asdict
 import pytest
 from projects import project_of
 
-from storage.annotations import labelled_texts
-from storage.models import metrics_of
+from storage.lake.annotations import labelled_texts
+from storage.lake.models import metrics_of
 from storage.records import Split
 from storage.workspace import Workspace
 from tasks.evaluate import evaluate_model

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from annotation.label_set import LabelSet
-from storage.annotations import ingest
 from storage.errors import SourceError, StoreError
+from storage.lake.annotations import ingest
 from storage.records import Answer, Batch, Split
 from storage.workspace import Workspace
 from tasks.export import export

@@ -8,12 +8,12 @@ import pytest
 from projects import project_of
 
 from annotation.label_set import LabelSet
-from storage.annotations import label_counts
 from storage.errors import SourceError
-from storage.items import count_items
+from storage.lake.annotations import label_counts
+from storage.lake.items import count_items
 from storage.records import Split
 from storage.workspace import Workspace
-from tasks.import_texts import ReadOptions, import_file, import_original_directory
+from tasks.import_files import ReadOptions, import_file, import_original_directory
 
 
 def write(path: Path, text: str) -> Path:

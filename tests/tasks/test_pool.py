@@ -14,7 +14,7 @@ from annotation.label_set import LabelSet
 from storage.records import Split
 from storage.workspace import Workspace
 from tasks.learning.classifier import predict_logits
-from tasks.learning.encoder import minilm_static
+from tasks.learning.encoders import minilm_static
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.tokens import Tokens
 from tasks.learning.training_config import TrainingConfig

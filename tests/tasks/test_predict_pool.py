@@ -17,9 +17,9 @@ import pytest
 from projects import project_of
 
 from storage.errors import ModelError, WorkspaceError
-from storage.folders import MANIFEST
-from storage.models import production_model, promote
-from storage.prediction_files import FileFormat
+from storage.files.folders import MANIFEST
+from storage.lake.models import production_model, promote
+from storage.lake.outgoing import FileFormat
 from storage.records import Batch, Split
 from storage.workspace import Workspace
 from tasks import predict_pool as room

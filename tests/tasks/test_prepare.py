@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from projects import project_of
 
-from storage.items import count_without_features, newest_vocabulary
+from storage.lake.items import count_without_features, newest_vocabulary
 from storage.workspace import Workspace
 from tasks.prepare import make_features
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 from projects import project_of
 
-from annotation.headlines import synthetic_headlines
 from annotation.label_set import LabelSet
-from storage.models import (
+from annotation.synthetic import synthetic_headlines
+from storage.lake.models import (
     Measurement,
     add_model,
     decisions,
@@ -27,7 +27,7 @@ from storage.models import (
 from storage.records import SUCCESSIVE, DecidedBy, Metric, Model, ModelStatus, Split
 from storage.workspace import Workspace
 from tasks.evaluate import evaluate_model
-from tasks.learning.encoder import Encoder, fit_bag_of_words, minilm_static
+from tasks.learning.encoders import Encoder, fit_bag_of_words, minilm_static
 from tasks.learning.model_files import WEIGHTS, load_model, save_model
 from tasks.learning.promotion_config import PromotionConfig
 from tasks.learning.tokens import Examples

@@ -11,7 +11,7 @@ from pathlib import Path
 from projects import project_of
 
 from annotation.label_set import LabelSet
-from storage.batches import close_batch
+from storage.lake.batches import close_batch
 from storage.records import Batch, Split
 from storage.workspace import Workspace
 from tasks.publish import publish_batches

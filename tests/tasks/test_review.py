@@ -11,8 +11,9 @@ from projects import project_of
 
 from annotation.batch_config import BatchConfig
 from annotation.label_set import LabelSet
-from storage.annotations import ingest
-from storage.batches import (
+from storage.errors import ModelError
+from storage.lake.annotations import ingest
+from storage.lake.batches import (
     Draft,
     assignments_of,
     close_batch,
@@ -22,7 +23,6 @@ from storage.batches import (
     proposals_of,
     reserve,
 )
-from storage.errors import ModelError
 from storage.records import Answer, Proposal, Purpose, Split
 from storage.workspace import Workspace
 from tasks.evaluate import evaluate_model

@@ -12,8 +12,9 @@ from projects import project_of
 
 from annotation.batch import read_manifest
 from annotation.batch_config import BatchConfig
-from storage.annotations import ingest
-from storage.batches import (
+from storage.errors import SamplingError
+from storage.lake.annotations import ingest
+from storage.lake.batches import (
     Draft,
     assignments_of,
     close_batch,
@@ -23,10 +24,9 @@ from storage.batches import (
     proposals_of,
     reserve,
 )
-from storage.errors import SamplingError
 from storage.records import Answer, Proposal, Purpose, Split
 from storage.workspace import Workspace
-from tasks.import_texts import import_original_directory
+from tasks.import_files import import_original_directory
 from tasks.learning.encoder_names import BAG_OF_WORDS
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.training_config import TrainingConfig
@@ -36,7 +36,7 @@ from tasks.project import Project
 from tasks.publish import publish_batches
 from tasks.sample import sample_batch, share_out
 from tasks.sampling.sampling_config import SamplingConfig
-from tasks.sampling.uncertainty import least_confidence_scores
+from tasks.sampling.strategies.uncertainty import least_confidence_scores
 from tasks.train import train_model
 
 RANDOM: dict[str, int] = {"random": 1}

@@ -12,12 +12,12 @@ from projects import project_of
 
 from annotation.batch import batch_files, contents_of
 from annotation.batch_config import BatchConfig
-from storage.annotations import label_counts
-from storage.answers import disputed_items, gold_items, history_of, settled_labels
-from storage.batches import close_batch, find_batch, items_of, open_batches
+from storage.lake.annotations import label_counts
+from storage.lake.batches import close_batch, find_batch, items_of, open_batches
+from storage.lake.history import disputed_items, gold_items, history_of, settled_labels
 from storage.records import BatchStatus, Purpose, Split
 from storage.workspace import Workspace
-from tasks.adjudicate import draw_disputed
+from tasks.ask_again import draw_disputed
 from tasks.collect import collect_answers
 from tasks.plan import Plan
 from tasks.prepare import make_features

@@ -11,10 +11,10 @@ from projects import project_of
 
 from annotation.label_set import LabelSet
 from storage.errors import ModelError, StoreError
-from storage.items import bounds_without_features, pool_ids
+from storage.lake.items import bounds_without_features, pool_ids
 from storage.workspace import ENVIRONMENT, Workspace
 from tasks.prepare import add_shard_features, current_encoder, make_features
-from tasks.shards import KeptShards, Shard
+from tasks.scale.shards import KeptShards, Shard
 
 STATIC = "minilm-static"
 
@@ -38,7 +38,7 @@ def test_a_shard_reads_the_version_it_is_asked_for_and_is_kept_until_another_poo
     take_headlines(shard.workspace, 400, 300)
     make_features(project_of(shard.workspace))
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.shards.pool_features", lambda *_: pytest.fail("it was read already"))
+        patch.setattr("tasks.scale.shards.pool_features", lambda *_: pytest.fail("it was read already"))
         assert len(kept.vectors(shard)) == 300
     newer = replace(shard, version=shard.workspace.store().version(), n=400, bounds=("demo-00001", "demo-00400"))
     assert len(kept.vectors(newer)) == 400

@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.integrate import trapezoid
 
-from annotation.headlines import synthetic_headlines
-from annotation.simulation_page import Simulation, simulation_page, simulation_text
+from annotation.synthetic import synthetic_headlines
 from storage.errors import SourceError
-from tasks import simulation_runs
 from tasks.learning.encoder_names import BAG_OF_WORDS, MINILM_STATIC
-from tasks.learning.simulation_summary import TIE
-from tasks.simulate import replay_experiment
-from tasks.simulation_runs import Experiment, material, run_all
+from tasks.reporting.simulation_page import Simulation, simulation_page, simulation_text
+from tasks.simulation import replays as simulation_runs
+from tasks.simulation.experiment import replay_experiment
+from tasks.simulation.replays import Experiment, material, run_all
+from tasks.simulation.results import TIE
 
 MIXES = {"random": {"random": 1.0}, "default": {"random": 10.0, "least_confidence": 80.0, "outlier": 10.0}}
 

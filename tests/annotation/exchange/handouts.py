@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from annotation.filled import FilledRow, check_rows
+from annotation.checks import FilledRow, check_rows
 from annotation.handout import Handout
 from annotation.label_set import Label, LabelSet
 from storage.records import UNNAMED, BatchItem, Proposal

@@ -10,9 +10,9 @@ import pytest
 from handouts import LABELS, NASTY, Filled, answered, filled, handout_of, known_items
 from hypothesis import given
 
-from annotation.exchange.argilla import argilla_settings, is_argilla, read_argilla, write_argilla
-from annotation.exchange.json_entries import read_entries
-from annotation.filled import check_rows
+from annotation.checks import check_rows
+from annotation.formats.argilla import argilla_settings, is_argilla, read_argilla, write_argilla
+from annotation.formats.json_entries import read_entries
 from storage.errors import BatchError
 
 FIXTURES = Path(__file__).with_name("fixtures")

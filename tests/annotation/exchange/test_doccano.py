@@ -10,15 +10,15 @@ import pytest
 from handouts import LABELS, NASTY, Filled, answered, filled, handout_of, known_items
 from hypothesis import given
 
-from annotation.exchange.doccano import (
+from annotation.checks import check_rows
+from annotation.formats.doccano import (
     doccano_annotator,
     doccano_labels,
     is_doccano,
     read_doccano,
     write_doccano,
 )
-from annotation.exchange.json_entries import read_entries
-from annotation.filled import check_rows
+from annotation.formats.json_entries import read_entries
 from storage.errors import BatchError
 
 FIXTURE = Path(__file__).with_name("fixtures") / "doccano.jsonl"

@@ -13,7 +13,7 @@ from handouts import handout_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotation.exchange.json_entries import (
+from annotation.formats.json_entries import (
     Entry,
     cell,
     chosen,
@@ -107,7 +107,7 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     assert "There is no file" in refusal(tmp_path / "none.json")
     assert "is a directory" in refusal(tmp_path)
     assert "zip archive" in refusal(saved(tmp_path / "a.json", b"PK\x03\x04 and so on"))
-    monkeypatch.setattr("annotation.exchange.json_entries.MAX_BYTES", 10)
+    monkeypatch.setattr("annotation.formats.json_entries.MAX_BYTES", 10)
     assert "has 12 bytes" in refusal(saved(tmp_path / "b.json", b'[{"a": 123}]'))
 
 

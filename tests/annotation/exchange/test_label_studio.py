@@ -13,9 +13,9 @@ import pytest
 from handouts import LABELS, NASTY, Filled, answered, filled, handout_of, known_items
 from hypothesis import given
 
-from annotation.exchange.json_entries import read_entries
-from annotation.exchange.label_studio import is_label_studio, label_studio_config, read_label_studio, write_label_studio
-from annotation.filled import check_rows
+from annotation.checks import check_rows
+from annotation.formats.json_entries import read_entries
+from annotation.formats.label_studio import is_label_studio, label_studio_config, read_label_studio, write_label_studio
 from annotation.label_set import Label
 from storage.errors import BatchError
 

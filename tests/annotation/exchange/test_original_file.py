@@ -10,11 +10,11 @@ import pytest
 from handouts import LABELS, NASTY, Filled, answered, filled, handout_of
 from hypothesis import given
 
-from annotation.csv_file import write_csv
-from annotation.exchange.doccano import write_doccano
-from annotation.exchange.label_studio import write_label_studio
-from annotation.exchange.original import is_original, read_original, write_original
-from annotation.filled import check_rows
+from annotation.checks import check_rows
+from annotation.formats.csv_file import write_csv
+from annotation.formats.doccano import write_doccano
+from annotation.formats.label_studio import write_label_studio
+from annotation.formats.original_rows import is_original, read_original, write_original
 from storage.errors import BatchError
 from storage.records import BatchItem
 from storage.text_hash import text_hash

@@ -11,9 +11,9 @@ import pytest
 from handouts import LABELS, NASTY, Filled, answered, filled, handout_of, known_items
 from hypothesis import given
 
-from annotation.exchange.json_entries import read_entries
-from annotation.exchange.prodigy import is_prodigy, read_prodigy, write_prodigy
-from annotation.filled import check_rows
+from annotation.checks import check_rows
+from annotation.formats.json_entries import read_entries
+from annotation.formats.prodigy import is_prodigy, read_prodigy, write_prodigy
 from storage.errors import BatchError
 
 FIXTURE = Path(__file__).with_name("fixtures") / "prodigy.jsonl"

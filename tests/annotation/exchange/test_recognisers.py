@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from handouts import NASTY, handout_of
 
-from annotation.exchange.argilla import is_argilla, write_argilla
-from annotation.exchange.doccano import is_doccano, write_doccano
-from annotation.exchange.json_entries import read_entries
-from annotation.exchange.label_studio import is_label_studio, write_label_studio
-from annotation.exchange.prodigy import is_prodigy, write_prodigy
+from annotation.formats.argilla import is_argilla, write_argilla
+from annotation.formats.doccano import is_doccano, write_doccano
+from annotation.formats.journal import Journal
+from annotation.formats.json_entries import read_entries
+from annotation.formats.label_studio import is_label_studio, write_label_studio
+from annotation.formats.prodigy import is_prodigy, write_prodigy
 from annotation.handout import Handout
-from annotation.journal import Journal
 from storage.records import Answer
 
 FIXTURES = Path(__file__).with_name("fixtures")

@@ -10,7 +10,7 @@ from pathlib import Path
 from annotation_tools import answers_to, nasty_handout, program
 from handouts import answered
 
-from annotation.exchange.argilla import argilla_settings, read_argilla, write_argilla
+from annotation.formats.argilla import argilla_settings, read_argilla, write_argilla
 
 ARGILLA = """
 import json, sys, uuid

@@ -20,7 +20,7 @@ from handouts import answered
 from servers import free_port
 from waiting import PATIENCE_S, until
 
-from annotation.exchange.label_studio import label_studio_config, read_label_studio, write_label_studio
+from annotation.formats.label_studio import label_studio_config, read_label_studio, write_label_studio
 from annotation.handout import Handout
 
 PASSWORD = "Zq12mnbv"

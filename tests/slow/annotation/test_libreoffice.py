@@ -26,11 +26,11 @@ from libreoffice import (
     libreoffice,
 )
 
-from annotation.csv_file import read_csv, write_csv
-from annotation.filled import FilledRow, RowError, check_rows
+from annotation.checks import FilledRow, RowError, check_rows
+from annotation.formats.csv_file import read_csv, write_csv
+from annotation.formats.workbook import read_workbook, write_workbook
 from annotation.handout import Handout
 from annotation.label_set import LabelSet
-from annotation.workbook import read_workbook, write_workbook
 from storage.errors import BatchError
 from storage.records import Answer, BatchItem
 from storage.text_hash import text_hash

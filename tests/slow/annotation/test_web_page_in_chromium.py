@@ -16,12 +16,12 @@ from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
 from waiting import until
 
+from annotation.formats.journal import Journal, JournalLine, read_journal
+from annotation.formats.web_page import write_web_page
 from annotation.handout import Handout
-from annotation.journal import Journal, JournalLine, read_journal
 from annotation.label_set import Label, LabelSet
-from annotation.web_page import write_web_page
-from flows.presets import DISASTER
-from storage.batches import items_of
+from flows.cli.presets import DISASTER
+from storage.lake.batches import items_of
 from storage.records import Answer, Batch, BatchItem
 from storage.workspace import Workspace
 from tasks.collect import collect_answers

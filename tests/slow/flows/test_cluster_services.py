@@ -19,8 +19,8 @@ from live import Live, brought_up, free_port, pal, wait_for
 from servers import S3, Postgres
 from waiting import PATIENCE_S
 
+from flows.cli.presets import DISASTER, config_text
 from flows.config import open_project
-from flows.presets import DISASTER, config_text
 from flows.server.prefect_api import answers, ask, make_pool
 from tasks.plan import Minimums
 from tasks.project import Project

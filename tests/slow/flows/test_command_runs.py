@@ -18,9 +18,9 @@ from live import ROOT, Live, brought_up, in_the_end, pal, wait_for
 from selenium.webdriver.common.by import By
 from waiting import PATIENCE_S, until
 
-from annotation.headlines import synthetic_headlines
+from annotation.synthetic import synthetic_headlines
+from flows.cli.presets import config_text, find_preset
 from flows.config import open_project
-from flows.presets import config_text, find_preset
 from flows.server.prefect_api import ask
 
 SEEN_AT = re.compile(r"^ *Prefect run: (http\S+/runs/flow-run/(\S+))$", re.MULTILINE)
@@ -48,7 +48,7 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
 
 def command(live: Live, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     """A `pal` command to its end, whatever that is."""
-    whole = [sys.executable, "-m", "flows.cli", *arguments, "--workspace", str(live.workspace)]
+    whole = [sys.executable, "-m", "flows.cli.main", *arguments, "--workspace", str(live.workspace)]
     environment = {**live.environment, **more}
     return subprocess.run(whole, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
 

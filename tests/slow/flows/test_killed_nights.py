@@ -12,36 +12,36 @@ import pytest
 from live import Live, brought_up
 
 from annotation.batch import as_published, read_manifest, sha256_of
-from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
+from annotation.synthetic import synthetic_headlines
+from flows.cli.presets import DISASTER, config_text
 from flows.config import open_project
-from flows.import_items import import_items
+from flows.import_texts import import_items
 from flows.ingest import ingest
 from flows.next_batch import next_batch
 from flows.nightly import nightly
-from flows.presets import DISASTER, config_text
 from flows.run import run_here
-from storage.batches import open_batches
-from storage.models import all_models, production_model
+from storage.lake.batches import open_batches
+from storage.lake.models import all_models, production_model
+from storage.lake.store import Store
 from storage.records import RunStatus
-from storage.store import Store
 from tasks.learning.model_files import load_model
 from tasks.plan import Minimums
 
 TABLE = synthetic_headlines(800)
 TRUTH = dict(zip(TABLE["item_id"].to_pylist(), TABLE["label"].to_pylist(), strict=True))
 KILLS = {
-    "ingest, before an answer is taken": ("collect_answers", "storage.annotations:ingest_files"),
+    "ingest, before an answer is taken": ("collect_answers", "storage.lake.annotations:ingest_files"),
     "ingest, before the file is put away": ("collect_answers", "annotation.inbox:_free_place"),
-    "features": ("make_features", "storage.items:add_features"),
+    "features": ("make_features", "storage.lake.items:add_features"),
     "train, before the weights are written": ("train_model", "tasks.learning.model_files:save_model"),
-    "train, before the manifest": ("train_model", "storage.folders:_write_manifest"),
-    "train, before the lake knows of the model": ("train_model", "storage.models:add_model"),
+    "train, before the manifest": ("train_model", "storage.files.folders:_write_manifest"),
+    "train, before the lake knows of the model": ("train_model", "storage.lake.models:add_model"),
     "evaluate": ("evaluate_model", "tasks.evaluate:measured"),
-    "promote": ("promote_or_keep", "storage.models:_decide"),
-    "sample": ("sample_batch", "storage.batches:reserve"),
+    "promote": ("promote_or_keep", "storage.lake.models:_decide"),
+    "sample": ("sample_batch", "storage.lake.batches:reserve"),
     "publish, before the first file": ("publish_batches", "annotation.batch:write_batch"),
-    "publish, between the files": ("publish_batches", "annotation.web_page:write_web_page"),
+    "publish, between the files": ("publish_batches", "annotation.formats.web_page:write_web_page"),
     "report": ("write_report", "tasks.report:write_report"),
 }
 """In which stage, and at the entry of which function, the process dies."""

@@ -8,9 +8,9 @@ import pytest
 from servers import Postgres
 from test_lake_commands import filled, pal
 
+from flows.cli.lake_switch import switch_lake
 from flows.config import open_project
-from flows.lake_switch import switch_lake
-from storage.items import count_items
+from storage.lake.items import count_items
 from tasks.project import Project
 
 

@@ -18,17 +18,17 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from waiting import until
 
-from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
+from annotation.synthetic import synthetic_headlines
+from flows.cli.presets import DISASTER, config_text
 from flows.config import open_project
-from flows.presets import DISASTER, config_text
 from flows.server.prefect_api import answers, ask
 from flows.server.processes import command_of
 from flows.server.up_state import found_up, up_file
-from storage.annotations import LabelledItem, import_labelled
-from storage.batches import find_batch, open_batches
-from storage.items import add_items, stage
-from storage.models import production_model
+from storage.lake.annotations import LabelledItem, import_labelled
+from storage.lake.batches import find_batch, open_batches
+from storage.lake.items import add_items, stage
+from storage.lake.models import production_model
 from storage.records import BatchStatus, Split
 from tasks.plan import Minimums
 from tasks.project import Project

@@ -18,26 +18,26 @@ from cluster import Cluster, cluster
 from distributed import Client, Worker
 from waiting import PATIENCE_S
 
-from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
+from annotation.synthetic import synthetic_headlines
+from flows.cli.presets import DISASTER, config_text
 from flows.config import open_project
-from flows.import_items import import_items
+from flows.import_texts import import_items
 from flows.ingest import ingest
 from flows.next_batch import next_batch
-from flows.presets import DISASTER, config_text
 from flows.run import run_here
-from storage.batches import items_of, open_batches, proposals_of
 from storage.errors import ServiceError
-from storage.models import production_model
-from tasks.learning.teacher import Teacher
+from storage.lake.batches import items_of, open_batches, proposals_of
+from storage.lake.models import production_model
+from tasks.learning.distillation import Teacher
 from tasks.plan import Minimums
 from tasks.pool import load_pool
 from tasks.project import Project
 from tasks.reading import read_on_workers
 from tasks.sampling.mixer import mix_strategies
+from tasks.scale.workers import open_workers
 from tasks.scale_config import ScaleConfig
 from tasks.train import train_model
-from tasks.workers import open_workers
 
 N = 200_000
 DAYS = ("today", "yesterday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "tomorrow")

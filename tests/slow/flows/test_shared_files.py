@@ -16,26 +16,26 @@ from typer.testing import CliRunner
 from waiting import PATIENCE_S
 
 from annotation.batch import batch_files
-from annotation.headlines import synthetic_headlines
 from annotation.oracle import fill_csv
+from annotation.synthetic import synthetic_headlines
 from flows.annotating import annotate_batch
-from flows.answers import publish_formats
-from flows.cli import app
+from flows.cli.annotating import publish_formats
+from flows.cli.main import app
+from flows.cli.model_choice import roll_back
+from flows.cli.presets import PRESETS, config_text
+from flows.cli.previews import predictions
+from flows.cli.status import status_of
 from flows.config import open_project
-from flows.import_items import import_items
+from flows.import_texts import import_items
 from flows.ingest import ingest as ingest_flow
-from flows.model_choice import roll_back
 from flows.next_batch import next_batch, report
-from flows.predictions import predictions
-from flows.presets import PRESETS, config_text
 from flows.run import Run, run_here
-from flows.status import status_of
 from flows.submit import submit
-from storage.annotations import label_counts
-from storage.batches import find_batch
 from storage.errors import BatchError, ConfigError, ModelError, StoreError
-from storage.models import metrics_of, production_model
-from storage.object_store import ObjectStore
+from storage.files.object_store import ObjectStore
+from storage.lake.annotations import label_counts
+from storage.lake.batches import find_batch
+from storage.lake.models import metrics_of, production_model
 from storage.records import BatchStatus, Split
 from tasks.collect import FileReport
 from tasks.plan import Minimums

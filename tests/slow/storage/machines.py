@@ -7,12 +7,12 @@ import multiprocessing
 from pathlib import Path
 from typing import Any
 
-from storage.folders import MANIFEST, publish_folder
-from storage.mirror import Mirror
-from storage.object_store import ObjectStore
+from storage.files.folders import MANIFEST, publish_folder
+from storage.files.mirror import Mirror
+from storage.files.object_store import ObjectStore
 
 FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(["storage.mirror", "pyarrow.fs"])
+FORKED.set_forkserver_preload(["storage.files.mirror", "pyarrow.fs"])
 
 
 def machine(root: str, local: Path) -> Mirror:

@@ -10,11 +10,11 @@ import pytest
 from lake_histories import history, live
 from lake_rows import add_rows
 
-from storage.backup import back_up, read_backup, restore
 from storage.errors import StoreError, WorkspaceError
-from storage.maintenance import maintain
 from storage.records import RunStatus
-from storage.runs import RUNS_FILE, new_run
+from storage.run_records import RUNS_FILE, new_run
+from storage.upkeep.backup import back_up, read_backup, restore
+from storage.upkeep.maintenance import maintain
 from storage.workspace import Workspace, forget_stores
 
 FILES = {

@@ -8,9 +8,9 @@ from lake_histories import live
 from machines import texts, write
 from test_backup import FILES, RUNS, at, files_in, write_files
 
-from storage.backup import back_up, restore
-from storage.runs import new_run
-from storage.store import Store
+from storage.lake.store import Store
+from storage.run_records import new_run
+from storage.upkeep.backup import back_up, restore
 from storage.workspace import Workspace
 
 

@@ -11,8 +11,8 @@ from kill_at_line import killed_at, lines_of
 from machines import FORKED, machine, stored
 from servers import S3
 
-from storage.mirror import Mirror
-from storage.object_store import ObjectStore
+from storage.files.mirror import Mirror
+from storage.files.object_store import ObjectStore
 
 KILLS = 16
 

@@ -11,7 +11,7 @@ from lake_histories import history
 from lake_rows import add_rows
 from test_backup import at, lived
 
-from storage.backup import back_up, read_backup, restore
+from storage.upkeep.backup import back_up, read_backup, restore
 from storage.workspace import Workspace
 
 

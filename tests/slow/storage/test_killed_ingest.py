@@ -10,8 +10,8 @@ from kill_at_line import killed_at, lines_of
 from lake_rows import add_rows, contents
 from test_annotations import ANSWERS, batch_id, publish
 
-from storage.annotations import ingest
-from storage.store import Store
+from storage.lake.annotations import ingest
+from storage.lake.store import Store
 from storage.workspace import Workspace
 
 

@@ -10,7 +10,7 @@ from kill_at_line import killed_at, lines_of
 from lake_histories import history
 from test_maintenance import grow
 
-from storage.maintenance import maintain
+from storage.upkeep.maintenance import maintain
 from storage.workspace import Workspace
 
 

@@ -10,9 +10,9 @@ from kill_at_line import killed_at, lines_of
 from lake_rows import add_rows, contents
 from test_batches import draft, pool
 
-from storage.batches import reserve
+from storage.lake.batches import reserve
+from storage.lake.store import Store
 from storage.records import Assignment
-from storage.store import Store
 from storage.workspace import Workspace
 
 

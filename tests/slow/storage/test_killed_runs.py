@@ -9,7 +9,7 @@ from kill_at_line import killed_at, lines_of
 from test_runs import run
 
 from storage.records import RunStatus
-from storage.runs import Runs
+from storage.run_records import Runs
 
 
 def begin_and_end(path: Path) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from lake_histories import history, live
 
-from storage import maintenance
-from storage.annotations import labelled_texts
+from storage.lake.annotations import labelled_texts
+from storage.lake.store import Store
 from storage.lake_files import DataFolder
-from storage.maintenance import maintain
-from storage.moving import training_versions
 from storage.records import Split
-from storage.store import Store
+from storage.upkeep import maintenance
+from storage.upkeep.maintenance import maintain
+from storage.upkeep.moving import training_versions
 from storage.workspace import Workspace
 
 

@@ -16,10 +16,10 @@ from servers import S3
 from waiting import PATIENCE_S
 
 from storage.errors import StoreError
-from storage.folders import MANIFEST, add_files
-from storage.mirror import Mirror
-from storage.object_store import ObjectStore
-from storage.seen_files import MEMORY
+from storage.files.folders import MANIFEST, add_files
+from storage.files.mirror import Mirror
+from storage.files.object_store import ObjectStore
+from storage.files.seen_files import MEMORY
 
 SPAWN = multiprocessing.get_context("spawn")
 KILLS = 16

@@ -12,12 +12,12 @@ from lake_histories import history, live
 from lake_rows import add_rows
 from servers import Postgres
 
-from storage import moving
 from storage.errors import StoreError
-from storage.moving import move_lake
+from storage.lake.store import Store
 from storage.records import RunStatus
-from storage.runs import new_run
-from storage.store import Store
+from storage.run_records import new_run
+from storage.upkeep import moving
+from storage.upkeep.moving import move_lake
 from storage.workspace import Workspace
 
 

@@ -10,7 +10,7 @@ import pytest
 from servers import BUCKET, S3
 
 from storage.errors import StoreError
-from storage.object_store import ObjectStore, root_faults
+from storage.files.object_store import ObjectStore, root_faults
 
 ROOT = Path(__file__).parents[3]
 

@@ -17,11 +17,11 @@ import pytest
 from servers import S3, Postgres, free_port
 from waiting import until
 
-from storage.connecting import told, without_secrets
 from storage.errors import StoreError
+from storage.lake.connection import told, without_secrets
+from storage.lake.store import Connection, Store
 from storage.lake_files import DataFolder
-from storage.runs import Runs, new_run
-from storage.store import Connection, Store
+from storage.run_records import Runs, new_run
 from storage.workspace import Workspace
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -282,7 +282,7 @@ def test_a_password_that_stands_in_the_catalog_all_the_same_is_in_no_message(pos
 def test_a_server_that_stops_for_good_is_said_and_the_next_call_after_it_is_back_is_green(
     lake: Store, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage.store.PATIENCE_S", 0.5)
+    monkeypatch.setattr("storage.lake.store.PATIENCE_S", 0.5)
     postgres.stop()
     try:
         for call in (lambda: lake.write(add(1, "us"), "never"), lambda: lake.rows("FROM lake.a"), lake.version):

@@ -9,11 +9,11 @@ import pytest
 from kill_at_line import killed_at, lines_of
 from test_upgrade import ARCHIVE, before, contents, old, unpacked
 
-from storage.backup import restore
 from storage.errors import StoreError
-from storage.moving import move_lake
-from storage.schema import MIGRATIONS, current_version
-from storage.upgrade import plan_upgrade, upgrade
+from storage.lake.schema import MIGRATIONS, current_version
+from storage.upkeep.backup import restore
+from storage.upkeep.moving import move_lake
+from storage.upkeep.upgrade import plan_upgrade, upgrade
 from storage.workspace import Workspace, forget_stores
 
 

@@ -19,9 +19,9 @@ import os, signal, sys
 from pathlib import Path
 import annotation.inbox
 from annotation.batch_config import BatchConfig
-from flows.presets import DISASTER
+from flows.cli.presets import DISASTER
 from storage.workspace import Workspace
-from tasks.adjudicate import draw_disputed
+from tasks.ask_again import draw_disputed
 from tasks.collect import collect_answers
 from tasks.project import Config, Project
 from tasks.publish import publish_batches

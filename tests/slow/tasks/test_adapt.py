@@ -20,16 +20,16 @@ from projects import project_of
 
 from annotation.label_set import LabelSet
 from storage.errors import ModelError
-from storage.folders import MANIFEST
-from storage.items import count_without_features
+from storage.files.folders import MANIFEST
+from storage.lake.items import count_without_features
 from storage.records import Split
 from storage.workspace import Workspace
-from tasks import adapt as room
-from tasks.adapt import Adaptation, adapt_encoder
-from tasks.learning.encoder import encoder_of
+from tasks import adapt_encoder as room
+from tasks.adapt_encoder import Adaptation, adapt_encoder
+from tasks.learning.distillation import Teacher
 from tasks.learning.encoder_names import MINILM_ADAPTED
+from tasks.learning.encoders import encoder_of
 from tasks.learning.model_files import load_model
-from tasks.learning.teacher import Teacher
 from tasks.learning.training_config import TrainingConfig
 from tasks.pool import load_pool
 from tasks.prepare import current_encoder, make_features

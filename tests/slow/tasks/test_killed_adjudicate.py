@@ -13,10 +13,10 @@ from projects import project_of
 from test_adjudicate import first, ids_of
 
 from annotation.batch_config import BatchConfig
-from storage.batches import open_batches
+from storage.lake.batches import open_batches
 from storage.records import Purpose
 from storage.workspace import Workspace
-from tasks.adjudicate import draw_disputed
+from tasks.ask_again import draw_disputed
 from tasks.publish import publish_batches
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from test_collect import ALL, TAKEN, TEXTS, annotations, batch, collect, fill, inbox, sheet
 
-from annotation.journal import Journal
+from annotation.formats.journal import Journal
 from annotation.label_set import LabelSet
 from storage.records import Answer
 from storage.text_hash import text_hash

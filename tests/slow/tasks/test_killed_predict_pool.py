@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from test_predict_pool import filled, killed, predicted, rows_of, trained
 
-from storage.models import production_model
+from storage.lake.models import production_model
 from storage.workspace import Workspace
 from tasks import predict_pool as room
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from test_review import draw, ids_of, truth, wrong
 
 from annotation.batch_config import BatchConfig
-from storage.batches import published_batches
+from storage.lake.batches import published_batches
 from storage.workspace import Workspace
 
 # Several processes, and kill -9

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 from test_adaptation import Matrix, rows_of
 
-from annotation.headlines import synthetic_headlines
+from annotation.synthetic import synthetic_headlines
 from tasks.learning.adaptation import adapt_vectors
-from tasks.learning.encoder import minilm_static
-from tasks.learning.teacher import Teacher
+from tasks.learning.distillation import Teacher
+from tasks.learning.encoders import minilm_static
 from tasks.learning.tokens import Tokens
 
 

@@ -10,8 +10,8 @@ import pytest
 from distributed import Client, LocalCluster, get_worker
 
 from storage.errors import ModelError, ServiceError
+from tasks.scale.workers import DISTRIBUTION, Workers, open_workers, own_version, worker_state
 from tasks.scale_config import ScaleConfig
-from tasks.workers import DISTRIBUTION, Workers, open_workers, own_version, worker_state
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_a_call_to_a_worker_that_is_gone_goes_to_another() -> None:
 
 
 def test_a_call_that_found_no_worker_goes_to_one_that_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.workers.CHECK_S", 0.1)
+    monkeypatch.setattr("tasks.scale.workers.CHECK_S", 0.1)
     with (
         LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster,
         open_workers(ScaleConfig("dask", cluster.scheduler_address)) as workers,
@@ -112,8 +112,8 @@ def test_a_call_that_found_no_worker_goes_to_one_that_comes_later(monkeypatch: p
 
 
 def test_a_call_that_no_worker_takes_is_an_error(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.workers.CHECK_S", 0.05)
-    monkeypatch.setattr("tasks.workers.WAIT_S", 0.2)
+    monkeypatch.setattr("tasks.scale.workers.CHECK_S", 0.05)
+    monkeypatch.setattr("tasks.scale.workers.WAIT_S", 0.2)
     with pytest.raises(ServiceError, match=r"No Dask worker has taken dict for 0\.2 s") as caught:
         list(workers.in_order(dict, [(0, {"number": 0})], {"GPU": 1}))
     assert "--resources" in caught.value.hint
@@ -141,7 +141,7 @@ def test_a_scheduler_that_does_not_answer_is_reported_with_what_to_type() -> Non
 
 
 def test_a_scheduler_without_workers_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.workers.WAIT_S", 0.2)
+    monkeypatch.setattr("tasks.scale.workers.WAIT_S", 0.2)
     with (
         LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster,
         pytest.raises(ServiceError, match="0/1 workers"),
@@ -154,14 +154,14 @@ def test_workers_of_another_version_are_refused_with_what_to_type(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = own_version()
-    monkeypatch.setattr("tasks.workers.own_version", lambda: "9.9")
+    monkeypatch.setattr("tasks.scale.workers.own_version", lambda: "9.9")
     with (
         pytest.raises(ServiceError, match=rf"The Dask worker .* has {own} of {DISTRIBUTION}") as caught,
         open_workers(ScaleConfig("dask", address)),
     ):
         pytest.fail("they do not fit")
     assert f"pip install '{DISTRIBUTION}[cluster]==9.9'" in caught.value.hint
-    monkeypatch.setattr("tasks.workers.DISTRIBUTION", "not-installed")
+    monkeypatch.setattr("tasks.scale.workers.DISTRIBUTION", "not-installed")
     with (
         pytest.raises(ServiceError, match=r"has no version of not-installed"),
         open_workers(ScaleConfig("dask", address)),

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import SourceError
-from storage.sources.columns import Columns, choose_columns, described
+from storage.readers.columns import Columns, choose_columns, described
 
 PATH = Path("f.csv")
 ROWS = [["a1", "7", "floods cut off the town"], ["a2", "8", "council to meet again"]]

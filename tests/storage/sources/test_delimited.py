@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import SourceError
-from storage.sources.opening import open_source
-from storage.sources.records import MISQUOTED
-from storage.sources.source import Reject
+from storage.readers.lines import MISQUOTED
+from storage.readers.opening import open_source
+from storage.readers.source import Reject
 
 HEADLINES = Path(__file__).parents[4] / "shared/data/abc-headlines"
 needs_headlines = pytest.mark.skipif(not HEADLINES.is_dir(), reason=f"{HEADLINES} is not here")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import SourceError
-from storage.sources.detect import find_encoding, is_json_lines, next_lines, open_text, readable_file
+from storage.readers.file_kinds import find_encoding, is_json_lines, next_lines, open_text, readable_file
 
 SENTENCE = "id,text\r\n1,Überschwemmung in Köln\r\n2,ещё один текст – 漢字\r\n"
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import SourceError
-from storage.sources.opening import open_source
-from storage.sources.source import Chunk
+from storage.readers.opening import open_source
+from storage.readers.source import Chunk
 
 
 def only(path: Path, **options: str) -> Chunk:

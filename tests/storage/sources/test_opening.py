@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage.errors import SourceError
-from storage.sources.opening import open_source
+from storage.readers.opening import open_source
 
 
 def test_the_content_and_not_the_suffix_decides_the_reader(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import SourceError
-from storage.sources.original import LABELLED, open_original_pool, read_original
+from storage.readers.original_directory import LABELLED, open_original_pool, read_original
 
 HEADLINES = Path(__file__).parents[4] / "shared/data/abc-headlines"
 

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage.errors import SourceError
-from storage.sources.opening import open_source
+from storage.readers.opening import open_source
 
 
 def write(path: Path, columns: dict[str, pa.Array]) -> Path:

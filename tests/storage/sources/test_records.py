@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.sources.records import MISQUOTED, Dialect, parse_lines, read_records
+from storage.readers.lines import MISQUOTED, Dialect, parse_lines, read_records
 
 COMMA = Dialect("utf-8", ",", narrowest=2, widest=2)
 

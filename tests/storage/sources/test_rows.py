@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.sources.rows import EMPTY_ID, EMPTY_TEXT, MAX_CHARACTERS, NOT_TEXT, NUL, TOO_LONG, checked, shortened
+from storage.readers.rows import EMPTY_ID, EMPTY_TEXT, MAX_CHARACTERS, NOT_TEXT, NUL, TOO_LONG, checked, shortened
 
 
 @pytest.mark.parametrize(

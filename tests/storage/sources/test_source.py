@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.sources.opening import open_source
-from storage.sources.source import SCHEMA
+from storage.readers.opening import open_source
+from storage.readers.source import SCHEMA
 
 
 def test_a_source_can_be_read_twice_and_in_chunks_of_any_size(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from storage.errors import ModelError
-from tasks.learning.encoder import (
+from tasks.learning.encoder_names import SHIPPED
+from tasks.learning.encoders import (
     ARTEFACT,
     BagOfWords,
     Encoder,
@@ -22,7 +23,6 @@ from tasks.learning.encoder import (
     fit_bag_of_words,
     minilm_static,
 )
-from tasks.learning.encoder_names import SHIPPED
 from tasks.learning.tokens import MAX_TOKENS, Tokens
 
 JOINED_BY_THE_TOKENIZER = "\x0b\x0c\x1c\x1d\x1e\x1f\x85"

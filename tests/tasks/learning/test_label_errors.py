@@ -12,12 +12,12 @@ from cleanlab.rank import get_label_quality_scores
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotation.headlines import synthetic_headlines
+from annotation.synthetic import synthetic_headlines
 from storage.errors import ModelError
-from storage.sources.original import read_original
+from storage.readers.original_directory import read_original
 from tasks.learning.calibration import calibrate
 from tasks.learning.classifier import predict_logits
-from tasks.learning.encoder import fit_bag_of_words, minilm_static
+from tasks.learning.encoders import fit_bag_of_words, minilm_static
 from tasks.learning.label_errors import TOLERANCE, Floats, Ints, LabelErrors, label_errors
 from tasks.learning.splits import stratified_folds
 from tasks.learning.tokens import Examples

@@ -14,10 +14,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.class_weight import compute_class_weight
 
 from storage.errors import ModelError
-from storage.sources.original import open_original_pool, read_original
+from storage.readers.original_directory import open_original_pool, read_original
 from tasks.learning.calibration import Calibration, calibrate
 from tasks.learning.classifier import predict_logits
-from tasks.learning.encoder import Encoder, fit_bag_of_words, minilm_static
+from tasks.learning.encoders import Encoder, fit_bag_of_words, minilm_static
 from tasks.learning.metrics import Evaluation, evaluate
 from tasks.learning.splits import stratified_folds
 from tasks.learning.tokens import Examples, Tokens

@@ -9,8 +9,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from storage.errors import SamplingError
 from tasks.learning.vectors import unit
-from tasks.sampling import coverage as room
-from tasks.sampling.coverage import highest_cosines, typicality
+from tasks.sampling.strategies import coverage as room
+from tasks.sampling.strategies.coverage import highest_cosines, typicality
 from tasks.sampling.strategy import NO_TEXTS, Labelled, Option, Pool, Ranking, find_strategy
 
 

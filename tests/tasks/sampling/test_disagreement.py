@@ -10,8 +10,8 @@ from scipy.stats import entropy
 from sklearn.neighbors import NearestNeighbors
 
 from storage.errors import SamplingError
-from tasks.sampling import disagreement as room
-from tasks.sampling.disagreement import _stochastic, mutual_information
+from tasks.sampling.strategies import disagreement as room
+from tasks.sampling.strategies.disagreement import _stochastic, mutual_information
 from tasks.sampling.strategy import Labelled, Pool, Ranking, find_strategy
 
 LN2 = np.log(2)

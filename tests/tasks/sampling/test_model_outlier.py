@@ -10,8 +10,8 @@ from scipy.stats import percentileofscore
 
 from tasks.sampling import model_outlier  # noqa: F401  (registers them)
 from tasks.sampling.model_outlier import logit_percentiles
+from tasks.sampling.strategies.uncertainty import uncertainty
 from tasks.sampling.strategy import Labelled, Pool, Ranking, find_strategy
-from tasks.sampling.uncertainty import uncertainty
 
 Logits = npt.NDArray[np.float32]
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import TokenVectors
-from tasks.sampling import outlier as room
 from tasks.sampling.catalogue import find_strategy
-from tasks.sampling.outlier import novelty
+from tasks.sampling.strategies import outliers as room
+from tasks.sampling.strategies.outliers import novelty
 from tasks.sampling.strategy import Pool, Ranking
 
 pools = st.lists(st.lists(st.integers(0, 7), max_size=4), min_size=1, max_size=25)

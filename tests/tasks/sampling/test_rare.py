@@ -9,8 +9,8 @@ from pools import pool_of_texts, pool_of_vectors, random_pool, tokens_of
 
 import tasks.sampling.catalogue  # noqa: F401  (registers the strategies that wrappers call)
 from storage.errors import SamplingError
-from tasks.sampling import rare as room
-from tasks.sampling.rare import even_shares
+from tasks.sampling.strategies import rare_labels as room
+from tasks.sampling.strategies.rare_labels import even_shares
 from tasks.sampling.strategy import REGISTRY, Labelled, Option, Picks, Pool, Ranking, find_strategy, runnable, strategy
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from annotation.headlines import synthetic_headlines
+from annotation.synthetic import synthetic_headlines
 from storage.errors import SamplingError
-from tasks.learning.encoder import minilm_static
+from tasks.learning.encoders import minilm_static
 from tasks.learning.tokens import Examples
-from tasks.sampling.simulation import Material, Oracle, Replay, Step, replay
+from tasks.simulation.replay import Material, Oracle, Replay, Step, replay
 
 HOW = Replay(start=40, batch_size=30, iterations=3, seed=1)
 ACTIVE = {"random": 10.0, "least_confidence": 80.0, "outlier": 10.0}

@@ -10,8 +10,8 @@ from sklearn.linear_model import LogisticRegression
 
 from tasks.learning.classifier import Classifier, predict_logits
 from tasks.learning.vectors import NetworkVectors, TokenVectors
-from tasks.sampling import transfer
 from tasks.sampling.logistic import Logistic, fit_logistic
+from tasks.sampling.strategies import model_change as transfer
 from tasks.sampling.strategy import Head, Labelled, Pool, Ranking, find_strategy
 
 Rows = npt.NDArray[np.float64]

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import TokenVectors
 from tasks.sampling.catalogue import find_strategy
-from tasks.sampling.strategy import Pool, Ranking
-from tasks.sampling.uncertainty import (
+from tasks.sampling.strategies.uncertainty import (
     entropy_scores,
     least_confidence_scores,
     margin_confidence_scores,
     ratio_confidence_scores,
 )
+from tasks.sampling.strategy import Pool, Ranking
 
 SCORES = {
     "least_confidence": least_confidence_scores,

@@ -1,0 +1,153 @@
+"""Argilla 2: records and dataset settings go out, records exported flat or nested come back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from annotation.checks import FilledRow
+from annotation.formats.json_entries import Entry, cell, chosen, has_context, outgoing, read_entries, write_list
+from annotation.handout import Handout
+from annotation.label_set import SKIP, UNSURE
+from storage.errors import BatchError
+
+SETTINGS_FILE = "argilla-settings.json"
+_RESPONSES = ".responses"
+
+
+def write_argilla(path: Path, handout: Handout) -> None:
+    """Write the records for `dataset.records.from_json(path)`; no suggestions: a shown one biases the answer.
+
+    A dataset is for one batch: a record of the same id takes the place of the one that is there.
+    """
+    records = (
+        {"id": item.item_id, "fields": {"text": item.text, **shown}, "metadata": sent}
+        for item, shown, sent in outgoing(handout)
+    )
+    write_list(path, records)
+
+
+def argilla_settings(handout: Handout) -> str:
+    """The dataset for `rg.Settings.from_json(path)`: a label question with `unsure`, and a note.
+
+    To skip, annotators discard the record.
+    """
+    labels = handout.label_set
+    fields = ["text", "context"] if has_context(handout) else ["text"]
+    options = [{"value": name, "text": name} for name in (*labels.names, UNSURE)]
+    metadata = ["item_id", "batch_id", "text_hash", *(["annotator"] if handout.annotator else [])]
+    settings = {
+        "guidelines": f"{labels.question}\n\n{labels.definition}",
+        "fields": [_setting(name, name.capitalize(), {"type": "text"}, required=name == "text") for name in fields],
+        "questions": [
+            _setting("label", labels.question, {"type": "label_selection", "options": options}, required=True),
+            _setting("note", "Note", {"type": "text"}, required=False),
+        ],
+        "metadata": [
+            {"name": name, "title": name, "settings": {"type": "terms"}, "visible_for_annotators": False}
+            for name in metadata
+        ],
+        "vectors": [],
+        "allow_extra_metadata": True,
+    }
+    return json.dumps(settings, indent=2) + "\n"
+
+
+def is_argilla(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry is a record, nested or flat."""
+    if isinstance(entry.get("fields"), dict):
+        return True
+    return "_server_id" in entry or any(name.endswith(_RESPONSES) for name in entry)
+
+
+def read_argilla(path: Path, *, batch_id: str = "") -> list[FilledRow]:
+    """Every user's response to every record; of a record without any one row without answer.
+
+    Submitted responses are answers, discarded ones skips, drafts and suggestions neither. Annotators are user ids.
+    `dataset.records.to_json` leaves the status of responses out: it is read where it follows from the record's.
+
+    Args:
+        batch_id: Of records that name none.
+
+    Raises:
+        BatchError: The file cannot be read, an entry is not what Argilla writes, or what is submitted cannot be told.
+    """
+    return [row for entry in read_entries(path) for row in _of_record(entry, batch_id)]
+
+
+def _of_record(entry: Entry, batch_id: str) -> list[FilledRow]:
+    values = entry.values
+    nested = isinstance(values.get("fields"), dict)
+    metadata = values.get("metadata")
+    sent = {**values["fields"], **(metadata if isinstance(metadata, dict) else {})} if nested else values
+    sent = {**sent, "item_id": sent.get("item_id") or values.get("id")}
+    responses = _nested(entry) if nested else _flat(entry)
+    rows = [
+        entry.row_of(sent, batch_id, _label(entry, given), note=_value(given, "note"), annotator=user)
+        for user, given in responses.items()
+    ]
+    return rows or [entry.row_of(sent, batch_id, "")]
+
+
+Given = dict[str, tuple[object, str | None]]
+"""One user's answers: question -> (value, status)."""
+
+
+def _flat(entry: Entry) -> dict[str, Given]:
+    """Responses by user, from parallel lists."""
+    by_user: dict[str, Given] = {}
+    for name in [name for name in entry.values if name.endswith(_RESPONSES)]:
+        lists = [entry.values.get(f"{name}{part}") or [] for part in ("", ".users", ".status")]
+        if not all(isinstance(each, list) for each in lists) or len({len(each) for each in lists}) > 1:
+            raise entry.fault(f"{name!r}, its users and its status are not lists of one length")
+        for value, user, status in zip(*lists, strict=True):
+            by_user.setdefault(cell(user), {})[name.removesuffix(_RESPONSES)] = (value, _status(status))
+    return by_user
+
+
+def _nested(entry: Entry) -> dict[str, Given]:
+    """Responses by user, from a list of objects for each question."""
+    responses = entry.values.get("responses") or {}
+    if not isinstance(responses, dict):
+        raise entry.fault("'responses' is no object")
+    by_user: dict[str, Given] = {}
+    for question in responses:
+        for each in entry.objects(responses, question):
+            given = by_user.setdefault(cell(each.get("user_id")), {})
+            given[question] = (each.get("value"), _status(each.get("status")))
+    if len(by_user) == 1 and entry.values.get("status") == "completed":  # it takes a submitted response to complete
+        return {
+            user: {question: (value, status or "submitted") for question, (value, status) in given.items()}
+            for user, given in by_user.items()
+        }
+    return by_user
+
+
+def _status(value: object) -> str | None:
+    return None if value is None else cell(value)
+
+
+def _label(entry: Entry, given: Given) -> str:
+    statuses = {status for _, status in given.values()}
+    if statuses == {"discarded"}:
+        return SKIP
+    if statuses == {"draft"}:
+        return ""
+    if statuses == {"submitted"}:
+        return _value(given, "label")
+    if statuses == {None}:
+        raise BatchError(
+            f"{entry.place}: a response to record {cell(entry.values.get('id'))!r} has no status: it may be a draft.",
+            hint="export flat, which keeps it: json.dump(dataset.records.to_list(flatten=True), open(path, 'w'))",
+        )
+    raise entry.fault(f"the status of a response is {', '.join(sorted(map(cell, statuses)))}")
+
+
+def _value(given: Given, question: str) -> str:
+    return chosen(given.get(question, (None, None))[0])
+
+
+def _setting(name: str, title: str, settings: Mapping[str, Any], *, required: bool) -> dict[str, Any]:
+    return {"name": name, "title": title, "required": required, "settings": settings}

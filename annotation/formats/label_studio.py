@@ -1,0 +1,132 @@
+"""Label Studio: tasks and the labelling interface go out, its exports JSON and JSON_MIN come back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+from annotation.checks import FilledRow
+from annotation.formats.json_entries import Entry, cell, chosen, has_context, outgoing, read_entries, write_list
+from annotation.handout import Handout
+from annotation.label_set import SKIP, UNSURE
+
+CONFIG_FILE = "label-studio-config.xml"
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def write_label_studio(path: Path, handout: Handout) -> None:
+    """Write the tasks to import. No predictions: a shown one biases the answer."""
+    tasks = ({"data": {"text": item.text, **shown, **sent}} for item, shown, sent in outgoing(handout))
+    write_list(path, tasks)
+
+
+def label_studio_config(handout: Handout) -> str:
+    """The labelling interface: question, definition, text, context if any, a choice with `unsure`, and a note.
+
+    To skip, annotators have Label Studio's own button.
+    """
+    labels = handout.label_set
+    choices = [(label.name, label.key) for label in labels.labels] + [(UNSURE, "u")]
+    lines = [
+        "<View>",
+        f"  <Header value={_attribute(labels.question)}/>",
+        f'  <Header size="5" value={_attribute(labels.definition)}/>',
+        '  <Text name="text" value="$text"/>',
+        *(['  <Text name="context" value="$context"/>'] if has_context(handout) else []),
+        '  <Choices name="label" toName="text" choice="single" required="true">',
+        *(f"    <Choice value={_attribute(name)} hotkey={_attribute(key)}/>" for name, key in choices),
+        "  </Choices>",
+        '  <TextArea name="note" toName="text" rows="1" placeholder="note" maxSubmissions="1"/>',
+        "</View>",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def is_label_studio(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry is a task, as imported or exported, or an annotation of a JSON_MIN export."""
+    return isinstance(entry.get("data"), dict) or "annotation_id" in entry
+
+
+def read_label_studio(path: Path, *, batch_id: str = "") -> list[FilledRow]:
+    """Every annotation of a JSON or JSON_MIN export; of a task without any one row without answer.
+
+    Drafts and predictions are no answers. JSON_MIN leaves out what was skipped.
+
+    Args:
+        batch_id: Of tasks that name none.
+
+    Raises:
+        BatchError: The file cannot be read, or an entry is not what Label Studio writes; names file and entry.
+    """
+    rows = []
+    for entry in read_entries(path):
+        if isinstance(entry.values.get("data"), dict):
+            rows += _of_task(entry, batch_id)
+        else:
+            rows.append(_minimal(entry, batch_id))
+    return rows
+
+
+def _of_task(entry: Entry, batch_id: str) -> list[FilledRow]:
+    data = entry.values["data"]
+    annotations = entry.objects(entry.values, "annotations")
+    if not annotations:
+        return [entry.row_of(data, batch_id, "")]
+    return [_annotation(entry, data, each, batch_id) for each in annotations]
+
+
+def _annotation(entry: Entry, data: Mapping[str, Any], given: Mapping[str, Any], batch_id: str) -> FilledRow:
+    result = entry.objects(given, "result")
+    by = given.get("completed_by")
+    return entry.row_of(
+        data,
+        batch_id,
+        SKIP if given.get("was_cancelled") is True else _label(result),
+        note="; ".join(chosen(_value(each).get("text")) for each in result if each.get("type") == "textarea"),
+        annotator=cell(by.get("email") or by.get("id")) if isinstance(by, dict) else cell(by),
+        seconds=entry.seconds(given.get("lead_time")),
+        annotated_at=entry.time(given.get("updated_at") or given.get("created_at")),
+    )
+
+
+def _label(result: list[dict[str, Any]]) -> str:
+    """The choices named `label`; those of another name, with it, are no answer and so are told."""
+    choices = [each for each in result if each.get("type") == "choices"]
+    named = [chosen(_value(each).get("choices")) for each in choices if each.get("from_name") == "label"]
+    return ", ".join(
+        named or [f"{cell(each.get('from_name'))}: {chosen(_value(each).get('choices'))}" for each in choices]
+    )
+
+
+def _minimal(entry: Entry, batch_id: str) -> FilledRow:
+    values = entry.values
+    return entry.row_of(
+        values,
+        batch_id,
+        _flat(values.get("label"), "choices"),
+        note=_flat(values.get("note"), "text"),
+        annotator=cell(values.get("annotator")),
+        seconds=entry.seconds(values.get("lead_time")),
+        annotated_at=entry.time(values.get("updated_at") or values.get("created_at")),
+    )
+
+
+def _flat(value: object, name: str) -> str:
+    """What JSON_MIN makes of results: a text, `{"choices": [...]}`, or a list of these."""
+    if isinstance(value, list):
+        return ", ".join(_flat(each, name) for each in value)
+    return chosen(value.get(name)) if isinstance(value, dict) else cell(value)
+
+
+def _value(result: Mapping[str, Any]) -> dict[str, Any]:
+    value = result.get("value")
+    return value if isinstance(value, dict) else {}
+
+
+def _attribute(value: str) -> str:
+    # A value that begins with $ would be the name of a column.
+    return quoteattr(_NOT_XML.sub("", f" {value}" if value.startswith("$") else value))

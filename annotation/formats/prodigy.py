@@ -1,0 +1,83 @@
+"""Prodigy: tasks for its choice interface go out, what `prodigy db-out` writes comes back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from annotation.checks import FilledRow
+from annotation.formats.json_entries import Entry, cell, chosen, outgoing, read_entries, shown, write_lines
+from annotation.handout import Handout
+from annotation.label_set import SKIP, UNSURE
+
+_UNNAMED_SESSION = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")
+"""What Prodigy names a session, and its annotator, of which nobody said a name: the time."""
+
+
+def write_prodigy(path: Path, handout: Handout) -> None:
+    """Write the tasks: `prodigy mark <dataset> prodigy.jsonl --view-id choice`; to skip, annotators press ignore.
+
+    What stands under `meta` is shown in a corner of the card, and comes back.
+    """
+    options = [{"id": name, "text": name} for name in (*handout.label_set.names, UNSURE)]
+    tasks: Iterator[dict[str, Any]] = (
+        {"text": item.text, "meta": context | sent, "options": options} for item, context, sent in outgoing(handout)
+    )
+    write_lines(path, tasks)
+
+
+def is_prodigy(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry is a task, with or without answer; a line of a journal has an answer and no text."""
+    if "text" not in entry or {"data", "fields", "annotation_id", "_server_id"} & entry.keys():
+        return False
+    return bool({"options", "_task_hash", "answer"} & entry.keys())
+
+
+def read_prodigy(path: Path, *, batch_id: str = "") -> list[FilledRow]:
+    """Every task; one not answered yet, or accepted with nothing chosen, is no answer, and an ignored one a skip.
+
+    Args:
+        batch_id: Of tasks that name none.
+
+    Raises:
+        BatchError: The file cannot be read, or an entry is not what Prodigy writes; names file and row.
+    """
+    return [_task(entry, batch_id) for entry in read_entries(path)]
+
+
+def _task(entry: Entry, batch_id: str) -> FilledRow:
+    values = entry.values
+    meta = values.get("meta")
+    by = cell(values.get("_annotator_id") or values.get("_session_id"))
+    return entry.row_of(
+        {**(meta if isinstance(meta, dict) else {}), **values},
+        batch_id,
+        _label(entry),
+        note=chosen(values.get("note") or values.get("user_input")),
+        annotator="" if _UNNAMED_SESSION.fullmatch(by) else by,
+        annotated_at=entry.time(values.get("_timestamp")),
+    )
+
+
+def _label(entry: Entry) -> str:
+    values = entry.values
+    answer = values.get("answer")
+    if answer is None:
+        return ""
+    if answer not in ("accept", "reject", "ignore"):
+        raise entry.fault(f"the answer is {shown(answer)!r}, not accept, reject or ignore")
+    if answer == "ignore":
+        return SKIP
+    picked = chosen(values["accept"] if "accept" in values else values.get("label"))
+    return picked if answer == "accept" else _rejected(entry, picked)
+
+
+def _rejected(entry: Entry, picked: str) -> str:
+    """What a rejected label leaves: of two options the other; else it is no answer, and so is told."""
+    others = [cell(option.get("id")) for option in entry.objects(entry.values, "options")]
+    others = [name for name in others if name not in (UNSURE, SKIP)]
+    if "accept" not in entry.values and picked in others and len(others) == 2:
+        return others[1 - others.index(picked)]
+    return f"reject: {picked}"

@@ -1,0 +1,113 @@
+"""A batch as a web page: one file that works from a double click, and saves what an annotator answers as a journal."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from annotation.checks import FilledRow
+from annotation.formats.csv_file import as_unicode
+from annotation.formats.journal import JournalLine, read_journal
+from annotation.handout import Handout
+
+TEMPLATE = Path(__file__).with_name("web_page.html")
+
+_INLINE = {"style": r"<style>(.*?)</style>", "script": r'<script type="module">(.*?)</script>'}
+_ESCAPED = {"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"}
+
+
+def write_web_page(path: Path, handout: Handout) -> None:
+    """Write a batch as one self-contained HTML file: no server, no network, no second file.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    # A lone surrogate in the question has no UTF-8; browsers show its character reference as U+FFFD.
+    path.write_text(web_page(handout), encoding="utf-8", errors="xmlcharrefreplace", newline="\n")
+
+
+def web_page(handout: Handout) -> str:
+    """The page of a batch.
+
+    What is written by people (question, definition, label names) is escaped by the template; the items go into a block
+    of JSON that the page's script reads, so that no text can be markup. Only that script and that style may run.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    source = TEMPLATE.read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(source).render(
+        batch_id=handout.batch_id,
+        label_set=handout.label_set,
+        hashes={name: _csp_hash(re.findall(pattern, source, re.DOTALL)) for name, pattern in _INLINE.items()},
+        handout=Markup(embedded_json(_for_script(handout))),
+    )
+
+
+def embedded_json(value: Any) -> str:
+    """JSON in ASCII that no HTML parser takes for markup; it parses back to `value`, lone surrogates included.
+
+    >>> print(embedded_json("</script> & \\u2028"))
+    "\\u003c/script\\u003e \\u0026 \\u2028"
+    """
+    return re.sub("[<>&]", lambda match: _ESCAPED[match[0]], json.dumps(value, separators=(",", ":"), allow_nan=False))
+
+
+def read_answers(path: Path, *, batch_id: str = "") -> list[FilledRow]:
+    """The answers that a page saved, or a terminal kept: the lines of a journal.
+
+    Args:
+        batch_id: Not needed; each line names its batch.
+
+    Raises:
+        BatchError: The file cannot be read, or a line is broken.
+    """
+    del batch_id
+    return [_answered(line) for line in read_journal(path)]
+
+
+def _answered(line: JournalLine) -> FilledRow:
+    answer = line.answer
+    cells = {
+        "label": answer.answer,
+        "note": answer.note,
+        "annotator": answer.annotator,
+        "item_id": answer.item_id,
+        "batch_id": line.batch_id,
+        "text_hash": line.text_hash,
+    }
+    cells = {name: as_unicode(cell) for name, cell in cells.items()}
+    return FilledRow(**cells, row=line.row, seconds=answer.seconds, annotated_at=answer.annotated_at, cells=cells)
+
+
+def storage_key(handout: Handout) -> str:
+    """Under what a browser keeps the answers: two workspaces' b0001, or two annotators' files, are never mixed."""
+    parts = (handout.annotator, *(part for item in handout.items for part in (item.item_id, item.text_hash)))
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return f"pal {handout.batch_id} {digest}"
+
+
+def _for_script(handout: Handout) -> dict[str, Any]:
+    labels = [{"name": label.name, "key": label.key, "default": label.default} for label in handout.label_set.labels]
+    items = [
+        {"item_id": item.item_id, "text": item.text, "text_hash": item.text_hash, "context": item.context}
+        for item in handout.items
+    ]
+    return {
+        "batch_id": handout.batch_id,
+        "annotator": handout.annotator,
+        "storage_key": storage_key(handout),
+        "labels": labels,
+        "items": items,
+    }
+
+
+def _csp_hash(blocks: list[str]) -> str:
+    """The hash of the template's one inline block as a Content-Security-Policy wants it."""
+    (block,) = blocks
+    return f"sha256-{base64.b64encode(hashlib.sha256(block.encode()).digest()).decode('ascii')}"

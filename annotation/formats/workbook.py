@@ -1,0 +1,259 @@
+"""A batch as an Excel workbook: answers are chosen from a list, and whatever a spreadsheet makes of it is read back.
+
+What says which item a row is (text, item_id, batch_id, text_hash) is guarded by a validation that refuses whatever is
+typed, not by the protection of the sheet: in a protected sheet Excel refuses to sort rows that have a locked cell and
+to delete them, while it does sort the free columns alone, apart from their ids. A validation stops the slip of a
+finger and nothing else.
+
+Text is text, by the format of its cells and a mark that Excel heeds when it is typed again: nothing is run, no id
+becomes a number. Line ends become those of a spreadsheet, and characters that no spreadsheet can hold are left out;
+`filled.check_rows` takes that into account.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from annotation.checks import FilledRow
+from annotation.formats.csv_file import (
+    CONTEXT_COLUMN,
+    HEADER_WITHIN,
+    as_unicode,
+    cells_of,
+    column_names,
+    columns_of,
+    filled_row,
+    no_batch_file,
+    restored,
+)
+from annotation.formats.sheet_cells import Sheet, read_sheets
+from annotation.handout import Handout
+from annotation.label_set import SKIP, UNSURE, LabelSet
+from storage.text_hash import HASH_CHARS, text_hash
+
+if TYPE_CHECKING:
+    from openpyxl import Workbook
+    from openpyxl.worksheet.worksheet import Worksheet
+
+MOST_IN_AN_EXCEL_CELL = 32_767
+"""UTF-16 units."""
+
+_MOST_IN_A_MESSAGE = 224
+_WRITTEN_AT = datetime(2000, 1, 1)  # the same handout is the same bytes whenever it is written
+_WIDTHS = {"text": 80, CONTEXT_COLUMN: 36, "note": 28, "annotator": 14, "item_id": 14, "batch_id": 18, "text_hash": 14}
+_DEFINITION_WIDTH = 100
+_MOST_POINTS = 409  # of a row's height, in Excel
+_IDS = ("item_id", "batch_id", "text_hash")
+_IS_HASH = re.compile(f"[0-9a-f]{{{HASH_CHARS}}}")
+
+
+def write_workbook(path: Path, handout: Handout) -> None:
+    """Write what one annotator gets as a workbook: the items to fill in, and a second sheet that says how.
+
+    The list of answers has label names first and keys last: a key and Enter is the fastest way to answer.
+    """
+    from openpyxl import Workbook
+
+    workbook = Workbook()
+    items = workbook.worksheets[0]
+    items.title = "items"
+    _add_styles(workbook)
+    columns = columns_of(handout)
+    _write_items(items, columns, handout)
+    answers = _write_definition(workbook.create_sheet("definition"), handout)
+    if handout.items:
+        _guard(items, columns, answers, handout.label_set)
+    _save(workbook, path)
+
+
+def read_workbook(path: Path, *, batch_id: str = "") -> list[FilledRow]:
+    """Every row of a filled workbook: of each sheet that has a batch file's header, in any order of rows and columns.
+
+    Rows on a sheet without one are read in the columns of the first that has one.
+
+    Args:
+        batch_id: Of rows that name none.
+
+    Raises:
+        BatchError: It is no workbook that can be read, or no sheet has a column `label` and one that says the item.
+    """
+    sheets = read_sheets(path)
+    tables = [(sheet, *header) for sheet in sheets if (header := _header(path, sheet))]
+    if not tables:
+        first = next((", ".join(cells.values()) for sheet in sheets for cells in sheet.rows.values()), "")
+        raise no_batch_file(path, first[:80])
+    rows = []
+    for sheet, header_row, names in tables:
+        part = sheet.name if len(tables) > 1 else ""
+        for row, cells in sheet.rows.items():
+            if row > header_row and any(cell.strip() for cell in cells.values()):
+                rows.append(filled_row(row, _named(names, cells), batch_id, part=part))
+    read = {sheet.name for sheet, *_ in tables}
+    for sheet in sheets:  # one onto which rows were moved without their header
+        for row, cells in sheet.rows.items() if sheet.name not in read else ():
+            moved = _named(tables[0][2], cells)
+            if _IS_HASH.fullmatch(moved.get("text_hash", "").strip()):
+                rows.append(filled_row(row, moved, batch_id, part=sheet.name))
+    return rows
+
+
+def _header(path: Path, sheet: Sheet) -> tuple[int, list[str]] | None:
+    """The row of a sheet's header and the names of its columns, the first of them column 1."""
+    for row, cells in sheet.rows.items():
+        if row <= HEADER_WITHIN:
+            names = column_names(path, [cells.get(column, "") for column in range(1, max(cells) + 1)])
+            if names:
+                return row, names
+    return None
+
+
+def _named(names: Sequence[str], cells: Mapping[int, str]) -> dict[str, str]:
+    """A row's cells by column, without the mark that a CSV file gives to formulas: it may have been one before."""
+    found = {name: restored(cells.get(column, "")) for column, name in enumerate(names, start=1) if name}
+    if text_hash(found.get("text", "")) != found.get("text_hash") and "text" in found:
+        found["text"] = cells.get(names.index("text") + 1, "")  # the mark, if it is one, is the text's own
+    return found
+
+
+def _add_styles(workbook: Workbook) -> None:
+    """The looks of cells, by name; all hold text (`@`)."""
+    from openpyxl.styles import Alignment, Border, Font, NamedStyle, PatternFill, Side
+
+    edge = Side(style="thin", color="D0D5DD")
+    looks = {
+        "pal header": (Font(name="Calibri", size=12, bold=True, color="FFFFFF"), "1F3A5F"),
+        "pal header to fill in": (Font(name="Calibri", size=12, bold=True, color="1F3A5F"), "FFD34D"),
+        "pal text": (Font(name="Calibri", size=12), "FFFFFF"),
+        "pal to fill in": (Font(name="Calibri", size=12, bold=True), "FFF8DF"),
+        "pal id": (Font(name="Calibri", size=9, color="8A929E"), "F5F6F8"),
+    }
+    for name, (font, color) in looks.items():
+        fill, placed = PatternFill("solid", color), Alignment(vertical="center", wrap_text=name != "pal id")
+        workbook.add_named_style(NamedStyle(name, font, fill, Border(edge, edge, edge, edge), placed, "@"))
+
+
+def _write_items(sheet: Worksheet, columns: Sequence[str], handout: Handout) -> None:
+    from openpyxl.utils import get_column_letter
+
+    for number, name in enumerate(columns, start=1):
+        _write(sheet, 1, number, name, "pal header to fill in" if name == "label" else "pal header")
+        width = _WIDTHS.get(name) or max(14, 4 + max(map(len, handout.label_set.names)))
+        sheet.column_dimensions[get_column_letter(number)].width = min(width, 80)
+    looks = {"label": "pal to fill in", **dict.fromkeys(_IDS, "pal id")}
+    for row, cells in enumerate(cells_of(handout), start=2):
+        for number, name in enumerate(columns, start=1):
+            _write(sheet, row, number, cells.get(name, ""), looks.get(name, "pal text"))
+        sheet.row_dimensions[row].height = max(_height(cells[name], _WIDTHS[name]) for name in ("text", CONTEXT_COLUMN))
+    last = 1 + len(handout.items)
+    sheet.row_dimensions[1].height = 22
+    sheet.freeze_panes = "A2"
+    sheet.auto_filter.ref = f"A1:{get_column_letter(len(columns))}{last}"
+    for selection in sheet.sheet_view.selection:
+        selection.activeCell = selection.sqref = "B2"
+    sheet.print_title_rows = "1:1"
+    sheet.print_area = f"A1:{get_column_letter(columns.index('annotator') + 1)}{last}"
+    _set_page(sheet)
+
+
+def _write_definition(sheet: Worksheet, handout: Handout) -> str:
+    """Write the sheet that says what is asked; returns where the answers stand that are allowed."""
+    labels = handout.label_set
+    above = {
+        "Question": labels.question,
+        "Definition": labels.definition,
+        "Fill in": "The yellow column, label, of the sheet items. What is left empty is not done yet.",
+        "Good to know": "Sort, filter, and add columns as you like. The grey columns say which text it is: keep them.",
+        "Give back": "Save the file and send it back, as a workbook or CSV (UTF-8). Where you have pal: pal ingest",
+        "": "",
+        "Answer": "",
+    }
+    answers = {label.name: f"Shorter: {label.key}" for label in labels.labels}
+    answers |= {UNSURE: "You cannot tell; it is looked at again.", SKIP: "No text to be labelled; it is left out."}
+    answers |= {label.key: f"The same as {label.name}" for label in labels.labels}
+    for row, (name, text) in enumerate([*above.items(), *answers.items()], start=1):
+        is_answer = row > len(above)
+        _write(sheet, row, 1, name, "pal to fill in" if is_answer else "pal header" if name else "pal text")
+        _write(sheet, row, 2, text, "pal text")
+        sheet.row_dimensions[row].height = _height(text, _DEFINITION_WIDTH)
+    sheet.column_dimensions["A"].width = 26
+    sheet.column_dimensions["B"].width = _DEFINITION_WIDTH
+    _set_page(sheet)
+    return f"'{sheet.title}'!$A${len(above) + 1}:$A${len(above) + len(answers)}"
+
+
+def _guard(sheet: Worksheet, columns: Sequence[str], answers: str, label_set: LabelSet) -> None:
+    """Let the label be chosen from `answers`, show which are done, and refuse what is typed over a text or an id."""
+    from openpyxl.formatting.rule import Rule
+    from openpyxl.styles import PatternFill
+    from openpyxl.styles.differential import DifferentialStyle
+    from openpyxl.utils import get_column_letter
+    from openpyxl.worksheet.datavalidation import DataValidation
+
+    letters = {name: get_column_letter(number) for number, name in enumerate(columns, start=1)}
+    cells = {name: f"{letter}2:{letter}{sheet.max_row}" for name, letter in letters.items()}
+    message = f"Write one of: {', '.join(label_set.allowed())}."
+    if len(message) > _MOST_IN_A_MESSAGE:
+        message = "Choose from the list; what each answer means is on the sheet 'definition'."
+    choice = DataValidation("list", answers, None, True, errorTitle="Not an answer", error=message, allow_blank=True)
+    message = "This says which text it is. Press Esc, and write into: label, note."
+    fixed = DataValidation("custom", "FALSE", None, True, errorTitle="Not to be changed", error=message)
+    choice.add(cells["label"])
+    for name in ("text", *_IDS):
+        fixed.add(cells[name])
+    sheet.add_data_validation(choice)
+    sheet.add_data_validation(fixed)
+    green = DifferentialStyle(fill=PatternFill("solid", bgColor="DDF3DD"))
+    done = Rule("expression", dxf=green, formula=[f"LEN(TRIM({letters['label']}2))>0"])
+    sheet.conditional_formatting.add(cells["label"], done)
+
+
+def _height(text: str, width: int) -> float:
+    """Points that a wrapped text needs: LibreOffice does not find that out as it opens a workbook."""
+    lines = sum(1 + sum(2 if ord(each) > 0x10FF else 1 for each in line) // width for line in text.splitlines() or [""])
+    return min(6 + 16 * lines, _MOST_POINTS)
+
+
+def _set_page(sheet: Worksheet) -> None:
+    """Landscape, as wide as the page."""
+    from openpyxl.worksheet.properties import PageSetupProperties
+
+    sheet.page_setup.orientation = "landscape"
+    sheet.page_setup.fitToHeight = 0
+    sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
+
+
+def _write(sheet: Worksheet, row: int, column: int, text: str, style: str) -> None:
+    cell = sheet.cell(row, column)
+    cell.style = style
+    if text:
+        cell.value = _as_kept(text)
+        cell.data_type = "s"  # `=1+1` and `#N/A` too
+        cell.quotePrefix = True
+
+
+def _as_kept(text: str) -> str:
+    """`text` as a spreadsheet can hold it, and as a workbook writes that."""
+    text = re.sub(r"\r\n?|[\x0b\x0c\x1c-\x1f]", "\n", as_unicode(text))
+    text = re.sub(r"[\x00-\x08\x0e-\x1b]", "", text)
+    text = text.encode("utf-16-le")[: 2 * MOST_IN_AN_EXCEL_CELL].decode("utf-16-le", "ignore")
+    text = re.sub("_(?=x[0-9A-Fa-f]{4}_)", "_x005F_", text)  # a text that looks like a character written by its number
+    return text.replace("\ufffe", "_xFFFE_").replace("\uffff", "_xFFFF_")
+
+
+def _save(workbook: Workbook, path: Path) -> None:
+    """Write the workbook; the same cells are the same bytes."""
+    from openpyxl.writer.excel import ExcelWriter
+
+    workbook.properties.creator = "pal"
+    workbook.properties.created = workbook.properties.modified = _WRITTEN_AT
+    packed = io.BytesIO()
+    ExcelWriter(workbook, zipfile.ZipFile(packed, "w")).save()
+    with zipfile.ZipFile(packed) as parts, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name in parts.namelist():
+            file.writestr(zipfile.ZipInfo(name, _WRITTEN_AT.timetuple()[:6]), parts.read(name), zipfile.ZIP_DEFLATED)

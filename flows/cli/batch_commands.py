@@ -1,0 +1,245 @@
+"""The commands about batches: published, filled in, taken back, settled; registered in `flows.cli.main`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from flows.cli.options import (
+    FormatOption,
+    JsonOption,
+    WorkspaceOption,
+    format_names,
+    known_format,
+    print_json,
+    project_at,
+    show_batch,
+)
+
+Method = Literal["confident-learning", "active-lab"]
+
+commands = typer.Typer(rich_markup_mode=None)
+
+
+@commands.command("next", epilog="Example: pal next -n 50 --json")
+def next_(
+    n: Annotated[int | None, typer.Option("--number", "-n", min=1, help="Items; from pal.toml if not given.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the draw; from pal.toml if not given.")] = None,
+    another: Annotated[bool, typer.Option("--another", help="Also where a batch is open.")] = False,
+    adjudicate: Annotated[
+        bool, typer.Option("--adjudicate", help="What annotators disagree on or are unsure of, with their answers.")
+    ] = False,
+    form: FormatOption = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Publish the next batch: random items until there are enough labels, then train and choose; an open one stays."""
+    from flows.adjudicate import adjudicate as adjudicate_flow
+    from flows.next_batch import check_next, next_batch
+    from flows.run import start
+
+    if adjudicate and (another or seed is not None):
+        raise typer.BadParameter("--adjudicate goes with -n and --format only")
+    formats, project = format_names(form), project_at(workspace)
+    if adjudicate:
+        disputed = start(project, adjudicate_flow, n or 0, formats)
+        show_batch(project, disputed, as_json, none="No batch was published")
+        return
+    if batch_id := check_next(project, another):
+        print(f"  Batch {batch_id} is still open; to publish another beside it: pal next --another", file=sys.stderr)
+    else:
+        batch_id = start(project, next_batch, n or 0, another, formats, seed)
+    show_batch(project, batch_id, as_json)
+
+
+@commands.command(epilog="Example: pal publish b0003-training --format label-studio")
+def publish(
+    batch: Annotated[str, typer.Argument(help="An open batch.")],
+    form: FormatOption = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Write an open batch's files in more formats, beside those that are there."""
+    from flows.cli.annotating import publish_formats
+
+    paths = publish_formats(project_at(workspace), batch, format_names(form))
+    if as_json:
+        print_json([str(path) for path in paths])
+    else:
+        print(*paths, sep="\n")
+
+
+@commands.command(epilog="Example: pal annotate b0003-training --annotator anna")
+def annotate(
+    batch: Annotated[str | None, typer.Argument(help="A batch; the oldest open one if not given.")] = None,
+    annotator: Annotated[str | None, typer.Option(help="Your name; the login name if not given.")] = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Answer a batch in the terminal; every answer is on disk before the next question."""
+    import getpass
+
+    from flows.annotating import annotate_batch
+    from flows.cli.status import pal_command
+
+    project = project_at(workspace)
+    annotate_batch(project, batch, annotator or getpass.getuser())
+    print(f"next: {pal_command(project)} ingest")
+
+
+@commands.command(epilog="Example: pal ingest inbox/batch-anna.csv")
+def ingest(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Filled files; all of batches/ and inbox/ if none.")
+    ] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", help="Of the named files; told by their content if not given.")
+    ] = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Take answers into the lake, exactly once; rows that cannot be taken are listed in FILE.errors.csv."""
+    from flows.ingest import check_ingest
+    from flows.ingest import ingest as ingest_flow
+    from flows.run import start
+
+    if form is not None and not files:
+        raise typer.BadParameter("--format goes with named files")
+    known, project = known_format(form), project_at(workspace)
+    paths = [file.resolve() for file in files or ()]
+    if not check_ingest(project, paths):
+        print("[]" if as_json else "Nothing to ingest: no file in batches/ or inbox/ is filled in.")
+        return
+    names = tuple(map(str, paths))
+    reports = start(project, ingest_flow, names, known)
+    if as_json:
+        print_json([vars(report) for report in reports])
+    else:
+        new, errors = sum(report.n_new for report in reports), sum(len(report.errors) for report in reports)
+        print(f"{new} new annotations from {len(reports)} file(s), {errors} error(s)")
+    if any(report.errors for report in reports):
+        raise typer.Exit(1)
+
+
+@commands.command(epilog="Example: pal submit batch-anna.csv")
+def submit(
+    files: Annotated[list[Path], typer.Argument(help="Filled batch files, zips of them included.")],
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Check filled files, put them into the inbox, and have the running server ingest them (`pal up`)."""
+    from dataclasses import asdict
+
+    from flows.cli.status import pal_command
+    from flows.server.connection import running_server
+    from flows.submit import submit as submit_file
+
+    project = project_at(workspace)
+    found = [submit_file(project, file, running_server(project)) for file in files]
+    if as_json:
+        print_json([asdict(each) for each in found])
+        return
+    for each in found:
+        batches = ", ".join(f"{n} answers to {batch_id}" for batch_id, n in each.answers.items())
+        print(f"{each.file}: {batches or 'no answer that can be taken'}, {len(each.errors)} error(s)")
+        for error in each.errors[:5]:
+            print(f"  {error}", file=sys.stderr)
+        ingested = (
+            f"it is being ingested: {each.told}" if each.told else f"{each.untold}; next: {pal_command(project)} ingest"
+        )
+        print(f"{each.place}: {ingested}")
+
+
+@commands.command(epilog="Example: pal close b0003-training")
+def close(
+    batch: Annotated[str, typer.Argument(help="The batch.")],
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Give the unanswered items of a batch back to the pool; answers that come in later are still taken."""
+    from annotation.inbox import waiting_answers
+    from storage.errors import BatchError
+    from storage.lake.batches import close_batch, find_batch
+
+    project = project_at(workspace)
+    project.workspace.pull()
+    again = find_batch(project.workspace.store(), batch).batch.purpose.asks_again
+    if waiting := waiting_answers(project.workspace, batch, project.config.task):
+        raise BatchError(
+            f"{len(waiting)} answers in the files of {batch} are not ingested yet.", hint="take them first: pal ingest"
+        )
+    n = close_batch(project.workspace.store(), batch)
+    if as_json:
+        print_json({"batch_id": batch, "n_returned": n})
+    else:
+        print(f"{batch} is closed; {n} items are {'as they were' if again else 'back in the pool'}")
+
+
+@commands.command(epilog="Example: pal review -n 50")
+def review(
+    n: Annotated[int | None, typer.Option("--number", "-n", min=1, help="Most items.")] = None,
+    method: Annotated[
+        Method, typer.Option(help="confident-learning, or active-lab: what one more answer is worth (extra crowd).")
+    ] = "confident-learning",
+    form: FormatOption = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Publish the training items that are most likely mislabelled, to be asked again without their label."""
+    from flows.review import review as review_flow
+    from flows.run import start
+
+    project = project_at(workspace)
+    batch_id = start(project, review_flow, n or 0, method, format_names(form))
+    show_batch(project, batch_id, as_json, none="No batch was published")
+
+
+@commands.command(epilog="Example: pal agreement --json")
+def agreement(
+    unsure: Annotated[bool, typer.Option("--unsure", help="Count unsure as an answer like a label.")] = False,
+    consensus: Annotated[
+        bool, typer.Option("--consensus", help="Weigh annotators and model instead (CROWDLAB; extra crowd).")
+    ] = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """How far annotators agree: of all, of each pair, of each with the others and with gold items."""
+    from flows.cli.annotating import agreement_of, consensus_of, consensus_text
+
+    project = project_at(workspace)
+    if consensus:
+        doubtful = consensus_of(project)
+        if as_json:
+            print_json(doubtful)
+        else:
+            print(consensus_text(doubtful))
+        return
+    from annotation.agreement import as_table
+    from annotation.agreement_text import agreement_text
+
+    found = agreement_of(project, unsure_counts=unsure)
+    if as_json:
+        print_json(as_table(found))
+    else:
+        print(agreement_text(found), end="")
+
+
+@commands.command(epilog="Example: pal history 284006")
+def history(
+    item: Annotated[str, typer.Argument(help="An item's id, as it stands in the batch files.")],
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Every answer that was ever given to an item: by whom, when, in which batch, from which file."""
+    from dataclasses import asdict
+
+    from flows.cli.annotating import history_text
+    from storage.lake.history import history_of
+
+    found = history_of(project_at(workspace).workspace.store(), item)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        print(history_text(found))

@@ -1,0 +1,171 @@
+"""The commands that move, keep and tidy the lake; registered in `flows.cli.main`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.options import JsonOption, WorkspaceOption, print_json, project_at
+
+if TYPE_CHECKING:
+    from storage.errors import ServiceError
+    from storage.records import RunRecord
+    from tasks.project import Project
+
+commands = typer.Typer(rich_markup_mode=None)
+lake = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+commands.add_typer(
+    lake,
+    name="lake",
+    help="Where the lake is: bring it to PostgreSQL and object storage, or back.",
+    epilog="Example: pal lake move --catalog 'postgres:host=db dbname=pal' --data s3://bucket/pal",
+)
+
+
+@lake.command(epilog="Example: pal lake move --catalog 'postgres:host=db dbname=pal' --data s3://bucket/pal --switch")
+def move(
+    catalog: Annotated[str, typer.Option(help="postgres:host=... dbname=..., or sqlite:PATH.")],
+    data: Annotated[str, typer.Option(help="s3://bucket/folder, or a folder.")],
+    switch: Annotated[bool, typer.Option("--switch", help="Write the new place into pal.toml.")] = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Copy the lake with its whole history, compare, and say what to write in pal.toml; the old one stays."""
+    from dataclasses import asdict
+
+    from flows.cli.lake_switch import lake_lines, switch_lake
+    from storage.errors import ConfigError
+    from storage.upkeep.moving import move_lake
+    from storage.workspace import Workspace
+    from tasks.project import LakeConfig
+
+    project = project_at(workspace)
+    if faults := LakeConfig(catalog, data).faults():
+        raise ConfigError("; ".join(faults), hint="pal lake move --help")
+    _refuse_while_running(project, "pal lake move", up_too=True)
+    root = project.workspace.root
+    moved = move_lake(project.workspace.store(), *Workspace(root, catalog, data).lake, root)
+    if switch:
+        switch_lake(project.workspace.config_file, catalog, data)
+    if as_json:
+        print_json(asdict(moved))
+        return
+    print(f"{sum(moved.rows.values()):,} rows in {len(moved.rows)} tables at version {moved.newest}: the same there")
+    print(f"labelled sets of {len(moved.versions)} older versions: the same there")
+    print(f"record of runs: {moved.n_runs:,} runs")
+    if switch:
+        print(f"pal.toml says so now; the old lake is still at {project.config.lake.catalog}")
+    else:
+        print(f"to use it, write in pal.toml:\n{lake_lines(catalog, data)}")
+
+
+@commands.command(epilog="Example: pal backup /mnt/backups/headlines")
+def backup(
+    folder: Annotated[Path, typer.Argument(help="A new folder, or that of an earlier backup: it gets what is new.")],
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Keep the workspace and its lake as they are at one moment; others may go on meanwhile."""
+    from storage.upkeep.backup import back_up
+
+    made, new_bytes = back_up(project_at(workspace).workspace, folder.resolve())
+    if as_json:
+        print_json({"folder": str(folder), "lake_version": made.lake_version, "bytes": made.n_bytes, "new": new_bytes})
+        return
+    print(f"{folder}: lake version {made.lake_version}, {len(made.data) + len(made.files) + 1} files")
+    print(f"{made.n_bytes:,} bytes, {new_bytes:,} of them new")
+
+
+@commands.command(epilog="Example: pal restore /mnt/backups/headlines headlines")
+def restore(
+    folder: Annotated[Path, typer.Argument(help="What `pal backup` wrote.")],
+    directory: Annotated[Path, typer.Argument(help="The workspace that it becomes.")],
+    force: Annotated[bool, typer.Option("--force", help="Put aside what is there; replace the server's lake.")] = False,
+) -> None:
+    """Bring a workspace and its lake back, checked, whole or not at all."""
+    from storage.upkeep.backup import restore as bring_back
+
+    made, aside = bring_back(folder.resolve(), directory.resolve(), force=force)
+    print(f"workspace {directory}: as of {made.at}, lake version {made.lake_version}")
+    if aside is not None:
+        print(f"what was there is in {aside}")
+
+
+@commands.command(epilog="Example: pal maintain")
+def maintain(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+    """Tidy the lake: small writes into Parquet, small files merged, leftovers older than a day deleted."""
+    from dataclasses import asdict
+
+    from storage.upkeep.maintenance import maintain as tidy
+
+    project = project_at(workspace)
+    _refuse_while_running(project, "pal maintain")
+    done = tidy(project.workspace.store())
+    if as_json:
+        print_json(asdict(done))
+        return
+    print(f"{done.flushed_rows:,} rows written from the catalog to Parquet")
+    print(f"files in use: {done.n_files[0]:,} before, {done.n_files[1]:,} now")
+    print(f"{done.n_deleted:,} files deleted, {done.freed_bytes:,} bytes freed; merged files go after a day")
+
+
+@commands.command(epilog="Example: pal migrate --dry-run")
+def migrate(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Bring the lake of an older version of pal up to date; a backup is made first."""
+    from storage.lake.schema import MIGRATIONS
+    from storage.upkeep.upgrade import plan_upgrade, upgrade
+
+    project = project_at(workspace)
+    plan = plan_upgrade(project.workspace)
+    if not dry_run:
+        if plan.steps and project.workspace.catalog.startswith("postgres:"):
+            for run in plan.going_on:
+                raise _busy(run, "pal migrate")
+        plan = upgrade(project.workspace)
+    if as_json:
+        values = {"steps": plan.steps, "runs": len(plan.runs), "backup": str(plan.backup) if plan.steps else None}
+        print_json({"dry_run": dry_run, "from": plan.version, "to": len(MIGRATIONS), **values})
+        return
+    if not plan.steps:
+        print(f"The workspace is up to date (schema {len(MIGRATIONS)}).")
+        return
+    would = "Would migrate" if dry_run else "Migrated"
+    print(f"{would} the lake from schema {plan.version} to {len(MIGRATIONS)}:")
+    for number, step in enumerate(plan.steps, start=plan.version + 1):
+        print(f"  {number}. {step}")
+    print(f"Runs that {'would move' if dry_run else 'moved'} out of the lake: {len(plan.runs):,}")
+    print(f"{'Backup would go to' if dry_run else 'Backup:'} {plan.backup}")
+
+
+def _busy(run: RunRecord, command: str) -> ServiceError:
+    from storage.errors import ServiceError
+
+    return ServiceError(
+        f"{run.flow} is at work since {run.started_at:%Y-%m-%d %H:%M} UTC (process {run.pid} on {run.host}); "
+        f"{command} was not begun.",
+        hint="wait until it is through, see pal status",
+    )
+
+
+def _refuse_while_running(project: Project, command: str, *, up_too: bool = False) -> None:
+    """Begin nothing while a flow of the workspace runs, or, with `up_too`, could be started by `pal up`.
+
+    Raises:
+        ServiceError: One runs.
+    """
+    from flows.server.up_state import held
+    from storage.errors import ServiceError
+
+    project.workspace.store()  # migrates an old lake, whose runs are still in it
+    for run in project.workspace.runs().going_on():
+        raise _busy(run, command)
+    if up_too:
+        with held(project) as free:
+            if not free:
+                raise ServiceError(f"pal is up; {command} was not begun.", hint="stop it first: pal down")

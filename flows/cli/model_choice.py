@@ -1,0 +1,128 @@
+"""Models as people see them: their figures, which is in production and why; put there or taken back by hand."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from difflib import get_close_matches
+
+from storage.errors import ModelError
+from storage.lake.models import all_models, decisions, measured_on, metrics_of, model_before, production_model, promote
+from storage.records import DecidedBy, Decision, Metric, ModelStatus, Split
+from tasks.project import Project
+
+FIGURES = ("f1", "auc", "ap")
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A model with its newest figures, and the last decision on it.
+
+    Attributes:
+        n_measured: Evaluation items that the figures are of; 0 where it was never measured.
+    """
+
+    model_id: str
+    status: ModelStatus
+    created_at: datetime
+    n_training: int
+    n_measured: int
+    figures: dict[str, Metric]
+    decision: Decision | None
+
+
+def model_rows(project: Project) -> list[ModelRow]:
+    """Every model, the newest first."""
+    store = project.workspace.store()
+    last: dict[str, Decision] = {}
+    for decision in decisions(store):
+        last.setdefault(decision.model_id, decision)
+    return [
+        ModelRow(
+            model.model_id,
+            model.status,
+            model.created_at,
+            model.n_training,
+            measured_on(store, model.model_id, Split.EVALUATION),
+            metrics_of(store, model.model_id, Split.EVALUATION),
+            last.get(model.model_id),
+        )
+        for model in all_models(store)
+    ]
+
+
+def models_text(rows: list[ModelRow], most: int | None = 15) -> str:
+    """A table of the models, and below it which is in production and why."""
+    if not rows:
+        return "no model yet; the first comes with the labels for it: pal next"
+    shown = rows if most is None else rows[:most]
+    lines = [f"{'':<2}{'model':<19}{'labels':>7}  {'F1':<19}{'AUC':<19}{'AP':<19}{'items':>6}  made"]
+    for row in shown:
+        mark = "*" if row.status is ModelStatus.PRODUCTION else ""
+        figures = "".join(f"{_figure(row.figures.get(name)):<19}" for name in FIGURES)
+        made = f"{row.created_at:%Y-%m-%d}"
+        lines.append(f"{mark:<2}{row.model_id:<19}{row.n_training:>7,}  {figures}{row.n_measured:>6,}  {made}")
+    if len(shown) < len(rows):
+        lines.append(f"  and {len(rows) - len(shown)} older ones: pal models --all")
+    lines.append("(* in production; figures with 95 % intervals on so many evaluation items; times in UTC)")
+    for row in rows:
+        if row.decision and (row.status is ModelStatus.PRODUCTION or row is rows[0]):
+            lines.append(f"\n{row.model_id}: {decision_text(row.decision)}")
+    return "\n".join(lines)
+
+
+def decision_text(decision: Decision) -> str:
+    """A decision in a sentence."""
+    by = {DecidedBy.GATE: "the promotion gate", DecidedBy.PERSON: "a person", DecidedBy.ROLLBACK: "a rollback"}
+    done = "put into production" if decision.promoted else "kept out"
+    return f"{done} by {by[decision.decided_by]} on {decision.decided_at:%Y-%m-%d %H:%M} UTC: {decision.reason}"
+
+
+def promote_by_hand(project: Project, model_id: str, reason: str) -> Decision:
+    """Put a model into production, whatever the gate says of it.
+
+    Args:
+        model_id: Its id, or as much of it as only one has.
+
+    Raises:
+        ModelError: There is no such model, or it does not fit pal.toml, or its files are damaged.
+    """
+    store = project.workspace.store()
+    found = _found([model.model_id for model in all_models(store)], model_id)
+    _check(project, found)
+    return promote(store, found, decided_by=DecidedBy.PERSON, reason=reason)
+
+
+def roll_back(project: Project) -> Decision:
+    """Bring back the model that was in production before the one that is.
+
+    Raises:
+        ModelError: There was none, or it cannot be used any more.
+    """
+    store = project.workspace.store()
+    current, before = production_model(store), model_before(store)
+    _check(project, before)
+    reason = f"in place of {current.model_id}" if current else ""
+    return promote(store, before, decided_by=DecidedBy.ROLLBACK, reason=reason)
+
+
+def _check(project: Project, model_id: str) -> None:
+    from tasks.learning.model_files import load_model
+
+    load_model(project.workspace.model_folder(model_id), project.config.task.names)
+
+
+def _found(known: list[str], model_id: str) -> str:
+    matching = [each for each in known if each.startswith(model_id)]
+    if model_id in known or len(matching) == 1:
+        return model_id if model_id in known else matching[0]
+    near = matching or get_close_matches(model_id, known, n=3, cutoff=0.4) or known[:3]
+    what = f"{len(matching)} models begin with {model_id!r}" if matching else f"there is no model {model_id!r}"
+    raise ModelError(f"{what}.", hint=f"name one: {', '.join(near) or 'none yet, pal next trains one'}")
+
+
+def _figure(metric: Metric | None) -> str:
+    if metric is None or metric.value is None:
+        return "-"
+    return re.sub(r"\b0\.", ".", f"{metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]")

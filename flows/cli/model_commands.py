@@ -1,0 +1,98 @@
+"""The commands about models: listed, promoted by hand, taken back; registered in `flows.cli.main`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.options import JsonOption, WorkspaceOption, print_json, project_at
+
+if TYPE_CHECKING:
+    from storage.records import Decision
+
+commands = typer.Typer(rich_markup_mode=None)
+
+
+@commands.command(epilog="Example: pal models --json")
+def models(
+    all_: Annotated[bool, typer.Option("--all", help="Not only the 15 newest.")] = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Every model with its figures, which is in production, and why."""
+    from dataclasses import asdict
+
+    from flows.cli.model_choice import model_rows, models_text
+
+    rows = model_rows(project_at(workspace))
+    if as_json:
+        print_json([asdict(row) for row in rows])
+    else:
+        print(models_text(rows, None if all_ else 15))
+
+
+@commands.command(epilog="Example: pal adapt --texts 50000")
+def adapt(
+    texts: Annotated[int, typer.Option(min=1, help="The most texts of the pool to read; a random sample.")] = 100_000,
+    labels: Annotated[bool, typer.Option(help="Learn from the training items first.")] = True,
+    teacher: Annotated[Path | None, typer.Option(help="Directory of another sentence encoder than MiniLM.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """An encoder of this workspace's own: minutes once (2 to 5 ms a text), as fast as the shipped one afterwards."""
+    from flows.adapt import adapt as adapt_flow
+    from flows.run import start
+    from storage.lake.items import count_pool
+    from tasks.adapt_encoder import check_pool
+    from tasks.learning.encoder_names import MINILM_ADAPTED
+
+    project = project_at(workspace)
+    check_pool(count_pool(project.workspace.store()))
+    chosen = str(teacher.resolve()) if teacher else ""
+    encoder_id = start(project, adapt_flow, texts, labels, chosen, seed)
+    if as_json:
+        print_json({"encoder_id": encoder_id})
+        return
+    print(f"encoder {encoder_id}")
+    if project.config.model.encoder == MINILM_ADAPTED:
+        print("next: pal next (or the nightly run) trains with it; it is promoted where it is no worse")
+    else:
+        print(f'next: in pal.toml, [model] encoder = "{MINILM_ADAPTED}"; then pal next trains with it')
+
+
+@commands.command(epilog="Example: pal promote m00600-c59a290e51")
+def promote(
+    model: Annotated[str, typer.Argument(help="Its id, or as much of it as only one model has.")],
+    reason: Annotated[str, typer.Option(help="Kept with the decision.")] = "asked for by hand",
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Put a model into production by hand, whatever the promotion gate says of it."""
+    from flows.cli.model_choice import promote_by_hand
+
+    _show(promote_by_hand(project_at(workspace), model, reason), as_json)
+
+
+@commands.command(epilog="Example: pal rollback")
+def rollback(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+    """Bring back the model that was in production before; the gate leaves the one taken back out from then on."""
+    from flows.cli.model_choice import roll_back
+
+    _show(roll_back(project_at(workspace)), as_json)
+
+
+def _show(decision: Decision, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    if as_json:
+        print_json(asdict(decision))
+        return
+    if decision.previous_id == decision.model_id:
+        print(f"{decision.model_id} is in production already")
+        return
+    undo = f"pal promote {decision.previous_id}" if decision.decided_by == "rollback" else "pal rollback"
+    before = f", in place of {decision.previous_id}; to undo it: {undo}" if decision.previous_id else ""
+    print(f"in production: {decision.model_id}{before}")

@@ -1,0 +1,100 @@
+"""The commands that give results away: predictions, the labelled data set, the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import JsonOption, WorkspaceOption, print_json, project_at
+
+commands = typer.Typer(rich_markup_mode=None)
+
+
+@commands.command(epilog="Example: pal predict --pool --output predictions.parquet")
+def predict(
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts to label.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A file of texts, as `pal import` reads them.")] = None,
+    text_column: Annotated[str | None, typer.Option(help="Name or number of the text column.")] = None,
+    pool: Annotated[bool, typer.Option("--pool", help="Every item of the lake, into --output.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="FILE.parquet, .csv or .jsonl.")] = None,
+    model: Annotated[str | None, typer.Option(help="With --pool: another model than that in production.")] = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Label and probability: of texts, one line each with tabs between; or of every item, into a file."""
+    if pool != (output is not None):
+        raise typer.BadParameter("--pool and --output FILE go together")
+    if pool and (texts or file):
+        raise typer.BadParameter("--pool is for the items of the lake; leave the texts out")
+    if model and not pool:
+        raise typer.BadParameter("--model goes with --pool")
+    project = project_at(workspace)
+    if output is not None:
+        from dataclasses import asdict
+
+        from flows.predict import check_predict
+        from flows.predict import predict as predict_flow
+        from flows.run import start
+
+        check_predict(project, output, model or "")
+        found = start(project, predict_flow, str(output.resolve()), "by suffix", model or "")
+        if as_json:
+            print_json(asdict(found))
+        else:
+            print(f"{found.output}: {found.n:,} items by {found.model_id}")
+        return
+    from flows.cli.previews import predictions
+
+    listed = predictions(project, texts or [], file, text_column)
+    if as_json:
+        print_json(list(listed))
+        return
+    for prediction in listed:
+        one_line = " ".join(prediction["text"].split())
+        print(prediction["label"], f"{prediction['probability']:.4f}", one_line, sep="\t")
+
+
+@commands.command(epilog="Example: pal export headlines-labelled")
+def export(
+    output: Annotated[Path, typer.Argument(help="FILE.parquet, .csv or .jsonl; without a suffix a directory.")],
+    at: Annotated[int | None, typer.Option(min=0, help="A lake version; the newest if not given.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export in that directory.")] = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """The labelled data set with its card: one file, or a directory as Hugging Face lays them out."""
+    from dataclasses import asdict
+
+    from tasks.export import export as export_items
+
+    project = project_at(workspace)
+    found = export_items(project.workspace, project.config.task, output.resolve(), at, replace=force)
+    if as_json:
+        print_json(asdict(found))
+        return
+    for split, counts in found.counts.items():
+        print(f"{split:<11}{sum(counts.values()):>8,}  ({', '.join(f'{n:,} {label}' for label, n in counts.items())})")
+    print(f"{found.output}: lake version {found.lake_version}")
+
+
+@commands.command(epilog="Example: pal report --open")
+def report(
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to; else reports/latest.html.")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Write the report as of now: figures, learning curve, batches, mistakes, stop advice, in one HTML file."""
+    import webbrowser
+
+    from tasks.report_contents import report_of, write_page
+
+    project = project_at(workspace)
+    place = (output or project.workspace.reports / "latest.html").resolve()
+    write_page(report_of(project), place)
+    if output is None:
+        project.workspace.share(place)
+    print(place)
+    if open_:
+        webbrowser.open(place.as_uri())

@@ -1,0 +1,46 @@
+"""The commands that bring server, schedule and worker up and down; registered in `flows.cli.main`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import WorkspaceOption, project_at
+
+commands = typer.Typer(rich_markup_mode=None)
+
+
+@commands.command(epilog="Example: pal up --port 4201 --detach")
+def up(
+    port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Of UI and API; else that of pal.toml.")] = None,
+    host: Annotated[str | None, typer.Option(help="Where the server listens; else as in pal.toml.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="In the background; returns once it is up.")] = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Bring up Prefect's server and UI, the schedule and a worker; nights, forms and `pal submit` work from then on."""
+    from flows.server.service import Service, start_in_background
+    from flows.server.up_state import found_up, held
+
+    project = project_at(workspace)
+    with held(project) as free:
+        if not free:
+            there = found_up(project)
+            where = f"its UI is {there.ui}" if there else "it is just coming up"
+            print(f"pal is up for {project.workspace.root} already: {where}; to stop it: pal down")
+            return
+        if not detach:
+            Service(project, host, port).run()
+            return
+    log = start_in_background(project, host, port)
+    print(log.read_text(encoding="utf-8"), end="")
+    print(f"Running in the background; to follow it: tail -f {log}")
+
+
+@commands.command(epilog="Example: pal down")
+def down(workspace: WorkspaceOption = None) -> None:
+    """Stop what `pal up` brought up: the worker, then the server."""
+    from flows.server.up_state import stop_up
+
+    project = project_at(workspace)
+    print("down" if stop_up(project) else f"nothing is up for {project.workspace.root}")

@@ -1,0 +1,220 @@
+"""What is there, what is out, how good the model is, and which command comes next."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from annotation.checks import FilledFile
+from annotation.inbox import waiting_answers, waiting_files
+from storage.lake.annotations import answered_items
+from storage.lake.batches import Progress, answerers_in, open_batches, proposals_of
+from storage.lake.history import disputed_items
+from storage.lake.items import count_items_and_pool, count_pending
+from storage.lake.models import metrics_of, production_model
+from storage.records import Batch, Metric, Split, StopSign
+from tasks.advice import signs_of
+from tasks.learning.stopping import advice
+from tasks.project import Project
+
+
+@dataclass(frozen=True)
+class OpenBatch:
+    """A batch that is out with annotators.
+
+    Attributes:
+        overlap: Answers that each item needs.
+        n_ingested: Answers in the lake, of `n * overlap`.
+        n_waiting: Answers in files of the batch only.
+        folder: Where its files lie.
+    """
+
+    batch_id: str
+    purpose: str
+    n: int
+    overlap: int
+    n_ingested: int
+    n_waiting: int
+    folder: str
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """The production model and its figures on the evaluation items."""
+
+    id: str
+    n_training: int
+    f1: float | None
+    auc: float | None
+    ap: float | None
+    figures: dict[str, Metric] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Status:
+    """A workspace at a glance.
+
+    Attributes:
+        files: The URI of what other machines share; empty where all is here only.
+    """
+
+    workspace: str
+    files: str
+    task: str
+    items: int
+    pool: int
+    pending: int
+    labels: dict[str, int]
+    per_label: dict[str, dict[str, int]]
+    unlabelled: int
+    disputed: int
+    batches: list[OpenBatch]
+    inbox: int
+    model: ModelStatus | None
+    advice: str | None
+    stop_signs: list[StopSign]
+    next: str
+
+    def as_json(self) -> str:
+        """One JSON object."""
+        found: dict[str, Any] = asdict(self)
+        found["open_batches"] = [batch.batch_id for batch in self.batches]
+        return json.dumps(found, ensure_ascii=False, indent=1)
+
+    def as_text(self) -> str:
+        """For people."""
+        lines = [f"workspace   {self.workspace} ({self.task})"]
+        if self.files:
+            lines.append(f"files       shared in {self.files}")
+        lines.append(f"items       {self.items:,}: {self.pool:,} in the pool, {self.pending:,} with annotators")
+        for k, (split, counts) in enumerate(self.per_label.items()):
+            by_label = ", ".join(f"{n:,} {label}" for label, n in counts.items()) or "none"
+            lines.append(f"{'labels' if not k else '':<12}{split:<11}{self.labels[split]:>7,}  ({by_label})")
+        if self.unlabelled:
+            lines.append(f"{'':<12}{self.unlabelled:,} more answered without a label: skipped, unsure or disputed")
+        if self.disputed:
+            lines.append(f"{'':<12}{self.disputed:,} to settle: pal next --adjudicate")
+        for batch in self.batches:
+            each = f" answers, {batch.overlap} to each of {batch.n} items" if batch.overlap > 1 else " answered"
+            done = f"{batch.n_ingested + batch.n_waiting} of {batch.n * batch.overlap}{each}"
+            done += f", {batch.n_waiting} of them not ingested yet" if batch.n_waiting else ""
+            lines.append(f"open        {batch.batch_id}: {done}\n{'':<12}{batch.folder}")
+        if not self.batches:
+            lines.append("open        no batch")
+        if self.inbox:
+            lines.append(f"inbox       {self.inbox} file(s) to ingest")
+        lines.append(f"model       {self._model_text()}")
+        for k, sign in enumerate(self.stop_signs):
+            mark = {True: "yes", False: "no", None: ""}[sign.holds]
+            lines.append(
+                f"{'' if k else 'stop?':<12}{sign.name:<29}{sign.text}  ({sign.threshold}{mark and ': ' + mark})"
+            )
+        if self.advice:
+            lines.append(f"advice      {self.advice}")
+        return "\n".join([*lines, f"next        {self.next}"])
+
+    def _model_text(self) -> str:
+        if self.model is None:
+            return "none yet"
+        figures = " · ".join(
+            str(self.model.figures[name]) for name in ("f1", "auc", "ap") if name in self.model.figures
+        )
+        return f"{self.model.id}, trained on {self.model.n_training:,} labels\n{'':<12}{figures or 'not evaluated'}"
+
+
+def status_of(project: Project) -> Status:
+    """Read it all; changes nothing but the copies of what other machines share."""
+    project.workspace.pull()
+    with project.workspace.store().reading():
+        return _status(project)
+
+
+def _status(project: Project) -> Status:
+    store, workspace = project.workspace.store(), project.workspace
+    counts, unlabelled = answered_items(store)
+    waiting = waiting_files(workspace)
+    batches = [_open_batch(project, progress, waiting) for progress in open_batches(store)]
+    inbox = sum(file.in_inbox for file in waiting)
+    n_items, n_pool = count_items_and_pool(store)
+    model = _model(project)
+    signs = signs_of(store, project.config.task, (n_items, n_pool)) if model else ()
+    return Status(
+        workspace=str(workspace.root),
+        files=workspace.files,
+        task=project.config.task.name,
+        items=n_items,
+        pool=n_pool,
+        pending=sum(count_pending(store).values()),
+        labels={split.value: sum(counts[split].values()) for split in Split},
+        per_label={split.value: counts[split] for split in Split},
+        unlabelled=unlabelled,
+        disputed=len(disputed_items(store)) if unlabelled else 0,
+        batches=batches,
+        inbox=inbox,
+        model=model,
+        advice=advice(signs) if model else None,
+        stop_signs=list(signs),
+        next=_next_command(project, n_pool, batches, inbox),
+    )
+
+
+def _open_batch(project: Project, progress: Progress, files: Sequence[FilledFile]) -> OpenBatch:
+    batch, workspace = progress.batch, project.workspace
+    return OpenBatch(
+        batch_id=batch.batch_id,
+        purpose=batch.purpose.value,
+        n=batch.n,
+        overlap=batch.overlap,
+        n_ingested=progress.n_answers,
+        n_waiting=_n_waiting(project, batch, files),
+        folder=str(workspace.batches / batch.batch_id),
+    )
+
+
+def _n_waiting(project: Project, batch: Batch, files: Sequence[FilledFile]) -> int:
+    """How many answers that the batch needs are in these files and not in the lake."""
+    answers = waiting_answers(project.workspace, batch.batch_id, project.config.task, files)
+    if not answers:
+        return 0
+    store = project.workspace.store()
+    known = answerers_in(store, batch.batch_id)
+    own = {proposal.item_id for proposal in proposals_of(store, batch.batch_id)}
+    waiting: dict[str, set[str]] = {}
+    for answer in answers:
+        if answer.item_id in own:
+            waiting.setdefault(answer.item_id, set()).add(answer.annotator)
+    return sum(
+        max(0, min(batch.overlap - len(known.get(item_id, ())), len(names - known.get(item_id, set()))))
+        for item_id, names in waiting.items()
+    )
+
+
+def _model(project: Project) -> ModelStatus | None:
+    store = project.workspace.store()
+    model = production_model(store)
+    if model is None:
+        return None
+    figures = metrics_of(store, model.model_id, Split.EVALUATION)
+    values = {name: figures[name].value if name in figures else None for name in ("f1", "auc", "ap")}
+    return ModelStatus(model.model_id, model.n_training, **values, figures=figures)
+
+
+def pal_command(project: Project) -> str:
+    """How to call `pal` from here such that it finds this workspace."""
+    here = project.workspace.root
+    return "pal" if here in (Path.cwd(), *Path.cwd().parents) else f"pal --workspace {shlex.quote(str(here))}"
+
+
+def _next_command(project: Project, n_pool: int, batches: list[OpenBatch], inbox: int) -> str:
+    pal = pal_command(project)
+    if inbox or any(
+        batch.n_waiting and batch.n_waiting + batch.n_ingested >= batch.n * batch.overlap for batch in batches
+    ):
+        return f"{pal} ingest"
+    if batches:
+        return f"{pal} annotate {batches[0].batch_id}"
+    return f"{pal} next" if n_pool else f"{pal} import FILE"

@@ -1,0 +1,363 @@
+"""Batches: drawn from the pool in one transaction, listed with their progress, closed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from storage.errors import BatchError
+from storage.lake.schema import ANSWERS_TO_BATCHES, ASKED, OUT, UNAVAILABLE, current_labels
+from storage.lake.store import Connection, Store
+from storage.literals import bound, listed
+from storage.records import (
+    Assignment,
+    Batch,
+    BatchItem,
+    BatchResult,
+    BatchStatus,
+    Proposal,
+    Purpose,
+    Share,
+    Split,
+    StopSign,
+)
+
+if TYPE_CHECKING:
+    pass
+
+_COLUMNS = """batch_id, purpose, status, n, created_at, model_id, seed, lake_version, label_set, mix, shares,
+    stop_signs, overlap, formats"""
+
+
+class OvertakenError(BatchError):
+    """Another process took items of this batch out of the pool in the meantime: draw again."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A batch before it has an id: items in the order they will be shown, who proposed each, and who is asked.
+
+    Attributes:
+        assignments: Who is asked about what, in the order each is shown; empty where whoever takes it is asked.
+    """
+
+    purpose: Purpose | Split
+    item_ids: Sequence[str]
+    proposals: Sequence[Proposal]
+    seed: int
+    lake_version: int
+    label_set: str
+    model_id: str | None = None
+    mix: dict[str, int] | None = None
+    shares: Sequence[Share] = ()
+    stop_signs: Sequence[StopSign] = ()
+    overlap: int = 1
+    formats: Sequence[str] = ()
+    assignments: Sequence[Assignment] = ()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A batch and how far it is.
+
+    Attributes:
+        n_answered: Its own items that have an answer.
+        n_answers: The answers they have, those beyond what an item needs not counted: of `batch.n * batch.overlap`.
+    """
+
+    batch: Batch
+    n_answered: int
+    n_answers: int
+
+
+def reserve(store: Store, draft: Draft, *, beside_open: bool) -> tuple[Batch, bool]:
+    """Give the draft's items out under a new batch id; returns the batch and whether it is new.
+
+    With `beside_open` false an open batch is returned in its place, so that running twice publishes once: of those that
+    ask again one of the same purpose, else one of any split.
+
+    Raises:
+        OvertakenError: An item is no longer in the pool; or, of a batch that asks again, is out in such a batch by now.
+    """
+    again = Purpose(draft.purpose).asks_again
+    same = f"purpose = '{draft.purpose.value}'" if again else "purpose NOT IN ('adjudication', 'review')"
+    gone = f"SELECT item_id FROM ({OUT}) WHERE {same}" if again else UNAVAILABLE
+
+    def change(connection: Connection) -> tuple[Batch, bool]:
+        if not beside_open:
+            opened = _batches(connection, f"WHERE status = 'published' AND {same} ORDER BY created_at LIMIT 1")
+            if opened:
+                return opened[0], False
+        taken = connection.execute(
+            bound(
+                f"SELECT count(*) FROM ({gone}) u SEMI JOIN (SELECT unnest($ids) AS item_id) USING (item_id)",
+                {"ids": list(draft.item_ids)},
+            ),
+        ).fetchone()
+        if taken and taken[0]:
+            raise OvertakenError(
+                f"{taken[0]} of {len(draft.item_ids)} items {'went out' if again else 'left the pool'}"
+                " while the batch was drawn.",
+                hint="run the same command again.",
+            )
+        number = connection.execute(
+            r"SELECT 1 + coalesce(max(TRY_CAST(regexp_extract(batch_id, '^b(\d+)', 1) AS BIGINT)), 0) FROM lake.batches"
+        ).fetchone()
+        batch_id = f"b{number[0] if number else 1:04d}-{draft.purpose.value}"
+        insert_batch(connection, batch_id, draft, BatchStatus.PUBLISHED)
+        return _batches(connection, "WHERE batch_id = ?", [batch_id])[0], True
+
+    return store.write(change, f"publish a {draft.purpose.value} batch of {len(draft.item_ids)}")
+
+
+def insert_batch(connection: Connection, batch_id: str, draft: Draft, status: BatchStatus) -> None:
+    """Write a batch and its proposals; inside somebody's transaction."""
+    connection.execute(
+        bound(
+            f"INSERT INTO lake.batches ({_COLUMNS}) VALUES (?, ?, ?, ?, now()::TIMESTAMP, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                batch_id,
+                draft.purpose.value,
+                status.value,
+                len(draft.item_ids),
+                draft.model_id,
+                draft.seed,
+                draft.lake_version,
+                draft.label_set,
+                json.dumps(draft.mix or {}),
+                json.dumps([asdict(share) for share in draft.shares]),
+                json.dumps([asdict(sign) for sign in draft.stop_signs]),
+                draft.overlap,
+                json.dumps(list(draft.formats)),
+            ],
+        ),
+    )
+    position = {item_id: k for k, item_id in enumerate(draft.item_ids)}
+    proposed = [asdict(proposal) | {"position": position[proposal.item_id]} for proposal in draft.proposals]
+    asked = [
+        {**asdict(assignment), "position": k, "gold": int(assignment.gold)}
+        for k, assignment in enumerate(draft.assignments)
+    ]
+    for table, rows in (("batch_items", proposed), ("assignments", asked)):
+        if rows:
+            values = listed([{"batch_id": batch_id, **row} for row in rows], _ROWS_OF[table])
+            connection.execute(f"INSERT INTO lake.{table} {values}")
+
+
+_ROWS_OF = {
+    "batch_items": {
+        "batch_id": "VARCHAR",
+        "item_id": "VARCHAR",
+        "strategy": "VARCHAR",
+        "score": "DOUBLE",
+        "rank": "BIGINT",
+        "position": "BIGINT",
+    },
+    "assignments": {
+        "batch_id": "VARCHAR",
+        "item_id": "VARCHAR",
+        "annotator": "VARCHAR",
+        "position": "BIGINT",
+        "gold": "BIGINT",
+    },
+}
+"""Table -> its columns, in order."""
+
+_OPEN = "WHERE status = 'published' ORDER BY created_at, batch_id"
+
+
+def open_batches(store: Store) -> list[Progress]:
+    """Batches that are out with annotators and how far they are, the oldest first."""
+    return _progress(store, _OPEN)
+
+
+def published_batches(store: Store, *, again: bool | None = None) -> list[Batch]:
+    """Batches that are out with annotators, the oldest first.
+
+    Args:
+        again: Only those that ask again about answered items; False: only those that ask about new ones.
+    """
+    batches = [_batch(row) for row in store.rows(f"SELECT {_COLUMNS} FROM lake.batches {_OPEN}")]
+    return [batch for batch in batches if again in (None, batch.purpose.asks_again)]
+
+
+def count_batches(store: Store) -> int:
+    """Number of batches there ever were."""
+    return int(store.rows("SELECT count(*) FROM lake.batches")[0][0])
+
+
+def count_iterations(store: Store) -> int:
+    """Number of batches that were drawn from the pool."""
+    sql = r"""SELECT count(*) FROM lake.batches
+        WHERE regexp_matches(batch_id, '^b\d+-') AND purpose NOT IN ('adjudication', 'review')"""
+    return int(store.rows(sql)[0][0])
+
+
+def find_batch(store: Store, batch_id: str) -> Progress:
+    """One batch.
+
+    Raises:
+        BatchError: There is none with this id.
+    """
+    found = _progress(store, "WHERE batch_id = ?", [batch_id])
+    if not found:
+        known = [batch.batch_id for batch in published_batches(store)]
+        raise BatchError(
+            f"there is no batch {batch_id!r}.",
+            hint=f"open batches: {', '.join(known)}" if known else "no batch is open; publish one: pal next",
+        )
+    return found[0]
+
+
+def items_of(store: Store, batch_id: str) -> list[BatchItem]:
+    """The items that a batch asks about, in the order they are shown; gold ones last."""
+    rows = store.rows(
+        """SELECT item_id, text, text_hash FROM (
+            SELECT item_id, 0 AS gold, min(position) AS position FROM lake.batch_items WHERE batch_id = $batch
+            GROUP BY item_id
+            UNION ALL SELECT item_id, 1, min(position) FROM lake.assignments WHERE batch_id = $batch AND gold = 1
+            GROUP BY item_id
+        ) JOIN lake.items USING (item_id) ORDER BY gold, position""",
+        {"batch": batch_id},
+    )
+    return [BatchItem(*row) for row in rows]
+
+
+def assignments_of(store: Store, batch_id: str) -> list[Assignment]:
+    """Who is asked about what, in the order each is shown; empty where whoever takes the batch is asked."""
+    rows = store.rows(
+        "SELECT item_id, annotator, gold FROM lake.assignments WHERE batch_id = ? ORDER BY position", [batch_id]
+    )
+    return [Assignment(item_id, annotator, bool(gold)) for item_id, annotator, gold in rows]
+
+
+def batches_of_items(store: Store, item_ids: Sequence[str], text_hashes: Sequence[str]) -> dict[str, str]:
+    """The newest batch that asked about each of these items, by item_id and by text_hash; open ones go first.
+
+    Items that were asked about again, to settle or to check them, are left out: an answer may be to either batch.
+    """
+    rows = store.rows(
+        f"""SELECT item_id, any_value(text_hash), arg_max(batch_id, (status = 'published', created_at, batch_id))
+        FROM ({ASKED}) JOIN lake.batches USING (batch_id) JOIN lake.items USING (item_id)
+        WHERE item_id IN (SELECT unnest($ids)) OR text_hash IN (SELECT unnest($hashes)) GROUP BY item_id
+        HAVING count(*) FILTER (purpose IN ('adjudication', 'review')) = 0""",
+        {"ids": list(item_ids), "hashes": list(text_hashes)},
+    )
+    return {name: batch_id for item_id, digest, batch_id in rows for name in (item_id, digest)}
+
+
+def proposals_of(store: Store, batch_id: str) -> list[Proposal]:
+    """Every strategy that proposed an item of the batch, by position."""
+    rows = store.rows(
+        """SELECT item_id, strategy, score, rank FROM lake.batch_items WHERE batch_id = ?
+        ORDER BY position, strategy""",
+        [batch_id],
+    )
+    return [Proposal(*row) for row in rows]
+
+
+def batch_results(store: Store, random: Sequence[str], positive: str) -> list[BatchResult]:
+    """What each batch with answers brought, the oldest first.
+
+    Args:
+        random: The strategies that draw at random.
+        positive: The label that is looked for.
+    """
+    rows = store.rows(
+        f"""WITH firsts AS (
+            SELECT item_id, arg_min(batch_id, (ingested_at, batch_id)) AS batch_id
+            FROM lake.annotations GROUP BY item_id
+        ), drawn AS (
+            SELECT DISTINCT batch_id, item_id FROM lake.batch_items WHERE list_contains($random, strategy)
+        ), answered AS (
+            SELECT b.*, label, purpose <> 'training' OR d.item_id IS NOT NULL AS at_random
+            FROM firsts JOIN lake.batches b USING (batch_id) JOIN ({current_labels()}) USING (item_id)
+            LEFT JOIN drawn d USING (batch_id, item_id)
+        )
+        SELECT batch_id, any_value(purpose), any_value(status), any_value(model_id) IS NOT NULL, any_value(n), count(*),
+            count(label), count(*) FILTER (label = $positive), count(label) FILTER (at_random),
+            count(*) FILTER (at_random AND label = $positive)
+        FROM answered GROUP BY batch_id ORDER BY any_value(created_at), batch_id""",
+        {"positive": positive, "random": list(random)},
+    )
+    return [BatchResult(row[0], Split(row[1]), BatchStatus(row[2]), *row[3:]) for row in rows]
+
+
+def answered_in(store: Store, batch_id: str, annotator: str | None = None) -> dict[str, str]:
+    """The newest answer of each item of the batch that has one: item_id -> answer.
+
+    Args:
+        annotator: Whose answers; None for anybody's.
+    """
+    rows = store.rows(
+        """SELECT item_id, arg_max(answer, (annotated_at, ingested_at)) FROM lake.annotations
+        WHERE batch_id = $batch AND annotator = coalesce($annotator, annotator) GROUP BY item_id""",
+        {"batch": batch_id, "annotator": annotator},
+    )
+    return dict(rows)
+
+
+def answerers_in(store: Store, batch_id: str) -> dict[str, set[str]]:
+    """Who answered each of the batch's own items that has an answer: item_id -> annotators."""
+    rows = store.rows(
+        """SELECT DISTINCT item_id, annotator FROM lake.annotations
+        SEMI JOIN lake.batch_items USING (batch_id, item_id) WHERE batch_id = ?""",
+        [batch_id],
+    )
+    answerers: dict[str, set[str]] = {}
+    for item_id, annotator in rows:
+        answerers.setdefault(item_id, set()).add(annotator)
+    return answerers
+
+
+def close_batch(store: Store, batch_id: str) -> int:
+    """Give a batch's unanswered items back to the pool; closing it again changes nothing. Returns how many."""
+    progress = find_batch(store, batch_id)
+    closed = store.write(
+        lambda connection: connection.execute(
+            bound("UPDATE lake.batches SET status = 'closed' WHERE batch_id = ? AND status = 'published'", [batch_id])
+        ).fetchone(),
+        f"close {batch_id}",
+    )
+    return progress.batch.n - progress.n_answered if closed and closed[0] else 0
+
+
+def _batches(connection: Connection, where: str, parameters: list[Any] | None = None) -> list[Batch]:
+    rows = connection.execute(bound(f"SELECT {_COLUMNS} FROM lake.batches {where}", parameters)).fetchall()
+    return [_batch(row) for row in rows]
+
+
+def _progress(store: Store, where: str, parameters: list[Any] | None = None) -> list[Progress]:
+    rows = store.rows(
+        f"""WITH answers AS ({ANSWERS_TO_BATCHES})
+        SELECT {_COLUMNS}, (SELECT count(*) FROM answers a WHERE a.batch_id = b.batch_id) AS n_answered,
+            (SELECT coalesce(sum(least(a.n, coalesce(b.overlap, 1))), 0) FROM answers a WHERE a.batch_id = b.batch_id)
+        FROM lake.batches b {where}""",
+        parameters,
+    )
+    return [Progress(_batch(row[:-2]), int(row[-2]), int(row[-1])) for row in rows]
+
+
+def _batch(row: tuple[Any, ...]) -> Batch:
+    batch_id, purpose, status, n, created_at, model_id, seed, lake_version, label_set, mix, shares, stop_signs = row[
+        :-2
+    ]
+    overlap, formats = row[-2:]
+    return Batch(
+        batch_id,
+        Purpose(purpose),
+        BatchStatus(status),
+        n,
+        created_at,
+        model_id,
+        seed,
+        lake_version,
+        label_set,
+        json.loads(mix),
+        tuple(Share(**share) for share in json.loads(shares or "[]")),
+        tuple(StopSign(**sign) for sign in json.loads(stop_signs or "[]")),
+        overlap or 1,
+        tuple(json.loads(formats or "[]")),
+    )

@@ -1,0 +1,167 @@
+"""Who answered what: an item's history, what is disputed, what an adjudicator is shown, and what is settled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from storage.errors import BatchError
+from storage.lake.schema import ANSWERS_TO_BATCHES, OUT, adjudicated, current_labels, standing_answers
+from storage.lake.store import Store
+from storage.records import ORIGINAL, UNNAMED, Batch, Purpose, Split
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class GivenAnswer:
+    """One annotation as the lake has it; times in UTC.
+
+    Attributes:
+        counts: Whether it is one of the answers that the label follows from: once adjudicated, the adjudication alone.
+    """
+
+    item_id: str
+    annotator: str
+    answer: str
+    note: str
+    batch_id: str
+    purpose: str
+    seconds: float | None
+    annotated_at: datetime
+    ingested_at: datetime
+    source_file: str
+    counts: bool
+
+
+@dataclass(frozen=True)
+class ItemHistory:
+    """An item, its label as of now, and every answer that was ever given, the oldest first."""
+
+    item_id: str
+    text: str
+    split: Split | None
+    label: str | None
+    answers: list[GivenAnswer]
+
+
+def history_of(store: Store, item_id: str) -> ItemHistory:
+    """Everything that was answered to an item.
+
+    Raises:
+        BatchError: There is no such item.
+    """
+    found = store.rows("SELECT text FROM lake.items WHERE item_id = ?", [item_id])
+    if not found:
+        near = store.rows("SELECT item_id FROM lake.items WHERE starts_with(item_id, ?) ORDER BY 1 LIMIT 3", [item_id])
+        known = f"items that begin so: {', '.join(row[0] for row in near)}" if near else "ids stand in the batch files"
+        raise BatchError(f"there is no item {item_id!r}.", hint=f"{known}; for an item's answers: pal history ITEM")
+    rows = store.rows(
+        f"""SELECT a.item_id, a.annotator, a.answer, a.note, a.batch_id, b.purpose, a.seconds, a.annotated_at,
+            a.ingested_at, a.source_file, s.item_id IS NOT NULL
+        FROM lake.annotations a JOIN lake.batches b USING (batch_id)
+        LEFT JOIN ({standing_answers()}) s USING (item_id, annotator, answer, batch_id, annotated_at, ingested_at,
+            source_file)
+        WHERE a.item_id = ? ORDER BY a.annotated_at, a.ingested_at, a.annotator""",
+        [item_id],
+    )
+    answers = [GivenAnswer(*row) for row in rows]
+    if decisions := [each for each in answers if each.purpose == Purpose.ADJUDICATION]:
+        answers = [replace(each, counts=each is decisions[-1]) for each in answers]
+    label = store.rows(f"SELECT split, label FROM ({current_labels()}) WHERE item_id = ?", [item_id])
+    split = Split(label[0][0]) if label else None
+    return ItemHistory(item_id, found[0][0], split, label[0][1] if label else None, answers)
+
+
+def disputed_items(store: Store) -> list[str]:
+    """Items to adjudicate, the longest answered first: no label, though not all skipped it.
+
+    Left out is what is out with annotators (answers may still come in), and what an adjudicator left open already.
+    """
+    rows = store.rows(
+        f"""SELECT item_id FROM ({current_labels()}) l WHERE label IS NULL
+            AND item_id IN (SELECT item_id FROM ({standing_answers()}) WHERE answer <> 'skip')
+            AND item_id NOT IN (SELECT item_id FROM ({adjudicated()}))
+            AND item_id NOT IN (SELECT item_id FROM ({_WAITING}))
+        ORDER BY annotated_at, item_id"""
+    )
+    return [row[0] for row in rows]
+
+
+def answers_before(store: Store, batch: Batch) -> dict[str, list[tuple[str, str, str]]]:
+    """What stood when a batch was drawn, for each of its items: (annotator, answer, note), by annotator."""
+    rows = store.rows(
+        f"""SELECT item_id, annotator, answer, note FROM ({standing_answers(batch.lake_version)})
+        SEMI JOIN (FROM lake.batch_items WHERE batch_id = ?) USING (item_id) ORDER BY item_id, annotator, answer""",
+        [batch.batch_id],
+    )
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for item_id, *answer in rows:
+        found.setdefault(item_id, []).append((answer[0], answer[1], answer[2]))
+    return found
+
+
+def settled_labels(store: Store) -> dict[str, str]:
+    """The items with an adjudicated label: item_id -> label, by item_id."""
+    return dict(store.rows(f"SELECT item_id, label FROM ({adjudicated()}) WHERE label IS NOT NULL ORDER BY item_id"))
+
+
+def gold_items(store: Store) -> dict[str, dict[str, str]]:
+    """The settled items that each annotator was asked about unmarked: annotator -> item_id -> label."""
+    found: dict[str, dict[str, str]] = {}
+    rows = store.rows(
+        f"""SELECT DISTINCT annotator, item_id, label FROM lake.assignments JOIN ({adjudicated()}) USING (item_id)
+        WHERE gold = 1 AND label IS NOT NULL ORDER BY annotator, item_id"""
+    )
+    for annotator, item_id, label in rows:
+        found.setdefault(annotator, {})[item_id] = label
+    return found
+
+
+def reviewed_items(store: Store) -> set[str]:
+    """Items that were answered again in a review, or in an adjudication."""
+    rows = store.rows(
+        f"""SELECT item_id FROM lake.annotations JOIN lake.batches USING (batch_id) WHERE purpose = 'review'
+        UNION SELECT item_id FROM ({adjudicated()})"""
+    )
+    return {row[0] for row in rows}
+
+
+def annotators_of(store: Store, item_ids: Sequence[str]) -> dict[str, set[str]]:
+    """Who answered these items, or is being asked about them."""
+    rows = store.rows(
+        """SELECT DISTINCT item_id, annotator FROM (SELECT item_id, annotator FROM lake.annotations
+            UNION ALL SELECT item_id, annotator FROM lake.assignments)
+        WHERE item_id IN (SELECT unnest($ids))""",
+        {"ids": list(item_ids)},
+    )
+    found: dict[str, set[str]] = {}
+    for item_id, annotator in rows:
+        found.setdefault(item_id, set()).add(annotator)
+    return found
+
+
+def independent_answers(store: Store) -> pa.Table:
+    """The newest answer of each annotator to each item, given without seeing another's: by item_id and annotator.
+
+    Columns: item_id, annotator, answer, seconds, label (the item's as of now, NULL where it has none). Answers of
+    adjudicators, who see the others', and answers without a name (the original's files too) are left out.
+    """
+    return store.read(
+        f"""SELECT item_id, annotator, answer, seconds, label FROM (
+            SELECT item_id, annotator, arg_max(answer, (annotated_at, ingested_at)) AS answer,
+                arg_max(seconds, (annotated_at, ingested_at)) AS seconds
+            FROM lake.annotations JOIN lake.batches USING (batch_id)
+            WHERE purpose <> 'adjudication' AND annotator NOT IN ('{UNNAMED}', '{ORIGINAL}')
+            GROUP BY item_id, annotator
+        ) JOIN ({current_labels()}) USING (item_id) ORDER BY item_id, annotator"""
+    )
+
+
+_WAITING = f"""SELECT o.item_id FROM ({OUT}) o JOIN lake.batches b USING (batch_id)
+    LEFT JOIN ({ANSWERS_TO_BATCHES}) a ON a.batch_id = o.batch_id AND a.item_id = o.item_id
+    WHERE coalesce(a.n, 0) < coalesce(b.overlap, 1)"""
+"""Query for the items that an open batch still needs an answer to."""

@@ -1,0 +1,273 @@
+"""Items and their features: texts into the lake once each, token ids in and out as Arrow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage.lake.schema import UNAVAILABLE, unavailable
+from storage.lake.store import Connection, Store
+from storage.literals import bound
+from storage.records import Split
+from storage.text_hash import folded_texts, text_hash
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_STAGE = (
+    """CREATE OR REPLACE TEMP TABLE staged AS SELECT row, left(sha256(folded), 32)::UUID AS text_hash,
+        coalesce(item_id, left(sha256(folded), 16)) AS item_id FROM read_parquet($staged)""",
+    """CREATE OR REPLACE TEMP TABLE repeated AS
+        SELECT item_id, min(row) AS first FROM staged GROUP BY item_id HAVING count(*) > 1""",
+    """CREATE OR REPLACE TEMP TABLE conflicts AS
+        SELECT s.row, s.item_id, NULL::BIGINT AS first FROM staged s JOIN lake.items i USING (item_id)
+        WHERE s.text_hash <> i.text_hash::UUID
+        UNION ALL
+        SELECT s.row, s.item_id, first FROM staged s JOIN repeated USING (item_id) JOIN staged o ON o.row = first
+        WHERE s.text_hash <> o.text_hash AND s.item_id NOT IN (SELECT item_id FROM lake.items)""",
+)
+"""Rows by hash and id, ids of several rows, and rows whose id stands for another text, in the lake or else in the id's
+first row. Without the texts, so that ten million of them fit in memory."""
+
+_CONFLICTS = """
+    SELECT c.row, c.item_id, s.text, coalesce(o.text, i.text) AS owner
+    FROM conflicts c JOIN read_parquet($staged) s ON s.row = c.row LEFT JOIN read_parquet($staged) o ON o.row = c.first
+    LEFT JOIN lake.items i ON i.item_id = c.item_id ORDER BY c.row"""
+
+_TAKE = """
+    INSERT INTO lake.items
+    SELECT item_id, text, replace(text_hash::VARCHAR, '-', ''), published_at, $source, now()::TIMESTAMP
+    FROM (SELECT row, text, published_at FROM read_parquet($staged)) JOIN (
+        SELECT min(row) AS row, arg_min(item_id, row) AS item_id, text_hash FROM staged ANTI JOIN conflicts USING (row)
+        ANTI JOIN (SELECT text_hash::UUID AS text_hash FROM lake.items) USING (text_hash) GROUP BY text_hash
+    ) USING (row) ORDER BY item_id"""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did: new items, rows that repeat a text, and rows whose id stands for another text."""
+
+    n_new: int
+    n_duplicates: int
+    conflicts: pa.Table
+
+
+def stage(chunks: Iterable[pa.Table], path: Path) -> int:
+    """Write tables (row, item_id, text, published_at) with their folded text to one Parquet file; returns the rows."""
+    import pyarrow as pa  # commands that only look at a workspace need not pay for it
+    import pyarrow.parquet as pq
+
+    columns = [("row", pa.int64()), ("item_id", pa.string()), ("text", pa.string()), ("folded", pa.string())]
+    schema = pa.schema([*columns, ("published_at", pa.timestamp("us"))])
+    n = 0
+    with pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=False, write_statistics=False) as writer:
+        for chunk in chunks:
+            table = chunk.combine_chunks()
+            folded = [folded_texts(part) for part in table["text"].chunks]
+            table = table.append_column("folded", pa.chunked_array(folded, pa.string()))
+            writer.write_table(table.select(schema.names).cast(schema))
+            n += table.num_rows
+    return n
+
+
+def add_items(store: Store, staged: Path, source: str) -> Imported:
+    """Take every staged row whose text is not in the lake, the first of each; the same call again takes none.
+
+    A row whose id already stands for another text (in the lake or in an earlier row) is not taken but returned.
+
+    Args:
+        staged: A file written by `stage`.
+        source: Where the texts come from; kept with each item.
+    """
+
+    def change(connection: Connection) -> Imported:
+        file = {"staged": str(staged)}
+        for statement in _STAGE:
+            connection.execute(bound(statement, file if "$staged" in statement else None))
+        conflicts = connection.execute(bound(_CONFLICTS, file)).to_arrow_table()
+        n_new = _count(connection, _TAKE, {**file, "source": source})
+        n_staged = _count(connection, "SELECT count(*) FROM staged")
+        connection.execute("DROP TABLE staged; DROP TABLE repeated; DROP TABLE conflicts")
+        return Imported(n_new, n_staged - n_new - conflicts.num_rows, conflicts)
+
+    return store.write(change, f"import {source}", bulk=True)
+
+
+def count_items(store: Store) -> int:
+    """Number of items in the lake."""
+    return int(store.rows("SELECT count(*) FROM lake.items")[0][0])
+
+
+def count_pool(store: Store) -> int:
+    """Number of items that are neither annotated nor out with annotators."""
+    return int(store.rows(f"SELECT count(*) FROM lake.items WHERE item_id NOT IN ({UNAVAILABLE})")[0][0])
+
+
+def count_items_and_pool(store: Store) -> tuple[int, int]:
+    """`count_items` and `count_pool`, in one look at the items."""
+    row = store.rows(f"SELECT count(*), count(*) FILTER (item_id NOT IN ({UNAVAILABLE})) FROM lake.items")[0]
+    return int(row[0]), int(row[1])
+
+
+def count_pending(store: Store) -> dict[Split, int]:
+    """Split -> items that are out with annotators for it and not answered yet."""
+    rows = store.rows("""SELECT purpose, count(DISTINCT item_id)
+        FROM lake.batch_items JOIN lake.batches USING (batch_id)
+        WHERE status = 'published' AND item_id NOT IN (SELECT item_id FROM lake.annotations) GROUP BY purpose""")
+    return {Split(purpose): n for purpose, n in rows}  # what asks again has answers already
+
+
+def all_texts(store: Store) -> Iterator[pa.RecordBatch]:
+    """Every item in slices (item_id, text), by item_id."""
+    return store.stream("SELECT item_id, text FROM lake.items ORDER BY item_id")
+
+
+def item_ids_of(store: Store, texts: pa.ChunkedArray) -> list[str | None]:
+    """The items that these texts are, one for each; None for a text that is not in the lake."""
+    wanted = [text_hash(text) for text in texts.to_pylist()]
+    sql = "SELECT text_hash, item_id FROM lake.items SEMI JOIN (SELECT unnest($h) AS text_hash) USING (text_hash)"
+    found = dict(store.rows(sql, {"h": wanted}))
+    return [found.get(each) for each in wanted]
+
+
+def texts_without_features(
+    store: Store, encoder_id: str, bounds: tuple[str, str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Items in slices (item_id, text) that have no features under this encoder yet, by item_id.
+
+    Args:
+        bounds: The first and the last id of the part that is wanted; None for all items.
+    """
+    within = "item_id BETWEEN $first AND $last" if bounds else "true"
+    return store.stream(
+        f"""SELECT item_id, text FROM lake.items ANTI JOIN (
+            SELECT item_id FROM lake.features WHERE encoder_id = $encoder AND {within}
+        ) USING (item_id) WHERE {within} ORDER BY item_id""",
+        {"encoder": encoder_id, **(dict(zip(("first", "last"), bounds, strict=True)) if bounds else {})},
+    )
+
+
+def bounds_without_features(store: Store, encoder_id: str, rows: int) -> list[tuple[str, str]]:
+    """First and last id of each run of at most `rows` items that have no features under this encoder yet."""
+    found = store.rows(
+        """SELECT min(item_id), max(item_id) FROM (
+            SELECT item_id, (row_number() OVER (ORDER BY item_id) - 1) // $rows AS run FROM lake.items
+            ANTI JOIN (SELECT item_id FROM lake.features WHERE encoder_id = $encoder) USING (item_id)
+        ) GROUP BY run ORDER BY run""",
+        {"encoder": encoder_id, "rows": rows},
+    )
+    return [(first, last) for first, last in found]
+
+
+def count_without_features(store: Store, encoder_id: str) -> int:
+    """Number of items that have no features under this encoder yet."""
+    sql = "SELECT (SELECT count(*) FROM lake.items) - (SELECT count(*) FROM lake.features WHERE encoder_id = ?)"
+    return int(store.rows(sql, [encoder_id])[0][0])
+
+
+def add_features(store: Store, encoder_id: str, path: Path) -> int:
+    """Take features (item_id, tokens) from a Parquet file, for items that have none yet; returns how many."""
+    return store.write(
+        lambda connection: _count(
+            connection,
+            """INSERT INTO lake.features SELECT $encoder, item_id, tokens FROM read_parquet($path)
+            ANTI JOIN (FROM lake.features WHERE encoder_id = $encoder) USING (item_id) ORDER BY item_id""",
+            {"encoder": encoder_id, "path": str(path)},
+        ),
+        f"features {encoder_id}",
+        bulk=True,
+    )
+
+
+def pool_features(
+    store: Store, encoder_id: str, version: int | None = None, bounds: tuple[str, str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The pool in slices (item_id, tokens), by item_id: the order that every seed relies on.
+
+    Args:
+        version: The lake version to read; None for the newest.
+        bounds: The first and the last id of the part that is wanted; None for the whole pool.
+    """
+    return store.stream(*_pool("item_id, tokens", encoder_id, version, bounds))
+
+
+def pool_item_ids(store: Store, version: int) -> pa.Array:
+    """The ids of the whole pool of a lake version, (n,), ascending, whether their features are made or not."""
+    at = f"AT (VERSION => {int(version)})"
+    sql = f"""SELECT item_id FROM lake.items i {at} WHERE item_id NOT IN ({unavailable(version)}) ORDER BY item_id"""
+    return _joined(batch.column("item_id") for batch in store.stream(sql))
+
+
+def pool_ids(store: Store, encoder_id: str, version: int) -> pa.Array:
+    """The ids of the whole pool of a lake version that have features under this encoder, (n,), ascending."""
+    return _joined(batch.column("item_id") for batch in store.stream(*_pool("item_id", encoder_id, version, None)))
+
+
+def _joined(parts: Iterable[pa.Array]) -> pa.Array:
+    import pyarrow as pa
+
+    arrays = list(parts)
+    return pa.concat_arrays(arrays) if arrays else pa.array([], pa.string())
+
+
+def _pool(
+    columns: str, encoder_id: str, version: int | None, bounds: tuple[str, str] | None
+) -> tuple[str, dict[str, str]]:
+    at = f"AT (VERSION => {int(version)})" if version is not None else ""
+    within = "item_id BETWEEN $first AND $last" if bounds else "true"
+    parameters = {"encoder": encoder_id, **(dict(zip(("first", "last"), bounds, strict=True)) if bounds else {})}
+    sql = f"""SELECT {columns} FROM lake.features f {at} WHERE encoder_id = $encoder AND {within}
+        AND item_id NOT IN (SELECT item_id FROM ({unavailable(version)}) WHERE {within}) ORDER BY item_id"""
+    return sql, parameters
+
+
+def newest_vocabulary(store: Store) -> tuple[int, list[str]] | None:
+    """The newest vocabulary that was fitted to this lake, and to how many items; None where there is none."""
+    rows = store.rows("SELECT n_items, words FROM lake.vocabularies ORDER BY created_at DESC, encoder_id LIMIT 1")
+    return (int(rows[0][0]), json.loads(rows[0][1])) if rows else None
+
+
+def add_vocabulary(store: Store, encoder_id: str, n_items: int, words: list[str]) -> None:
+    """Remember a fitted vocabulary; the same one again changes nothing."""
+    store.write(
+        lambda connection: connection.execute(
+            bound(
+                """INSERT INTO lake.vocabularies SELECT $encoder, $n, $words, now()::TIMESTAMP
+            WHERE NOT EXISTS (FROM lake.vocabularies WHERE encoder_id = $encoder AND n_items = $n)""",
+                {"encoder": encoder_id, "n": n_items, "words": json.dumps(words, ensure_ascii=False)},
+            ),
+        ),
+        f"vocabulary {encoder_id}",
+    )
+
+
+def _count(connection: Connection, sql: str, parameters: Any = None) -> int:
+    """The single number that a statement answers with."""
+    row = connection.execute(bound(sql, parameters)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def pool_texts(store: Store, n: int, seed: int) -> pa.Table:
+    """At most n texts of the pool (item_id, text), by item_id; the same seed draws the same ones of the same pool."""
+    return store.read(
+        f"""FROM (SELECT item_id, text FROM lake.items WHERE item_id NOT IN ({UNAVAILABLE})
+            ORDER BY md5(item_id || ?), item_id LIMIT ?) ORDER BY item_id""",
+        [str(seed), n],
+    )
+
+
+def fixed_sample(store: Store, n: int) -> list[str]:
+    """The texts of n items, always the same ones while no items are added: those of the lowest hash of the id."""
+    return [row[0] for row in store.rows("SELECT text FROM lake.items ORDER BY md5(item_id) LIMIT ?", [n])]
+
+
+def texts_of(store: Store, item_ids: Sequence[str]) -> dict[str, str]:
+    """The texts of some items: item_id -> text."""
+    rows = store.rows(
+        "SELECT item_id, text FROM lake.items SEMI JOIN (SELECT unnest($ids) AS item_id) USING (item_id)",
+        {"ids": list(item_ids)},
+    )
+    return dict(rows)

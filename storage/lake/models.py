@@ -1,0 +1,261 @@
+"""Models as the lake remembers them: which was trained on what, its figures, and which one is in production."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from storage.errors import ModelError
+from storage.lake.store import Connection, Store, in_utc
+from storage.literals import bound, listed
+from storage.records import SUCCESSIVE, DecidedBy, Decision, Metric, Model, ModelStatus
+
+if TYPE_CHECKING:
+    pass
+
+_COLUMNS = "model_id, created_at, lake_version, n_training, encoder_id, config, weights_hash, status"
+
+
+def add_model(store: Store, model: Model) -> bool:
+    """Remember a model whose files are on disk; False where it was known already."""
+
+    def change(connection: Connection) -> bool:
+        if connection.execute(bound("FROM lake.models WHERE model_id = ?", [model.model_id])).fetchone():
+            return False
+        connection.execute(
+            bound(
+                f"INSERT INTO lake.models ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    model.model_id,
+                    in_utc(model.created_at),
+                    model.lake_version,
+                    model.n_training,
+                    model.encoder_id,
+                    model.config,
+                    model.weights_hash,
+                    model.status.value,
+                ],
+            ),
+        )
+        return True
+
+    return store.write(change, f"model {model.model_id}")
+
+
+def promote(
+    store: Store, model_id: str, *, decided_by: DecidedBy = DecidedBy.PERSON, reason: str = "asked for"
+) -> Decision:
+    """Put a model into production, retire the one that was, and remember why: one transaction.
+
+    For the model that is in production already this changes nothing.
+
+    Raises:
+        ModelError: The lake knows no such model; the one in production stays.
+    """
+    verdict = Verdict(model_id, True, decided_by, reason)
+    return store.write(lambda connection: _decide(connection, verdict), f"promote {model_id}")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Metrics of a model on `n` items of a split (or SUCCESSIVE), as of a lake version."""
+
+    model_id: str
+    split: str
+    metrics: Sequence[Metric]
+    n: int
+    lake_version: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to be decided on a candidate: promoted or kept out, by whom, and why."""
+
+    model_id: str
+    promoted: bool
+    decided_by: DecidedBy
+    reason: str
+
+
+def record_verdict(store: Store, verdict: Verdict | None, measurements: Sequence[Measurement]) -> None:
+    """Record metrics and the decision that followed from them in one transaction.
+
+    Metrics that are recorded already, and a decision that was made already, change nothing.
+
+    Raises:
+        ModelError: The lake knows no such model; nothing is recorded.
+    """
+
+    new = [measurement for measurement in measurements if not _is_recorded(store, measurement)]
+
+    def change(connection: Connection) -> None:
+        for measurement in new:
+            _measure(connection, measurement)
+        if verdict is not None:
+            _decide(connection, verdict)
+
+    if new or verdict is not None:
+        models = dict.fromkeys(measurement.model_id for measurement in measurements)
+        store.write(change, f"metrics of {', '.join(models)}")
+
+
+def model_before(store: Store) -> str:
+    """The model that was in production before the one that is: what a rollback brings back.
+
+    Raises:
+        ModelError: There is none, or nothing says which it was.
+    """
+    current = production_model(store)
+    promotions = [
+        each
+        for each in decisions(store)
+        if current and each.model_id == current.model_id and each.promoted and each.decided_by != DecidedBy.ROLLBACK
+    ]
+    if not promotions or promotions[0].previous_id is None:
+        which = f"before {current.model_id} no model was" if current else "no model is"
+        raise ModelError(f"{which} in production.", hint="choose one: pal models; then: pal promote MODEL")
+    return promotions[0].previous_id
+
+
+def taken_back(store: Store, model_id: str) -> Decision | None:
+    """The decision by which a person took a model out of production, where nobody put it back since."""
+    for each in decisions(store):
+        if each.model_id == model_id and each.promoted:
+            return None
+        if each.previous_id == model_id and each.decided_by == DecidedBy.ROLLBACK:
+            return each
+    return None
+
+
+def decisions(store: Store) -> list[Decision]:
+    """Everything that was decided on models, the newest first."""
+    return [_decision(row) for row in store.rows(f"{_DECISIONS} ORDER BY decided_at DESC")]
+
+
+def all_models(store: Store) -> list[Model]:
+    """Every model there is, the newest first."""
+    return _models(store, "ORDER BY created_at DESC, model_id")
+
+
+def find_model(store: Store, model_id: str) -> Model | None:
+    """One model; None where the lake knows none with this id."""
+    return _first(store, "WHERE model_id = ?", [model_id])
+
+
+def production_model(store: Store) -> Model | None:
+    """The model in production; None where none was promoted yet."""
+    return _first(store, "WHERE status = 'production' ORDER BY created_at DESC LIMIT 1")
+
+
+def add_metrics(
+    store: Store, model_id: str, split: str, metrics: Sequence[Metric], *, n: int, lake_version: int
+) -> None:
+    """Append the metrics of a model on `n` items of a split (or SUCCESSIVE), as of a lake version."""
+    measurement = Measurement(model_id, split, metrics, n, lake_version)
+    store.write(lambda connection: _measure(connection, measurement), f"metrics of {model_id}: {split}")
+
+
+def _measure(connection: Connection, measurement: Measurement) -> None:
+    columns = {"name": "VARCHAR", "value": "DOUBLE", "low": "DOUBLE", "high": "DOUBLE", "reason": "VARCHAR"}
+    rows = listed([asdict(metric) for metric in measurement.metrics], columns)
+    now = datetime.now(UTC).replace(tzinfo=None)
+    facts = [measurement.model_id, str(measurement.split), measurement.n, measurement.lake_version, now]
+    chosen = bound("SELECT ?, ?, name, value, low, high, reason, ?, ?, ?", facts)
+    connection.execute(f"INSERT INTO lake.metrics {chosen} FROM ({rows})")
+
+
+def _is_recorded(store: Store, measurement: Measurement) -> bool:
+    """Whether a model's newest metrics on this split are just these, on as many items."""
+    newest = metrics_of(store, measurement.model_id, measurement.split)
+    same = newest == {metric.name: metric for metric in measurement.metrics}
+    return same and measured_on(store, measurement.model_id, measurement.split) == measurement.n
+
+
+def metrics_of(store: Store, model_id: str, split: str) -> dict[str, Metric]:
+    """The newest figures of a model on a split (or SUCCESSIVE), by name; empty where it was never measured."""
+    rows = store.rows(
+        """SELECT name, value, low, high, reason FROM lake.metrics WHERE model_id = ? AND split = ?
+        QUALIFY row_number() OVER (PARTITION BY name ORDER BY measured_at DESC) = 1 ORDER BY name""",
+        [model_id, str(split)],
+    )
+    return {row[0]: Metric(*row) for row in rows}
+
+
+def measured_on(store: Store, model_id: str, split: str) -> int:
+    """Number of items that a model's newest figures on a split are of; 0 where it was never measured."""
+    rows = store.rows(
+        "SELECT n FROM lake.metrics WHERE model_id = ? AND split = ? ORDER BY measured_at DESC LIMIT 1",
+        [model_id, str(split)],
+    )
+    return int(rows[0][0]) if rows else 0
+
+
+def model_to_compare_with(store: Store, model_id: str, n_more: int) -> Model | None:
+    """The newest earlier model with at least n_more fewer training items; None where there is none.
+
+    None before the last one that was compared: so each comparison is over labels that no other one is over.
+    """
+    return _first(
+        store,
+        """WHERE created_at < (SELECT created_at FROM lake.models WHERE model_id = $model_id)
+        AND n_training + $n_more <= (SELECT n_training FROM lake.models WHERE model_id = $model_id)
+        AND created_at >= (SELECT coalesce(max(created_at), TIMESTAMP '1970-01-01') FROM lake.models
+            WHERE model_id IN (SELECT model_id FROM lake.metrics WHERE split = $successive)
+            AND created_at < (SELECT created_at FROM lake.models WHERE model_id = $model_id))
+        ORDER BY created_at DESC, model_id LIMIT 1""",
+        {"model_id": model_id, "n_more": n_more, "successive": SUCCESSIVE},
+    )
+
+
+def recent_values(store: Store, split: str, name: str, n: int) -> list[float | None]:
+    """A figure of the n newest models that have it, the newest first; None where it is undefined."""
+    rows = store.rows(
+        """SELECT arg_max(struct_pack(v := value), measured_at).v FROM lake.metrics JOIN lake.models USING (model_id)
+        WHERE split = ? AND name = ? GROUP BY model_id, created_at ORDER BY created_at DESC, model_id LIMIT ?""",
+        [split, name, n],
+    )
+    return [row[0] for row in rows]
+
+
+def _decide(connection: Connection, verdict: Verdict) -> Decision:
+    model_id = verdict.model_id
+    if not connection.execute(bound("FROM lake.models WHERE model_id = ?", [model_id])).fetchone():
+        raise ModelError(f"The lake has no model {model_id!r}.", hint="list the models: pal models")
+    current = connection.execute("SELECT model_id FROM lake.models WHERE status = 'production'").fetchone()
+    now = datetime.now(UTC).replace(tzinfo=None)
+    previous_id = current[0] if current else None
+    made = Decision(model_id, previous_id, verdict.promoted, verdict.decided_by, verdict.reason, now)
+    last = connection.execute(f"{_DECISIONS} ORDER BY decided_at DESC LIMIT 1").fetchone()
+    is_known = last is not None and replace(_decision(last), decided_at=now) == made
+    if is_known or (verdict.promoted and previous_id == model_id):
+        return made
+    facts = [model_id, previous_id, int(verdict.promoted), verdict.decided_by.value, verdict.reason, now]
+    connection.execute(bound("INSERT INTO lake.decisions VALUES (?, ?, ?, ?, ?, ?)", facts))
+    if verdict.promoted:
+        retire = "UPDATE lake.models SET status = 'retired' WHERE status = 'production' AND model_id <> ?"
+        connection.execute(bound(retire, [model_id]))
+        connection.execute(bound("UPDATE lake.models SET status = 'production' WHERE model_id = ?", [model_id]))
+    return made
+
+
+_DECISIONS = "SELECT model_id, previous_id, promoted, decided_by, reason, decided_at FROM lake.decisions"
+
+
+def _decision(row: tuple[Any, ...]) -> Decision:
+    return Decision(row[0], row[1], bool(row[2]), DecidedBy(row[3]), row[4], row[5])
+
+
+def _first(store: Store, where: str, parameters: list[Any] | dict[str, Any] | None = None) -> Model | None:
+    found = _models(store, where, parameters)
+    return found[0] if found else None
+
+
+def _models(store: Store, where: str, parameters: list[Any] | dict[str, Any] | None = None) -> list[Model]:
+    names = _COLUMNS.split(", ")
+    rows = [
+        dict(zip(names, row, strict=True))
+        for row in store.rows(f"SELECT {_COLUMNS} FROM lake.models {where}", parameters)
+    ]
+    return [Model(**{**values, "status": ModelStatus(values["status"])}) for values in rows]

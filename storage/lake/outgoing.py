@@ -1,0 +1,87 @@
+"""Items as predictions are made for them, and the parts of a prediction joined into one file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import duckdb
+import pyarrow as pa
+
+from storage.errors import SourceError
+from storage.files.folders import to_disk
+from storage.lake.schema import current_labels
+from storage.lake.store import SLICE_ROWS, Store
+
+FileFormat = Literal["parquet", "csv", "jsonl"]
+FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
+
+_COPY = {
+    "parquet": "FORMAT parquet, COMPRESSION zstd",
+    "csv": "FORMAT csv, HEADER",
+    "jsonl": "FORMAT json",
+}
+
+
+def format_of_file(path: Path) -> FileFormat:
+    """The format that a file's suffix stands for.
+
+    Raises:
+        SourceError: It stands for none.
+    """
+    suffix = path.suffix.lower().removeprefix(".")
+    for name in FILE_FORMATS:
+        if suffix == name:
+            return name
+    raise SourceError(
+        f"{path.name} ends with {path.suffix or 'no suffix'}; the formats are {', '.join(FILE_FORMATS)}.",
+        hint=f"name it {path.stem or 'predictions'}.parquet, .csv or .jsonl",
+    )
+
+
+def features_of_all(
+    store: Store, encoder_id: str, version: int, after: str = "", rows: int = SLICE_ROWS
+) -> Iterator[pa.RecordBatch]:
+    """Every item of a lake version that has features, in slices by item_id.
+
+    Columns: item_id, text, tokens, split (`pool` or `pending` of an item that nobody answered yet), human_label (NULL
+    where it has none).
+
+    Args:
+        after: Only items whose id is above it.
+    """
+    at = f"AT (VERSION => {int(version)})"
+    return store.stream(
+        f"""SELECT item_id, text, tokens, CASE WHEN split IS NOT NULL THEN split WHEN item_id IN (
+            SELECT item_id FROM lake.batch_items b {at} JOIN lake.batches c {at} USING (batch_id)
+            WHERE status = 'published') THEN 'pending' ELSE 'pool' END AS split, label AS human_label
+        FROM lake.items i {at} JOIN lake.features f {at} USING (item_id) LEFT JOIN ({current_labels(version)}) l
+        USING (item_id) WHERE encoder_id = $encoder AND item_id > $after ORDER BY item_id""",
+        {"encoder": encoder_id, "after": after},
+        rows,
+    )
+
+
+def count_after(store: Store, version: int, after: str = "") -> int:
+    """Number of items of a lake version whose id is above `after`."""
+    sql = f"SELECT count(*) FROM lake.items AT (VERSION => {int(version)}) WHERE item_id > ?"
+    return int(store.rows(sql, [after])[0][0])
+
+
+def join_parts(parts: Sequence[Path], output: Path, form: FileFormat) -> None:
+    """Write Parquet files, one after the other, as one file; it is there whole or not at all."""
+    part = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        with duckdb.connect(config={"memory_limit": "1GB"}) as connection:
+            place = str(part).replace("'", "''")
+            connection.execute(
+                f"COPY (FROM read_parquet($parts)) TO '{place}' ({_COPY[form]})",
+                {"parts": [str(path) for path in parts]},
+            )
+        to_disk(part)
+        os.replace(part, output)  # noqa: PTH105
+        to_disk(output.parent)
+    finally:
+        part.unlink(missing_ok=True)

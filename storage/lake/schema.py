@@ -1,0 +1,281 @@
+"""The tables of the lake, the migrations that make them, and the queries that everything else is built from.
+
+Only scalar columns: nested values lose quotes when DuckLake inlines them. Items, features, annotations, metrics and
+decisions are only ever appended; batches and models change their status.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from storage.errors import StoreError
+from storage.lake.store import Connection, Store
+from storage.literals import bound
+from storage.records import ORIGINAL, UNNAMED, RunRecord, RunStatus
+from storage.run_records import Runs
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Migration:
+    """A step from one schema version to the next.
+
+    Attributes:
+        purpose: What it is for, in words.
+        statements: Run in one transaction, which also records the new version.
+        moves_runs: Whether the runs in the lake are first copied to the record of runs.
+    """
+
+    purpose: str
+    statements: tuple[str, ...]
+    moves_runs: bool = False
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(
+        "tables of items, batches, annotations and models",
+        (
+            """CREATE TABLE lake.items (item_id VARCHAR NOT NULL, text VARCHAR NOT NULL, text_hash VARCHAR NOT NULL,
+                published_at TIMESTAMP, source VARCHAR NOT NULL, imported_at TIMESTAMP NOT NULL)""",
+            "CREATE TABLE lake.features (encoder_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL, tokens BLOB NOT NULL)",
+            """CREATE TABLE lake.vocabularies (encoder_id VARCHAR NOT NULL, n_items BIGINT NOT NULL,
+                words VARCHAR NOT NULL, created_at TIMESTAMP NOT NULL)""",
+            """CREATE TABLE lake.batches (batch_id VARCHAR NOT NULL, purpose VARCHAR NOT NULL, status VARCHAR NOT NULL,
+                n BIGINT NOT NULL, created_at TIMESTAMP NOT NULL, model_id VARCHAR, seed BIGINT NOT NULL,
+                lake_version BIGINT NOT NULL, label_set VARCHAR NOT NULL, mix VARCHAR NOT NULL)""",
+            """CREATE TABLE lake.batch_items (batch_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL,
+                strategy VARCHAR NOT NULL, score DOUBLE, rank BIGINT NOT NULL, position BIGINT NOT NULL)""",
+            """CREATE TABLE lake.annotations (item_id VARCHAR NOT NULL, annotator VARCHAR NOT NULL,
+                answer VARCHAR NOT NULL, note VARCHAR NOT NULL, batch_id VARCHAR NOT NULL, seconds DOUBLE,
+                annotated_at TIMESTAMP NOT NULL, ingested_at TIMESTAMP NOT NULL, source_file VARCHAR NOT NULL)""",
+            """CREATE TABLE lake.models (model_id VARCHAR NOT NULL, created_at TIMESTAMP NOT NULL,
+                lake_version BIGINT NOT NULL, n_training BIGINT NOT NULL, encoder_id VARCHAR NOT NULL,
+                config VARCHAR NOT NULL, weights_hash VARCHAR NOT NULL, status VARCHAR NOT NULL)""",
+            """CREATE TABLE lake.metrics (model_id VARCHAR NOT NULL, split VARCHAR NOT NULL, name VARCHAR NOT NULL,
+                value DOUBLE, low DOUBLE, high DOUBLE, reason VARCHAR, n BIGINT NOT NULL, lake_version BIGINT NOT NULL,
+                measured_at TIMESTAMP NOT NULL)""",
+            """CREATE TABLE lake.read_files (source_file VARCHAR NOT NULL, sha256 VARCHAR NOT NULL,
+                read_at TIMESTAMP NOT NULL)""",
+        ),
+    ),
+    Migration(
+        "strategies and stopping criteria of a batch",
+        (
+            "ALTER TABLE lake.batches ADD COLUMN shares VARCHAR",
+            "ALTER TABLE lake.batches ADD COLUMN stop_signs VARCHAR",
+        ),
+    ),
+    Migration(
+        "several annotators for an item",
+        (
+            "ALTER TABLE lake.batches ADD COLUMN overlap BIGINT",
+            "ALTER TABLE lake.batches ADD COLUMN formats VARCHAR",
+            """CREATE TABLE lake.assignments (batch_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL,
+                annotator VARCHAR NOT NULL, position BIGINT NOT NULL, gold BIGINT NOT NULL)""",
+        ),
+    ),
+    Migration(
+        "promotion decisions and runs",
+        (
+            """CREATE TABLE lake.decisions (model_id VARCHAR NOT NULL, previous_id VARCHAR, promoted BIGINT NOT NULL,
+                decided_by VARCHAR NOT NULL, reason VARCHAR NOT NULL, decided_at TIMESTAMP NOT NULL)""",
+            """CREATE TABLE lake.runs (run_id VARCHAR NOT NULL, flow VARCHAR NOT NULL, status VARCHAR NOT NULL,
+                host VARCHAR NOT NULL, pid BIGINT NOT NULL, started_at TIMESTAMP NOT NULL, ended_at TIMESTAMP,
+                stage VARCHAR, stages VARCHAR NOT NULL, state VARCHAR, model_id VARCHAR, batch_id VARCHAR,
+                message VARCHAR NOT NULL)""",
+        ),
+    ),
+    Migration(
+        "runs move out of the lake, into the record of runs",
+        ("DROP TABLE lake.runs",),
+        moves_runs=True,
+    ),
+)
+"""One entry per schema version, oldest first."""
+
+
+def migrate(store: Store, runs: Runs) -> int:
+    """Bring the lake to this program's schema, each step in one transaction; returns the version.
+
+    A new lake gets all steps in one. Before an old lake with a SQLite catalog is touched, that is copied to
+    `catalog_copy_path`; with the data, which no step deletes, the copy is a full backup. Killed, the next call goes on.
+
+    Args:
+        runs: Where the runs go that are still in the lake.
+
+    Raises:
+        StoreError: The lake was written by a newer version of this program.
+    """
+
+    def step(connection: Connection) -> int:
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS lake.schema_versions (version BIGINT NOT NULL, applied_at TIMESTAMP NOT NULL)"
+        )
+        row = connection.execute("SELECT coalesce(max(version), 0) FROM lake.schema_versions").fetchone()
+        version = int(row[0]) if row else 0
+        for migration in MIGRATIONS[version : version + 1] if version else MIGRATIONS:
+            if migration.moves_runs:
+                runs.put(runs_from(connection.execute(RUNS_IN_LAKE).to_arrow_table()))
+            for statement in migration.statements:
+                connection.execute(statement)
+            version += 1
+            connection.execute(bound("INSERT INTO lake.schema_versions VALUES (?, now()::TIMESTAMP)", [version]))
+        return version
+
+    version = current_version(store)
+    if not version:
+        store.check_data()
+    if version < len(MIGRATIONS):
+        with store.alone():
+            version = current_version(store)
+            if 0 < version < len(MIGRATIONS) and store.kind == "sqlite":
+                path = catalog_copy_path(store)
+                store.keep_catalog(path)
+                log.info("Copied the catalog to %s before migrating it to schema %d.", path, len(MIGRATIONS))
+            while version < len(MIGRATIONS):
+                version = store.write(step, "migrate the schema")
+    refuse_newer(version)
+    return version
+
+
+def refuse_newer(version: int) -> None:
+    """Go on only with a schema version that this program knows.
+
+    Raises:
+        StoreError: The lake was written by a newer version of this program.
+    """
+    if version > len(MIGRATIONS):
+        raise StoreError(
+            f"the lake has schema version {version}, this program knows {len(MIGRATIONS)}.",
+            hint="use the newer program that wrote it: pip install --upgrade pytorch-active-learning",
+        )
+
+
+def catalog_copy_path(store: Store) -> Path:
+    """Where a SQLite catalog is copied to before it is migrated to this program's schema."""
+    catalog = Path(store.catalog.partition(":")[2])
+    return catalog.with_name(f"{catalog.stem}.before-schema-{len(MIGRATIONS)}{catalog.suffix}")
+
+
+def current_version(store: Store) -> int:
+    """The schema version that the lake has; 0 for an empty lake."""
+    with store.reading():
+        known = store.rows(
+            "SELECT 1 FROM duckdb_tables() WHERE database_name = 'lake' AND table_name = 'schema_versions'"
+        )
+        return int(store.rows("SELECT coalesce(max(version), 0) FROM lake.schema_versions")[0][0]) if known else 0
+
+
+RUNS_IN_LAKE = """
+    SELECT * EXCLUDE (nth) REPLACE (CASE WHEN nth = 1 THEN run_id ELSE run_id || '-' || nth END AS run_id)
+    FROM (SELECT *, row_number() OVER (PARTITION BY run_id ORDER BY started_at, ended_at) AS nth FROM lake.runs)
+    ORDER BY started_at, run_id"""
+"""Query for the runs in a lake of schema version 4. Two of a process within a second had the same id there."""
+
+
+def runs_from(table: pa.Table) -> list[RunRecord]:
+    """The result of `RUNS_IN_LAKE` as records."""
+    return [
+        RunRecord(**{**row, "status": RunStatus(row["status"]), "stages": json.loads(row["stages"])})
+        for row in table.to_pylist()
+    ]
+
+
+def current_labels(version: int | None = None) -> str:
+    """Query for the current label of every annotated item: (item_id, split, label, annotated_at).
+
+    The newest answer of each annotator counts (`standing_answers`). `label` is the answer of the most annotators,
+    `skip` left aside; NULL where two are level (disputed), where the most are `unsure`, or where there are only skips.
+    Once an item was adjudicated, the newest answer of an adjudication decides, whatever others say. `split` is the
+    purpose of the batch through which the item was first answered, so it never changes.
+
+    Args:
+        version: The lake version to read; None for the newest.
+    """
+    at = f"AT (VERSION => {int(version)})" if version is not None else ""
+    return f"""
+        WITH standing AS ({standing_answers(version)}), votes AS (
+            SELECT item_id, answer, count(*) AS n FROM standing WHERE answer <> 'skip' GROUP BY ALL
+        ), winners AS (
+            SELECT item_id, nullif(arg_max(answer, n), 'unsure') AS label FROM votes v
+            GROUP BY item_id HAVING count(*) FILTER (n = (SELECT max(n) FROM votes w WHERE w.item_id = v.item_id)) = 1
+        ), firsts AS (
+            SELECT a.item_id, arg_min(b.purpose, (a.ingested_at, a.batch_id)) AS split,
+                max(a.annotated_at) AS annotated_at
+            FROM lake.annotations a {at} JOIN lake.batches b {at} USING (batch_id) GROUP BY a.item_id
+        ), settled AS ({adjudicated(version)})
+        SELECT item_id, split, CASE WHEN s.item_id IS NULL THEN w.label ELSE s.label END AS label, annotated_at
+        FROM firsts LEFT JOIN winners w USING (item_id) LEFT JOIN settled s USING (item_id)"""
+
+
+def standing_answers(version: int | None = None) -> str:
+    """Query for the answers that count: the newest of each annotator to each item, with all columns.
+
+    One without a name (or from the original's files) replaces those before it and is replaced by the next, whoever
+    gives it: it may be the same person's.
+    """
+    at = f"AT (VERSION => {int(version)})" if version is not None else ""
+    return f"""
+        WITH latest AS (
+            FROM lake.annotations a {at}
+            QUALIFY row_number() OVER (PARTITION BY item_id, annotator
+                ORDER BY annotated_at DESC, ingested_at DESC, source_file, answer) = 1
+        ), numbered AS (
+            SELECT *, annotator IN ('{UNNAMED}', '{ORIGINAL}') AS nameless, row_number() OVER (PARTITION BY item_id
+                ORDER BY annotated_at DESC, ingested_at DESC, annotator, answer) AS age FROM latest
+        )
+        SELECT * EXCLUDE (nameless, age) FROM numbered QUALIFY CASE WHEN nameless THEN age = 1
+            ELSE age < coalesce(min(age) FILTER (nameless) OVER (PARTITION BY item_id), age + 1) END"""
+
+
+def adjudicated(version: int | None = None) -> str:
+    """Query for what adjudication said of the items it was asked about: (item_id, label); NULL where it was unsure."""
+    at = f"AT (VERSION => {int(version)})" if version is not None else ""
+    return f"""
+        SELECT item_id, CASE WHEN answer NOT IN ('unsure', 'skip') THEN answer END AS label FROM (
+            SELECT item_id, arg_max(answer, (annotated_at, ingested_at, annotator)) AS answer
+            FROM lake.annotations a {at} JOIN lake.batches b {at} USING (batch_id)
+            WHERE b.purpose = 'adjudication' GROUP BY item_id)"""
+
+
+def out(version: int | None = None) -> str:
+    """Query for the items that are out with annotators: (item_id, batch_id, purpose).
+
+    Args:
+        version: The lake version to read; None for the newest.
+    """
+    at = f"AT (VERSION => {int(version)})" if version is not None else ""
+    return f"""
+        SELECT item_id, batch_id, purpose FROM lake.batch_items b {at} JOIN lake.batches c {at} USING (batch_id)
+        WHERE status = 'published'"""
+
+
+def unavailable(version: int | None = None) -> str:
+    """Query for the items that are not in the pool: annotated in any way, or out with annotators.
+
+    Args:
+        version: The lake version to read; None for the newest.
+    """
+    at = f"AT (VERSION => {int(version)})" if version is not None else ""
+    return f"SELECT item_id FROM lake.annotations a {at} UNION SELECT item_id FROM ({out(version)})"
+
+
+OUT = out()
+UNAVAILABLE = unavailable()
+
+ASKED = """
+    SELECT batch_id, item_id FROM lake.batch_items UNION SELECT batch_id, item_id FROM lake.assignments"""
+"""Query for the items that each batch asks about, gold ones too: (batch_id, item_id)."""
+
+ANSWERS_TO_BATCHES = """
+    SELECT batch_id, item_id, count(DISTINCT annotator) AS n FROM lake.annotations
+    SEMI JOIN lake.batch_items USING (batch_id, item_id) GROUP BY batch_id, item_id"""
+"""Query for how many annotators answered each of a batch's own items: (batch_id, item_id, n)."""

@@ -1,0 +1,174 @@
+"""Lines into records, strictly: a record that is none costs its first line, and reading resumes on the next."""
+
+from __future__ import annotations
+
+import csv
+import gc
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.readers.file_kinds import NAMES, next_lines, open_text
+from storage.readers.rows import MAX_CHARACTERS, TOO_LONG, kept, shortened
+from storage.readers.source import Reject
+
+if TYPE_CHECKING:
+    from _csv import Reader
+
+MAX_RECORD_CHARACTERS = 1_000_000
+DELIMITERS = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}
+ONE_COLUMN = "\x1f"  # stands for "no delimiter": it is in no text a person wrote
+MISQUOTED = 'a quote (") opens a value and does not close it as it should'
+Record = list[str]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a file's lines become records; good records have `narrowest` to `widest` values."""
+
+    encoding: str
+    delimiter: str
+    quoted: bool = True
+    header_row: int = 0  # its line from 1; 0 without
+    narrowest: int = 1
+    widest: int = 1_000_000
+
+    def reader(self, lines: Iterable[str]) -> Reader:
+        """A strict csv reader over lines."""
+        return csv.reader(
+            lines,
+            delimiter=self.delimiter,
+            quoting=csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE,
+            skipinitialspace=True,
+            strict=True,
+        )
+
+    def __str__(self) -> str:
+        """In words: `CSV, UTF-8, comma, header`."""
+        name = DELIMITERS.get(self.delimiter, repr(self.delimiter))
+        kind = "plain text, one text a line" if self.delimiter == ONE_COLUMN else f"CSV, {name}"
+        parts = [kind, NAMES.get(self.encoding, self.encoding), "header" if self.header_row else "no header"]
+        return ", ".join(parts if self.quoted or self.delimiter == ONE_COLUMN else [*parts, "quotes are text"])
+
+
+@dataclass(frozen=True)
+class Records:
+    """Records of some lines: the line each starts on (from 1, shape (n,)), and the rows that are none."""
+
+    records: list[Record]
+    rows: NDArray[np.int64]
+    rejects: list[Reject]
+    bytes_read: int
+
+
+def read_records(path: Path, dialect: Dialect, count: int) -> Iterator[Records]:
+    """The records of a file, `count` lines at a time, without header and blank rows."""
+    size = path.stat().st_size
+    with path.open("rb") as binary, open_text(binary, dialect.encoding) as stream:
+        carried: list[str] = []
+        first_row = 1  # the line number of carried[0], or of the next line read
+        final = False
+        while not final:
+            fresh = next_lines(stream, count, first=first_row == 1 and not carried)
+            final = not fresh
+            lines = carried + fresh
+            records, starts, faults, used = parse_lines(dialect, lines, final=final)
+            rejects = [
+                Reject(str(path), first_row + start, shortened(lines[start]), reason) for start, reason in faults
+            ]
+            part = _well_shaped(path, dialect, records, starts + first_row)
+            if lines:
+                yield replace(part, rejects=rejects + part.rejects, bytes_read=size if final else binary.tell())
+            carried = lines[used:]
+            first_row += used
+
+
+def parse_lines(
+    dialect: Dialect, lines: list[str], *, final: bool
+) -> tuple[list[Record], NDArray[np.int64], list[tuple[int, str]], int]:
+    """Split lines into records.
+
+    Returns:
+        The records; the index of the line each starts on, shape (n,); the lines that are no record, with the
+        reason; and how many lines were used (all when `final`; else an unfinished record is left for later).
+    """
+    try:
+        with _no_collection():
+            records = list(dialect.reader(lines))
+        if len(records) == len(lines):
+            return records, np.arange(len(lines), dtype=np.int64), [], len(lines)
+    except csv.Error:
+        pass
+    return _parse_with_care(dialect, lines, final=final)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the garbage collector, which looks at every record several times and finds nothing."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def blank(record: Sequence[str]) -> bool:
+    """Whether no value of a record holds anything but spaces."""
+    return not any(map(str.strip, record))
+
+
+def _parse_with_care(
+    dialect: Dialect, lines: list[str], *, final: bool
+) -> tuple[list[Record], NDArray[np.int64], list[tuple[int, str]], int]:
+    """As `parse_lines`, record by record: after a fault, reading resumes on the line after the one it began on."""
+    records: list[Record] = []
+    starts: list[int] = []
+    faults: list[tuple[int, str]] = []
+    start = 0
+    while start < len(lines):
+        base = start
+        reader = dialect.reader(map(lines.__getitem__, range(base, len(lines))))
+        try:
+            for record in reader:
+                end = base + reader.line_num
+                if end - start > 1 and not dialect.narrowest <= len(record) <= dialect.widest:
+                    raise csv.Error(MISQUOTED)  # a stray quote that ran into another one
+                records.append(record)
+                starts.append(start)
+                start = end
+        except csv.Error:
+            ran_out = base + reader.line_num >= len(lines)
+            if ran_out and not final and sum(map(len, lines[start:])) <= MAX_RECORD_CHARACTERS:
+                break
+            faults.append((start, TOO_LONG if len(lines[start]) > MAX_CHARACTERS else MISQUOTED))
+            start += 1
+    return records, np.array(starts, dtype=np.int64), faults, start
+
+
+def _well_shaped(path: Path, dialect: Dialect, records: list[Record], rows: NDArray[np.int64]) -> Records:
+    """The records with the right number of values; the others rejected, blank ones and the header dropped."""
+    widths = np.fromiter(map(len, records), dtype=np.int64, count=len(records))
+    good = (widths >= dialect.narrowest) & (widths <= dialect.widest)
+    rejects = [
+        Reject(
+            str(path), int(rows[i]), shortened(dialect.delimiter.join(records[i])), _misshaped(dialect, int(widths[i]))
+        )
+        for i in np.flatnonzero(~good & (rows != dialect.header_row)).tolist()
+        if not blank(records[i])
+    ]
+    good &= rows != dialect.header_row
+    return Records(kept(records, good), rows[good], rejects, 0)
+
+
+def _misshaped(dialect: Dialect, width: int) -> str:
+    name = DELIMITERS.get(dialect.delimiter, repr(dialect.delimiter))
+    if width < dialect.narrowest:
+        return f"too few values: {width} where {dialect.narrowest} are needed"
+    return f"too many values: {width} where there should be {dialect.widest}; an unquoted {name} in the text?"

@@ -1,0 +1,150 @@
+"""The directory of the original scripts: a pool, and labelled files whose name is their class."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from storage.errors import SourceError
+from storage.readers.columns import Columns
+from storage.readers.delimited import delimited_chunks
+from storage.readers.file_kinds import HEAD_BYTES, NAMES, find_encoding, readable_file
+from storage.readers.lines import DELIMITERS, Dialect, Records, blank, parse_lines, read_records
+from storage.readers.rows import checked, shortened
+from storage.readers.source import Chunk, Reject, Source
+from storage.sources.dialect import sample_lines
+
+POOL = "unlabeled_data/unlabeled_data.csv"
+SPLITS = ("evaluation", "validation", "training")
+CLASSES = {"related": "1", "not_related": "0"}
+WIDEST = 5  # ID,TEXT,LABEL,SAMPLING_STRATEGY,CONFIDENCE
+LABELLED = pa.schema(
+    [
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("strategy", pa.string()),
+        pa.field("confidence", pa.float64()),
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class OriginalFiles:
+    """What a directory of the original scripts holds: the pool's file, if any, and a table of `LABELLED`."""
+
+    pool: Path | None
+    labelled: pa.Table
+    rejects: list[Reject]
+
+
+def read_original(directory: Path | str) -> OriginalFiles:
+    """Read every labelled file of the original scripts; missing and empty ones are fine.
+
+    A confidence that is no number is left out; the label beside it counts.
+
+    Raises:
+        SourceError: neither a pool nor a labelled file is there.
+    """
+    directory = Path(directory)
+    labelled = [(split, label, f"{split}_data/{name}.csv") for split in SPLITS for name, label in CLASSES.items()]
+    found = [each for each in labelled if (directory / each[2]).is_file()]
+    pool = directory / POOL
+    if not found and not pool.is_file():
+        what = f"{directory} holds no files of the original scripts; looked for {POOL} and "
+        what += "{evaluation,validation,training}_data/{related,not_related}.csv."
+        raise SourceError(what, hint="name the directory that has these folders in it.")
+    tables: list[pa.Table] = [LABELLED.empty_table()]
+    rejects: list[Reject] = []
+    for split, label, name in found:
+        table, refused = _read_labelled(directory, split, label, name)
+        tables.append(table)
+        rejects += refused
+    has_pool = pool.is_file() and pool.stat().st_size > 0
+    return OriginalFiles(pool if has_pool else None, pa.concat_tables(tables), rejects)
+
+
+def open_original_pool(path: Path | str) -> Source:
+    """The pool of the original scripts: `ID,TEXT` and no header, whatever its first row looks like.
+
+    Raises:
+        SourceError: no such file, or nothing in it.
+    """
+    path = Path(path)
+    readable_file(path)
+    dialect = original_dialect(path)
+
+    def read(count: int) -> Iterator[Chunk]:
+        return delimited_chunks(path, dialect, Columns(text=1, item_id=0, date=None), count)
+
+    encoding = NAMES.get(dialect.encoding, dialect.encoding)
+    said = f"pool of the original scripts, {DELIMITERS[dialect.delimiter]}, {encoding}, no header"
+    return Source(path, path.stat().st_size, f"{said}; id column 1, text column 2", read)
+
+
+def original_dialect(path: Path) -> Dialect:
+    """The encoding and the delimiter of one of its files; two to five values a row."""
+    with path.open("rb") as file:
+        encoding = find_encoding(path, file.read(HEAD_BYTES))
+    lines = sample_lines(path, encoding)
+
+    def fitting(delimiter: str) -> int:
+        records = parse_lines(Dialect(encoding, delimiter), lines, final=True)[0]
+        return sum(2 <= len(each) <= WIDEST and not re.search(r"[\s,;]", each[0].strip()) for each in records)
+
+    delimiter = max((",", ";", "\t"), key=fitting)
+    return Dialect(encoding, delimiter, narrowest=2, widest=WIDEST)
+
+
+def _read_labelled(directory: Path, split: str, label: str, name: str) -> tuple[pa.Table, list[Reject]]:
+    path = directory / name
+    if path.stat().st_size == 0:
+        return LABELLED.empty_table(), []
+    dialect = original_dialect(path)
+    parts = [_labelled(part, split, label, name) for part in read_records(path, dialect, 65_536)]
+    rejects = [reject for _, refused in parts for reject in refused]
+    return pa.concat_tables([LABELLED.empty_table(), *(table for table, _ in parts)]), rejects
+
+
+def _labelled(part: Records, split: str, label: str, name: str) -> tuple[pa.Table, list[Reject]]:
+    """The good rows of a labelled file, as `LABELLED`, and the others."""
+    records = {int(row): record for row, record in zip(part.rows, part.records, strict=True)}
+
+    def shown(i: int) -> str | None:
+        return None if blank(part.records[i]) else ",".join(part.records[i])
+
+    texts = [record[1] for record in part.records]
+    good, unfit = checked(name, part.rows, texts, [record[0] for record in part.records], None, shown)
+    rejects = [Reject(name, each.row, each.value, each.reason) for each in part.rejects] + unfit
+    kept: list[dict[str, Any]] = []
+    for item in good.to_pylist():
+        record = records[item["row"]]
+        written, strategy, confidence = (value.strip() for value in (record + [""] * WIDEST)[2:WIDEST])
+        if written not in {"", label}:
+            reason = f"the file's name says label {label!r}, its third column says {shortened(written)!r}"
+            rejects.append(Reject(name, item["row"], shortened(",".join(record)), reason))
+            continue
+        more = {"strategy": _writable(strategy), "confidence": _number(confidence), "file": name, "row": item["row"]}
+        kept.append({"split": split, "item_id": item["item_id"], "text": item["text"], "label": label, **more})
+    return pa.Table.from_pylist(kept, schema=LABELLED), sorted(rejects, key=lambda reject: reject.row)
+
+
+def _writable(value: str) -> str | None:
+    return value.encode("utf-8", "replace").decode("utf-8") or None
+
+
+def _number(value: str) -> float | None:
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

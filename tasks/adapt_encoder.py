@@ -1,0 +1,248 @@
+"""Stage `adapt_encoder`: static vectors of this workspace's own, from a sentence encoder; resumes after a crash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from filelock import FileLock, Timeout
+
+from storage.errors import ModelError, WorkspaceError
+from storage.files.folders import publish_folder
+from storage.lake.items import pool_texts
+from storage.records import Split
+from tasks.learning.adaptation import adapt_vectors, taught_head
+from tasks.learning.distillation import Teacher
+from tasks.learning.encoder_files import HeadWeights, encoder_files
+from tasks.learning.encoder_names import MINILM_ADAPTED
+from tasks.learning.encoders import ARTEFACT, StaticVectors, minilm_static
+from tasks.project import Project
+from tasks.reading import read_on_workers
+from tasks.reporting.progress import progress
+from tasks.scale.workers import Workers, open_workers
+from tasks.train import labelled_with
+
+log = logging.getLogger(__name__)
+
+READ = 2_048
+"""Texts that the sentence encoder reads between two savings: what a kill costs at most."""
+MIN_TEXTS = 1_000
+MIN_LABELLED = 50
+"""A label must have this many training items, or the sentence encoder is taken as it is."""
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """How to adapt.
+
+    Attributes:
+        texts: The most texts of the pool to read, a random sample of it.
+        labels: Whether the sentence encoder is first fine-tuned on the training items.
+        epochs: How often the vectors see each text.
+        fine_tune_epochs: How often the sentence encoder sees each training item.
+        seed: Of everything random.
+    """
+
+    texts: int = 100_000
+    labels: bool = True
+    epochs: int = 4
+    fine_tune_epochs: int = 4
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """Training items to fine-tune on: their texts, their label numbers (n,), and how many labels there are."""
+
+    texts: list[str]
+    labels: npt.NDArray[np.int64]
+    n_labels: int
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """Token vectors (n_tokens, d), and the head that a fine-tuned sentence encoder taught."""
+
+    vectors: npt.NDArray[np.float32]
+    head: HeadWeights | None
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """The sentence encoder, and who reads with it: workers where there are some."""
+
+    teacher: Teacher
+    folder: Path | None
+    workers: Workers | None
+    resource: str
+
+    def read(self, parts: list[list[str]], weights: Path | None) -> Iterator[npt.NDArray[np.float16]]:
+        """Sentence vectors (n, width) of each part."""
+        if self.workers is None:
+            return (self.teacher.sentence_vectors(texts).astype(np.float16) for texts in parts)
+        return read_on_workers(self.workers, self.resource, self.folder, weights, parts)
+
+
+def adapt_encoder(project: Project, how: Adaptation | None = None, teacher_folder: Path | None = None) -> str:
+    """Make an encoder of this workspace's own; returns its encoder_id.
+
+    Texts with an answer are not read, so that no vector knows what a model is measured on; training items only say
+    what the sentence encoder should tell apart. What was read is kept beside the encoder's place: the same call after
+    a kill goes on. Texts, labels and settings as last time: nothing is done.
+
+    Args:
+        teacher_folder: The directory of another sentence encoder; all-MiniLM-L6-v2 where None.
+
+    Raises:
+        ModelError: The extra `adapt` is not installed, there is no such sentence encoder, or the pool is too small.
+        WorkspaceError: Another process is adapting the same.
+    """
+    how = how or Adaptation()
+    workspace, scale = project.workspace, project.config.scale
+    started, store = time.monotonic(), workspace.store()
+    teacher = Teacher(teacher_folder)
+    pool = pool_texts(store, how.texts, how.seed)
+    check_pool(pool.num_rows)
+    labelled = _labelled(project) if how.labels else None
+    base = minilm_static()
+    settings = [base.encoder_id, teacher.sha256, asdict(how), installed_version("pytorch-active-learning")]
+    key = _fingerprint(pool, labelled, settings)
+    folder = workspace.encoders / f"{MINILM_ADAPTED}-{key}"
+    work = workspace.encoders / f".{folder.name}.work"
+    workspace.fetch_encoders()
+    if not (folder / "manifest.json").is_file():
+        work.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(work / "lock", timeout=0), open_workers(scale) as workers:
+                reading = _Reading(teacher, teacher_folder, workers, scale.resource)
+                learned = _learned(reading, base, pool, labelled, how, work)
+        except Timeout as error:
+            raise WorkspaceError(f"another process is adapting in {work}.", hint="wait for it") from error
+        facts = {
+            "name": MINILM_ADAPTED,
+            "created_at": datetime.now(UTC).isoformat(),
+            "n_texts": pool.num_rows,
+            "n_labelled": len(labelled.texts) if labelled else 0,
+            "labels": list(project.config.task.names) if labelled else None,
+            "teacher": {"model": teacher.name, "sha256": teacher.sha256},
+            "settings": settings,
+        }
+        publish_folder(folder, lambda part: _write(part, learned, facts))
+        shutil.rmtree(work, ignore_errors=True)
+        _remove_left(workspace.encoders)
+    workspace.share(folder)
+    encoder = StaticVectors(folder)
+    log.info("encoder %s from %s texts (%.0f s)", encoder.encoder_id, f"{pool.num_rows:,}", time.monotonic() - started)
+    return encoder.encoder_id
+
+
+def check_pool(n_texts: int) -> None:
+    """Check that the pool has texts enough to adapt to.
+
+    Raises:
+        ModelError: It has not.
+    """
+    if n_texts < MIN_TEXTS:
+        raise ModelError(
+            f"{n_texts:,} texts in the pool; adapting needs {MIN_TEXTS:,}.",
+            hint="import more: pal import FILE; the shipped vectors do without",
+        )
+
+
+def _labelled(project: Project) -> _Labelled | None:
+    """The training items; None, which is logged, where two labels have not enough of them."""
+    store, names = project.workspace.store(), project.config.task.names
+    table = labelled_with(store, Split.TRAINING, store.version(), names)
+    labels = np.array([names.index(label) for label in table["label"].to_pylist()], np.int64)
+    n_enough = int(np.count_nonzero(np.bincount(labels, minlength=len(names)) >= MIN_LABELLED))
+    if n_enough < 2:
+        log.warning("not fine-tuned: that needs %d training items of each of two labels", MIN_LABELLED)
+        return None
+    return _Labelled(table["text"].to_pylist(), labels, len(names))
+
+
+def _sentence_vectors(
+    reading: _Reading, texts: list[str], labelled: _Labelled | None, how: Adaptation, work: Path
+) -> npt.NDArray[np.float16]:
+    """Sentence vectors (n, width) of the texts; what an interrupted call did is there already."""
+    weights = work / "teacher.safetensors" if labelled is not None else None
+    if labelled is not None and weights is not None:
+        _fine_tuned(reading.teacher, labelled, how, weights)
+    parts = {work / f"{start:09d}.npy": texts[start : start + READ] for start in range(0, len(texts), READ)}
+    missing = [part for part in parts if not part.is_file()]
+    log.info("%s reads %s texts", reading.teacher.name, f"{len(texts):,}")
+    with progress("reading texts", len(texts)) as advance:
+        done = sum(len(parts[part]) for part in parts.keys() - set(missing))
+        for part, found in zip(missing, reading.read([parts[part] for part in missing], weights), strict=True):
+            _save(part, lambda path, found=found: np.save(path, found))  # type: ignore[misc]
+            done += len(found)
+            advance(done)
+    return np.concatenate([np.load(part) for part in parts])
+
+
+def _fine_tuned(teacher: Teacher, labelled: _Labelled, how: Adaptation, kept: Path) -> None:
+    """Fine-tune the teacher, or take the weights that an interrupted call kept."""
+    if kept.is_file():
+        teacher.take(kept.read_bytes())
+        return
+    n = len(labelled.texts)
+    log.info("%s is fine-tuned on %s labelled texts", teacher.name, f"{n:,}")
+    with progress("fine-tuning", n * how.fine_tune_epochs) as advance:
+        teacher.fine_tune(labelled.texts, labelled.labels, labelled.n_labels, how.fine_tune_epochs, how.seed, advance)
+    _save(kept, teacher.save)
+
+
+def _learned(
+    reading: _Reading, base: StaticVectors, pool: pa.Table, labelled: _Labelled | None, how: Adaptation, work: Path
+) -> _Learned:
+    targets = _sentence_vectors(reading, pool["text"].to_pylist(), labelled, how, work)
+    tokens = base.tokenize(pool["text"].combine_chunks())
+    log.info("vectors learn from %s texts", f"{len(tokens):,}")
+    with progress("adapting vectors", len(tokens) * how.epochs) as advance:
+        vectors = adapt_vectors(base.vectors(), tokens, targets, epochs=how.epochs, seed=how.seed, told=advance)
+    probabilities = reading.teacher.probabilities(targets)
+    return _Learned(vectors, taught_head(vectors, tokens, probabilities) if probabilities is not None else None)
+
+
+def _write(part: Path, learned: _Learned, facts: dict[str, Any]) -> dict[str, Any]:
+    tokenizer = (ARTEFACT / "tokenizer.json").read_bytes()
+    files, manifest = encoder_files(learned.vectors, tokenizer, facts, learned.head)
+    for name, content in files.items():
+        (part / name).write_bytes(content)
+    return manifest
+
+
+def _remove_left(encoders: Path) -> None:
+    """Remove what was begun more than a day ago on a pool or labels that have changed since."""
+    for left in encoders.glob(".*.work"):
+        if time.time() - left.stat().st_mtime > 86_400:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _save(path: Path, write: Callable[[Path], object]) -> None:
+    """A file that is there whole or not at all."""
+    part = path.with_name(f"part-{path.name}")
+    write(part)
+    part.replace(path)
+
+
+def _fingerprint(pool: pa.Table, labelled: _Labelled | None, settings: list[Any]) -> str:
+    """Hash of everything that the vectors follow from."""
+    digest = hashlib.sha256(json.dumps(settings).encode())
+    for item_id in pool["item_id"].to_pylist():
+        digest.update(f"{item_id}\x1f".encode())
+    if labelled is not None:
+        digest.update(json.dumps([labelled.texts, labelled.labels.tolist()]).encode())
+    return digest.hexdigest()[:10]

@@ -1,0 +1,121 @@
+"""Stages `import_file` and `import_original_directory`: texts into the lake."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from annotation.label_set import AnswerError, LabelSet
+from storage.errors import SourceError
+from storage.lake.importing import ImportReport, import_original, import_source
+from storage.readers.opening import open_source
+from storage.readers.source import Source
+from storage.workspace import Workspace
+from tasks.project import Project
+from tasks.reporting.progress import progress
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read files whose layout cannot be detected; what is left empty is detected.
+
+    Attributes:
+        text_column: Name or number of the column with the text.
+        id_column: Name or number of the column with the ids.
+        encoding: Of the files.
+        delimiter: Of the files: one character, or `tab`.
+    """
+
+    text_column: str = ""
+    id_column: str = ""
+    encoding: str = ""
+    delimiter: str = ""
+
+
+DETECT = ReadOptions()
+"""Detect everything."""
+
+
+def import_file(project: Project, path: Path, options: ReadOptions) -> ImportReport:
+    """Import the texts of one file; importing it again changes nothing."""
+    workspace, source = project.workspace, open_file(path, options)
+    with workspace.scratch() as scratch, progress(f"import {path.name}", source.size_bytes) as advance:
+        report = import_source(workspace.store(), source, scratch, _rejects_file(workspace, path), advance)
+    _log(report)
+    return report
+
+
+def import_original_directory(project: Project, directory: Path) -> ImportReport:
+    """Import a directory of the original scripts: pool and labels; importing it again changes nothing."""
+    workspace, label_set = project.workspace, project.config.task
+    labels = original_labels(label_set)
+    size = sum(path.stat().st_size for path in directory.glob("unlabeled_data/*.csv"))
+    with workspace.scratch() as scratch, progress(f"import {directory.name}", size) as advance:
+        report = import_original(
+            workspace.store(),
+            directory,
+            labels,
+            label_set.digest,
+            scratch,
+            _rejects_file(workspace, directory),
+            advance,
+        )
+    _log(report)
+    return report
+
+
+def original_labels(label_set: LabelSet) -> dict[str, str]:
+    """The original's labels "1" and "0" -> label names.
+
+    Raises:
+        SourceError: No label has one of these keys.
+    """
+    try:
+        return {digit: label_set.answer(digit) or "" for digit in ("1", "0")}
+    except AnswerError as error:
+        raise SourceError(
+            f"the original's labels are 1 and 0, and pal.toml has no label for one of them: {error.what}",
+            hint='give two labels the keys "1" and "0", or start from its preset: pal init DIR --preset chapter-2',
+        ) from error
+
+
+def open_file(path: Path, options: ReadOptions) -> Source:
+    """Open a file of texts and find its columns, without reading it all.
+
+    Raises:
+        SourceError: There is no such file, it cannot be read, or its text column cannot be found.
+    """
+    return open_source(
+        path,
+        text_column=options.text_column or None,
+        id_column=options.id_column or None,
+        encoding=options.encoding or None,
+        delimiter=options.delimiter or None,
+    )
+
+
+def _log(report: ImportReport) -> None:
+    log.info("%s: %s", report.source, report.description)
+    log.info(
+        "%s rows: %s new items, %s duplicates, %s rejected%s.",
+        f"{report.n_rows:,}",
+        f"{report.n_new:,}",
+        f"{report.n_duplicates:,}",
+        f"{report.n_rejected:,}",
+        f" (see {report.rejects_file})" if report.rejects_file else "",
+    )
+    for note in report.notes:
+        log.info("%s", note)
+    if report.labels:
+        log.info("Labels: %s.", ", ".join(f"{n:,} {split}" for split, n in report.labels.items()))
+
+
+def _rejects_file(workspace: Workspace, path: Path) -> Path:
+    """One for each path: files of the same name in other folders have their own."""
+    digest = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:6]
+    return workspace.reports / f"import-{path.name}-{digest}.rejects.csv"

@@ -1,0 +1,205 @@
+"""A report's contents as plain values, and the same as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from storage.learning_curve import CurvePoint, StrategyResult
+from storage.records import BatchResult, Metric, RunRecord, StopSign
+from tasks.reporting.charts import Axis, Point, as_image, bar_chart, dot_chart, interval_chart, line_chart
+
+TITLES = {
+    "f1": "F1",
+    "auc": "AUC",
+    "ap": "AP",
+    "precision": "precision",
+    "recall": "recall",
+    "ece": "calibration error",
+}
+"""The figures that are shown first, in this order."""
+CURVES = ("f1", "auc", "ap")
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong decision: what people said, what the model says, and how sure it is, 0 to 1."""
+
+    item_id: str
+    text: str
+    label: str
+    decided: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class OnEvaluation:
+    """The production model on the evaluation items.
+
+    Attributes:
+        subject: The label that curve and bins are about.
+        curve: (recall, precision), recall rising; `chosen` is where the model decides.
+        bins: Probability against how often it is right, each with its number of items as its note.
+        confusion: Items by the label they have (row) and the one decided (column).
+        mistakes: The surest first.
+    """
+
+    n: int
+    subject: str
+    labels: tuple[str, ...]
+    threshold: float
+    curve: list[tuple[float, float]]
+    chosen: tuple[float, float] | None
+    bins: list[Point]
+    confusion: list[list[int]]
+    mistakes: list[Mistake]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that is told about a workspace at a time.
+
+    Attributes:
+        state: Where things stand, in a sentence; `next` is what to type.
+        decision: Why the production model is in production.
+        figures: Of the production model on the evaluation items.
+        models: Every model that was measured, the oldest first.
+        signs: Of stopping, with `advice` in a sentence.
+        run: The one that the report is of; None where it was asked for.
+        runs: The newest ones, the newest first.
+    """
+
+    task: str
+    workspace: str
+    made_at: datetime
+    lake_version: int
+    code_version: str
+    state: str
+    next: str
+    positive: str | None
+    model_id: str | None
+    decision: str
+    figures: list[Metric]
+    models: list[CurvePoint]
+    batches: list[BatchResult]
+    strategies: list[StrategyResult]
+    evaluation: OnEvaluation | None
+    signs: tuple[StopSign, ...]
+    advice: str
+    runs: list[RunRecord]
+    run: RunRecord | None = None
+    by_strategy: list[tuple[str, Point]] = field(default_factory=list)
+
+
+def learning_charts(report: Report) -> dict[str, str]:
+    """A chart of each figure against the labels spent; empty where no model was measured."""
+    charts = {}
+    for name in CURVES if report.models else ():
+        points = [
+            Point(
+                point.n_training,
+                metric.value,
+                metric.low,
+                metric.high,
+                marked=point.model_id == report.model_id,
+                note=f"{metric.value:.3f}" if point.model_id == report.model_id else "",
+            )
+            for point in report.models
+            if (metric := point.figures.get(name)) is not None and metric.value is not None
+        ]
+        points.sort(key=lambda point: point.x)
+        if points:
+            most = max(point.x for point in points)
+            title = f"{TITLES[name]} against the labels trained on"
+            charts[name] = line_chart(title, Axis("labels", 0, most), Axis(TITLES[name], 0, 1), points)
+    return charts
+
+
+def batch_chart(report: Report) -> str:
+    """Positives of each training batch that a model chose; empty where there is none."""
+    bars = [
+        (batch.batch_id.split("-")[0], float(batch.n_positive), float(batch.n_labelled))
+        for batch in report.batches
+        if batch.active and batch.n_labelled
+    ]
+    if not bars or report.positive is None:
+        return ""
+    axis = Axis("labelled items", 0, max(whole for _, _, whole in bars))
+    return bar_chart(f"Items that are {report.positive}, of those labelled, by batch", axis, bars)
+
+
+def strategy_chart(report: Report) -> str:
+    """How often what a strategy proposed is positive; empty where nothing was chosen yet."""
+    if not report.by_strategy:
+        return ""
+    high = max(point.high or point.x for _, point in report.by_strategy)
+    title = f"Share of a strategy's proposals that is {report.positive}"
+    return interval_chart(title, Axis(f"{report.positive}", 0, high, share=True), report.by_strategy)
+
+
+def evaluation_charts(report: Report) -> dict[str, str]:
+    """Precision against recall, and calibration; empty where nothing was measured."""
+    found = report.evaluation
+    if found is None:
+        return {}
+    charts = {}
+    if found.curve:
+        points = [Point(recall, precision) for recall, precision in found.curve]
+        if found.chosen:
+            note = f"from {found.threshold:.2f} on"
+            points.append(Point(*found.chosen, marked=True, note=note))
+            points.sort(key=lambda point: (point.x, -point.y))
+        title = f"Precision against recall of {found.subject}"
+        charts["precision_recall"] = line_chart(
+            title, Axis("recall", 0, 1, share=True), Axis("precision", 0, 1, share=True), points
+        )
+    title = f"How often it is {found.subject} against the probability given"
+    axes = Axis("probability given", 0, 1, share=True), Axis(f"is {found.subject}", 0, 1, share=True)
+    charts["calibration"] = dot_chart(title, *axes, found.bins)
+    return charts
+
+
+def stage_rows(report: Report) -> tuple[list[str], list[tuple[RunRecord, list[float | None], float]]]:
+    """The stages of the newest runs, and for each run its seconds by stage and in all."""
+    runs = [run for run in report.runs if run.stages]
+    names = list(dict.fromkeys(name for run in runs for name in run.stages))
+    return names, [(run, [run.stages.get(name) for name in names], sum(run.stages.values())) for run in runs]
+
+
+def figure_text(metric: Metric) -> str:
+    """A figure with its interval, or why there is none."""
+    if metric.value is None:
+        return f"undefined: {metric.reason}"
+    if metric.low is None or metric.high is None:
+        return f"{metric.value:.3f}"
+    return f"{metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]"
+
+
+def report_markdown(report: Report) -> str:
+    """The report as Markdown, charts as images in it: what the Prefect UI shows."""
+    parts = [f"**{report.state}**", f"Next: `{report.next}`"]
+    if report.model_id:
+        n = report.evaluation.n if report.evaluation else 0
+        rows = [(TITLES.get(metric.name, metric.name), figure_text(metric)) for metric in report.figures]
+        parts += [f"## Model {report.model_id}", report.decision]
+        parts.append(_table(("figure", f"on {n:,} evaluation items, 95 % interval"), rows))
+    for title, charts in (
+        ("Learning curve", list(learning_charts(report).values())),
+        ("What the batches brought", [chart for chart in (batch_chart(report), strategy_chart(report)) if chart]),
+        ("On the evaluation items", list(evaluation_charts(report).values())),
+    ):
+        if charts:
+            parts += [f"## {title}", *(f"![{title}]({as_image(chart)})" for chart in charts)]
+    if report.signs:
+        marks = {True: "yes", False: "no", None: ""}
+        rows = [(sign.name, f"{sign.text} ({sign.threshold}) {marks[sign.holds]}") for sign in report.signs]
+        parts += ["## Stop?", report.advice, _table(("sign", "now"), rows)]
+    if report.run and report.run.stages:
+        parts += ["## Time", _table(("stage", "seconds"), [(k, f"{v:.1f}") for k, v in report.run.stages.items()])]
+    return "\n\n".join(parts)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,0 +1,253 @@
+"""The loop replayed on labelled items: a simulated annotator answers, the model learns, a mix of strategies asks on.
+
+What trains and what asks is what real iterations use: `training.train`, `build_pool`, `mix_strategies`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from storage.errors import SamplingError
+from tasks.learning.classifier import predict_logits
+from tasks.learning.encoders import Encoder
+from tasks.learning.tokens import Examples, Tokens
+from tasks.learning.training import Trained, train
+from tasks.learning.training_config import TrainingConfig
+from tasks.sampling.mixer import mix_strategies, scaled_mix
+from tasks.sampling.pool_building import build_pool, hidden_vectors, token_vectors
+from tasks.sampling.strategy import NO_TEXTS
+
+Positions = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """A simulated annotator, or several whose majority counts.
+
+    Attributes:
+        noise: Chance that one answers with another label, 0 to 1.
+        abstention: Chance that one gives no label, 0 to 1.
+        annotators: How many are asked about each item; where they are level the item has no label.
+    """
+
+    noise: float = 0.0
+    abstention: float = 0.0
+    annotators: int = 1
+
+    def answers(self, truth: Positions, n_labels: int, generator: np.random.Generator) -> Positions:
+        """Labels (n,) of items whose true labels are `truth` (n,); -1 where there is none."""
+        n, votes = len(truth), np.zeros((len(truth), n_labels), np.int64)
+        for _ in range(self.annotators):
+            wrong = (truth + generator.integers(1, max(2, n_labels), n)) % n_labels
+            given = np.where(generator.random(n) < self.noise, wrong, truth)
+            answered = generator.random(n) >= self.abstention
+            votes[np.flatnonzero(answered), given[answered]] += 1
+        most = votes.max(axis=1)
+        settled = (most > 0) & ((votes == most[:, None]).sum(axis=1) == 1)
+        return np.where(settled, votes.argmax(axis=1), -1)
+
+
+@dataclass(frozen=True)
+class Material:
+    """Labelled items to replay the loop on, and others to measure on, as tokens of one encoder.
+
+    Attributes:
+        labels: True label numbers (n,) of the n items.
+        held_out: Never asked about, never trained on.
+        positive: Number of the label that is looked for; None where no label is.
+    """
+
+    encoder: Encoder
+    n_labels: int
+    tokens: Tokens
+    labels: Positions
+    held_out: Examples
+    positive: int | None = None
+
+
+@dataclass(frozen=True)
+class Replay:
+    """How the loop is replayed.
+
+    Attributes:
+        start: Random items to begin with.
+        batch_size: Items asked about at a time.
+        iterations: Batches that the model chooses.
+        seed: Of everything random.
+        total: Items that it chooses in all, so that the last batch may be smaller; None where every batch is full.
+        more: Random items at a time until the start has two labels; None for a batch of them.
+    """
+
+    start: int = 100
+    batch_size: int = 100
+    iterations: int = 10
+    seed: int = 0
+    total: int | None = None
+    more: int | None = None
+
+    def size(self, iteration: int) -> int:
+        """Items of the batch that iteration 0, 1 ... asks about.
+
+        >>> [Replay(batch_size=40, iterations=3, total=100).size(k) for k in range(3)]
+        [40, 40, 20]
+        """
+        most = self.batch_size * self.iterations if self.total is None else self.total
+        return min(self.batch_size, most - iteration * self.batch_size)
+
+
+@dataclass(frozen=True)
+class Step:
+    """The model after a number of answers, and what was asked to get there.
+
+    Attributes:
+        asked: Positions of the items of this step's batch, in the order they were asked, (n,).
+        n_asked: Items asked about so far, in all.
+        n_labels: Of them those that got a label.
+        n_positive: Of them those whose true label is the positive one; 0 where none is looked for.
+        probabilities: Of the held-out items, float32 (n_held_out, n_labels), and `decisions` (n_held_out,).
+        seconds: To train, and to choose this step's batch.
+    """
+
+    asked: Positions
+    n_asked: int
+    n_labels: int
+    n_positive: int
+    probabilities: npt.NDArray[np.float32]
+    decisions: Positions
+    seconds: tuple[float, float]
+
+
+def replay(
+    material: Material,
+    mix: Mapping[str, float],
+    how: Replay,
+    oracle: Oracle | None = None,
+    config: TrainingConfig | None = None,
+) -> Iterator[Step]:
+    """Replay the loop with a mix of strategies: a step for the random start and one for each batch.
+
+    The start is the same for every mix and encoder under one seed, so that they can be compared pair by pair; of other
+    batch sizes too where `more` is the same.
+
+    Args:
+        mix: Strategy -> weight in a batch.
+
+    Raises:
+        SamplingError: There are too few items, or only one label among them.
+    """
+    _check(material, how)
+    answers = _Answers(material, oracle or Oracle(), np.random.default_rng(how.seed))
+    config, batch, choosing_s = replace(config or TrainingConfig(), seed=how.seed), answers.begin(how), 0.0
+    for iteration in range(how.iterations + 1):
+        started = time.monotonic()
+        training = answers.examples()
+        trained = train(
+            material.encoder, training, None, config, n_labels=material.n_labels, positive=material.positive
+        )
+        logits = predict_logits(trained.classifier, material.held_out.tokens)
+        probabilities = trained.calibration.probabilities(logits)
+        yield Step(
+            batch,
+            answers.n_asked,
+            len(training.labels),
+            answers.n_positive,
+            probabilities,
+            trained.calibration.decisions(probabilities),
+            (time.monotonic() - started, choosing_s),
+        )
+        if iteration == how.iterations or not answers.n_left:
+            return
+        started = time.monotonic()
+        batch = _choose(material, trained, training, answers.left(), mix, how, iteration)
+        choosing_s = time.monotonic() - started
+        answers.ask(batch)
+
+
+class _Answers:
+    """What the annotator said so far."""
+
+    def __init__(self, material: Material, oracle: Oracle, generator: np.random.Generator) -> None:
+        self.material, self.oracle, self.generator = material, oracle, generator
+        self.given = np.full(len(material.labels), _NOT_ASKED, np.int64)
+
+    def begin(self, how: Replay) -> Positions:
+        """Ask about random items until there are two labels; returns them."""
+        order = self.generator.permutation(len(self.given))
+        begun, more = how.start, how.more or how.batch_size
+        self.ask(order[:begun])
+        while len(np.unique(self.examples().labels)) < 2 and begun < len(order):
+            self.ask(order[begun : begun + more])
+            begun += more
+        return order[:begun]
+
+    def ask(self, batch: Positions) -> None:
+        """Ask about items, whose labels are known from then on."""
+        truth = self.material.labels[batch]
+        self.given[batch] = self.oracle.answers(truth, self.material.n_labels, self.generator)
+
+    def examples(self) -> Examples:
+        """The items that have a label."""
+        known = np.flatnonzero(self.given >= 0)
+        return Examples(self.material.tokens.take(known), self.given[known])
+
+    def left(self) -> Positions:
+        """The items that were not asked about, ascending."""
+        return np.flatnonzero(self.given == _NOT_ASKED)
+
+    @property
+    def n_left(self) -> int:
+        return len(self.left())
+
+    @property
+    def n_asked(self) -> int:
+        return int(np.count_nonzero(self.given != _NOT_ASKED))
+
+    @property
+    def n_positive(self) -> int:
+        asked = self.given != _NOT_ASKED
+        return int(np.count_nonzero(asked & (self.material.labels == self.material.positive)))
+
+
+def _choose(
+    material: Material,
+    trained: Trained,
+    training: Examples,
+    left: Positions,
+    mix: Mapping[str, float],
+    how: Replay,
+    iteration: int,
+) -> Positions:
+    """The next batch: what the mix proposes of the items that are left."""
+    vectors = token_vectors(material.tokens.take(left), material.encoder)
+    pool = build_pool(
+        pa.array([f"{k:09d}" for k in left.tolist()], pa.string()),
+        vectors,
+        material.encoder,
+        (trained.classifier, trained.calibration),
+        training,
+        Examples(NO_TEXTS, np.zeros(0, np.int64)),
+        hidden=hidden_vectors(trained.classifier, vectors),
+        positive=material.positive,
+    )
+    mixed = mix_strategies(pool, scaled_mix(mix, min(how.size(iteration), len(left))), how.seed + iteration)
+    return np.array([int(item_id) for item_id in mixed.item_ids], np.int64)
+
+
+def _check(material: Material, how: Replay) -> None:
+    n = len(material.labels)
+    if n < how.start + how.batch_size:
+        raise SamplingError(
+            f"{n} items to replay on / {how.start} + {how.batch_size} needed for a start and one batch.",
+            hint="smaller ones: pal simulate FILE --start 20 --batch 20; or a larger file",
+        )
+    if len(np.unique(material.labels)) < 2:
+        raise SamplingError("all items have one label.", hint="another column: pal simulate FILE --label-column NAME")
+
+
+_NOT_ASKED = -2
