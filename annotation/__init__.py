@@ -1,1 +1,10 @@
-"""Whatever meets a human, or stands in for one: label sets, batch files, the terminal, the inbox, the oracle."""
+"""What annotators see, and what comes back from them.
+
+- `label_set.py`: the question, the labels with their keys, and which cell of a file means which answer. Start here.
+- `batch.py`: a published batch: its folder, its manifest and who gets which items. `handout.py`: one annotator's part.
+- `formats/`: one module per file format, both ways.
+- `inbox.py`, `checks.py`: filled files are read, checked against their batch, and put away.
+- `terminal.py`, `keys.py`: annotating in a terminal.
+- `agreement.py`, `consensus.py`: how far annotators agree, and what their answers say together.
+- `synthetic.py`: made-up headlines and a simulated annotator, for demos and tests.
+"""

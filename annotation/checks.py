@@ -10,8 +10,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from annotation.label_set import AnswerError, LabelSet
+from storage.lake.items import HASH_CHARS, folded, text_hash
 from storage.records import UNNAMED, Answer, BatchItem
-from storage.text_hash import HASH_CHARS, folded, text_hash
 
 MOST_IN_A_CELL = 32_000
 """UTF-16 units that every spreadsheet keeps; Excel cuts a text off after 32,767."""

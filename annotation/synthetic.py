@@ -1,6 +1,6 @@
-"""Headlines that are plainly made up, with their true labels, for demos and tests without any data.
+"""Made-up headlines with their true labels, and a simulated annotator, for demos and tests without any data.
 
-A grammar writes them. Each rule lists its alternatives from frequent to rare, so kinds of disasters have a
+A grammar writes the headlines. Each rule lists its alternatives from frequent to rare, so kinds of disasters have a
 long tail as in a real newspaper; both labels share sentence frames, some of the `not_related` borrow the
 words of disasters ("fire sale"), and the few `VAGUE` ones could be either. Places and people are invented.
 
@@ -8,11 +8,17 @@ The labels follow the definition of 'disaster-related': natural and man-made dis
 plants, and the aid they call for; not crime, not police work, not memorials.
 """
 
+from __future__ import annotations
+
+import csv
+import os
 import random
 from collections.abc import Mapping
+from pathlib import Path
 
 import pyarrow as pa
 
+from annotation.formats.csv_file import neutralised, restored
 from storage.errors import PalError
 
 RELATED_SHARE = 0.08  # of all headlines, in expectation
@@ -243,3 +249,25 @@ def synthetic_headlines(n: int = 20_000, *, seed: int = 0) -> pa.Table:
         labels[text] = label
     ids = [f"demo-{number:05d}" for number in range(1, n + 1)]
     return pa.table({"item_id": ids, "text": list(labels), "label": list(labels.values())})
+
+
+def fill_csv(path: Path, labels: Mapping[str, str], *, annotator: str = "oracle", most: int | None = None) -> int:
+    """Fill in the label column of a batch file, all rows or the first `most`; returns how many were filled.
+
+    Args:
+        labels: item_id -> label; items without one stay empty.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header, *rows = list(csv.reader(file))
+    at = {name: header.index(name) for name in ("item_id", "label", "annotator")}
+    n = 0
+    for row in rows:
+        label = labels.get(restored(row[at["item_id"]]))
+        if label is not None and (most is None or n < most):
+            row[at["label"]], row[at["annotator"]] = neutralised(label), neutralised(annotator)
+            n += 1
+    part = path.with_name(f".{path.name}.part")
+    with part.open("w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    os.replace(part, path)  # noqa: PTH105
+    return n

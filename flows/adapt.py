@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from flows.forms import Count, Seed
-from flows.run import Run
+from flows.run import Count, Run, Seed
 from tasks.adapt_encoder import Adaptation, adapt_encoder
 
 

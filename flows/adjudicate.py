@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from flows.forms import FormatName, Size
-from flows.run import Run
+from flows.run import FormatName, Run, Size
 from tasks.ask_again import draw_disputed
-from tasks.publish import publish_batches
+from tasks.sample import publish_batches
 
 
 def adjudicate(run: Run, n: Size = 0, formats: tuple[FormatName, ...] = ()) -> str | None:

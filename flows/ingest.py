@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows.forms import KnownFormat
 from flows.log_lines import counted
-from flows.run import Run, Table
+from flows.run import KnownFormat, Run, Table
 from storage.errors import BatchError
 from tasks.collect import FileReport, collect_answers, files_to_collect, ingested_rows
 from tasks.project import Project
-from tasks.publish import lacks_files, publish_batches
+from tasks.sample import lacks_files, publish_batches
 
 
 def ingest(run: Run, files: tuple[str, ...] = (), form: KnownFormat = "by content") -> list[FileReport]:

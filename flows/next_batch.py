@@ -6,9 +6,8 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from flows.forms import FormatName, Seed, Size
 from flows.notify import notify
-from flows.run import Markdown, Run, Table
+from flows.run import FormatName, Markdown, Run, Seed, Size, Table
 from storage.files.folders import MANIFEST
 from storage.lake.annotations import label_counts
 from storage.lake.batches import find_batch, published_batches
@@ -17,9 +16,8 @@ from storage.records import Batch
 from tasks.plan import Plan, fitting_minimums, next_batch_plan
 from tasks.prepare import make_features
 from tasks.project import Project
-from tasks.publish import publish_batches
 from tasks.report import batch_rows, learning_curve_rows, write_report
-from tasks.sample import empty_pool, sample_batch
+from tasks.sample import empty_pool, publish_batches, sample_batch
 
 if TYPE_CHECKING:
     from tasks.learning.model_files import LoadedModel
@@ -99,8 +97,7 @@ def plan_next_batch(project: Project, n: int = 0) -> Plan:
 
 def train_and_promote(run: Run) -> LoadedModel:
     """Train, evaluate, promote or keep; returns the model in production afterwards."""
-    from tasks.compare import compare_with_previous
-    from tasks.evaluate import evaluate_model
+    from tasks.evaluate import compare_with_previous, evaluate_model
     from tasks.promote import promote_or_keep
     from tasks.train import train_model  # torch takes seconds to import
 

@@ -12,7 +12,7 @@ from storage.lake.items import count_pool
 from storage.records import RunRecord
 from tasks.collect import collect_answers
 from tasks.prepare import make_features
-from tasks.publish import publish_batches
+from tasks.sample import publish_batches
 
 if TYPE_CHECKING:
     from tasks.learning.model_files import LoadedModel

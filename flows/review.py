@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from flows.forms import FormatName, Size
-from flows.run import Run
+from flows.run import FormatName, Run, Size
+from tasks.ask_again import Method, draw_review
 from tasks.prepare import make_features
-from tasks.publish import publish_batches
-from tasks.review import Method, draw_review
+from tasks.sample import publish_batches
 
 
 def review(

@@ -1,7 +1,9 @@
 """A run: one flow body on a project; its stages are timed, logged and recorded, in this process or as a Prefect run.
 
 A flow body is a plain function `body(run, ...)` that calls `run.stage(function, ...)` for each step. `start` is how
-commands run one: as a Prefect flow run where a server is up, else here and at once, without importing Prefect.
+commands run one: as a Prefect flow run where a server is up, else here and at once, without importing Prefect. The
+types of a body's parameters make the forms of the Prefect UI; a default that means "as in pal.toml" is a plain value,
+because None makes an odd form.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
+from typing import Annotated, Any, Concatenate, Literal, ParamSpec, Protocol, Self, TypeVar
+
+from pydantic import Field
 
 from flows.log_lines import listen, say
 from flows.notify import notify
-from flows.server.connection import running_server
+from flows.server.command_runs import running_server
 from storage.files.folders import remove_left_parts
 from storage.records import RunRecord, RunStatus
 from storage.run_records import new_run, run_state
@@ -232,3 +236,22 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "Interrupted at the keyboard."
     return str(error) or type(error).__name__
+
+
+FormatName = Literal["csv", "xlsx", "html", "label-studio", "argilla", "doccano", "prodigy", "original"]
+"""A format of batch files, as in `annotation.formats.registry`."""
+
+KnownFormat = Literal["by content", "csv", "xlsx", "html", "label-studio", "argilla", "doccano", "prodigy", "original"]
+"""The format of filled files; it is told by their content where nobody says."""
+
+Size = Annotated[int, Field(ge=0)]
+"""A number of items; 0 for that of pal.toml."""
+
+Count = Annotated[int, Field(ge=1)]
+"""A number of things, of which there must be one."""
+
+Seed = Annotated[int, Field(ge=0)]
+"""A seed of a draw."""
+
+EncoderName = Literal["minilm-static", "bag-of-words"]
+"""An encoder that ships with the package, as in `tasks.learning.encoders`."""

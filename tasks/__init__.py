@@ -1,5 +1,8 @@
-"""The stages: plain functions on a `Project` (`project.py`) in three beats: load, one call of pure code, save.
+"""The stages: plain functions on a `Project` (`project.py`) in three steps: load, one call of pure code, save.
 
-A stage imports no Prefect and can be called from a test, a notebook or a flow body. The pure code is in `learning`
-(arrays to a model and its metrics) and `sampling` (the pool to a batch). Start reading with `train.py`.
+A stage imports no Prefect and can be called from a test, a notebook or a flow body. Start reading with `train.py`.
+
+- `learning/` (arrays to a model and its metrics) and `sampling/` (the pool to a batch) are pure code.
+- `simulation/` replays the loop on labelled data; `reporting/` makes pages and charts.
+- `scale/` is the only package that knows about Dask workers.
 """

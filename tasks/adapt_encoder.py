@@ -1,4 +1,7 @@
-"""Stage `adapt_encoder`: static vectors of this workspace's own, from a sentence encoder; resumes after a crash."""
+"""Stage `adapt_encoder`: static vectors of this workspace's own, from a sentence encoder; resumes after a crash.
+
+Texts are read by the sentence encoder here, or by workers that have the hardware for it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
@@ -23,15 +26,12 @@ from storage.errors import ModelError, WorkspaceError
 from storage.files.folders import publish_folder
 from storage.lake.items import pool_texts
 from storage.records import Split
-from tasks.learning.adaptation import adapt_vectors, taught_head
-from tasks.learning.distillation import Teacher
-from tasks.learning.encoder_files import HeadWeights, encoder_files
+from tasks.learning.distillation import Teacher, adapt_vectors, taught_head
 from tasks.learning.encoder_names import MINILM_ADAPTED
-from tasks.learning.encoders import ARTEFACT, StaticVectors, minilm_static
+from tasks.learning.encoders import ARTEFACT, HeadWeights, StaticVectors, encoder_files, minilm_static
 from tasks.project import Project
-from tasks.reading import read_on_workers
 from tasks.reporting.progress import progress
-from tasks.scale.workers import Workers, open_workers
+from tasks.scale.workers import Workers, open_workers, worker_state
 from tasks.train import labelled_with
 
 log = logging.getLogger(__name__)
@@ -246,3 +246,52 @@ def _fingerprint(pool: pa.Table, labelled: _Labelled | None, settings: list[Any]
     if labelled is not None:
         digest.update(json.dumps([labelled.texts, labelled.labels.tolist()]).encode())
     return digest.hexdigest()[:10]
+
+
+SentenceVectors = npt.NDArray[np.float16]
+
+
+def read_on_workers(
+    workers: Workers, resource: str, folder: Path | None, weights: Path | None, parts: Sequence[list[str]]
+) -> Iterator[SentenceVectors]:
+    """Sentence vectors (n, width) of each part of the texts, in their order, as soon as they are there.
+
+    Args:
+        resource: What the workers must have been started with, such as GPU; any will do where empty.
+        folder: The sentence encoder's directory on each worker; MiniLM as it is installed there where None.
+        weights: What it was fine-tuned to; sent to the workers once.
+    """
+    content = weights.read_bytes() if weights is not None else b""
+    sent = workers.everywhere(content)
+    what = {"folder": folder, "weights": sent, "digest": hashlib.sha256(content).hexdigest()}
+    calls = [(number, {**what, "texts": texts}) for number, texts in enumerate(parts)]
+    return workers.in_order(read_texts, calls, {resource: 1} if resource else None)
+
+
+def read_texts(folder: Path | None, weights: bytes, digest: str, texts: list[str]) -> SentenceVectors:
+    """On a worker: sentence vectors (n, width) of n texts; the sentence encoder is kept for the next ones."""
+    teacher = worker_state(KeptTeacher).teacher(folder, weights, digest)
+    return teacher.sentence_vectors(texts).astype(np.float16)
+
+
+class KeptTeacher:
+    """The sentence encoder that a worker has loaded."""
+
+    def __init__(self) -> None:
+        self._loaded: tuple[tuple[Path | None, str], Teacher] | None = None
+
+    def teacher(self, folder: Path | None, weights: bytes, digest: str) -> Teacher:
+        """A sentence encoder; the one that was loaded before is let go where it is another.
+
+        Args:
+            folder: Its directory; MiniLM as it is installed here where None.
+            weights: What it was fine-tuned to; as it is where empty.
+            digest: Of the weights.
+        """
+        if self._loaded is None or self._loaded[0] != (folder, digest):
+            self._loaded = None  # before another takes its memory
+            teacher = Teacher(folder, gpu=True)
+            if weights:
+                teacher.take(weights)
+            self._loaded = (folder, digest), teacher
+        return self._loaded[1]

@@ -1,16 +1,32 @@
-"""Stage `draw_disputed`: what annotators disagree on, or were unsure of, as one batch that shows their answers."""
+"""Stages `draw_disputed` and `draw_review`: batches of items that already have answers.
+
+Disputed items are those on which annotators disagree or were unsure, shown with their answers; review items are
+training items that are probably mislabelled or most worth another answer.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from storage.lake.batches import Draft, OvertakenError, published_batches, reserve
-from storage.lake.history import disputed_items
+import numpy as np
+import numpy.typing as npt
+
+from annotation.label_set import LabelSet
+from storage.lake.batches import Draft, OvertakenError, count_batches, published_batches, reserve
+from storage.lake.history import disputed_items, independent_answers, reviewed_items
+from storage.lake.models import production_model
 from storage.lake.store import Store
-from storage.records import Assignment, Proposal, Purpose
+from storage.records import Assignment, Proposal, Purpose, Split
+from tasks.learning.label_errors import label_errors
+from tasks.learning.model_files import load_model
+from tasks.learning.training import cross_validated_probabilities
+from tasks.prepare import current_encoder
 from tasks.project import Project
+from tasks.sample import load_pool, share_out
+from tasks.train import examples_of, labelled_with
 
 log = logging.getLogger(__name__)
 
@@ -85,3 +101,122 @@ def reserve_again(project: Project, purpose: Purpose, again: Again) -> str:
         if opened := open_again(store, purpose):
             return opened
         raise
+
+
+Method = Literal["confident-learning", "active-lab"]
+
+
+@dataclass(frozen=True)
+class OutOfSample:
+    """Training items with what models say of them that were trained on the others.
+
+    Attributes:
+        labels: (n,), numbers in the order of pal.toml.
+        probabilities: float32 (n, n_labels).
+    """
+
+    item_ids: list[str]
+    labels: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float32]
+
+
+def out_of_sample(project: Project, version: int) -> OutOfSample:
+    """Cross-validate on the training items of a lake version.
+
+    Raises:
+        ModelError: They have fewer than two labels.
+    """
+    names, config = project.config.task.names, project.config.model
+    encoder = current_encoder(project.workspace, config.encoder)
+    training = labelled_with(project.workspace.store(), Split.TRAINING, version, names)
+    examples = examples_of(encoder, training, names)
+    probabilities = cross_validated_probabilities(encoder, examples, config.training, n_labels=len(names))
+    return OutOfSample(training["item_id"].to_pylist(), examples.labels, probabilities)
+
+
+def draw_review(project: Project, n: int = 0, method: Method = "confident-learning") -> str | None:
+    """Reserve training items to ask about again, the most suspicious first; returns the batch's id, None for none.
+
+    An open review is returned as it is. Items that were reviewed or adjudicated before are not asked again.
+
+    Args:
+        n: Most items; 0 for `[batch] size`.
+        method: By the label that cross-validated models call wrong; or by the value of one more answer.
+    """
+    store, config = project.workspace.store(), project.config
+    if open_batch := open_again(store, Purpose.REVIEW):
+        return open_batch
+    version = store.version()
+    items = out_of_sample(project, version)
+    reviewed, most = reviewed_items(store), n or config.batch.size
+    if method == "active-lab":
+        item_ids, scores = _worth_most(project, items, version, most, reviewed)
+    else:
+        errors = label_errors(items.labels, items.probabilities)
+        item_ids, scores = [items.item_ids[at] for at in errors.positions], errors.scores.tolist()
+        log.info("%d of %d training labels are suspicious.", len(item_ids), len(items.item_ids))
+    fresh = [pair for pair in zip(item_ids, scores, strict=True) if pair[0] not in reviewed][:most]
+    if not fresh:
+        return None
+    chosen = [item_id for item_id, _ in fresh]
+    model = production_model(store)
+    again = Again(
+        chosen,
+        method.replace("-", "_"),
+        [score for _, score in fresh],
+        model.model_id if model else None,
+        share_out(store, chosen, config.batch, config.model.seed + count_batches(store)),
+    )
+    return reserve_again(project, Purpose.REVIEW, again)
+
+
+def answer_matrix(
+    store: Store, item_ids: Sequence[str], label_set: LabelSet
+) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    """Who answered these items with which label: (n_items, n_annotators), -1 for no answer; and the annotators."""
+    row = {item_id: at for at, item_id in enumerate(item_ids)}
+    answers = [
+        each
+        for each in independent_answers(store).to_pylist()
+        if each["item_id"] in row and each["answer"] in label_set.names
+    ]
+    names = tuple(sorted({each["annotator"] for each in answers}))
+    column = {name: at for at, name in enumerate(names)}
+    matrix = np.full((len(item_ids), len(names)), -1, np.int64)
+    for each in answers:
+        matrix[row[each["item_id"]], column[each["annotator"]]] = label_set.names.index(each["answer"])
+    return matrix, names
+
+
+def _worth_most(
+    project: Project, items: OutOfSample, version: int, n: int, reviewed: Collection[str]
+) -> tuple[list[str], list[float]]:
+    """Of the n items most worth an answer those that have one; logs how many are new ones of the pool.
+
+    Those in `reviewed` are not asked again, but their answers show how good the annotators are.
+    """
+    from annotation.consensus import ask_scores
+
+    store, label_set = project.workspace.store(), project.config.task
+    model = production_model(store)
+    matrix, names = answer_matrix(store, items.item_ids, label_set)
+    answered = np.flatnonzero((matrix >= 0).any(axis=1))
+    probabilities = items.probabilities[answered]
+    matrix = matrix[answered]
+    if model is not None:
+        pool = load_pool(project, version, load_model(project.workspace.model_folder(model.model_id), label_set.names))
+        new = np.full((len(pool), len(names)), -1, np.int64)
+        matrix, probabilities = np.vstack([matrix, new]), np.vstack([probabilities, pool.probabilities])
+    scores = ask_scores(matrix, probabilities)
+    scores[: len(answered)][[items.item_ids[at] in reviewed for at in answered]] = -np.inf
+    first = np.argsort(-scores, kind="stable")[:n]
+    first = first[np.isfinite(scores[first])]
+    again = first[first < len(answered)]
+    log.info(
+        "of the %d items most worth an answer %d have one already and %d are new%s",
+        len(first),
+        len(again),
+        len(first) - len(again),
+        "" if len(again) else ": ask about new ones, pal next",
+    )
+    return [items.item_ids[answered[at]] for at in again], scores[again].tolist()

@@ -11,9 +11,8 @@ from typing import Any
 
 from annotation.batch import sha256_of
 from annotation.checks import FilledFile
-from annotation.inbox import BatchChecks, put_away, settled_files, waiting_files
+from annotation.inbox import BatchChecks, CheckedFile, check_file, put_away, settled_files, waiting_files
 from annotation.label_set import LabelSet
-from annotation.submission import CheckedFile, check_file
 from storage.errors import BatchError
 from storage.lake.annotations import FileAnswers, Ingested, ingest_files, read_files
 from storage.workspace import Workspace

@@ -1,11 +1,18 @@
-"""What the next batch is for: the original's state machine, from how many labels there are."""
+"""What the next batch is for, from how many labels there are; and whether more labels would change much."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from storage.records import Split
+from annotation.label_set import LabelSet
+from storage.lake.batches import batch_results
+from storage.lake.items import count_items_and_pool
+from storage.lake.models import recent_values
+from storage.lake.store import Store
+from storage.records import SUCCESSIVE, Split, StopSign
+from tasks.learning.stopping import WINDOW, Findings, stop_signs
+from tasks.sampling.sampling_config import UNBIASED
 
 TOLERATED_SHORTFALL = 0.01
 """Share of a minimum that may be missing: a few skipped, unsure or doubled items are no reason for a batch."""
@@ -76,3 +83,20 @@ def _missing(
         missing = minimum - sum(counts.get(split, {}).values()) - pending.get(split, 0)
         found[split] = missing if missing > TOLERATED_SHORTFALL * minimum else 0
     return found
+
+
+def signs_of(store: Store, label_set: LabelSet, counts: tuple[int, int] | None = None) -> tuple[StopSign, ...]:
+    """The stop signs as of now.
+
+    Args:
+        counts: How many items there are, and how many of them in the pool; counted where None.
+    """
+    n_items, n_pool = counts or count_items_and_pool(store)
+    findings = Findings(
+        kappas=recent_values(store, SUCCESSIVE, "kappa", WINDOW),
+        changes=recent_values(store, SUCCESSIVE, "change_of_f", WINDOW),
+        results=batch_results(store, UNBIASED, label_set.positive or ""),
+        n_items=n_items,
+        n_pool=n_pool,
+    )
+    return stop_signs(findings, has_positive=label_set.positive is not None)

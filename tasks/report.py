@@ -1,15 +1,42 @@
-"""Stage `write_report`: the page of a run, and its tables for whoever shows the run."""
+"""Stage `write_report`: gather a report's contents from the lake and the production model, and write the page."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from storage.errors import ModelError
+from storage.files.folders import write_whole
+from storage.lake.annotations import label_counts, labelled_texts
+from storage.lake.batches import batch_results, open_batches, published_batches
+from storage.lake.items import count_pool
+from storage.lake.models import (
+    StrategyResult,
+    decisions,
+    learning_curve,
+    metrics_of,
+    production_model,
+    strategy_results,
+)
+from storage.lake.store import Store
+from storage.records import Metric, Split
+from tasks.learning.metrics import calibration_bins, confusion, precision_recall, worst_mistakes
+from tasks.learning.stopping import advice, wilson_interval
+from tasks.plan import signs_of
 from tasks.project import Project
-from tasks.report_contents import report_of, write_page
-from tasks.reporting.report_page import CURVES, TITLES, Report, figure_text
+from tasks.reporting.charts import Point
+from tasks.reporting.report_page import CURVES, TITLES, Mistake, OnEvaluation, Report, figure_text, report_page
+from tasks.sampling.catalogue import all_strategies
 
 if TYPE_CHECKING:
     from tasks.learning.model_files import LoadedModel
@@ -65,3 +92,155 @@ def batch_rows(report: Report) -> list[dict[str, Any]]:
         }
         for batch in report.batches
     ]
+
+
+N_MISTAKES = 20
+N_RUNS = 10
+
+
+def report_of(project: Project, run_id: str | None = None, loaded: LoadedModel | None = None) -> Report:
+    """Everything there is to report as of now.
+
+    Args:
+        run_id: The run that the report is of.
+        loaded: The production model where it is loaded already.
+    """
+    with project.workspace.store().reading():
+        return _report(project, run_id, loaded)
+
+
+def _report(project: Project, run_id: str | None, loaded: LoadedModel | None) -> Report:
+    workspace, label_set = project.workspace, project.config.task
+    store = workspace.store()
+    model, positive = production_model(store), label_set.positive
+    made = [each for each in decisions(store) if model and each.model_id == model.model_id and each.promoted]
+    signs = signs_of(store, label_set) if model else ()
+    strategies = strategy_results(store, positive) if positive else []
+    runs = workspace.runs().recent(N_RUNS)
+    return Report(
+        task=label_set.name,
+        workspace=str(workspace.root),
+        made_at=datetime.now(UTC),
+        lake_version=store.version(),
+        code_version=installed_version("pytorch-active-learning"),
+        state=_state(store, model.model_id if model else None),
+        next=_next(store),
+        positive=positive,
+        model_id=model.model_id if model else None,
+        decision=f"since {made[0].decided_at:%Y-%m-%d %H:%M} UTC: {made[0].reason}" if made else "",
+        figures=_figures(store, model.model_id) if model else [],
+        models=learning_curve(store),
+        batches=batch_results(store, [each.name for each in all_strategies() if each.unbiased], positive or ""),
+        strategies=strategies,
+        evaluation=_on_evaluation(project, model.model_id, loaded) if model else None,
+        signs=signs,
+        advice=advice(signs) if signs else "",
+        runs=runs,
+        run=next((run for run in runs if run.run_id == run_id), None),
+        by_strategy=_by_strategy(strategies),
+    )
+
+
+def write_page(report: Report, *places: Path) -> None:
+    """Write a report as one HTML file, there whole or not at all, to each place."""
+    page = report_page(report).encode()
+    for place in places:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(place, page)
+
+
+def _state(store: Store, model_id: str | None) -> str:
+    counts = {split: sum(found.values()) for split, found in label_counts(store).items()}
+    labels = ", ".join(f"{n:,} for {split.value}" for split, n in counts.items() if n) or "none"
+    waits = "; ".join(
+        f"{each.batch.batch_id} waits for answers, {each.n_answered} of {each.batch.n} are there"
+        for each in open_batches(store)
+    )
+    model = f"Model {model_id} is in production" if model_id else "There is no model yet"
+    return f"Labels: {labels}. {model}; {waits or 'no batch is open'}."
+
+
+def _next(store: Store) -> str:
+    if opened := published_batches(store):
+        return f"pal annotate {opened[0].batch_id}"
+    return "pal next" if count_pool(store) else "pal import FILE"
+
+
+def _figures(store: Store, model_id: str) -> list[Metric]:
+    found = metrics_of(store, model_id, Split.EVALUATION)
+    rest = [name for name in found if name not in TITLES]
+    return [found[name] for name in (*TITLES, *rest) if name in found]
+
+
+def _by_strategy(results: Sequence[StrategyResult]) -> list[tuple[str, Point]]:
+    """Of each strategy the share of positives over all batches, the highest first."""
+    totals: dict[str, tuple[int, int]] = {}
+    for each in results:
+        positive, labelled = totals.get(each.strategy, (0, 0))
+        totals[each.strategy] = positive + each.n_positive, labelled + each.n_labelled
+    rows = [
+        (name, Point(positive / labelled, 0.0, *wilson_interval(positive, labelled), note=f"{positive} of {labelled}"))
+        for name, (positive, labelled) in totals.items()
+    ]
+    return sorted(rows, key=lambda row: -row[1].x)
+
+
+def _on_evaluation(project: Project, model_id: str, loaded: LoadedModel | None) -> OnEvaluation | None:
+    from tasks.learning.model_files import load_model  # torch takes seconds to import
+
+    store = project.workspace.store()
+    try:
+        is_loaded = loaded is not None and loaded.model_id == model_id
+        folder = project.workspace.model_folder
+        model = loaded if loaded and is_loaded else load_model(folder(model_id), project.config.task.names)
+    except ModelError:
+        return None  # of other labels, or damaged: `pal status` and the next run say so
+    items = labelled_texts(store, Split.EVALUATION, store.version())
+    items = items.filter(pc.is_in(items["label"], pa.array(model.labels, pa.string())))
+    if not items.num_rows:
+        return None
+    return _measured(model, items)
+
+
+def _measured(model: LoadedModel, items: pa.Table) -> OnEvaluation:
+    texts, ids = items["text"].to_pylist(), items["item_id"].to_pylist()
+    labels = np.array([model.labels.index(label) for label in items["label"].to_pylist()], np.int64)
+    probabilities = model.predict(texts)
+    decided = model.calibration.decisions(probabilities)
+    subject = model.calibration.positive
+    if subject is None:  # no rare label: of the label decided for, whichever it is
+        scores = probabilities[np.arange(len(texts)), decided].astype(np.float64)
+        truth, curve, chosen, name = labels == decided, [], None, "right"
+    else:
+        scores, truth, name = probabilities[:, subject].astype(np.float64), labels == subject, model.labels[subject]
+        curve, chosen = precision_recall(scores, truth), _chosen(truth, decided == subject)
+    mistakes = worst_mistakes(probabilities, labels, decided, N_MISTAKES)
+    return OnEvaluation(
+        len(texts),
+        name,
+        model.labels,
+        model.calibration.threshold,
+        curve,
+        chosen,
+        [
+            Point(each.probability, each.share, each.low, each.high, note=f"{each.n:,}")
+            for each in calibration_bins(scores, truth)
+        ],
+        confusion(labels, decided, len(model.labels)).tolist(),
+        [
+            Mistake(
+                ids[at],
+                texts[at],
+                model.labels[labels[at]],
+                model.labels[decided[at]],
+                float(probabilities[at, decided[at]]),
+            )
+            for at in mistakes.tolist()
+        ],
+    )
+
+
+def _chosen(truth: npt.NDArray[np.bool_], chosen: npt.NDArray[np.bool_]) -> tuple[float, float] | None:
+    """Recall and precision of what is decided; None where one of them is undefined."""
+    hits = float((truth & chosen).sum())
+    return (hits / float(truth.sum()), hits / float(chosen.sum())) if truth.any() and chosen.any() else None

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.learning.sharded import ShardedVectors
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import TokenVectors, unit
 from tasks.sampling.strategy import Head, Labelled, Pool
+from tasks.scale.shards import ShardedVectors
 
 NOT_LABELLED = Labelled()
 Number = TypeVar("Number", bound=np.generic)

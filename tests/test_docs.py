@@ -85,7 +85,7 @@ def test_help_is_there_in_half_a_second_without_heavy_imports() -> None:
 
 
 def test_prefect_settings_are_the_same_in_pyproject_and_in_the_command() -> None:
-    from flows.server.connection import SETTINGS
+    from flows.server.command_runs import SETTINGS
 
     table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["prefect"]
     flat = {f"PREFECT_{'_'.join(keys)}".upper(): value for keys, value in _leaves(table)}

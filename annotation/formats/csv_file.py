@@ -14,8 +14,8 @@ from typing import Literal
 from annotation.checks import FilledRow, RowError
 from annotation.handout import Handout
 from storage.errors import BatchError, SourceError
+from storage.lake.items import text_hash
 from storage.readers.file_kinds import find_encoding, open_text, readable_file
-from storage.text_hash import text_hash
 
 COLUMNS = ("text", "label", "note", "annotator", "item_id", "batch_id", "text_hash")
 CONTEXT_COLUMN = "answers so far"

@@ -12,12 +12,12 @@ from annotation.formats.csv_file import as_unicode, filled_row
 from annotation.handout import Handout
 from storage.errors import BatchError, SourceError
 from storage.readers.columns import known_name
+from storage.readers.delimited import sample_lines
 from storage.readers.file_kinds import readable_file
 from storage.readers.lines import Dialect, Record, blank, parse_lines, read_records
 from storage.readers.original_directory import WIDEST, original_dialect
 from storage.readers.source import Reject
 from storage.records import BatchItem, Proposal
-from storage.sources.dialect import sample_lines
 
 _LINES = 65_536
 """Lines of a file read at a time."""

@@ -35,7 +35,7 @@ from annotation.formats.csv_file import (
 from annotation.formats.sheet_cells import Sheet, read_sheets
 from annotation.handout import Handout
 from annotation.label_set import SKIP, UNSURE, LabelSet
-from storage.text_hash import HASH_CHARS, text_hash
+from storage.lake.items import HASH_CHARS, text_hash
 
 if TYPE_CHECKING:
     from openpyxl import Workbook

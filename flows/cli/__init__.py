@@ -1,1 +1,5 @@
-"""TODO page of flows/cli."""
+"""The `pal` command: parsing and printing, nothing else.
+
+`main.py` assembles the command from one module per group of commands (`*_commands.py`). Those are imported for every
+command, so they import libraries only inside of functions; `pal --help` takes a fraction of a second.
+"""

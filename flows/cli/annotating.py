@@ -1,21 +1,38 @@
-"""How annotators agree, what one item was answered, and a batch's files in more formats: commands without a server."""
+"""Commands of annotators without a run: the terminal, `pal submit`, agreement, an item's history, more formats."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+import sys
+import urllib.error
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePath
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 
-from annotation.agreement import Agreement, agreement
-from annotation.batch import add_formats, contents_of, write_batch
+from annotation.agreement import OVERALL, Agreement, AnnotatorAgreement, PairAgreement, agreement
+from annotation.batch import add_formats, contents_of, handouts, write_batch
+from annotation.checks import FilledFile
+from annotation.formats.journal import Journal, journal_path
 from annotation.formats.registry import find_formats
+from annotation.inbox import BatchChecks, check_file, into_inbox, waiting_answers
+from annotation.keys import line_keys, terminal_keys
 from annotation.label_set import UNSURE
+from annotation.terminal import Tally, annotate
+from flows.ingest import ingest
+from flows.next_batch import next_batch
+from flows.run import start
+from flows.server.prefect_api import ask
 from storage.errors import BatchError
-from storage.lake.batches import find_batch
+from storage.files.folders import MANIFEST
+from storage.lake.batches import answered_in, find_batch, published_batches
 from storage.lake.history import ItemHistory, gold_items, independent_answers
-from storage.records import BatchStatus
+from storage.lake.models import metrics_of, production_model
+from storage.records import BatchStatus, Metric, Split
 from tasks.project import Project
 
 
@@ -58,7 +75,7 @@ def consensus_of(project: Project) -> dict[str, Any]:
     """
     from annotation.consensus import crowd_consensus
     from storage.lake.items import texts_of
-    from tasks.review import answer_matrix, out_of_sample
+    from tasks.ask_again import answer_matrix, out_of_sample
 
     store, config = project.workspace.store(), project.config
     items = out_of_sample(project, store.version())
@@ -129,3 +146,241 @@ def publish_formats(project: Project, batch_id: str, formats: Sequence[str]) -> 
     written = add_formats(folder, batch, contents, task, found)
     project.workspace.push()
     return written
+
+
+MOST_PAIRS = 20
+"""Pairs that the text shows; the table has all."""
+MOST_CONFUSIONS = 3
+"""Of one annotator, that the text shows; the table has all."""
+WIDTH = 100
+
+
+def agreement_text(found: Agreement) -> str:
+    """The figures for a terminal of 80 to 100 columns, in aligned blocks; the pairs that agree least come first."""
+    unsure = "left out" if found.unsure == "missing" else "counted as a category"
+    rarest = min(found.shares, key=lambda name: found.shares[name])
+    pairs = sorted((pair for pair in found.pairs if pair.n), key=lambda pair: pair.percent.value or 0.0)
+    of_pair = ("pair", "", "items", "percent", "Cohen kappa", "Gwet AC1")
+    of_annotator = ("annotator", "answers", "unsure", "as most others", "items", "right on gold", "items", "median s")
+    blocks = [
+        f"Annotators {len(found.annotators)}, answers {found.n_answers}, items {found.n_items}, of them with two or "
+        f"more answers that count {found.n_several}.\nUnsure {_percent(found.unsure_share)} of the answers, {unsure}.",
+        "\n".join(f"{OVERALL[each.name]:<20}{_figure(each, 3, f'undefined: {each.reason}')}" for each in found.overall),
+        f"Kappa and alpha are low where a label is rare (here {_printable(rarest)}, {_percent(found.shares[rarest])}), "
+        "even if people agree: see AC1.",
+        _aligned(of_pair, map(_pair_row, pairs[:MOST_PAIRS]), n_names=2),
+        f"{MOST_PAIRS} of {len(pairs)} pairs, those that agree least." if len(pairs) > MOST_PAIRS else "",
+        _aligned(of_annotator, map(_annotator_row, found.annotators), n_names=1),
+        "\n".join(line for each in found.annotators for line in _confusions(each)),
+        "\n".join(fill(note, WIDTH) for note in found.notes),
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _aligned(header: Sequence[str], rows: Iterable[Sequence[str]], n_names: int) -> str:
+    """Columns as wide as their cells; the first `n_names` to the left, and cut off where a line would be too long."""
+    from rich.cells import cell_len, set_cell_size
+
+    lines = [header, *rows]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    room = WIDTH - sum(2 + width for width in widths[n_names:])
+    widths[:n_names] = [min(width, max(8, room // n_names - 2)) for width in widths[:n_names]]
+
+    def laid(number: int, cell: str) -> str:
+        width = widths[number]
+        if number >= n_names:
+            return cell.rjust(width)
+        return set_cell_size(cell if cell_len(cell) <= width else set_cell_size(cell, width - 1) + "…", width)
+
+    laid_out = ("  ".join(laid(number, cell) for number, cell in enumerate(line)).rstrip() for line in lines)
+    return "\n".join(laid_out) if len(lines) > 1 else ""
+
+
+def _pair_row(pair: PairAgreement) -> tuple[str, ...]:
+    figures = (_figure(each, 2, "-") for each in (pair.percent, pair.kappa, pair.ac1))
+    return _printable(pair.first), _printable(pair.second), str(pair.n), *figures
+
+
+def _annotator_row(each: AnnotatorAgreement) -> tuple[str, ...]:
+    return (
+        _printable(each.annotator),
+        str(each.n_answers),
+        _percent(each.unsure_share),
+        _figure(each.with_others, 2, "-"),
+        str(each.n_compared),
+        _figure(each.gold, 2, "-"),
+        str(each.n_gold),
+        "-" if each.median_s is None else f"{each.median_s:.1f}",
+    )
+
+
+def _confusions(each: AnnotatorAgreement) -> Iterator[str]:
+    cells = [
+        (n, label, answer, sum(row.values()))
+        for label, row in each.confusion.items()
+        for answer, n in row.items()
+        if n and answer != label
+    ]
+    for n, label, answer, of in sorted(cells, key=lambda cell: -cell[0])[:MOST_CONFUSIONS]:
+        yield f"{_printable(each.annotator)} answered {answer} to {n} of {of} items that are {label}."
+
+
+def _figure(metric: Metric, digits: int, undefined: str) -> str:
+    if metric.value is None:
+        return undefined
+    interval = f" [{metric.low:.{digits}f}, {metric.high:.{digits}f}]" if metric.low is not None else ""
+    return f"{metric.value:.{digits}f}{interval}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _printable(name: str) -> str:
+    return "".join(char if char.isprintable() else "\ufffd" for char in name)
+
+
+def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Tally:
+    """Ask for a batch's unanswered items; the answers go to a journal in the batch's folder.
+
+    Raises:
+        BatchError: No batch is open, or there is none with this id.
+    """
+    project.workspace.pull()
+    store = project.workspace.store()
+    if batch_id is None:
+        opened = published_batches(store)
+        if not opened:
+            raise BatchError("no batch is open.", hint="publish one: pal next")
+        batch_id = opened[0].batch_id
+    batch = find_batch(store, batch_id).batch
+    folder, task = project.workspace.batches / batch_id, project.config.task
+    contents = contents_of(store, batch)
+    if batch.status is BatchStatus.PUBLISHED:  # its files may have been lost
+        write_batch(folder, batch, contents, task)
+    elif not (folder / MANIFEST).is_file():
+        raise BatchError(
+            f"batch {batch_id} has no files: it was imported, or its folder is gone.", hint="open batches: pal status"
+        )
+    mine = {handout.annotator: handout.items for handout in handouts(batch, contents, task)}
+    whose = annotator if contents.assignments else None
+    if whose is not None and whose not in mine:
+        raise BatchError(
+            f"batch {batch_id} asks {annotator!r} about nothing.",
+            hint=f"its annotators: --annotator {' | '.join(mine)}",
+        )
+    answered = answered_in(store, batch_id, whose)
+    for answer in waiting_answers(project.workspace, batch_id, task):
+        if whose in (None, answer.annotator):
+            answered[answer.item_id] = answer.answer
+    try:
+        with Journal(journal_path(folder, annotator)) as journal:
+            return annotate(
+                mine[whose or ""],
+                answered,
+                task,
+                journal,
+                batch_id=batch_id,
+                annotator=annotator,
+                keys=terminal_keys(sys.stdin) if sys.stdin.isatty() else line_keys(sys.stdin),
+                out=sys.stdout,
+            )
+    finally:
+        project.workspace.push()
+
+
+def loop_at_terminal(project: Project, annotator: str, n: int | None) -> None:
+    """Next batch, questions, ingest, train and report, until the annotator leaves before the end of a batch."""
+    while True:
+        batch_id = start(project, next_batch, n or 0)
+        _report(project)
+        tally = annotate_batch(project, batch_id, annotator)
+        start(project, ingest)
+        if not tally.finished:
+            print("saved; go on with: pal loop")
+            return
+
+
+def _report(project: Project) -> None:
+    """F-score and AUC of the production model, as the original told them after every iteration."""
+    store = project.workspace.store()
+    model = production_model(store)
+    if model is not None:
+        figures = metrics_of(store, model.model_id, Split.EVALUATION)
+        said = ", ".join(str(figures[name]) for name in ("f1", "auc") if name in figures)
+        print(f"model of {model.n_training:,} labels: {said}")
+
+
+EVENT, RESOURCE = "pal.batch.submitted", "pal.inbox"
+"""As in prefect.yaml, where they start the ingest flow."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What became of a file.
+
+    Attributes:
+        answers: Answers that can be taken, by batch.
+        errors: Rows that cannot, in words; ingest lists them beside the file.
+        place: Where it lies in the inbox: a path, or the URI in the one that several machines share.
+        told: The server that starts the ingest flow for it; None where there is none.
+        untold: Why there is none, in words.
+    """
+
+    file: str
+    answers: dict[str, int]
+    errors: list[str]
+    place: str
+    told: str | None
+    untold: str = ""
+
+
+def submit(project: Project, path: Path, api: str | None) -> Submission:
+    """Check a file, put it into the inbox, and send the event that starts the ingest flow.
+
+    Args:
+        api: Of the Prefect server to tell; None where none is running.
+
+    Raises:
+        BatchError: There is no such file, or it cannot be read, or it holds no answer; nothing is put anywhere.
+    """
+    if not path.is_file():
+        raise BatchError(f"there is no file {path}.", hint="name a filled batch file: pal submit batch-anna.csv")
+    project.workspace.pull()
+    found = check_file(BatchChecks(project.workspace, project.config.task), FilledFile(path, in_inbox=True))
+    if not found.answers and not found.errors:
+        why = "; ".join(found.unreadable) or f"{path} holds no answer."
+        raise BatchError(why, hint="fill the label column in, then: pal submit FILE")
+    workspace = project.workspace
+    place = workspace.hand_in(path) if workspace.files else str(into_inbox(workspace, path))
+    untold = tell_server(api, project, place) if api else "no Prefect server is running"
+    return Submission(
+        str(path),
+        {batch_id: len(answers) for batch_id, answers in found.answers.items()},
+        [str(error) for error in found.errors] + found.unreadable,
+        place,
+        None if untold else api,
+        untold,
+    )
+
+
+def tell_server(api: str, project: Project, place: str) -> str:
+    """Send the event that a file was submitted; returns why that starts nothing, empty where it does."""
+    event = {
+        "id": str(uuid.uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": EVENT,
+        "resource": {"prefect.resource.id": RESOURCE, "prefect.resource.name": str(project.workspace.inbox)},
+        "payload": {"workspace": str(project.workspace.root), "file": PurePath(place).name},
+    }
+    try:
+        deployed = ask(api, "/deployments/name/ingest/ingest")
+        if deployed["parameters"].get("workspace") != str(project.workspace.root):
+            return f"the server at {api} works for {deployed['parameters'].get('workspace')}"
+        ask(api, "/events", [event])
+    except urllib.error.HTTPError as error:
+        error.close()
+        return f"the server at {api} has no ingest deployment" if error.code == 404 else f"{api} answers {error.code}"
+    except OSError as error:
+        return f"{api} does not answer: {error}"
+    return ""

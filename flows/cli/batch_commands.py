@@ -81,7 +81,7 @@ def annotate(
     """Answer a batch in the terminal; every answer is on disk before the next question."""
     import getpass
 
-    from flows.annotating import annotate_batch
+    from flows.cli.annotating import annotate_batch
     from flows.cli.status import pal_command
 
     project = project_at(workspace)
@@ -132,9 +132,9 @@ def submit(
     """Check filled files, put them into the inbox, and have the running server ingest them (`pal up`)."""
     from dataclasses import asdict
 
+    from flows.cli.annotating import submit as submit_file
     from flows.cli.status import pal_command
-    from flows.server.connection import running_server
-    from flows.submit import submit as submit_file
+    from flows.server.command_runs import running_server
 
     project = project_at(workspace)
     found = [submit_file(project, file, running_server(project)) for file in files]
@@ -217,7 +217,7 @@ def agreement(
             print(consensus_text(doubtful))
         return
     from annotation.agreement import as_table
-    from annotation.agreement_text import agreement_text
+    from flows.cli.annotating import agreement_text
 
     found = agreement_of(project, unsure_counts=unsure)
     if as_json:

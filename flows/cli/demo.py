@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from annotation.batch import batch_files
-from annotation.oracle import fill_csv
-from annotation.synthetic import synthetic_headlines
+from annotation.synthetic import fill_csv, synthetic_headlines
 from flows.cli.presets import config_text, find_preset
 from flows.config import open_project
 from flows.import_texts import import_items
@@ -23,8 +22,8 @@ from flows.ingest import ingest
 from flows.next_batch import next_batch
 from flows.nightly import nightly
 from flows.run import start
+from flows.server.processes import stop_up
 from flows.server.service import start_in_background
-from flows.server.up_state import stop_up
 from storage.errors import WorkspaceError
 from storage.lake.annotations import label_counts
 from storage.lake.batches import find_batch, items_of

@@ -159,7 +159,7 @@ def _refuse_while_running(project: Project, command: str, *, up_too: bool = Fals
     Raises:
         ServiceError: One runs.
     """
-    from flows.server.up_state import held
+    from flows.server.processes import held
     from storage.errors import ServiceError
 
     project.workspace.store()  # migrates an old lake, whose runs are still in it

@@ -151,7 +151,7 @@ def sample(
     workspace: WorkspaceOption = None,
 ) -> None:
     """An example of what a strategy asks about now: shown, not published; a batch's own draw may be another."""
-    from flows.preview import preview
+    from flows.cli.previews import preview
 
     found = preview(project_at(workspace), strategy, n, seed)
     if as_json:
@@ -170,7 +170,7 @@ def loop(
     """The original's one command: next batch, questions, ingest, train and report, again - until you save and leave."""
     import getpass
 
-    from flows.annotating import loop_at_terminal
+    from flows.cli.annotating import loop_at_terminal
 
     loop_at_terminal(project_at(workspace), annotator or getpass.getuser(), n)
 

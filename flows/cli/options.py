@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 if TYPE_CHECKING:
-    from flows.forms import FormatName, KnownFormat
+    from flows.run import FormatName, KnownFormat
     from tasks.project import Project
 
 WorkspaceOption = Annotated[

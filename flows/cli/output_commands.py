@@ -88,7 +88,7 @@ def report(
     """Write the report as of now: figures, learning curve, batches, mistakes, stop advice, in one HTML file."""
     import webbrowser
 
-    from tasks.report_contents import report_of, write_page
+    from tasks.report import report_of, write_page
 
     project = project_at(workspace)
     place = (output or project.workspace.reports / "latest.html").resolve()

@@ -1,15 +1,25 @@
-"""Label and probability of texts by the production model."""
+"""Answers without a run: label and probability of given texts, and what a strategy would query and why."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from storage.errors import ModelError, SourceError
+from storage.lake.annotations import labelled_texts
+from storage.lake.items import texts_of
 from storage.lake.models import production_model
+from storage.records import Split
+from tasks.learning.model_files import load_model
 from tasks.project import Project
+from tasks.sample import load_pool
+from tasks.sampling.catalogue import find_strategy
+from tasks.sampling.mixer import reasons
 
 
 def predictions(
@@ -26,7 +36,7 @@ def predictions(
     current = production_model(project.workspace.store())
     if current is None:
         raise ModelError("there is no model yet.", hint="see what is missing: pal status")
-    from tasks.learning.scorer import numpy_model
+    from tasks.learning.stored_model import numpy_model
 
     model = numpy_model(project.workspace.model_folder(current.model_id), project.config.task.names)
     for part in _parts(texts, file, text_column):
@@ -47,3 +57,39 @@ def _parts(texts: Sequence[str], file: Path | None, text_column: str | None) -> 
             for reject in chunk.rejects:
                 print(f"{reject.file}, row {reject.row}: {reject.reason}", file=sys.stderr)
             yield chunk.table["text"].to_pylist()
+
+
+@dataclass(frozen=True)
+class Previewed:
+    """An item that a strategy would ask about: its rank and score there (None: could not be scored), why in words."""
+
+    rank: int
+    item_id: str
+    text: str
+    score: float | None
+    reason: str
+
+
+def preview(project: Project, name: str, n: int, seed: int | None) -> list[Previewed]:
+    """The n items that a strategy would ask about now, under the production model where there is one.
+
+    Raises:
+        SamplingError: There is no such strategy, it cannot run now, or the pool is smaller.
+    """
+    config, workspace, found = project.config, project.workspace, find_strategy(name)
+    store = workspace.store()
+    version, model = store.version(), production_model(store)
+    loaded = load_model(workspace.model_folder(model.model_id), config.task.names) if model else None
+    pool = load_pool(project, version, loaded)
+    generator = np.random.default_rng([config.model.seed if seed is None else seed, *name.encode()])
+    ranking = found.propose(pool, n, generator, **config.sampling.options.get(name, {}))
+    training = labelled_texts(store, Split.TRAINING, version).to_pylist()
+    known = [row["text"] for row in training if row["label"] in config.task.names]
+    texts = texts_of(store, ranking.item_ids)
+    return [
+        Previewed(rank, item_id, texts[item_id], float(score) if np.isfinite(score) else None, reason)
+        for rank, (item_id, score, reason) in enumerate(
+            zip(ranking.item_ids, ranking.scores, reasons(pool, ranking, config.task.names, known), strict=True),
+            start=1,
+        )
+    ]

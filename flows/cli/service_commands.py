@@ -19,8 +19,8 @@ def up(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Bring up Prefect's server and UI, the schedule and a worker; nights, forms and `pal submit` work from then on."""
+    from flows.server.processes import found_up, held
     from flows.server.service import Service, start_in_background
-    from flows.server.up_state import found_up, held
 
     project = project_at(workspace)
     with held(project) as free:
@@ -40,7 +40,7 @@ def up(
 @commands.command(epilog="Example: pal down")
 def down(workspace: WorkspaceOption = None) -> None:
     """Stop what `pal up` brought up: the worker, then the server."""
-    from flows.server.up_state import stop_up
+    from flows.server.processes import stop_up
 
     project = project_at(workspace)
     print("down" if stop_up(project) else f"nothing is up for {project.workspace.root}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flows.forms import Count, Size
+from flows.run import Count, Size
 from storage.errors import SamplingError, SourceError
 from tasks.learning.encoder_names import MINILM_STATIC, SHIPPED
 from tasks.sampling.sampling_config import SamplingConfig

@@ -17,8 +17,8 @@ from storage.lake.history import disputed_items
 from storage.lake.items import count_items_and_pool, count_pending
 from storage.lake.models import metrics_of, production_model
 from storage.records import Batch, Metric, Split, StopSign
-from tasks.advice import signs_of
 from tasks.learning.stopping import advice
+from tasks.plan import signs_of
 from tasks.project import Project
 
 

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from pydantic_core import to_jsonable_python
 
-from flows.log_lines import say
+from flows.log_lines import ROOMS, say
 from flows.server import prefect_api
-from flows.server.connection import SETTINGS
-from flows.server.prefect_api import COMMAND_TAG, GOING_ON, ask
-from flows.server.processes import command_of
+from flows.server.prefect_api import COMMAND_TAG, GOING_ON, answers, ask
+from flows.server.processes import command_of, found_up, is_running
 from storage.errors import ServiceError
 from tasks.project import Project
 
@@ -162,3 +161,31 @@ def _set_state(
     state = {"type": kind, "name": name or kind.capitalize(), "message": message}
     answer: dict[str, Any] = ask(api, f"/flow_runs/{run_id}/set_state", {"state": state, "force": force})
     return answer
+
+
+SETTINGS = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_TASKS_DEFAULT_NO_CACHE": "true",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": ",".join(ROOMS),
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+}
+"""The same as `[tool.prefect]` in pyproject.toml, which only counts where Prefect is started beside that file."""
+
+
+def running_server(project: Project) -> str | None:
+    """The API of the server to use: $PREFECT_API_URL, or that of the workspace's `pal up`; None where none is up.
+
+    Raises:
+        ServiceError: Nothing answers at $PREFECT_API_URL.
+    """
+    if url := os.environ.get("PREFECT_API_URL"):
+        if not answers(url, seconds=5.0):
+            raise ServiceError(
+                f"No Prefect server answers at PREFECT_API_URL={url}.",
+                hint="start it: prefect server start; or do without: unset PREFECT_API_URL",
+            )
+        return url
+    up = found_up(project)
+    return up.api if up and is_running(up) and answers(up.api) else None

@@ -44,8 +44,8 @@ from flows.config import open_project
 from flows.log_lines import ROOMS
 from flows.notify import notify
 from flows.run import Artifact, Run, Table, flow_name
-from flows.server.missed import cancel_missed
 from flows.server.prefect_api import prefect_file
+from flows.server.service import cancel_missed
 from storage.errors import PalError, ServiceError
 from tasks.project import Project
 

@@ -1,7 +1,11 @@
-"""`pal up` and `pal down`: server, deployments and worker of a workspace, brought up, watched, and stopped."""
+"""`pal up` and `pal down`: server, deployments and worker of a workspace, started, watched, and stopped.
+
+Nights that were missed while no worker was up are made up for by one run.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -15,10 +19,9 @@ from pathlib import Path
 
 from flows.log_lines import json_line
 from flows.server import prefect_api
-from flows.server.command_runs import crash_killed_commands
-from flows.server.connection import SETTINGS
-from flows.server.processes import Child, end_group, start
-from flows.server.up_state import Up, end_left, found_up, up_file, write_up
+from flows.server.command_runs import SETTINGS, crash_killed_commands
+from flows.server.prefect_api import COMMAND_TAG, ask
+from flows.server.processes import Child, Up, end_group, end_left, found_up, start, up_file, write_up
 from storage.errors import ServiceError
 from tasks.project import Project
 
@@ -282,3 +285,36 @@ def _check_port(host: str, port: int) -> None:
                 f"port {port} of {host} cannot be used: {error.strerror}.",
                 hint=f"take another: pal up --port {port + 1}; or for good: [server] port in pal.toml",
             ) from error
+
+
+log = logging.getLogger(__name__)
+
+
+def cancel_missed(api: str, deployment_id: str, run_id: str) -> int:
+    """Cancel the other runs of a deployment whose time has come already; returns how many.
+
+    Runs that a command has made are left: it waits for its turn.
+
+    Args:
+        run_id: The run that does their work.
+    """
+    filters = {
+        "deployments": {"id": {"any_": [deployment_id]}},
+        "flow_runs": {
+            "state": {"type": {"any_": ["SCHEDULED"]}},
+            "next_scheduled_start_time": {"before_": datetime.now(UTC).isoformat()},
+        },
+    }
+    late = ask(api, "/flow_runs/filter", filters)
+    missed = [run for run in late if run["id"] != run_id and COMMAND_TAG not in run["tags"]]
+    state = {
+        "type": "CANCELLED",
+        "name": "Cancelled",
+        "message": f"Missed while no worker was up; run {run_id} does its work.",
+    }
+    for run in missed:
+        ask(api, f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
+    if missed:
+        nights = "1 scheduled run was" if len(missed) == 1 else f"{len(missed):,} scheduled runs were"
+        log.warning("%s missed while no worker was up; this run does the work.", nights)
+    return len(missed)

@@ -9,8 +9,16 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path, PurePosixPath
 
-from storage.file_names import ERRORS_SUFFIX, beside, files_in, is_in, names_in, names_to_bring, sha256_of
-from storage.files.folders import write_whole
+from storage.files.folders import (
+    ERRORS_SUFFIX,
+    beside,
+    files_in,
+    is_in,
+    names_in,
+    names_to_bring,
+    sha256_of,
+    write_whole,
+)
 from storage.files.object_store import ObjectStore, Stored
 from storage.files.seen_files import Seen, SeenFiles
 

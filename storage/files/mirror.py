@@ -15,8 +15,17 @@ import json
 import os
 from pathlib import Path
 
-from storage.file_names import ERRORS_SUFFIX, beside, files_in, names_in, names_to_bring, published, sha256_of
-from storage.files.folders import MANIFEST, write_whole
+from storage.files.folders import (
+    ERRORS_SUFFIX,
+    MANIFEST,
+    beside,
+    files_in,
+    names_in,
+    names_to_bring,
+    published,
+    sha256_of,
+    write_whole,
+)
 from storage.files.inbox_mirror import InboxMirror
 from storage.files.object_store import ObjectStore, Stored
 from storage.files.seen_files import SeenFiles

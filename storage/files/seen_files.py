@@ -11,8 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
 
-from storage.file_names import sha256_of
-from storage.files.folders import write_whole
+from storage.files.folders import sha256_of, write_whole
 from storage.files.object_store import Stored
 
 MEMORY, LOCK = ".files.json", ".files.lock"

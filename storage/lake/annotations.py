@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from storage.lake.batches import Draft, insert_batch
+from storage.lake.connection import bound, listed
 from storage.lake.schema import current_labels
 from storage.lake.store import Connection, Store, in_utc
-from storage.literals import bound, listed
 from storage.records import ORIGINAL, Answer, BatchStatus, Proposal, Split
 
 if TYPE_CHECKING:

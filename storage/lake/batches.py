@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import BatchError
+from storage.lake.connection import bound, listed
 from storage.lake.schema import ANSWERS_TO_BATCHES, ASKED, OUT, UNAVAILABLE, current_labels
 from storage.lake.store import Connection, Store
-from storage.literals import bound, listed
 from storage.records import (
     Assignment,
     Batch,

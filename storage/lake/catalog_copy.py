@@ -14,8 +14,7 @@ from typing import Literal
 
 from storage.errors import StoreError
 from storage.files.folders import to_disk
-from storage.lake.connection import Connection
-from storage.literals import quoted
+from storage.lake.connection import Connection, quoted
 
 _LEFT_OUT = {"ducklake_files_scheduled_for_deletion"}
 """Files that no version needs any more are not copied."""

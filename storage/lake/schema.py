@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storage.errors import StoreError
+from storage.lake.connection import bound
 from storage.lake.store import Connection, Store
-from storage.literals import bound
 from storage.records import ORIGINAL, UNNAMED, RunRecord, RunStatus
 from storage.run_records import Runs
 

@@ -25,9 +25,18 @@ import duckdb
 
 from storage.errors import StoreError
 from storage.lake.catalog_copy import copy_sqlite
-from storage.lake.connection import LOST, attach_lake, open_duckdb, told, use_all_cores, without_secrets
+from storage.lake.connection import (
+    LOST,
+    Parameters,
+    attach_lake,
+    bound,
+    open_duckdb,
+    quoted,
+    told,
+    use_all_cores,
+    without_secrets,
+)
 from storage.lake.connection import Connection as Connection
-from storage.literals import Parameters, bound, quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,10 +11,10 @@ import numpy as np
 
 from storage.errors import SourceError
 from storage.readers.columns import choose_columns, described
+from storage.readers.delimited import sample_lines
 from storage.readers.file_kinds import NAMES, next_lines, open_text
 from storage.readers.rows import checked, id_text, shortened
 from storage.readers.source import Chunk, Reject, Source
-from storage.sources.dialect import sample_lines
 
 Keys = tuple[str, str | None, str | None]  # of the text, the id, the date
 

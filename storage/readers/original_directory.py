@@ -13,12 +13,11 @@ import pyarrow as pa
 
 from storage.errors import SourceError
 from storage.readers.columns import Columns
-from storage.readers.delimited import delimited_chunks
+from storage.readers.delimited import delimited_chunks, sample_lines
 from storage.readers.file_kinds import HEAD_BYTES, NAMES, find_encoding, readable_file
 from storage.readers.lines import DELIMITERS, Dialect, Records, blank, parse_lines, read_records
 from storage.readers.rows import checked, shortened
 from storage.readers.source import Chunk, Reject, Source
-from storage.sources.dialect import sample_lines
 
 POOL = "unlabeled_data/unlabeled_data.csv"
 SPLITS = ("evaluation", "validation", "training")

@@ -27,8 +27,8 @@ from storage.files.folders import MANIFEST, to_disk, write_whole
 from storage.lake.catalog_copy import attach_tables, copy_catalog, copy_sqlite, what_it_holds
 from storage.lake.connection import open_duckdb, told, without_secrets
 from storage.lake.store import Store
-from storage.lake_files import DataFolder, files_of
 from storage.run_records import RUNS_FILE, Runs
+from storage.upkeep.maintenance import DataFolder, files_of
 from storage.upkeep.moving import opened_tables
 from storage.workspace import Workspace, forget_stores
 

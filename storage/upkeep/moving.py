@@ -20,9 +20,9 @@ from storage.lake.connection import (
     without_secrets,
 )
 from storage.lake.store import Store
-from storage.lake_files import DataFolder, copy_files, files_of
 from storage.records import Split
 from storage.run_records import runs_of
+from storage.upkeep.maintenance import DataFolder, copy_files, files_of
 
 log = logging.getLogger(__name__)
 

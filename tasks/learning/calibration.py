@@ -1,4 +1,4 @@
-"""From logits to probabilities and decisions: a temperature and a decision threshold."""
+"""From logits to probabilities and decisions: temperature, decision threshold, and the folds they are fitted on."""
 
 from __future__ import annotations
 
@@ -89,3 +89,23 @@ def best_threshold(scores: npt.NDArray[np.float32], is_positive: npt.NDArray[np.
 def _negative_log_likelihood(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:
     shifted = logits - logits.max(axis=1, keepdims=True)
     return float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]))
+
+
+def stratified_folds(
+    labels: npt.NDArray[np.int64], n_folds: int, generator: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """A fold for each item.
+
+    Args:
+        labels: Label numbers (n,).
+
+    Returns:
+        Folds 0 to n_folds - 1, (n,): of each label the folds get equally many, give or take one.
+    """
+    folds = np.empty(len(labels), np.int64)
+    start = 0
+    for label in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        folds[members] = (np.arange(len(members)) + start) % n_folds
+        start += len(members)
+    return folds

@@ -17,12 +17,11 @@ from safetensors.torch import load, save
 from storage.files.folders import MANIFEST as MANIFEST
 from storage.files.folders import publish_folder
 from tasks.learning.calibration import Calibration
-from tasks.learning.classifier import Classifier, predict_logits
 from tasks.learning.encoders import BagOfWords, Encoder
 from tasks.learning.stored_model import MANIFEST_VERSION, model_manifest, read_model
 from tasks.learning.stored_model import WEIGHTS as WEIGHTS
 from tasks.learning.tokens import Tokens
-from tasks.learning.training import Trained
+from tasks.learning.training import Classifier, Trained, predict_logits
 from tasks.learning.training_config import TrainingConfig
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tasks.learning.tokens import Tokens, TokenSource
 
 if TYPE_CHECKING:
-    from tasks.learning.classifier import Classifier
+    from tasks.learning.training import Classifier
 
 SLICE_TEXTS = 8_192
 """Of 256 numbers each they fit into the processor's cache: 32,768 take three times as long each."""

@@ -1,12 +1,17 @@
-"""A report's contents as plain values, and the same as Markdown."""
+"""A report's contents as plain values, as Markdown, and as one HTML page without scripts or network."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
+from pathlib import Path
 
-from storage.learning_curve import CurvePoint, StrategyResult
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from storage.lake.models import CurvePoint, StrategyResult
 from storage.records import BatchResult, Metric, RunRecord, StopSign
 from tasks.reporting.charts import Axis, Point, as_image, bar_chart, dot_chart, interval_chart, line_chart
 
@@ -203,3 +208,30 @@ def report_markdown(report: Report) -> str:
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+_TEMPLATE = Path(__file__).with_name("report_page.html")
+
+
+def report_page(report: Report) -> str:
+    """The page; texts of items stand in it as text, whatever they contain."""
+    stages, runs = stage_rows(report)
+    return _template().render(
+        report=report,
+        titles=TITLES,
+        curves=CURVES,
+        figure_text=figure_text,
+        learning={name: Markup(chart) for name, chart in learning_charts(report).items()},
+        batches=Markup(batch_chart(report)),
+        strategies=Markup(strategy_chart(report)),
+        charts={name: Markup(chart) for name, chart in evaluation_charts(report).items()},
+        stages=stages,
+        runs=runs,
+        most_s=max((total for _, _, total in runs), default=0.0),
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))

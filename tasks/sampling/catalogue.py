@@ -8,9 +8,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import tasks.sampling.gradient
-import tasks.sampling.model_outlier
-import tasks.sampling.representative
 import tasks.sampling.strategies.clusters  # importing a family registers its strategies
 import tasks.sampling.strategies.coverage
 import tasks.sampling.strategies.disagreement

@@ -16,7 +16,7 @@ from tasks.learning.vectors import NetworkVectors, SummedVectors, TokenVectors, 
 from tasks.sampling.strategy import NO_TEXTS, Head, Labelled, Pool
 
 if TYPE_CHECKING:
-    from tasks.learning.classifier import Classifier
+    from tasks.learning.training import Classifier
 
 
 def build_pool(

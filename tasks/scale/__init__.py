@@ -1,1 +1,4 @@
-"""TODO page of tasks/scale."""
+"""Work on several machines: Dask workers (`workers.py`) and the pool in shards on them (`shards.py`).
+
+Optional (extra `cluster`): everything runs in one process without it.
+"""

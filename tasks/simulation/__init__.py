@@ -1,1 +1,5 @@
-"""TODO page of tasks/simulation."""
+"""The loop replayed on labelled data: would this save labels?
+
+`replay.py` is one replay in memory, `replays.py` runs many of them over the cores and resumes after a crash,
+`results.py` summarizes them, and `experiment.py` is the stage that ties them together.
+"""

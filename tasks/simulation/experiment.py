@@ -13,11 +13,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from annotation.simulation_image import as_png, simulation_svg
 from storage.errors import PalError
 from storage.files.folders import write_whole
 from tasks.reporting.charts import Point
-from tasks.reporting.simulation_page import Simulation, SimulationRow, simulation_page
+from tasks.reporting.simulation_page import Simulation, SimulationRow, as_png, simulation_page, simulation_svg
 from tasks.simulation.replay import Replay
 from tasks.simulation.replays import Experiment, material, run_all
 from tasks.simulation.results import Curve, Summary, summarise

@@ -14,10 +14,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from storage.errors import SamplingError
-from tasks.learning.classifier import predict_logits
 from tasks.learning.encoders import Encoder
 from tasks.learning.tokens import Examples, Tokens
-from tasks.learning.training import Trained, train
+from tasks.learning.training import Trained, predict_logits, train
 from tasks.learning.training_config import TrainingConfig
 from tasks.sampling.mixer import mix_strategies, scaled_mix
 from tasks.sampling.pool_building import build_pool, hidden_vectors, token_vectors

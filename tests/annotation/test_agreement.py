@@ -25,7 +25,7 @@ from annotation.agreement import (
     answer_table,
     as_table,
 )
-from annotation.agreement_text import WIDTH, agreement_text
+from flows.cli.annotating import WIDTH, agreement_text
 from storage.errors import BatchError
 from storage.records import Metric
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotation.assignment import assign, with_gold
+from annotation.batch import assign, with_gold
 from storage.records import Assignment
 
 PEOPLE = ("anna", "ben", "cleo", "dora", "erik", "finn")

@@ -33,8 +33,8 @@ from annotation.formats.registry import FORMATS
 from annotation.label_set import AnswerError, Label, LabelSet
 from flows.cli.presets import DISASTER
 from storage.errors import BatchError
+from storage.lake.items import text_hash
 from storage.records import Assignment, Batch, BatchItem, BatchStatus, Proposal, Purpose, Share, StopSign
-from storage.text_hash import text_hash
 
 ROOT = Path(__file__).parents[2]
 NAME = "b0001-training"

@@ -24,8 +24,8 @@ from annotation.formats.csv_file import (
 from annotation.handout import Handout
 from flows.cli.presets import DISASTER
 from storage.errors import BatchError
+from storage.lake.items import text_hash
 from storage.records import BatchItem
-from storage.text_hash import text_hash
 
 TEXTS = [
     "Floods hit Québec, 3 dead",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import yaml
 
-from annotation.data_card import CardFacts, data_card
 from annotation.label_set import LabelSet
+from tasks.export import CardFacts, data_card
 
 FACTS = CardFacts(
     {"training": {"related": 900, "not_related": 200}, "evaluation": {"related": 3}}, 1300, 2, 17, "0.1", "pal export x"

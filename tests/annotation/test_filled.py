@@ -11,8 +11,8 @@ import pytest
 
 from annotation.checks import FilledRow, RowError, check_rows
 from annotation.label_set import LabelSet
+from storage.lake.items import text_hash
 from storage.records import UNNAMED, Answer, BatchItem
-from storage.text_hash import text_hash
 
 BATCH = "b0001-training"
 

@@ -12,8 +12,8 @@ from annotation.handout import Handout
 from annotation.label_set import LabelSet
 from storage.errors import BatchError
 from storage.files.folders import MANIFEST
+from storage.lake.items import text_hash
 from storage.records import BatchItem
-from storage.text_hash import text_hash
 
 ITEMS = [BatchItem(f"i{k}", text, text_hash(text)) for k, text in enumerate(("Floods in Zürich", "=1+1", "Fire"))]
 EVERY = pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)

@@ -16,8 +16,8 @@ from annotation.formats.registry import FORMATS
 from annotation.handout import Handout
 from flows.cli.presets import DISASTER
 from storage.errors import BatchError
+from storage.lake.items import text_hash
 from storage.records import Answer, BatchItem
-from storage.text_hash import text_hash
 
 FIXTURES = Path(__file__).with_name("exchange") / "fixtures"
 HANDOUT = Handout("b1", DISASTER, [BatchItem("i1", "Floods", text_hash("Floods"))])

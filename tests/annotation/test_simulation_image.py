@@ -13,10 +13,9 @@ import pytest
 import resvg_py
 from PIL import Image
 
-from annotation.simulation_image import WIDE, ZOOM, as_png, simulation_svg
 from storage.errors import PalError
 from tasks.reporting.charts import COLOURS, Point
-from tasks.reporting.simulation_page import Simulation, SimulationRow
+from tasks.reporting.simulation_page import WIDE, ZOOM, Simulation, SimulationRow, as_png, simulation_svg
 
 
 def simulation(*names: str) -> Simulation:

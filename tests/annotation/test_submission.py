@@ -11,10 +11,9 @@ import pytest
 
 from annotation.batch import contents_of, write_batch
 from annotation.checks import FilledFile
-from annotation.inbox import BatchChecks
+from annotation.inbox import BatchChecks, check_file, into_inbox
 from annotation.label_set import LabelSet
-from annotation.oracle import fill_csv
-from annotation.submission import check_file, into_inbox
+from annotation.synthetic import fill_csv
 from storage.lake.batches import find_batch
 from storage.records import Batch
 from storage.workspace import Workspace

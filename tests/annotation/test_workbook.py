@@ -25,8 +25,8 @@ from annotation.formats.workbook import MOST_IN_AN_EXCEL_CELL, read_workbook, wr
 from annotation.handout import Handout
 from annotation.label_set import Label, LabelSet
 from storage.errors import BatchError
+from storage.lake.items import text_hash
 from storage.records import BatchItem, Proposal
-from storage.text_hash import text_hash
 
 BATCH = "b0001-training"
 NUL = "nul\x00, \x01 bell\x07, \x1b[0m, \x0b\x0c tabs, \x1c\x1f\x7f\x85"

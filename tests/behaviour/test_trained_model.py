@@ -12,10 +12,9 @@ import pyarrow as pa
 import pytest
 
 from annotation.synthetic import synthetic_headlines
-from tasks.learning.classifier import predict_logits
 from tasks.learning.encoders import minilm_static
 from tasks.learning.tokens import Examples
-from tasks.learning.training import train
+from tasks.learning.training import predict_logits, train
 from tasks.learning.training_config import TrainingConfig
 
 Probabilities = Callable[[list[str]], npt.NDArray[np.float32]]

@@ -78,8 +78,8 @@ def label(folder: Path) -> Seconds:
 def one_pass(folder: Path) -> Seconds:
     """Floor of whatever scores: the pool's features from the lake, and one pass of the network over them."""
     from storage.lake.items import pool_features
-    from tasks.learning.classifier import Classifier, predict_logits
     from tasks.learning.tokens import Tokens
+    from tasks.learning.training import Classifier, predict_logits
     from tasks.prepare import current_encoder
 
     project = opened(folder)
@@ -125,7 +125,7 @@ def score(folder: Path) -> Seconds:
 
 def publish(folder: Path) -> Seconds:
     """The files of a batch of 100; drawing it is not measured here."""
-    from tasks.publish import publish_batches
+    from tasks.sample import publish_batches
 
     project = opened(folder)
     _sample(project, newest_model(project))
@@ -135,10 +135,10 @@ def publish(folder: Path) -> Seconds:
 def ingest(folder: Path) -> Seconds:
     """The batch's CSV file, filled in by a simulated annotator, into the lake: the ingest flow's stages."""
     from annotation.batch import batch_files
-    from annotation.oracle import fill_csv
+    from annotation.synthetic import fill_csv
     from storage.lake.batches import items_of, open_batches
     from tasks.collect import collect_answers
-    from tasks.publish import publish_batches
+    from tasks.sample import publish_batches
 
     project = opened(folder, scores=False)
     workspace = project.workspace
@@ -161,7 +161,7 @@ def iteration(folder: Path) -> Seconds:
     """The next-batch flow's stages one after the other: train, evaluate, promote, sample, publish."""
     from tasks.evaluate import evaluate_model
     from tasks.promote import promote_or_keep
-    from tasks.publish import publish_batches
+    from tasks.sample import publish_batches
 
     project = opened(folder)
     started = time.perf_counter()
@@ -182,7 +182,7 @@ def predict(folder: Path, form: str) -> Seconds:
 
 def report(folder: Path) -> Seconds:
     """The report's page."""
-    from tasks.report_contents import report_of, write_page
+    from tasks.report import report_of, write_page
 
     project = opened(folder, scores=False)
     return {"report": timed(lambda: write_page(report_of(project), folder / "report.html"))}

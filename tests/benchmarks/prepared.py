@@ -70,7 +70,7 @@ def newest_model(project: Project) -> LoadedModel:
 
 def pool_of(project: Project, model: LoadedModel | None, workers: Workers | None = None) -> Pool:
     """The whole pool, scored by a model where there is one; held by workers where there are some."""
-    from tasks.pool import load_pool
+    from tasks.sample import load_pool
 
     sampling = replace(project.config.sampling, keywords=WORDS["related"])
     version = project.workspace.store().version()

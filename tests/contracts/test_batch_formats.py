@@ -22,7 +22,7 @@ from storage.lake.items import add_items, stage
 from storage.records import Proposal, Split
 from storage.workspace import Workspace
 from tasks.collect import FileReport, collect_answers
-from tasks.publish import publish_batches
+from tasks.sample import publish_batches
 
 NASTY = [
     "=1+1",

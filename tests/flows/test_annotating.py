@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from annotation.batch import read_manifest
-from annotation.oracle import fill_csv
-from flows.annotating import annotate_batch
+from annotation.synthetic import fill_csv
+from flows.cli.annotating import annotate_batch
 from flows.cli.presets import DISASTER
 from storage.errors import BatchError
 from storage.lake.annotations import LabelledItem, import_labelled, ingest

@@ -18,7 +18,7 @@ from storage.lake.annotations import ingest
 from storage.lake.batches import close_batch
 from storage.records import Answer, Batch
 from storage.workspace import Workspace
-from tasks.publish import publish_batches
+from tasks.sample import publish_batches
 
 TEXTS = {"i1": "Floods", "i2": "Cats", "i3": "Fire"}
 

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 from waiting import PATIENCE_S
 
-from annotation.oracle import fill_csv
-from annotation.synthetic import synthetic_headlines
+from annotation.synthetic import fill_csv, synthetic_headlines
 from flows.config import open_project
 from flows.import_texts import import_items
 from flows.next_batch import next_batch

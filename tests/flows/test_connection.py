@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.server.connection import SETTINGS, running_server
+from flows.server.command_runs import SETTINGS, running_server
 from storage.errors import ServiceError
 from tasks.project import Project
 

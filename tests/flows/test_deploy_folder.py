@@ -15,7 +15,7 @@ import yaml
 from typer.main import get_command
 
 from flows.cli.main import app
-from flows.server.connection import SETTINGS
+from flows.server.command_runs import SETTINGS
 from flows.server.prefect_api import prefect_file
 
 ROOT = Path(__file__).parents[2]

@@ -24,7 +24,7 @@ from storage.lake.history import history_of
 from storage.records import Answer, Assignment, Batch, BatchStatus, Proposal, Purpose, Split
 from tasks.prepare import make_features
 from tasks.project import Project
-from tasks.publish import publish_batches
+from tasks.sample import publish_batches
 
 TEXTS = {"i1": "Floods", "i2": "Cats", "i3": "Fire", "i4": "Tea"}
 START = datetime(2026, 1, 2, tzinfo=UTC)

@@ -8,7 +8,7 @@ import pytest
 from prefect.exceptions import ParameterTypeError
 
 from annotation.formats.registry import FORMATS
-from flows.forms import EncoderName, FormatName, KnownFormat
+from flows.run import EncoderName, FormatName, KnownFormat
 from flows.server.deployments import next_batch
 from tasks.learning.encoder_names import SHIPPED
 

@@ -15,7 +15,7 @@ from waiting import PATIENCE_S
 
 from flows.cli.lake_switch import switch_lake
 from flows.config import open_project, read_config
-from flows.server.up_state import held
+from flows.server.processes import held
 from storage.errors import ConfigError
 from storage.lake.items import count_items
 from storage.records import RunRecord, RunStatus

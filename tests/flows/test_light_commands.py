@@ -12,16 +12,15 @@ import pytest
 import torch
 
 from annotation.batch import contents_of, write_batch
-from annotation.oracle import fill_csv
+from annotation.synthetic import fill_csv
 from flows.cli.presets import DISASTER, config_text
 from flows.config import open_project
 from storage.lake.models import add_model, promote
 from storage.records import Batch, Model, ModelStatus
 from tasks.learning.calibration import Calibration
-from tasks.learning.classifier import Classifier
 from tasks.learning.encoders import minilm_static
 from tasks.learning.model_files import save_model
-from tasks.learning.training import Trained
+from tasks.learning.training import Classifier, Trained
 from tasks.learning.training_config import TrainingConfig
 from tasks.plan import Minimums
 from tasks.project import Project

@@ -11,8 +11,7 @@ import pytest
 
 from annotation.batch import read_manifest
 from annotation.batch_config import BatchConfig
-from annotation.oracle import fill_csv
-from annotation.synthetic import synthetic_headlines
+from annotation.synthetic import fill_csv, synthetic_headlines
 from flows.adjudicate import adjudicate
 from flows.cli.status import status_of
 from flows.import_texts import import_items
@@ -206,7 +205,7 @@ def real_project(tmp_path: Path, real_data: Path) -> tuple[Project, Path]:
 def test_the_originals_directory_gives_a_model_as_good_as_promised_and_a_clean_batch(
     real_project: tuple[Project, Path],
 ) -> None:
-    from storage.text_hash import folded
+    from storage.lake.items import folded
 
     project, directory = real_project
     report = run_here(project, import_items, original=str(directory))[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from annotation.oracle import fill_csv
+from annotation.synthetic import fill_csv
 from flows.config import open_project
 from flows.next_batch import next_batch
 from flows.nightly import nightly

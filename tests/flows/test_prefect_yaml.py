@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.submit import EVENT, RESOURCE
+from flows.cli.annotating import EVENT, RESOURCE
 
 PREFECT_YAML = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text(encoding="utf-8"))
 DEPLOYMENTS: dict[str, dict[str, Any]] = {each["name"]: each for each in PREFECT_YAML["deployments"]}

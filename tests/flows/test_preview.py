@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from flows.preview import preview
+from flows.cli.previews import preview
 from storage.errors import SamplingError
 from storage.lake.batches import open_batches
 from storage.lake.items import count_pool

@@ -13,7 +13,7 @@ import pytest
 
 from annotation.batch import contents_of, write_batch
 from annotation.inbox import waiting_answers
-from annotation.oracle import fill_csv
+from annotation.synthetic import fill_csv
 from flows.cli.presets import DISASTER, config_text
 from flows.cli.status import Status, status_of
 from flows.config import open_project

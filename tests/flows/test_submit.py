@@ -11,13 +11,13 @@ from threading import Thread
 
 import pytest
 
-from annotation.oracle import fill_csv
-from flows.submit import submit
+from annotation.synthetic import fill_csv
+from flows.cli.annotating import submit
 from storage.errors import BatchError
 from storage.lake.batches import find_batch
 from storage.records import Batch
 from tasks.project import Project
-from tasks.publish import publish_batches
+from tasks.sample import publish_batches
 
 
 @pytest.fixture

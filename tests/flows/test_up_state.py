@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from waiting import until
 
-from flows.server.processes import command_of, start
+from flows.server.processes import Up, command_of, end_left, found_up, held, start, stop_up, up_file, write_up
 from flows.server.service import Service
-from flows.server.up_state import Up, end_left, found_up, held, stop_up, up_file, write_up
 from storage.errors import ServiceError
 from tasks.project import Project
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from servers import S3, Postgres, postgres_server, s3_server
 
-from flows.server.connection import SETTINGS
+from flows.server.command_runs import SETTINGS
 
 ENVIRONMENT = {**SETTINGS, "PREFECT_LOGGING_LEVEL": "CRITICAL"}
 

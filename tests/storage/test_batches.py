@@ -15,10 +15,9 @@ from storage.errors import BatchError
 from storage.lake import batches
 from storage.lake.annotations import ingest
 from storage.lake.batches import Draft, OvertakenError, close_batch, find_batch, reserve
-from storage.lake.items import count_pool
+from storage.lake.items import count_pool, text_hash
 from storage.lake.store import Store
 from storage.records import Answer, Assignment, BatchItem, BatchStatus, Proposal, Purpose, Share, Split, StopSign
-from storage.text_hash import text_hash
 from storage.workspace import Workspace
 
 SPAWN = multiprocessing.get_context("spawn")

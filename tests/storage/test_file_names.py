@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.file_names import beside, files_in, is_in, names_in, names_to_bring, published
+from storage.files.folders import beside, files_in, is_in, names_in, names_to_bring, published
 from storage.files.object_store import Stored
 
 GOOD = ["batches/b1/a.csv", "batches/b1/zz.csv", "batches/b1/manifest.json"]

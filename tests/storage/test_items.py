@@ -18,9 +18,9 @@ from waiting import PATIENCE_S
 from storage.lake import items
 from storage.lake.annotations import LabelledItem, import_labelled, ingest
 from storage.lake.batches import Draft, close_batch, reserve
+from storage.lake.items import text_hash
 from storage.lake.store import Store
 from storage.records import Answer, Proposal, Split
-from storage.text_hash import text_hash
 from storage.workspace import Workspace
 
 SPAWN = multiprocessing.get_context("spawn")

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from storage.lake.annotations import ingest
-from storage.lake.models import add_metrics, add_model
-from storage.learning_curve import StrategyResult, learning_curve, strategy_results
+from storage.lake.models import StrategyResult, add_metrics, add_model, learning_curve, strategy_results
 from storage.records import SUCCESSIVE, Answer, Batch, Metric, Model, ModelStatus, Split
 from storage.workspace import Workspace
 

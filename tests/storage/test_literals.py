@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.literals import bound, literal
+from storage.lake.connection import bound, literal
 
 CONNECTION = duckdb.connect()
 ODD = ["'", "''", "?", "$a", "--", "\0", "a\0'b", '"']

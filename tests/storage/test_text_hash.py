@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.text_hash import HASH_CHARS, folded, folded_texts, text_hash
+from storage.lake.items import HASH_CHARS, folded, folded_texts, text_hash
 
 CONTROL = "".join(map(chr, range(0x21))) + "\x7f\x85\xa0\u2028\u3000\u200b\ufeff"
 texts = st.text() | st.text(st.sampled_from(CONTROL + "aZéß")) | st.text(st.characters(max_codepoint=127))

@@ -28,8 +28,7 @@ from storage.workspace import Workspace
 from tasks.ask_again import draw_disputed
 from tasks.plan import Plan
 from tasks.prepare import make_features
-from tasks.publish import publish_batches
-from tasks.sample import sample_batch
+from tasks.sample import publish_batches, sample_batch
 
 TEXTS = {f"i{k}": text for k, text in enumerate(["Floods", "Cats", "=1+1", "Fire, and\nsmoke", "Tea"])}
 ASKING = BatchConfig(formats=("csv", "html"), annotators=("anna", "ben"), overlap=2, gold=0.5)

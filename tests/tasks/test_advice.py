@@ -14,7 +14,7 @@ from storage.lake.batches import Draft, close_batch, reserve
 from storage.lake.models import add_metrics, add_model
 from storage.records import SUCCESSIVE, Answer, Metric, Model, ModelStatus, Proposal, Split, StopSign
 from storage.workspace import Workspace
-from tasks.advice import signs_of
+from tasks.plan import signs_of
 
 LABELS = {"+": "related", "-": "not_related", "?": "unsure"}
 MODEL_SIGNS = ("kappa of successive models", "predicted change of F")

@@ -18,12 +18,12 @@ from annotation.formats.journal import Journal
 from annotation.label_set import Label, LabelSet
 from storage.errors import BatchError
 from storage.lake.batches import close_batch, find_batch
+from storage.lake.items import text_hash
 from storage.lake.schema import current_labels
 from storage.records import Answer, Batch, BatchStatus
-from storage.text_hash import text_hash
 from storage.workspace import Workspace
 from tasks.collect import FileReport, collect_answers
-from tasks.publish import publish_batches
+from tasks.sample import publish_batches
 
 TEXTS = {"284006": "Floods in Zürich", "00123": "=1+1", "i3": "Fire, and\nsmoke", "i4": "Cats"}
 ALL = {"284006": "1", "00123": "0", "i3": "related", "i4": "unsure"}

@@ -16,8 +16,8 @@ from annotation.label_set import Label, LabelSet
 from storage.lake.models import Measurement, metrics_of, record_verdict
 from storage.records import SUCCESSIVE, Metric
 from storage.workspace import Workspace
-from tasks import compare
-from tasks.compare import compare_with_previous
+from tasks import evaluate as compare
+from tasks.evaluate import compare_with_previous
 from tasks.learning.model_files import load_model
 from tasks.train import train_model
 
@@ -121,9 +121,9 @@ def test_what_is_undefined_is_kept_with_the_reason(
 def test_a_model_of_other_labels_is_not_compared_with_and_that_is_told(
     history: History, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING, logger="tasks.compare"):
+    with caplog.at_level(logging.WARNING, logger="tasks.evaluate"):
         assert compared(history.workspace, history.more, history.model_ids[5]) is None
-    (warning,) = [record.message for record in caplog.records if record.name == "tasks.compare"]
+    (warning,) = [record.message for record in caplog.records if record.name == "tasks.evaluate"]
     assert history.model_ids[4] in warning
     assert "was trained for the labels related, not_related; pal.toml has related, not_related, war." in warning
     assert metrics_of(history.workspace.store(), history.model_ids[5], SUCCESSIVE) == {}

@@ -14,7 +14,7 @@ from annotation.label_set import LabelSet
 from storage.lake.batches import close_batch
 from storage.records import Batch, Split
 from storage.workspace import Workspace
-from tasks.publish import publish_batches
+from tasks.sample import publish_batches
 
 TEXTS = {"i1": "Floods in Zürich", "i2": "=1+1", "i3": "Fire, and\nsmoke"}
 Reserve = Callable[..., Batch]

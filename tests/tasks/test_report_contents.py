@@ -12,12 +12,10 @@ import pytest
 from projects import project_of
 
 from annotation.label_set import LabelSet
-from annotation.oracle import fill_csv
-from annotation.report_page import report_page
+from annotation.synthetic import fill_csv
 from flows.run import Run, run_here
 from storage.lake.history import history_of
-from storage.lake.models import metrics_of, promote
-from storage.learning_curve import strategy_results
+from storage.lake.models import metrics_of, promote, strategy_results
 from storage.records import Purpose, Split
 from storage.workspace import Workspace
 from tasks.collect import collect_answers
@@ -29,10 +27,9 @@ from tasks.plan import Plan
 from tasks.prepare import make_features
 from tasks.project import Project
 from tasks.promote import promote_or_keep
-from tasks.publish import publish_batches
-from tasks.report_contents import report_of, write_page
-from tasks.reporting.report_page import report_markdown
-from tasks.sample import sample_batch
+from tasks.report import report_of, write_page
+from tasks.reporting.report_page import report_markdown, report_page
+from tasks.sample import publish_batches, sample_batch
 from tasks.train import train_model
 
 QUICK = TrainingConfig(epochs=5)

@@ -25,12 +25,12 @@ from storage.lake.batches import (
 )
 from storage.records import Answer, Proposal, Purpose, Split
 from storage.workspace import Workspace
+from tasks.ask_again import Method, answer_matrix, draw_review, out_of_sample
 from tasks.evaluate import evaluate_model
 from tasks.learning.label_errors import label_errors
 from tasks.prepare import make_features
 from tasks.promote import promote_or_keep
-from tasks.publish import publish_batches
-from tasks.review import Method, answer_matrix, draw_review, out_of_sample
+from tasks.sample import publish_batches
 from tasks.train import train_model
 
 NOBODY_NAMED = BatchConfig(formats=("csv",))
@@ -185,7 +185,7 @@ def test_where_no_label_is_suspicious_nothing_goes_out(
     def sure(_encoder: object, examples: object, _config: object, *, n_labels: int) -> object:
         return np.eye(n_labels, dtype=np.float32)[examples.labels]  # type: ignore[attr-defined]
 
-    monkeypatch.setattr("tasks.review.cross_validated_probabilities", sure)
+    monkeypatch.setattr("tasks.ask_again.cross_validated_probabilities", sure)
     assert draw(workspace) is None
     assert open_batches(workspace.store()) == []
 

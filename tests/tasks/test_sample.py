@@ -33,8 +33,7 @@ from tasks.learning.training_config import TrainingConfig
 from tasks.plan import Plan
 from tasks.prepare import make_features
 from tasks.project import Project
-from tasks.publish import publish_batches
-from tasks.sample import sample_batch, share_out
+from tasks.sample import publish_batches, sample_batch, share_out
 from tasks.sampling.sampling_config import SamplingConfig
 from tasks.sampling.strategies.uncertainty import least_confidence_scores
 from tasks.train import train_model

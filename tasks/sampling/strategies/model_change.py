@@ -1,17 +1,19 @@
-"""Strategies that put a new two-way layer on the model's hidden layer: right or wrong, known or new.
+"""Strategies that query what would change the model: transfer layers on its hidden layer, and gradients.
 
-Both kinds of item weigh the same in that layer, so 0.5 is the even bet however rare one kind is. The layer is learned
-on dense rows of the labelled items; of the pool only products with its weights are asked for.
+A transfer strategy puts a new two-way layer (right or wrong, known or new) on the hidden layer. Both kinds of item
+weigh the same in it, so 0.5 is the even bet however rare one kind is. The layer is learned on dense rows of the
+labelled items; of the pool only products with its weights are computed.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from tasks.learning.vectors import Matrix, Vectors
-from tasks.sampling.logistic import Logistic, fit_logistic, sigmoid
-from tasks.sampling.strategy import Floats, Picks, Pool, drawn, strategy, top
+from tasks.sampling.strategy import Floats, Picks, Pool, Positions, drawn, strategy, top
 
 _MUNRO = "Munro (2021), Human-in-the-Loop Machine Learning, ch. 5"
 
@@ -136,3 +138,149 @@ def _cosines_to(vectors: Vectors, pick: int) -> Floats:
     products = empty if empty[pick] else vectors.products(vectors.rows(np.array([pick])))[:, 0]
     cosines: Floats = np.clip(products.astype(np.float64), 0, 1)
     return cosines
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """A fitted layer: the probability of yes is the sigmoid of `row @ weight + bias`.
+
+    Attributes:
+        weight: (width,).
+        bias: One number.
+    """
+
+    weight: Floats
+    bias: float
+
+    def logits(self, vectors: Vectors) -> Floats:
+        """Of n vectors, (n,): above 0 is rather yes than no."""
+        products = vectors.products(self.weight[None].astype(np.float32))[:, 0]
+        logits: Floats = products + np.float64(self.bias)
+        return logits
+
+
+def fit_logistic(rows: Matrix, yes: npt.NDArray[np.bool_], *, c: float = 1.0) -> Logistic:
+    """The optimum of |weight|^2 / 2 + c * sum of weighted log losses, yes and no weighing the same in total.
+
+    An item weighs m / (2 * number of its kind); the bias goes free. Rows that are not finite are left out; where not
+    both kinds are left there is nothing to learn, and every probability is 0.5. By Newton's method: a third of the
+    steps of L-BFGS, and none in a second thread pool, where on busy cores the threads of the two wait for each other.
+
+    Args:
+        rows: Vectors (m, width): as float64 they and a copy must fit into memory.
+        yes: What each is, (m,).
+        c: Inverse strength of the regularisation.
+    """
+    from scipy.optimize import minimize  # a third of a second that commands without sampling need not pay
+
+    sound = np.isfinite(rows).all(axis=1)
+    wide, yes = rows[sound].astype(np.float64), yes[sound]
+    width, m = wide.shape[1], len(wide)
+    if yes.all() or not yes.any():
+        return Logistic(np.zeros(width), 0.0)
+    signs = np.where(yes, 1.0, -1.0)
+    shares = 0.5 / np.where(yes, yes.sum(), m - yes.sum())
+    ridge = 1 / (c * m)
+
+    def loss_and_gradient(layer: Floats) -> tuple[float, Floats]:
+        weight, margins = layer[:-1], signs * (wide @ layer[:-1] + layer[-1])
+        slopes = -shares * signs * sigmoid(-margins)
+        loss = shares @ np.logaddexp(0, -margins) + ridge / 2 * (weight @ weight)
+        return loss, np.append(slopes @ wide + ridge * weight, slopes.sum())
+
+    def curvature_along(layer: Floats, step: Floats) -> Floats:
+        p = sigmoid(wide @ layer[:-1] + layer[-1])
+        bends = shares * p * (1 - p) * (wide @ step[:-1] + step[-1])
+        return np.append(bends @ wide + ridge * step[:-1], bends.sum())
+
+    layer = minimize(
+        loss_and_gradient,
+        np.zeros(width + 1),
+        jac=True,
+        hessp=curvature_along,
+        method="Newton-CG",
+        options={"xtol": 1e-7, "maxiter": 100},
+    ).x
+    return Logistic(layer[:-1], float(layer[-1]))
+
+
+def sigmoid(logits: Floats) -> Floats:
+    """1 / (1 + exp(-logits)), without overflow.
+
+    >>> sigmoid(np.array([-1000.0, 0.0, 1000.0])).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    return 0.5 + 0.5 * np.tanh(logits / 2)
+
+
+COPY = 1e-5
+"""A squared distance below this part of the two squared lengths is rounding, and counts as 0."""
+
+
+@strategy(
+    needs=["model"],
+    substitute="random",
+    adaptive=True,
+    cost="O(candidates n_picks)",
+    source="Ash et al. (2020), Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds",
+)
+def badge(pool: Pool, n: int, generator: np.random.Generator, *, candidates: int = 100_000) -> Picks:
+    """Spread over the gradients that items would bring if predicted right, (p - onehot) x representation, by k-means++.
+
+    A gradient is long where the model is unsure. The longest is picked first, then each item is drawn in proportion to
+    the squared distance of its gradient to the nearest one picked: uncertain and diverse, with no number to weigh the
+    two. That distance is the score, in the first pick the squared length. Where no distance is left (copies of what
+    is picked) the longest of the rest follow with score 0.
+
+    `candidates` are drawn uniformly from the pool, at least as many as are asked for. Gradients (n_labels * width,)
+    are never made: the product of two is (a_i . a_j) (h_i . h_j), with a = p - onehot and h the representation. What h
+    is for the candidates is computed once and kept: 100 MB for 100,000 of 256 dimensions.
+
+    Differs from the source: probabilities are the calibrated ones, and only candidates are looked at.
+    """
+    assert pool.hidden is not None
+    among = drawn(np.arange(len(pool)), max(candidates, n), generator)
+    hidden = pool.hidden.take(among).kept()
+    probabilities = pool.probabilities[among].astype(np.float64)
+    sound = pool.sound[among]
+    errors = np.where(sound[:, None], probabilities, 0)
+    errors[np.arange(len(errors)), errors.argmax(axis=1)] -= 1
+    squares = np.where(sound, np.square(errors).sum(axis=1) * hidden.squared_norms, -np.inf)
+    picks, scores = _spread(errors, hidden, squares, n, generator)
+    others = np.setdiff1d(np.arange(len(among)), picks)
+    others = others[top(squares[others], n - len(picks), generator)]
+    positions = np.concatenate([picks, others])
+    details = [f"gradient of length {length:.3f}" for length in np.sqrt(np.maximum(squares[positions], 0))]
+    return Picks(among[positions], np.concatenate([scores, np.where(sound[others], 0, -np.inf)]), details)
+
+
+def _spread(
+    errors: Floats, hidden: Vectors, squares: Floats, n: int, generator: np.random.Generator
+) -> tuple[Positions, Floats]:
+    """k-means++ from the longest of the gradients errors (x) hidden: at most n of them, and what each was drawn by.
+
+    Args:
+        squares: Squared lengths of the gradients; -inf for what is not to be drawn.
+    """
+    picks = [int(top(squares, 1, generator)[0])]
+    scores = [float(squares[picks[0]])]
+    nearest = np.full(len(squares), np.inf)
+    while len(picks) < n:
+        products = (errors @ errors[picks[-1]]) * hidden.products(hidden.rows(np.array(picks[-1:])))[:, 0]
+        nearest = np.minimum(nearest, _squared_distances(products, squares, picks[-1]))
+        running = np.cumsum(nearest)
+        if not running[-1] > 0:
+            break
+        drawn = np.searchsorted(running, generator.random() * running[-1], side="right")
+        picks.append(min(int(drawn), int(np.flatnonzero(nearest)[-1])))
+        scores.append(float(nearest[picks[-1]]))
+    return np.array(picks, np.int64), np.array(scores)
+
+
+def _squared_distances(products: Floats, squares: Floats, pick: int) -> Floats:
+    """Of each gradient to that of the pick, (n,); 0 for the pick, its copies and what is not to be drawn."""
+    both = squares + squares[pick]
+    distances: Floats = np.maximum(both - 2 * products, 0)
+    distances[distances <= COPY * both] = 0
+    distances[pick] = 0
+    return distances

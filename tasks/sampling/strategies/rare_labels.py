@@ -10,7 +10,7 @@ import numpy.typing as npt
 from storage.errors import SamplingError
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import SLICE_TEXTS, Matrix, Vectors
-from tasks.sampling.clustering import plus_plus
+from tasks.sampling.strategies.clusters import plus_plus
 from tasks.sampling.strategies.coverage import highest_cosines
 from tasks.sampling.strategy import Floats, Picks, Pool, Positions, find_strategy, runnable, strategy, top, top_picks
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from annotation.checks import FilledRow, check_rows
 from annotation.handout import Handout
 from annotation.label_set import Label, LabelSet
+from storage.lake.items import text_hash
 from storage.records import UNNAMED, BatchItem, Proposal
-from storage.text_hash import text_hash
 
 LABELS = LabelSet(
     "t",

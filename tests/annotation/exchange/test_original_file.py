@@ -16,8 +16,8 @@ from annotation.formats.doccano import write_doccano
 from annotation.formats.label_studio import write_label_studio
 from annotation.formats.original_rows import is_original, read_original, write_original
 from storage.errors import BatchError
+from storage.lake.items import text_hash
 from storage.records import BatchItem
-from storage.text_hash import text_hash
 
 FIXTURE = Path(__file__).with_name("fixtures") / "original.csv"
 KEYS = {label.name: label.key for label in LABELS.labels}

@@ -7,8 +7,8 @@ from pathlib import Path
 from handouts import IDS, LABELS, NASTY
 
 from annotation.handout import Handout
+from storage.lake.items import text_hash
 from storage.records import BatchItem
-from storage.text_hash import text_hash
 
 ROOT = Path(__file__).parents[3]
 TOOLS = ROOT / ".venv" / "tools"

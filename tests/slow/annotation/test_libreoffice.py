@@ -32,8 +32,8 @@ from annotation.formats.workbook import read_workbook, write_workbook
 from annotation.handout import Handout
 from annotation.label_set import LabelSet
 from storage.errors import BatchError
+from storage.lake.items import text_hash
 from storage.records import Answer, BatchItem
-from storage.text_hash import text_hash
 
 BATCH = "b0001-training"
 NASTY = {

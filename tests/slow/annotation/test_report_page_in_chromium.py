@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 from chromium import PHONE, WIDE, Browser, chromium
 
-from annotation.report_page import report_page
-from storage.learning_curve import CurvePoint, StrategyResult
+from storage.lake.models import CurvePoint, StrategyResult
 from storage.records import BatchResult, BatchStatus, Metric, ModelStatus, RunRecord, RunStatus, Split, StopSign
 from tasks.reporting.charts import Point
-from tasks.reporting.report_page import Mistake, OnEvaluation, Report
+from tasks.reporting.report_page import Mistake, OnEvaluation, Report, report_page
 
 AT = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 EVIL = "<script>document.title='taken'</script><img src=http://127.0.0.1:9/x>"

@@ -25,7 +25,7 @@ from storage.lake.batches import items_of
 from storage.records import Answer, Batch, BatchItem
 from storage.workspace import Workspace
 from tasks.collect import collect_answers
-from tasks.publish import publish_batches
+from tasks.sample import publish_batches
 
 NASTY = [
     "<script>alert(1)</script>",

@@ -12,8 +12,7 @@ import pytest
 from live import Live, brought_up
 
 from annotation.batch import as_published, read_manifest, sha256_of
-from annotation.oracle import fill_csv
-from annotation.synthetic import synthetic_headlines
+from annotation.synthetic import fill_csv, synthetic_headlines
 from flows.cli.presets import DISASTER, config_text
 from flows.config import open_project
 from flows.import_texts import import_items

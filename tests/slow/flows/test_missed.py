@@ -12,8 +12,8 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Scheduled
 
-from flows.server.missed import cancel_missed
 from flows.server.prefect_api import COMMAND_TAG
+from flows.server.service import cancel_missed
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

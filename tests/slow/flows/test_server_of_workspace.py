@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from test_up_state import GONE, folder
 
-from flows.server.connection import running_server
-from flows.server.processes import command_of
-from flows.server.up_state import Up, write_up
+from flows.server.command_runs import running_server
+from flows.server.processes import Up, command_of, write_up
 from storage.errors import ServiceError
 from tasks.project import Project
 

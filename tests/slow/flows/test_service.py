@@ -18,13 +18,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from waiting import until
 
-from annotation.oracle import fill_csv
-from annotation.synthetic import synthetic_headlines
+from annotation.synthetic import fill_csv, synthetic_headlines
 from flows.cli.presets import DISASTER, config_text
 from flows.config import open_project
 from flows.server.prefect_api import answers, ask
-from flows.server.processes import command_of
-from flows.server.up_state import found_up, up_file
+from flows.server.processes import command_of, found_up, up_file
 from storage.lake.annotations import LabelledItem, import_labelled
 from storage.lake.batches import find_batch, open_batches
 from storage.lake.items import add_items, stage

@@ -18,8 +18,7 @@ from cluster import Cluster, cluster
 from distributed import Client, Worker
 from waiting import PATIENCE_S
 
-from annotation.oracle import fill_csv
-from annotation.synthetic import synthetic_headlines
+from annotation.synthetic import fill_csv, synthetic_headlines
 from flows.cli.presets import DISASTER, config_text
 from flows.config import open_project
 from flows.import_texts import import_items
@@ -29,11 +28,11 @@ from flows.run import run_here
 from storage.errors import ServiceError
 from storage.lake.batches import items_of, open_batches, proposals_of
 from storage.lake.models import production_model
+from tasks.adapt_encoder import read_on_workers
 from tasks.learning.distillation import Teacher
 from tasks.plan import Minimums
-from tasks.pool import load_pool
 from tasks.project import Project
-from tasks.reading import read_on_workers
+from tasks.sample import load_pool
 from tasks.sampling.mixer import mix_strategies
 from tasks.scale.workers import open_workers
 from tasks.scale_config import ScaleConfig

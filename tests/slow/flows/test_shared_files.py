@@ -16,10 +16,8 @@ from typer.testing import CliRunner
 from waiting import PATIENCE_S
 
 from annotation.batch import batch_files
-from annotation.oracle import fill_csv
-from annotation.synthetic import synthetic_headlines
-from flows.annotating import annotate_batch
-from flows.cli.annotating import publish_formats
+from annotation.synthetic import fill_csv, synthetic_headlines
+from flows.cli.annotating import annotate_batch, publish_formats, submit
 from flows.cli.main import app
 from flows.cli.model_choice import roll_back
 from flows.cli.presets import PRESETS, config_text
@@ -30,7 +28,6 @@ from flows.import_texts import import_items
 from flows.ingest import ingest as ingest_flow
 from flows.next_batch import next_batch, report
 from flows.run import Run, run_here
-from flows.submit import submit
 from storage.errors import BatchError, ConfigError, ModelError, StoreError
 from storage.files.object_store import ObjectStore
 from storage.lake.annotations import label_counts

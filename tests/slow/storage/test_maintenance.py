@@ -9,10 +9,9 @@ from lake_histories import history, live
 
 from storage.lake.annotations import labelled_texts
 from storage.lake.store import Store
-from storage.lake_files import DataFolder
 from storage.records import Split
 from storage.upkeep import maintenance
-from storage.upkeep.maintenance import maintain
+from storage.upkeep.maintenance import DataFolder, maintain
 from storage.upkeep.moving import training_versions
 from storage.workspace import Workspace
 

@@ -20,8 +20,8 @@ from waiting import until
 from storage.errors import StoreError
 from storage.lake.connection import told, without_secrets
 from storage.lake.store import Connection, Store
-from storage.lake_files import DataFolder
 from storage.run_records import Runs, new_run
+from storage.upkeep.maintenance import DataFolder
 from storage.workspace import Workspace
 
 SPAWN = multiprocessing.get_context("spawn")

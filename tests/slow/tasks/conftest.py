@@ -24,10 +24,10 @@ from storage.workspace import Workspace
 from tasks.ask_again import draw_disputed
 from tasks.collect import collect_answers
 from tasks.project import Config, Project
-from tasks.publish import publish_batches
+from tasks.sample import publish_batches
 
 if sys.argv[1] == "review":  # torch takes seconds
-    from tasks.review import draw_review
+    from tasks.ask_again import draw_review
 
 def adjudicate(project):
     draw_disputed(project)

@@ -31,8 +31,8 @@ from tasks.learning.encoder_names import MINILM_ADAPTED
 from tasks.learning.encoders import encoder_of
 from tasks.learning.model_files import load_model
 from tasks.learning.training_config import TrainingConfig
-from tasks.pool import load_pool
 from tasks.prepare import current_encoder, make_features
+from tasks.sample import load_pool
 from tasks.train import train_model
 
 SPAWN = multiprocessing.get_context("spawn")

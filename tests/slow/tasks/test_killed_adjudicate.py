@@ -17,7 +17,7 @@ from storage.lake.batches import open_batches
 from storage.records import Purpose
 from storage.workspace import Workspace
 from tasks.ask_again import draw_disputed
-from tasks.publish import publish_batches
+from tasks.sample import publish_batches
 
 
 def assert_published_once(workspace: Workspace, purpose: Purpose, item_ids: Sequence[str]) -> None:

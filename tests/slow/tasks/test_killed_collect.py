@@ -11,8 +11,8 @@ from test_collect import ALL, TAKEN, TEXTS, annotations, batch, collect, fill, i
 
 from annotation.formats.journal import Journal
 from annotation.label_set import LabelSet
+from storage.lake.items import text_hash
 from storage.records import Answer
-from storage.text_hash import text_hash
 from storage.workspace import Workspace
 
 

@@ -11,7 +11,7 @@ from projects import project_of
 from test_publish import TEXTS, Reserve, assert_whole
 
 from storage.workspace import Workspace
-from tasks.publish import publish_batches
+from tasks.sample import publish_batches
 
 
 def test_a_kill_at_any_line_leaves_no_half_batch_and_the_next_run_publishes(

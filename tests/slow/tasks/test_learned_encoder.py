@@ -9,8 +9,7 @@ import pyarrow as pa
 from test_adaptation import Matrix, rows_of
 
 from annotation.synthetic import synthetic_headlines
-from tasks.learning.adaptation import adapt_vectors
-from tasks.learning.distillation import Teacher
+from tasks.learning.distillation import Teacher, adapt_vectors
 from tasks.learning.encoders import minilm_static
 from tasks.learning.tokens import Tokens
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from storage.errors import SourceError
+from storage.readers.delimited import find_dialect
 from storage.readers.lines import ONE_COLUMN, Dialect
-from storage.sources.dialect import find_dialect
 
 PATH = Path("a.csv")
 

@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from tasks.learning.adaptation import adapt_vectors, taught_head
-from tasks.learning.encoder_files import HeadWeights
+from tasks.learning.distillation import adapt_vectors, taught_head
+from tasks.learning.encoders import HeadWeights
 from tasks.learning.tokens import Examples, Tokens
 from tasks.learning.training import fit_linear_head, train
 from tasks.learning.training_config import TrainingConfig

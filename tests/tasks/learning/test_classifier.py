@@ -3,9 +3,9 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.learning import classifier as room
-from tasks.learning.classifier import BAG_OF_WORDS_HIDDEN, Classifier, predict_logits
+from tasks.learning import training as room
 from tasks.learning.tokens import Tokens
+from tasks.learning.training import BAG_OF_WORDS_HIDDEN, Classifier, predict_logits
 
 V, D = 30, 8
 GENERATOR = np.random.default_rng(0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, precision_recall_curve
 
-from tasks.learning.curves import calibration_bins, confusion, precision_recall, worst_mistakes
+from tasks.learning.metrics import calibration_bins, confusion, precision_recall, worst_mistakes
 from tasks.learning.stopping import wilson_interval
 
 GENERATOR = np.random.default_rng(0)

@@ -15,13 +15,11 @@ from hypothesis import strategies as st
 from annotation.synthetic import synthetic_headlines
 from storage.errors import ModelError
 from storage.readers.original_directory import read_original
-from tasks.learning.calibration import calibrate
-from tasks.learning.classifier import predict_logits
+from tasks.learning.calibration import calibrate, stratified_folds
 from tasks.learning.encoders import fit_bag_of_words, minilm_static
 from tasks.learning.label_errors import TOLERANCE, Floats, Ints, LabelErrors, label_errors
-from tasks.learning.splits import stratified_folds
 from tasks.learning.tokens import Examples
-from tasks.learning.training import N_FOLDS, cross_validated_probabilities, train
+from tasks.learning.training import N_FOLDS, cross_validated_probabilities, predict_logits, train
 from tasks.learning.training_config import TrainingConfig
 
 Case = tuple[Ints, Floats]

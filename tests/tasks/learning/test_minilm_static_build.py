@@ -14,8 +14,7 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 from storage.errors import ModelError
-from tasks.learning.encoder_files import quantise
-from tasks.learning.encoders import ARTEFACT
+from tasks.learning.encoders import ARTEFACT, quantise
 from tasks.learning.minilm_static.build import (
     N_TEXTS,
     OPTIONS,

@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 from annotation.synthetic import synthetic_headlines
 from storage.errors import ModelError
 from tasks.learning.calibration import Calibration
-from tasks.learning.classifier import Classifier
 from tasks.learning.encoders import BagOfWords, Encoder, fit_bag_of_words, minilm_static
 from tasks.learning.model_files import WEIGHTS, load_model, save_model
-from tasks.learning.scorer import FEW_TEXTS, SLICE_TEXTS, numpy_model
-from tasks.learning.training import Trained
+from tasks.learning.stored_model import FEW_TEXTS, SLICE_TEXTS, numpy_model
+from tasks.learning.training import Classifier, Trained
 from tasks.learning.training_config import TrainingConfig
 
 LABELS = ("not_related", "related", "unclear")

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.learning.splits import stratified_folds
+from tasks.learning.calibration import stratified_folds
 
 labels_lists = st.lists(st.integers(0, 3), min_size=1, max_size=60)
 

@@ -15,13 +15,11 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from storage.errors import ModelError
 from storage.readers.original_directory import open_original_pool, read_original
-from tasks.learning.calibration import Calibration, calibrate
-from tasks.learning.classifier import predict_logits
+from tasks.learning.calibration import Calibration, calibrate, stratified_folds
 from tasks.learning.encoders import Encoder, fit_bag_of_words, minilm_static
 from tasks.learning.metrics import Evaluation, evaluate
-from tasks.learning.splits import stratified_folds
 from tasks.learning.tokens import Examples, Tokens
-from tasks.learning.training import N_FOLDS, Trained, drawn, label_weights, train
+from tasks.learning.training import N_FOLDS, Trained, drawn, label_weights, predict_logits, train
 from tasks.learning.training_config import TrainingConfig
 
 V, D = 60, 12

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.learning.classifier import Classifier
 from tasks.learning.tokens import Tokens
+from tasks.learning.training import Classifier
 from tasks.learning.vectors import NetworkVectors, TokenVectors, Vectors, unit
 
 N_TOKENS, WIDTH = 12, 5

@@ -5,8 +5,8 @@ import numpy.typing as npt
 import pytest
 from pools import pool_of_texts, pool_of_vectors, random_pool, tokens_of
 
-from tasks.sampling.clustering import spherical_kmeans
 from tasks.sampling.strategies import clusters as room
+from tasks.sampling.strategies.clusters import spherical_kmeans
 from tasks.sampling.strategy import Labelled, Pool, Ranking, find_strategy
 
 # Two bundles of directions in the plane, in degrees. Of the first 8 is nearest to the mean direction (8.3) and 30

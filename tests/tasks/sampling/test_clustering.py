@@ -5,7 +5,7 @@ from pools import tokens_of
 from sklearn.cluster import MiniBatchKMeans
 
 from tasks.learning.vectors import TokenVectors, unit
-from tasks.sampling.clustering import Clusters, assign, plus_plus, spherical_kmeans
+from tasks.sampling.strategies.clusters import Clusters, assign, plus_plus, spherical_kmeans
 
 
 def vectors_of(texts: list[list[int]], table: npt.NDArray[np.float32] | None = None) -> TokenVectors:

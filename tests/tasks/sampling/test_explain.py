@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pools import pool_of_texts, pool_of_vectors, tokens_of
 
-from tasks.sampling.explain import reasons
+from tasks.sampling.mixer import reasons
 from tasks.sampling.strategy import Labelled, Pool, Ranking
 
 LABELS = ("related", "not_related")

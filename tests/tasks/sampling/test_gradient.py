@@ -6,7 +6,7 @@ import pytest
 import torch
 from pools import pool_of_texts, pool_of_vectors, random_pool
 
-from tasks.learning.classifier import Classifier
+from tasks.learning.training import Classifier
 from tasks.learning.vectors import NetworkVectors
 from tasks.sampling import gradient  # noqa: F401  (registers the strategy)
 from tasks.sampling.strategy import Head, Pool, Ranking, find_strategy

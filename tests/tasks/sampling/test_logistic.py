@@ -8,7 +8,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from tasks.learning.vectors import TokenVectors
-from tasks.sampling.logistic import Logistic, fit_logistic
+from tasks.sampling.strategies.model_change import Logistic, fit_logistic
 
 
 def task(

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pools import pool_of_texts, random_pool, tokens_of
 
-import tasks.sampling.representative  # noqa: F401  (registers the strategies)
+import tasks.sampling.strategies.outliers  # noqa: F401  (registers the strategies)
 from tasks.sampling.strategy import Labelled, Pool, Ranking, find_strategy
 
 

@@ -8,10 +8,10 @@ from pools import one_token_each, pool_of_texts, pool_of_vectors, protected, ran
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from tasks.learning.classifier import Classifier, predict_logits
+from tasks.learning.training import Classifier, predict_logits
 from tasks.learning.vectors import NetworkVectors, TokenVectors
-from tasks.sampling.logistic import Logistic, fit_logistic
 from tasks.sampling.strategies import model_change as transfer
+from tasks.sampling.strategies.model_change import Logistic, fit_logistic
 from tasks.sampling.strategy import Head, Labelled, Pool, Ranking, find_strategy
 
 Rows = npt.NDArray[np.float64]
