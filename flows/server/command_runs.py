@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from pydantic_core import to_jsonable_python
 
-from flows.log_lines import ROOMS, say
+from flows.log_lines import ROOMS, is_debugging, say
 from flows.server import prefect_api
 from flows.server.prefect_api import COMMAND_TAG, GOING_ON, answers, ask
 from flows.server.processes import command_of, found_up, is_running
@@ -81,8 +81,8 @@ def run_deployment(
 
 
 def set_up_prefect() -> None:
-    """Set what Prefect reads when it is imported: no telemetry, and of its own log lines none but with $PAL_DEBUG."""
-    levels = {name: "INFO" if os.environ.get("PAL_DEBUG") else "CRITICAL" for name in LEVELS}
+    """Set what Prefect reads when it is imported: no telemetry, and of its own log lines none but with `--debug`."""
+    levels = {name: "INFO" if is_debugging() else "CRITICAL" for name in LEVELS}
     for variable, value in {**SETTINGS, **levels}.items():
         os.environ.setdefault(variable, value)
 

@@ -21,6 +21,7 @@ from annotation.agreement import (
     MISSING,
     Agreement,
     AnnotatorAgreement,
+    Known,
     agreement,
     answer_table,
     as_table,
@@ -408,12 +409,14 @@ def test_gold_labels_give_accuracy_with_wilsons_interval() -> None:
     answers = [(f"i{n}", "anna", "yes" if n < 8 else "no") for n in range(100)] + [("x", "anna", "yes")]
     answers += [("i0", "ben", "unsure"), ("x", "carl", "no")]
     gold = dict.fromkeys(("anna", "ben"), {f"i{n}": "yes" for n in range(100)} | {"never sent": "no"})
-    found = agreement(answers, ["yes", "no"], np.random.default_rng(0), gold=gold, n_resamples=0)
+    found = agreement(answers, ["yes", "no"], np.random.default_rng(0), known=Known(gold=gold), n_resamples=0)
     anna = of(found, "anna")
     assert (anna.n_gold, anna.gold.value) == (100, 0.08)
     assert (anna.gold.low, anna.gold.high) == pytest.approx((0.041, 0.150), abs=5e-4)  # Wilson (1927)
     assert of(found, "ben").gold.reason == "no item with a gold label is answered"
-    counted = agreement(answers, ["yes", "no"], np.random.default_rng(0), gold=gold, unsure="category", n_resamples=0)
+    counted = agreement(
+        answers, ["yes", "no"], np.random.default_rng(0), known=Known(gold=gold), unsure="category", n_resamples=0
+    )
     assert (of(counted, "ben").n_gold, of(counted, "ben").gold.value) == (1, 0.0)
     without = agreement(answers, ["yes", "no"], np.random.default_rng(0), n_resamples=0)
     assert of(without, "anna").gold.reason == "there are no gold labels"
@@ -424,7 +427,7 @@ def test_confusions_count_answers_by_resolved_label_and_seconds_have_their_media
     answers += [("i1", "ben", "yes")]
     resolved = {"i1": "yes", "i2": "yes", "i3": "yes", "elsewhere": "no"}
     found = agreement(
-        answers, ["yes", "no"], np.random.default_rng(0), resolved=resolved, seconds={"anna": [9.0, 1.0, 2.5]}
+        answers, ["yes", "no"], np.random.default_rng(0), known=Known(resolved, seconds={"anna": [9.0, 1.0, 2.5]})
     )
     anna = of(found, "anna")
     assert anna.confusion == {"yes": {"yes": 1, "no": 1, "unsure": 1}, "no": {"yes": 0, "no": 0, "unsure": 0}}
@@ -451,7 +454,12 @@ def test_answers_that_cannot_be_are_refused(
 
 def test_a_gold_label_that_is_none_of_the_labels_is_refused() -> None:
     with pytest.raises(BatchError, match="'maybe' is none of: yes, no"):
-        agreement([("i1", "anna", "yes")], ["yes", "no"], np.random.default_rng(0), gold={"anna": {"i1": "maybe"}})
+        agreement(
+            [("i1", "anna", "yes")],
+            ["yes", "no"],
+            np.random.default_rng(0),
+            known=Known(gold={"anna": {"i1": "maybe"}}),
+        )
 
 
 def test_a_table_of_answers_keeps_the_order_of_items_and_sorts_annotators() -> None:
@@ -467,7 +475,7 @@ def test_the_text_is_aligned_and_fits_a_terminal_whatever_the_names() -> None:
     answers = [(f"i{n}", person, generator.choice(["yes", "no"], p=[0.1, 0.9])) for n in range(60) for person in people]
     resolved = {f"i{n}": "no" for n in range(60)}
     found = agreement(
-        answers, ["yes", "no"], generator, resolved=resolved, gold={answers[0][1]: resolved}, n_resamples=50
+        answers, ["yes", "no"], generator, known=Known(resolved, {answers[0][1]: resolved}), n_resamples=50
     )
     text = agreement_text(found)
     assert "\x1b" not in text

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from annotation.formats.journal import Journal, read_journal
+from annotation.handout import Handout
 from annotation.keys import line_keys
 from annotation.label_set import Label, LabelSet
 from annotation.terminal import Tally, annotate
@@ -83,11 +84,9 @@ def ask(
     out = screen or Screen()
     with Journal(path) as journal:
         tally = annotate(
-            items or texts(n),
+            Handout("b0003", labels, items or texts(n)),
             answered or {},
-            labels,
             journal,
-            batch_id="b0003",
             annotator="anna",
             keys=iter(keys),
             out=out,
@@ -183,7 +182,7 @@ def test_a_batch_answered_before_offers_to_go_back(tmp_path: Path) -> None:
     assert tally == Tally(1, 1, {"not_related": 1}, finished=True)
 
 
-@pytest.mark.parametrize("key", ["s", "S", "q", "ctrl-c", "ctrl-d"])
+@pytest.mark.parametrize("key", ["s", "S", "q", "ctrl-d"])
 def test_leaving_keeps_what_was_answered(tmp_path: Path, key: str) -> None:
     tally, written, shown = ask(tmp_path, ["1", key, "1"])
     assert written == ["i1 related"]
@@ -220,7 +219,7 @@ def test_the_keys_are_closed_when_an_answer_cannot_be_written(tmp_path: Path) ->
             raise BatchError("The disk is full.", hint="make room")
 
     with Broken(tmp_path / "j") as journal, pytest.raises(BatchError):
-        annotate(texts(2), {}, LABELS, journal, batch_id="b", annotator="a", keys=keys(), out=io.StringIO())
+        annotate(Handout("b", LABELS, texts(2)), {}, journal, annotator="a", keys=keys(), out=io.StringIO())
     assert closed == [True]
 
 
@@ -280,7 +279,7 @@ def test_an_output_that_cannot_show_a_character_does_not_stop_the_work(tmp_path:
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii", newline="\n")
     with Journal(tmp_path / "j") as journal:
         item = BatchItem("i1", "Überschwemmung 李", "h")
-        tally = annotate([item], {}, LABELS, journal, batch_id="b", annotator="a", keys=iter("1"), out=out)
+        tally = annotate(Handout("b", LABELS, [item]), {}, journal, annotator="a", keys=iter("1"), out=out)
     assert tally.answered == 1
     out.seek(0)
     assert "?berschwemmung ?" in out.read()
@@ -298,7 +297,7 @@ def test_colours_only_for_a_terminal_and_without_no_color(tmp_path: Path, monkey
 
 def test_a_batch_without_items_is_finished(tmp_path: Path) -> None:
     with Journal(tmp_path / "j") as journal:
-        tally = annotate([], {}, LABELS, journal, batch_id="b", annotator="a", keys=iter([]), out=io.StringIO())
+        tally = annotate(Handout("b", LABELS, []), {}, journal, annotator="a", keys=iter([]), out=io.StringIO())
     assert tally == Tally(0, 0, {}, finished=True)
 
 

@@ -444,7 +444,6 @@ def peak_bytes_of_a_stream(root: Path) -> None:
     (root / "grown").write_text(str(grown))
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no resource module")
 def test_memory_does_not_grow_with_the_result(root: Path) -> None:
     process = SPAWN.Process(target=peak_bytes_of_a_stream, args=(root,))
     process.start()

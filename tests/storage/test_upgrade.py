@@ -29,7 +29,7 @@ from storage.records import RunRecord, RunStatus, Split
 from storage.run_records import RUNS_FILE
 from storage.upkeep.backup import restore
 from storage.upkeep.upgrade import plan_upgrade, upgrade
-from storage.workspace import Workspace, forget_stores
+from storage.workspace import Workspace
 from tasks.learning.model_files import load_model
 
 ARCHIVE = Path(__file__).with_name("workspace-0.1.0.tar.gz")
@@ -134,7 +134,7 @@ def test_before_that_the_catalog_is_copied_and_the_copy_is_a_lake(
     assert sum(str(copy) in record.message for record in caplog.records) == 1
     assert [path.name for path in copy.parent.glob(".*")] == []
     assert before(Workspace(old.root, "sqlite:lake/catalog.before-schema-5.sqlite")) == (wanted, runs)
-    forget_stores()
+    old.close()
     old.store()
     assert before(Workspace(old.root, "sqlite:lake/catalog.before-schema-5.sqlite")) == (wanted, runs)
 

@@ -15,7 +15,7 @@ from storage.records import RunStatus
 from storage.run_records import RUNS_FILE, new_run
 from storage.upkeep.backup import back_up, read_backup, restore
 from storage.upkeep.maintenance import maintain
-from storage.workspace import Workspace, forget_stores
+from storage.workspace import Workspace
 
 FILES = {
     "pal.toml": "# settings\n",
@@ -138,7 +138,7 @@ def test_a_backup_while_others_write_is_of_one_version(workspace: Workspace, tmp
     wanted = {
         v: store.rows(f"SELECT count(*), max(k) FROM lake.a AT (VERSION => {v})") for v in (made[1].lake_version,)
     }
-    forget_stores()
+    workspace.close()
     restore(tmp_path / "kept1", tmp_path / "again", force=True)
     again = at(tmp_path / "again", workspace).store()
     assert again.version() == made[1].lake_version
