@@ -22,7 +22,7 @@ from annotation.synthetic import fill_csv, synthetic_headlines
 from flows.cli.presets import DISASTER, config_text
 from flows.config import open_project
 from flows.server.prefect_api import answers, ask
-from flows.server.processes import command_of, found_up, up_file
+from flows.server.processes import born_at, found_up, up_file
 from storage.lake.annotations import LabelledItem, import_labelled
 from storage.lake.batches import find_batch, open_batches
 from storage.lake.items import add_items, stage
@@ -193,7 +193,7 @@ def test_after_three_nights_of_a_killed_machine_there_is_one_run_and_nothing_is_
         assert answers(first.api, 5.0), "the server lives on"
 
     with brought_up(project.workspace.root, tmp_path) as second:
-        assert command_of(up.groups["server"][0]) is None, "the old server was ended"
+        assert not born_at(up.groups["server"][0]), "the old server was ended"
         assert second.run(cut_off)["state"]["type"] == "CRASHED"
         assert "was cut off; it is marked as crashed" in second.log.read_text(encoding="utf-8")
         nights = wait_for("the nights", lambda: all_ended(second.runs("nightly")))
@@ -206,7 +206,7 @@ def test_after_three_nights_of_a_killed_machine_there_is_one_run_and_nothing_is_
         groups = found_up(project)
         assert groups is not None
         assert pal(second, "down") == "down\n"
-        assert all(command_of(pid) is None for pid, _ in groups.groups.values())
+        assert not any(born_at(pid) for pid, _ in groups.groups.values())
         assert not up_file(project).exists()
         assert pal(second, "down").startswith("nothing is up")
 
