@@ -433,24 +433,24 @@ def test_confusions_count_answers_by_resolved_label_and_seconds_have_their_media
 
 
 @pytest.mark.parametrize(
-    ("answers", "names", "what"),
+    ("answers", "names", "values"),
     [
-        ([("i1", "anna", "yes")], ["yes"], "1 labels."),
-        ([("i1", "anna", "skip"), ("i2", "anna", "yes")], ["yes", "no"], "'skip' is none of: yes, no, unsure."),
-        ([("i1", "anna", "yes"), ("i1", "anna", "no")], ["yes", "no"], "'anna' answered item 'i1' twice."),
+        ([("i1", "anna", "yes")], ["yes"], ["1"]),
+        ([("i1", "anna", "skip"), ("i2", "anna", "yes")], ["yes", "no"], ["'skip'", "yes", "no", "unsure"]),
+        ([("i1", "anna", "yes"), ("i1", "anna", "no")], ["yes", "no"], ["'anna'", "'i1'"]),
     ],
 )
 def test_answers_that_cannot_be_are_refused(
-    answers: Sequence[tuple[str, str, str]], names: Sequence[str], what: str
+    answers: Sequence[tuple[str, str, str]], names: Sequence[str], values: Sequence[str]
 ) -> None:
     with pytest.raises(BatchError) as error:
         agreement(answers, names, np.random.default_rng(0))
-    assert error.value.what == what
+    assert all(value in error.value.what for value in values)
     assert error.value.hint
 
 
 def test_a_gold_label_that_is_none_of_the_labels_is_refused() -> None:
-    with pytest.raises(BatchError, match="'maybe' is none of: yes, no"):
+    with pytest.raises(BatchError, match="'maybe'"):
         agreement([("i1", "anna", "yes")], ["yes", "no"], np.random.default_rng(0), gold={"anna": {"i1": "maybe"}})
 
 

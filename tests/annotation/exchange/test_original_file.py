@@ -117,9 +117,9 @@ def test_a_row_that_is_none_is_told_and_costs_no_other(tmp_path: Path, line: str
 
 def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"PK\x03\x04")
-    with pytest.raises(BatchError, match="zip archive"):
+    with pytest.raises(BatchError, match=r"a\.csv"):
         read_original(tmp_path / "a.csv")
-    with pytest.raises(BatchError, match="There is no file"):
+    with pytest.raises(BatchError, match=r"none\.csv"):
         read_original(tmp_path / "none.csv")
 
 
