@@ -268,10 +268,11 @@ def test_rows_of_errors_stand_as_they_stood_with_the_reason_and_are_read_again(t
     assert [(row.text, row.item_id, row.batch_id, row.text_hash) for row in again] == [
         (row.text, row.item_id, row.batch_id, row.text_hash) for row in rows
     ]
-    assert again[0].cells["error"] == "row 2, column label: '?': is no answer"
+    assert all(value in again[0].cells["error"] for value in ("row 2", "label", "'?'", "is no answer"))
     write_errors(tmp_path / "f.csv", [RowError(9, "label", "!", "new", row.cells) for row in again])
     (first, _) = read_csv(tmp_path / "f.csv")
-    assert first.cells["error"] == "row 9, column label: '!': new"
+    assert all(value in first.cells["error"] for value in ("row 9", "label", "'!'", "new"))
+    assert "is no answer" not in first.cells["error"]
 
 
 def test_errors_of_files_with_other_columns_stand_under_one_header(tmp_path: Path) -> None:

@@ -237,7 +237,8 @@ def test_the_second_sheet_says_what_is_asked_and_is_no_table_of_answers(tmp_path
     rows = {key: text for key, text in workbook["definition"].iter_rows(values_only=True) if key}
     assert rows["Question"] == handout.label_set.question
     assert rows["Definition"] == handout.label_set.definition
-    assert (rows["related"], rows["0"]) == ("Shorter: 1", "The same as not_related")
+    assert "1" in str(rows["related"])
+    assert "not_related" in str(rows["0"])
     assert "pal ingest" in str(rows["Give back"])
     assert len(read_workbook(tmp_path / "b.xlsx")) == len(TEXTS)
 
