@@ -69,6 +69,6 @@ def test_a_port_in_use_is_told_with_the_next_one(project: Project) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(ServiceError, match=f"port {port} of 127.0.0.1 cannot be used") as raised:
+        with pytest.raises(ServiceError, match=rf"\b{port}\b.*127\.0\.0\.1") as raised:
             Service(project, port=port)._start_server()
     assert f"pal up --port {port + 1}" in raised.value.hint

@@ -54,7 +54,7 @@ def test_a_lake_that_machines_share_is_not_migrated_by_other_commands(shared: Wo
     for call in (shared.store, shared.runs):
         with pytest.raises(StoreError) as caught:
             call()
-        assert caught.value.hint == "pal migrate --dry-run, then pal migrate"
+        assert "pal migrate --dry-run" in caught.value.hint
     with shared.unmigrated_store() as store:
         assert current_version(store) == 4
 
