@@ -126,8 +126,8 @@ class ObjectStore:
             raise StoreError(
                 f"{where} cannot be {done}: {_reason(error)}",
                 hint=f"check {self._setting} in pal.toml, and the credentials: AWS_ACCESS_KEY_ID, "
-                "AWS_SECRET_ACCESS_KEY, AWS_REGION, or the cloud's own sign-in; AWS_ENDPOINT_URL for another server than Amazon's. "
-                "Then run the same again",
+                "AWS_SECRET_ACCESS_KEY, AWS_REGION, or the cloud's own sign-in; AWS_ENDPOINT_URL for another server "
+                "than Amazon's. Then run the same again",
             ) from error
 
 

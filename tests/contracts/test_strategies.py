@@ -167,8 +167,9 @@ def test_the_order_of_rows_does_not_matter(any_strategy: Strategy) -> None:
 def test_of_a_pool_in_shards_it_asks_the_same_to_the_last_bit(
     any_strategy: Strategy, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {"vectors.SLICE_TEXTS": 4, "vectors.BLOCK_SLICES": 2, "sharded.FEW": few}.items():
-        monkeypatch.setattr(f"tasks.learning.{name}", value)
+    sizes = {"learning.vectors.SLICE_TEXTS": 4, "learning.vectors.BLOCK_SLICES": 2, "scale.shards.FEW": few}
+    for name, value in sizes.items():
+        monkeypatch.setattr(f"tasks.{name}", value)
     expected = any_strategy.propose(SHARDED, 30, np.random.default_rng(1))
     for bounds in ([0, 80], [0, 8, 8, 40, 72, 80]):
         ranking = any_strategy.propose(in_shards(SHARDED, bounds), 30, np.random.default_rng(1))

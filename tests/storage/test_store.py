@@ -30,7 +30,7 @@ from storage.lake import store as store_module
 from storage.lake.store import SLICE_ROWS, Connection, Store
 
 SPAWN = multiprocessing.get_context("spawn")
-PACKAGE = Path(store_module.__file__).parent
+PACKAGE = Path(store_module.__file__).parents[1]
 
 
 def opened(root: Path) -> Store:
@@ -503,7 +503,7 @@ def test_a_catalog_that_cannot_be_opened_is_named_with_what_to_do_and_not_tried_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: object
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("storage.store.time.sleep", pauses.append)
+    monkeypatch.setattr("storage.lake.store.time.sleep", pauses.append)
     folder = tmp_path / "lake"
     folder.mkdir()
     spoil(folder / "catalog.sqlite")  # type: ignore[operator]

@@ -9,7 +9,7 @@ from pools import pool_of_texts, pool_of_vectors, random_pool
 
 from tasks.learning.training import Classifier
 from tasks.learning.vectors import NetworkVectors
-from tasks.sampling import gradient  # noqa: F401  (registers the strategy)
+from tasks.sampling.strategies import model_change  # noqa: F401  (registers the strategy)
 from tasks.sampling.strategy import Head, Pool, Ranking, find_strategy
 
 

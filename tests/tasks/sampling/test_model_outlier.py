@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pools import pool_of_texts, pool_of_vectors, protected, random_pool, tokens_of
 from scipy.stats import percentileofscore
 
-from tasks.sampling import model_outlier  # noqa: F401  (registers them)
+from tasks.sampling.strategies import outliers  # noqa: F401  (registers them)
 from tasks.sampling.strategies.outliers import logit_percentiles
 from tasks.sampling.strategies.uncertainty import uncertainty
 from tasks.sampling.strategy import Labelled, Pool, Ranking, find_strategy
