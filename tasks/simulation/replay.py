@@ -16,7 +16,7 @@ import pyarrow as pa
 from storage.errors import SamplingError
 from tasks.learning.encoders import Encoder
 from tasks.learning.tokens import Examples, Tokens
-from tasks.learning.training import Trained, predict_logits, train
+from tasks.learning.training import Target, Trained, predict_logits, train
 from tasks.learning.training_config import TrainingConfig
 from tasks.sampling.mixer import mix_strategies, scaled_mix
 from tasks.sampling.pool_building import LabelledTexts, build_pool, hidden_vectors, token_vectors
@@ -146,7 +146,11 @@ def replay(
         started = time.monotonic()
         training = answers.examples()
         trained = train(
-            material.encoder, training, None, config, n_labels=material.n_labels, positive=material.positive
+            material.encoder,
+            training,
+            None,
+            config,
+            Target(material.n_labels, material.positive),
         )
         logits = predict_logits(trained.classifier, material.held_out.tokens)
         probabilities = trained.calibration.probabilities(logits)

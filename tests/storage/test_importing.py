@@ -43,7 +43,7 @@ def write_files(directory: Path) -> Path:
 def take(workspace: Workspace, directory: Path) -> ImportReport:
     rejects = workspace.reports / "rejects.csv"
     with workspace.scratch() as scratch:
-        return import_original(workspace.store(), directory, LABELS, "digest", scratch, rejects, lambda _: None)
+        return import_original(workspace.store(), directory, (LABELS, "digest"), scratch, rejects, lambda _: None)
 
 
 def rejected(report: ImportReport) -> list[list[str]]:

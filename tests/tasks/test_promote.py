@@ -31,7 +31,7 @@ from tasks.learning.encoders import Encoder, fit_bag_of_words, minilm_static
 from tasks.learning.model_files import WEIGHTS, load_model, save_model
 from tasks.learning.promotion_config import PromotionConfig
 from tasks.learning.tokens import Examples
-from tasks.learning.training import train
+from tasks.learning.training import Target, train
 from tasks.learning.training_config import TrainingConfig
 from tasks.project import Project
 from tasks.promote import promote_or_keep
@@ -55,7 +55,7 @@ def made_model(
     array = pa.array(texts, pa.string())
     encoder: Encoder = fit_bag_of_words([array]) if bag_of_words else minilm_static()
     examples = Examples(encoder.tokenize(array), np.array([names.index(label) for label in labels], np.int64))
-    trained = train(encoder, examples, None, QUICK, n_labels=len(names), positive=positive)
+    trained = train(encoder, examples, None, QUICK, Target(len(names), positive))
     save_model(workspace.models / model_id, trained, encoder, names, QUICK, {})
     at = datetime.now(UTC)
     add_model(workspace.store(), Model(model_id, at, 1, 10, "e", "{}", "hash", ModelStatus.CANDIDATE))

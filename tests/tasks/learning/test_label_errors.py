@@ -19,7 +19,7 @@ from tasks.learning.calibration import calibrate, stratified_folds
 from tasks.learning.encoders import fit_bag_of_words, minilm_static
 from tasks.learning.label_errors import TOLERANCE, Floats, Ints, LabelErrors, label_errors
 from tasks.learning.tokens import Examples
-from tasks.learning.training import N_FOLDS, cross_validated_probabilities, predict_logits, train
+from tasks.learning.training import N_FOLDS, Target, cross_validated_probabilities, predict_logits, train
 from tasks.learning.training_config import TrainingConfig
 
 Case = tuple[Ints, Floats]
@@ -245,10 +245,10 @@ def test_cross_validated_probabilities_are_those_that_training_calibrates_with()
     logits = np.zeros((150, 2), np.float32)
     for fold in range(N_FOLDS):
         held_out = examples.take(folds == fold)
-        trained = train(encoder, examples.take(folds != fold), held_out, config, n_labels=2, positive=1)
+        trained = train(encoder, examples.take(folds != fold), held_out, config, Target(2, 1))
         logits[folds == fold] = predict_logits(trained.classifier, held_out.tokens)
     found = cross_validated_probabilities(encoder, examples, config, n_labels=2)
-    calibration = train(encoder, examples, None, config, n_labels=2, positive=1).calibration
+    calibration = train(encoder, examples, None, config, Target(2, 1)).calibration
     np.testing.assert_array_equal(found, calibration.probabilities(logits))
     assert calibration == calibrate(logits, labels, 1, choose_threshold=False)
 

@@ -20,7 +20,7 @@ from tasks.learning.encoder_names import SHIPPED
 from tasks.learning.encoders import BagOfWords, Encoder, minilm_static
 from tasks.learning.model_files import MANIFEST, WEIGHTS, LoadedModel, load_model, save_model
 from tasks.learning.tokens import Examples
-from tasks.learning.training import Trained, train
+from tasks.learning.training import Target, Trained, train
 from tasks.learning.training_config import TrainingConfig
 
 ROOT = Path(__file__).parents[3]
@@ -33,7 +33,7 @@ FACTS: dict[str, Any] = {"lake_version": 7, "n_training": 6, "code_version": "0.
 def trained_with(encoder: Encoder, config: TrainingConfig) -> Trained:
     texts = pa.array(TEXTS, pa.string())
     examples = Examples(encoder.tokenize(texts), np.array([1, 0, 1, 0, 0, 1]))
-    return train(encoder, examples, examples, config, n_labels=2, positive=1)
+    return train(encoder, examples, examples, config, Target(2, 1))
 
 
 CASES: dict[str, tuple[Encoder, TrainingConfig]] = {

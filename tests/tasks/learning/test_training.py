@@ -20,7 +20,7 @@ from tasks.learning.calibration import Calibration, calibrate, stratified_folds
 from tasks.learning.encoders import Encoder, fit_bag_of_words, minilm_static
 from tasks.learning.metrics import Evaluation, evaluate
 from tasks.learning.tokens import Examples, Tokens
-from tasks.learning.training import N_FOLDS, Trained, drawn, label_weights, predict_logits, train
+from tasks.learning.training import N_FOLDS, Target, Trained, drawn, label_weights, predict_logits, train
 from tasks.learning.training_config import TrainingConfig
 
 V, D = 60, 12
@@ -76,7 +76,7 @@ def fitted(
     n_labels: int = 2,
     positive: int | None = 1,
 ) -> Trained:
-    return train(encoder, training, validation, config, n_labels=n_labels, positive=positive)
+    return train(encoder, training, validation, config, Target(n_labels, positive))
 
 
 def weights_of(trained: Trained) -> dict[str, bytes]:
