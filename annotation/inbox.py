@@ -20,6 +20,7 @@ from storage.lake.annotations import not_ingested
 from storage.lake.batches import assignments_of, batches_of_items, find_batch, items_of, published_batches
 from storage.lake.items import text_hash
 from storage.lake.store import Store
+from storage.readers.sheets import WorkbookReader
 from storage.records import Answer
 from storage.workspace import Workspace
 
@@ -69,6 +70,7 @@ class BatchChecks:
 
     def __init__(self, workspace: Workspace, label_set: LabelSet) -> None:
         self.workspace, self.store = workspace, workspace.store()
+        self.workbooks = WorkbookReader()
         self._label_set = label_set
         self._known: set[str] = set()
         self._batches: dict[str, tuple[dict[str, str], ItemNames, LabelSet]] = {}
@@ -122,7 +124,7 @@ def waiting_answers(
     appended: list[Answer] = []
     for file in files:
         try:
-            rows = [row for row in read_filled(file).rows if row.batch_id in ("", batch_id)]
+            rows = [row for row in read_filled(file, workbooks=checks.workbooks).rows if row.batch_id in ("", batch_id)]
             answers, _ = checks.answers(batch_id, rows)
         except (PalError, OSError):
             continue  # `pal ingest` says what is wrong with it
@@ -226,7 +228,7 @@ def check_file(checks: BatchChecks, file: FilledFile, form: str | None = None) -
 
     found = CheckedFile()
     try:
-        reading = read_filled(file, form)
+        reading = read_filled(file, form, checks.workbooks)
         found.unreadable.extend(reading.unreadable)
         for batch_id, rows in by_batch(checks.store, file.path, reading.rows).items():
             try:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import re
-import unicodedata
 from dataclasses import dataclass
 
 from storage.errors import PalError
+from storage.readers.spellings import folded_label
 
 UNSURE = "unsure"
 SKIP = "skip"
@@ -81,11 +80,11 @@ class LabelSet:
         Raises:
             AnswerError: Anything else; the hint names the allowed answers, the nearest first.
         """
-        value = _plain(cell)
+        value = folded_label(cell)
         if not value:
             return None
         answers = self._spellings()
-        found = answers.get(value) or answers.get(re.sub(r"^(\d+)[.,]0+$", r"\1", value))
+        found = answers.get(value)
         if found is None:
             near = difflib.get_close_matches(value, answers, n=1)
             first = f"did you mean {answers[near[0]]!r}? Otherwise one" if near else "write one"
@@ -110,14 +109,14 @@ class LabelSet:
                 found.append(f"label name {label.name!r} is empty or has spaces around it")
             if not label.name.isprintable():
                 found.append(f"label name {label.name!r} has characters that cannot be shown")
-            if _plain(label.name) in (UNSURE, SKIP):
+            if folded_label(label.name) in (UNSURE, SKIP):
                 found.append(f"label name {label.name!r} is kept for the answer of that name")
             if len(label.key) != 1 or label.key.casefold() in RESERVED_KEYS or not label.key.isprintable():
                 kept = " ".join(sorted(RESERVED_KEYS - {" "}))
                 found.append(
                     f"key {label.key!r} of label {label.name!r} must be one character, none of: {kept} or space"
                 )
-        spellings = [s for label in self.labels for s in {_plain(label.name), _plain(label.key)}]
+        spellings = [s for label in self.labels for s in {folded_label(label.name), folded_label(label.key)}]
         found += [f"{s!r} stands for two labels" for s in sorted({s for s in spellings if spellings.count(s) > 1})]
         for mark in ("positive", "default"):
             marked = [label.name for label in self.labels if getattr(label, mark)]
@@ -128,11 +127,6 @@ class LabelSet:
     def _spellings(self) -> dict[str, str]:
         spellings = {UNSURE: UNSURE, SKIP: SKIP}
         for label in self.labels:
-            spellings[_plain(label.key)] = label.name
-            spellings[_plain(label.name)] = label.name
+            spellings[folded_label(label.key)] = label.name
+            spellings[folded_label(label.name)] = label.name
         return spellings
-
-
-def _plain(cell: str) -> str:
-    """`cell` with accents composed, and case and spacing folded."""
-    return " ".join(unicodedata.normalize("NFC", cell).casefold().split())

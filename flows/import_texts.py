@@ -18,7 +18,7 @@ def import_items(
     """Import texts; importing the same file twice changes nothing.
 
     Args:
-        files: CSV, TSV, plain text, JSON lines or Parquet.
+        files: CSV, TSV, plain text, Excel workbooks, JSON or Parquet.
         original: A directory of the original scripts, pool and labels, in place of files.
         options: How to read the files; what is left empty is detected.
     """

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from annotation.checks import FilledRow, RowError
 from annotation.handout import Handout
 from storage.errors import BatchError, SourceError
 from storage.lake.items import text_hash
+from storage.readers.delimited import SAMPLE_LINES, fitted, header_at, split_lines
 from storage.readers.file_kinds import find_encoding, open_text, readable_file
+from storage.readers.lines import Dialect, blank, parse_lines
 
 COLUMNS = ("text", "label", "note", "annotator", "item_id", "batch_id", "text_hash")
 CONTEXT_COLUMN = "answers so far"
 ERROR_COLUMN = "error"
 MAX_BYTES = 200_000_000
-HEADER_WITHIN = 10
-"""Rows that may stand above the header: blank ones, a title, `sep=;`."""
-
+MOST_SHOWN = 200
+"""Characters of a row that cannot be told apart into cells."""
 _DANGEROUS = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")  # \n: what LibreOffice makes of \r
 _TO_QUOTE = re.compile(r'[,;|\t"\r\n]|^\s|\s$')
-_LONE_CR = "\ud800"  # stands for one while rows are split: it is in no text that was read
 _LEGACY = ("cp1252", "mac_roman", "cp1250", "cp1251", "cp1253", "cp1254", "cp932", "gbk", "cp949", "big5")
 
 
@@ -89,7 +86,7 @@ def read_csv(path: Path, *, batch_id: str = "") -> list[FilledRow]:
         found = sum(text_hash(row.text or "") == row.text_hash for row in hashed)
         if found > intact:
             best, intact = rows, found
-        if found == len(hashed):
+        if found == len(hashed) and not any(row.cells.keys() <= {"label", "batch_id"} for row in rows):
             break
     return best
 
@@ -166,29 +163,25 @@ def _readings(path: Path, batch_id: str) -> Iterator[list[FilledRow]]:
     for name in _LEGACY if encoding == "cp1252" else (encoding,):
         with path.open("rb") as binary, open_text(binary, name) as file:
             text = as_unicode(file.read().removeprefix("\ufeff"))
-        columns, delimiter, header_row = _header(path, text)
-        lossy = None if name.startswith("utf-") else name
-        for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE) if delimiter == "\t" else (csv.QUOTE_MINIMAL,):
-            try:
-                records = list(enumerate(_records(text, delimiter, quoting), start=1))
-            except csv.Error as error:
-                if (name, quoting) != (encoding, csv.QUOTE_MINIMAL):
-                    continue
-                raise BatchError(f"{path}: {error}.", hint="open it in a spreadsheet and save it again.") from error
-            yield [
-                filled_row(row, dict(zip(columns, map(restored, cells), strict=False)), batch_id, lossy=lossy)
-                for row, cells in records
-                if row > header_row and any(cell.strip() for cell in cells)
-            ]
+        lines = io.StringIO(text, newline="").readlines()
+        columns, dialect = _header(path, lines, name)
+        for quoted in (True, False) if dialect.delimiter == "\t" else (True,):
+            yield list(_rows(replace(dialect, quoted=quoted), lines, columns, batch_id))
 
 
-def _records(text: str, delimiter: str, quoting: Literal[0, 3] = csv.QUOTE_MINIMAL) -> Iterator[list[str]]:
-    """Every row of cells; a lone CR ends a row only where the first row ends with one."""
-    end = re.search(r"\r\n|\n|\r", text)
-    if end is None or end.group() != "\r":
-        text = re.sub(r"\r(?!\n)", _LONE_CR, text)
-    for cells in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting):
-        yield [cell.replace(_LONE_CR, "\r") for cell in cells]
+def _rows(dialect: Dialect, lines: list[str], columns: Sequence[str], batch_id: str) -> Iterator[FilledRow]:
+    """The rows below the header, counted as in a spreadsheet; one that is none has all of it as its label."""
+    lossy = None if dialect.encoding.startswith("utf-") else dialect.encoding
+    lines = split_lines(dialect, lines)
+    records, starts, faults, _ = parse_lines(dialect, lines, final=True)
+    found = dict(zip(starts.tolist(), records, strict=True)) | {at: None for at, _ in faults}
+    for row, (at, cells) in enumerate(sorted(found.items(), key=lambda each: each[0]), start=1):
+        if at < dialect.first_row - 1:
+            continue
+        if cells is None:
+            yield filled_row(row, {"label": lines[at].strip()[:MOST_SHOWN]}, batch_id, lossy=lossy)
+        elif not blank(cells):
+            yield filled_row(row, dict(zip(columns, map(restored, cells), strict=False)), batch_id, lossy=lossy)
 
 
 def _encoding(path: Path) -> str:
@@ -204,17 +197,20 @@ def _encoding(path: Path) -> str:
     return find_encoding(path, head)
 
 
-def _header(path: Path, text: str) -> tuple[list[str], str, int]:
-    """The column names in lower case, the delimiter under which they are a batch file's, and their row, from 1."""
+def _header(path: Path, lines: list[str], encoding: str) -> tuple[list[str], Dialect]:
+    """The column names in lower case, and the dialect under which they are a batch file's."""
+
+    def is_header(cells: Sequence[str]) -> int:
+        return 2 if column_names(path, cells) else 0
+
     found = []
     for delimiter in ",;\t|":
-        with contextlib.suppress(csv.Error):
-            for row, cells in enumerate(islice(_records(text, delimiter), HEADER_WITHIN), start=1):
-                if names := column_names(path, cells):
-                    if set(COLUMNS) <= set(names):
-                        return names, delimiter, row
-                    found.append((names, delimiter, row))
-                    break
+        dialect = fitted(Dialect(encoding, delimiter), lines[:SAMPLE_LINES], is_header)
+        records, starts, _, _ = parse_lines(dialect, split_lines(dialect, lines[:SAMPLE_LINES]), final=True)
+        at = header_at(records, is_header)
+        names = None if at is None else column_names(path, records[at])
+        if at is not None and names:
+            found.append((names, replace(dialect, header_row=int(starts[at]) + 1)))
     if found:  # a text may read like a header of few columns under a delimiter that is not the file's
         return max(found, key=lambda each: len(set(COLUMNS) & set(each[0])))
-    raise no_batch_file(path, text.lstrip()[:80].partition("\n")[0].rstrip())
+    raise no_batch_file(path, next((line.strip()[:80] for line in lines if line.strip()), ""))

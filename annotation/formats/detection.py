@@ -25,6 +25,7 @@ from annotation.formats.registry import (
 from annotation.formats.zip_archive import is_workbook, is_zip, opened_archive
 from storage.errors import BatchError, PalError
 from storage.readers.file_kinds import BOMS
+from storage.readers.sheets import WorkbookReader
 
 _OLD_OFFICE = b"\xd0\xcf\x11\xe0"  # of an encrypted workbook, or one of before 2007
 _OF_AN_ANSWER = {"batch_id", "item_id", "text_hash", "answer"}
@@ -46,11 +47,12 @@ class Reading:
     unreadable: list[str]
 
 
-def read_filled(file: FilledFile, form: str | None = None) -> Reading:
+def read_filled(file: FilledFile, form: str | None = None, workbooks: WorkbookReader | None = None) -> Reading:
     """The rows of a filled file, or of every file in an archive of them.
 
     Args:
         form: Its format, by its name in `annotation.formats.registry`; told by the content where that is None.
+        workbooks: What reads workbooks; one for this file alone where None.
 
     Raises:
         PalError: It is no file of a batch.
@@ -60,9 +62,9 @@ def read_filled(file: FilledFile, form: str | None = None) -> Reading:
     if size > MAX_BYTES:
         what = f"{file.path} has {size:,} bytes; at most {MAX_BYTES:,} are read."
         raise BatchError(what, hint="a batch file is far smaller; split it.")
-    known = FORMATS[form] if form else None
+    known, workbooks = FORMATS[form] if form else None, workbooks or WorkbookReader()
     if not is_zip(file.path) or is_workbook(file.path):
-        found = _read(file.path, file.batch_id, file.path.name, known)
+        found = _read(file.path, file.batch_id, file.path.name, known, workbooks)
         return Reading([replace(row, annotator=row.annotator.strip() or file.annotator) for row in found], [])
     rows, unreadable, pages = [], [], []
     with opened_archive(file.path) as parts:
@@ -71,7 +73,8 @@ def read_filled(file: FilledFile, form: str | None = None) -> Reading:
                 continue
             try:
                 with _placed(part.content, f"{file.path}, {part.name}"):
-                    found = _read(part.path, file.batch_id, PurePosixPath(part.name).name, known)
+                    name = PurePosixPath(part.name).name
+                    found = _read(part.path, file.batch_id, name, known, workbooks)
             except PageError as error:
                 pages.append(str(error))
                 continue
@@ -106,13 +109,15 @@ def format_of(path: Path) -> Format:
     return CSV
 
 
-def _read(path: Path, batch_id: str, name: str, form: Format | None) -> list[FilledRow]:
+def _read(path: Path, batch_id: str, name: str, form: Format | None, workbooks: WorkbookReader) -> list[FilledRow]:
     """Every row of one file; `name` is the one it came under."""
     form = form or format_of(path)
     if form is DOCCANO:
         from annotation.formats.doccano import doccano_annotator
 
         return form.read(path, batch_id, annotator=doccano_annotator(name))
+    if form is XLSX:
+        return form.read(path, batch_id, workbooks=workbooks)
     try:
         return form.read(path, batch_id)
     except BatchError:

@@ -16,7 +16,7 @@ from annotation.formats.csv_file import MAX_BYTES, as_unicode, filled_row
 from annotation.handout import Handout
 from storage.errors import BatchError, SourceError
 from storage.readers.file_kinds import find_encoding, open_text, readable_file
-from storage.readers.rows import id_text
+from storage.readers.spellings import id_text
 from storage.records import BatchItem
 
 LONGEST_S = 1e12

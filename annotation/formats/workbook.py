@@ -15,7 +15,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 from annotation.checks import FilledRow
 from annotation.formats.csv_file import (
     CONTEXT_COLUMN,
-    HEADER_WITHIN,
     as_unicode,
     cells_of,
     column_names,
@@ -32,10 +31,12 @@ from annotation.formats.csv_file import (
     no_batch_file,
     restored,
 )
-from annotation.formats.sheet_cells import Sheet, read_sheets
 from annotation.handout import Handout
 from annotation.label_set import SKIP, UNSURE, LabelSet
+from storage.errors import BatchError, SourceError
 from storage.lake.items import HASH_CHARS, text_hash
+from storage.readers.delimited import header_at
+from storage.readers.sheets import Sheet, WorkbookReader
 
 if TYPE_CHECKING:
     from openpyxl import Workbook
@@ -72,27 +73,31 @@ def write_workbook(path: Path, handout: Handout) -> None:
     _save(workbook, path)
 
 
-def read_workbook(path: Path, *, batch_id: str = "") -> list[FilledRow]:
+def read_workbook(path: Path, *, batch_id: str = "", workbooks: WorkbookReader | None = None) -> list[FilledRow]:
     """Every row of a filled workbook: of each sheet that has a batch file's header, in any order of rows and columns.
 
     Rows on a sheet without one are read in the columns of the first that has one.
 
     Args:
         batch_id: Of rows that name none.
+        workbooks: What reads workbooks; one for this one alone where None.
 
     Raises:
         BatchError: It is no workbook that can be read, or no sheet has a column `label` and one that says the item.
     """
-    sheets = read_sheets(path)
+    try:
+        sheets = (workbooks or WorkbookReader()).sheets(path)
+    except SourceError as error:
+        raise BatchError(error.what, hint=error.hint) from error
     tables = [(sheet, *header) for sheet in sheets if (header := _header(path, sheet))]
     if not tables:
-        first = next((", ".join(cells.values()) for sheet in sheets for cells in sheet.rows.values()), "")
+        first = next((", ".join(filter(None, cells)) for sheet in sheets for cells in sheet.rows.values()), "")
         raise no_batch_file(path, first[:80])
     rows = []
     for sheet, header_row, names in tables:
         part = sheet.name if len(tables) > 1 else ""
         for row, cells in sheet.rows.items():
-            if row > header_row and any(cell.strip() for cell in cells.values()):
+            if row > header_row and any(cell.strip() for cell in cells):
                 rows.append(filled_row(row, _named(names, cells), batch_id, part=part))
     read = {sheet.name for sheet, *_ in tables}
     for sheet in sheets:  # one onto which rows were moved without their header
@@ -104,20 +109,18 @@ def read_workbook(path: Path, *, batch_id: str = "") -> list[FilledRow]:
 
 
 def _header(path: Path, sheet: Sheet) -> tuple[int, list[str]] | None:
-    """The row of a sheet's header and the names of its columns, the first of them column 1."""
-    for row, cells in sheet.rows.items():
-        if row <= HEADER_WITHIN:
-            names = column_names(path, [cells.get(column, "") for column in range(1, max(cells) + 1)])
-            if names:
-                return row, names
-    return None
+    """The row of a sheet's header and the names of its columns."""
+    numbers, records = list(sheet.rows), list(sheet.rows.values())
+    at = header_at(records, lambda cells: 2 if column_names(path, cells) else 0)
+    return None if at is None else (numbers[at], column_names(path, records[at]) or [])
 
 
-def _named(names: Sequence[str], cells: Mapping[int, str]) -> dict[str, str]:
+def _named(names: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
     """A row's cells by column, without the mark that a CSV file gives to formulas: it may have been one before."""
-    found = {name: restored(cells.get(column, "")) for column, name in enumerate(names, start=1) if name}
+    cells = [*map(as_unicode, cells), *[""] * (len(names) - len(cells))]
+    found = {name: restored(cell) for name, cell in zip(names, cells, strict=False) if name}
     if text_hash(found.get("text", "")) != found.get("text_hash") and "text" in found:
-        found["text"] = cells.get(names.index("text") + 1, "")  # the mark, if it is one, is the text's own
+        found["text"] = cells[names.index("text")]  # the mark, if it is one, is the text's own
     return found
 
 
@@ -240,10 +243,9 @@ def _write(sheet: Worksheet, row: int, column: int, text: str, style: str) -> No
 def _as_kept(text: str) -> str:
     """`text` as a spreadsheet can hold it, and as a workbook writes that."""
     text = re.sub(r"\r\n?|[\x0b\x0c\x1c-\x1f]", "\n", as_unicode(text))
-    text = re.sub(r"[\x00-\x08\x0e-\x1b]", "", text)
+    text = re.sub("[\x00-\x08\x0e-\x1b\ufffe\uffff]", "", text)
     text = text.encode("utf-16-le")[: 2 * MOST_IN_AN_EXCEL_CELL].decode("utf-16-le", "ignore")
-    text = re.sub("_(?=x[0-9A-Fa-f]{4}_)", "_x005F_", text)  # a text that looks like a character written by its number
-    return text.replace("\ufffe", "_xFFFE_").replace("\uffff", "_xFFFF_")
+    return re.sub("_(?=x[0-9A-Fa-f]{4}_)", "_x005F_", text)  # one that looks like a character written by its number
 
 
 def _save(workbook: Workbook, path: Path) -> None:

@@ -92,7 +92,7 @@ def init(
 
 @app.command("import", epilog="Example: pal import abcnews-date-text.csv --text-column headline_text")
 def import_(
-    files: Annotated[list[Path] | None, typer.Argument(help="CSV, TSV, plain text, JSON lines or Parquet.")] = None,
+    files: Annotated[list[Path] | None, typer.Argument(help="CSV, TSV, plain text, .xlsx, JSON or Parquet.")] = None,
     original: Annotated[Path | None, typer.Option(help="A directory of the original scripts, pool and labels.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Name or number of the text column.")] = None,
     id_column: Annotated[str | None, typer.Option(help="Name or number of the id column.")] = None,
@@ -117,6 +117,7 @@ def import_(
         print_json([vars(report) for report in reports])
         return
     for report in reports:
+        print(*report.layout, sep="\n", end="\n" if report.layout else "")
         print(
             f"{report.source}: {report.n_new:,} new items, {report.n_duplicates:,} duplicates, "
             f"{report.n_rejected:,} rejected" + (f" (see {report.rejects_file})" if report.rejects_file else "")

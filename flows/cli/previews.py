@@ -30,7 +30,7 @@ def predictions(
     from tasks.learning.stored_model import numpy_model
 
     model = numpy_model(project.workspace.model_folder(current.model_id), project.config.task.names)
-    for part in _parts(texts, file, text_column):
+    for part in texts_of_call(texts, file, text_column):
         probabilities = model.predict(part)
         decided = model.calibration.decisions(probabilities)
         for text, row, label in zip(part, probabilities.tolist(), decided.tolist(), strict=True):
@@ -38,13 +38,16 @@ def predictions(
             yield {"text": text, "label": model.labels[label], "probability": row[label], "probabilities": by_label}
 
 
-def _parts(texts: Sequence[str], file: Path | None, text_column: str | None) -> Iterator[list[str]]:
+def texts_of_call(texts: Sequence[str], file: Path | None, text_column: str | None) -> Iterator[list[str]]:
+    """The texts to label, in slices: those that were given, and those of a file."""
     if texts:
         yield list(texts)
     if file is not None:
         from storage.readers.opening import open_source  # a text on the command line needs none of it
 
-        for chunk in open_source(file, text_column=text_column).chunks():
+        source = open_source(file, text_column=text_column)
+        print(f"{file}: {source.description}", *source.layout.notes, sep="\n  ", file=sys.stderr)
+        for chunk in source.chunks():
             for reject in chunk.rejects:
                 print(f"{reject.file}, row {reject.row}: {reject.reason}", file=sys.stderr)
             yield chunk.table["text"].to_pylist()

@@ -17,7 +17,7 @@ commands = typer.Typer(rich_markup_mode=None)
     epilog="Example: pal simulate labelled.csv --mix random --mix default --mix badge --batch 50 --batch 100"
 )
 def simulate(
-    file: Annotated[Path, typer.Argument(help="Texts with labels: CSV, TSV, Parquet, JSON lines.")],
+    file: Annotated[Path, typer.Argument(help="Texts with labels: CSV, TSV, .xlsx, JSON or Parquet.")],
     mix: Annotated[
         list[str] | None,
         typer.Option("--mix", "-m", help="A strategy, `default`, or random=10,entropy=90; again for more."),
@@ -69,7 +69,8 @@ def simulate(
     oracle, mixes = Oracle(noise, abstention, annotators), tuple(mix or ())
     experiment = experiment_of(data, mixes, replays, oracle)
     place = (output or Path(f"simulation-{file.stem}")).resolve()
-    material(experiment, experiment.encoders[0])  # what is wrong with the file is said before a run begins
+    read = material(experiment, experiment.encoders[0]).read  # what is wrong with the file is said before a run begins
+    print(*read, sep="\n", file=sys.stderr if as_json else sys.stdout)
     if project := project_here(workspace_before_command()):
         simulation = start_run(project, simulate_flow, data, tuple(experiment.mixes), replays, oracle, str(place))
     else:

@@ -13,8 +13,7 @@ from storage.lake.annotations import LabelledItem, import_labelled
 from storage.lake.items import Imported, add_items, item_ids_of, stage
 from storage.lake.store import Store
 from storage.readers.original_directory import open_original_pool, read_original
-from storage.readers.rows import shortened
-from storage.readers.source import Reject, Source
+from storage.readers.source import Reject, Source, shortened
 from storage.records import Split
 
 CHUNK_ROWS = 16_384
@@ -31,6 +30,7 @@ class ImportReport:
         n_new: Items that were not in the lake.
         n_duplicates: Rows whose text is an item already.
         n_rejected: Rows not taken; they are listed in `rejects_file`.
+        layout: What was understood of the file, in a few short lines.
         labels: Split -> labels taken (only from the original's files).
         notes: What else to know, in sentences.
     """
@@ -42,6 +42,7 @@ class ImportReport:
     n_duplicates: int
     n_rejected: int
     rejects_file: Path | None
+    layout: list[str] = field(default_factory=list)
     labels: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -75,9 +76,8 @@ def import_source(store: Store, source: Source, scratch: Path, rejects_file: Pat
     """Take the texts of one file."""
     rejects = Rejects(rejects_file)
     n_rows, done = _take(store, source, scratch, rejects, advance)
-    return ImportReport(
-        source.path.name, source.description, n_rows, done.n_new, done.n_duplicates, rejects.n, rejects.path
-    )
+    counts = (n_rows, done.n_new, done.n_duplicates, rejects.n)
+    return ImportReport(source.path.name, source.description, *counts, rejects.path, source.layout.lines())
 
 
 def import_original(
@@ -131,8 +131,8 @@ def import_original(
         n_duplicates,
         rejects.n,
         rejects.path,
-        counts,
-        notes,
+        labels=counts,
+        notes=notes,
     )
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-TIMESTAMP = pa.timestamp("us")
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def parse_dates(values: Iterable[object] | pa.Array) -> pa.Array:
@@ -17,13 +16,15 @@ def parse_dates(values: Iterable[object] | pa.Array) -> pa.Array:
     >>> parse_dates(["20030219", "", "2003-02-19T10:00:00+02:00"]).to_pylist()
     [datetime.datetime(2003, 2, 19, 0, 0), None, datetime.datetime(2003, 2, 19, 8, 0)]
     """
+    import pyarrow as pa
+
     if isinstance(values, pa.Array) and pa.types.is_temporal(values.type):
         return _from_temporal(values)
     if isinstance(values, pa.Array):
         values = values.to_pylist()
     # A pool has few distinct days, so each spelling is parsed once.
     spellings = pa.array([_plain(value) for value in values], pa.string()).dictionary_encode()
-    parsed = pa.array([parse_date(spelling) for spelling in spellings.dictionary.to_pylist()], TIMESTAMP)
+    parsed = pa.array([parse_date(spelling) for spelling in spellings.dictionary.to_pylist()], pa.timestamp("us"))
     return parsed.take(spellings.indices)
 
 
@@ -47,10 +48,13 @@ def parse_date(value: str) -> datetime | None:
 
 def _from_temporal(values: pa.Array) -> pa.Array:
     """A date or timestamp column in microseconds of UTC; times of day and durations are no dates."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     if not (pa.types.is_timestamp(values.type) or pa.types.is_date(values.type)):
-        return pa.nulls(len(values), TIMESTAMP)
+        return pa.nulls(len(values), pa.timestamp("us"))
     zone = values.type.tz if pa.types.is_timestamp(values.type) else None
-    return pc.cast(values, pa.timestamp("us", zone), safe=False).cast(TIMESTAMP)
+    return pc.cast(values, pa.timestamp("us", zone), safe=False).cast(pa.timestamp("us"))
 
 
 def _plain(value: object) -> str:

@@ -2,68 +2,97 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 
 from storage.errors import SourceError
-from storage.readers.columns import Columns, choose_columns, described, find_name, known_name, known_text
+from storage.readers.columns import (
+    DETECT,
+    Asked,
+    Columns,
+    choose_columns,
+    find_name,
+    known_label,
+    known_name,
+    known_text,
+    layout_of,
+    text_like,
+)
 from storage.readers.file_kinds import next_lines, open_text
-from storage.readers.lines import DELIMITERS, ONE_COLUMN, Dialect, Record, Records, blank, parse_lines, read_records
-from storage.readers.rows import checked
-from storage.readers.source import Chunk, Source
+from storage.readers.lines import (
+    DELIMITERS,
+    ONE_COLUMN,
+    Dialect,
+    Record,
+    Records,
+    blank,
+    joined_at_lone_cr,
+    parse_lines,
+    read_records,
+)
+from storage.readers.source import Chunk, Layout, Source, shortened
+from storage.readers.spellings import folded_label
+
+SAMPLE_LINES = 2000
+HEADER_WITHIN = 10
+"""Rows that may stand above the header: blank ones, a title, `sep=;`."""
+
+Recognize = Callable[[Record], int]
+"""How surely a record is a header: 0 not, 1 where only titles stand above it, 2 in any case."""
+
+_SEP = re.compile(r'\s*"?sep=(.)"?[\s,;]*', re.IGNORECASE)
+_BETWEEN_DIGITS = re.compile(r"(?<=\d),(?=\d)")
 
 
-def open_delimited(
-    path: Path,
-    encoding: str,
-    *,
-    delimiter: str | None = None,
-    text_column: str | None = None,
-    id_column: str | None = None,
-) -> Source:
+def open_delimited(path: Path, encoding: str, asked: Asked, delimiter: str | None = None) -> Source:
     """Find out the dialect and the columns of a delimited file.
 
     Raises:
         SourceError: no rows, a delimiter that cannot be, or columns that cannot be told.
     """
     lines = sample_lines(path, encoding)
-    named = None if text_column is None or text_column.isdecimal() else text_column
-    dialect = find_dialect(path, lines, encoding, _delimiter(delimiter), named)
-    rows = [record for record in parse_lines(dialect, lines, final=True)[0] if not blank(record)]
-    names = rows.pop(0) if dialect.header_row else None
+    dialect = find_dialect(path, lines, encoding, _delimiter(delimiter), asked)
+    records, starts, _, _ = parse_lines(dialect, split_lines(dialect, lines), final=True)
+    rows = [record for record, start in zip(records, starts + 1, strict=True) if start >= dialect.first_row]
+    rows = [record for record in rows if not blank(record)]
+    names = next((r for r, start in zip(records, starts + 1, strict=True) if start == dialect.header_row), None)
+    if names is not None and not rows and not any(not line.isspace() for line in lines[dialect.first_row - 1 :]):
+        raise SourceError(f"{path} holds a header and no rows.", hint="A file needs at least one text.")
     width = len(names) if names is not None else Counter(map(len, rows)).most_common(1)[0][0]
     dialect = replace(dialect, narrowest=width, widest=width)
     sample = [row for row in rows if len(row) == width]
-    if sum(not line.isspace() for line in lines) < 2 and names is not None:
-        raise SourceError(f"{path} holds a header and no rows.", hint="a file needs at least one text.")
-    columns = choose_columns(path, names, sample, text_column, id_column)
-    columns_said = described(columns, names, sample)
+    columns = choose_columns(path, names, sample, asked)
+    form = Layout(str(dialect), encoding, "" if dialect.delimiter == ONE_COLUMN else dialect.delimiter)
+    form = replace(form, notes=_skipped(dialect, lines))
 
     def read(count: int) -> Iterator[Chunk]:
         return delimited_chunks(path, dialect, columns, count)
 
-    return Source(path, path.stat().st_size, f"{dialect}; {columns_said}", read)
+    return Source(path, path.stat().st_size, layout_of(form, columns, names, sample, path), read)
 
 
 def delimited_chunks(path: Path, dialect: Dialect, columns: Columns, count: int) -> Iterator[Chunk]:
     """The checked rows of a delimited file, `count` lines at a time."""
     for part in read_records(path, dialect, count):
-        yield _chunk(path, dialect, columns, part)
+        yield chunk_of(path, columns, part, dialect.delimiter)
 
 
-def _chunk(path: Path, dialect: Dialect, columns: Columns, part: Records) -> Chunk:
-    def values(position: int) -> list[str]:
-        return list(map(itemgetter(position), part.records))
+def chunk_of(path: Path, columns: Columns, part: Records, delimiter: str) -> Chunk:
+    """Records that are all wide enough, checked; `delimiter` joins the values of a reject."""
+    from storage.readers.rows import Cells, checked  # batch files, which need the dialects alone, need no Arrow
+
+    def values(position: int | None) -> list[str] | None:
+        return None if position is None else list(map(itemgetter(position), part.records))
 
     def shown(i: int) -> str | None:
-        return None if blank(part.records[i]) else dialect.delimiter.join(part.records[i])
+        return None if blank(part.records[i]) else delimiter.join(part.records[i])
 
-    ids = None if columns.item_id is None else values(columns.item_id)
-    dates = None if columns.date is None else values(columns.date)
-    table, rejects = checked(str(path), part.rows, values(columns.text), ids, dates, shown)
+    cells = Cells(values(columns.text) or [], values(columns.item_id), values(columns.date), values(columns.label))
+    table, rejects = checked(str(path), part.rows, cells, shown)
     return Chunk(table, sorted(part.rejects + rejects, key=lambda reject: reject.row), part.bytes_read)
 
 
@@ -73,34 +102,117 @@ def _delimiter(name: str | None) -> str | None:
     delimiter = None if name is None else named.get(name.casefold(), name)
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n '):
         raise SourceError(
-            f"{name!r} cannot be a delimiter.", hint="--delimiter ',' or ';' or '|' or tab; or leave it out."
+            f"{name!r} cannot be a delimiter.", hint="--delimiter ',' or ';' or '|' or tab; or leave the option out."
         )
     return delimiter
 
 
-SAMPLE_LINES = 2000
-
-
-def find_dialect(
-    path: Path, lines: list[str], encoding: str, delimiter: str | None, text_column: str | None = None
-) -> Dialect:
-    """The delimiter, whether quotes are syntax, and whether there is a header.
+def find_dialect(path: Path, lines: list[str], encoding: str, delimiter: str | None, asked: Asked = DETECT) -> Dialect:
+    """The delimiter, whether quotes are syntax, and whether there is a header and what stands above it.
 
     Raises:
         SourceError: there is not a single record.
     """
+    above = next((i + 1 for i, line in enumerate(lines[:HEADER_WITHIN]) if _SEP.fullmatch(line)), 0)
+    if above and not any(line.strip() for line in lines[: above - 1]):
+        found = _SEP.fullmatch(lines[above - 1])
+        delimiter = delimiter or (found[1] if found else None)
+        lines = ["\n"] * above + lines[above:]
+    else:
+        above = 0
+
+    def is_header(record: Record) -> int:
+        return _named(record, asked)
+
     if delimiter is None:
-        delimiter = _find_delimiter(lines, encoding, text_column, path.suffix)
-    dialect = Dialect(encoding, delimiter)
-    if delimiter in {ONE_COLUMN, "\t"}:
-        dialect = replace(dialect, quoted=_quotes_are_syntax(dialect, lines))
-    records, starts, _, _ = parse_lines(dialect, lines, final=True)
+        delimiter = _find_delimiter(lines, encoding, is_header, path.suffix.casefold())
+    dialect = fitted(Dialect(encoding, delimiter, above=above), lines, is_header)
+    records, starts, _, _ = parse_lines(dialect, split_lines(dialect, lines), final=True)
     rows = [(record, int(start)) for record, start in zip(records, starts, strict=True) if not blank(record)]
     if not rows:
-        raise SourceError(f"{path} holds no rows that can be read.", hint="a file needs at least one text.")
-    body = [record for record, _ in rows[1:]]
-    header = _is_header(rows[0][0], body, text_column)
-    return replace(dialect, header_row=rows[0][1] + 1 if header else 0)
+        raise SourceError(f"{path} holds no rows that can be read.", hint="A file needs at least one text.")
+    head, body = find_header([record for record, _ in rows], asked, alone=path.suffix.casefold() != ".txt")
+    first = body if head is None else head
+    above = rows[first - 1][1] + 1 if first else above
+    return replace(dialect, above=above, header_row=0 if head is None else rows[head][1] + 1)
+
+
+def find_header(records: Sequence[Record], asked: Asked, *, alone: bool = True) -> tuple[int | None, int]:
+    """Which record is the header, None for none, and which is the first row; what stands above them is neither."""
+    at = header_at(records, lambda record: _named(record, asked), alone=alone)
+    if at is not None:
+        return at, at + 1
+    at = _titles(records)
+    return (at, at + 1) if _heads(records[at], records[at + 1 :]) else (None, at)
+
+
+def fitted(dialect: Dialect, lines: list[str], is_header: Recognize) -> Dialect:
+    """A dialect of a known delimiter with the rest: quotes, backslashes and lone carriage returns."""
+    if dialect.delimiter in {ONE_COLUMN, "\t"}:
+        ways = (dialect, replace(dialect, escaped=True))
+        dialect = replace(dialect, quoted=any(_quotes_are_syntax(each, lines) for each in ways))
+    if dialect.quoted and any('\\"' in line for line in lines):
+        dialect = min(dialect, replace(dialect, escaped=True), key=lambda each: _misfits(each, lines, is_header))
+    if dialect.delimiter != ONE_COLUMN and any(line.endswith("\r") for line in lines):
+        as_text = replace(dialect, lone_cr_is_text=True)
+        dialect = min(dialect, as_text, key=lambda each: _misfits(each, lines, is_header))
+    return dialect
+
+
+def split_lines(dialect: Dialect, lines: list[str]) -> list[str]:
+    """Lines as a dialect ends them."""
+    return joined_at_lone_cr(lines) if dialect.lone_cr_is_text else lines
+
+
+def _misfits(dialect: Dialect, lines: list[str], is_header: Recognize) -> int:
+    """How many rows are no record, or not as wide as the header (else: as most)."""
+    records, _, faults, _ = parse_lines(dialect, split_lines(dialect, lines), final=True)
+    records = [record for record in records if not blank(record)]
+    if not records:
+        return len(faults)
+    at = header_at(records, is_header)
+    width = Counter(map(len, records)).most_common(1)[0][0] if at is None else len(records[at])
+    return len(faults) + sum(len(record) != width for record in records[at or 0 :])
+
+
+def header_at(records: Sequence[Record], is_header: Recognize, *, alone: bool = False) -> int | None:
+    """Which record is the header: the first that is one and has nothing but titles above it.
+
+    Args:
+        alone: Whether a single name may be a header below a title.
+    """
+    above: list[Record] = []
+    for at, record in enumerate(records[:HEADER_WITHIN]):
+        sure = is_header(record) if at == 0 or len(record) > 1 or (alone and at < 3) else 0
+        if sure > 1 or (sure and all(_is_title(each, len(record)) for each in above)):
+            return at
+        above.append(record)
+    return None
+
+
+def _is_title(record: Record, width: int) -> bool:
+    """Whether a record above a header of some width is no row: it has another width, or a single value."""
+    return len(record) != width or sum(value.strip() != "" for value in record) < 2
+
+
+def _titles(records: Sequence[Record]) -> int:
+    """How many records at the top are titles: a single value where most records have more."""
+    width = Counter(map(_filled, records)).most_common(1)[0][0]
+    titles = 0
+    while width > 1 and titles < min(HEADER_WITHIN, len(records) - 1) and _filled(records[titles]) == 1:
+        titles += 1
+    return titles
+
+
+def _filled(record: Record) -> int:
+    """How wide a record is up to its last value."""
+    return max((i + 1 for i, value in enumerate(record) if value.strip()), default=0)
+
+
+def _skipped(dialect: Dialect, lines: list[str]) -> list[str]:
+    """What stands above the header, in sentences."""
+    above = [(i + 1, line.strip()) for i, line in enumerate(lines[: dialect.above]) if line.strip()]
+    return [f"Line {number} is not a row and is skipped: {shortened(line)!r}." for number, line in above]
 
 
 def sample_lines(path: Path, encoding: str) -> list[str]:
@@ -109,32 +221,40 @@ def sample_lines(path: Path, encoding: str) -> list[str]:
         return next_lines(stream, SAMPLE_LINES, first=True)
 
 
-def _find_delimiter(lines: list[str], encoding: str, text_column: str | None, suffix: str) -> str:
+def _find_delimiter(lines: list[str], encoding: str, is_header: Recognize, suffix: str) -> str:
     """The delimiter under which most rows have the same number of values; `ONE_COLUMN` where none has."""
     first = next((line.strip().strip('"') for line in lines if line.strip()), "")
-    if known_text(first):
+    if known_text(first) or text_like(first):
         return ONE_COLUMN
-    likelihood = {delimiter: _likelihood(Dialect(encoding, delimiter), lines, text_column) for delimiter in DELIMITERS}
-    if suffix.casefold() in {".tsv", ".tab"} and likelihood["\t"] > 0:
+    likelihood = {delimiter: _likelihood(Dialect(encoding, delimiter), lines, is_header) for delimiter in DELIMITERS}
+    if suffix == ".txt":  # one text a line, unless there is a header that every row fits, or one beyond doubt
+        likelihood |= {each: 0.0 for each in ",;|" if likelihood[each] < 2.0}
+    if suffix in {".tsv", ".tab"} and likelihood["\t"] > 0:
         return "\t"
     best = max(likelihood, key=lambda delimiter: likelihood[delimiter])
     return best if likelihood[best] >= 0.7 else ONE_COLUMN
 
 
-def _likelihood(dialect: Dialect, lines: list[str], text_column: str | None) -> float:
-    """The share of rows that have the commonest width, 0 to 1, plus 1 for a header with a known name."""
+def _likelihood(dialect: Dialect, lines: list[str], is_header: Recognize) -> float:
+    """The fraction of rows that have the commonest width, plus 1 or 2 for a header, as sure as it is."""
     records, _, faults, _ = parse_lines(dialect, lines, final=True)
     records = [record for record in records if not blank(record)]
     if not records:
         return 0.0
-    first = records[0]
-    if len(first) > 1 and (any(map(known_text, first)) or (text_column and find_name(first, text_column) is not None)):
-        return 1.0 + sum(len(record) == len(first) for record in records) / (len(records) + len(faults))
+    at = header_at(records, is_header)
+    if at is not None and len(records[at]) > 1:
+        fitting = sum(len(record) == len(records[at]) for record in records[at:])
+        return is_header(records[at]) + fitting / (len(records) - at + len(faults))
     width, number = Counter(map(len, records)).most_common(1)[0]
     prose = sum(_is_prose(line, dialect.delimiter) for line in lines)
-    if width < 2 or prose > 0.8 * len(records):
+    if width < 2 or prose > 0.8 * len(records) or (dialect.delimiter == "," and _commas_are_in_numbers(lines)):
         return 0.0
     return number / (len(records) + len(faults))
+
+
+def _commas_are_in_numbers(lines: list[str]) -> bool:
+    """Whether every comma is between digits, as in 10,000 or 3,5."""
+    return all("," not in _BETWEEN_DIGITS.sub("", line) for line in lines)
 
 
 def _is_prose(line: str, delimiter: str) -> bool:
@@ -152,17 +272,31 @@ def _quotes_are_syntax(dialect: Dialect, lines: list[str]) -> bool:
     return 2 * len(parse_lines(dialect, lines, final=True)[2]) < opening
 
 
-def _is_header(first: Record, body: list[Record], text_column: str | None) -> bool:
-    """Whether the first record names the columns: by a known name, or single words over longer texts."""
-    names = [name.strip() for name in first]
+def _named(record: Record, asked: Asked) -> int:
+    """How surely a record names columns: by names that are known, or that the user asked for."""
+    names = [name.strip() for name in record]
     number = sum(map(known_name, names))
-    if number > 1 or (number == 1 and not any(map(str.isdecimal, names))):
-        return True
-    if text_column is not None and find_name(first, text_column) is not None:
-        return True
-    if len(names) < 2 or len(set(names)) < len(names) or not all(name.isidentifier() for name in names):
+    wanted = [name for name in (asked.text, asked.item_id, asked.label) if name and not name.isdecimal()]
+    if number > 1 or (any(map(known_text, names)) and any(map(known_label, names))):
+        return 2
+    if any(find_name(record, name) is not None for name in wanted):
+        return 2
+    return int((number == 1 and not any(map(str.isdecimal, names))) or (len(names) == 1 and text_like(names[0])))
+
+
+def _heads(first: Record, body: Sequence[Record]) -> bool:
+    """Whether a record of unknown names is a header: single words over longer texts, or over few labels."""
+    names = [name.strip() for name in first]
+    if len(names) < 2 or len(set(names)) < len(names) or not all(names):
         return False
     if any(character.isdigit() for name in names for character in name):
         return False
-    rows = [row for row in body if len(row) == len(names)]
-    return any(2 * sum(" " in row[i].strip() for row in rows) > len(rows) for i in range(len(names)))
+    columns = list(zip(*(row for row in body if len(row) == len(names)), strict=True))
+    if not columns:
+        return False
+    if all(name.isidentifier() for name in names):
+        return any(2 * sum(" " in value.strip() for value in column) > len(column) for column in columns)
+    values = [set(map(folded_label, column)) for column in columns]
+    if any(len(name) > 30 or folded_label(name) in found for name, found in zip(names, values, strict=True)):
+        return False
+    return len(columns[0]) >= 10 and any(2 <= len(found) <= len(columns[0]) // 4 for found in values)

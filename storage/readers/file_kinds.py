@@ -24,18 +24,19 @@ BOMS = {
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
 NAMES = {"utf-8": "UTF-8", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16 (big-endian)", "cp1252": "Windows-1252"}
+OLD_OFFICE = b"\xd0\xcf\x11\xe0"
 NOT_TEXTS = {
-    b"PK\x03\x04": ("a workbook or zip archive", "save the sheet as 'CSV UTF-8', or unpack it, and import that file."),
-    b"\xd0\xcf\x11\xe0": ("an old Excel workbook", "save the sheet as 'CSV UTF-8' and import that file."),
-    b"\x1f\x8b": ("compressed with gzip", "unpack it with gunzip and import that file."),
+    b"PK\x03\x04": ("a workbook or zip archive", "Save the sheet as 'CSV UTF-8', or unpack the archive."),
+    OLD_OFFICE: ("an old Excel workbook", "Save the sheet as 'CSV UTF-8'."),
+    b"\x1f\x8b": ("compressed with gzip", "Unpack it with gunzip and use that file."),
     b"\x89PNG": ("a PNG image", ""),
     b"\xff\xd8\xff": ("a JPEG image", ""),
     b"GIF8": ("a GIF image", ""),
-    b"%PDF-": ("a PDF", "copy its texts into a CSV file, one a row."),
-    b"SQLite format 3": ("an SQLite database", "export the table as CSV and import that file."),
-    b"ARROW1": ("an Arrow file", "write it as Parquet and import that file."),
+    b"%PDF-": ("a PDF", "Copy its texts into a CSV file, one a row."),
+    b"SQLite format 3": ("an SQLite database", "Export the table as CSV and use that file."),
+    b"ARROW1": ("an Arrow file", "Write it as Parquet and use that file."),
 }
-DEFAULT_HINT = "pal import takes CSV, TSV, plain text (one text a line), JSON lines and Parquet."
+DEFAULT_HINT = "Files of texts are CSV, TSV, plain text (one text a line), Excel workbooks (.xlsx), JSON and Parquet."
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:
@@ -46,26 +47,26 @@ def _escaped(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(ESCAPE, _escaped)
 
 
-def readable_file(path: Path) -> bytes:
-    """The first bytes of a file that may hold texts.
+def readable_file(path: Path, *, or_workbook: bool = False) -> bytes:
+    """The first bytes of a file that may hold texts; with `or_workbook` also of one that `is_zip`.
 
     Raises:
         SourceError: missing, a directory, empty, or recognised as something that holds no rows of text.
     """
     if path.is_dir():
-        raise SourceError(f"{path} is a directory, not a file of texts.", hint="name a file in it.")
+        raise SourceError(f"{path} is a directory, not a file of texts.", hint="Name a file in it.")
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except FileNotFoundError:
-        raise SourceError(f"There is no file {path}.", hint="check the path; ls shows what is there.") from None
+        raise SourceError(f"There is no file {path}.", hint="Check the path.") from None
     except OSError as error:
         reason = error.strerror or error
-        raise SourceError(f"{path} cannot be read: {reason}.", hint="check the file and its rights.") from error
+        raise SourceError(f"{path} cannot be read: {reason}.", hint="Check the file and its permissions.") from error
     if not head.lstrip(codecs.BOM_UTF8):
         raise SourceError(f"{path} is empty.", hint=DEFAULT_HINT)
     for signature, (kind, hint) in NOT_TEXTS.items():
-        if head.startswith(signature):
+        if head.startswith(signature) and not (or_workbook and is_zip(head)):
             raise SourceError(f"{path} is {kind}, not a file of texts.", hint=hint or DEFAULT_HINT)
     return head
 
@@ -75,19 +76,23 @@ def is_parquet(head: bytes) -> bool:
     return head.startswith(b"PAR1")
 
 
-def is_json_lines(path: Path, head: bytes, encoding: str) -> bool:
-    """Whether a text file is JSON lines, by its first lines; the suffix only settles what they leave open.
+def is_zip(head: bytes) -> bool:
+    """Whether a file begins as a workbook does, of today (.xlsx: a zip archive) or of before 2007."""
+    return head.startswith((b"PK\x03\x04", OLD_OFFICE))
+
+
+def is_json(path: Path, head: bytes, encoding: str) -> bool:
+    """Whether a text file is JSON lines or an array, by its first lines; the suffix only settles what they leave open.
 
     Raises:
-        SourceError: binary content, or one JSON array instead of JSON lines.
+        SourceError: binary content.
     """
     text = head.decode(encoding, ESCAPE).lstrip("\ufeff \t\r\n")
     control = sum(character < " " and character not in "\t\n\r\v\f" for character in text)
     if control > max(16, len(text) * 0.3):
         raise SourceError(f"{path} is binary, not text.", hint=DEFAULT_HINT)
     if text.startswith("[") and text[1:].lstrip()[:1] == "{":
-        hint = f"one object a line is needed: jq -c '.[]' {path.name} > {path.stem}.jsonl"
-        raise SourceError(f"{path} is one JSON array.", hint=hint)
+        return True
     if path.suffix.casefold() in {".jsonl", ".ndjson", ".json"}:
         return True
     return any(map(_is_object, text.splitlines()[:20]))

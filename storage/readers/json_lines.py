@@ -1,83 +1,177 @@
-"""JSON lines: one object a line, its keys named as the columns of a CSV file would be."""
+"""JSON lines and JSON arrays: one object a row, its keys named as the columns of a CSV file would be."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from storage.errors import SourceError
-from storage.readers.columns import choose_columns, described
-from storage.readers.delimited import sample_lines
+from storage.readers.columns import Asked, choose_columns, layout_of
+from storage.readers.delimited import SAMPLE_LINES, sample_lines
 from storage.readers.file_kinds import NAMES, next_lines, open_text
-from storage.readers.rows import checked, id_text, shortened
-from storage.readers.source import Chunk, Reject, Source
+from storage.readers.rows import Cells, checked
+from storage.readers.source import Chunk, Layout, Reject, Source, shortened
+from storage.readers.spellings import id_text, label_text
 
-Keys = tuple[str, str | None, str | None]  # of the text, the id, the date
+MOST_ARRAY_BYTES = 500_000_000
+"""An array is read whole; JSON lines are not."""
 
 
-def open_json_lines(path: Path, encoding: str, *, text_column: str | None, id_column: str | None) -> Source:
-    """Find out which keys matter.
+@dataclass(frozen=True)
+class _Keys:
+    """The keys that matter."""
+
+    text: str
+    item_id: str | None
+    date: str | None
+    label: str | None
+
+
+_Entry = tuple[int, Any]
+"""Row, and the value there; a string says what is wrong with it."""
+
+
+def open_json(path: Path, encoding: str, asked: Asked) -> Source:
+    """Find out which keys of JSON lines, or of the objects in an array, matter.
 
     Raises:
-        SourceError: no line is a JSON object, or the key of the texts cannot be told.
+        SourceError: no object is there, or the key of the texts cannot be told.
     """
-    found = [_object(line) for line in sample_lines(path, encoding)]
+    entries = _array(path, encoding)
+    name = "JSON lines" if entries is None else "JSON array"
+    lines = sample_lines(path, encoding) if entries is None else []
+    found = [_object(line) for line in lines] if entries is None else entries[:SAMPLE_LINES]
+    _refuse_twice(path, lines)
     objects = [value for value in found if isinstance(value, dict)]
     if not objects:
-        hint = f"one object a line is needed: jq -c . {path.name} > lines.jsonl"
-        raise SourceError(f"No line of {path} is a JSON object.", hint=hint)
-    names = list(dict.fromkeys(name for record in objects for name in record))
-    sample = [[_plain(record.get(name)) for name in names] for record in objects]
-    columns = choose_columns(path, names, sample, text_column, id_column)
-    keys: Keys = (
-        names[columns.text],
-        None if columns.item_id is None else names[columns.item_id],
-        None if columns.date is None else names[columns.date],
-    )
+        raise _no_objects(path, encoding)
+    names = list(dict.fromkeys(key for record in objects for key in record))
+    nested = [key for key in names if any(isinstance(record.get(key), dict) for record in objects)]
+    if nested and not any(isinstance(value, str) for record in objects for value in record.values()):
+        what = f"The objects of {path} hold no text; their keys: {', '.join(map(repr, names[:20]))}."
+        raise SourceError(what, hint=_flattened(path, nested[0], entries is None))
+    sample = [[_plain(record.get(key)) for key in names] for record in objects]
+    columns = choose_columns(path, names, sample, asked)
+    at = (columns.text, columns.item_id, columns.date, columns.label)
+    text, *others = [None if position is None else names[position] for position in at]
+    keys = _Keys(text or "", *others)
+    size = path.stat().st_size
 
     def read(count: int) -> Iterator[Chunk]:
-        return _chunks(path, encoding, keys, count)
+        if entries is None:
+            yield from _chunks_of_lines(path, encoding, keys, count)
+            return
+        for start in range(0, len(entries), count):
+            part = [(start + i + 1, value) for i, value in enumerate(entries[start : start + count])]
+            shown = [_dumped(value) for _, value in part]
+            yield _chunk(path, part, shown, keys, size * (start + len(part)) // len(entries))
 
-    said = f"JSON lines, {NAMES.get(encoding, encoding)}; {described(columns, names, sample)}"
-    return Source(path, path.stat().st_size, said, read)
+    form = Layout(f"{name}, {NAMES.get(encoding, encoding)}", encoding)
+    return Source(path, size, layout_of(form, columns, names, sample, path), read)
 
 
-def _chunks(path: Path, encoding: str, keys: Keys, count: int) -> Iterator[Chunk]:
+def _flattened(path: Path, key: str, lines: bool) -> str:
+    """The command that writes what a key holds as JSON lines."""
+    return f"Write these objects alone: jq -c '{'' if lines else '.[]'}.{key}' {path.name} > {path.stem}-flat.jsonl"
+
+
+def _refuse_twice(path: Path, lines: Sequence[str]) -> None:
+    """Refuse lines of which one has the same key twice: the parser would keep the last."""
+
+    def single(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(pairs)) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in found if names.count(name) > 1)
+            what = f"An object of {path} has the key {twice!r} more than once."
+            raise SourceError(what, hint="Rename one of them where the file is written.")
+        return found
+
+    for line in lines:
+        with suppress(ValueError, RecursionError):  # told row by row
+            json.loads(line, object_pairs_hook=single)
+
+
+def _array(path: Path, encoding: str) -> list[Any] | None:
+    """The entries of a file that is one JSON array; None for another one.
+
+    Raises:
+        SourceError: The array is broken, or too large to be read whole.
+    """
+    first = next((line.lstrip("\ufeff \t") for line in sample_lines(path, encoding) if line.strip("\ufeff \t\r\n")), "")
+    if not first.startswith("["):
+        return None
+    hint = f"Write one object a line: jq -c '.[]' {path.name} > {path.stem}.jsonl"
+    if path.stat().st_size > MOST_ARRAY_BYTES:
+        raise SourceError(f"{path} is one JSON array of {path.stat().st_size:,} bytes.", hint=hint)
+    with path.open("rb") as binary, open_text(binary, encoding) as stream:
+        try:
+            values = json.loads(stream.read().removeprefix("\ufeff"))
+        except (ValueError, RecursionError) as error:
+            if isinstance(_object(first), dict) or _is_whole(first):
+                return None  # an array on the first line, and more below
+            raise SourceError(f"{path} is not a whole JSON array: {error}.", hint="Export it again.") from error
+    texts = ({"text": value} if isinstance(value, str) else value for value in values)
+    return [value if isinstance(value, dict) else "not a JSON object" for value in texts]
+
+
+def _is_whole(line: str) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _no_objects(path: Path, encoding: str) -> SourceError:
+    """The error of a file without objects, with the command that would make it one of JSON lines."""
+    hint = 'One object a line is needed: {"text": "..."}'
+    if path.stat().st_size <= MOST_ARRAY_BYTES:
+        with path.open("rb") as binary, open_text(binary, encoding) as stream:
+            whole = _object(stream.read().removeprefix("\ufeff"))
+        if isinstance(whole, dict):
+            lists = [f"'.{key}[]'" for key, value in whole.items() if isinstance(value, list)] or ["."]
+            hint = f"One object a line is needed: jq -c {lists[0]} {path.name} > {path.stem}.jsonl"
+    return SourceError(f"No line of {path} is a JSON object.", hint=hint)
+
+
+def _chunks_of_lines(path: Path, encoding: str, keys: _Keys, count: int) -> Iterator[Chunk]:
     size = path.stat().st_size
     row = 1
     with path.open("rb") as binary, open_text(binary, encoding) as stream:
         while lines := next_lines(stream, count, first=row == 1):
-            chunk = _chunk(path, lines, row, keys)
+            found = [(row + i, _object(line)) for i, line in enumerate(lines)]
+            chunk = _chunk(path, found, lines, keys, 0)
             row += len(lines)
             done = binary.tell()
             yield Chunk(chunk.table, chunk.rejects, min(done, size))
 
 
-def _chunk(path: Path, lines: list[str], first_row: int, keys: Keys) -> Chunk:
-    """The rows of some lines; each line alone, so that a bad one costs no other."""
-    text_key, id_key, date_key = keys
+def _chunk(path: Path, entries: Sequence[_Entry], shown: Sequence[str], keys: _Keys, bytes_read: int) -> Chunk:
+    """The rows of some entries; each alone, so that a bad one costs no other."""
     rejects: list[Reject] = []
     good: list[tuple[int, dict[str, Any]]] = []
-    for i, line in enumerate(lines):
-        value = _object(line)
-        fault = value if isinstance(value, str) else _fault(value, text_key)
-        if fault is None and isinstance(value, dict):
+    for i, (row, value) in enumerate(entries):
+        fault = value if isinstance(value, str) else _fault(value, keys)
+        if fault is None:
             good.append((i, value))
-        elif line.strip():
-            rejects.append(Reject(str(path), first_row + i, shortened(line), str(fault)))
-    table, unfit = checked(
-        str(path),
-        np.array([first_row + i for i, _ in good], dtype=np.int64),
-        [record[text_key] for _, record in good],
-        None if id_key is None else [id_text(record.get(id_key)) for _, record in good],
-        None if date_key is None else [_plain(record.get(date_key)) for _, record in good],
-        lambda k: lines[good[k][0]],
+        elif shown[i].strip():
+            rejects.append(Reject(str(path), row, shortened(shown[i]), fault))
+    records = [record for _, record in good]
+    cells = Cells(
+        [_plain(record[keys.text]) for record in records],
+        None if keys.item_id is None else [id_text(record.get(keys.item_id)) for record in records],
+        None if keys.date is None else [_plain(record.get(keys.date)) for record in records],
+        None if keys.label is None else [label_text(record.get(keys.label)) for record in records],
     )
-    return Chunk(table, sorted(rejects + unfit, key=lambda reject: reject.row), 0)
+    rows = np.array([entries[i][0] for i, _ in good], dtype=np.int64)
+    table, unfit = checked(str(path), rows, cells, lambda k: shown[good[k][0]])
+    return Chunk(table, sorted(rejects + unfit, key=lambda reject: reject.row), bytes_read)
 
 
 def _object(line: str) -> dict[str, Any] | str:
@@ -91,15 +185,25 @@ def _object(line: str) -> dict[str, Any] | str:
     return value if isinstance(value, dict) else "not a JSON object"
 
 
-def _fault(record: dict[str, Any], text_key: str) -> str | None:
-    if text_key not in record:
-        return f"the key {text_key!r} is missing"
-    if not isinstance(record[text_key], str):
-        return f"{text_key!r} is not a string"
+def _fault(record: dict[str, Any], keys: _Keys) -> str | None:
+    if keys.text not in record:
+        return f"the key {keys.text!r} is missing"
+    text = record[keys.text]
+    if not isinstance(text, str | int | float) or isinstance(text, bool):
+        return f"{keys.text!r} is not a string"
+    if keys.label is not None and label_text(record.get(keys.label)) is None:
+        return f"{keys.label!r} is not a single label: {_dumped(record[keys.label])}"
     return None
 
 
+def _dumped(value: object) -> str:
+    return value if isinstance(value, str) else shortened(json.dumps(value, ensure_ascii=False))
+
+
 def _plain(value: object) -> str:
+    """A value as a cell of a CSV file; a list of one as what is in it."""
     if isinstance(value, str):
         return value
-    return "" if value is None or isinstance(value, dict | list) else id_text(value) or ""
+    if isinstance(value, bool | list):
+        return label_text(value) or ""
+    return "" if value is None or isinstance(value, dict) else id_text(value) or ""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import gc
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.readers.file_kinds import NAMES, next_lines, open_text
-from storage.readers.rows import MAX_CHARACTERS, TOO_LONG, kept, shortened
-from storage.readers.source import Reject
+from storage.readers.source import MAX_CHARACTERS, TOO_LONG, Reject, shortened
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -24,7 +25,11 @@ MAX_RECORD_CHARACTERS = 1_000_000
 DELIMITERS = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}
 ONE_COLUMN = "\x1f"  # stands for "no delimiter": it is in no text a person wrote
 MISQUOTED = 'a quote (") opens a value and does not close it as it should'
+BACKSLASH = MISQUOTED + r' (\" is not read as a quote here: write "" instead)'
+LONE_CR = "\ud800"  # stands for one while rows are split: it is in no text that was read
 Record = list[str]
+
+_ESCAPE = re.compile(r'\\(["\\])')
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,19 @@ class Dialect:
     header_row: int = 0  # its line from 1; 0 without
     narrowest: int = 1
     widest: int = 1_000_000
+    above: int = 0  # lines at the top that are neither header nor rows; counted together with the header's
+    escaped: bool = False  # quotes inside values are written \" and not ""
+    lone_cr_is_text: bool = False
+
+    @property
+    def first_row(self) -> int:
+        """The first line, from 1, that may be a row."""
+        return max(self.header_row, self.above) + 1
 
     def reader(self, lines: Iterable[str]) -> Reader:
         """A strict csv reader over lines."""
         return csv.reader(
-            lines,
+            map(_unescaped, lines) if self.escaped else lines,
             delimiter=self.delimiter,
             quoting=csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE,
             skipinitialspace=True,
@@ -53,7 +66,14 @@ class Dialect:
         name = DELIMITERS.get(self.delimiter, repr(self.delimiter))
         kind = "plain text, one text a line" if self.delimiter == ONE_COLUMN else f"CSV, {name}"
         parts = [kind, NAMES.get(self.encoding, self.encoding), "header" if self.header_row else "no header"]
-        return ", ".join(parts if self.quoted or self.delimiter == ONE_COLUMN else [*parts, "quotes are text"])
+        if self.delimiter != ONE_COLUMN and not self.quoted:
+            parts.append("quotes are text")
+        return ", ".join([*parts, "quotes after a backslash"] if self.escaped else parts)
+
+
+def _unescaped(line: str) -> str:
+    """A line whose quotes are escaped with a backslash, as CSV has them."""
+    return _ESCAPE.sub(lambda match: '""' if match[1] == '"' else "\\", line) if "\\" in line else line
 
 
 @dataclass(frozen=True)
@@ -67,7 +87,7 @@ class Records:
 
 
 def read_records(path: Path, dialect: Dialect, count: int) -> Iterator[Records]:
-    """The records of a file, `count` lines at a time, without header and blank rows."""
+    """The records of a file, `count` lines at a time, without blank rows, the header and what stands above it."""
     size = path.stat().st_size
     with path.open("rb") as binary, open_text(binary, dialect.encoding) as stream:
         carried: list[str] = []
@@ -75,11 +95,17 @@ def read_records(path: Path, dialect: Dialect, count: int) -> Iterator[Records]:
         final = False
         while not final:
             fresh = next_lines(stream, count, first=first_row == 1 and not carried)
+            while dialect.lone_cr_is_text and fresh and fresh[-1].endswith("\r") and (more := next_lines(stream, 1)):
+                fresh += more
+            if dialect.lone_cr_is_text:
+                fresh = joined_at_lone_cr(fresh)
             final = not fresh
             lines = carried + fresh
             records, starts, faults, used = parse_lines(dialect, lines, final=final)
             rejects = [
-                Reject(str(path), first_row + start, shortened(lines[start]), reason) for start, reason in faults
+                Reject(str(path), first_row + start, shortened(lines[start]), reason)
+                for start, reason in faults
+                if first_row + start >= dialect.first_row
             ]
             part = _well_shaped(path, dialect, records, starts + first_row)
             if lines:
@@ -101,10 +127,30 @@ def parse_lines(
         with _no_collection():
             records = list(dialect.reader(lines))
         if len(records) == len(lines):
+            if dialect.lone_cr_is_text:
+                records = _with_lone_cr(records)
             return records, np.arange(len(lines), dtype=np.int64), [], len(lines)
     except csv.Error:
         pass
-    return _parse_with_care(dialect, lines, final=final)
+    records, starts, faults, used = _parse_with_care(dialect, lines, final=final)
+    return _with_lone_cr(records) if dialect.lone_cr_is_text else records, starts, faults, used
+
+
+def joined_at_lone_cr(lines: list[str]) -> list[str]:
+    """Lines that end with CRLF or LF only; `LONE_CR` stands for each CR between."""
+    joined: list[str] = []
+    begun = ""
+    for line in lines:
+        if line.endswith("\r"):
+            begun += line[:-1] + LONE_CR
+        else:
+            joined.append(begun + line)
+            begun = ""
+    return [*joined, begun] if begun else joined
+
+
+def _with_lone_cr(records: list[Record]) -> list[Record]:
+    return [[value.replace(LONE_CR, "\r") for value in record] for record in records]
 
 
 @contextmanager
@@ -147,7 +193,8 @@ def _parse_with_care(
             ran_out = base + reader.line_num >= len(lines)
             if ran_out and not final and sum(map(len, lines[start:])) <= MAX_RECORD_CHARACTERS:
                 break
-            faults.append((start, TOO_LONG if len(lines[start]) > MAX_CHARACTERS else MISQUOTED))
+            reason = BACKSLASH if '\\"' in lines[start] and not dialect.escaped else MISQUOTED
+            faults.append((start, TOO_LONG if len(lines[start]) > MAX_CHARACTERS else reason))
             start += 1
     return records, np.array(starts, dtype=np.int64), faults, start
 
@@ -160,11 +207,11 @@ def _well_shaped(path: Path, dialect: Dialect, records: list[Record], rows: NDAr
         Reject(
             str(path), int(rows[i]), shortened(dialect.delimiter.join(records[i])), _misshaped(dialect, int(widths[i]))
         )
-        for i in np.flatnonzero(~good & (rows != dialect.header_row)).tolist()
+        for i in np.flatnonzero(~good & (rows >= dialect.first_row)).tolist()
         if not blank(records[i])
     ]
-    good &= rows != dialect.header_row
-    return Records(kept(records, good), rows[good], rejects, 0)
+    good &= rows >= dialect.first_row
+    return Records(records if good.all() else list(compress(records, good)), rows[good], rejects, 0)
 
 
 def _misshaped(dialect: Dialect, width: int) -> str:

@@ -16,8 +16,8 @@ from storage.readers.columns import Columns
 from storage.readers.delimited import delimited_chunks, sample_lines
 from storage.readers.file_kinds import HEAD_BYTES, NAMES, find_encoding, readable_file
 from storage.readers.lines import DELIMITERS, Dialect, Records, blank, parse_lines, read_records
-from storage.readers.rows import checked, shortened
-from storage.readers.source import Chunk, Reject, Source
+from storage.readers.rows import Cells, checked
+from storage.readers.source import Chunk, Layout, Reject, Source, shortened
 
 POOL = "unlabeled_data/unlabeled_data.csv"
 SPLITS = ("evaluation", "validation", "training")
@@ -86,8 +86,9 @@ def open_original_pool(path: Path | str) -> Source:
         return delimited_chunks(path, dialect, Columns(text=1, item_id=0, date=None), count)
 
     encoding = NAMES.get(dialect.encoding, dialect.encoding)
-    said = f"pool of the original scripts, {DELIMITERS[dialect.delimiter]}, {encoding}, no header"
-    return Source(path, path.stat().st_size, f"{said}; id column 1, text column 2", read)
+    form = f"pool of the original scripts, {DELIMITERS[dialect.delimiter]}, {encoding}, no header"
+    layout = Layout(form, dialect.encoding, dialect.delimiter, described="id column 1, text column 2")
+    return Source(path, path.stat().st_size, layout, read)
 
 
 def original_dialect(path: Path) -> Dialect:
@@ -122,7 +123,7 @@ def _labelled(part: Records, split: str, label: str, name: str) -> tuple[pa.Tabl
         return None if blank(part.records[i]) else ",".join(part.records[i])
 
     texts = [record[1] for record in part.records]
-    good, unfit = checked(name, part.rows, texts, [record[0] for record in part.records], None, shown)
+    good, unfit = checked(name, part.rows, Cells(texts, [record[0] for record in part.records]), shown)
     rejects = [Reject(name, each.row, each.value, each.reason) for each in part.rejects] + unfit
     kept: list[dict[str, Any]] = []
     for item in good.to_pylist():

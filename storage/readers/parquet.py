@@ -10,14 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.errors import SourceError
-from storage.readers.columns import Columns, choose_columns, described
-from storage.readers.rows import checked, id_text
-from storage.readers.source import Chunk, Source
+from storage.readers.columns import Asked, Columns, choose_columns, layout_of
+from storage.readers.rows import Cells, checked
+from storage.readers.source import Chunk, Layout, Source
+from storage.readers.spellings import id_text, label_text
 
 SAMPLE_ROWS = 2000
 
 
-def open_parquet(path: Path, *, text_column: str | None, id_column: str | None) -> Source:
+def open_parquet(path: Path, asked: Asked) -> Source:
     """Find out which columns matter.
 
     Raises:
@@ -26,53 +27,70 @@ def open_parquet(path: Path, *, text_column: str | None, id_column: str | None) 
     try:
         with pq.ParquetFile(path) as file:
             schema, number = file.schema_arrow, file.metadata.num_rows
-            batch = next(file.iter_batches(SAMPLE_ROWS, columns=_simple(schema)), None) if number else None
+            batch = next(_batches(file, SAMPLE_ROWS, _simple(schema)), None) if number else None
     except (pa.ArrowException, OSError) as error:
         what = f"{path} is a damaged Parquet file: {str(error).splitlines()[0]}"
-        raise SourceError(what, hint="copy or write it again.") from error
+        raise SourceError(what, hint="Copy or write it again.") from error
     if batch is None:
-        raise SourceError(f"{path} holds no rows.", hint="a file needs at least one text.")
+        raise SourceError(f"{path} holds no rows.", hint="A file needs at least one text.")
     names = batch.schema.names
-    if not names:
+    if all(pa.types.is_nested(field.type) for field in batch.schema):
         what = f"{path} has no column of strings, numbers or dates; its columns: {', '.join(schema.names)}."
-        raise SourceError(what, hint="a column of strings is needed.")
+        raise SourceError(what, hint="A column of strings is needed.")
     values = [_texts(column) if _is_text(column.type) else column for column in batch.columns]
     sample = [[_shown(value) for value in row] for row in zip(*values, strict=True)]
-    columns = choose_columns(path, names, sample, text_column, id_column)
+    columns = choose_columns(path, names, sample, asked)
     if not _is_text(batch.schema.field(columns.text).type):
         what = f"Column {names[columns.text]!r} of {path} holds {batch.schema.field(columns.text).type}, not strings."
         strings = [field.name for field in batch.schema if _is_text(field.type)]
-        hint = f"--text-column {strings[0]}" if strings else "a column of strings is needed."
+        hint = f"--text-column {strings[0]}" if strings else "A column of strings is needed."
         raise SourceError(what, hint=hint)
 
     def read(count: int) -> Iterator[Chunk]:
         return _chunks(path, names, columns, count)
 
-    return Source(path, path.stat().st_size, f"Parquet, {number:,} rows; {described(columns, names, sample)}", read)
+    form = Layout(f"Parquet, {number:,} rows")
+    return Source(path, path.stat().st_size, layout_of(form, columns, names, sample, path), read)
 
 
 def _chunks(path: Path, names: list[str], columns: Columns, count: int) -> Iterator[Chunk]:
-    wanted = [names[at] for at in (columns.text, columns.item_id, columns.date) if at is not None]
+    roles = (columns.text, columns.item_id, columns.date, columns.label)
+    wanted = {names[at] for at in roles if at is not None}
     size = path.stat().st_size
     with pq.ParquetFile(path) as file:
         number = file.metadata.num_rows
         done = 0
-        for batch in file.iter_batches(count, columns=wanted):
+        for batch in _batches(file, count, wanted):
             yield _chunk(path, batch, names, columns, done, size * (done + len(batch)) // number)
             done += len(batch)
 
 
+def _batches(file: pq.ParquetFile, count: int, wanted: set[str]) -> Iterator[pa.RecordBatch]:
+    """The rows of some columns, in the order of the file: the library puts columns of one name side by side."""
+    names = [name for name in file.schema_arrow.names if name in wanted]
+    for batch in file.iter_batches(count, columns=list(dict.fromkeys(names))):
+        if len(wanted) == len(names):
+            yield batch
+            continue
+        at = [[i for i, name in enumerate(batch.schema.names) if name == wished] for wished in names]
+        yield batch.select([at[i][names[:i].count(name)] for i, name in enumerate(names)])
+
+
 def _chunk(path: Path, batch: pa.RecordBatch, names: list[str], columns: Columns, done: int, bytes_read: int) -> Chunk:
-    texts = _texts(batch.column(names[columns.text]))
-    ids = None if columns.item_id is None else _ids(batch.column(names[columns.item_id]))
-    dates = None if columns.date is None else batch.column(names[columns.date])
+    def column(at: int) -> pa.Array:
+        """The column of a position, of which there may be several with its name."""
+        same = [i for i, name in enumerate(batch.schema.names) if name == names[at]]
+        return batch.column(same[names[:at].count(names[at])])
+
+    texts = _texts(column(columns.text))
+    ids = None if columns.item_id is None else _ids(column(columns.item_id))
+    dates = None if columns.date is None else column(columns.date)
+    labels = None if columns.label is None else _labels(column(columns.label))
     table, rejects = checked(
         str(path),
         np.arange(done + 1, done + len(batch) + 1, dtype=np.int64),
-        texts,
-        ids,
-        dates,
-        lambda i: ", ".join(_shown(column[i]) for column in (ids, texts) if column is not None),
+        Cells(texts, ids, dates, labels),
+        lambda i: ", ".join(_shown(values[i]) for values in (ids, texts) if values is not None),
     )
     return Chunk(table, rejects, bytes_read)
 
@@ -97,21 +115,31 @@ def _ids(column: pa.Array) -> pa.Array | list[str | None]:
     return [id_text(value) for value in column.to_pylist()]
 
 
+def _labels(column: pa.Array) -> pa.Array | list[str | None]:
+    return _texts(column) if _is_text(column.type) else [label_text(value) for value in column.to_pylist()]
+
+
 def _is_text(kind: pa.DataType) -> bool:
+    """Whether a type is one of strings; bytes are strings that their writer did not mark as such."""
     inner = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_string_view(inner))
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(test(inner) for test in (*tests, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view))
 
 
-def _simple(schema: pa.Schema) -> list[str]:
-    """The columns that could be text, id or date, in their order."""
-    return [
+def _simple(schema: pa.Schema) -> set[str]:
+    """The names of columns that could be text, id, date or label."""
+    return {
         field.name
         for field in schema
-        if _is_text(field.type) or pa.types.is_primitive(field.type) or pa.types.is_temporal(field.type)
-    ]
+        if _is_text(field.type) or pa.types.is_primitive(field.type) or _is_list(field.type)
+    }
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) and (_is_text(kind.value_type) or pa.types.is_primitive(kind.value_type)))
 
 
 def _shown(value: object) -> str:
     if isinstance(value, pa.Scalar):
         value = value.as_py()
-    return "" if value is None else str(value)
+    return (label_text(value) or "") if isinstance(value, list) else "" if value is None else str(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import compress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,78 +12,78 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from storage.readers.dates import parse_dates
-from storage.readers.source import SCHEMA, Reject
+from storage.readers.source import MAX_CHARACTERS, TOO_LONG, Reject, shortened
 
-MAX_CHARACTERS = 100_000
-SHOWN_CHARACTERS = 200
 NOT_TEXT = "holds bytes that are not text in the file's encoding"
 EMPTY_TEXT = "the text is empty"
-TOO_LONG = f"the text is longer than {MAX_CHARACTERS:,} characters"
 NUL = "holds a NUL byte"
 EMPTY_ID = "the id is empty"
+SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("item_id", pa.string()),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("published_at", pa.timestamp("us")),
+    ]
+)
+
+LABELLED_SCHEMA = SCHEMA.append(pa.field("label", pa.string(), nullable=False))
+"""Of a source that was opened for its labels; an empty label is an item that nobody has answered."""
 
 
-def shortened(value: str) -> str:
-    """The value as a reject shows it: one line of at most 200 characters, always printable as UTF-8.
+@dataclass(frozen=True)
+class Cells:
+    """The columns of n rows that count; None for a column that the file does not have.
 
-    >>> shortened("one\\r\\ntwo")
-    'one two'
+    Attributes:
+        texts: n texts; null is treated as empty.
+        ids: n ids.
+        dates: n dates as the file has them.
+        labels: n labels as the file has them; empty where nobody has answered.
     """
-    line = " ".join(value[: 2 * SHOWN_CHARACTERS].split())
-    readable = line.encode("utf-8", "replace").decode("utf-8")
-    return readable if len(readable) <= SHOWN_CHARACTERS else readable[: SHOWN_CHARACTERS - 1] + "…"
 
-
-def id_text(value: object) -> str | None:
-    """An id as a string; a number that a spreadsheet turned into a float loses its `.0`; None for no id.
-
-    >>> id_text(12.0), id_text(12), id_text(" a7 "), id_text(True)
-    ('12', '12', 'a7', None)
-    """
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else str(value) if np.isfinite(value) else None
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        return None
-    return str(value).strip()
+    texts: Sequence[str | None] | pa.Array
+    ids: Sequence[str | None] | pa.Array | None = None
+    dates: Iterable[str | None] | pa.Array | None = None
+    labels: Sequence[str | None] | pa.Array | None = None
 
 
 def checked(
-    file: str,
-    rows: NDArray[np.int64],
-    texts: Sequence[str] | pa.Array,
-    ids: Sequence[str | None] | pa.Array | None,
-    dates: Iterable[str | None] | pa.Array | None,
-    shown: Callable[[int], str | None],
+    file: str, rows: NDArray[np.int64], cells: Cells, shown: Callable[[int], str | None]
 ) -> tuple[pa.Table, list[Reject]]:
     """Strip, check and assemble the rows of one chunk.
 
     Args:
         file: name of the file for the rejects.
         rows: where each row is in the file, shape (n,).
-        texts: n texts; null is treated as empty.
-        ids: n ids, or None for a file without ids.
-        dates: n dates as the file has them, or None for a file without dates.
         shown: the content of the i-th row for a reject; None when it is blank and may pass in silence.
 
     Returns:
-        A table of `SCHEMA` with the good rows in order, and a reject for each other one.
+        A table of `SCHEMA` (with labels: of `LABELLED_SCHEMA`) with the good rows in order, and a reject for each
+        other one.
     """
-    text, text_broken = _strings(texts)
+    text, text_broken = _strings(cells.texts)
     faults = [(text_broken, NOT_TEXT)]
     item_id: pa.Array = pa.nulls(len(rows), pa.string())
-    if ids is not None:
-        item_id, id_broken = _strings(ids)
+    if cells.ids is not None:
+        item_id, id_broken = _strings(cells.ids)
         faults += [(id_broken, NOT_TEXT), (_mask(pc.match_substring(item_id, "\0")), NUL)]
+    if cells.labels is not None:
+        label, label_broken = _strings(cells.labels)
+        faults.append((label_broken, NOT_TEXT))
     faults += [
         (_mask(pc.equal(pc.binary_length(text), 0)), EMPTY_TEXT),
         (_mask(pc.match_substring(text, "\0")), NUL),
         (_long(text), TOO_LONG),
     ]
-    if ids is not None:
+    if cells.ids is not None:
         faults.append((_mask(pc.equal(pc.binary_length(item_id), 0)), EMPTY_ID))
     bad = np.logical_or.reduce([mask for mask, _ in faults])
-    published_at = pa.nulls(len(rows), pa.timestamp("us")) if dates is None else parse_dates(dates)
-    table = pa.Table.from_arrays([pa.array(rows, pa.int64()), item_id, text, published_at], schema=SCHEMA)
+    published_at = pa.nulls(len(rows), pa.timestamp("us")) if cells.dates is None else parse_dates(cells.dates)
+    columns = [pa.array(rows, pa.int64()), item_id, text, published_at]
+    if cells.labels is not None:
+        columns.append(label)
+    table = pa.Table.from_arrays(columns, schema=SCHEMA if cells.labels is None else LABELLED_SCHEMA)
     if not bad.any():
         return table, []
     rejects = []
@@ -127,8 +127,3 @@ def _long(text: pa.Array) -> NDArray[np.bool_]:
 
 def _mask(values: Any) -> NDArray[np.bool_]:
     return np.asarray(values.to_numpy(zero_copy_only=False), dtype=bool)
-
-
-def kept(values: Sequence[Any], mask: NDArray[np.bool_]) -> list[Any]:
-    """The values where the mask is true."""
-    return list(values) if mask.all() else list(compress(values, mask))

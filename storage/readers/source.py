@@ -1,21 +1,29 @@
-"""What a source of texts is: a description and chunks of rows, with the rows that cannot be taken beside them."""
+"""What a source of texts is: its layout and chunks of rows, with the rows that cannot be taken beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-SCHEMA = pa.schema(
-    [
-        pa.field("row", pa.int64(), nullable=False),
-        pa.field("item_id", pa.string()),
-        pa.field("text", pa.string(), nullable=False),
-        pa.field("published_at", pa.timestamp("us")),
-    ]
-)
+MAX_CHARACTERS = 100_000
+SHOWN_CHARACTERS = 200
+TOO_LONG = f"the text is longer than {MAX_CHARACTERS:,} characters"
+
+
+def shortened(value: str) -> str:
+    """The value as a reject shows it: one line of at most 200 characters, always printable as UTF-8.
+
+    >>> shortened("one\\r\\ntwo")
+    'one two'
+    """
+    line = " ".join(value[: 2 * SHOWN_CHARACTERS].split())
+    readable = line.encode("utf-8", "replace").decode("utf-8")
+    return readable if len(readable) <= SHOWN_CHARACTERS else readable[: SHOWN_CHARACTERS - 1] + "…"
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,7 @@ class Reject:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some rows of a source as a table of `SCHEMA`; `bytes_read` counts from the start of the file."""
+    """Some rows of a source as a table of its schema; `bytes_read` counts from the start of the file."""
 
     table: pa.Table
     rejects: list[Reject]
@@ -41,13 +49,56 @@ class Chunk:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """What was understood of a file.
+
+    Attributes:
+        form: Format, delimiter, encoding and header in words: `CSV, comma, UTF-8, header`.
+        encoding: As Python names it; empty for a binary format.
+        delimiter: Between values; empty for other formats and for one text a line.
+        columns: Role (text, id, date, label) -> the name of the column, or `column 2` in a file without header.
+        described: The columns of text, id and date in words.
+        unused: The other columns.
+        label_column: The column that probably holds labels; empty where there is none.
+        notes: What was skipped or left out, in sentences.
+        sample: The first three rows, by role.
+    """
+
+    form: str
+    encoding: str = ""
+    delimiter: str = ""
+    columns: dict[str, str] = field(default_factory=dict)
+    described: str = ""
+    unused: list[str] = field(default_factory=list)
+    label_column: str = ""
+    notes: list[str] = field(default_factory=list)
+    sample: list[dict[str, str]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.form}; {self.described}"
+
+    def lines(self) -> list[str]:
+        """The layout for a person, in a few short lines."""
+        unused = [f"{name!r} (labels?)" if name == self.label_column else repr(name) for name in self.unused[:8]]
+        more = f" and {len(self.unused) - 8} more" if len(self.unused) > 8 else ""
+        shown = [f"  unused: {', '.join(unused)}{more}"] if unused else []
+        rows = [" | ".join(" ".join(value.split())[:80] for value in row.values()) for row in self.sample]
+        return [str(self), *(f"  {note}" for note in self.notes), *shown, *(f"  > {row}" for row in rows)]
+
+
+@dataclass(frozen=True)
 class Source:
-    """A file of texts whose layout is known: `description` says in one line what was found out."""
+    """A file of texts whose layout is known."""
 
     path: Path
     size_bytes: int
-    description: str
+    layout: Layout
     _read: Callable[[int], Iterator[Chunk]] = field(repr=False)
+
+    @property
+    def description(self) -> str:
+        """The layout in one line."""
+        return str(self.layout)
 
     def chunks(self, rows: int = 65_536) -> Iterator[Chunk]:
         """Read the file from its start, at most `rows` lines or records (and some 16 MB of text) at a time."""

@@ -59,6 +59,7 @@ class Material:
         labels: True label numbers (n,) of the n items.
         held_out: Never asked about, never trained on.
         positive: Number of the label that is looked for; None where no label is.
+        read: What was understood of the file, in a few short lines.
     """
 
     encoder: Encoder
@@ -67,6 +68,7 @@ class Material:
     labels: Positions
     held_out: Examples
     positive: int | None = None
+    read: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

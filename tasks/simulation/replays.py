@@ -24,7 +24,8 @@ import pyarrow.parquet as pq
 
 from storage.errors import SourceError
 from storage.files.folders import write_whole
-from storage.readers.labelled_file import read_labelled
+from storage.readers.labelled import read_labelled
+from storage.readers.spellings import folded_label
 from tasks.learning.encoder_names import BAG_OF_WORDS, MINILM_STATIC
 from tasks.learning.encoders import ARTEFACT, Encoder, fit_bag_of_words, static_vectors
 from tasks.learning.metrics import label_figures
@@ -133,18 +134,20 @@ def _one_thread_each() -> Iterator[None]:
 @lru_cache(maxsize=4)
 def _material(key: str) -> Material:
     experiment = json.loads(key)
-    rows = read_labelled(Path(experiment["file"]), experiment["text_column"], experiment["label_column"])
+    found = read_labelled(Path(experiment["file"]), experiment["text_column"], experiment["label_column"])
+    rows, read = found.table, [*found.layout.lines(), *found.notes]
     names = sorted(set(rows["label"].to_pylist()))
     if len(names) < 2:
         raise SourceError(f"{experiment['file']} has {len(names)} label(s).", hint="replaying needs at least two")
     if experiment["evaluation"]:
-        held_out = read_labelled(Path(experiment["evaluation"]), experiment["text_column"], experiment["label_column"])
+        other = read_labelled(Path(experiment["evaluation"]), experiment["text_column"], experiment["label_column"])
+        held_out, read = _named_alike(other.table, names), [*read, *other.layout.lines(), *other.notes]
         if unknown := sorted(set(held_out["label"].to_pylist()) - set(names)):
             raise SourceError(
                 f"{experiment['evaluation']} has the label {unknown[0]!r}, which {experiment['file']} has not.",
                 hint=f"labels there: {', '.join(names)}",
             )
-        rows = rows.filter(pc.invert(pc.is_in(rows["text"], held_out["text"].combine_chunks())))
+        rows = rows.filter(pc.invert(pc.is_in(rows["folded"], held_out["folded"].combine_chunks())))
     else:
         order = np.random.default_rng(0).permutation(rows.num_rows)
         n = min(MOST_HELD_OUT, int(HELD_OUT_SHARE * rows.num_rows))
@@ -153,7 +156,14 @@ def _material(key: str) -> Material:
     labels = _numbers(rows, names)
     held = Examples(encoder.tokenize(_texts(held_out)), _numbers(held_out, names))
     positive = _positive(experiment["positive"], names, labels)
-    return Material(encoder, len(names), encoder.tokenize(_texts(rows)), labels, held, positive)
+    return Material(encoder, len(names), encoder.tokenize(_texts(rows)), labels, held, positive, tuple(read))
+
+
+def _named_alike(rows: pa.Table, names: list[str]) -> pa.Table:
+    """Rows whose labels are spelled as in another file."""
+    spelled = {folded_label(name): name for name in names}
+    labels = [spelled.get(folded_label(label), label) for label in rows["label"].to_pylist()]
+    return rows.set_column(rows.schema.get_field_index("label"), "label", pa.array(labels, pa.string()))
 
 
 def material(experiment: Experiment, encoder: str) -> Material:
@@ -249,6 +259,7 @@ def _numbers(rows: pa.Table, names: list[str]) -> np.ndarray[tuple[int], np.dtyp
 
 def _positive(asked: str | None, names: list[str], labels: np.ndarray[tuple[int], np.dtype[np.int64]]) -> int | None:
     if asked is not None:
+        asked = {folded_label(name): name for name in names}.get(folded_label(asked), asked)
         if asked not in names:
             raise SourceError(f"no item has the label {asked!r}.", hint=f"labels there: {', '.join(names)}")
         return names.index(asked)

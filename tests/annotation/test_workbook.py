@@ -26,6 +26,7 @@ from annotation.handout import Handout
 from annotation.label_set import Label, LabelSet
 from storage.errors import BatchError
 from storage.lake.items import text_hash
+from storage.readers.sheets import WorkbookReader
 from storage.records import BatchItem, Proposal
 
 BATCH = "b0001-training"
@@ -143,34 +144,47 @@ def test_a_text_is_changed_only_where_no_spreadsheet_can_hold_it(tmp_path: Path,
         "\rreturned": "\nreturned",
         "two\r\nlines": "two\nlines",
         "lone\rreturn": "lone\nreturn",
+        "\ufffe\uffff\ufdd0": "\ufdd0",
         NUL: "nul,  bell, [0m, \n\n tabs, \n\n\x7f\x85",
     }
 
 
+@pytest.fixture(scope="module")
+def workbooks() -> WorkbookReader:
+    """One process for many workbooks."""
+    return WorkbookReader()
+
+
 @example(["'\r\x080"])
 @given(st.lists(st.text() | st.text("_x0D5F\r\n\x00'= "), min_size=1, max_size=5, unique_by=text_hash))
-def test_any_text_comes_back_as_its_item(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
+def test_any_text_comes_back_as_its_item(
+    tmp_path_factory: pytest.TempPathFactory, workbooks: WorkbookReader, texts: list[str]
+) -> None:
     labels = LabelSet("t", "?", "", (Label("yes", "1"), Label("no", "0")))
     items = [BatchItem(f"i{n}", text, text_hash(text)) for n, text in enumerate(texts)]
     path = tmp_path_factory.mktemp("w") / "b.xlsx"
     write_workbook(path, Handout(BATCH, labels, items))
-    rows = [replace(row, label="1") for row in read_workbook(path)]
+    rows = [replace(row, label="1") for row in read_workbook(path, workbooks=workbooks)]
     answers, errors = check_rows(rows, items, labels)
     assert errors == []
     assert [answer.item_id for answer in answers] == [item.item_id for item in items]
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"])) | st.text("_x0D5F'= "), min_size=1, max_size=5))
+PRINTABLE = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff")
+
+
+@given(st.lists(st.text(PRINTABLE) | st.text("_x0D5F'= "), min_size=1, max_size=5))
 def test_ids_and_notes_of_printable_characters_come_back_as_they_were(
-    tmp_path_factory: pytest.TempPathFactory, values: list[str]
+    tmp_path_factory: pytest.TempPathFactory, workbooks: WorkbookReader, values: list[str]
 ) -> None:
     labels = LabelSet("t", "?", "", (Label("yes", "1"), Label("no", "0")))
     items = [BatchItem(value, "a", text_hash("a"), context=value) for value in values]
     path = tmp_path_factory.mktemp("w") / "b.xlsx"
     write_workbook(path, Handout(BATCH, labels, items))
-    read = read_workbook(path)
+    read = read_workbook(path, workbooks=workbooks)
     assert [row.item_id for row in read] == [restored(value).strip() for value in values]
-    assert [row.cells.get(CONTEXT_COLUMN, "") for row in read] == list(map(restored, values))
+    shown = [row.cells.get(CONTEXT_COLUMN, "") for row in read]
+    assert shown == [restored(value) if value.strip() else "" for value in values], "of white space alone nothing shows"
 
 
 def test_a_text_of_two_unit_characters_is_cut_between_them(tmp_path: Path, label_set: LabelSet) -> None:
@@ -423,20 +437,14 @@ def test_rows_of_another_folder_get_its_batch_where_they_name_none(tmp_path: Pat
     assert (row.batch_id, row.cells["batch_id"], row.text, row.text_hash) == ("b7", "b7", None, None)
 
 
-def test_two_columns_of_one_name_are_not_guessed_between(tmp_path: Path, handout: Handout) -> None:
-    workbook, sheet = published(tmp_path / "b.xlsx", handout)
-    sheet["C1"] = "Label"
-    with pytest.raises(BatchError, match=r"c\.xlsx.*\b2\b.*'label'"):
-        saved(workbook, tmp_path / "c.xlsx")
-
-
 @pytest.mark.parametrize("above", [9, 10])
 def test_a_workbook_without_the_header_in_its_first_rows_is_no_batch_file(
     tmp_path: Path, handout: Handout, above: int
 ) -> None:
     workbook, sheet = published(tmp_path / "b.xlsx", handout)
     sheet.insert_rows(1, above)
-    sheet["B1"], sheet["C1"] = "some", "title"
+    for row in range(1, above + 1):
+        sheet.cell(row, 2).value, sheet.cell(row, 3).value = "some", "title"
     if above < 10:
         assert len(saved(workbook, tmp_path / "c.xlsx")) == len(TEXTS)
         return

@@ -3,16 +3,20 @@ from pathlib import Path
 import pytest
 
 from storage.errors import SourceError
-from storage.readers.columns import Columns, choose_columns, described
+from storage.readers.columns import Asked, Columns, choose_columns, described
 
 PATH = Path("f.csv")
 ROWS = [["a1", "7", "floods cut off the town"], ["a2", "8", "council to meet again"]]
 
 
 def choose(
-    names: list[str] | None, rows: list[list[str]] = ROWS, text: str | None = None, item_id: str | None = None
+    names: list[str] | None,
+    rows: list[list[str]] = ROWS,
+    text: str | None = None,
+    item_id: str | None = None,
+    label: str | None = None,
 ) -> Columns:
-    return choose_columns(PATH, names, rows, text, item_id)
+    return choose_columns(PATH, names, rows, Asked(text, item_id, label))
 
 
 def test_known_names_are_found_however_they_are_spelled() -> None:
@@ -74,7 +78,7 @@ def test_one_column_cannot_be_both() -> None:
 def test_where_no_column_of_texts_can_be_told_the_error_says_what_to_type(rows: list[list[str]]) -> None:
     with pytest.raises(SourceError, match="'column 1', 'column 2'") as error:
         choose(None, rows)
-    assert "--text-column NAME" in error.value.hint
+    assert "--text-column" in error.value.hint
 
 
 def test_dates_that_are_not_understood_are_said_so() -> None:
@@ -82,3 +86,53 @@ def test_dates_that_are_not_understood_are_said_so() -> None:
     assert described(columns, names, [["1", "", "x"], ["2", "20030219", "y"]]) == "text 'text', id 'id', date 'date'"
     assert described(columns, names, [["1", "", "x"]]) == "text 'text', id 'id', date 'date'"
     assert "'19/02/2003'" in described(columns, names, [["1", "19/02/2003", "x"]])
+
+
+@pytest.mark.parametrize(("text", "item_id"), [(None, None), ("TEXT", "id"), (None, "Id")])
+def test_two_columns_of_one_name_are_not_guessed_between(text: str | None, item_id: str | None) -> None:
+    names = ["id", "text", "Text"] if item_id is None or text else ["Id", "id", "text"]
+    with pytest.raises(SourceError) as error:
+        choose(names, text=text, item_id=item_id)
+    assert "columns 1 and 2" in error.value.what or "columns 2 and 3" in error.value.what
+    assert choose(["a", "text", "Text"], text="3").text == 2
+
+
+def test_two_columns_of_texts_are_not_guessed_between_unless_one_is_named_text() -> None:
+    rows = [["floods cut off town", "a long story of it"], ["council to meet", "another story"]]
+    with pytest.raises(SourceError) as error:
+        choose(["headline", "body"], rows)
+    assert error.value.hint.startswith("--text-column headline, or body")
+    assert choose(["headline", "text"], rows).text == 1
+    assert choose(["headline", "body"], [["", "a story"], ["", "another one"]]).text == 1
+
+
+def test_an_empty_id_column_is_left_out_or_refused_where_it_was_asked_for() -> None:
+    rows = [["", "a", "one text"], [" ", "b", "another text"]]
+    found = choose(["id", "key", "text"], rows)
+    assert (found.item_id, found.notes) == (1, ())
+    found = choose(["id", "x", "text"], rows)
+    assert (found.item_id, len(found.notes)) == (None, 1)
+    with pytest.raises(SourceError, match="'id'"):
+        choose(["id", "x", "text"], rows, item_id="id")
+
+
+LABELLED = [[str(i), f"a long text {i}", str(i % 2), f"{i % 3}.0"] for i in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("names", "label"), [("id,headline,relevance,x", 2), ("nr,words,p,Label Name", 3), ("nr,message,class,q", 2)]
+)
+def test_labels_are_found_by_their_name(names: str, label: int) -> None:
+    assert choose(names.split(","), LABELLED, label="").label == label
+
+
+def test_labels_are_found_by_their_few_values_and_never_in_the_ids() -> None:
+    rows = [[*row[:3], f"note {row[0]}"] for row in LABELLED[:40]]
+    assert choose(["id", "headline", "x", "y z"], rows, label="").label == 2
+    with pytest.raises(SourceError) as error:
+        choose(["id", "headline", "p", "q"], LABELLED, label="")
+    assert error.value.hint.startswith("--label-column p")
+    with pytest.raises(SourceError) as error:
+        choose(["id", "headline", "p", "q"], [[row[0], row[1], row[0], row[0]] for row in LABELLED], label="")
+    assert "--label-column NAME" in error.value.hint
+    assert choose(["id", "headline", "p", "q"], LABELLED, label="4").label == 3

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import SourceError
+from storage.readers.columns import Asked
 from storage.readers.delimited import find_dialect
 from storage.readers.lines import ONE_COLUMN, Dialect
 
@@ -10,7 +11,7 @@ PATH = Path("a.csv")
 
 
 def found(*lines: str, name: str = "a.csv", text_column: str | None = None) -> Dialect:
-    return find_dialect(Path(name), [line + "\n" for line in lines], "utf-8", None, text_column)
+    return find_dialect(Path(name), [line + "\n" for line in lines], "utf-8", None, Asked(text_column))
 
 
 @pytest.mark.parametrize(
@@ -22,10 +23,19 @@ def found(*lines: str, name: str = "a.csv", text_column: str | None = None) -> D
         (("1, a", "2, b", "3, c"), ","),
         (("Yes, it is.", "No, it is not.", "Well, who knows?"), ONE_COLUMN),
         (("text", "a,b", "c,d"), ONE_COLUMN),
+        (("10,000 flee", "3,5 million lost", "1,200 jobs go"), ONE_COLUMN),
+        (("sep=|", "id|text", "1|a,b;c"), "|"),
+        (("Report, by Anna, 2024", "", "id;text", "1;a, b, c"), ";"),
     ],
 )
 def test_the_delimiter_is_the_one_that_makes_a_table(lines: tuple[str, ...], delimiter: str) -> None:
     assert found(*lines).delimiter == delimiter
+
+
+@pytest.mark.parametrize("lines", [("10,a town", "20,a fire", "30,a flood"), ("Yes,it is", "No,it is")])
+def test_a_list_of_texts_is_never_cut_at_commas(lines: tuple[str, ...]) -> None:
+    assert found(*lines, name="a.txt").delimiter == ONE_COLUMN
+    assert found("id,text", *lines, name="a.txt").delimiter == ","
 
 
 def test_the_suffix_tsv_settles_a_tie() -> None:
@@ -42,6 +52,14 @@ def test_the_suffix_tsv_settles_a_tie() -> None:
         (("x1,hello", "x2,how are you"), 0),
         (("id,text,2019", "1,one two,5"), 1),
         (("hello", "how are you"), 0),
+        (("Report of 2024", "", "id,text", "1,one two"), 3),
+        (("Report, of 2024", "id,text", "1,one two"), 2),
+        (("Report,,", "id,text,x", "1,one two,3"), 2),
+        (("Export", "text", "one two"), 2),
+        (("headline_en", "10,000 flee"), 1),
+        (("politics,flood", "sports,match", "arts,review", "arts,a fair"), 0),
+        (("some words,kind of thing", *("a long text,a", "another text,b") * 6), 1),
+        (("a new text,a", *("a long text,a", "another text,b") * 6), 0),
     ],
 )
 def test_a_header_is_told_from_a_row(lines: tuple[str, ...], row: int) -> None:
@@ -62,3 +80,17 @@ def test_quotes_are_text_where_most_of_them_do_not_close() -> None:
 def test_lines_without_a_record_are_refused() -> None:
     with pytest.raises(SourceError):
         found("", "  ")
+
+
+def test_quotes_after_a_backslash_are_told_from_doubled_ones() -> None:
+    assert found("id,text", r'1,"he said \"go\", then left"', r'2,"size 5\""').escaped
+    assert found("id\ttext", '1\t"he said \\"go\\", then left"', '2\t"x"').escaped
+    assert not found("id,text", '1,"he said ""go"", then left"', r'2,"a\b"').escaped
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_text"), [(["id,text", "1,a\rb", "2,c"], True), (["id,text", "1,a\r2,b", "3,c"], False)]
+)
+def test_a_lone_carriage_return_ends_a_line_where_that_makes_the_better_table(lines: list[str], is_text: bool) -> None:
+    split = "\n".join(lines).splitlines(keepends=True)
+    assert find_dialect(PATH, split, "utf-8", None).lone_cr_is_text == is_text

@@ -36,7 +36,8 @@ def test_objects_become_rows_and_ids_become_strings(tmp_path: Path) -> None:
         ('{"id": 1, "text": "cut o', "JSON"),
         ("[1]", "JSON"),
         ('{"id": 1}', "'text'"),
-        ('{"id": 1, "text": 5}', "'text'"),
+        ('{"id": 1, "text": [5]}', "'text'"),
+        ('{"id": 1, "text": true}', "'text'"),
         ('{"id": 1, "text": null}', "'text'"),
         ('{"id": 1, "text": " "}', EMPTY_TEXT),
         ('{"text": "no id"}', EMPTY_ID),
@@ -65,10 +66,45 @@ def test_keys_can_be_asked_for(tmp_path: Path) -> None:
     assert "--text-column body_en" in error.value.hint
 
 
-def test_a_json_file_without_one_object_a_line_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "command"),
+    [
+        ('{\n "text":\n "one"\n}\n', "jq -c . a.json"),
+        ('{"meta": 1,\n "rows": [{"text": "one"}]}', "jq -c '.rows[]' a.json"),
+        ('{"data": {"text": "one"}, "id": 1}\n', "jq -c '.data' a.json"),
+        ('[{"data": {"text": "one"}}]\n', "jq -c '.[].data' a.json"),
+        ("5\n", '{"text": "..."}'),
+    ],
+)
+def test_a_json_file_without_one_object_a_line_is_refused_with_the_command_that_helps(
+    tmp_path: Path, content: str, command: str
+) -> None:
     path = tmp_path / "a.json"
-    path.write_text('{\n "text":\n "one"\n}\n', encoding="utf-8")
-    with pytest.raises(SourceError, match=r"a\.json"):
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(SourceError) as error:
+        open_source(path)
+    assert command in error.value.hint
+
+
+def test_an_array_is_read_entry_by_entry(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(json.dumps([{"id": 1, "text": "one"}, 5, {"id": 2, "text": 2020}], indent=1), encoding="utf-16")
+    source = open_source(path)
+    assert source.description == "JSON array, UTF-16; text 'text', id 'id', no date"
+    chunks = list(source.chunks(2))
+    assert [(row["row"], row["text"]) for c in chunks for row in c.table.to_pylist()] == [(1, "one"), (3, "2020")]
+    assert [reject.row for chunk in chunks for reject in chunk.rejects] == [2]
+    path.write_text('["one", "two"]', encoding="utf-8")
+    assert only(path.rename(path.with_suffix(".json"))).table["text"].to_pylist() == ["one", "two"]
+    path.write_text('[{"text": "one"},\n {"text"', encoding="utf-8")
+    with pytest.raises(SourceError, match=r"a\.txt"):
+        open_source(path)
+
+
+def test_a_key_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "one", "text": "two"}\n', encoding="utf-8")
+    with pytest.raises(SourceError, match="'text'"):
         open_source(path)
 
 

@@ -14,7 +14,9 @@ def write(path: Path, columns: dict[str, pa.Array]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string()), pa.binary(), pa.large_binary()]
+)
 def test_rows_are_read_with_their_numbers_whatever_the_suffix(tmp_path: Path, kind: pa.DataType) -> None:
     columns = {
         "id": pa.array([1, 2, 3]),
@@ -61,3 +63,12 @@ def test_an_empty_or_damaged_file_is_refused(tmp_path: Path) -> None:
         open_source(tmp_path / "b.parquet")
     with pytest.raises(SourceError, match=r"c\.parquet.*nested"):
         open_source(write(tmp_path / "c.parquet", {"nested": pa.array([[1]])}))
+
+
+def test_of_two_columns_of_one_name_a_number_says_which(tmp_path: Path) -> None:
+    columns = [pa.array(["a b", "c d"]), pa.array([1, 2]), pa.array(["e f", "g h"])]
+    pq.write_table(pa.Table.from_arrays(columns, names=["text", "id", "text"]), tmp_path / "a.parquet")
+    with pytest.raises(SourceError, match="columns 1 and 3"):
+        open_source(tmp_path / "a.parquet")
+    (chunk,) = open_source(tmp_path / "a.parquet", text_column="3").chunks()
+    assert chunk.table["text"].to_pylist() == ["e f", "g h"]

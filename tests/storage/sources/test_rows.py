@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.readers.rows import EMPTY_ID, EMPTY_TEXT, MAX_CHARACTERS, NOT_TEXT, NUL, TOO_LONG, checked, shortened
+from storage.readers.rows import EMPTY_ID, EMPTY_TEXT, NOT_TEXT, NUL, Cells, checked
+from storage.readers.source import MAX_CHARACTERS, TOO_LONG, shortened
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,7 @@ from storage.readers.rows import EMPTY_ID, EMPTY_TEXT, MAX_CHARACTERS, NOT_TEXT,
 def test_one_bad_row_among_good_ones_is_the_only_reject(text: str, item_id: str, reason: str) -> None:
     rows = np.array([4, 5, 9], dtype=np.int64)
     texts, ids = ["one", text, "three"], ["1", item_id, "3"]
-    table, rejects = checked("f.csv", rows, texts, ids, None, lambda i: texts[i])
+    table, rejects = checked("f.csv", rows, Cells(texts, ids), lambda i: texts[i])
     assert table.to_pydict() == {
         "row": [4, 9],
         "item_id": ["1", "3"],
@@ -33,18 +34,18 @@ def test_one_bad_row_among_good_ones_is_the_only_reject(text: str, item_id: str,
 
 
 def test_a_text_of_exactly_the_longest_length_is_taken_even_when_its_bytes_are_more() -> None:
-    table, rejects = checked("f", np.array([1]), ["é" * MAX_CHARACTERS], None, None, lambda i: "")
+    table, rejects = checked("f", np.array([1]), Cells(["é" * MAX_CHARACTERS]), lambda i: "")
     assert (len(table), rejects) == (1, [])
 
 
 def test_a_blank_row_passes_in_silence() -> None:
-    table, rejects = checked("f", np.array([1, 2]), ["", "a"], None, None, lambda i: None)
+    table, rejects = checked("f", np.array([1, 2]), Cells(["", "a"]), lambda i: None)
     assert (table["row"].to_pylist(), rejects) == ([2], [])
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))))
 def test_texts_are_stripped_as_python_strips_them_and_else_unchanged(texts: list[str]) -> None:
-    table, rejects = checked("f", np.arange(len(texts)), pa.array(texts, pa.string()), None, None, lambda i: "x")
+    table, rejects = checked("f", np.arange(len(texts)), Cells(pa.array(texts, pa.string())), lambda i: "x")
     assert table["text"].to_pylist() == [text.strip() for text in texts if text.strip()]
     assert len(rejects) == sum(not text.strip() for text in texts)
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from storage.readers.opening import open_source
-from storage.readers.source import SCHEMA
+from storage.readers.rows import SCHEMA
 
 
 def test_a_source_can_be_read_twice_and_in_chunks_of_any_size(tmp_path: Path) -> None:
