@@ -12,8 +12,9 @@ from storage.lake.models import recent_values
 from storage.lake.store import Store
 from storage.records import SUCCESSIVE, Split, StopSign
 from tasks.learning.stopping import WINDOW, Findings, stop_signs
-from tasks.sampling.sampling_config import UNBIASED
 
+UNBIASED = ("random",)
+"""The strategies whose items are a fair sample of the pool."""
 TOLERATED_SHORTFALL = 0.01
 """Share of a minimum that may be missing: a few skipped, unsure or doubled items are no reason for a batch."""
 

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from annotation.batch import assign, contents_of, with_gold, write_batch
-from annotation.batch_config import BatchConfig
 from storage.errors import SamplingError
 from storage.files.folders import MANIFEST
 from storage.lake.annotations import labelled_texts
@@ -26,6 +25,7 @@ from storage.lake.history import annotators_of, settled_labels
 from storage.lake.items import pool_features, pool_ids, pool_item_ids
 from storage.lake.store import Store
 from storage.records import Assignment, Batch, Split
+from tasks.config.settings import BatchConfig, SamplingConfig, ScaleConfig
 from tasks.learning.encoders import Encoder
 from tasks.learning.tokens import Examples, Tokens
 from tasks.learning.vectors import TokenVectors, Vectors
@@ -35,10 +35,8 @@ from tasks.project import Project
 from tasks.sampling.catalogue import find_strategy
 from tasks.sampling.mixer import mix_strategies, scaled_mix
 from tasks.sampling.pool_building import build_pool, hidden_vectors, token_vectors
-from tasks.sampling.sampling_config import SamplingConfig
 from tasks.sampling.strategy import NO_TEXTS, Pool
 from tasks.scale.workers import open_workers
-from tasks.scale_config import ScaleConfig
 
 if TYPE_CHECKING:
     from tasks.learning.model_files import LoadedModel

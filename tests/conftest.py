@@ -15,8 +15,6 @@ from hypothesis import HealthCheck, settings
 
 from annotation.label_set import Label, LabelSet
 from annotation.synthetic import synthetic_headlines
-from flows.cli.presets import DISASTER, config_text
-from flows.config import open_project
 from storage.lake.annotations import LabelledItem, import_labelled
 from storage.lake.batches import Draft, reserve
 from storage.lake.items import add_items, stage
@@ -24,8 +22,9 @@ from storage.lake.schema import migrate
 from storage.lake.store import Store
 from storage.records import Batch, Proposal, Split
 from storage.workspace import Workspace
+from tasks.config.template import DISASTER, config_text
 from tasks.plan import Minimums
-from tasks.project import Project
+from tasks.project import Project, open_project
 
 ROOT = Path(__file__).parents[1]
 REAL_DATA = ROOT.parent / "shared" / "data" / "abc-headlines"

@@ -6,10 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 from annotation.label_set import LabelSet
-from flows.cli.presets import DISASTER
 from storage.workspace import Workspace
+from tasks.config.settings import Config, ModelConfig
+from tasks.config.template import DISASTER
 from tasks.learning.training_config import TrainingConfig
-from tasks.project import Config, ModelConfig, Project
+from tasks.project import Project
 
 
 def project_of(

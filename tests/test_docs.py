@@ -12,7 +12,7 @@ import pytest
 from typer.main import get_command
 
 from flows.cli.main import app
-from flows.cli.presets import PRESETS
+from tasks.config.template import PRESETS
 from tasks.sampling.catalogue import all_strategies, as_markdown, strategy_names
 
 ROOT = Path(__file__).parents[1]

@@ -15,8 +15,6 @@ from typing import Any
 
 from annotation.batch import batch_files
 from annotation.synthetic import fill_csv, synthetic_headlines
-from flows.cli.presets import config_text, find_preset
-from flows.config import open_project
 from flows.import_texts import import_items
 from flows.ingest import ingest
 from flows.next_batch import next_batch
@@ -30,7 +28,9 @@ from storage.lake.batches import find_batch, items_of
 from storage.lake.models import metrics_of, production_model
 from storage.records import Split
 from storage.workspace import CONFIG_NAME, Workspace
-from tasks.project import Config, Project
+from tasks.config.settings import Config
+from tasks.config.template import config_text, find_preset
+from tasks.project import Project, open_project
 
 N_HEADLINES = 20_000
 ITERATIONS = 5

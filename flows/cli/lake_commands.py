@@ -39,7 +39,7 @@ def move(
     from storage.errors import ConfigError
     from storage.upkeep.moving import move_lake
     from storage.workspace import Workspace
-    from tasks.project import LakeConfig
+    from tasks.config.settings import LakeConfig
 
     project = project_at(workspace)
     if faults := LakeConfig(catalog, data).faults():

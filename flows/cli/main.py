@@ -72,10 +72,10 @@ def init(
     question: Annotated[str | None, typer.Option(help="What to ask annotators, with --labels.")] = None,
 ) -> None:
     """Make a workspace: a directory with a pal.toml to look through and change."""
-    from flows.cli.presets import config_text, find_preset, named_labels
-    from flows.config import open_project
     from storage.errors import WorkspaceError
     from storage.workspace import CONFIG_NAME
+    from tasks.config.template import config_text, find_preset, named_labels
+    from tasks.project import open_project
 
     if not labels and (positive or question):
         raise typer.BadParameter("--positive and --question go with --labels")

@@ -27,8 +27,8 @@ FormatOption = Annotated[
 
 
 def project_at(workspace: Path | None) -> Project:
-    """The project that is meant, as `flows.config.open_project` finds it."""
-    from flows.config import open_project
+    """The project that is meant, as `tasks.project.open_project` finds it."""
+    from tasks.project import open_project
 
     return open_project(workspace)
 

@@ -48,9 +48,9 @@ def simulate(
     from dataclasses import asdict
 
     from flows.cli.simulation_options import LabelledFile, Replays, experiment_of
-    from flows.config import project_here
     from flows.run import start as start_run
     from flows.simulate import simulate as simulate_flow
+    from tasks.project import project_here
     from tasks.reporting.simulation_page import simulation_text
     from tasks.simulation.experiment import replay_experiment
     from tasks.simulation.replay import Oracle

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from flows.run import Count, Size
 from storage.errors import SamplingError, SourceError
+from tasks.config.settings import SamplingConfig
 from tasks.learning.encoder_names import MINILM_STATIC, SHIPPED
-from tasks.sampling.sampling_config import SamplingConfig
 from tasks.simulation.replay import Oracle
 from tasks.simulation.replays import Experiment
 

@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from flows.config import open_project
 from tasks.learning.vectors import SLICE_TEXTS, Vectors
-from tasks.project import Project
+from tasks.project import Project, open_project
 from tasks.sampling.strategy import Pool
 from tasks.scale.workers import Workers
 
@@ -37,7 +36,7 @@ def texts_of(folder: Path) -> Path:
 
 def make_workspace(folder: Path, encoder: str) -> None:
     """A workspace without items, for three labels."""
-    from flows.cli.presets import config_text, named_labels
+    from tasks.config.template import config_text, named_labels
     from tasks.plan import Minimums
 
     root = folder / "workspace"

@@ -28,8 +28,8 @@ def sample(folder: Path, n_workers: str) -> Seconds:
         return {HERE: _drawn(project, None)}
     from distributed import LocalCluster
 
+    from tasks.config.settings import ScaleConfig
     from tasks.scale.workers import open_workers
-    from tasks.scale_config import ScaleConfig
 
     with (
         LocalCluster(n_workers=int(n_workers), threads_per_worker=1, dashboard_address=None) as cluster,

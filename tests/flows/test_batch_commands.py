@@ -12,12 +12,12 @@ from projects import project_of
 from typer.testing import CliRunner, Result
 
 from flows.cli.main import app
-from flows.cli.presets import config_text, find_preset
 from storage.errors import BatchError
 from storage.lake.annotations import ingest
 from storage.lake.batches import close_batch
 from storage.records import Answer, Batch
 from storage.workspace import Workspace
+from tasks.config.template import config_text, find_preset
 from tasks.sample import publish_batches
 
 TEXTS = {"i1": "Floods", "i2": "Cats", "i3": "Fire"}

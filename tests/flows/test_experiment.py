@@ -13,7 +13,7 @@ from annotation.synthetic import synthetic_headlines
 from flows.cli.main import app
 from flows.cli.simulation_options import USUAL, LabelledFile, Replays, experiment_of
 from storage.errors import SamplingError, SourceError
-from tasks.sampling.sampling_config import SamplingConfig
+from tasks.config.settings import SamplingConfig
 
 
 @pytest.fixture

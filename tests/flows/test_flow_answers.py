@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from annotation.batch import batch_files, read_manifest
-from annotation.batch_config import BatchConfig
 from annotation.formats.csv_file import read_csv
 from annotation.formats.registry import FORMATS
 from annotation.inbox import waiting_files
@@ -22,6 +21,7 @@ from storage.lake.annotations import LabelledItem, import_labelled, ingest
 from storage.lake.batches import Draft, close_batch, find_batch, reserve
 from storage.lake.history import history_of
 from storage.records import Answer, Assignment, Batch, BatchStatus, Proposal, Purpose, Split
+from tasks.config.settings import BatchConfig
 from tasks.prepare import make_features
 from tasks.project import Project
 from tasks.sample import publish_batches

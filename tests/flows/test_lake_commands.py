@@ -14,13 +14,13 @@ import pytest
 from waiting import PATIENCE_S
 
 from flows.cli.lake_switch import switch_lake
-from flows.config import open_project, read_config
 from flows.server.processes import held
 from storage.errors import ConfigError
 from storage.lake.items import count_items
 from storage.records import RunRecord, RunStatus
 from storage.workspace import Workspace
-from tasks.project import Project
+from tasks.config.load import read_config
+from tasks.project import Project, open_project
 
 
 def pal(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

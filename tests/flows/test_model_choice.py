@@ -12,10 +12,11 @@ from flows.cli.model_choice import model_rows, models_text, promote_by_hand, rol
 from storage.errors import ModelError
 from storage.lake.models import production_model
 from storage.records import DecidedBy, Split
+from tasks.config.settings import ModelConfig
 from tasks.evaluate import evaluate_model
 from tasks.learning.model_files import WEIGHTS
 from tasks.prepare import make_features
-from tasks.project import ModelConfig, Project
+from tasks.project import Project
 from tasks.promote import promote_or_keep
 from tasks.train import train_model
 

@@ -14,13 +14,12 @@ from typing import Any
 
 import pytest
 
-from flows.config import open_project
 from flows.next_batch import next_batch
 from flows.notify import notify
 from flows.run import run_here
 from storage.errors import SamplingError
-from tasks.notify_config import NotifyConfig
-from tasks.project import Project
+from tasks.config.settings import NotifyConfig
+from tasks.project import Project, open_project
 
 
 class Listener(HTTPServer):

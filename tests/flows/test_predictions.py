@@ -9,18 +9,17 @@ import pytest
 
 from annotation.label_set import LabelSet
 from annotation.synthetic import synthetic_headlines
-from flows.cli.presets import DISASTER, config_text
 from flows.cli.previews import predictions
-from flows.config import open_project
 from storage.errors import ModelError, SourceError
 from storage.lake.annotations import LabelledItem, import_labelled
 from storage.lake.items import add_items, stage
 from storage.lake.models import production_model, promote
 from storage.readers.opening import open_source
 from storage.records import Split
+from tasks.config.template import DISASTER, config_text
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.plan import Minimums
-from tasks.project import Project
+from tasks.project import Project, open_project
 
 TEXTS = ["floods cut off coastal town", "minister opens school", "Überschwemmung"]
 

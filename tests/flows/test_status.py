@@ -14,16 +14,15 @@ import pytest
 from annotation.batch import contents_of, write_batch
 from annotation.inbox import waiting_answers
 from annotation.synthetic import fill_csv
-from flows.cli.presets import DISASTER, config_text
 from flows.cli.status import Status, status_of
-from flows.config import open_project
 from storage.lake.annotations import LabelledItem, import_labelled, ingest
 from storage.lake.batches import Draft, close_batch, reserve
 from storage.lake.models import add_metrics, add_model, promote
 from storage.records import Answer, Assignment, Batch, Metric, Model, ModelStatus, Proposal, Purpose, Split
 from tasks.collect import collect_answers
+from tasks.config.template import DISASTER, config_text
 from tasks.plan import Minimums
-from tasks.project import Project
+from tasks.project import Project, open_project
 
 TEXTS = {"i1": "Floods", "i2": "Fair", "i3": "Fire", "i4": "Cats"}
 TRUTH = {"i1": "related", "i2": "not_related", "i3": "related", "i4": "not_related"}

@@ -8,15 +8,14 @@ from pathlib import Path
 import pytest
 
 from annotation.synthetic import synthetic_headlines
-from flows.cli.presets import DISASTER, config_text
-from flows.config import open_project
 from storage.lake.annotations import LabelledItem, import_labelled, label_counts
 from storage.lake.batches import items_of, proposals_of
 from storage.lake.items import add_items, stage
 from storage.records import Split
+from tasks.config.template import DISASTER, config_text
 from tasks.plan import Minimums, next_batch_plan
 from tasks.prepare import make_features
-from tasks.project import Project
+from tasks.project import Project, open_project
 from tasks.sample import sample_batch
 from tasks.train import train_model
 

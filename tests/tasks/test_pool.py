@@ -13,6 +13,7 @@ from projects import project_of
 from annotation.label_set import LabelSet
 from storage.records import Split
 from storage.workspace import Workspace
+from tasks.config.settings import SamplingConfig
 from tasks.learning.encoders import minilm_static
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.tokens import Tokens
@@ -20,7 +21,6 @@ from tasks.learning.training import predict_logits
 from tasks.learning.training_config import TrainingConfig
 from tasks.prepare import current_encoder
 from tasks.sample import load_pool
-from tasks.sampling.sampling_config import SamplingConfig
 from tasks.sampling.strategy import Pool
 from tasks.train import train_model
 

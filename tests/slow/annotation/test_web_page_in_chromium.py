@@ -20,11 +20,11 @@ from annotation.formats.journal import Journal, JournalLine, read_journal
 from annotation.formats.web_page import write_web_page
 from annotation.handout import Handout
 from annotation.label_set import Label, LabelSet
-from flows.cli.presets import DISASTER
 from storage.lake.batches import items_of
 from storage.records import Answer, Batch, BatchItem
 from storage.workspace import Workspace
 from tasks.collect import collect_answers
+from tasks.config.template import DISASTER
 from tasks.sample import publish_batches
 
 NASTY = [

@@ -19,11 +19,10 @@ from live import Live, brought_up, free_port, pal, wait_for
 from servers import S3, Postgres
 from waiting import PATIENCE_S
 
-from flows.cli.presets import DISASTER, config_text
-from flows.config import open_project
 from flows.server.prefect_api import answers, ask, make_pool
+from tasks.config.template import DISASTER, config_text
 from tasks.plan import Minimums
-from tasks.project import Project
+from tasks.project import Project, open_project
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 SERVICES = yaml.safe_load((DEPLOY / "cluster.compose.yaml").read_text(encoding="utf-8"))["services"]

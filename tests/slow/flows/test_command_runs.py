@@ -19,9 +19,9 @@ from selenium.webdriver.common.by import By
 from waiting import PATIENCE_S, until
 
 from annotation.synthetic import synthetic_headlines
-from flows.cli.presets import config_text, find_preset
-from flows.config import open_project
 from flows.server.prefect_api import ask
+from tasks.config.template import config_text, find_preset
+from tasks.project import open_project
 
 SEEN_AT = re.compile(r"^ *Prefect run: (http\S+/runs/flow-run/(\S+))$", re.MULTILINE)
 

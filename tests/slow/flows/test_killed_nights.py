@@ -13,8 +13,6 @@ from live import Live, brought_up
 
 from annotation.batch import as_published, read_manifest, sha256_of
 from annotation.synthetic import fill_csv, synthetic_headlines
-from flows.cli.presets import DISASTER, config_text
-from flows.config import open_project
 from flows.import_texts import import_items
 from flows.ingest import ingest
 from flows.next_batch import next_batch
@@ -24,8 +22,10 @@ from storage.lake.batches import open_batches
 from storage.lake.models import all_models, production_model
 from storage.lake.store import Store
 from storage.records import RunStatus
+from tasks.config.template import DISASTER, config_text
 from tasks.learning.model_files import load_model
 from tasks.plan import Minimums
+from tasks.project import open_project
 
 TABLE = synthetic_headlines(800)
 TRUTH = dict(zip(TABLE["item_id"].to_pylist(), TABLE["label"].to_pylist(), strict=True))

@@ -19,8 +19,6 @@ from selenium.webdriver.common.keys import Keys
 from waiting import until
 
 from annotation.synthetic import fill_csv, synthetic_headlines
-from flows.cli.presets import DISASTER, config_text
-from flows.config import open_project
 from flows.server.prefect_api import answers, ask
 from flows.server.processes import command_of, found_up, up_file
 from storage.lake.annotations import LabelledItem, import_labelled
@@ -28,8 +26,9 @@ from storage.lake.batches import find_batch, open_batches
 from storage.lake.items import add_items, stage
 from storage.lake.models import production_model
 from storage.records import BatchStatus, Split
+from tasks.config.template import DISASTER, config_text
 from tasks.plan import Minimums
-from tasks.project import Project
+from tasks.project import Project, open_project
 
 TABLE = synthetic_headlines(500)
 TRUTH = dict(zip(TABLE["item_id"].to_pylist(), TABLE["label"].to_pylist(), strict=True))

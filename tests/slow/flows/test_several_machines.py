@@ -19,8 +19,6 @@ from distributed import Client, Worker
 from waiting import PATIENCE_S
 
 from annotation.synthetic import fill_csv, synthetic_headlines
-from flows.cli.presets import DISASTER, config_text
-from flows.config import open_project
 from flows.import_texts import import_items
 from flows.ingest import ingest
 from flows.next_batch import next_batch
@@ -29,13 +27,14 @@ from storage.errors import ServiceError
 from storage.lake.batches import items_of, open_batches, proposals_of
 from storage.lake.models import production_model
 from tasks.adapt_encoder import read_on_workers
+from tasks.config.settings import ScaleConfig
+from tasks.config.template import DISASTER, config_text
 from tasks.learning.distillation import Teacher
 from tasks.plan import Minimums
-from tasks.project import Project
+from tasks.project import Project, open_project
 from tasks.sample import load_pool
 from tasks.sampling.mixer import mix_strategies
 from tasks.scale.workers import open_workers
-from tasks.scale_config import ScaleConfig
 from tasks.train import train_model
 
 N = 200_000

@@ -20,10 +20,8 @@ from annotation.synthetic import fill_csv, synthetic_headlines
 from flows.cli.annotating import annotate_batch, publish_formats, submit
 from flows.cli.main import app
 from flows.cli.model_choice import roll_back
-from flows.cli.presets import PRESETS, config_text
 from flows.cli.previews import predictions
 from flows.cli.status import status_of
-from flows.config import open_project
 from flows.import_texts import import_items
 from flows.ingest import ingest as ingest_flow
 from flows.next_batch import next_batch, report
@@ -35,9 +33,10 @@ from storage.lake.batches import find_batch
 from storage.lake.models import metrics_of, production_model
 from storage.records import BatchStatus, Split
 from tasks.collect import FileReport
+from tasks.config.template import PRESETS, config_text
 from tasks.plan import Minimums
 from tasks.predict_pool import predict_pool
-from tasks.project import Project
+from tasks.project import Project, open_project
 
 SPAWN = multiprocessing.get_context("spawn")
 N = 600

@@ -18,12 +18,13 @@ CHILD = f"""
 import os, signal, sys
 from pathlib import Path
 import annotation.inbox
-from annotation.batch_config import BatchConfig
-from flows.cli.presets import DISASTER
+from tasks.config.settings import BatchConfig
+from tasks.config.template import DISASTER
 from storage.workspace import Workspace
 from tasks.ask_again import draw_disputed
 from tasks.collect import collect_answers
-from tasks.project import Config, Project
+from tasks.config.settings import Config
+from tasks.project import Project
 from tasks.sample import publish_batches
 
 if sys.argv[1] == "review":  # torch takes seconds

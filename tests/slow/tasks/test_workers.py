@@ -10,8 +10,8 @@ import pytest
 from distributed import Client, LocalCluster, get_worker
 
 from storage.errors import ModelError, ServiceError
+from tasks.config.settings import ScaleConfig
 from tasks.scale.workers import DISTRIBUTION, Workers, open_workers, own_version, worker_state
-from tasks.scale_config import ScaleConfig
 
 
 @pytest.fixture(scope="module")

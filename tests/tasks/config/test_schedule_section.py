@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tasks.schedule_config import ScheduleConfig, ServerConfig
+from tasks.config.settings import ScheduleConfig, ServerConfig
 
 
 @pytest.mark.parametrize("cron", ["0 2 * * *", "*/30 0-4 * * mon-fri", "15 3 1 * *"])

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from annotation.batch_config import BatchConfig
 from annotation.formats.registry import FORMATS
 from storage.errors import BatchError
+from tasks.config.settings import BatchConfig
 
 PEOPLE = ("anna", "Ben Q", "Zoë", "王")
 

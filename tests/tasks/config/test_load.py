@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from annotation.batch_config import BatchConfig
-from flows.cli.presets import DISASTER, PRESETS, config_text, named_labels
-from flows.config import open_project, read_config
 from storage.errors import ConfigError, WorkspaceError
+from tasks.config.load import read_config
+from tasks.config.settings import BatchConfig, Config
+from tasks.config.template import DISASTER, PRESETS, config_text, named_labels
 from tasks.learning.training_config import TrainingConfig
 from tasks.plan import Minimums
-from tasks.project import Config
+from tasks.project import open_project
 
 TASK = """
 [task]

@@ -1,6 +1,6 @@
 import pytest
 
-from tasks.sampling.sampling_config import SamplingConfig, weights
+from tasks.config.settings import SamplingConfig, weights
 
 
 def faults(**values: object) -> list[str]:

@@ -1,4 +1,4 @@
-"""pal.toml: what to classify and how, read strictly, all faults at once; and the workspace it describes."""
+"""Reads pal.toml strictly, all faults at once."""
 
 from __future__ import annotations
 
@@ -13,35 +13,10 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from storage.errors import ConfigError, WorkspaceError
+from storage.errors import ConfigError
 from storage.files.object_store import root_faults
-from storage.workspace import Workspace, find_root
+from tasks.config.settings import Config
 from tasks.learning.encoder_names import ENCODERS
-from tasks.project import Config, Project
-
-
-def open_project(path: Path | None = None) -> Project:
-    """The workspace at `path`, else the one meant by the environment or the current directory.
-
-    Raises:
-        WorkspaceError: There is none.
-        ConfigError: Its pal.toml has faults.
-    """
-    root = find_root(path)
-    bare = Workspace(root)
-    config = read_config(bare.config_file)
-    workspace = Workspace(root, config.lake.catalog, config.lake.data, config.files.root)
-    workspace.make()
-    return Project(workspace, config)
-
-
-def project_here() -> Project | None:
-    """The project of the current directory or of $PAL_WORKSPACE; None where there is none."""
-    try:
-        find_root()
-    except WorkspaceError:
-        return None
-    return open_project()
 
 
 def read_config(path: Path) -> Config:

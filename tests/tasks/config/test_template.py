@@ -7,8 +7,8 @@ import tomllib
 import pytest
 
 from annotation.label_set import Label, LabelSet
-from flows.cli.presets import DISASTER, PRESETS, config_text, find_preset, named_labels
 from storage.errors import ConfigError
+from tasks.config.template import DISASTER, PRESETS, config_text, find_preset, named_labels
 from tasks.plan import Minimums
 
 
