@@ -23,9 +23,9 @@ TOLERATED_SHORTFALL = 0.01
 class Minimums:
     """How many labelled items each split needs before active learning begins."""
 
-    evaluation: int = 1200
-    validation: int = 200
-    training: int = 100
+    evaluation: int
+    validation: int
+    training: int
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def next_batch_plan(
         pending: Split -> items that are out with annotators; they count as if they were labelled.
         batch_size: Of an active batch, and of a random one where the training items have one label only.
 
-    >>> next_batch_plan({}, Minimums(), 100).purpose.value
+    >>> next_batch_plan({}, Minimums(1200, 200, 100), 100).purpose.value
     'evaluation'
     """
     for split, missing in _missing(counts, minimums, pending or {}).items():

@@ -22,8 +22,15 @@ from storage.lake.items import (
 )
 from storage.workspace import Workspace
 from tasks.config.settings import ScaleConfig
-from tasks.learning.encoder_names import BAG_OF_WORDS, MINILM_ADAPTED
-from tasks.learning.encoders import BagOfWords, Encoder, fit_bag_of_words, minilm_static, newest_adapted
+from tasks.learning.encoders import (
+    BAG_OF_WORDS,
+    MINILM_ADAPTED,
+    BagOfWords,
+    Encoder,
+    fit_bag_of_words,
+    minilm_static,
+    newest_adapted,
+)
 from tasks.project import Project
 from tasks.reporting.progress import progress
 from tasks.scale.workers import on_this_machine, open_workers

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
+from annotation.label_set import LabelSet
 from storage.errors import WorkspaceError
 from storage.workspace import Workspace, find_root
 from tasks.config.load import read_config
@@ -22,13 +24,18 @@ class Project:
     workspace: Workspace
     config: Config
 
+    @cached_property
+    def label_set(self) -> LabelSet:
+        """What annotators are asked: `[task]`."""
+        return self.config.task.label_set
+
     def with_formats(self, formats: Sequence[str]) -> Project:
         """The same project with other formats of batch files; none for those of pal.toml."""
         return self.with_config(batch=self.config.batch.with_formats(tuple(formats)))
 
     def with_config(self, **sections: Any) -> Project:
         """The same project with other sections of pal.toml, such as `model=...`."""
-        return dataclasses.replace(self, config=dataclasses.replace(self.config, **sections))
+        return dataclasses.replace(self, config=self.config.model_copy(update=sections))
 
     @property
     def settings(self) -> str:

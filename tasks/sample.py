@@ -84,11 +84,11 @@ def sample_batch(
             mixed.proposals,
             seed,
             version,
-            config.task.digest,
+            project.label_set.digest,
             model.model_id if model is not None else None,
             numbers,
             mixed.shares,
-            signs_of(store, config.task) if plan.active else (),
+            signs_of(store, project.label_set) if plan.active else (),
             config.batch.overlap,
             config.batch.formats,
             share_out(store, mixed.item_ids, config.batch, draw),
@@ -150,7 +150,7 @@ def load_pool(project: Project, version: int, model: LoadedModel | None, workers
         version: The lake version whose labels are meant.
         workers: Who holds the texts, in shards; None for this process.
     """
-    workspace, label_set, encoder_name = project.workspace, project.config.task, project.config.model.encoder
+    workspace, label_set, encoder_name = project.workspace, project.label_set, project.config.model.encoder
     store = workspace.store()
     encoder = model.encoder if model is not None else current_encoder(workspace, encoder_name)
     add_missing_features(workspace, encoder)
@@ -249,7 +249,7 @@ def publish_batches(project: Project) -> list[Path]:
         folder = workspace.batches / batch.batch_id
         if (folder / MANIFEST).is_file():
             continue
-        if write_batch(folder, batch, contents_of(store, batch), project.config.task):
+        if write_batch(folder, batch, contents_of(store, batch), project.label_set):
             log.info("Wrote the files of batch %s: %s", batch.batch_id, folder)
             written.append(folder)
     return written

@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, settings
+from projects import pal_toml
 
 from annotation.label_set import Label, LabelSet
 from annotation.synthetic import synthetic_headlines
@@ -22,8 +23,7 @@ from storage.lake.schema import migrate
 from storage.lake.store import Store
 from storage.records import Batch, Proposal, Split
 from storage.workspace import Workspace
-from tasks.config.template import DISASTER, config_text
-from tasks.plan import Minimums
+from tasks.config.template import DISASTER
 from tasks.project import Project, open_project
 
 ROOT = Path(__file__).parents[1]
@@ -87,7 +87,10 @@ def workspace(empty_workspace: Path, tmp_path: Path) -> Workspace:
 def project(empty_workspace: Path, tmp_path: Path) -> Project:
     """A disaster-headlines workspace with small minimums: 60 evaluation, 30 training items."""
     root = shutil.copytree(empty_workspace, tmp_path / "project")
-    (root / "pal.toml").write_text(config_text(DISASTER, Minimums(60, 0, 30)), encoding="utf-8")
+    (root / "pal.toml").write_text(
+        pal_toml(60, 0, 30),
+        encoding="utf-8",
+    )
     return open_project(root)
 
 

@@ -1,106 +1,92 @@
-"""Reads pal.toml strictly, all faults at once."""
+"""Reads pal.toml strictly: all errors at once, each with its section, key and value, and what to write there."""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import json
 import tomllib
-import typing
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from storage.errors import ConfigError
-from storage.files.object_store import root_faults
 from tasks.config.settings import Config
-from tasks.learning.encoder_names import ENCODERS
+from tasks.config.values import as_toml, find_node, in_words, suggest
+
+Model = TypeVar("Model", bound=BaseModel)
+
+SHOWN = 80
+"""Characters of a wrong value that an error repeats."""
+FRESH = "Compare it with a new one: pal init DIR"
 
 
 def read_config(path: Path) -> Config:
     """Read a pal.toml.
 
     Raises:
-        ConfigError: With every fault in it.
+        ConfigError: With every error in it.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}.", hint="compare it with a fresh one: pal init DIR") from error
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path} is not UTF-8 (line {line}).", hint="Save it as UTF-8.") from error
+    except OSError as error:
+        what = "is a directory" if path.is_dir() else f"cannot be read: {error.strerror}"
+        raise ConfigError(f"{path} {what}.", hint=FRESH) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}.", hint=FRESH) from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} has lists or tables nested too deep.", hint=FRESH) from error
+    return checked(Config, table, str(path), "Fix these in pal.toml and run the command again.")
+
+
+def checked(model: type[Model], values: Mapping[str, Any], source: str, hint: str) -> Model:
+    """The settings that values make.
+
+    Args:
+        source: What the values are from, for the error.
+        hint: What to do about errors.
+
+    Raises:
+        ConfigError: With every error in them.
+    """
     try:
-        config = TypeAdapter(Config).validate_json(json.dumps(table, default=str))
-        faults = _semantic_faults(config)
+        return model.model_validate(values)
     except ValidationError as error:
-        faults = list(dict.fromkeys(_fault(found) for found in error.errors()))
-    if faults:
-        listed = "\n".join(f"  {fault}" for fault in faults)
-        raise ConfigError(f"{path} has {len(faults)} fault(s):\n{listed}", hint="mend them there, then try again.")
-    return config
+        schema = model.model_json_schema()
+        lines = [line for found in error.errors(include_url=False) for line in _lines(found, schema)]
+    lines = list(dict.fromkeys(lines))
+    listed = "".join(f"\n  {line}" for line in lines)
+    raise ConfigError(f"{source} has {len(lines)} error{'s' if len(lines) > 1 else ''}:{listed}", hint=hint)
 
 
-def _semantic_faults(config: Config) -> list[str]:
-    """What each value alone cannot show."""
-    faults = [f"[task] {fault}" for fault in config.task.faults()]
-    faults += [f"[sampling] {fault}" for fault in config.sampling.faults()]
-    faults += [f"[batch] {fault}" for fault in config.batch.faults()]
-    faults += [f"[schedule] {fault}" for fault in config.schedule.faults()]
-    faults += [f"[server] {fault}" for fault in config.server.faults()]
-    faults += [f"[notify] {fault}" for fault in config.notify.faults()]
-    faults += [f"[scale] {fault}" for fault in config.scale.faults()]
-    faults += [f"[lake] {fault}" for fault in config.lake.faults()]
-    faults += [f"[files] {fault}" for fault in root_faults(config.files.root)]
-    if config.model.encoder not in ENCODERS:
-        nearest = _nearest(config.model.encoder, ENCODERS)
-        faults.append(f"[model] encoder = {config.model.encoder!r}: there is no such encoder{nearest}")
-    at_least: dict[str, tuple[float, float]] = {
-        "[batch] size": (config.batch.size, 1),
-        "[minimums] evaluation": (config.minimums.evaluation, 0),
-        "[minimums] validation": (config.minimums.validation, 0),
-        "[minimums] training": (config.minimums.training, 2),
-        "[model] epochs": (config.model.epochs, 1),
-        "[model] minibatch": (config.model.minibatch, 1),
-        "[model] patience": (config.model.patience, 1),
-        "[model] hidden": (config.model.hidden, 0),
-        "[model] seed": (config.model.seed, 0),
-    }
-    faults += [f"{where} = {value}; at least {least}" for where, (value, least) in at_least.items() if value < least]
-    for where, rate in (
-        ("[model] regularisation", config.model.regularisation),
-        ("[model] learning_rate", config.model.learning_rate),
-    ):
-        if not rate > 0:
-            faults.append(f"{where} = {rate}; above 0")
-    if not 0 <= config.promotion.confidence <= 1:
-        faults.append(f"[promotion] confidence = {config.promotion.confidence}; 0 to 1")
-    return faults
+def _lines(error: ErrorDetails, schema: Mapping[str, Any]) -> list[str]:
+    """One of pydantic's findings in the words of pal.toml; a validator of ours can have found several."""
+    node, path = find_node(schema, error["loc"])
+    place = _place(path, schema)
+    if error["type"] == "extra_forbidden":
+        name = str(error["loc"][-1])
+        if not path and schema["title"] == Config.__name__:
+            return [f"[{name}]: there is no such section{suggest(name, node['properties'])}"]
+        return [f"{_place([*path, name], schema)}: there is no such setting{suggest(name, node['properties'])}"]
+    if error["type"] == "missing":
+        return [f"{place} is missing; write {in_words(node)}."]
+    value = error["input"]
+    is_shown = not (node.get("writeOnly") or isinstance(value, Mapping | list | tuple | BaseModel))
+    if error["type"] == "value_error":
+        place = f"{place} = {as_toml(value)}" if is_shown else place
+        return [f"{place}: {fault}" for fault in error["ctx"]["error"].args]
+    shown = as_toml(value)
+    told = "" if node.get("writeOnly") else f" = {shown if len(shown) <= SHOWN else f'{shown[:SHOWN]}...'}"
+    return [f"{place}{told}: write {in_words(node)}."]
 
 
-_KINDS = ("bool", "int", "float", "str")
-
-
-def _fault(error: ErrorDetails) -> str:
-    """One of pydantic's findings in the words of pal.toml."""
-    if error["loc"][-1] in _KINDS and len(error["loc"]) > 2:  # of a union: what none of its kinds takes
-        error = {**error, "loc": error["loc"][:-1], "msg": "give a number, or a text in quotes"}
-    table, *rest = map(str, error["loc"])
-    where = f"[{table}] {'.'.join(rest)}" if rest else table
-    if error["type"] == "unexpected_keyword_argument":
-        owner: Any = Config
-        for name in error["loc"][:-1]:
-            if isinstance(name, str):
-                owner = typing.get_type_hints(owner)[name]
-        owner = (typing.get_args(owner) or (owner,))[0]
-        known = [part.name for part in dataclasses.fields(owner)]
-        return f"{where}: no such key{_nearest(str(error['loc'][-1]), known)}"
-    if error["type"] in ("missing", "missing_argument"):
-        return f"{where}: missing"
-    told = error["msg"].replace("an object", "a table").replace("a valid array", 'a list like ["a", "b"]')
-    return f"{where} = {error['input']!r}: {told[:1].lower()}{told[1:]}"
-
-
-def _nearest(name: str, known: typing.Iterable[str]) -> str:
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+def _place(path: list[str | int], schema: Mapping[str, Any]) -> str:
+    """Where a setting is: `[task] labels, entry 2, key`; without the section where the schema is of one."""
+    names = [f"entry {step + 1}" if isinstance(step, int) else step for step in path]
+    if names and schema["title"] == Config.__name__:
+        section, *names = names
+        return f"[{section}] {', '.join(names)}".rstrip()
+    return ", ".join(names)

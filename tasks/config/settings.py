@@ -1,57 +1,227 @@
-"""All of pal.toml: its sections with their defaults, and what is wrong with values that cannot be."""
+"""Every setting of pal.toml with its default, its limits and its description.
+
+The sections are pydantic models. Reading (`load.py`), writing (`template.py`) and docs/pal-toml.md come from them.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 import zoneinfo
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from cronsim import CronSim, CronSimError
-from pydantic import ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from annotation.formats.registry import FORMATS, find_formats
-from annotation.label_set import LabelSet
+from annotation.label_set import Label, LabelSet, with_keys
+from storage.files.object_store import root_faults
 from storage.records import ORIGINAL, UNNAMED
 from storage.workspace import Workspace
-from tasks.learning.encoder_names import MINILM_STATIC
-from tasks.learning.promotion_config import PromotionConfig
-from tasks.learning.training_config import TrainingConfig
-from tasks.plan import Minimums
+from tasks.config.strategy_options import STRATEGY_OPTIONS
+from tasks.config.values import as_toml, suggest
 
 if TYPE_CHECKING:
-    from tasks.sampling.strategy import Strategy
+    from tasks.learning.training import TrainingConfig
 
+Event = Literal["batch", "promotion", "failure"]
+EVENTS: tuple[Event, ...] = get_args(Event)
 Option = bool | int | float | str
 """The value of a strategy's option."""
-
 Mix = Mapping[str, int | str]
 
-_SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+_FROM_LISTS = Field(strict=False)
+"""TOML has lists where the settings have tuples."""
+_PERCENTAGE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
-@dataclass(frozen=True)
-class SamplingConfig:
-    """Who chooses the items of a training batch.
+def _rare(default: Any, description: str, **limits: Any) -> Any:
+    """A setting that few change: `pal init` writes it as a comment."""
+    return Field(default, description=description, json_schema_extra={"rare": True}, **limits)
 
-    Attributes:
-        mix: Strategy -> number of items, or share of the batch ("80%"); other batch sizes keep the proportions.
-        start: The same for training batches before there is a model; empty: half `keyword` and half `random` where
-            there are keywords, else `random`.
-        keywords: Words that hint at the positive label, for the strategy `keyword`.
-        options: Strategy -> option -> value, in place of the defaults that `pal strategies` lists.
-    """
 
-    mix: dict[str, int | str] = field(default_factory=lambda: {"random": 10, "least_confidence": 80, "outlier": 10})
-    start: dict[str, int | str] = field(default_factory=dict)
-    keywords: tuple[str, ...] = ()
-    options: dict[str, dict[str, Option]] = field(default_factory=dict)
+def _private(default: str, description: str) -> Any:
+    """A setting that may hold a secret by mistake: no error repeats it."""
+    return Field(default, description=description, json_schema_extra={"writeOnly": True})
+
+
+def _refuse(faults: Sequence[str]) -> None:
+    if faults:
+        raise ValueError(*faults)
+
+
+class Section(BaseModel):
+    """A section of pal.toml. A validator raises ValueError with one argument for each error that it finds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class LabelConfig(Section):
+    """One of `[task] labels`."""
+
+    name: str = Field(description="Name, as it is stored and shown.")
+    key: str = Field(
+        "", description="One character that chooses it in the terminal and on the page; pal chooses one if missing."
+    )
+    positive: bool = Field(False, description="Whether it is the rare label that the metrics are about.")
+    default: bool = Field(False, description="Whether Enter chooses it.")
+
+
+class TaskConfig(Section):
+    """`[task]`."""
+
+    name: str = Field(description="Name of the task.")
+    question: str = Field(description="Question that annotators answer about each text.")
+    definition: str = Field(description="What each label means, with examples of hard cases; annotators can open it.")
+    labels: Annotated[tuple[LabelConfig, ...], _FROM_LISTS] = Field(
+        description="Labels: name, key (optional), positive = true for the rare one, default = true for Enter.",
+        examples=[[{"name": "spam"}, {"name": "ham"}]],
+    )
+
+    @field_validator("labels")
+    @classmethod
+    def _give_keys(cls, labels: tuple[LabelConfig, ...]) -> tuple[LabelConfig, ...]:
+        return tuple(LabelConfig(**vars(label)) for label in with_keys([Label(**dict(label)) for label in labels]))
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> Self:
+        _refuse(self.label_set.faults())
+        return self
+
+    @property
+    def label_set(self) -> LabelSet:
+        """The question and its labels, as annotation knows them."""
+        return LabelSet(self.name, self.question, self.definition, tuple(Label(**dict(each)) for each in self.labels))
+
+    @classmethod
+    def of(cls, label_set: LabelSet) -> Self:
+        """The section for a label set."""
+        labels = tuple(LabelConfig(**vars(label)) for label in label_set.labels)
+        return cls(name=label_set.name, question=label_set.question, definition=label_set.definition, labels=labels)
+
+
+class MinimumsConfig(Section):
+    """`[minimums]`."""
+
+    evaluation: int = Field(1200, ge=0, description="Evaluation items: never trained on; 300 are enough to start.")
+    validation: int = Field(
+        200, ge=0, description="Validation items, for calibration; 0 to cross-validate on the training items."
+    )
+    training: int = Field(100, ge=2, description="Random training items before the first model.")
+
+
+class BatchConfig(Section):
+    """`[batch]`."""
+
+    size: int = Field(100, ge=1, description="Items in a batch that a model chose.")
+    formats: Annotated[tuple[str, ...], _FROM_LISTS] = Field(
+        ("csv", "xlsx", "html"), description=f"File formats: {', '.join(FORMATS)}.", examples=[["csv", "html"]]
+    )
+    annotators: Annotated[tuple[str, ...], _FROM_LISTS] = Field(
+        (),
+        description="Annotators, each with files of their own; if empty, anyone can answer a batch.",
+        examples=[["anna", "ben"]],
+    )
+    overlap: int = Field(1, ge=1, description="How many annotators get each item.")
+    gold: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Fraction of extra items with a known label in each annotator's files, such as 0.05.",
+    )
+
+    @field_validator("formats")
+    @classmethod
+    def _check_formats(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [f'there is no format "{name}"{suggest(name, FORMATS)}' for name in formats if name not in FORMATS]
+        _refuse(unknown if formats else [f"there is none{suggest('', FORMATS)}"])
+        return formats
+
+    @field_validator("annotators")
+    @classmethod
+    def _check_annotators(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        faults = []
+        for name in names:
+            if not name.strip() or name != name.strip() or not name.isprintable():
+                faults.append(f"{as_toml(name)} is empty, or has spaces around it or characters that cannot be shown.")
+            if name in (UNNAMED, ORIGINAL):
+                faults.append(f'"{name}" is reserved for answers without a name.')
+        if len({name.casefold() for name in names}) < len(names):
+            faults.append("a name is given twice.")
+        _refuse(faults)
+        return names
+
+    @model_validator(mode="after")
+    def _check_annotators_suffice(self) -> Self:
+        faults = []
+        if self.overlap > max(1, len(self.annotators)):
+            faults.append(f"overlap = {self.overlap}: there are {len(self.annotators)} annotators.")
+        if self.gold and not self.annotators:
+            faults.append(f"gold = {self.gold}: name the annotators whose files get these items.")
+        _refuse(faults)
+        return self
+
+    def with_formats(self, names: Sequence[str] | None) -> BatchConfig:
+        """The same with other formats; with its own where there are none.
+
+        Raises:
+            BatchError: There is no such format.
+        """
+        return self.model_copy(update={"formats": tuple(form.name for form in find_formats(names))}) if names else self
+
+
+class SamplingConfig(Section):
+    """`[sampling]`."""
+
+    mix: dict[str, int | str] = Field(
+        {"random": 10, "least_confidence": 80, "outlier": 10},
+        description='Strategies of a batch, as numbers of items or as percentages ("80%"); list: pal strategies.',
+        examples=[{"random": "20%", "least_confidence": "80%"}],
+    )
+    start: dict[str, int | str] = _rare(
+        {},
+        "Strategies of training batches before the first model; if empty, random, and keyword if there are keywords.",
+        examples=[{"random": 50, "typical_cluster": 50}],
+    )
+    keywords: Annotated[tuple[str, ...], _FROM_LISTS] = Field(
+        (), description="Words that hint at the rare label, for the strategy keyword.", examples=[["flood", "quake"]]
+    )
+    options: dict[str, dict[str, Option]] = _rare(
+        {}, "Options of strategies; their defaults are in docs/strategies.md.", examples=[{"anchor": {"size": 500}}]
+    )
+
+    @field_validator("mix")
+    @classmethod
+    def _check_mix(cls, mix: dict[str, int | str]) -> dict[str, int | str]:
+        _refuse(mix_faults(mix))
+        return mix
+
+    @field_validator("start")
+    @classmethod
+    def _check_start(cls, start: dict[str, int | str]) -> dict[str, int | str]:
+        _refuse(mix_faults(start) if start else [])
+        return start
+
+    @field_validator("keywords")
+    @classmethod
+    def _check_keywords(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        _refuse([f"{as_toml(word)} is empty." for word in words if not word.strip()])
+        return words
+
+    @field_validator("options")
+    @classmethod
+    def _check_options(cls, options: dict[str, dict[str, Option]]) -> dict[str, dict[str, Option]]:
+        faults = []
+        for name, values in options.items():
+            if name not in STRATEGY_OPTIONS:
+                faults.append(_unknown_strategy(name))
+                continue
+            faults += [fault for option, value in values.items() if (fault := _option_fault(name, option, value))]
+        _refuse(faults)
+        return options
 
     @property
     def active(self) -> dict[str, float]:
@@ -65,317 +235,252 @@ class SamplingConfig:
             return weights(self.start)
         return {"random": 50, "keyword": 50} if self.keywords else {"random": 100}
 
-    def faults(self) -> list[str]:
-        """What is wrong, one line each with its place."""
-        if self == SamplingConfig():
-            return []
-        found = _mix_faults("mix", self.mix) + (_mix_faults("start", self.start) if self.start else [])
-        found += [f"keywords: {word!r} is empty" for word in self.keywords if not word.strip()]
-        strategies = _registry()
-        for name, values in self.options.items():
-            if name not in strategies:
-                found.append(f"options.{name}: there is no such strategy{_nearest(name)}")
-                continue
-            for option, value in values.items():
-                found += _option_faults(name, option, value)
-        return found
+
+class ModelConfig(Section):
+    """`[model]`."""
+
+    encoder: Literal["minilm-static", "minilm-adapted", "bag-of-words"] = Field(
+        "minilm-static",
+        description='Encoder: "minilm-static", "minilm-adapted" (after pal adapt) or "bag-of-words" (the original\'s).',
+    )
+    balance: Literal["weights", "equal_draws", "none"] = Field(
+        "weights", description='Against rare labels: "weights" in the loss, "equal_draws" per epoch, or "none".'
+    )
+    seed: int = Field(0, ge=0, description="Seed of everything random.")
+    hidden: int = _rare(0, "Width of a hidden layer; 0 for none (bag-of-words: for the original's 128).", ge=0)
+    regularisation: float = _rare(1.0, "C of the linear head, as in logistic regression.", gt=0)
+    epochs: int = _rare(60, "Most epochs of minibatch training.", ge=1)
+    patience: int = _rare(3, "Epochs without a better loss on held-out items before training stops.", ge=1)
+    minibatch: int = _rare(16, "Items per step of minibatch training.", ge=1)
+    learning_rate: float = _rare(0.1, "Learning rate of minibatch training (SGD).", gt=0)
+
+    @property
+    def training(self) -> TrainingConfig:
+        """How to train, without the encoder; imports torch."""
+        from tasks.learning.training import TrainingConfig
+
+        return TrainingConfig(**self.model_dump(exclude={"encoder"}))
 
 
-def weights(mix: Mix) -> dict[str, float]:
-    """Numbers and shares as weights.
+class PromotionConfig(Section):
+    """`[promotion]`."""
 
-    >>> weights({"random": "20%", "entropy": "80%"})
-    {'random': 20.0, 'entropy': 80.0}
-    """
-    return {name: _share(value) if isinstance(value, str) else float(value) for name, value in mix.items()}
-
-
-def _share(value: str) -> float:
-    match = _SHARE.fullmatch(value.strip())
-    return float(match[1]) if match else -1.0
+    metric: Literal["ap", "auc", "f1"] = Field(
+        "ap", description='Metric that is compared: "ap" (average precision), "auc" or "f1".'
+    )
+    margin: float = Field(0.01, description="How much worse a candidate may be and still count as not worse.")
+    confidence: float = Field(0.5, ge=0, le=1, description="How probable it must be that the candidate is not worse.")
 
 
-def _registry() -> Mapping[str, Strategy]:
-    """Every strategy by name: numpy and all that they compute with, imported only where settings are to be checked."""
-    from tasks.sampling.catalogue import REGISTRY
+class ScheduleConfig(Section):
+    """`[schedule]`."""
 
-    return REGISTRY
+    nightly: str = Field("0 2 * * *", description="When pal up runs the night: minute hour day month weekday.")
+    timezone: str = Field("UTC", description='Time zone of the schedule, such as "Europe/Berlin".')
 
-
-def _mix_faults(where: str, mix: Mix) -> list[str]:
-    strategies = _registry()
-    found = [f"{where}: no strategy {name!r}{_nearest(name)}" for name in mix if name not in strategies]
-    shares = {name: value for name, value in mix.items() if isinstance(value, str)}
-    found += [
-        f'{where}: {name} = {value!r}; write a share as "80%"' for name, value in shares.items() if _share(value) < 0
-    ]
-    found += [
-        f"{where}: {name} = {value}; numbers start at 0"
-        for name, value in mix.items()
-        if not isinstance(value, str) and value < 0
-    ]
-    if shares and len(shares) < len(mix):
-        found.append(f"{where}: numbers and shares are mixed; give all strategies the one or the other")
-    elif not found and shares and abs(sum(map(_share, shares.values())) - 100) > 0.01:
-        found.append(f"{where}: the shares add up to {sum(map(_share, shares.values())):g}%, not 100%")
-    elif not found and not sum(weights(mix).values()):
-        found.append(f"{where}: no strategy has a number above 0")
-    return found
-
-
-def _option_faults(name: str, option: str, value: Option) -> list[str]:
-    strategies = _registry()
-    known = strategies[name].options
-    if option not in known:
-        choices = f"it has: {', '.join(known)}" if known else "it has none"
-        return [f"options.{name}: no option {option!r}; {choices}"]
-    default = known[option]
-    fits = isinstance(value, (int, float) if isinstance(default, float) else type(default))
-    if not fits or isinstance(value, bool) != isinstance(default, bool):
-        return [f"options.{name}: {option} = {value!r}; write {_KINDS[type(default)]}, as the default {default!r} is"]
-    if option == "score" and value not in strategies:
-        return [f"options.{name}: no strategy {value!r}{_nearest(str(value))}"]
-    if option == "score" and value == name:
-        return [f"options.{name}: score = {value!r} is itself; name another"]
-    if not isinstance(value, str) and not 0 <= value < math.inf:
-        return [f"options.{name}: {option} = {value}; a number from 0 on"]
-    if option in ("share", "dropout", "radius") and not isinstance(value, str) and value > 1:
-        return [f"options.{name}: {option} = {value}; at most 1"]
-    return []
-
-
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}
-
-
-def _nearest(name: str) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, _registry(), n=1)
-    return f"; did you mean {near[0]!r}?" if near else "; see those there are: pal strategies"
-
-
-@dataclass(frozen=True)
-class BatchConfig:
-    """Batches.
-
-    Attributes:
-        size: Items of an active batch.
-        formats: Of its files.
-        annotators: Each gets files of their own; with none, whoever takes the batch answers it.
-        overlap: How many of them are asked about each item.
-        gold: Settled items mixed in for each item of an annotator's own, 0 to 1.
-    """
-
-    size: int = 100
-    formats: tuple[str, ...] = ("csv", "xlsx", "html")
-    annotators: tuple[str, ...] = ()
-    overlap: int = 1
-    gold: float = 0.0
-
-    def with_formats(self, names: Sequence[str] | None) -> BatchConfig:
-        """The same with other formats; with its own where there are none.
-
-        Raises:
-            BatchError: There is no such format.
-        """
-        return replace(self, formats=tuple(form.name for form in find_formats(names))) if names else self
-
-    def faults(self) -> list[str]:
-        """Everything that is wrong, in words; empty when it can be used."""
-        found = []
-        if unknown := [name for name in self.formats if name not in FORMATS]:
-            found.append(f"formats = {unknown[0]!r}: there is no such format; known: {', '.join(FORMATS)}")
-        if not self.formats:
-            found.append(f"formats is empty; choose from: {', '.join(FORMATS)}")
-        for name in self.annotators:
-            if not name.strip() or name != name.strip() or not name.isprintable():
-                found.append(f"annotators: {name!r} is empty, has spaces around it or cannot be shown")
-            if name in (UNNAMED, ORIGINAL):
-                found.append(f"annotators: {name!r} is kept for answers without a name")
-        if len({name.casefold() for name in self.annotators}) < len(self.annotators):
-            found.append("annotators: a name stands there twice")
-        if not 1 <= self.overlap <= max(1, len(self.annotators)):
-            found.append(f"overlap = {self.overlap}; from 1 to the number of annotators, {len(self.annotators)}")
-        if not 0 <= self.gold <= 1:
-            found.append(f"gold = {self.gold}; 0 to 1")
-        if self.gold and not self.annotators:
-            found.append(f"gold = {self.gold} needs annotators: settled items are mixed into the files of each")
-        return found
-
-
-Event = Literal["batch", "promotion", "failure"]
-EVENTS: tuple[Event, ...] = get_args(Event)
-
-
-@dataclass(frozen=True)
-class NotifyConfig:
-    """Notifications.
-
-    Attributes:
-        webhook: An address that gets each event as JSON by POST; `$NAME` in it is taken from the environment.
-        command: A program with its arguments that gets the same JSON on its standard input.
-        on: What is told.
-    """
-
-    webhook: str = ""
-    command: tuple[str, ...] = ()
-    on: tuple[Event, ...] = EVENTS
-
-    def faults(self) -> list[str]:
-        """Everything that is wrong, in words; empty when it can be used."""
-        found = []
-        if self.webhook and not self.webhook.startswith("$") and urlsplit(self.webhook).scheme not in ("http", "https"):
-            found.append(f"webhook = {self.webhook!r}: begin it with https:// or http://")
-        return found
-
-
-@dataclass(frozen=True)
-class ScheduleConfig:
-    """When the nightly run fires.
-
-    Attributes:
-        nightly: A cron expression: minute, hour, day of the month, month, day of the week.
-        timezone: By its name in the tz database.
-    """
-
-    nightly: str = "0 2 * * *"
-    timezone: str = "UTC"
-
-    def faults(self) -> list[str]:
-        """Everything that is wrong, in words; empty when it can be used."""
-        found = []
+    @field_validator("nightly")
+    @classmethod
+    def _check_nightly(cls, nightly: str) -> str:
         try:
-            CronSim(self.nightly, datetime(2026, 1, 1))
+            CronSim(nightly, datetime(2026, 1, 1))
         except CronSimError as error:
-            found.append(
-                f"nightly = {self.nightly!r}: {str(error).lower()}; minute hour day month weekday, such as '0 2 * * *'"
-            )
-        zones = zoneinfo.available_timezones()
-        if self.timezone not in zones:
-            near = get_close_matches(self.timezone, sorted(zones), n=1)
-            found.append(
-                f"timezone = {self.timezone!r}: there is no such zone; "
-                + (f"did you mean {near[0]!r}?" if near else "such as 'Europe/Berlin'")
-            )
-        return found
+            raise ValueError(
+                f'{str(error).lower()}; write minute hour day month weekday, such as "0 2 * * *".'
+            ) from error
+        return nightly
+
+    @field_validator("timezone")
+    @classmethod
+    def _check_timezone(cls, timezone: str) -> str:
+        if timezone != "UTC" and timezone not in (zones := zoneinfo.available_timezones()):  # reading them takes 13 ms
+            hint = suggest(timezone, sorted(zones))
+            example = '; write one such as "Europe/Berlin".'
+            raise ValueError(f"there is no such time zone{hint if hint.endswith('?') else example}")
+        return timezone
 
     def next_night(self, after: datetime) -> datetime:
         """When the nightly run fires next, in its zone.
 
         >>> from datetime import UTC
-        >>> print(ScheduleConfig("30 2 * * *", "Europe/Berlin").next_night(datetime(2026, 1, 1, tzinfo=UTC)))
+        >>> schedule = ScheduleConfig(nightly="30 2 * * *", timezone="Europe/Berlin")
+        >>> print(schedule.next_night(datetime(2026, 1, 1, tzinfo=UTC)))
         2026-01-01 02:30:00+01:00
         """
         return next(CronSim(self.nightly, after.astimezone(zoneinfo.ZoneInfo(self.timezone))))
 
 
-@dataclass(frozen=True)
-class ServerConfig:
-    """Where Prefect's server is.
+class ServerConfig(Section):
+    """`[server]`."""
 
-    Attributes:
-        host: It listens there; 0.0.0.0 lets other machines in, without a password.
-        port: Of the UI and the API.
-        home: The folder with its database and logs; a relative one starts at the workspace.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 4200
-    home: str = ".prefect"
-
-    def faults(self) -> list[str]:
-        """Everything that is wrong, in words; empty when it can be used."""
-        return [] if 1 <= self.port <= 65_535 else [f"port = {self.port}; 1 to 65535"]
+    host: str = _rare("127.0.0.1", "Address that Prefect's server listens on; 0.0.0.0 lets in anyone, no password.")
+    port: int = _rare(4200, "Port of the UI and the API.", ge=1, le=65_535)
+    home: str = _rare(".prefect", "Folder of its database and logs; a relative path starts at the workspace.")
 
 
-@dataclass(frozen=True)
-class ScaleConfig:
-    """Who makes features and scores the pool.
+class NotifyConfig(Section):
+    """`[notify]`."""
 
-    Attributes:
-        runner: `threads` of the flow's own process; or `dask`, the workers of a scheduler.
-        address: Of the scheduler, such as tcp://10.0.0.5:8786.
-        resource: What workers that read texts with a sentence encoder have, such as "GPU" (`dask worker --resources
-            "GPU=1"`); empty: any worker reads.
-    """
+    webhook: str = _private("", "URL that gets each event as JSON by POST; $NAME is read from the environment.")
+    command: Annotated[tuple[str, ...], _FROM_LISTS] = Field(
+        (), description="Program that gets the same JSON on standard input.", examples=[["./notify.sh"]]
+    )
+    on: Annotated[tuple[Event, ...], _FROM_LISTS] = Field(
+        EVENTS, description='Events: "batch", "promotion", "failure".', examples=[["failure"]]
+    )
 
-    runner: Literal["threads", "dask"] = "threads"
-    address: str = ""
-    resource: str = ""
+    @field_validator("webhook")
+    @classmethod
+    def _check_webhook(cls, webhook: str) -> str:
+        if webhook and not webhook.startswith("$") and urlsplit(webhook).scheme not in ("http", "https"):
+            raise ValueError("begin the URL with https:// or http://.")
+        return webhook
+
+
+class LakeConfig(Section):
+    """`[lake]`."""
+
+    catalog: str = _private(Workspace.catalog, 'Catalog: "sqlite:PATH" or "postgres:host=db dbname=pal".')
+    data: str = _private(Workspace.data, 'Parquet files: a folder or "s3://bucket/folder".')
+
+    @field_validator("catalog")
+    @classmethod
+    def _check_catalog(cls, catalog: str) -> str:
+        kind, _, where = catalog.partition(":")
+        if kind not in ("sqlite", "postgres") or not where:
+            raise ValueError("write sqlite:PATH, or postgres:host=... dbname=....")
+        if kind == "postgres" and re.search(r"(?i)password\s*=|://[^/@\s]*:[^/@\s]*@", where):
+            raise ValueError("remove the password; set PGPASSWORD or write it to ~/.pgpass.")
+        return catalog
+
+    @field_validator("data")
+    @classmethod
+    def _check_data(cls, data: str) -> str:
+        if "://" in data:
+            address = urlsplit(data)
+            if address.scheme != "s3" or not address.netloc:
+                raise ValueError("write a folder, or s3://bucket/folder.")
+            if "@" in address.netloc or address.query:
+                raise ValueError("remove the key; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
+        return data
+
+
+class FilesConfig(Section):
+    """`[files]`."""
+
+    root: str = _private(Workspace.files, 'Shared files: "s3://bucket/folder", gs:// or abfss://; empty for none.')
+
+    @field_validator("root")
+    @classmethod
+    def _check_root(cls, root: str) -> str:
+        _refuse([fault.removeprefix("root: ") for fault in root_faults(root)])
+        return root
+
+
+class ScaleConfig(Section):
+    """`[scale]`."""
+
+    runner: Literal["threads", "dask"] = Field(
+        "threads", description='Who makes features and scores the pool: "threads" of this process, or "dask" workers.'
+    )
+    address: str = Field("", description='Address of the Dask scheduler, such as "tcp://10.0.0.5:8786".')
+    resource: str = _rare("", 'Resource of Dask workers that may run a sentence encoder, such as "GPU"; empty for all.')
 
     @property
     def shared(self) -> bool:
         """Whether workers do it."""
         return self.runner != "threads"
 
-    def faults(self) -> list[str]:
-        """What is wrong, one line each with its place."""
+    @model_validator(mode="after")
+    def _check_address(self) -> Self:
         if self.runner == "dask" and not self.address:
-            return ['address is missing: runner = "dask" needs that of a scheduler, such as "tcp://10.0.0.5:8786"']
+            raise ValueError('address: runner = "dask" needs the scheduler\'s, such as "tcp://10.0.0.5:8786".')
         if self.runner == "threads" and self.address:
-            return [f'address = {self.address!r} is for runner = "dask", and runner is "threads"']
-        return []
+            raise ValueError(f'address = {as_toml(self.address)}: remove it, or write runner = "dask".')
+        return self
 
 
-@dataclass(frozen=True)
-class ModelConfig(TrainingConfig):
-    """The encoder, and how to train."""
+class Config(Section):
+    """All of pal.toml; every section but [task] may be missing."""
 
-    encoder: str = MINILM_STATIC
-
-    @property
-    def training(self) -> TrainingConfig:
-        """Without the encoder."""
-        names = [part.name for part in dataclasses.fields(TrainingConfig)]
-        return TrainingConfig(**{name: getattr(self, name) for name in names})
-
-
-@dataclass(frozen=True)
-class LakeConfig:
-    """Where the lake is: a catalog, and a folder or bucket of Parquet files."""
-
-    catalog: str = Workspace.catalog
-    data: str = Workspace.data
-
-    def faults(self) -> list[str]:
-        """What is wrong with it; a secret is not repeated."""
-        faults = []
-        kind, _, where = self.catalog.partition(":")
-        if kind not in ("sqlite", "postgres") or not where:
-            faults.append("catalog: write sqlite:<path>, or postgres:host=... dbname=...")
-        elif kind == "postgres" and re.search(r"(?i)password\s*=|://[^/@\s]*:[^/@\s]*@", where):
-            faults.append("catalog holds a password: leave it out, and set PGPASSWORD or write it to ~/.pgpass")
-        if "://" in self.data:
-            address = urlsplit(self.data)
-            if address.scheme != "s3" or not address.netloc:
-                faults.append("data: write a folder, or s3://bucket/folder")
-            elif "@" in address.netloc or address.query:
-                faults.append("data holds a key: leave it out, and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-        return faults
+    task: TaskConfig = Field(description="What to classify.")
+    minimums: MinimumsConfig = Field(
+        MinimumsConfig(), description="Labelled items before active learning begins; smaller numbers are fine."
+    )
+    batch: BatchConfig = Field(BatchConfig(), description="Batches: size, files and annotators.")
+    sampling: SamplingConfig = Field(SamplingConfig(), description="Which items a batch asks about.")
+    model: ModelConfig = Field(ModelConfig(), description="Encoder and training.")
+    promotion: PromotionConfig = Field(
+        PromotionConfig(), description="When a candidate replaces the production model: if it is probably not worse."
+    )
+    schedule: ScheduleConfig = Field(ScheduleConfig(), description="Schedule of pal up.")
+    server: ServerConfig = Field(ServerConfig(), description="Prefect's server, started by pal up.")
+    notify: NotifyConfig = Field(NotifyConfig(), description="Notifications of new batches, promotions and failures.")
+    lake: LakeConfig = Field(LakeConfig(), description="Where the tables are; for several machines see docs/lake.md.")
+    files: FilesConfig = Field(
+        FilesConfig(), description="Where several machines share batches, models and reports; see docs/files.md."
+    )
+    scale: ScaleConfig = Field(ScaleConfig(), description="Work on several machines.")
 
 
-@dataclass(frozen=True)
-class FilesConfig:
-    """Where several machines share batches, inbox, models, encoders and reports; empty: nowhere."""
+def weights(mix: Mix) -> dict[str, float]:
+    """Numbers and percentages as weights.
 
-    root: str = Workspace.files
+    >>> weights({"random": "20%", "entropy": "80%"})
+    {'random': 20.0, 'entropy': 80.0}
+    """
+    return {name: _percentage(value) if isinstance(value, str) else float(value) for name, value in mix.items()}
 
 
-@dataclass(frozen=True)
-class Config:
-    """All of pal.toml; every table but [task] may be missing."""
+def mix_faults(mix: Mix) -> list[str]:
+    """Everything that is wrong with a mix of strategies; empty when it can be used."""
+    faults = [_unknown_strategy(name) for name in mix if name not in STRATEGY_OPTIONS]
+    percentages = {name: value for name, value in mix.items() if isinstance(value, str)}
+    faults += [
+        f'{name} = {as_toml(value)}: write a percentage as "80%".'
+        for name, value in percentages.items()
+        if _percentage(value) < 0
+    ]
+    faults += [
+        f"{name} = {value}: write a whole number, at least 0."
+        for name, value in mix.items()
+        if not isinstance(value, str) and value < 0
+    ]
+    if percentages and len(percentages) < len(mix):
+        faults.append("numbers and percentages are mixed; write the same kind for all strategies.")
+    elif not faults and percentages and abs(sum(map(_percentage, percentages.values())) - 100) > 0.01:
+        faults.append(f"the percentages add up to {sum(map(_percentage, percentages.values())):g}%, not 100%.")
+    elif not faults and not sum(weights(mix).values()):
+        faults.append("give at least one strategy a number above 0.")
+    return faults
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
-    task: LabelSet
-    minimums: Minimums = field(default_factory=Minimums)
-    batch: BatchConfig = field(default_factory=BatchConfig)
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    promotion: PromotionConfig = field(default_factory=PromotionConfig)
-    lake: LakeConfig = field(default_factory=LakeConfig)
-    files: FilesConfig = field(default_factory=FilesConfig)
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    server: ServerConfig = field(default_factory=ServerConfig)
-    notify: NotifyConfig = field(default_factory=NotifyConfig)
-    scale: ScaleConfig = field(default_factory=ScaleConfig)
+def _percentage(value: str) -> float:
+    match = _PERCENTAGE.fullmatch(value.strip())
+    return float(match[1]) if match else -1.0
+
+
+def _unknown_strategy(name: str) -> str:
+    return f'there is no strategy "{name}"{suggest(name, STRATEGY_OPTIONS)}'
+
+
+def _option_fault(name: str, option: str, value: Option) -> str:
+    """What is wrong with an option of a strategy; empty when it can be used."""
+    known = STRATEGY_OPTIONS[name]
+    if option not in known:
+        return f'{name}: there is no option "{option}"{suggest(option, known) if known else "; it has none."}'
+    default, told = known[option], f"{name}.{option} = {as_toml(value)}"
+    fits = isinstance(value, (int, float) if isinstance(default, float) else type(default))
+    if not fits or isinstance(value, bool) != isinstance(default, bool):
+        return f"{told}: write {_KINDS[type(default)]}, such as {as_toml(default)}."
+    if option == "score" and value not in STRATEGY_OPTIONS:
+        return f"{told}: {_unknown_strategy(str(value))}"
+    if option == "score" and value == name:
+        return f"{told}: name another strategy."
+    if not isinstance(value, str) and not 0 <= value < math.inf:
+        return f"{told}: write a number, at least 0."
+    if option in ("share", "dropout", "radius") and not isinstance(value, str) and value > 1:
+        return f"{told}: write a number from 0 to 1."
+    return ""
+
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}

@@ -1,14 +1,14 @@
-"""What `pal init` writes: pal.toml from a preset, or for labels named on the command line."""
+"""What is written about settings: the pal.toml of `pal init`, the page docs/pal-toml.md, and those in force."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from annotation.label_set import Label, LabelSet
+from annotation.label_set import Label, LabelSet, with_keys
 from storage.errors import ConfigError
-from tasks.plan import Minimums
+from tasks.config.settings import Config, MinimumsConfig, TaskConfig
+from tasks.config.values import as_toml, find_node, in_words
 
 DISASTER = LabelSet(
     name="disaster-headlines",
@@ -20,124 +20,128 @@ It does not include: criminal acts and non-disaster-related police work; post-re
     labels=(Label("related", "1", positive=True), Label("not_related", "0", default=True)),
 )
 
-
-@dataclass(frozen=True)
-class Preset:
-    """A label set with the numbers to start with."""
-
-    label_set: LabelSet
-    minimums: Minimums
-
-
 PRESETS = {
-    "disaster-headlines": Preset(DISASTER, Minimums()),
-    "chapter-2": Preset(DISASTER, Minimums(evaluation=1200, validation=0, training=400)),
-    "demo": Preset(DISASTER, Minimums(evaluation=500, validation=0, training=100)),
+    "disaster-headlines": Config(task=TaskConfig.of(DISASTER)),
+    "chapter-2": Config(
+        task=TaskConfig.of(DISASTER), minimums=MinimumsConfig(evaluation=1200, validation=0, training=400)
+    ),
+    "demo": Config(task=TaskConfig.of(DISASTER), minimums=MinimumsConfig(evaluation=500, validation=0, training=100)),
 }
 
 
-def find_preset(name: str) -> Preset:
+def find_preset(name: str) -> Config:
     """The preset of that name.
 
     Raises:
         ConfigError: There is none.
     """
     if name not in PRESETS:
-        raise ConfigError(f"there is no preset {name!r}.", hint=f"choose from: {', '.join(PRESETS)}")
+        raise ConfigError(f"There is no preset {name!r}.", hint=f"Choose from: {', '.join(PRESETS)}")
     return PRESETS[name]
 
 
 def named_labels(names: Sequence[str], positive: str | None, question: str | None) -> LabelSet:
-    """A label set for labels named on the command line, with the keys 1, 2, 3 ... (letters after 9).
+    """A label set for labels named on the command line.
 
     Raises:
         ConfigError: They cannot be a label set.
     """
-    keys = list("123456789abcefghijklmopqrtvwxyz")[: len(names)]
-    labels = tuple(Label(name, key, positive=name == positive) for name, key in zip(names, keys, strict=False))
-    found = LabelSet(
+    label_set = LabelSet(
         name="my-task",
         question=question or f"Which label fits: {', '.join(names)}?",
         definition="Say here what each label means, with examples of the hard cases.",
-        labels=labels,
+        labels=with_keys([Label(name, positive=name == positive) for name in names]),
     )
-    faults = found.faults()
+    faults = label_set.faults()
     if positive is not None and positive not in names:
-        faults.append(f"positive label {positive!r} is none of: {', '.join(names)}")
-    if len(names) > len(keys):
-        faults.append(f"{len(names)} labels; there are keys for {len(keys)}: write pal.toml by hand")
+        faults.append(f"positive label {positive!r} is not one of {', '.join(names)}")
     if faults:
-        raise ConfigError("these labels cannot be used: " + "; ".join(faults), hint="pal init --labels spam,ham")
-    return found
+        raise ConfigError(f"These labels cannot be used: {'; '.join(faults)}.", hint="pal init DIR --labels spam,ham")
+    return label_set
 
 
-def config_text(label_set: LabelSet, minimums: Minimums) -> str:
-    """A pal.toml with every value that people change, each with what it means."""
-    labels = "\n".join(_label(label) for label in label_set.labels)
-    return f"""# What to classify, and how. Every table but [task] may be left out; unknown keys are errors.
+class Setting(NamedTuple):
+    """A setting of a section, with what the schema says about it."""
 
-[task]
-name = {_text(label_set.name)}
-question = {_text(label_set.question)}
-definition = {_text(label_set.definition)}
-labels = [
-{labels}
-]
+    section: str
+    name: str
+    value: Any
+    default: Any
+    node: Mapping[str, Any]
 
-[minimums]          # labelled items before active learning begins; smaller ones are fine
-evaluation = {minimums.evaluation}   # held out: never trained on, never sampled; 300 is enough to start
-validation = {minimums.validation}   # for early stopping, temperature and threshold; 0 = cross-validate on training
-training = {minimums.training}
-
-[batch]
-size = 100
-formats = ["csv", "xlsx", "html"]   # also: "label-studio", "argilla", "doccano", "prodigy", "original"
-annotators = []     # names, each with files of their own; with none, whoever takes a batch answers it
-overlap = 1         # how many of them are asked about each item; what they disagree on: pal next --adjudicate
-gold = 0.0          # share of settled items mixed in to see how well each does, such as 0.05
-
-[sampling]          # items of a batch by strategy, or shares like "80%"; see them all: pal strategies
-mix = {{ random = 10, least_confidence = 80, outlier = 10 }}
-keywords = []       # words of the rare label: half of the first training batch is then what is most like them
-
-[model]
-encoder = "minilm-static"   # or "minilm-adapted", after `pal adapt`; or "bag-of-words": the original's network
-balance = "weights"         # against rare labels: "weights", "equal_draws" or "none"
-seed = 0
-
-[promotion]         # a candidate replaces the production model if it is probably not worse on the evaluation items
-metric = "ap"       # "ap", "auc" or "f1"
-margin = 0.01
-confidence = 0.5
-
-[schedule]          # `pal up` brings the server, the schedule and a worker up
-nightly = "0 2 * * *"       # minute hour day month weekday
-timezone = "UTC"            # or "Europe/Berlin"
-
-[notify]            # who is told of "batch", "promotion" and "failure"
-webhook = ""                # gets JSON by POST; "$PAL_WEBHOOK" takes the address from the environment
-command = []                # a program that gets it on standard input: ["./tell.sh"]
-on = ["batch", "promotion", "failure"]
-
-[lake]              # several machines: "postgres:host=db dbname=pal" and "s3://bucket/lake", docs/lake.md
-catalog = "sqlite:lake/catalog.sqlite"
-data = "lake/data"
-
-[files]             # batches, inbox, models and reports shared by several machines: docs/files.md
-root = ""           # "s3://bucket/folder"; empty: here only
-
-[scale]             # who makes features and scores the pool
-runner = "threads"  # or "dask": the workers of a scheduler
-address = ""        # of the scheduler: "tcp://10.0.0.5:8786"
-"""
+    @property
+    def is_default(self) -> bool:
+        """Whether it has the value that it has where pal.toml leaves it out."""
+        return bool(self.value == self.default)
 
 
-def _label(label: Label) -> str:
-    marks = "".join(f", {mark} = true" for mark in ("positive", "default") if getattr(label, mark))
-    return f"  {{ name = {_text(label.name)}, key = {_text(label.key)}{marks} }},"
+def settings_of(config: Config) -> Iterator[Setting]:
+    """Every setting, in the order of the schema."""
+    schema = config.model_json_schema()
+    values = config.model_dump(exclude_defaults=False)
+    defaults = {name: field.default for name, field in Config.model_fields.items()}
+    for section, settings in values.items():
+        for name, value in settings.items():
+            node, _ = find_node(schema, (section, name))
+            yield Setting(section, name, value, getattr(defaults[section], name, None), node)
 
 
-def _text(value: str) -> str:
-    if "\n" in value and '"' not in value and "\\" not in value:
+def config_text(config: Config) -> str:
+    """A pal.toml, with a line above each setting that says what it is. Rare settings at their default are comments."""
+    lines = [
+        "# Settings of this workspace. Only [task] is required; unknown settings are errors. See docs/pal-toml.md."
+    ]
+    section = ""
+    for each in settings_of(config):
+        if each.section != section:
+            section = each.section
+            lines += ["", f"# {Config.model_fields[section].description}", f"[{section}]"]
+        mark = "# " if each.node.get("rare") and each.is_default else ""
+        lines += [f"# {each.node['description']}", f"{mark}{each.name} = {_written(each)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _written(setting: Setting) -> str:
+    """The value over several lines, where it is easier to read and change so."""
+    value = setting.value
+    if (setting.section, setting.name) == ("task", "labels"):
+        kept = ({name: part for name, part in label.items() if part not in ("", False)} for label in value)
+        return "[\n" + "".join(f"  {as_toml(label)},\n" for label in kept) + "]"
+    if isinstance(value, str) and "\n" in value and value.replace("\n", "").isprintable() and not {*value} & {*'"\\'}:
         return f'"""\n{value}"""'
-    return json.dumps(value, ensure_ascii=False)
+    return as_toml(value)
+
+
+def settings_in_force(config: Config) -> str:
+    """Every setting as a line of TOML, defaults marked."""
+    section = ""
+    lines: list[str] = []
+    for each in settings_of(config):
+        if each.section != section:
+            section = each.section
+            lines += ["", f"[{section}]"] if lines else [f"[{section}]"]
+        lines.append(f"{each.name} = {as_toml(each.value)}{'  # default' if each.is_default else ''}")
+    return "\n".join(lines)
+
+
+def settings_page() -> str:
+    """The page docs/pal-toml.md."""
+    lines, section = [_HEADER], ""
+    for each in settings_of(find_preset("disaster-headlines")):
+        if each.section != section:
+            section = each.section
+            lines += ["", f"## [{section}]", "", Config.model_fields[section].description or "", ""]
+            lines += ["| setting | value | default | meaning |", "|---|---|---|---|"]
+        default = "required" if section == "task" else f"`{as_toml(each.default)}`"
+        lines.append(f"| `{each.name}` | {in_words(each.node)} | {default} | {each.node['description']} |")
+    return "\n".join(lines)
+
+
+_HEADER = """# Settings: pal.toml
+
+Written by `pal config --markdown`. `pal init` writes a pal.toml with all of these; `pal config` prints those in force.
+Only `[task]` is required, and unknown settings are errors. All errors are shown at once.
+
+Each label of `[task]` has a `name`, and may have a `key` (one character; without it pal chooses one for the first 31
+labels), `positive = true` (the rare label that the metrics are about) and `default = true` (chosen by Enter). A label
+without a key is answered by its name."""

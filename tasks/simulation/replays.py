@@ -25,8 +25,7 @@ import pyarrow.parquet as pq
 from storage.errors import SourceError
 from storage.files.folders import write_whole
 from storage.readers.labelled_file import read_labelled
-from tasks.learning.encoder_names import BAG_OF_WORDS, MINILM_STATIC
-from tasks.learning.encoders import ARTEFACT, Encoder, fit_bag_of_words, static_vectors
+from tasks.learning.encoders import ARTEFACT, BAG_OF_WORDS, MINILM_STATIC, Encoder, fit_bag_of_words, static_vectors
 from tasks.learning.metrics import label_figures
 from tasks.learning.tokens import Examples
 from tasks.reporting.progress import progress

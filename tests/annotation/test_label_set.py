@@ -116,7 +116,6 @@ def test_a_good_label_set_has_no_faults(label_set: LabelSet, three_labels: Label
         ((Label("skip", "1"), Label("b", "2")), "kept for the answer"),
         ((Label("a\nb", "1"), Label("b", "2")), "cannot be shown"),
         ((Label("a", "12"), Label("b", "2")), "must be one character"),
-        ((Label("a", ""), Label("b", "2")), "must be one character"),
         ((Label("a", "\t"), Label("b", "2")), "must be one character"),
         *(((Label("a", key), Label("b", "2")), "must be one character") for key in sorted(RESERVED_KEYS | {"U"})),
         ((Label("a", "1"), Label("A", "2")), "'a' stands for two labels"),

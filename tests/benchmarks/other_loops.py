@@ -7,7 +7,6 @@ the original (`original_loop.py`) starts from the texts, as it does; ours from t
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,8 @@ def pal(folder: Path) -> Seconds:
     from tasks.train import train_model
 
     project = opened(folder)
-    model = replace(project.config.model, seed=SEED)
-    project = project.with_config(sampling=SamplingConfig({"least_confidence": N_ASKED}), model=model)
+    model = project.config.model.model_copy(update={"seed": SEED})
+    project = project.with_config(sampling=SamplingConfig(mix={"least_confidence": N_ASKED}), model=model)
     started = time.perf_counter()
     sample_batch(project, plan_next_batch(project), train_model(project), beside_open=True)
     return {"one iteration: pal": time.perf_counter() - started}

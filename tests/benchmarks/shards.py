@@ -33,7 +33,7 @@ def sample(folder: Path, n_workers: str) -> Seconds:
 
     with (
         LocalCluster(n_workers=int(n_workers), threads_per_worker=1, dashboard_address=None) as cluster,
-        open_workers(ScaleConfig("dask", cluster.scheduler_address)) as workers,
+        open_workers(ScaleConfig(runner="dask", address=cluster.scheduler_address)) as workers,
     ):
         assert workers is not None
         _warm(project, workers)

@@ -10,18 +10,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from projects import pal_toml
 
 from annotation.batch import contents_of, write_batch
 from annotation.synthetic import fill_csv
 from storage.lake.models import add_model, promote
 from storage.records import Batch, Model, ModelStatus
-from tasks.config.template import DISASTER, config_text
+from tasks.config.template import DISASTER
 from tasks.learning.calibration import Calibration
 from tasks.learning.encoders import minilm_static
 from tasks.learning.model_files import save_model
-from tasks.learning.training import Classifier, Trained
-from tasks.learning.training_config import TrainingConfig
-from tasks.plan import Minimums
+from tasks.learning.training import Classifier, Trained, TrainingConfig
 from tasks.project import Project, open_project
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +37,7 @@ COMMAND = "import flows.cli.main; sys.argv = ['pal', *{arguments}]; flows.cli.ma
 @pytest.fixture
 def lively(tmp_path: Path, reserve_batch: Callable[..., Batch]) -> Project:
     """A workspace with a model in production, and an open batch one of whose files is filled in."""
-    (tmp_path / "pal.toml").write_text(config_text(DISASTER, Minimums()), encoding="utf-8")
+    (tmp_path / "pal.toml").write_text(pal_toml(), encoding="utf-8")
     project = open_project(tmp_path)
     batch = reserve_batch(project.workspace, {"i1": "Floods cut off town", "i2": "Cats", "i3": "It's fire"})
     folder, store = project.workspace.batches / batch.batch_id, project.workspace.store()

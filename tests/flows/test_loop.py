@@ -198,7 +198,7 @@ def real_project(tmp_path: Path, real_data: Path) -> tuple[Project, Path]:
     root = tmp_path / "real"
     root.mkdir()
     preset = find_preset("chapter-2")
-    (root / "pal.toml").write_text(config_text(preset.label_set, preset.minimums), encoding="utf-8")
+    (root / "pal.toml").write_text(config_text(preset), encoding="utf-8")
     return open_project(root), real_data
 
 

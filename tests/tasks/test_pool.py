@@ -17,8 +17,7 @@ from tasks.config.settings import SamplingConfig
 from tasks.learning.encoders import minilm_static
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.tokens import Tokens
-from tasks.learning.training import predict_logits
-from tasks.learning.training_config import TrainingConfig
+from tasks.learning.training import TrainingConfig, predict_logits
 from tasks.prepare import current_encoder
 from tasks.sample import load_pool
 from tasks.sampling.strategy import Pool

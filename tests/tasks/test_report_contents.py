@@ -19,10 +19,10 @@ from storage.lake.models import metrics_of, promote, strategy_results
 from storage.records import Purpose, Split
 from storage.workspace import Workspace
 from tasks.collect import collect_answers
+from tasks.config.settings import PromotionConfig
 from tasks.evaluate import evaluate_model
 from tasks.learning.model_files import LoadedModel
-from tasks.learning.promotion_config import PromotionConfig
-from tasks.learning.training_config import TrainingConfig
+from tasks.learning.training import TrainingConfig
 from tasks.plan import Plan
 from tasks.prepare import make_features
 from tasks.project import Project

@@ -27,9 +27,9 @@ from storage.records import Answer, Proposal, Purpose, Split
 from storage.workspace import Workspace
 from tasks.config.settings import BatchConfig, SamplingConfig
 from tasks.import_files import import_original_directory
-from tasks.learning.encoder_names import BAG_OF_WORDS
+from tasks.learning.encoders import BAG_OF_WORDS
 from tasks.learning.model_files import LoadedModel, load_model
-from tasks.learning.training_config import TrainingConfig
+from tasks.learning.training import TrainingConfig
 from tasks.plan import Plan
 from tasks.prepare import make_features
 from tasks.project import Project

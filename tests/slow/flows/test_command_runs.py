@@ -31,7 +31,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("commands")
     preset = find_preset("demo")
     (folder / "w").mkdir()
-    text = config_text(preset.label_set, preset.minimums)
+    text = config_text(preset)
     (folder / "w" / "pal.toml").write_text(text, encoding="utf-8")
     rows = [f"{row['item_id']},{row['text']}" for row in synthetic_headlines(1_000).to_pylist()]
     (folder / "headlines.csv").write_text("\n".join(["id,headline", *rows]), encoding="utf-8")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from ingesting import ingest_there
+from projects import pal_toml
 from servers import S3
 from typer.testing import CliRunner
 from waiting import PATIENCE_S
@@ -33,8 +34,8 @@ from storage.lake.batches import find_batch
 from storage.lake.models import metrics_of, production_model
 from storage.records import BatchStatus, Split
 from tasks.collect import FileReport
+from tasks.config.settings import Config, MinimumsConfig, TaskConfig
 from tasks.config.template import PRESETS, config_text
-from tasks.plan import Minimums
 from tasks.predict_pool import predict_pool
 from tasks.project import Project, open_project
 
@@ -52,7 +53,7 @@ def machine(tmp_path: Path, shared_root: str) -> Callable[[str], Project]:
     def made(name: str) -> Project:
         root = tmp_path / name
         root.mkdir()
-        text = config_text(PRESETS["demo"].label_set, Minimums(60, 0, 40))
+        text = pal_toml(60, 0, 40)
         for old, new in (
             ("sqlite:lake/catalog.sqlite", f"sqlite:{lake}/catalog.sqlite"),
             ('data = "lake/data"', f'data = "{lake}/data/"'),
@@ -182,8 +183,8 @@ def test_a_file_submitted_on_one_machine_is_ingested_on_another_and_its_bad_rows
     (tmp_path / "zoe.csv").write_bytes(store.get(name) or b"")
     fill_csv(tmp_path / "zoe.csv", dict.fromkeys(TRUTH, "1"))
     fill_csv(tmp_path / "zoe.csv", dict.fromkeys(TRUTH, "perhaps"), most=1)
-    keys = tuple(replace(label, key=key) for label, key in zip(bert.config.task.labels, "78", strict=True))
-    changed = replace(bert, config=replace(bert.config, task=replace(bert.config.task, labels=keys)))
+    keys = tuple(replace(label, key=key) for label, key in zip(bert.label_set.labels, "78", strict=True))
+    changed = bert.with_config(task=TaskConfig.of(replace(bert.label_set, labels=keys)))
     found = submit(changed, tmp_path / "zoe.csv", None)
     assert found.place.startswith(f"{shared_root}/inbox/zoe-")
     assert list(bert.workspace.inbox.iterdir()) == []
