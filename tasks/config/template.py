@@ -48,7 +48,7 @@ def named_labels(names: Sequence[str], positive: str | None, question: str | Non
     """
     label_set = LabelSet(
         name="my-task",
-        question=question or f"Which label fits: {', '.join(names)}?",
+        question=question or (f"Which label fits: {', '.join(names)}?" if len(names) < 10 else "Which label fits?"),
         definition="Say here what each label means, with examples of the hard cases.",
         labels=with_keys([Label(name, positive=name == positive) for name in names]),
     )

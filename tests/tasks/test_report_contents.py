@@ -19,7 +19,7 @@ from storage.lake.models import metrics_of, promote, strategy_results
 from storage.records import Purpose, Split
 from storage.workspace import Workspace
 from tasks.collect import collect_answers
-from tasks.config.settings import PromotionConfig
+from tasks.config.settings import PromotionConfig, TaskConfig
 from tasks.evaluate import evaluate_model
 from tasks.learning.model_files import LoadedModel
 from tasks.learning.training import TrainingConfig
@@ -168,7 +168,7 @@ def test_a_batch_that_waits_is_what_comes_next(workspace: Workspace, reserve_bat
 
 
 def test_a_model_for_other_labels_is_told_without_its_mistakes(worked: Project, three_labels: LabelSet) -> None:
-    report = report_of(worked.with_config(task=three_labels))
+    report = report_of(worked.with_config(task=TaskConfig.of(three_labels)))
     assert report.model_id
     assert report.evaluation is None
     assert "There is no model, or there are no evaluation items." in report_page(report)
