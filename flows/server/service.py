@@ -21,7 +21,7 @@ from flows.log_lines import json_line
 from flows.server import prefect_api
 from flows.server.command_runs import SETTINGS, crash_killed_commands
 from flows.server.prefect_api import COMMAND_TAG, ask
-from flows.server.processes import Child, Up, end_group, end_left, found_up, start, up_file, write_up
+from flows.server.processes import Child, Up, born_at, end_group, end_left, found_up, start, up_file, write_up
 from storage.errors import ServiceError
 from tasks.project import Project
 
@@ -138,7 +138,7 @@ class Service:
                 if child.ended:
                     pause = 1.0 if time.monotonic() - last > LONG_S else min(2 * pause, LONGEST_PAUSE_S)
                     say("up", f"the {name} ended with {child.process.returncode}; starting it again in {pause:.0f} s")
-                    end_group(child.process.pid)
+                    end_group(child.process.pid, child.folder)
                     self._sleep(pause)
                     self._restart(name, child)
                     last = time.monotonic()
@@ -203,7 +203,7 @@ class Service:
                 say("worker", f"{found[1]}  {mark}{found[3]}")
 
     def _write(self, *, ready: bool) -> None:
-        groups = {name: (child.process.pid, " ".join(child.command)) for name, child in self.children.items()}
+        groups = {name: (child.process.pid, born_at(child.process.pid)) for name, child in self.children.items()}
         write_up(self.project, Up(os.getpid(), self.api, self.ui, ready, groups))
 
     def _environment(self) -> dict[str, str]:

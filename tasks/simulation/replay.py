@@ -16,10 +16,9 @@ import pyarrow as pa
 from storage.errors import SamplingError
 from tasks.learning.encoders import Encoder
 from tasks.learning.tokens import Examples, Tokens
-from tasks.learning.training import Trained, TrainingConfig, predict_logits, train
+from tasks.learning.training import Target, Trained, TrainingConfig, predict_logits, train
 from tasks.sampling.mixer import mix_strategies, scaled_mix
-from tasks.sampling.pool_building import build_pool, hidden_vectors, token_vectors
-from tasks.sampling.strategy import NO_TEXTS
+from tasks.sampling.pool_building import LabelledTexts, build_pool, hidden_vectors, token_vectors
 
 Positions = npt.NDArray[np.int64]
 
@@ -146,7 +145,11 @@ def replay(
         started = time.monotonic()
         training = answers.examples()
         trained = train(
-            material.encoder, training, None, config, n_labels=material.n_labels, positive=material.positive
+            material.encoder,
+            training,
+            None,
+            config,
+            Target(material.n_labels, material.positive),
         )
         logits = predict_logits(trained.classifier, material.held_out.tokens)
         probabilities = trained.calibration.probabilities(logits)
@@ -162,7 +165,7 @@ def replay(
         if iteration == how.iterations or not answers.n_left:
             return
         started = time.monotonic()
-        batch = _choose(material, trained, training, answers.left(), mix, how, iteration)
+        batch = _choose(material, trained, answers, mix, how, iteration)
         choosing_s = time.monotonic() - started
         answers.ask(batch)
 
@@ -215,23 +218,21 @@ class _Answers:
 def _choose(
     material: Material,
     trained: Trained,
-    training: Examples,
-    left: Positions,
+    answers: _Answers,
     mix: Mapping[str, float],
     how: Replay,
     iteration: int,
 ) -> Positions:
     """The next batch: what the mix proposes of the items that are left."""
+    left = answers.left()
     vectors = token_vectors(material.tokens.take(left), material.encoder)
     pool = build_pool(
         pa.array([f"{k:09d}" for k in left.tolist()], pa.string()),
         vectors,
         material.encoder,
         (trained.classifier, trained.calibration),
-        training,
-        Examples(NO_TEXTS, np.zeros(0, np.int64)),
+        LabelledTexts(answers.examples(), positive=material.positive),
         hidden=hidden_vectors(trained.classifier, vectors),
-        positive=material.positive,
     )
     mixed = mix_strategies(pool, scaled_mix(mix, min(how.size(iteration), len(left))), how.seed + iteration)
     return np.array([int(item_id) for item_id in mixed.item_ids], np.int64)
