@@ -27,8 +27,8 @@ ONLY_IN = {
     "torch": {"tasks/learning", "tasks/sampling"},
     "distributed": {"tasks/scale"},
 }
-BUT_FOR = {"prefect": {"flows/server/deployments.py"}}
-"""The one module that a library is for."""
+BUT_FOR = {"prefect": {"flows/server/deployments.py", "flows/server/guarded_app.py"}}
+"""The modules that a library is for."""
 STORAGE_FOR_PURE = {"storage.errors", "storage.records", "storage.files.folders"}  # a model writes its own files
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 

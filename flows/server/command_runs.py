@@ -19,7 +19,7 @@ from pydantic_core import to_jsonable_python
 
 from flows.log_lines import ROOMS, is_debugging, say
 from flows.server import prefect_api
-from flows.server.prefect_api import COMMAND_TAG, GOING_ON, answers, ask
+from flows.server.prefect_api import AUTH_STRING, COMMAND_TAG, GOING_ON, answers, ask
 from flows.server.processes import born_at, found_up, is_running, is_same
 from storage.errors import ServiceError
 from tasks.project import Project
@@ -83,7 +83,8 @@ def run_deployment(
 def set_up_prefect() -> None:
     """Set what Prefect reads when it is imported: no telemetry, and of its own log lines none but with `--debug`."""
     levels = {name: "INFO" if is_debugging() else "CRITICAL" for name in LEVELS}
-    for variable, value in {**SETTINGS, **levels}.items():
+    password = {"PREFECT_API_AUTH_STRING": os.environ[AUTH_STRING]} if os.environ.get(AUTH_STRING) else {}
+    for variable, value in {**SETTINGS, **levels, **password}.items():
         os.environ.setdefault(variable, value)
 
 

@@ -72,3 +72,12 @@ def test_a_port_in_use_is_told_with_the_next_one(project: Project) -> None:
         with pytest.raises(ServiceError, match=rf"\b{port}\b.*127\.0\.0\.1") as raised:
             Service(project, port=port)._start_server()
     assert f"pal up --port {port + 1}" in raised.value.hint
+
+
+def test_a_server_for_the_network_needs_a_password(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PREFECT_SERVER_API_AUTH_STRING", raising=False)
+    with pytest.raises(ServiceError, match=r"0\.0\.0\.0") as raised:
+        Service(project, host="0.0.0.0")._check_access()
+    assert "export PREFECT_SERVER_API_AUTH_STRING=" in raised.value.hint
+    monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "admin:secret")
+    Service(project, host="0.0.0.0")._check_access()
