@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from chromium import chromium
+from flows.cli.presets import DISASTER, config_text
 from live import Live, brought_up, pal
 from waiting import until
 
-from flows.cli.presets import DISASTER, config_text
 from tasks.plan import Minimums
 
 ATTACK = """<!doctype html><title>attack</title><script>
