@@ -125,7 +125,7 @@ def published_labels(folder: Path, label_set: LabelSet) -> LabelSet:
         return _as_told(folder, label_set)
     told = {label["name"]: label["key"] for label in read_manifest(folder)["labels"]}
     labels = [
-        replace(label, key=told.get(label.name) or (label.name if label.key in told.values() else label.key))
+        replace(label, key=told.get(label.name, "" if label.key in told.values() else label.key))
         for label in label_set.labels
     ]
     return replace(label_set, labels=tuple(labels))
@@ -138,7 +138,7 @@ def _as_told(folder: Path, label_set: LabelSet) -> LabelSet:
         return label_set
     if told.is_file() and told.read_text(encoding="utf-8") == _definition(label_set):
         return label_set
-    return replace(label_set, labels=tuple(replace(label, key=label.name) for label in label_set.labels))
+    return replace(label_set, labels=tuple(replace(label, key="") for label in label_set.labels))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from storage.errors import PalError
 from storage.readers.spellings import folded_label
@@ -13,6 +14,10 @@ UNSURE = "unsure"
 SKIP = "skip"
 RESERVED_KEYS = frozenset({"d", "?", "s", "u", "n", " "})
 """Keys that an annotator uses for something else than a label: definition, save, unsure, note, skip."""
+
+
+KEYS = "123456789abcefghijklmopqrtvwxyz"
+"""Keys for labels that come without one."""
 
 
 class AnswerError(PalError):
@@ -25,15 +30,20 @@ class Label:
 
     Attributes:
         name: As it is stored and shown.
-        key: One character that chooses it in the terminal; accepted in files too.
+        key: One character that chooses it in the terminal, accepted in files too; empty where it has none.
         positive: The rare label that the figures are about (at most one).
         default: Chosen by Enter in the terminal (at most one).
     """
 
     name: str
-    key: str
+    key: str = ""
     positive: bool = False
     default: bool = False
+
+    @property
+    def has_own_key(self) -> bool:
+        """Whether there is a key, and it is not the name itself."""
+        return self.key not in ("", self.name)
 
 
 @dataclass(frozen=True)
@@ -92,8 +102,9 @@ class LabelSet:
         return found
 
     def allowed(self) -> list[str]:
-        """Every answer as it may be written: `name (or key)`, then unsure and skip."""
-        return [*(f"{label.name} (or {label.key})" for label in self.labels), UNSURE, SKIP]
+        """Every answer as it may be written: `name (or key)` or `name`, then unsure and skip."""
+        labels = [f"{each.name} (or {each.key})" if each.has_own_key else each.name for each in self.labels]
+        return [*labels, UNSURE, SKIP]
 
     def by_key(self, key: str) -> str | None:
         """The name of the label that a pressed key chooses; None where no label has it."""
@@ -111,12 +122,14 @@ class LabelSet:
                 found.append(f"label name {label.name!r} has characters that cannot be shown")
             if folded_label(label.name) in (UNSURE, SKIP):
                 found.append(f"label name {label.name!r} is kept for the answer of that name")
-            if len(label.key) != 1 or label.key.casefold() in RESERVED_KEYS or not label.key.isprintable():
+            if label.key and not _can_be_key(label.key):
                 kept = " ".join(sorted(RESERVED_KEYS - {" "}))
                 found.append(
                     f"key {label.key!r} of label {label.name!r} must be one character, none of: {kept} or space"
                 )
-        spellings = [s for label in self.labels for s in {folded_label(label.name), folded_label(label.key)}]
+        spellings = [
+            s for label in self.labels for s in {folded_label(label.name), folded_label(label.key or label.name)}
+        ]
         found += [f"{s!r} stands for two labels" for s in sorted({s for s in spellings if spellings.count(s) > 1})]
         for mark in ("positive", "default"):
             marked = [label.name for label in self.labels if getattr(label, mark)]
@@ -127,6 +140,24 @@ class LabelSet:
     def _spellings(self) -> dict[str, str]:
         spellings = {UNSURE: UNSURE, SKIP: SKIP}
         for label in self.labels:
-            spellings[folded_label(label.key)] = label.name
+            spellings |= {folded_label(label.key): label.name} if label.key else {}
             spellings[folded_label(label.name)] = label.name
         return spellings
+
+
+def with_keys(labels: Sequence[Label]) -> tuple[Label, ...]:
+    """The labels, with a key for those that have none: a name of one character, else the next free one of `KEYS`.
+
+    >>> [label.key for label in with_keys([Label("spam"), Label("1"), Label("ham", "h")])]
+    ['2', '1', 'h']
+    """
+    taken = {folded_label(text) for label in labels for text in (label.name, label.key)}
+    free = (key for key in KEYS if key not in taken)
+    return tuple(
+        label if label.key else replace(label, key=label.name if _can_be_key(label.name) else next(free, ""))
+        for label in labels
+    )
+
+
+def _can_be_key(text: str) -> bool:
+    return len(text) == 1 and text.casefold() not in RESERVED_KEYS and text.isprintable()

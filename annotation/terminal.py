@@ -14,7 +14,7 @@ from typing import TextIO
 from annotation.formats.journal import Journal
 from annotation.handout import Handout
 from annotation.keys import HABIT_S, LEAVE, LineKeys, plain, typed_line
-from annotation.label_set import SKIP, UNSURE
+from annotation.label_set import SKIP, UNSURE, AnswerError
 from storage.records import Answer, BatchItem
 
 
@@ -80,6 +80,7 @@ class _Session:
         self._notes = {item_id: answer.note for item_id, answer in journal.latest.items() if answer.note}
         self._unkept: set[str] = set()  # items with a note but no answer to keep it with
         self._at, self._shown_at = 0, 0.0
+        self._is_typed = any(not label.key and not label.default for label in self._labels.labels)
         self._pressed = ("", 0.0), ("", 0.0)  # the last two keys, and when each was read
         self._colours = out.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
@@ -126,6 +127,8 @@ class _Session:
                 self._say("There is no answer to keep yet; space skips the item.", "33")
             case "n":
                 self._note(item)
+            case "/" if self._is_typed:
+                self._type_label(item)
             case "d" | "?":
                 self._say(self._labels.definition)
                 self._show(item)
@@ -139,7 +142,20 @@ class _Session:
     def _label(self, key: str) -> str | None:
         if key == "enter":
             return self._labels.default
-        return next((x.name for x in self._labels.labels if x.key.casefold() == key.casefold()), None)
+        return next((x.name for x in self._labels.labels if x.key and x.key.casefold() == key.casefold()), None)
+
+    def _type_label(self, item: BatchItem) -> None:
+        self._write("label, then Enter (nothing = none): ")
+        if (line := typed_line(self._keys, self._write)) is None:
+            raise _Leave
+        self._say("")
+        try:
+            answer = self._labels.answer(line)
+        except AnswerError as error:
+            self._say(plain(str(error)), "33")
+            return
+        if answer:
+            self._answer(item, answer)
 
     def _answer(self, item: BatchItem, answer: str) -> None:
         again = item.item_id in self._answers
@@ -213,7 +229,9 @@ class _Session:
         self._say(self._prompt(), "2")
 
     def _prompt(self) -> str:
-        labels = [f"{'Enter' if label.default else label.key} {label.name}" for label in self._labels.labels]
+        keys = [(label.name, "Enter" if label.default else label.key) for label in self._labels.labels]
+        labels = [f"{key} {name}" for name, key in keys if key]
+        labels += [f"/ another label ({sum(not key for _, key in keys)} without a key)"] if self._is_typed else []
         rest = [f"{self._back_key()} back", "u unsure", "space skip", "n note", "d definition", "s save and leave"]
         return " · ".join([*labels, *rest])
 

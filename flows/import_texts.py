@@ -47,4 +47,4 @@ def check_import(project: Project, paths: list[Path], original: str, options: Re
     if original:
         if not (project.workspace.root / original).is_dir():
             raise SourceError(f"There is no directory {original}.", hint="pal import --original DIR")
-        original_labels(project.config.task)
+        original_labels(project.label_set)

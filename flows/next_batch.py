@@ -13,7 +13,7 @@ from storage.lake.annotations import label_counts
 from storage.lake.batches import find_batch, published_batches
 from storage.lake.items import count_items, count_pending, count_pool
 from storage.records import Batch
-from tasks.plan import Plan, fitting_minimums, next_batch_plan
+from tasks.plan import Minimums, Plan, fitting_minimums, next_batch_plan
 from tasks.prepare import make_features
 from tasks.project import Project
 from tasks.report import batch_rows, learning_curve_rows, write_report
@@ -84,7 +84,8 @@ def plan_next_batch(project: Project, n: int = 0) -> Plan:
     Args:
         n: Number of items in place of the plan's, where not 0.
     """
-    store, minimums, names = project.workspace.store(), project.config.minimums, project.config.task.names
+    store, names = project.workspace.store(), project.label_set.names
+    minimums = Minimums(**project.config.minimums.model_dump())
     with store.reading():
         n_items, pending, labelled = count_items(store), count_pending(store), label_counts(store)
     fitting = fitting_minimums(minimums, n_items)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tasks.notify_config import Event
+from tasks.config.settings import Event
 from tasks.project import Project
 
 log = logging.getLogger(__name__)

@@ -238,12 +238,12 @@ def find_root(start: Path | None = None) -> Path:
     named = start or (Path(os.environ[ENVIRONMENT]) if os.environ.get(ENVIRONMENT) else None)
     if named is not None:
         root = named.expanduser().resolve()
-        if not (root / CONFIG_NAME).is_file():
+        if not (root / CONFIG_NAME).exists():
             raise WorkspaceError(f"{root} has no {CONFIG_NAME}.", hint=f"make a workspace there: pal init {named}")
         return root
     here = Path.cwd().resolve()
     for folder in (here, *here.parents):
-        if (folder / CONFIG_NAME).is_file():
+        if (folder / CONFIG_NAME).exists():
             return folder
     raise WorkspaceError(
         f"no {CONFIG_NAME} in {here} or above it.",

@@ -27,8 +27,7 @@ from storage.files.folders import publish_folder
 from storage.lake.items import pool_texts
 from storage.records import Split
 from tasks.learning.distillation import Teacher, adapt_vectors, taught_head
-from tasks.learning.encoder_names import MINILM_ADAPTED
-from tasks.learning.encoders import ARTEFACT, HeadWeights, StaticVectors, encoder_files, minilm_static
+from tasks.learning.encoders import ARTEFACT, MINILM_ADAPTED, HeadWeights, StaticVectors, encoder_files, minilm_static
 from tasks.project import Project
 from tasks.reporting.progress import progress
 from tasks.scale.workers import Workers, open_workers, worker_state
@@ -135,7 +134,7 @@ def adapt_encoder(project: Project, how: Adaptation | None = None, teacher_folde
             "created_at": datetime.now(UTC).isoformat(),
             "n_texts": pool.num_rows,
             "n_labelled": len(labelled.texts) if labelled else 0,
-            "labels": list(project.config.task.names) if labelled else None,
+            "labels": list(project.label_set.names) if labelled else None,
             "teacher": {"model": teacher.name, "sha256": teacher.sha256},
             "settings": settings,
         }
@@ -163,7 +162,7 @@ def check_pool(n_texts: int) -> None:
 
 def _labelled(project: Project) -> _Labelled | None:
     """The training items; None, which is logged, where two labels have not enough of them."""
-    store, names = project.workspace.store(), project.config.task.names
+    store, names = project.workspace.store(), project.label_set.names
     table = labelled_with(store, Split.TRAINING, store.version(), names)
     labels = np.array([names.index(label) for label in table["label"].to_pylist()], np.int64)
     n_enough = int(np.count_nonzero(np.bincount(labels, minlength=len(names)) >= MIN_LABELLED))

@@ -88,7 +88,7 @@ def reserve_again(project: Project, purpose: Purpose, again: Again) -> str:
         proposals,
         0,
         store.version(),
-        project.config.task.digest,
+        project.label_set.digest,
         again.model_id,
         {again.reason: len(again.item_ids)},
         overlap=asking.overlap if again.assignments else 1,
@@ -126,7 +126,7 @@ def out_of_sample(project: Project, version: int) -> OutOfSample:
     Raises:
         ModelError: They have fewer than two labels.
     """
-    names, config = project.config.task.names, project.config.model
+    names, config = project.label_set.names, project.config.model
     encoder = current_encoder(project.workspace, config.encoder)
     training = labelled_with(project.workspace.store(), Split.TRAINING, version, names)
     examples = examples_of(encoder, training, names)
@@ -197,7 +197,7 @@ def _worth_most(
     """
     from annotation.consensus import ask_scores
 
-    store, label_set = project.workspace.store(), project.config.task
+    store, label_set = project.workspace.store(), project.label_set
     model = production_model(store)
     matrix, names = answer_matrix(store, items.item_ids, label_set)
     answered = np.flatnonzero((matrix >= 0).any(axis=1))

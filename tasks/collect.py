@@ -84,7 +84,7 @@ def files_to_collect(project: Project) -> list[FilledFile]:
     workspace = project.workspace
     waiting = waiting_files(workspace)
     seen = read_files(workspace.store()) if waiting else {}
-    return [file for file in waiting if file.in_inbox or not _is_read(file, workspace, project.config.task, seen)]
+    return [file for file in waiting if file.in_inbox or not _is_read(file, workspace, project.label_set, seen)]
 
 
 def _is_read(file: FilledFile, workspace: Workspace, label_set: LabelSet, seen: Mapping[str, str]) -> bool:
@@ -153,7 +153,7 @@ class _Arrival:
 
 def _arrivals(project: Project, files: Sequence[Path], form: str | None) -> list[_Arrival]:
     """Every file to ingest, read and checked, in order; without those that were read before as they are now."""
-    workspace, label_set = project.workspace, project.config.task
+    workspace, label_set = project.workspace, project.label_set
     checks = BatchChecks(workspace, label_set)
     seen = read_files(checks.store)
     waiting = waiting_files(workspace, files)

@@ -84,7 +84,7 @@ def compare_with_previous(project: Project, model: LoadedModel) -> Measurement |
     Returns:
         What to record; None where it is recorded already or there is no model to compare with.
     """
-    workspace, label_set = project.workspace, project.config.task
+    workspace, label_set = project.workspace, project.label_set
     store = workspace.store()
     before = model_to_compare_with(store, model.model_id, MIN_NEW_LABELS)
     if before is None or metrics_of(store, model.model_id, SUCCESSIVE):

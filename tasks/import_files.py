@@ -52,7 +52,7 @@ def import_file(project: Project, path: Path, options: ReadOptions) -> ImportRep
 
 def import_original_directory(project: Project, directory: Path) -> ImportReport:
     """Import a directory of the original scripts: pool and labels; importing it again changes nothing."""
-    workspace, label_set = project.workspace, project.config.task
+    workspace, label_set = project.workspace, project.label_set
     labels = original_labels(label_set)
     size = sum(path.stat().st_size for path in directory.glob("unlabeled_data/*.csv"))
     with workspace.scratch() as scratch, progress(f"import {directory.name}", size) as advance:

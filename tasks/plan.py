@@ -12,8 +12,9 @@ from storage.lake.models import recent_values
 from storage.lake.store import Store
 from storage.records import SUCCESSIVE, Split, StopSign
 from tasks.learning.stopping import WINDOW, Findings, stop_signs
-from tasks.sampling.sampling_config import UNBIASED
 
+UNBIASED = ("random",)
+"""The strategies whose items are a fair sample of the pool."""
 TOLERATED_SHORTFALL = 0.01
 """Share of a minimum that may be missing: a few skipped, unsure or doubled items are no reason for a batch."""
 
@@ -22,9 +23,9 @@ TOLERATED_SHORTFALL = 0.01
 class Minimums:
     """How many labelled items each split needs before active learning begins."""
 
-    evaluation: int = 1200
-    validation: int = 200
-    training: int = 100
+    evaluation: int
+    validation: int
+    training: int
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def next_batch_plan(
         pending: Split -> items that are out with annotators; they count as if they were labelled.
         batch_size: Of an active batch, and of a random one where the training items have one label only.
 
-    >>> next_batch_plan({}, Minimums(), 100).purpose.value
+    >>> next_batch_plan({}, Minimums(1200, 200, 100), 100).purpose.value
     'evaluation'
     """
     for split, missing in _missing(counts, minimums, pending or {}).items():

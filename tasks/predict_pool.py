@@ -68,7 +68,7 @@ def predict_pool(project: Project, output: Path, form: FileFormat, model_id: str
     workspace = project.workspace
     store = workspace.store()
     record = model_to_predict_with(store, model_id)
-    model = load_model(workspace.model_folder(record.model_id), project.config.task.names)
+    model = load_model(workspace.model_folder(record.model_id), project.label_set.names)
     add_missing_features(workspace, model.encoder)
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = output.with_name(f".{output.name}.parts")

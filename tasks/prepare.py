@@ -21,12 +21,19 @@ from storage.lake.items import (
     texts_without_features,
 )
 from storage.workspace import Workspace
-from tasks.learning.encoder_names import BAG_OF_WORDS, MINILM_ADAPTED
-from tasks.learning.encoders import BagOfWords, Encoder, fit_bag_of_words, minilm_static, newest_adapted
+from tasks.config.settings import ScaleConfig
+from tasks.learning.encoders import (
+    BAG_OF_WORDS,
+    MINILM_ADAPTED,
+    BagOfWords,
+    Encoder,
+    fit_bag_of_words,
+    minilm_static,
+    newest_adapted,
+)
 from tasks.project import Project
 from tasks.reporting.progress import progress
 from tasks.scale.workers import on_this_machine, open_workers
-from tasks.scale_config import ScaleConfig
 
 log = logging.getLogger(__name__)
 

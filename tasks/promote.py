@@ -10,11 +10,11 @@ import numpy as np
 from storage.errors import ModelError
 from storage.lake.models import Measurement, Verdict, production_model, record_verdict, taken_back
 from storage.records import DecidedBy
+from tasks.config.settings import PromotionConfig
 from tasks.evaluate import Evaluation, HeldOut, measured, predict_held_out
 from tasks.learning.calibration import Calibration
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.promotion import Comparison, Scored, compare
-from tasks.learning.promotion_config import PromotionConfig
 from tasks.project import Project
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def promote_or_keep(
 
 
 def _decide(project: Project, candidate: LoadedModel, evaluation: Evaluation) -> Outcome:
-    workspace, names, gate = project.workspace, project.config.task.names, project.config.promotion
+    workspace, names, gate = project.workspace, project.label_set.names, project.config.promotion
     store = workspace.store()
     current = production_model(store)
     if current is None:
@@ -78,7 +78,8 @@ def _decide(project: Project, candidate: LoadedModel, evaluation: Evaluation) ->
         [_scored(ours, candidate.calibration, label) for label in counted],
         [_scored(theirs, production.calibration, label) for label in counted],
         [ours.labels == label for label in counted],
-        gate,
+        gate.metric,
+        margin=gate.margin,
     )
     if compared is None:
         return Outcome(candidate, True, f"{gate.metric} is undefined on these evaluation items: nothing to compare")

@@ -110,7 +110,7 @@ def report_of(project: Project, run_id: str | None = None, loaded: LoadedModel |
 
 
 def _report(project: Project, run_id: str | None, loaded: LoadedModel | None) -> Report:
-    workspace, label_set = project.workspace, project.config.task
+    workspace, label_set = project.workspace, project.label_set
     store = workspace.store()
     model, positive = production_model(store), label_set.positive
     made = [each for each in decisions(store) if model and each.model_id == model.model_id and each.promoted]
@@ -192,7 +192,7 @@ def _on_evaluation(project: Project, model_id: str, loaded: LoadedModel | None) 
     try:
         is_loaded = loaded is not None and loaded.model_id == model_id
         folder = project.workspace.model_folder
-        model = loaded if loaded and is_loaded else load_model(folder(model_id), project.config.task.names)
+        model = loaded if loaded and is_loaded else load_model(folder(model_id), project.label_set.names)
     except ModelError:
         return None  # of other labels, or damaged: `pal status` and the next run say so
     items = labelled_texts(store, Split.EVALUATION, store.version())

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from annotation.batch import assign, contents_of, with_gold, write_batch
-from annotation.batch_config import BatchConfig
 from storage.errors import SamplingError
 from storage.files.folders import MANIFEST
 from storage.lake.annotations import labelled_texts
@@ -26,6 +25,7 @@ from storage.lake.history import annotators_of, settled_labels
 from storage.lake.items import pool_features, pool_ids, pool_item_ids
 from storage.lake.store import Store
 from storage.records import Assignment, Batch, Split
+from tasks.config.settings import BatchConfig, SamplingConfig, ScaleConfig
 from tasks.learning.encoders import Encoder
 from tasks.learning.tokens import Examples, Tokens
 from tasks.learning.vectors import TokenVectors, Vectors
@@ -35,10 +35,8 @@ from tasks.project import Project
 from tasks.sampling.catalogue import find_strategy
 from tasks.sampling.mixer import mix_strategies, scaled_mix
 from tasks.sampling.pool_building import LabelledTexts, build_pool, hidden_vectors, token_vectors
-from tasks.sampling.sampling_config import SamplingConfig
 from tasks.sampling.strategy import NO_TEXTS, Pool
 from tasks.scale.workers import open_workers
-from tasks.scale_config import ScaleConfig
 
 if TYPE_CHECKING:
     from tasks.learning.model_files import LoadedModel
@@ -86,11 +84,11 @@ def sample_batch(
             mixed.proposals,
             seed,
             version,
-            config.task.digest,
+            project.label_set.digest,
             model.model_id if model is not None else None,
             numbers,
             mixed.shares,
-            signs_of(store, config.task) if plan.active else (),
+            signs_of(store, project.label_set) if plan.active else (),
             config.batch.overlap,
             config.batch.formats,
             share_out(store, mixed.item_ids, config.batch, draw),
@@ -152,7 +150,7 @@ def load_pool(project: Project, version: int, model: LoadedModel | None, workers
         version: The lake version whose labels are meant.
         workers: Who holds the texts, in shards; None for this process.
     """
-    workspace, label_set, encoder_name = project.workspace, project.config.task, project.config.model.encoder
+    workspace, label_set, encoder_name = project.workspace, project.label_set, project.config.model.encoder
     store = workspace.store()
     encoder = model.encoder if model is not None else current_encoder(workspace, encoder_name)
     add_missing_features(workspace, encoder)
@@ -253,7 +251,7 @@ def publish_batches(project: Project) -> list[Path]:
         folder = workspace.batches / batch.batch_id
         if (folder / MANIFEST).is_file():
             continue
-        if write_batch(folder, batch, contents_of(store, batch), project.config.task):
+        if write_batch(folder, batch, contents_of(store, batch), project.label_set):
             log.info("Wrote the files of batch %s: %s", batch.batch_id, folder)
             written.append(folder)
     return written

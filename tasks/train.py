@@ -37,7 +37,7 @@ def train_model(project: Project) -> LoadedModel:
     on twice.
     """
     started = time.monotonic()
-    workspace, label_set, config = project.workspace, project.config.task, project.config.model.training
+    workspace, label_set, config = project.workspace, project.label_set, project.config.model.training
     store = workspace.store()
     version = store.version()
     encoder = current_encoder(workspace, project.config.model.encoder)

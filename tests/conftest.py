@@ -11,11 +11,10 @@ import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, settings
+from projects import pal_toml
 
 from annotation.label_set import Label, LabelSet
 from annotation.synthetic import synthetic_headlines
-from flows.cli.presets import DISASTER, config_text
-from flows.config import open_project
 from storage.lake.annotations import LabelledItem, import_labelled
 from storage.lake.batches import Draft, reserve
 from storage.lake.items import add_items, stage
@@ -23,8 +22,8 @@ from storage.lake.schema import migrate
 from storage.lake.store import Store
 from storage.records import Batch, Proposal, Split
 from storage.workspace import Workspace
-from tasks.plan import Minimums
-from tasks.project import Project
+from tasks.config.template import DISASTER
+from tasks.project import Project, open_project
 
 ROOT = Path(__file__).parents[1]
 REAL_DATA = ROOT.parent / "shared" / "data" / "abc-headlines"
@@ -81,7 +80,10 @@ def workspace(empty_workspace: Path, tmp_path: Path) -> Workspace:
 def project(empty_workspace: Path, tmp_path: Path) -> Project:
     """A disaster-headlines workspace with small minimums: 60 evaluation, 30 training items."""
     root = shutil.copytree(empty_workspace, tmp_path / "project")
-    (root / "pal.toml").write_text(config_text(DISASTER, Minimums(60, 0, 30)), encoding="utf-8")
+    (root / "pal.toml").write_text(
+        pal_toml(60, 0, 30),
+        encoding="utf-8",
+    )
     return open_project(root)
 
 

@@ -6,10 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 from annotation.label_set import LabelSet
-from flows.cli.presets import DISASTER
 from storage.workspace import Workspace
-from tasks.learning.training_config import TrainingConfig
-from tasks.project import Config, ModelConfig, Project
+from tasks.config.settings import Config, MinimumsConfig, ModelConfig, TaskConfig
+from tasks.config.template import DISASTER, config_text
+from tasks.learning.training import TrainingConfig
+from tasks.project import Project
 
 
 def project_of(
@@ -25,4 +26,10 @@ def project_of(
         sections: Other sections of pal.toml by name, such as `batch=BatchConfig(size=2)`.
     """
     model = ModelConfig(**asdict(training or TrainingConfig()), encoder=encoder)
-    return Project(workspace, Config(task=label_set, model=model, **sections))
+    return Project(workspace, Config(task=TaskConfig.of(label_set), model=model, **sections))
+
+
+def pal_toml(evaluation: int = 1200, validation: int = 200, training: int = 100, label_set: LabelSet = DISASTER) -> str:
+    """What `pal init` writes, with these minimums."""
+    minimums = MinimumsConfig(evaluation=evaluation, validation=validation, training=training)
+    return config_text(Config(task=TaskConfig.of(label_set), minimums=minimums))

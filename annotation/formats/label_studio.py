@@ -39,7 +39,7 @@ def label_studio_config(handout: Handout) -> str:
         '  <Text name="text" value="$text"/>',
         *(['  <Text name="context" value="$context"/>'] if has_context(handout) else []),
         '  <Choices name="label" toName="text" choice="single" required="true">',
-        *(f"    <Choice value={_attribute(name)} hotkey={_attribute(key)}/>" for name, key in choices),
+        *(f"    <Choice value={_attribute(name)}{_hotkey(key)}/>" for name, key in choices),
         "  </Choices>",
         '  <TextArea name="note" toName="text" rows="1" placeholder="note" maxSubmissions="1"/>',
         "</View>",
@@ -132,6 +132,10 @@ def _flat(value: object, name: str) -> str:
 def _value(result: Mapping[str, Any]) -> dict[str, Any]:
     value = result.get("value")
     return value if isinstance(value, dict) else {}
+
+
+def _hotkey(key: str) -> str:
+    return f" hotkey={_attribute(key)}" if key else ""
 
 
 def _attribute(value: str) -> str:

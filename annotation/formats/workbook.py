@@ -176,9 +176,9 @@ def _write_definition(sheet: Worksheet, handout: Handout) -> str:
         "": "",
         "Answer": "",
     }
-    answers = {label.name: f"Shorter: {label.key}" for label in labels.labels}
+    answers = {label.name: f"Shorter: {label.key}" if label.has_own_key else "" for label in labels.labels}
     answers |= {UNSURE: "You cannot tell; it is looked at again.", SKIP: "No text to be labelled; it is left out."}
-    answers |= {label.key: f"The same as {label.name}" for label in labels.labels}
+    answers |= {label.key: f"The same as {label.name}" for label in labels.labels if label.has_own_key}
     for row, (name, text) in enumerate([*above.items(), *answers.items()], start=1):
         is_answer = row > len(above)
         _write(sheet, row, 1, name, "pal to fill in" if is_answer else "pal header" if name else "pal text")

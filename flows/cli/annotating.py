@@ -42,7 +42,7 @@ def agreement_of(project: Project, *, unsure_counts: bool = False) -> Agreement:
     Raises:
         BatchError: Nobody has answered under a name yet.
     """
-    store, names = project.workspace.store(), project.config.task.names
+    store, names = project.workspace.store(), project.label_set.names
     rows = [row for row in independent_answers(store).to_pylist() if row["answer"] in (*names, UNSURE)]
     if not rows:
         raise BatchError(
@@ -79,9 +79,9 @@ def consensus_of(project: Project) -> dict[str, Any]:
     from storage.lake.items import texts_of
     from tasks.ask_again import answer_matrix, out_of_sample
 
-    store, config = project.workspace.store(), project.config
+    store = project.workspace.store()
     items = out_of_sample(project, store.version())
-    matrix, names = answer_matrix(store, items.item_ids, config.task)
+    matrix, names = answer_matrix(store, items.item_ids, project.label_set)
     found = crowd_consensus(matrix, items.probabilities)
     order = [int(at) for at in np.argsort(found.quality, kind="stable") if np.isfinite(found.quality[at])]
     texts = texts_of(store, [items.item_ids[at] for at in order])
@@ -94,8 +94,8 @@ def consensus_of(project: Project) -> dict[str, Any]:
             {
                 "item_id": items.item_ids[at],
                 "text": texts[items.item_ids[at]],
-                "label": config.task.names[items.labels[at]],
-                "consensus": config.task.names[found.labels[at]],
+                "label": project.label_set.names[items.labels[at]],
+                "consensus": project.label_set.names[found.labels[at]],
                 "quality": float(found.quality[at]),
             }
             for at in order
@@ -137,7 +137,7 @@ def publish_formats(project: Project, batch_id: str, formats: Sequence[str]) -> 
     Raises:
         BatchError: There is no such batch or format, or the batch is not open.
     """
-    store, task = project.workspace.store(), project.config.task
+    store, task = project.workspace.store(), project.label_set
     found = find_formats(formats or project.config.batch.formats)
     batch = find_batch(store, batch_id).batch
     if batch.status is not BatchStatus.PUBLISHED:
@@ -256,7 +256,7 @@ def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Ta
             raise BatchError("no batch is open.", hint="publish one: pal next")
         batch_id = opened[0].batch_id
     batch = find_batch(store, batch_id).batch
-    folder, task = project.workspace.batches / batch_id, project.config.task
+    folder, task = project.workspace.batches / batch_id, project.label_set
     contents = contents_of(store, batch)
     if batch.status is BatchStatus.PUBLISHED:  # its files may have been lost
         write_batch(folder, batch, contents, task)
@@ -347,7 +347,7 @@ def submit(project: Project, path: Path, api: str | None) -> Submission:
     if not path.is_file():
         raise BatchError(f"there is no file {path}.", hint="name a filled batch file: pal submit batch-anna.csv")
     project.workspace.pull()
-    found = check_file(BatchChecks(project.workspace, project.config.task), FilledFile(path, in_inbox=True))
+    found = check_file(BatchChecks(project.workspace, project.label_set), FilledFile(path, in_inbox=True))
     if not found.answers and not found.errors:
         why = "; ".join(found.unreadable) or f"{path} holds no answer."
         raise BatchError(why, hint="fill the label column in, then: pal submit FILE")

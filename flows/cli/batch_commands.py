@@ -166,7 +166,7 @@ def close(
     project = project_at(workspace)
     project.workspace.pull()
     again = find_batch(project.workspace.store(), batch).batch.purpose.asks_again
-    if waiting := waiting_answers(project.workspace, batch, project.config.task):
+    if waiting := waiting_answers(project.workspace, batch, project.label_set):
         raise BatchError(
             f"{len(waiting)} answers in the files of {batch} are not ingested yet.", hint="take them first: pal ingest"
         )

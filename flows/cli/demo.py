@@ -15,8 +15,6 @@ from typing import Any
 
 from annotation.batch import batch_files
 from annotation.synthetic import fill_csv, synthetic_headlines
-from flows.cli.presets import config_text, find_preset
-from flows.config import open_project
 from flows.import_texts import import_items
 from flows.ingest import ingest
 from flows.next_batch import next_batch
@@ -30,7 +28,8 @@ from storage.lake.batches import find_batch, items_of
 from storage.lake.models import metrics_of, production_model
 from storage.records import Split
 from storage.workspace import CONFIG_NAME, Workspace
-from tasks.project import Config, Project
+from tasks.config.template import config_text, find_preset
+from tasks.project import Project, open_project
 
 N_HEADLINES = 20_000
 ITERATIONS = 5
@@ -61,12 +60,11 @@ def make_workspace(root: Path, *, fresh: bool) -> Project:
     if root.exists() and any(root.iterdir()):
         if not (fresh and (root / MARKER).is_file()):
             raise WorkspaceError(f"{root} is not empty.", hint="pal demo OTHER-DIR, or --fresh to replace an old demo")
-        stop_up(Project(Workspace(root), Config(task=find_preset("demo").label_set)))
+        stop_up(Project(Workspace(root), find_preset("demo")))
         shutil.rmtree(root)
     root.mkdir(parents=True, exist_ok=True)
     (root / MARKER).write_text("made by pal demo\n", encoding="utf-8")
-    preset = find_preset("demo")
-    text = config_text(preset.label_set, preset.minimums)
+    text = config_text(find_preset("demo"))
     (root / CONFIG_NAME).write_text(text, encoding="utf-8", newline="\n")
     with (root / "headlines.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -134,7 +132,7 @@ def table_text(rows: list[Iteration]) -> str:
 
 
 def _row(project: Project, batch_id: str, truth: dict[str, str]) -> Iteration:
-    store, task = project.workspace.store(), project.config.task
+    store, task = project.workspace.store(), project.label_set
     model = production_model(store)
     figures: dict[str, Any] = metrics_of(store, model.model_id, Split.EVALUATION) if model else {}
     items = items_of(store, batch_id)

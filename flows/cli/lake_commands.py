@@ -36,14 +36,13 @@ def move(
     from dataclasses import asdict
 
     from flows.cli.lake_switch import lake_lines, switch_lake
-    from storage.errors import ConfigError
     from storage.upkeep.moving import move_lake
     from storage.workspace import Workspace
-    from tasks.project import LakeConfig
+    from tasks.config.load import checked
+    from tasks.config.settings import LakeConfig
 
     project = project_at(workspace)
-    if faults := LakeConfig(catalog, data).faults():
-        raise ConfigError("; ".join(faults), hint="pal lake move --help")
+    checked(LakeConfig, {"catalog": catalog, "data": data}, "The command", "pal lake move --help")
     _refuse_while_running(project, "pal lake move", up_too=True)
     root = project.workspace.root
     moved = move_lake(project.workspace.store(), *Workspace(root, catalog, data).lake, root)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from pathlib import Path
 
 from storage.errors import ConfigError
 from storage.files.folders import write_whole
+from tasks.config.values import as_toml
 
 
 def lake_lines(catalog: str, data: str) -> str:
@@ -19,7 +19,7 @@ def lake_lines(catalog: str, data: str) -> str:
     catalog = "postgres:host=db dbname=pal"
     data = "s3://bucket/pal"
     """
-    return f"[lake]\ncatalog = {_text(catalog)}\ndata = {_text(data)}"
+    return f"[lake]\ncatalog = {as_toml(catalog)}\ndata = {as_toml(data)}"
 
 
 def switch_lake(path: Path, catalog: str, data: str) -> None:
@@ -33,10 +33,12 @@ def switch_lake(path: Path, catalog: str, data: str) -> None:
     if section is None:
         after = f"{before.rstrip()}\n\n{lake_lines(catalog, data)}\n"
     else:
-        kept = re.sub(r"^(catalog|data)\s*=[^\n]*\n?", "", section[0], flags=re.MULTILINE)
-        heading, _, rest = kept.partition("\n")
-        lines = lake_lines(catalog, data).partition("\n")[2]
-        after = f"{before[: section.start()]}{heading}\n{lines}\n{rest}{before[section.end() :]}"
+        text = section[0]
+        for line in reversed(lake_lines(catalog, data).splitlines()[1:]):  # those that are missing follow the heading
+            name, verbatim = line.partition(" ")[0], line.replace("\\", r"\\")
+            text, n_changed = re.subn(rf"^{name}\s*=[^\n]*", verbatim, text, flags=re.MULTILINE)
+            text = text if n_changed else text.replace("\n", f"\n{line}\n", 1)
+        after = before[: section.start()] + text + before[section.end() :]
     wanted = tomllib.loads(before) | {"lake": {"catalog": catalog, "data": data}}
     try:
         is_so = tomllib.loads(after) == wanted
@@ -48,7 +50,3 @@ def switch_lake(path: Path, catalog: str, data: str) -> None:
             hint=f"write it there yourself:\n{lake_lines(catalog, data)}",
         )
     write_whole(path, after.encode())
-
-
-def _text(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False)

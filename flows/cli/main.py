@@ -57,7 +57,10 @@ def options(
 ) -> None:
     """Options before any command."""
     listen(debug=debug)
-    context.obj = workspace
+    if workspace is not None:  # the default of every command's own option
+        context.default_map = {
+            name: {"workspace": str(workspace)} for name in context.to_info_dict()["command"]["commands"]
+        }
 
 
 @app.command(epilog="Example: pal init headlines --preset disaster-headlines")
@@ -69,10 +72,11 @@ def init(
     question: Annotated[str | None, typer.Option(help="What to ask annotators, with --labels.")] = None,
 ) -> None:
     """Make a workspace: a directory with a pal.toml to look through and change."""
-    from flows.cli.presets import config_text, find_preset, named_labels
-    from flows.config import open_project
     from storage.errors import WorkspaceError
     from storage.workspace import CONFIG_NAME
+    from tasks.config.settings import TaskConfig
+    from tasks.config.template import config_text, find_preset, named_labels
+    from tasks.project import open_project
 
     if not labels and (positive or question):
         raise typer.BadParameter("--positive and --question go with --labels")
@@ -82,12 +86,35 @@ def init(
         raise WorkspaceError(f"{directory / CONFIG_NAME} is there already.", hint=f"use it: cd {directory}; pal status")
     found = find_preset(preset)
     names = [name.strip() for name in labels.split(",")] if labels else []
-    label_set = named_labels(names, positive, question) if names else found.label_set
+    if names:
+        found = found.model_copy(update={"task": TaskConfig.of(named_labels(names, positive, question))})
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / CONFIG_NAME).write_text(config_text(label_set, found.minimums), encoding="utf-8", newline="\n")
+    (directory / CONFIG_NAME).write_text(config_text(found), encoding="utf-8", newline="\n")
     open_project(directory).workspace.store()
     print(f"workspace {directory}: look through {directory / CONFIG_NAME}")
     print(f"next: cd {shlex.quote(str(directory))}; pal import FILE")
+
+
+@app.command(epilog="Example: pal config --json")
+def config(
+    as_json: JsonOption = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/pal-toml.md.")] = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Print every setting in force, from pal.toml or by default."""
+    from tasks.config.template import settings_in_force, settings_of, settings_page
+
+    if markdown:
+        print(settings_page())
+        return
+    found = project_at(workspace).config
+    if not as_json:
+        print(settings_in_force(found))
+        return
+    sections: dict[str, dict[str, object]] = {}
+    for each in settings_of(found):
+        sections.setdefault(each.section, {})[each.name] = {"value": each.value, "default": each.is_default}
+    print_json(sections)
 
 
 @app.command("import", epilog="Example: pal import abcnews-date-text.csv --text-column headline_text")

@@ -110,7 +110,7 @@ def roll_back(project: Project) -> Decision:
 def _check(project: Project, model_id: str) -> None:
     from tasks.learning.model_files import load_model
 
-    load_model(project.workspace.model_folder(model_id), project.config.task.names)
+    load_model(project.workspace.model_folder(model_id), project.label_set.names)
 
 
 def _found(known: list[str], model_id: str) -> str:

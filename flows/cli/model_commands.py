@@ -47,7 +47,7 @@ def adapt(
     from flows.run import start
     from storage.lake.items import count_pool
     from tasks.adapt_encoder import check_pool
-    from tasks.learning.encoder_names import MINILM_ADAPTED
+    from tasks.learning.encoders import MINILM_ADAPTED
 
     project = project_at(workspace)
     check_pool(count_pool(project.workspace.store()))

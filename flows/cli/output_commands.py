@@ -70,7 +70,7 @@ def export(
     from tasks.export import export as export_items
 
     project = project_at(workspace)
-    found = export_items(project.workspace, project.config.task, output.resolve(), at, replace=force)
+    found = export_items(project.workspace, project.label_set, output.resolve(), at, replace=force)
     if as_json:
         print_json(asdict(found))
         return

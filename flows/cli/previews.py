@@ -29,7 +29,7 @@ def predictions(
         raise ModelError("there is no model yet.", hint="see what is missing: pal status")
     from tasks.learning.stored_model import numpy_model
 
-    model = numpy_model(project.workspace.model_folder(current.model_id), project.config.task.names)
+    model = numpy_model(project.workspace.model_folder(current.model_id), project.label_set.names)
     for part in texts_of_call(texts, file, text_column):
         probabilities = model.predict(part)
         decided = model.calibration.decisions(probabilities)
@@ -83,17 +83,17 @@ def preview(project: Project, name: str, n: int, seed: int | None) -> list[Previ
     config, workspace, found = project.config, project.workspace, find_strategy(name)
     store = workspace.store()
     version, model = store.version(), production_model(store)
-    loaded = load_model(workspace.model_folder(model.model_id), config.task.names) if model else None
+    loaded = load_model(workspace.model_folder(model.model_id), project.label_set.names) if model else None
     pool = load_pool(project, version, loaded)
     generator = np.random.default_rng([config.model.seed if seed is None else seed, *name.encode()])
     ranking = found.propose(pool, n, generator, **config.sampling.options.get(name, {}))
     training = labelled_texts(store, Split.TRAINING, version).to_pylist()
-    known = [row["text"] for row in training if row["label"] in config.task.names]
+    known = [row["text"] for row in training if row["label"] in project.label_set.names]
     texts = texts_of(store, ranking.item_ids)
     return [
         Previewed(rank, item_id, texts[item_id], float(score) if np.isfinite(score) else None, reason)
         for rank, (item_id, score, reason) in enumerate(
-            zip(ranking.item_ids, ranking.scores, reasons(pool, ranking, config.task.names, known), strict=True),
+            zip(ranking.item_ids, ranking.scores, reasons(pool, ranking, project.label_set.names, known), strict=True),
             start=1,
         )
     ]

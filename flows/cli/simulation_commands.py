@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import JsonOption, print_json, workspace_before_command
+from flows.cli.options import JsonOption, WorkspaceOption, print_json
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -43,14 +43,15 @@ def simulate(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Directory; else simulation-FILE.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; else one for each core.")] = None,
     as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
 ) -> None:
     """Replay the loop on labelled texts: which mix of strategies would have needed how few labels?"""
     from dataclasses import asdict
 
     from flows.cli.simulation_options import LabelledFile, Replays, experiment_of
-    from flows.config import project_here
     from flows.run import start as start_run
     from flows.simulate import simulate as simulate_flow
+    from tasks.project import project_here
     from tasks.reporting.simulation_page import simulation_text
     from tasks.simulation.experiment import replay_experiment
     from tasks.simulation.replay import Oracle
@@ -71,7 +72,7 @@ def simulate(
     place = (output or Path(f"simulation-{file.stem}")).resolve()
     read = material(experiment, experiment.encoders[0]).read  # what is wrong with the file is said before a run begins
     print(*read, sep="\n", file=sys.stderr if as_json else sys.stdout)
-    if project := project_here(workspace_before_command()):
+    if project := project_here(workspace):
         simulation = start_run(project, simulate_flow, data, tuple(experiment.mixes), replays, oracle, str(place))
     else:
         simulation = replay_experiment(experiment, place, target, jobs)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from flows.run import Count, Size
 from storage.errors import SamplingError, SourceError
-from tasks.learning.encoder_names import MINILM_STATIC, SHIPPED
-from tasks.sampling.sampling_config import SamplingConfig
+from tasks.config.mix_checks import mix_faults
+from tasks.config.settings import SamplingConfig
+from tasks.learning.encoders import MINILM_STATIC, SHIPPED
 from tasks.simulation.replay import Oracle
 from tasks.simulation.replays import Experiment
 
@@ -122,6 +123,6 @@ def _mix(text: str) -> dict[str, float]:
         }
     except ValueError as error:
         raise SamplingError(f"--mix {text}: {error}.", hint="write it as random=10,entropy=90") from error
-    if faults := SamplingConfig(mix={name: int(weight) for name, weight in mix.items()}).faults():
-        raise SamplingError(f"--mix {text}: {'; '.join(faults)}.", hint="see the strategies: pal strategies")
+    if faults := mix_faults({name: int(weight) for name, weight in mix.items()}):
+        raise SamplingError(f"--mix {text}: {' '.join(faults)}", hint="see the strategies: pal strategies")
     return mix

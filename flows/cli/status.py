@@ -141,11 +141,11 @@ def _status(project: Project) -> Status:
     inbox = sum(file.in_inbox for file in waiting)
     n_items, n_pool = count_items_and_pool(store)
     model = _model(project)
-    signs = signs_of(store, project.config.task, (n_items, n_pool)) if model else ()
+    signs = signs_of(store, project.label_set, (n_items, n_pool)) if model else ()
     return Status(
         workspace=str(workspace.root),
         files=workspace.files,
-        task=project.config.task.name,
+        task=project.label_set.name,
         items=n_items,
         pool=n_pool,
         pending=sum(count_pending(store).values()),
@@ -177,7 +177,7 @@ def _open_batch(project: Project, progress: Progress, files: Sequence[FilledFile
 
 def _n_waiting(project: Project, batch: Batch, files: Sequence[FilledFile]) -> int:
     """How many answers that the batch needs are in these files and not in the lake."""
-    answers = waiting_answers(project.workspace, batch.batch_id, project.config.task, files)
+    answers = waiting_answers(project.workspace, batch.batch_id, project.label_set, files)
     if not answers:
         return 0
     store = project.workspace.store()

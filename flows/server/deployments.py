@@ -40,14 +40,13 @@ import flows.nightly
 import flows.predict
 import flows.review
 import flows.simulate
-from flows.config import open_project
 from flows.log_lines import ROOMS
 from flows.notify import notify
 from flows.run import Artifact, Run, Table, flow_name
 from flows.server.prefect_api import prefect_file
 from flows.server.service import cancel_missed
 from storage.errors import PalError, ServiceError
-from tasks.project import Project
+from tasks.project import Project, open_project
 
 P = ParamSpec("P")
 T = TypeVar("T")

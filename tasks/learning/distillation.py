@@ -24,8 +24,7 @@ from torch.nn import functional
 from storage.errors import ModelError
 from tasks.learning.encoders import HeadWeights
 from tasks.learning.tokens import Tokens
-from tasks.learning.training import fit_linear_head, label_weights, seeded
-from tasks.learning.training_config import TrainingConfig
+from tasks.learning.training import TrainingConfig, fit_linear_head, label_weights, seeded
 
 MINIBATCH = 16
 LEARNING_RATE = 2e-5

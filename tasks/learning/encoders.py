@@ -14,12 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.errors import ModelError
-from tasks.learning.encoder_names import BAG_OF_WORDS, MINILM_ADAPTED, MINILM_STATIC
 from tasks.learning.tokens import MAX_TOKENS, Tokens, ragged_take
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+MINILM_STATIC = "minilm-static"
+MINILM_ADAPTED = "minilm-adapted"
+BAG_OF_WORDS = "bag-of-words"
+SHIPPED = (MINILM_STATIC, BAG_OF_WORDS)
+"""Those that need nothing of a workspace."""
 ARTEFACT = Path(__file__).parent / "minilm_static"
 MIN_WORD_COUNT = 3
 KEPT_WORDS = 262_144

@@ -21,8 +21,7 @@ from tasks.learning.encoders import BagOfWords, Encoder
 from tasks.learning.stored_model import MANIFEST_VERSION, model_manifest, read_model
 from tasks.learning.stored_model import WEIGHTS as WEIGHTS
 from tasks.learning.tokens import Tokens
-from tasks.learning.training import Classifier, Trained, predict_logits
-from tasks.learning.training_config import TrainingConfig
+from tasks.learning.training import Classifier, Trained, TrainingConfig, predict_logits
 
 
 @dataclass(frozen=True)

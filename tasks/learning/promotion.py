@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.learning.metrics import INTERVAL, label_figures, n_resamples, resamples
-from tasks.learning.promotion_config import PromotionConfig
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,9 @@ def compare(
     candidate: Sequence[Scored],
     production: Sequence[Scored],
     truths: Sequence[npt.NDArray[np.bool_]],
-    config: PromotionConfig,
+    metric: str,
     *,
+    margin: float,
     seed: int = 0,
 ) -> Comparison | None:
     """Compare two models on the same items by a paired bootstrap; None where the metric is undefined on them.
@@ -51,6 +51,8 @@ def compare(
     Args:
         candidate: What it says of each label that counts: the positive one, or all, whose mean is compared.
         truths: Where the items have that label, (n,) each.
+        metric: `ap`, `auc` or `f1`, the last at each model's own threshold.
+        margin: By how much the candidate may be worse and still count as not worse.
     """
     n = len(truths[0])
     if not n:
@@ -59,7 +61,7 @@ def compare(
 
     def figure(model: Sequence[Scored]) -> npt.NDArray[np.float64]:
         of_labels = [
-            label_figures(each.scores, truth, each.chosen)[config.metric](weights)
+            label_figures(each.scores, truth, each.chosen)[metric](weights)
             for each, truth in zip(model, truths, strict=True)
         ]
         return np.asarray(np.mean(of_labels, axis=0))
@@ -70,5 +72,5 @@ def compare(
     if np.isnan(ours[0] - theirs[0]) or not len(differences):
         return None
     low, high = np.percentile(differences, INTERVAL)
-    not_worse = float(np.mean(differences >= -config.margin))
+    not_worse = float(np.mean(differences >= -margin))
     return Comparison(n, float(ours[0]), float(theirs[0]), float(low), float(high), not_worse)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +26,38 @@ from storage.errors import ModelError
 from tasks.learning.calibration import Calibration, calibrate, stratified_folds
 from tasks.learning.encoders import Encoder, HeadWeights
 from tasks.learning.tokens import Examples, Tokens
-from tasks.learning.training_config import TrainingConfig
 
 N_FOLDS = 5
 KNOWN_REGULARISATION, NEW_REGULARISATION = 0.01, 0.3
 """Of C, where a head is kept near one that was taught: while it knows the labels already, and where all are new."""
 
 Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train; every default works.
+
+    Attributes:
+        hidden: Width of a hidden layer; 0 for none (on bag-of-words 0 means the original's 128).
+        balance: Against rare labels: `weights` in the loss, `equal_draws` of each label per epoch, or `none`.
+        regularisation: C of the linear head: the loss has |weights|^2 / (C n) added, which for two labels is
+            logistic regression with |w|^2 / (2 C n).
+        epochs: The most epochs of minibatch training; 0 where a linear head needs none.
+        patience: Epochs without a better loss on held-out items before it stops.
+        minibatch: Items per step.
+        learning_rate: Of the steps (SGD).
+        seed: Of everything random.
+    """
+
+    hidden: int = 0
+    balance: Literal["weights", "equal_draws", "none"] = "weights"
+    regularisation: float = 1.0
+    epochs: int = 60
+    patience: int = 3
+    minibatch: int = 16
+    learning_rate: float = 0.1
+    seed: int = 0
 
 
 @dataclass(frozen=True)

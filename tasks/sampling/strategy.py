@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 from storage.errors import SamplingError
 from tasks.learning.tokens import Tokens, TokenSource
 from tasks.learning.vectors import Vectors
-from tasks.sampling.sampling_config import Option as Option
 
 Floats = npt.NDArray[np.float64]
+Option = bool | int | float | str
+"""The value of a strategy's option."""
 Positions = npt.NDArray[np.int64]
 
 NO_TEXTS = Tokens(np.zeros(0, np.uint16), np.zeros(1, np.int64))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from storage.errors import ServiceError
 from storage.workspace import ENVIRONMENT, Workspace
-from tasks.scale_config import ScaleConfig
+from tasks.config.settings import ScaleConfig
 
 if TYPE_CHECKING:
     from distributed import Client, Future

@@ -16,8 +16,7 @@ import pyarrow as pa
 from storage.errors import SamplingError
 from tasks.learning.encoders import Encoder
 from tasks.learning.tokens import Examples, Tokens
-from tasks.learning.training import Target, Trained, predict_logits, train
-from tasks.learning.training_config import TrainingConfig
+from tasks.learning.training import Target, Trained, TrainingConfig, predict_logits, train
 from tasks.sampling.mixer import mix_strategies, scaled_mix
 from tasks.sampling.pool_building import LabelledTexts, build_pool, hidden_vectors, token_vectors
 

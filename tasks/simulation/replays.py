@@ -26,8 +26,7 @@ from storage.errors import SourceError
 from storage.files.folders import write_whole
 from storage.readers.labelled import read_labelled
 from storage.readers.spellings import folded_label
-from tasks.learning.encoder_names import BAG_OF_WORDS, MINILM_STATIC
-from tasks.learning.encoders import ARTEFACT, Encoder, fit_bag_of_words, static_vectors
+from tasks.learning.encoders import ARTEFACT, BAG_OF_WORDS, MINILM_STATIC, Encoder, fit_bag_of_words, static_vectors
 from tasks.learning.metrics import label_figures
 from tasks.learning.tokens import Examples
 from tasks.reporting.progress import progress

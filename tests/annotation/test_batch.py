@@ -31,10 +31,10 @@ from annotation.batch import (
 from annotation.formats.csv_file import read_csv
 from annotation.formats.registry import FORMATS
 from annotation.label_set import AnswerError, Label, LabelSet
-from flows.cli.presets import DISASTER
 from storage.errors import BatchError
 from storage.lake.items import text_hash
 from storage.records import Assignment, Batch, BatchItem, BatchStatus, Proposal, Purpose, Share, StopSign
+from tasks.config.template import DISASTER
 
 ROOT = Path(__file__).parents[2]
 NAME = "b0001-training"

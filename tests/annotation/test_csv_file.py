@@ -22,10 +22,10 @@ from annotation.formats.csv_file import (
     write_rows,
 )
 from annotation.handout import Handout
-from flows.cli.presets import DISASTER
 from storage.errors import BatchError
 from storage.lake.items import text_hash
 from storage.records import BatchItem
+from tasks.config.template import DISASTER
 
 TEXTS = [
     "Floods hit Québec, 3 dead",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from openpyxl import load_workbook
 
 from annotation.formats.registry import DEFINITION_NAME, FORMATS, SETUP_FILES, Format, find_formats, is_for_answers
 from annotation.handout import Handout
-from annotation.label_set import LabelSet
+from annotation.label_set import Label, LabelSet, with_keys
 from storage.errors import BatchError
 from storage.files.folders import MANIFEST
 from storage.lake.items import text_hash
@@ -48,6 +50,18 @@ def test_beside_a_file_is_what_sets_its_tool_up_and_nothing_else(
         assert "\r" not in text
         assert all(label in text for label in label_set.names)
         assert name.endswith(".xml") or json.loads(text)
+
+
+@EVERY
+def test_labels_without_a_key_are_offered_by_their_name(form: Format, tmp_path: Path, label_set: LabelSet) -> None:
+    many = replace(label_set, labels=with_keys([Label(f"label{k}") for k in range(77)]))
+    form.write(form.path(tmp_path), Handout("b0001-training", many, ITEMS))
+    if form.name == "xlsx":
+        cells = [row[0] for row in load_workbook(form.path(tmp_path))["definition"].iter_rows(values_only=True)]
+        assert cells[-108:-31] == [*many.names[-75:], "unsure", "skip"]
+        assert cells[-31:] == [label.key for label in many.labels[:31]]
+    text = "".join(path.read_text(encoding="utf-8", errors="replace") for path in tmp_path.iterdir())
+    assert not [empty for empty in ('hotkey=""', "<kbd></kbd>", '"suffixKey": ""') if empty in text]
 
 
 def test_the_file_of_an_annotator_has_their_name_and_the_shared_one_has_none(tmp_path: Path) -> None:

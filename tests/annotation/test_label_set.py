@@ -116,7 +116,6 @@ def test_a_good_label_set_has_no_faults(label_set: LabelSet, three_labels: Label
         ((Label("skip", "1"), Label("b", "2")), ["'skip'"]),
         ((Label("a\nb", "1"), Label("b", "2")), [repr("a\nb")]),
         ((Label("a", "12"), Label("b", "2")), ["'12'", "'a'"]),
-        ((Label("a", ""), Label("b", "2")), ["''", "'a'"]),
         ((Label("a", "\t"), Label("b", "2")), [repr("\t"), "'a'"]),
         *(((Label("a", key), Label("b", "2")), [repr(key), "'a'"]) for key in sorted(RESERVED_KEYS | {"U"})),
         ((Label("a", "1"), Label("A", "2")), ["'a'"]),

@@ -7,9 +7,9 @@ from pathlib import Path
 from annotation.formats.csv_file import read_csv, write_csv
 from annotation.handout import Handout
 from annotation.synthetic import fill_csv
-from flows.cli.presets import DISASTER
 from storage.lake.items import text_hash
 from storage.records import BatchItem
+from tasks.config.template import DISASTER
 
 TEXTS = {"i1": "Floods, again", "=2": "=1+1", "-3": "two\nlines", "i4": "Zoë 🔥"}
 LABELS = {"i1": "related", "=2": "not_related", "-3": "related", "elsewhere": "related"}

@@ -14,10 +14,10 @@ from annotation.formats.detection import PageError, format_of, read_filled
 from annotation.formats.journal import Journal
 from annotation.formats.registry import FORMATS
 from annotation.handout import Handout
-from flows.cli.presets import DISASTER
 from storage.errors import BatchError
 from storage.lake.items import text_hash
 from storage.records import Answer, BatchItem
+from tasks.config.template import DISASTER
 
 FIXTURES = Path(__file__).with_name("exchange") / "fixtures"
 HANDOUT = Handout("b1", DISASTER, [BatchItem("i1", "Floods", text_hash("Floods"))])

@@ -267,6 +267,21 @@ def test_a_label_with_the_key_q_is_not_a_way_out(tmp_path: Path) -> None:
     assert written == ["i1 quiet", "i2 loud"]
 
 
+def test_a_label_without_a_key_is_typed(tmp_path: Path) -> None:
+    labels = replace(THREE, labels=(*THREE.labels, Label("dark green"), Label("grey")))
+    typed = ["/", *"grye", "enter", "/", *"Dark green", "enter", "/", "enter", "/", "escape", "1", "/", "ctrl-d"]
+    tally, written, shown = ask(tmp_path, typed, labels=labels)
+    assert written == ["i1 dark green", "i2 red"]
+    assert "grey" in shown, "the nearest label is named"
+    assert tally.answered == 2
+    for folder in ("typed", "keyed"):
+        (tmp_path / folder).mkdir()
+    _, written, _ = ask(tmp_path / "typed", line_keys(io.StringIO("/\ngrey\n2\n")), labels=labels)
+    assert written == ["i1 grey", "i2 blue"]
+    _, written, _ = ask(tmp_path / "keyed", ["/", "1"])
+    assert written == ["i1 related"], "where every label has a key, / means nothing"
+
+
 def test_texts_cannot_command_the_terminal(tmp_path: Path) -> None:
     evil = "a\x1b[2Jb\x9b31mc\x07d\re\tf\u202eg\x00h\udce9i\r\nsecond line öé李👩‍👩‍👧"
     _, _, shown = ask(tmp_path, ["s"], items=[BatchItem("i1", evil, "h")])

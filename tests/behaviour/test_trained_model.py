@@ -14,8 +14,7 @@ import pytest
 from annotation.synthetic import synthetic_headlines
 from tasks.learning.encoders import minilm_static
 from tasks.learning.tokens import Examples
-from tasks.learning.training import Target, predict_logits, train
-from tasks.learning.training_config import TrainingConfig
+from tasks.learning.training import Target, TrainingConfig, predict_logits, train
 
 Probabilities = Callable[[list[str]], npt.NDArray[np.float32]]
 """Texts to the probability of each that it is related to a disaster."""

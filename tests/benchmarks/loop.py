@@ -64,7 +64,7 @@ def label(folder: Path) -> Seconds:
     from storage.records import Split
 
     project = opened(folder)
-    store, task = project.workspace.store(), project.config.task
+    store, task = project.workspace.store(), project.label_set
     numbers = {Split.EVALUATION: N_EVALUATION, Split.VALIDATION: N_VALIDATION, Split.TRAINING: N_TRAINING}
     rows = store.rows("SELECT item_id, text FROM lake.items ORDER BY item_id LIMIT ?", [sum(numbers.values())])
     labels = labels_by_words([text for _, text in rows])
@@ -85,7 +85,7 @@ def one_pass(folder: Path) -> Seconds:
     project = opened(folder)
     store = project.workspace.store()
     encoder = current_encoder(project.workspace, project.config.model.encoder)
-    classifier = Classifier(encoder.n_tokens, len(project.config.task.names), vectors=encoder.vectors())
+    classifier = Classifier(encoder.n_tokens, len(project.label_set.names), vectors=encoder.vectors())
     read, scored = [], []
     for _ in range(RUNS):
         started = time.perf_counter()

@@ -64,7 +64,7 @@ def _training_items(folder: Path) -> list[Item]:
     from storage.records import Split
 
     project = opened(folder)
-    store, task = project.workspace.store(), project.config.task
+    store, task = project.workspace.store(), project.label_set
     table = labelled_texts(store, Split.TRAINING, store.version())
     labels = [int(label == task.positive) for label in table["label"].to_pylist()]
     return list(zip(table["text"].to_pylist(), labels, strict=True))

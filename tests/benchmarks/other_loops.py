@@ -7,7 +7,6 @@ the original (`original_loop.py`) starts from the texts, as it does; ours from t
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,13 @@ SEED = 1
 def pal(folder: Path) -> Seconds:
     """Ours, the batch reserved in the lake at the end."""
     from flows.next_batch import plan_next_batch
+    from tasks.config.settings import SamplingConfig
     from tasks.sample import sample_batch
-    from tasks.sampling.sampling_config import SamplingConfig
     from tasks.train import train_model
 
     project = opened(folder)
-    model = replace(project.config.model, seed=SEED)
-    project = project.with_config(sampling=SamplingConfig({"least_confidence": N_ASKED}), model=model)
+    model = project.config.model.model_copy(update={"seed": SEED})
+    project = project.with_config(sampling=SamplingConfig(mix={"least_confidence": N_ASKED}), model=model)
     started = time.perf_counter()
     sample_batch(project, plan_next_batch(project), train_model(project), beside_open=True)
     return {"one iteration: pal": time.perf_counter() - started}

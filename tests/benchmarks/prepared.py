@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from flows.config import open_project
 from tasks.learning.vectors import SLICE_TEXTS, Vectors
-from tasks.project import Project
+from tasks.project import Project, open_project
 from tasks.sampling.strategy import Pool
 from tasks.scale.workers import Workers
 
@@ -37,13 +35,18 @@ def texts_of(folder: Path) -> Path:
 
 def make_workspace(folder: Path, encoder: str) -> None:
     """A workspace without items, for three labels."""
-    from flows.cli.presets import config_text, named_labels
-    from tasks.plan import Minimums
+    from tasks.config.settings import Config, MinimumsConfig, TaskConfig
+    from tasks.config.template import config_text, named_labels
 
     root = folder / "workspace"
     root.mkdir()
     labels = named_labels([*WORDS, OTHER], "related", None)
-    text = config_text(labels, Minimums(N_EVALUATION, N_VALIDATION, N_TRAINING))
+    text = config_text(
+        Config(
+            task=TaskConfig.of(labels),
+            minimums=MinimumsConfig(evaluation=N_EVALUATION, validation=N_VALIDATION, training=N_TRAINING),
+        )
+    )
     (root / "pal.toml").write_text(text.replace('"minilm-static"', f'"{encoder}"'), encoding="utf-8")
 
 
@@ -72,7 +75,7 @@ def pool_of(project: Project, model: LoadedModel | None, workers: Workers | None
     """The whole pool, scored by a model where there is one; held by workers where there are some."""
     from tasks.sample import load_pool
 
-    sampling = replace(project.config.sampling, keywords=WORDS["related"])
+    sampling = project.config.sampling.model_copy(update={"keywords": WORDS["related"]})
     version = project.workspace.store().version()
     return load_pool(project.with_config(sampling=sampling), version, model, workers)
 

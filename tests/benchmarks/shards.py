@@ -28,12 +28,12 @@ def sample(folder: Path, n_workers: str) -> Seconds:
         return {HERE: _drawn(project, None)}
     from distributed import LocalCluster
 
+    from tasks.config.settings import ScaleConfig
     from tasks.scale.workers import open_workers
-    from tasks.scale_config import ScaleConfig
 
     with (
         LocalCluster(n_workers=int(n_workers), threads_per_worker=1, dashboard_address=None) as cluster,
-        open_workers(ScaleConfig("dask", cluster.scheduler_address)) as workers,
+        open_workers(ScaleConfig(runner="dask", address=cluster.scheduler_address)) as workers,
     ):
         assert workers is not None
         _warm(project, workers)

@@ -13,11 +13,11 @@ import pytest
 from annotation.batch import read_manifest
 from annotation.synthetic import fill_csv
 from flows.cli.annotating import annotate_batch
-from flows.cli.presets import DISASTER
 from storage.errors import BatchError
 from storage.lake.annotations import LabelledItem, import_labelled, ingest
 from storage.lake.batches import Draft, close_batch, reserve
 from storage.records import Answer, Assignment, Batch, Proposal, Purpose, Split
+from tasks.config.template import DISASTER
 from tasks.project import Project
 
 TEXTS = {"i1": "Floods", "i2": "Fair", "i3": "Fire"}

@@ -12,12 +12,12 @@ from projects import project_of
 from typer.testing import CliRunner, Result
 
 from flows.cli.main import app
-from flows.cli.presets import config_text, find_preset
 from storage.errors import BatchError
 from storage.lake.annotations import ingest
 from storage.lake.batches import close_batch
 from storage.records import Answer, Batch
 from storage.workspace import Workspace
+from tasks.config.template import config_text, find_preset
 from tasks.sample import publish_batches
 
 TEXTS = {"i1": "Floods", "i2": "Cats", "i3": "Fire"}
@@ -27,7 +27,7 @@ TEXTS = {"i1": "Floods", "i2": "Cats", "i3": "Fire"}
 def pal(workspace: Workspace) -> Callable[..., Result]:
     """Runs a command on the workspace; an error a user can mend is raised."""
     preset = find_preset("demo")
-    workspace.config_file.write_text(config_text(preset.label_set, preset.minimums), encoding="utf-8")
+    workspace.config_file.write_text(config_text(preset), encoding="utf-8")
 
     def run(*arguments: str) -> Result:
         found = CliRunner().invoke(app, ["--workspace", str(workspace.root), *arguments])
@@ -51,7 +51,7 @@ def give(workspace: Workspace, batch: Batch, who: str, answers: Sequence[str]) -
 def test_publish_adds_files_of_a_format_to_an_open_batch_and_keeps_what_is_filled_in(
     pal: Callable[..., Result], workspace: Workspace, batch: Batch
 ) -> None:
-    publish_batches(project_of(workspace, find_preset("demo").label_set))
+    publish_batches(project_of(workspace))
     folder = workspace.batches / batch.batch_id
     (folder / "batch.csv").write_text("filled", encoding="utf-8")
     printed = pal("publish", batch.batch_id, "--format", "doccano,csv", "--format", "original").stdout.split()
@@ -109,7 +109,7 @@ def test_agreement_is_of_named_annotators(pal: Callable[..., Result], workspace:
 def test_closing_a_batch_that_has_answers_waiting_is_refused(
     pal: Callable[..., Result], workspace: Workspace, batch: Batch
 ) -> None:
-    publish_batches(project_of(workspace, find_preset("demo").label_set))
+    publish_batches(project_of(workspace))
     path = workspace.batches / batch.batch_id / "batch.csv"
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))

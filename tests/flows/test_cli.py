@@ -14,10 +14,10 @@ import pytest
 from waiting import PATIENCE_S
 
 from annotation.synthetic import fill_csv, synthetic_headlines
-from flows.config import open_project
 from flows.import_texts import import_items
 from flows.next_batch import next_batch
 from flows.run import run_here
+from tasks.project import open_project
 
 TABLE = synthetic_headlines(600)
 TRUTH = dict(zip(TABLE["item_id"].to_pylist(), TABLE["label"].to_pylist(), strict=True))

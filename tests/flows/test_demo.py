@@ -10,8 +10,8 @@ import pytest
 
 from flows.cli import demo
 from flows.cli.demo import Iteration, make_workspace, table_text
-from flows.cli.presets import PRESETS
 from storage.errors import WorkspaceError
+from tasks.config.template import PRESETS
 
 
 @pytest.fixture(autouse=True)

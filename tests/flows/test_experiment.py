@@ -13,7 +13,7 @@ from annotation.synthetic import synthetic_headlines
 from flows.cli.main import app
 from flows.cli.simulation_options import USUAL, LabelledFile, Replays, experiment_of
 from storage.errors import SamplingError, SourceError
-from tasks.sampling.sampling_config import SamplingConfig
+from tasks.config.settings import SamplingConfig
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_encoders_and_batch_sizes_count_once_and_have_a_default(data: LabelledFi
 
 
 def test_what_is_no_strategy_no_weight_no_file_and_no_encoder_is_told(data: LabelledFile) -> None:
-    for mix, said in (("entropi", "'entropy'"), ("random=x", "random=10,entropy=90")):
+    for mix, said in (("entropi", '"entropy"'), ("random=x", "random=10,entropy=90")):
         with pytest.raises(SamplingError) as raised:
             experiment_of(data, [mix])
         assert said in str(raised.value)

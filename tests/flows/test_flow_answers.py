@@ -5,14 +5,12 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from annotation.batch import batch_files, read_manifest
-from annotation.batch_config import BatchConfig
 from annotation.formats.csv_file import read_csv
 from annotation.formats.registry import FORMATS
 from annotation.inbox import waiting_files
@@ -22,6 +20,7 @@ from storage.lake.annotations import LabelledItem, import_labelled, ingest
 from storage.lake.batches import Draft, close_batch, find_batch, reserve
 from storage.lake.history import history_of
 from storage.records import Answer, Assignment, Batch, BatchStatus, Proposal, Purpose, Split
+from tasks.config.settings import BatchConfig
 from tasks.prepare import make_features
 from tasks.project import Project
 from tasks.sample import publish_batches
@@ -177,8 +176,7 @@ def fill(path: Path, answers: dict[str, str]) -> None:
 @pytest.fixture
 def team(project: Project) -> Project:
     """Two annotators, both asked about each item."""
-    config = replace(project.config, batch=BatchConfig(formats=("csv",), annotators=("anna", "Ben Q"), overlap=2))
-    return replace(project, config=config)
+    return project.with_config(batch=BatchConfig(formats=("csv",), annotators=("anna", "Ben Q"), overlap=2))
 
 
 @pytest.fixture
@@ -220,8 +218,8 @@ def test_publishing_formats_again_changes_nothing_and_a_lost_file_comes_back(tea
 
 
 def test_without_a_format_those_of_pal_toml_are_written(team: Project, shared: str) -> None:
-    config = replace(team.config, batch=replace(team.config.batch, formats=("html", "csv")))
-    names = {path.name for path in publish_formats(replace(team, config=config), shared, [])}
+    changed = team.with_formats(["html", "csv"])
+    names = {path.name for path in publish_formats(changed, shared, [])}
     assert {Path(name).suffix for name in names} == {".html", ".csv"}
     assert len(names) == 4
 

@@ -10,7 +10,7 @@ from prefect.exceptions import ParameterTypeError
 from annotation.formats.registry import FORMATS
 from flows.run import EncoderName, FormatName, KnownFormat
 from flows.server.deployments import next_batch
-from tasks.learning.encoder_names import SHIPPED
+from tasks.learning.encoders import SHIPPED
 
 
 def test_the_formats_offered_are_those_there_are() -> None:

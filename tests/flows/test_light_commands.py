@@ -11,20 +11,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from projects import pal_toml
 
 from annotation.batch import contents_of, write_batch
 from annotation.synthetic import fill_csv
-from flows.cli.presets import DISASTER, config_text
-from flows.config import open_project
 from storage.lake.models import add_model, promote
 from storage.records import Batch, Model, ModelStatus
+from tasks.config.template import DISASTER
 from tasks.learning.calibration import Calibration
 from tasks.learning.encoders import minilm_static
 from tasks.learning.model_files import save_model
-from tasks.learning.training import Classifier, Trained
-from tasks.learning.training_config import TrainingConfig
-from tasks.plan import Minimums
-from tasks.project import Project
+from tasks.learning.training import Classifier, Trained, TrainingConfig
+from tasks.project import Project, open_project
 
 ROOT = Path(__file__).parents[2]
 NEVER = ("torch", "scipy", "sklearn")
@@ -40,7 +38,7 @@ COMMAND = "import flows.cli.main; sys.argv = ['pal', *{arguments}]; flows.cli.ma
 @pytest.fixture
 def lively(tmp_path: Path, reserve_batch: Callable[..., Batch]) -> Project:
     """A workspace with a model in production, and an open batch one of whose files is filled in."""
-    (tmp_path / "pal.toml").write_text(config_text(DISASTER, Minimums()), encoding="utf-8")
+    (tmp_path / "pal.toml").write_text(pal_toml(), encoding="utf-8")
     project = open_project(tmp_path)
     batch = reserve_batch(project.workspace, {"i1": "Floods cut off town", "i2": "Cats", "i3": "It's fire"})
     folder, store = project.workspace.batches / batch.batch_id, project.workspace.store()
@@ -91,7 +89,7 @@ def test_a_text_is_predicted_without_torch_and_without_arrow(lively: Project) ->
 
 def test_answers_are_ingested_without_torch_arrow_and_prefect(lively: Project) -> None:
     body = """
-from flows.config import open_project
+from tasks.project import open_project
 from tasks.collect import collect_answers
 print([(report.n_new, report.errors) for report in collect_answers(open_project())])"""
     modules, said = modules_after(lively, body)
@@ -103,7 +101,7 @@ def test_a_file_of_texts_is_imported_without_torch(lively: Project, tmp_path: Pa
     texts = tmp_path / "texts.csv"
     texts.write_text("id,text\n7,Storm hits coast\n8,Dogs bark\n", encoding="utf-8")
     body = f"""
-from flows.config import open_project
+from tasks.project import open_project
 from storage.lake.importing import import_source
 from storage.lake.items import add_features, texts_without_features
 from storage.readers.opening import open_source

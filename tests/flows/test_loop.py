@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from annotation.batch import read_manifest
-from annotation.batch_config import BatchConfig
 from annotation.synthetic import fill_csv, synthetic_headlines
 from flows.adjudicate import adjudicate
 from flows.cli.status import status_of
@@ -26,6 +25,7 @@ from storage.lake.batches import find_batch, items_of, open_batches
 from storage.lake.history import history_of
 from storage.lake.models import metrics_of, production_model
 from storage.records import BatchStatus, Split
+from tasks.config.settings import BatchConfig
 from tasks.project import Project
 
 TABLE = synthetic_headlines(3000)
@@ -192,13 +192,13 @@ def test_several_annotators_disagree_an_adjudicator_settles_it_and_wrong_labels_
 
 @pytest.fixture
 def real_project(tmp_path: Path, real_data: Path) -> tuple[Project, Path]:
-    from flows.cli.presets import config_text, find_preset
-    from flows.config import open_project
+    from tasks.config.template import config_text, find_preset
+    from tasks.project import open_project
 
     root = tmp_path / "real"
     root.mkdir()
     preset = find_preset("chapter-2")
-    (root / "pal.toml").write_text(config_text(preset.label_set, preset.minimums), encoding="utf-8")
+    (root / "pal.toml").write_text(config_text(preset), encoding="utf-8")
     return open_project(root), real_data
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -12,10 +11,11 @@ from flows.cli.model_choice import model_rows, models_text, promote_by_hand, rol
 from storage.errors import ModelError
 from storage.lake.models import production_model
 from storage.records import DecidedBy, Split
+from tasks.config.settings import ModelConfig, PromotionConfig, TaskConfig
 from tasks.evaluate import evaluate_model
 from tasks.learning.model_files import WEIGHTS
 from tasks.prepare import make_features
-from tasks.project import ModelConfig, Project
+from tasks.project import Project
 from tasks.promote import promote_or_keep
 from tasks.train import train_model
 
@@ -23,11 +23,11 @@ from tasks.train import train_model
 @pytest.fixture
 def two(project: Project, take_headlines: Callable[..., dict[str, str]], give_labels: Callable[..., None]) -> list[str]:
     """Two models, of 100 and of 160 labels, the second in production."""
-    workspace, config = project.workspace, project.config
+    workspace = project.workspace
     pairs = list(take_headlines(workspace, 400).items())
     give_labels(workspace, dict(pairs[:200]), Split.EVALUATION)
     make_features(project)
-    quick = project.with_config(model=ModelConfig(epochs=5), promotion=replace(config.promotion, margin=1.0))
+    quick = project.with_config(model=ModelConfig(epochs=5), promotion=PromotionConfig(margin=1.0))
     made = []
     for end in (300, 360):
         give_labels(workspace, dict(pairs[200:end]))
@@ -87,7 +87,7 @@ def test_a_model_that_cannot_be_used_is_not_put_into_production(
     (project.workspace.models / two[0] / WEIGHTS).write_bytes(b"damaged")
     with pytest.raises(ModelError, match="sha256"):
         roll_back(project)
-    other = replace(project, config=replace(project.config, task=three_labels))
+    other = project.with_config(task=TaskConfig.of(three_labels))
     with pytest.raises(ModelError, match=", ".join(three_labels.names)):
         promote_by_hand(other, two[1], "")
     assert production(project) == two[1]

@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from annotation.synthetic import fill_csv
-from flows.config import open_project
 from flows.next_batch import next_batch
 from flows.nightly import nightly
 from flows.run import run_here
 from storage.lake.batches import close_batch
 from storage.lake.items import count_items
 from storage.records import RunRecord, RunStatus, Split
-from tasks.project import Project
+from tasks.project import Project, open_project
 
 SHORT = ["publish_batches", "collect_answers"]
 WHOLE = [

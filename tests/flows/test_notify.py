@@ -6,7 +6,6 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -14,13 +13,12 @@ from typing import Any
 
 import pytest
 
-from flows.config import open_project
 from flows.next_batch import next_batch
 from flows.notify import notify
 from flows.run import run_here
 from storage.errors import SamplingError
-from tasks.notify_config import NotifyConfig
-from tasks.project import Project
+from tasks.config.settings import NotifyConfig
+from tasks.project import Project, open_project
 
 
 class Listener(HTTPServer):
@@ -58,7 +56,7 @@ def listener() -> Iterator[Listener]:
 
 
 def telling(project: Project, **config: Any) -> Project:
-    return replace(project, config=replace(project.config, notify=NotifyConfig(**config)))
+    return project.with_config(notify=NotifyConfig(**config))
 
 
 def test_a_webhook_gets_the_event_its_text_and_the_facts(project: Project, listener: Listener) -> None:
@@ -122,9 +120,3 @@ def test_a_flow_that_fails_is_told(project: Project, listener: Listener) -> None
     (heard,) = listener.heard
     assert (heard["event"], heard["flow"]) == ("failure", "next-batch")
     assert "pal import FILE" in heard["text"], "the way out"
-
-
-def test_faults_of_the_table_are_said() -> None:
-    assert NotifyConfig().faults() == []
-    assert NotifyConfig("$PAL_WEBHOOK").faults() == []
-    assert "https://" in NotifyConfig("example.org/hook").faults()[0]

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from projects import pal_toml
 
 from annotation.label_set import LabelSet
 from annotation.synthetic import synthetic_headlines
-from flows.cli.presets import DISASTER, config_text
 from flows.cli.previews import predictions
-from flows.config import open_project
 from storage.errors import ModelError, SourceError
 from storage.lake.annotations import LabelledItem, import_labelled
 from storage.lake.items import add_items, stage
 from storage.lake.models import production_model, promote
 from storage.readers.opening import open_source
 from storage.records import Split
+from tasks.config.settings import TaskConfig
+from tasks.config.template import DISASTER
 from tasks.learning.model_files import LoadedModel, load_model
-from tasks.plan import Minimums
-from tasks.project import Project
+from tasks.project import Project, open_project
 
 TEXTS = ["floods cut off coastal town", "minister opens school", "Überschwemmung"]
 
@@ -32,7 +31,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
     from tasks.train import train_model
 
     root = tmp_path_factory.mktemp("trained")
-    (root / "pal.toml").write_text(config_text(DISASTER, Minimums(0, 0, 100)), encoding="utf-8")
+    (root / "pal.toml").write_text(
+        pal_toml(0, 0, 100),
+        encoding="utf-8",
+    )
     project, table = open_project(root), synthetic_headlines(200)
     workspace, store = project.workspace, project.workspace.store()
     (root / "headlines.csv").write_text("\n".join(["text", *table["text"].to_pylist()]), encoding="utf-8")
@@ -104,7 +106,7 @@ def test_a_file_of_more_than_one_slice_is_labelled_whole_and_its_rejects_are_tol
 
 
 def test_a_model_of_other_labels_is_refused(trained: Project, three_labels: LabelSet) -> None:
-    other = replace(trained, config=replace(trained.config, task=three_labels))
+    other = trained.with_config(task=TaskConfig.of(three_labels))
     with pytest.raises(ModelError, match="related, not_related") as raised:
         list(predictions(other, TEXTS, None))
     assert "sport, politics, weather" in raised.value.what

@@ -112,7 +112,7 @@ def test_a_killed_run_is_reported_by_the_next(project: Project, caplog: pytest.L
     killed = f"""
 import os, signal
 from pathlib import Path
-from flows.config import open_project
+from tasks.project import open_project
 from flows.run import run_here
 
 def die():

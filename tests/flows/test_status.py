@@ -11,20 +11,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from projects import pal_toml
 
 from annotation.batch import contents_of, write_batch
 from annotation.inbox import waiting_answers
 from annotation.synthetic import fill_csv
-from flows.cli.presets import DISASTER, config_text
 from flows.cli.status import Status, status_of
-from flows.config import open_project
 from storage.lake.annotations import LabelledItem, import_labelled, ingest
 from storage.lake.batches import Draft, close_batch, reserve
 from storage.lake.models import add_metrics, add_model, promote
 from storage.records import Answer, Assignment, Batch, Metric, Model, ModelStatus, Proposal, Purpose, Split
 from tasks.collect import collect_answers
-from tasks.plan import Minimums
-from tasks.project import Project
+from tasks.config.template import DISASTER
+from tasks.project import Project, open_project
 
 TEXTS = {"i1": "Floods", "i2": "Fair", "i3": "Fire", "i4": "Cats"}
 TRUTH = {"i1": "related", "i2": "not_related", "i3": "related", "i4": "not_related"}
@@ -39,7 +38,7 @@ def publish(project: Project, reserve_batch: Callable[..., Batch]) -> Publish:
         workspace, store = project.workspace, project.workspace.store()
         batch = reserve_batch(workspace, texts, purpose)
         folder = workspace.batches / batch.batch_id
-        write_batch(folder, batch, contents_of(store, batch), project.config.task)
+        write_batch(folder, batch, contents_of(store, batch), project.label_set)
         return batch, folder / "batch.csv"
 
     return published
@@ -115,7 +114,7 @@ def test_from_elsewhere_the_command_names_the_workspace_even_with_spaces_in_its_
 ) -> None:
     root = tmp_path / "my project"
     (root / "deep").mkdir(parents=True)
-    (root / "pal.toml").write_text(config_text(DISASTER, Minimums()), encoding="utf-8")
+    (root / "pal.toml").write_text(pal_toml(), encoding="utf-8")
     project = open_project(root)
     monkeypatch.chdir(tmp_path)
     assert status_of(project).next == f"pal --workspace '{root.resolve()}' import FILE"
@@ -132,7 +131,7 @@ def test_two_annotators_files_that_are_both_ingested_leave_nothing_waiting(
     fill_csv(file.with_name("batch-bert.csv"), {"i1": "not_related", "i2": "not_related"}, annotator="bert")
     assert re.search(r"\b2 of 4\b.*\b2\b", at().as_text())
     collect()
-    assert waiting_answers(project.workspace, batch.batch_id, project.config.task) == []
+    assert waiting_answers(project.workspace, batch.batch_id, project.label_set) == []
     now = at()
     assert (now.batches[0].n_ingested, now.batches[0].n_waiting) == (2, 0)
     assert now.unlabelled == 1, "they dispute i1"
@@ -145,12 +144,12 @@ def test_a_correction_of_an_ingested_answer_waits_without_being_counted_twice(
     fill_csv(file, TRUTH, most=3)
     collect()
     fill_csv(file, {"i2": "related"})
-    waiting = waiting_answers(project.workspace, batch.batch_id, project.config.task)
+    waiting = waiting_answers(project.workspace, batch.batch_id, project.label_set)
     assert {answer.item_id: answer.answer for answer in waiting} == {"i2": "related"}
     (out,) = at().batches
     assert (out.n_ingested, out.n_waiting) == (3, 0)
     collect()
-    assert waiting_answers(project.workspace, batch.batch_id, project.config.task) == []
+    assert waiting_answers(project.workspace, batch.batch_id, project.label_set) == []
     assert at().per_label["training"] == {"related": 3}
 
 
@@ -212,7 +211,7 @@ def overlapping(project: Project, publish: Publish) -> Path:
     made = replace(draft, assignments=[*asked, Assignment("i3", "ben", gold=True)])
     batch, _ = reserve(store, made, beside_open=False)
     folder = project.workspace.batches / batch.batch_id
-    write_batch(folder, batch, contents_of(store, batch), project.config.task)
+    write_batch(folder, batch, contents_of(store, batch), project.label_set)
     return folder
 
 

@@ -6,17 +6,18 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from projects import pal_toml
 
 from annotation.synthetic import synthetic_headlines
-from flows.cli.presets import DISASTER, config_text
-from flows.config import open_project
 from storage.lake.annotations import LabelledItem, import_labelled, label_counts
 from storage.lake.batches import items_of, proposals_of
 from storage.lake.items import add_items, stage
 from storage.records import Split
+from tasks.config.settings import Config, MinimumsConfig, TaskConfig
+from tasks.config.template import DISASTER, config_text
 from tasks.plan import Minimums, next_batch_plan
 from tasks.prepare import make_features
-from tasks.project import Project
+from tasks.project import Project, open_project
 from tasks.sample import sample_batch
 from tasks.train import train_model
 
@@ -24,7 +25,7 @@ from tasks.train import train_model
 def made_project(root: Path, encoder: str) -> Project:
     """A workspace with 1,500 headlines, 150 of them labelled for training."""
     root.mkdir()
-    text = config_text(DISASTER, Minimums(0, 0, 100)).replace('"minilm-static"', f'"{encoder}"')
+    text = pal_toml(0, 0, 100).replace('"minilm-static"', f'"{encoder}"')
     (root / "pal.toml").write_text(text, encoding="utf-8")
     project = open_project(root)
     table = synthetic_headlines(1500)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 import pytest
 from projects import project_of
 
-from annotation.batch_config import BatchConfig
 from annotation.label_set import LabelSet
 from storage.lake.annotations import ingest
 from storage.lake.batches import (
@@ -26,6 +25,7 @@ from storage.lake.history import disputed_items
 from storage.records import Answer, Batch, Proposal, Purpose, Split
 from storage.workspace import Workspace
 from tasks.ask_again import draw_disputed
+from tasks.config.settings import BatchConfig
 from tasks.plan import Plan
 from tasks.prepare import make_features
 from tasks.sample import publish_batches, sample_batch

@@ -15,7 +15,7 @@ from storage.records import Split
 from storage.workspace import Workspace
 from tasks.evaluate import evaluate_model
 from tasks.learning.model_files import LoadedModel, load_model
-from tasks.learning.training_config import TrainingConfig
+from tasks.learning.training import TrainingConfig
 from tasks.project import Project
 from tasks.promote import promote_or_keep
 from tasks.train import train_model

@@ -34,7 +34,7 @@ def counts(evaluation: int = 0, validation: int = 0, training: int = 0) -> dict[
 def test_evaluation_comes_first_then_validation_then_random_training_then_active_learning(
     labelled: dict[Split, dict[str, int]], plan: Plan
 ) -> None:
-    assert next_batch_plan(labelled, Minimums(), 90) == plan
+    assert next_batch_plan(labelled, Minimums(1200, 200, 100), 90) == plan
 
 
 @pytest.mark.parametrize(
@@ -53,17 +53,17 @@ def test_the_numbers_of_chapter_2_ask_for_no_validation_items(
 
 
 def test_a_split_that_lost_items_is_filled_again_before_anything_else() -> None:
-    plan = next_batch_plan(counts(evaluation=1000, validation=200, training=900), Minimums(), 100)
+    plan = next_batch_plan(counts(evaluation=1000, validation=200, training=900), Minimums(1200, 200, 100), 100)
     assert plan == Plan(EVALUATION, 200, active=False)
 
 
 def test_a_hundredth_of_a_minimum_may_be_missing_and_one_more_may_not() -> None:
     enough = counts(evaluation=1188, validation=198, training=99)
-    assert next_batch_plan(enough, Minimums(), 100) == Plan(TRAINING, 100, active=True)
+    assert next_batch_plan(enough, Minimums(1200, 200, 100), 100) == Plan(TRAINING, 100, active=True)
     short = counts(evaluation=1187, validation=198, training=99)
-    assert next_batch_plan(short, Minimums(), 100) == Plan(EVALUATION, 13, active=False)
+    assert next_batch_plan(short, Minimums(1200, 200, 100), 100) == Plan(EVALUATION, 13, active=False)
     short = counts(evaluation=1188, validation=198, training=98)
-    assert next_batch_plan(short, Minimums(), 100) == Plan(TRAINING, 2, active=False)
+    assert next_batch_plan(short, Minimums(1200, 200, 100), 100) == Plan(TRAINING, 2, active=False)
 
 
 @given(st.integers(1, 10_000), st.integers(0, 200))

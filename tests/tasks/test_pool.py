@@ -13,14 +13,13 @@ from projects import project_of
 from annotation.label_set import LabelSet
 from storage.records import Split
 from storage.workspace import Workspace
+from tasks.config.settings import SamplingConfig
 from tasks.learning.encoders import minilm_static
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.tokens import Tokens
-from tasks.learning.training import predict_logits
-from tasks.learning.training_config import TrainingConfig
+from tasks.learning.training import TrainingConfig, predict_logits
 from tasks.prepare import current_encoder
 from tasks.sample import load_pool
-from tasks.sampling.sampling_config import SamplingConfig
 from tasks.sampling.strategy import Pool
 from tasks.train import train_model
 
@@ -161,11 +160,11 @@ def test_each_keyword_is_a_text_and_those_that_the_encoder_does_not_know_whole_a
 ) -> None:
     workspace = shared.workspace
     words = current_encoder(workspace, "bag-of-words").words  # type: ignore[attr-defined]
-    given = ["xyzzy", f"{words[3]} xyzzy", "", f"{words[3]} {words[1]}", words[2].upper()]
+    given = ["xyzzy", f"{words[3]} xyzzy", f"{words[3]} {words[1]}", words[2].upper()]
     pool = loaded(workspace, label_set, "bag-of-words", keywords=given)
     assert_same_tokens(pool.keywords, Tokens(np.array([3, 1, 2], np.uint16), np.array([0, 2, 3])))
     assert pool.keyword_names == (f'"{words[3]} {words[1]}"', f'"{words[2].upper()}"')
-    assert f"'xyzzy', '{words[3]} xyzzy', ''" in caplog.text
+    assert f"'xyzzy', '{words[3]} xyzzy'" in caplog.text
     assert len(loaded(workspace, label_set).keywords) == 0
 
 

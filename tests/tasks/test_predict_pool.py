@@ -23,9 +23,9 @@ from storage.lake.outgoing import FileFormat
 from storage.records import Batch, Split
 from storage.workspace import Workspace
 from tasks import predict_pool as room
-from tasks.learning.encoder_names import BAG_OF_WORDS, MINILM_STATIC
+from tasks.learning.encoders import BAG_OF_WORDS, MINILM_STATIC
 from tasks.learning.model_files import load_model
-from tasks.learning.training_config import TrainingConfig
+from tasks.learning.training import TrainingConfig
 from tasks.predict_pool import PoolPrediction, predict_pool
 from tasks.prepare import make_features
 from tasks.train import train_model

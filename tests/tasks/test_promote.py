@@ -26,13 +26,12 @@ from storage.lake.models import (
 )
 from storage.records import SUCCESSIVE, DecidedBy, Metric, Model, ModelStatus, Split
 from storage.workspace import Workspace
+from tasks.config.settings import PromotionConfig
 from tasks.evaluate import evaluate_model
 from tasks.learning.encoders import Encoder, fit_bag_of_words, minilm_static
 from tasks.learning.model_files import WEIGHTS, load_model, save_model
-from tasks.learning.promotion_config import PromotionConfig
 from tasks.learning.tokens import Examples
-from tasks.learning.training import Target, train
-from tasks.learning.training_config import TrainingConfig
+from tasks.learning.training import Target, TrainingConfig, train
 from tasks.project import Project
 from tasks.promote import promote_or_keep
 

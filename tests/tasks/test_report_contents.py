@@ -21,10 +21,10 @@ from storage.lake.models import metrics_of, promote, strategy_results
 from storage.records import Purpose, Split
 from storage.workspace import Workspace
 from tasks.collect import collect_answers
+from tasks.config.settings import PromotionConfig, TaskConfig
 from tasks.evaluate import evaluate_model
 from tasks.learning.model_files import LoadedModel
-from tasks.learning.promotion_config import PromotionConfig
-from tasks.learning.training_config import TrainingConfig
+from tasks.learning.training import TrainingConfig
 from tasks.plan import Plan
 from tasks.prepare import make_features
 from tasks.project import Project
@@ -170,7 +170,7 @@ def test_a_batch_that_waits_is_what_comes_next(workspace: Workspace, reserve_bat
 
 
 def test_a_model_for_other_labels_is_told_without_its_mistakes(worked: Project, three_labels: LabelSet) -> None:
-    report = report_of(worked.with_config(task=three_labels))
+    report = report_of(worked.with_config(task=TaskConfig.of(three_labels)))
     assert report.model_id
     assert report.evaluation is None
     assert str(report.model_id) in report_page(report)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from projects import project_of
 
-from annotation.batch_config import BatchConfig
 from annotation.label_set import LabelSet
 from storage.errors import ModelError
 from storage.lake.annotations import ingest
@@ -26,6 +25,7 @@ from storage.lake.batches import (
 from storage.records import Answer, Proposal, Purpose, Split
 from storage.workspace import Workspace
 from tasks.ask_again import Method, answer_matrix, draw_review, out_of_sample
+from tasks.config.settings import BatchConfig
 from tasks.evaluate import evaluate_model
 from tasks.learning.label_errors import label_errors
 from tasks.prepare import make_features

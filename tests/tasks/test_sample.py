@@ -12,7 +12,6 @@ import pytest
 from projects import project_of
 
 from annotation.batch import read_manifest
-from annotation.batch_config import BatchConfig
 from storage.errors import SamplingError
 from storage.lake.annotations import ingest
 from storage.lake.batches import (
@@ -27,15 +26,15 @@ from storage.lake.batches import (
 )
 from storage.records import Answer, Proposal, Purpose, Split
 from storage.workspace import Workspace
+from tasks.config.settings import BatchConfig, SamplingConfig
 from tasks.import_files import import_original_directory
-from tasks.learning.encoder_names import BAG_OF_WORDS
+from tasks.learning.encoders import BAG_OF_WORDS
 from tasks.learning.model_files import LoadedModel, load_model
-from tasks.learning.training_config import TrainingConfig
+from tasks.learning.training import TrainingConfig
 from tasks.plan import Plan
 from tasks.prepare import make_features
 from tasks.project import Project
 from tasks.sample import publish_batches, sample_batch, share_out
-from tasks.sampling.sampling_config import SamplingConfig
 from tasks.sampling.strategies.uncertainty import least_confidence_scores
 from tasks.train import train_model
 

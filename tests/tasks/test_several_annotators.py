@@ -11,7 +11,6 @@ import pytest
 from projects import project_of
 
 from annotation.batch import batch_files, contents_of
-from annotation.batch_config import BatchConfig
 from storage.lake.annotations import label_counts
 from storage.lake.batches import close_batch, find_batch, items_of, open_batches
 from storage.lake.history import disputed_items, gold_items, history_of, settled_labels
@@ -19,6 +18,7 @@ from storage.records import BatchStatus, Purpose, Split
 from storage.workspace import Workspace
 from tasks.ask_again import draw_disputed, draw_review
 from tasks.collect import collect_answers
+from tasks.config.settings import BatchConfig
 from tasks.plan import Plan
 from tasks.prepare import make_features
 from tasks.sample import publish_batches, sample_batch

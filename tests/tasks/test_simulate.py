@@ -18,7 +18,7 @@ from scipy.integrate import trapezoid
 
 from annotation.synthetic import synthetic_headlines
 from storage.errors import SourceError
-from tasks.learning.encoder_names import BAG_OF_WORDS, MINILM_STATIC
+from tasks.learning.encoders import BAG_OF_WORDS, MINILM_STATIC
 from tasks.reporting.simulation_page import Simulation, simulation_page, simulation_text
 from tasks.simulation import replays as simulation_runs
 from tasks.simulation.experiment import replay_experiment

@@ -16,7 +16,7 @@ from storage.errors import ModelError
 from storage.lake.models import find_model
 from storage.records import Split
 from storage.workspace import Workspace
-from tasks.learning.training_config import TrainingConfig
+from tasks.learning.training import TrainingConfig
 from tasks.train import train_model
 
 QUICK = TrainingConfig(epochs=1)

@@ -19,12 +19,12 @@ from waiting import until
 from annotation.formats.journal import Journal, JournalLine, read_journal
 from annotation.formats.web_page import write_web_page
 from annotation.handout import Handout
-from annotation.label_set import Label, LabelSet
-from flows.cli.presets import DISASTER
+from annotation.label_set import Label, LabelSet, with_keys
 from storage.lake.batches import items_of
 from storage.records import Answer, Batch, BatchItem
 from storage.workspace import Workspace
 from tasks.collect import collect_answers
+from tasks.config.template import DISASTER
 from tasks.sample import publish_batches
 
 NASTY = [
@@ -590,9 +590,10 @@ def test_the_page_s_policy_blocks_a_script_and_a_picture_that_get_into_it(open_p
     assert len(complaints) == 2
 
 
+@pytest.mark.parametrize("n_labels", [9, 77])
 @pytest.mark.parametrize("size", [WIDE, PHONE])
-def test_no_text_breaks_the_layout(open_page: Open, size: tuple[int, int]) -> None:
-    labels = tuple(Label(f"a label with a long name {n}", str(n)) for n in range(9))
+def test_no_text_breaks_the_layout(open_page: Open, size: tuple[int, int], n_labels: int) -> None:
+    labels = with_keys([Label(f"a label with a long name {n}") for n in range(n_labels)])
     page = open_page(NASTY, LabelSet("t", "Which of these? " * 5, "What it means. " * 300, labels), context="c " * 900)
     page.browser.show_as(size)
     for _ in NASTY:

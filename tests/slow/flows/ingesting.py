@@ -7,7 +7,7 @@ from typing import Any
 
 from waiting import PATIENCE_S
 
-from flows.config import open_project
+from tasks.project import open_project
 
 
 def ingest_there(root: Path, gate: Any) -> None:

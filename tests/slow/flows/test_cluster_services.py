@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 import yaml
 from live import Live, brought_up, free_port, pal, wait_for
+from projects import pal_toml
 from servers import S3, Postgres
 from waiting import PATIENCE_S
 
-from flows.cli.presets import DISASTER, config_text
-from flows.config import open_project
 from flows.server.prefect_api import answers, ask, make_pool
-from tasks.plan import Minimums
-from tasks.project import Project
+from tasks.config.settings import Config, MinimumsConfig, TaskConfig
+from tasks.config.template import DISASTER, config_text
+from tasks.project import Project, open_project
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 SERVICES = yaml.safe_load((DEPLOY / "cluster.compose.yaml").read_text(encoding="utf-8"))["services"]
@@ -85,7 +85,10 @@ def started(service: str, names: Mapping[str, str], folder: Path) -> Iterator[No
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     root = tmp_path_factory.mktemp("cluster") / "w"
     root.mkdir()
-    (root / "pal.toml").write_text(config_text(DISASTER, Minimums(60, 0, 30)), encoding="utf-8")
+    (root / "pal.toml").write_text(
+        pal_toml(60, 0, 30),
+        encoding="utf-8",
+    )
     return open_project(root)
 
 

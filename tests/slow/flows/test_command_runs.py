@@ -19,9 +19,9 @@ from selenium.webdriver.common.by import By
 from waiting import PATIENCE_S, until
 
 from annotation.synthetic import synthetic_headlines
-from flows.cli.presets import config_text, find_preset
-from flows.config import open_project
 from flows.server.prefect_api import ask
+from tasks.config.template import config_text, find_preset
+from tasks.project import open_project
 
 SEEN_AT = re.compile(r"^ *Prefect run: (http\S+/runs/flow-run/(\S+))$", re.MULTILINE)
 
@@ -31,7 +31,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("commands")
     preset = find_preset("demo")
     (folder / "w").mkdir()
-    text = config_text(preset.label_set, preset.minimums)
+    text = config_text(preset)
     (folder / "w" / "pal.toml").write_text(text, encoding="utf-8")
     rows = [f"{row['item_id']},{row['text']}" for row in synthetic_headlines(1_000).to_pylist()]
     (folder / "headlines.csv").write_text("\n".join(["id,headline", *rows]), encoding="utf-8")

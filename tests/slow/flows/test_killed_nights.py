@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 from live import Live, brought_up
+from projects import pal_toml
 
 from annotation.batch import as_published, read_manifest, sha256_of
 from annotation.synthetic import fill_csv, synthetic_headlines
-from flows.cli.presets import DISASTER, config_text
-from flows.config import open_project
 from flows.import_texts import import_items
 from flows.ingest import ingest
 from flows.next_batch import next_batch
@@ -24,8 +23,10 @@ from storage.lake.batches import open_batches
 from storage.lake.models import all_models, production_model
 from storage.lake.store import Store
 from storage.records import RunStatus
+from tasks.config.settings import Config, MinimumsConfig, TaskConfig
+from tasks.config.template import DISASTER, config_text
 from tasks.learning.model_files import load_model
-from tasks.plan import Minimums
+from tasks.project import open_project
 
 TABLE = synthetic_headlines(800)
 TRUTH = dict(zip(TABLE["item_id"].to_pylist(), TABLE["label"].to_pylist(), strict=True))
@@ -64,7 +65,7 @@ def evening(tmp_path_factory: pytest.TempPathFactory, take_headlines: Callable[.
     """A workspace with something for every stage: answers in a folder and in the inbox, new texts, a full batch."""
     root = tmp_path_factory.mktemp("evening") / "w"
     root.mkdir()
-    settings = config_text(DISASTER, Minimums(60, 0, 30)).replace("size = 100", "size = 30")
+    settings = pal_toml(60, 0, 30).replace("size = 100", "size = 30")
     (root / "pal.toml").write_text(settings, encoding="utf-8")
     project = open_project(root)
     with (root / "headlines.csv").open("w", encoding="utf-8", newline="") as file:

@@ -9,9 +9,8 @@ from servers import Postgres
 from test_lake_commands import filled, pal
 
 from flows.cli.lake_switch import switch_lake
-from flows.config import open_project
 from storage.lake.items import count_items
-from tasks.project import Project
+from tasks.project import Project, open_project
 
 
 def test_a_lake_is_moved_to_servers_and_used_there(filled: Project, cluster: tuple[str, str]) -> None:

@@ -13,10 +13,8 @@ from pathlib import Path
 import pytest
 from chromium import chromium
 from live import Live, brought_up, pal
+from projects import pal_toml
 from waiting import until
-
-from flows.cli.presets import DISASTER, config_text
-from tasks.plan import Minimums
 
 ATTACK = """<!doctype html><title>attack</title><script>
 const api = "{api}", body = {{state: {{type: "SCHEDULED"}}, job_variables: {{command: "touch {marker}"}}}};
@@ -41,7 +39,7 @@ const post = (path, body, headers, mode) =>
 
 def workspace_in(folder: Path) -> Path:
     (folder / "w").mkdir()
-    (folder / "w" / "pal.toml").write_text(config_text(DISASTER, Minimums(100, 0, 60)), encoding="utf-8")
+    (folder / "w" / "pal.toml").write_text(pal_toml(100, 0, 60), encoding="utf-8")
     return folder / "w"
 
 

@@ -15,13 +15,12 @@ from typing import Any
 import pytest
 from chromium import Browser, chromium
 from live import Live, brought_up, in_the_end, pal, wait_for
+from projects import pal_toml
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from waiting import until
 
 from annotation.synthetic import fill_csv, synthetic_headlines
-from flows.cli.presets import DISASTER, config_text
-from flows.config import open_project
 from flows.server.prefect_api import answers, ask
 from flows.server.processes import born_at, found_up, up_file
 from storage.lake.annotations import LabelledItem, import_labelled
@@ -29,8 +28,9 @@ from storage.lake.batches import find_batch, open_batches
 from storage.lake.items import add_items, stage
 from storage.lake.models import production_model
 from storage.records import BatchStatus, Split
-from tasks.plan import Minimums
-from tasks.project import Project
+from tasks.config.settings import Config, MinimumsConfig, TaskConfig
+from tasks.config.template import DISASTER, config_text
+from tasks.project import Project, open_project
 
 TABLE = synthetic_headlines(500)
 TRUTH = dict(zip(TABLE["item_id"].to_pylist(), TABLE["label"].to_pylist(), strict=True))
@@ -39,7 +39,7 @@ TRUTH = dict(zip(TABLE["item_id"].to_pylist(), TABLE["label"].to_pylist(), stric
 def made(root: Path) -> Project:
     """A workspace with labels enough for a model: 100 for evaluation, 60 for training."""
     root.mkdir()
-    settings = config_text(DISASTER, Minimums(100, 0, 60)).replace('timezone = "UTC"', 'timezone = "Asia/Kolkata"')
+    settings = pal_toml(100, 0, 60).replace('timezone = "UTC"', 'timezone = "Asia/Kolkata"')
     (root / "pal.toml").write_text(settings, encoding="utf-8")
     project = open_project(root)
     rows = TABLE.select(["item_id", "text"]).add_column(0, "row", [list(range(len(TRUTH)))])

@@ -16,11 +16,10 @@ import numpy as np
 import pytest
 from cluster import Cluster, cluster
 from distributed import Client, Worker
+from projects import pal_toml
 from waiting import PATIENCE_S
 
 from annotation.synthetic import fill_csv, synthetic_headlines
-from flows.cli.presets import DISASTER, config_text
-from flows.config import open_project
 from flows.import_texts import import_items
 from flows.ingest import ingest
 from flows.next_batch import next_batch
@@ -29,13 +28,13 @@ from storage.errors import ServiceError
 from storage.lake.batches import items_of, open_batches, proposals_of
 from storage.lake.models import production_model
 from tasks.adapt_encoder import read_on_workers
+from tasks.config.settings import Config, MinimumsConfig, ScaleConfig, TaskConfig
+from tasks.config.template import DISASTER, config_text
 from tasks.learning.distillation import Teacher
-from tasks.plan import Minimums
-from tasks.project import Project
+from tasks.project import Project, open_project
 from tasks.sample import load_pool
 from tasks.sampling.mixer import mix_strategies
 from tasks.scale.workers import open_workers
-from tasks.scale_config import ScaleConfig
 from tasks.train import train_model
 
 N = 200_000
@@ -70,7 +69,7 @@ def headlines(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
 def project_at(folder: Path, **settings: str) -> Project:
     """A workspace; `settings` replace values in its pal.toml."""
     folder.mkdir()
-    text = config_text(DISASTER, Minimums(300, 0, 100))
+    text = pal_toml(300, 0, 100)
     for name, value in settings.items():
         text, found = re.subn(rf'(?m)^{name} = ".*?"', f'{name} = "{value}"', text)
         assert found == 1, name
@@ -150,9 +149,9 @@ MIX = dict.fromkeys(("random", "least_confidence", "outlier", "keyword", "repres
 @pytest.mark.parametrize("hidden", [0, 16], ids=["linear", "hidden layer"])
 def test_strategies_ask_on_the_workers_what_they_ask_here(looped: Looped, hidden: int) -> None:
     config, store = looped.shared.config, looped.shared.workspace.store()
-    model_config = replace(config.model, hidden=hidden, epochs=2)
-    sampling = replace(config.sampling, keywords=("flood", "quake"))
-    project = replace(looped.shared, config=replace(config, model=model_config, sampling=sampling))
+    model_config = config.model.model_copy(update={"hidden": hidden, "epochs": 2})
+    sampling = config.sampling.model_copy(update={"keywords": ("flood", "quake")})
+    project = looped.shared.with_config(model=model_config, sampling=sampling)
     model, version = train_model(project), store.version()
     with open_workers(config.scale) as workers:
         assert workers is not None
@@ -273,7 +272,7 @@ def test_texts_are_read_by_workers_that_have_what_it_takes(up: Cluster) -> None:
         return sum(type(state).__name__ == "KeptTeacher" for state in getattr(dask_worker, "pal_state", {}).values())
 
     texts = [f"flood number {k} in the valley" for k in range(40)]
-    with open_workers(ScaleConfig("dask", up.address, "GPU")) as workers:
+    with open_workers(ScaleConfig(runner="dask", address=up.address, resource="GPU")) as workers:
         assert workers is not None
         parts = [texts[:20], texts[20:]]
         found = np.concatenate(list(read_on_workers(workers, "GPU", None, None, parts)))
@@ -286,7 +285,7 @@ def test_texts_are_read_by_workers_that_have_what_it_takes(up: Cluster) -> None:
 
 
 def test_a_call_that_kills_every_worker_it_comes_to_is_reported_and_the_next_one_is_made(up: Cluster) -> None:
-    with open_workers(ScaleConfig("dask", up.address)) as workers:
+    with open_workers(ScaleConfig(runner="dask", address=up.address)) as workers:
         assert workers is not None
         with pytest.raises(ServiceError, match=r"\b_exit\b"):
             workers.run(os._exit, [(0, {"status": 1})])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from ingesting import ingest_there
+from projects import pal_toml
 from servers import S3
 from typer.testing import CliRunner
 from waiting import PATIENCE_S
@@ -21,10 +22,8 @@ from annotation.synthetic import fill_csv, synthetic_headlines
 from flows.cli.annotating import annotate_batch, publish_formats, submit
 from flows.cli.main import app
 from flows.cli.model_choice import roll_back
-from flows.cli.presets import PRESETS, config_text
 from flows.cli.previews import predictions
 from flows.cli.status import status_of
-from flows.config import open_project
 from flows.import_texts import import_items
 from flows.ingest import ingest as ingest_flow
 from flows.next_batch import next_batch, report
@@ -36,9 +35,10 @@ from storage.lake.batches import find_batch
 from storage.lake.models import metrics_of, production_model
 from storage.records import BatchStatus, Split
 from tasks.collect import FileReport
-from tasks.plan import Minimums
+from tasks.config.settings import Config, MinimumsConfig, TaskConfig
+from tasks.config.template import PRESETS, config_text
 from tasks.predict_pool import predict_pool
-from tasks.project import Project
+from tasks.project import Project, open_project
 
 SPAWN = multiprocessing.get_context("spawn")
 N = 600
@@ -54,7 +54,7 @@ def machine(tmp_path: Path, shared_root: str) -> Callable[[str], Project]:
     def made(name: str) -> Project:
         root = tmp_path / name
         root.mkdir()
-        text = config_text(PRESETS["demo"].label_set, Minimums(60, 0, 40))
+        text = pal_toml(60, 0, 40)
         for old, new in (
             ("sqlite:lake/catalog.sqlite", f"sqlite:{lake}/catalog.sqlite"),
             ('data = "lake/data"', f'data = "{lake}/data/"'),
@@ -184,8 +184,8 @@ def test_a_file_submitted_on_one_machine_is_ingested_on_another_and_its_bad_rows
     (tmp_path / "zoe.csv").write_bytes(store.get(name) or b"")
     fill_csv(tmp_path / "zoe.csv", dict.fromkeys(TRUTH, "1"))
     fill_csv(tmp_path / "zoe.csv", dict.fromkeys(TRUTH, "perhaps"), most=1)
-    keys = tuple(replace(label, key=key) for label, key in zip(bert.config.task.labels, "78", strict=True))
-    changed = replace(bert, config=replace(bert.config, task=replace(bert.config.task, labels=keys)))
+    keys = tuple(replace(label, key=key) for label, key in zip(bert.label_set.labels, "78", strict=True))
+    changed = bert.with_config(task=TaskConfig.of(replace(bert.label_set, labels=keys)))
     found = submit(changed, tmp_path / "zoe.csv", None)
     assert found.place.startswith(f"{shared_root}/inbox/zoe-")
     assert list(bert.workspace.inbox.iterdir()) == []

@@ -6,10 +6,10 @@ import sys
 import time
 from pathlib import Path
 
-from flows.config import open_project
 from flows.log_lines import listen
 from flows.run import Run
 from flows.server.command_runs import run_deployment
+from tasks.project import open_project
 
 
 def wait_until_gone(path: Path) -> None:

@@ -18,12 +18,13 @@ CHILD = f"""
 import os, signal, sys
 from pathlib import Path
 import annotation.inbox
-from annotation.batch_config import BatchConfig
-from flows.cli.presets import DISASTER
+from tasks.config.settings import BatchConfig
+from tasks.config.template import DISASTER
 from storage.workspace import Workspace
 from tasks.ask_again import draw_disputed
 from tasks.collect import collect_answers
-from tasks.project import Config, Project
+from tasks.config.settings import Config, TaskConfig
+from tasks.project import Project
 from tasks.sample import publish_batches
 
 if sys.argv[1] == "review":  # torch takes seconds
@@ -41,7 +42,7 @@ annotation.inbox.SETTLE_S, annotation.inbox.FRESH_S = 0, 1e9  # the same lines i
 stage = {{"collect": collect_answers, "publish": publish_batches, "adjudicate": adjudicate,
     "review": review}}[sys.argv[1]]
 annotators = ("anna", "ben", "cleo") if sys.argv[1] == "review" else ()
-config = Config(DISASTER, batch=BatchConfig(formats=("csv",), annotators=annotators))
+config = Config(task=TaskConfig.of(DISASTER), batch=BatchConfig(formats=("csv",), annotators=annotators))
 traced = ({str(ROOT / "annotation")!r}, {str(ROOT / "tasks")!r}, {str(ROOT / "storage" / "annotations")!r},
     {str(ROOT / "storage" / "folders")!r}, {str(ROOT / "storage" / "answers")!r}, {str(ROOT / "storage" / "batches")!r})
 passed_over = {str(ROOT / "tasks" / "learning")!r}  # what writes nothing, and has most lines

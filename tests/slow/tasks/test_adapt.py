@@ -28,10 +28,9 @@ from storage.workspace import Workspace
 from tasks import adapt_encoder as room
 from tasks.adapt_encoder import Adaptation, adapt_encoder
 from tasks.learning.distillation import Teacher
-from tasks.learning.encoder_names import MINILM_ADAPTED
-from tasks.learning.encoders import encoder_of
+from tasks.learning.encoders import MINILM_ADAPTED, encoder_of
 from tasks.learning.model_files import load_model
-from tasks.learning.training_config import TrainingConfig
+from tasks.learning.training import TrainingConfig
 from tasks.prepare import current_encoder, make_features
 from tasks.sample import load_pool
 from tasks.train import train_model

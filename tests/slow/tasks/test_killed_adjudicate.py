@@ -12,11 +12,11 @@ from pathlib import Path
 from projects import project_of
 from test_adjudicate import first, ids_of
 
-from annotation.batch_config import BatchConfig
 from storage.lake.batches import open_batches
 from storage.records import Purpose
 from storage.workspace import Workspace
 from tasks.ask_again import draw_disputed
+from tasks.config.settings import BatchConfig
 from tasks.sample import publish_batches
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from test_review import draw, ids_of, truth, wrong
 
-from annotation.batch_config import BatchConfig
 from storage.lake.batches import published_batches
 from storage.workspace import Workspace
+from tasks.config.settings import BatchConfig
 
 # Several processes, and kill -9
 

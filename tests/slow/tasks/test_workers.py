@@ -11,8 +11,8 @@ import pytest
 from distributed import Client, LocalCluster, get_worker
 
 from storage.errors import ModelError, ServiceError
+from tasks.config.settings import ScaleConfig
 from tasks.scale.workers import DISTRIBUTION, Workers, open_workers, own_version, worker_state
-from tasks.scale_config import ScaleConfig
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def address() -> Iterator[str]:
 
 @pytest.fixture
 def workers(address: str) -> Iterator[Workers]:
-    with open_workers(ScaleConfig("dask", address)) as opened:
+    with open_workers(ScaleConfig(runner="dask", address=address)) as opened:
         assert opened is not None
         assert len(opened) == 2
         yield opened
@@ -78,7 +78,7 @@ def test_what_a_call_raises_comes_back_as_itself_and_dask_s_own_errors_in_our_wo
 def test_a_call_that_fails_once_is_made_again() -> None:
     with (
         LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster,
-        open_workers(ScaleConfig("dask", cluster.scheduler_address)) as workers,
+        open_workers(ScaleConfig(runner="dask", address=cluster.scheduler_address)) as workers,
     ):
         assert workers is not None
         assert workers.run(failed_once, [(0, {})]) == [2]
@@ -87,7 +87,7 @@ def test_a_call_that_fails_once_is_made_again() -> None:
 def test_a_call_to_a_worker_that_is_gone_goes_to_another() -> None:
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
-        open_workers(ScaleConfig("dask", cluster.scheduler_address)) as workers,
+        open_workers(ScaleConfig(runner="dask", address=cluster.scheduler_address)) as workers,
     ):
         assert workers is not None
         (gone, _), (other, _) = workers.run(counted, [(0, {"step": 1}), (1, {"step": 1})])
@@ -100,7 +100,7 @@ def test_a_call_that_found_no_worker_goes_to_one_that_comes_later(monkeypatch: p
     monkeypatch.setattr("tasks.scale.workers.CHECK_S", 0.1)
     with (
         LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster,
-        open_workers(ScaleConfig("dask", cluster.scheduler_address)) as workers,
+        open_workers(ScaleConfig(runner="dask", address=cluster.scheduler_address)) as workers,
     ):
         assert workers is not None
         with Client(cluster.scheduler_address, set_as_default=False) as client:
@@ -134,7 +134,7 @@ def test_a_scheduler_that_does_not_answer_is_reported_with_what_to_type() -> Non
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
         pytest.raises(ServiceError, match=r"127\.0\.0\.1:1") as caught,
-        open_workers(ScaleConfig("dask", "tcp://127.0.0.1:1")),
+        open_workers(ScaleConfig(runner="dask", address="tcp://127.0.0.1:1")),
     ):
         pytest.fail("nobody listens there")
     assert "dask scheduler" in caught.value.hint
@@ -146,7 +146,7 @@ def test_a_scheduler_without_workers_is_reported(monkeypatch: pytest.MonkeyPatch
     with (
         LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster,
         pytest.raises(ServiceError, match="0/1"),
-        open_workers(ScaleConfig("dask", cluster.scheduler_address)),
+        open_workers(ScaleConfig(runner="dask", address=cluster.scheduler_address)),
     ):
         pytest.fail("there are none")
 
@@ -158,14 +158,14 @@ def test_workers_of_another_version_are_refused_with_what_to_type(
     monkeypatch.setattr("tasks.scale.workers.own_version", lambda: "9.9")
     with (
         pytest.raises(ServiceError, match=rf"{re.escape(own)}.*{DISTRIBUTION}") as caught,
-        open_workers(ScaleConfig("dask", address)),
+        open_workers(ScaleConfig(runner="dask", address=address)),
     ):
         pytest.fail("they do not fit")
     assert f"pip install '{DISTRIBUTION}[cluster]==9.9'" in caught.value.hint
     monkeypatch.setattr("tasks.scale.workers.DISTRIBUTION", "not-installed")
     with (
         pytest.raises(ServiceError, match="not-installed"),
-        open_workers(ScaleConfig("dask", address)),
+        open_workers(ScaleConfig(runner="dask", address=address)),
     ):
         pytest.fail("it is not installed there")
 

@@ -10,8 +10,7 @@ import torch
 from tasks.learning.distillation import adapt_vectors, taught_head
 from tasks.learning.encoders import HeadWeights
 from tasks.learning.tokens import Examples, Tokens
-from tasks.learning.training import Target, fit_linear_head, train
-from tasks.learning.training_config import TrainingConfig
+from tasks.learning.training import Target, TrainingConfig, fit_linear_head, train
 from tasks.learning.vectors import TokenVectors
 
 Matrix = npt.NDArray[np.float32]

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from storage.errors import ModelError
-from tasks.learning.encoder_names import SHIPPED
 from tasks.learning.encoders import (
     ARTEFACT,
+    SHIPPED,
     BagOfWords,
     Encoder,
     StaticVectors,

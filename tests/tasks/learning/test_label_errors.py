@@ -19,8 +19,14 @@ from tasks.learning.calibration import calibrate, stratified_folds
 from tasks.learning.encoders import fit_bag_of_words, minilm_static
 from tasks.learning.label_errors import TOLERANCE, Floats, Ints, LabelErrors, label_errors
 from tasks.learning.tokens import Examples
-from tasks.learning.training import N_FOLDS, Target, cross_validated_probabilities, predict_logits, train
-from tasks.learning.training_config import TrainingConfig
+from tasks.learning.training import (
+    N_FOLDS,
+    Target,
+    TrainingConfig,
+    cross_validated_probabilities,
+    predict_logits,
+    train,
+)
 
 Case = tuple[Ints, Floats]
 

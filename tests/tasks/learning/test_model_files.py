@@ -16,12 +16,10 @@ import torch
 from waiting import PATIENCE_S
 
 from storage.errors import ModelError
-from tasks.learning.encoder_names import SHIPPED
-from tasks.learning.encoders import BagOfWords, Encoder, minilm_static
+from tasks.learning.encoders import SHIPPED, BagOfWords, Encoder, minilm_static
 from tasks.learning.model_files import MANIFEST, WEIGHTS, LoadedModel, load_model, save_model
 from tasks.learning.tokens import Examples
-from tasks.learning.training import Target, Trained, train
-from tasks.learning.training_config import TrainingConfig
+from tasks.learning.training import Target, Trained, TrainingConfig, train
 
 ROOT = Path(__file__).parents[3]
 LABELS = ("not_related", "related")

@@ -5,10 +5,10 @@ import numpy.typing as npt
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
+from tasks.config.settings import PromotionConfig
 from tasks.learning import promotion as room
 from tasks.learning.metrics import label_figures
 from tasks.learning.promotion import Scored
-from tasks.learning.promotion_config import PromotionConfig
 
 MetricName = Literal["ap", "auc", "f1"]
 METRICS: tuple[MetricName, ...] = ("ap", "auc", "f1")
@@ -18,7 +18,7 @@ def probability_not_worse(
     ours: Scored, theirs: Scored, truth: np.ndarray, config: PromotionConfig, *, seed: int = 0
 ) -> float | None:
     """Of one label."""
-    found = room.compare([ours], [theirs], [truth], config, seed=seed)
+    found = room.compare([ours], [theirs], [truth], config.metric, margin=config.margin, seed=seed)
     return found.not_worse if found else None
 
 
@@ -34,20 +34,20 @@ def scored(noise: float, seed: int = 0, n: int = 300) -> Scored:
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_model_is_not_worse_than_itself_even_with_no_margin(metric: MetricName) -> None:
-    config = PromotionConfig(metric, margin=0.0)
+    config = PromotionConfig(metric=metric, margin=0.0)
     assert probability_not_worse(scored(0.7), scored(0.7), truth_of(), config) == 1.0
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_much_better_candidate_is_certain_and_a_much_worse_one_is_not(metric: MetricName) -> None:
-    config = PromotionConfig(metric)
+    config = PromotionConfig(metric=metric)
     assert probability_not_worse(scored(0.3), scored(2.0), truth_of(), config) == 1.0
     assert probability_not_worse(scored(2.0), scored(0.3), truth_of(), config) == 0.0
 
 
 def test_a_wider_margin_lets_a_worse_candidate_through() -> None:
     found = [
-        probability_not_worse(scored(0.8, 1), scored(0.6, 2), truth_of(), PromotionConfig("auc", margin=margin))
+        probability_not_worse(scored(0.8, 1), scored(0.6, 2), truth_of(), PromotionConfig(metric="auc", margin=margin))
         for margin in (0.0, 0.03, 0.08, 1.0)
     ]
     values = [value for value in found if value is not None]
@@ -60,9 +60,9 @@ def test_a_model_worse_by_just_the_margin_counts_as_not_worse() -> None:
     truth = np.array([True, False] * 50)
     production = Scored(truth.astype(float), truth)
     candidate = Scored(np.zeros(100), ~truth & False)  # AUC one half, always
-    gate = PromotionConfig("auc", margin=0.5)
+    gate = PromotionConfig(metric="auc", margin=0.5)
     assert probability_not_worse(candidate, production, truth, gate) == 1.0
-    assert probability_not_worse(candidate, production, truth, PromotionConfig("auc", margin=0.49)) == 0.0
+    assert probability_not_worse(candidate, production, truth, PromotionConfig(metric="auc", margin=0.49)) == 0.0
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -71,7 +71,7 @@ def test_it_is_the_share_of_paired_resamples_as_counted_one_by_one(
 ) -> None:
     monkeypatch.setattr(room, "n_resamples", lambda _n: 150)
     truth, ours, theirs = truth_of(60), scored(0.9, 1, 60), scored(0.9, 2, 60)
-    found = probability_not_worse(ours, theirs, truth, PromotionConfig(metric, margin=0.02), seed=3)
+    found = probability_not_worse(ours, theirs, truth, PromotionConfig(metric=metric, margin=0.02), seed=3)
     generator = np.random.default_rng(3)
     wins = []
     for _ in range(150):
@@ -92,9 +92,9 @@ def test_it_is_the_share_of_paired_resamples_as_counted_one_by_one(
 @pytest.mark.parametrize("metric", METRICS)
 def test_it_is_none_where_the_metric_is_undefined(metric: MetricName) -> None:
     nobody = Scored(np.zeros(10), np.zeros(10, np.bool_))
-    assert probability_not_worse(nobody, nobody, np.zeros(10, np.bool_), PromotionConfig(metric)) is None
+    assert probability_not_worse(nobody, nobody, np.zeros(10, np.bool_), PromotionConfig(metric=metric)) is None
     nothing = Scored(np.zeros(0), np.zeros(0, np.bool_))
-    assert probability_not_worse(nothing, nothing, np.zeros(0, np.bool_), PromotionConfig(metric)) is None
+    assert probability_not_worse(nothing, nothing, np.zeros(0, np.bool_), PromotionConfig(metric=metric)) is None
 
 
 def test_the_same_seed_gives_the_same_probability_and_another_nearly_the_same() -> None:
@@ -115,8 +115,8 @@ def test_without_a_positive_label_ruining_any_label_counts() -> None:
     truths = [np.array([True, False] * 30), np.array([False, True] * 30)]
     good = [Scored(truth.astype(float), truth) for truth in truths]
     ruined = [good[0], Scored(1.0 - good[1].scores, ~truths[1])]
-    config = PromotionConfig("ap", margin=0.01)
-    same, worse = room.compare(good, good, truths, config), room.compare(ruined, good, truths, config)
+    config = PromotionConfig(metric="ap", margin=0.01)
+    same, worse = (room.compare(ours, good, truths, config.metric, margin=config.margin) for ours in (good, ruined))
     assert same is not None
     assert worse is not None
     assert (same.not_worse, worse.not_worse) == (1.0, 0.0)
@@ -124,13 +124,13 @@ def test_without_a_positive_label_ruining_any_label_counts() -> None:
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_both_figures_are_of_the_same_items_and_the_interval_is_of_their_paired_difference(metric: MetricName) -> None:
-    truth, config = truth_of(), PromotionConfig(metric)
+    truth, config = truth_of(), PromotionConfig(metric=metric)
     ours, theirs = scored(0.8, 1), scored(0.6, 2)
-    found = room.compare([ours], [theirs], [truth], config)
+    found = room.compare([ours], [theirs], [truth], config.metric, margin=config.margin)
     assert found is not None
     figures = [label_figures(each.scores, truth, each.chosen)[metric](np.ones((1, 300)))[0] for each in (ours, theirs)]
     assert (found.n, found.candidate, found.production) == (300, *figures)
     assert found.low <= found.candidate - found.production <= found.high
-    same = room.compare([ours], [ours], [truth], config)
+    same = room.compare([ours], [ours], [truth], config.metric, margin=config.margin)
     assert same is not None
     assert (same.low, same.high) == (0.0, 0.0), "paired: no difference has no spread"

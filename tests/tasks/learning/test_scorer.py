@@ -18,8 +18,7 @@ from tasks.learning.calibration import Calibration
 from tasks.learning.encoders import BagOfWords, Encoder, fit_bag_of_words, minilm_static
 from tasks.learning.model_files import WEIGHTS, load_model, save_model
 from tasks.learning.stored_model import FEW_TEXTS, SLICE_TEXTS, numpy_model
-from tasks.learning.training import Classifier, Trained
-from tasks.learning.training_config import TrainingConfig
+from tasks.learning.training import Classifier, Trained, TrainingConfig
 
 LABELS = ("not_related", "related", "unclear")
 ODD = ["", "   ", "zzzqqq 龍", "Überschwemmung\u00a0in Köln", "a\x1cb", "İstanbul ΔΟΣ", "flood " * 300]

@@ -20,8 +20,16 @@ from tasks.learning.calibration import Calibration, calibrate, stratified_folds
 from tasks.learning.encoders import Encoder, fit_bag_of_words, minilm_static
 from tasks.learning.metrics import Evaluation, evaluate
 from tasks.learning.tokens import Examples, Tokens
-from tasks.learning.training import N_FOLDS, Target, Trained, drawn, label_weights, predict_logits, train
-from tasks.learning.training_config import TrainingConfig
+from tasks.learning.training import (
+    N_FOLDS,
+    Target,
+    Trained,
+    TrainingConfig,
+    drawn,
+    label_weights,
+    predict_logits,
+    train,
+)
 
 V, D = 60, 12
 Rows = npt.NDArray[np.float32]

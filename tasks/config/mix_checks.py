@@ -1,0 +1,89 @@
+"""What is wrong with a mix of strategies or with their options, told without numpy."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+from tasks.config.strategy_options import STRATEGY_OPTIONS
+from tasks.config.values import as_toml, suggest
+
+Option = bool | int | float | str
+"""The value of a strategy's option."""
+Mix = Mapping[str, int | str]
+
+_PERCENTAGE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}
+
+
+def weights(mix: Mix) -> dict[str, float]:
+    """Numbers and percentages as weights.
+
+    >>> weights({"random": "20%", "entropy": "80%"})
+    {'random': 20.0, 'entropy': 80.0}
+    """
+    return {name: _percentage(value) if isinstance(value, str) else float(value) for name, value in mix.items()}
+
+
+def mix_faults(mix: Mix) -> list[str]:
+    """Everything that is wrong with a mix of strategies; empty when it can be used."""
+    faults = [_unknown_strategy(name) for name in mix if name not in STRATEGY_OPTIONS]
+    percentages = {name: value for name, value in mix.items() if isinstance(value, str)}
+    faults += [
+        f'{name} = {as_toml(value)}: write a percentage as "80%".'
+        for name, value in percentages.items()
+        if _percentage(value) < 0
+    ]
+    faults += [
+        f"{name} = {value}: write a whole number, at least 0."
+        for name, value in mix.items()
+        if not isinstance(value, str) and value < 0
+    ]
+    if percentages and len(percentages) < len(mix):
+        faults.append("numbers and percentages are mixed; write the same kind for all strategies.")
+    elif not faults and percentages and abs(sum(map(_percentage, percentages.values())) - 100) > 0.01:
+        faults.append(f"the percentages add up to {sum(map(_percentage, percentages.values())):g}%, not 100%.")
+    elif not faults and not sum(weights(mix).values()):
+        faults.append("give at least one strategy a number above 0.")
+    return faults
+
+
+def option_faults(options: Mapping[str, Mapping[str, Option]]) -> list[str]:
+    """Everything that is wrong with options of strategies; empty when they can be used."""
+    faults = []
+    for name, values in options.items():
+        if name not in STRATEGY_OPTIONS:
+            faults.append(_unknown_strategy(name))
+            continue
+        faults += [fault for option, value in values.items() if (fault := _option_fault(name, option, value))]
+    return faults
+
+
+def _percentage(value: str) -> float:
+    match = _PERCENTAGE.fullmatch(value.strip())
+    return float(match[1]) if match else -1.0
+
+
+def _unknown_strategy(name: str) -> str:
+    return f'there is no strategy "{name}"{suggest(name, STRATEGY_OPTIONS)}'
+
+
+def _option_fault(name: str, option: str, value: Option) -> str:
+    """What is wrong with an option of a strategy; empty when it can be used."""
+    known = STRATEGY_OPTIONS[name]
+    if option not in known:
+        return f'{name}: there is no option "{option}"{suggest(option, known) if known else "; it has none."}'
+    default, told = known[option], f"{name}.{option} = {as_toml(value)}"
+    fits = isinstance(value, (int, float) if isinstance(default, float) else type(default))
+    if not fits or isinstance(value, bool) != isinstance(default, bool):
+        return f"{told}: write {_KINDS[type(default)]}, such as {as_toml(default)}."
+    if option == "score" and value not in STRATEGY_OPTIONS:
+        return f"{told}: {_unknown_strategy(str(value))}"
+    if option == "score" and value == name:
+        return f"{told}: name another strategy."
+    if not isinstance(value, str) and not 0 <= value < math.inf:
+        return f"{told}: write a number, at least 0."
+    if option in ("share", "dropout", "radius") and not isinstance(value, str) and value > 1:
+        return f"{told}: write a number from 0 to 1."
+    return ""

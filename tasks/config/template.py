@@ -1,0 +1,147 @@
+"""What is written about settings: the pal.toml of `pal init`, the page docs/pal-toml.md, and those in force."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from annotation.label_set import Label, LabelSet, with_keys
+from storage.errors import ConfigError
+from tasks.config.settings import Config, MinimumsConfig, TaskConfig
+from tasks.config.values import as_toml, find_node, in_words
+
+DISASTER = LabelSet(
+    name="disaster-headlines",
+    question="Is this headline disaster-related?",
+    definition="""A 'disaster-related' headline is any story about a disaster.
+It includes: human, animal and plant disasters; the response to disasters (aid); natural disasters
+and man-made ones like wars.
+It does not include: criminal acts and non-disaster-related police work; post-response activity like memorials.""",
+    labels=(Label("related", "1", positive=True), Label("not_related", "0", default=True)),
+)
+
+PRESETS = {
+    "disaster-headlines": Config(task=TaskConfig.of(DISASTER)),
+    "chapter-2": Config(
+        task=TaskConfig.of(DISASTER), minimums=MinimumsConfig(evaluation=1200, validation=0, training=400)
+    ),
+    "demo": Config(task=TaskConfig.of(DISASTER), minimums=MinimumsConfig(evaluation=500, validation=0, training=100)),
+}
+
+
+def find_preset(name: str) -> Config:
+    """The preset of that name.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"There is no preset {name!r}.", hint=f"Choose from: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def named_labels(names: Sequence[str], positive: str | None, question: str | None) -> LabelSet:
+    """A label set for labels named on the command line.
+
+    Raises:
+        ConfigError: They cannot be a label set.
+    """
+    label_set = LabelSet(
+        name="my-task",
+        question=question or (f"Which label fits: {', '.join(names)}?" if len(names) < 10 else "Which label fits?"),
+        definition="Say here what each label means, with examples of the hard cases.",
+        labels=with_keys([Label(name, positive=name == positive) for name in names]),
+    )
+    faults = label_set.faults()
+    if positive is not None and positive not in names:
+        faults.append(f"positive label {positive!r} is not one of {', '.join(names)}")
+    if faults:
+        raise ConfigError(f"These labels cannot be used: {'; '.join(faults)}.", hint="pal init DIR --labels spam,ham")
+    return label_set
+
+
+class Setting(NamedTuple):
+    """A setting of a section, with what the schema says about it."""
+
+    section: str
+    name: str
+    value: Any
+    default: Any
+    node: Mapping[str, Any]
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it has the value that it has where pal.toml leaves it out."""
+        return bool(self.value == self.default)
+
+
+def settings_of(config: Config) -> Iterator[Setting]:
+    """Every setting, in the order of the schema."""
+    schema = config.model_json_schema()
+    values = config.model_dump(exclude_defaults=False)
+    defaults = {name: field.default for name, field in Config.model_fields.items()}
+    for section, settings in values.items():
+        for name, value in settings.items():
+            node, _ = find_node(schema, (section, name))
+            yield Setting(section, name, value, getattr(defaults[section], name, None), node)
+
+
+def config_text(config: Config) -> str:
+    """A pal.toml, with a line above each setting that says what it is. Rare settings at their default are comments."""
+    lines = [
+        "# Settings of this workspace. Only [task] is required; unknown settings are errors. See docs/pal-toml.md."
+    ]
+    section = ""
+    for each in settings_of(config):
+        if each.section != section:
+            section = each.section
+            lines += ["", f"# {Config.model_fields[section].description}", f"[{section}]"]
+        mark = "# " if each.node.get("rare") and each.is_default else ""
+        lines += [f"# {each.node['description']}", f"{mark}{each.name} = {_written(each)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _written(setting: Setting) -> str:
+    """The value over several lines, where it is easier to read and change so."""
+    value = setting.value
+    if (setting.section, setting.name) == ("task", "labels"):
+        kept = ({name: part for name, part in label.items() if part not in ("", False)} for label in value)
+        return "[\n" + "".join(f"  {as_toml(label)},\n" for label in kept) + "]"
+    if isinstance(value, str) and "\n" in value and value.replace("\n", "").isprintable() and not {*value} & {*'"\\'}:
+        return f'"""\n{value}"""'
+    return as_toml(value)
+
+
+def settings_in_force(config: Config) -> str:
+    """Every setting as a line of TOML, defaults marked."""
+    section = ""
+    lines: list[str] = []
+    for each in settings_of(config):
+        if each.section != section:
+            section = each.section
+            lines += ["", f"[{section}]"] if lines else [f"[{section}]"]
+        lines.append(f"{each.name} = {as_toml(each.value)}{'  # default' if each.is_default else ''}")
+    return "\n".join(lines)
+
+
+def settings_page() -> str:
+    """The page docs/pal-toml.md."""
+    lines, section = [_HEADER], ""
+    for each in settings_of(find_preset("disaster-headlines")):
+        if each.section != section:
+            section = each.section
+            lines += ["", f"## [{section}]", "", Config.model_fields[section].description or "", ""]
+            lines += ["| setting | value | default | meaning |", "|---|---|---|---|"]
+        default = "required" if section == "task" else f"`{as_toml(each.default)}`"
+        lines.append(f"| `{each.name}` | {in_words(each.node)} | {default} | {each.node['description']} |")
+    return "\n".join(lines)
+
+
+_HEADER = """# Settings: pal.toml
+
+Written by `pal config --markdown`. `pal init` writes a pal.toml with all of these; `pal config` prints those in force.
+Only `[task]` is required, and unknown settings are errors. All errors are shown at once.
+
+Each label of `[task]` has a `name`, and may have a `key` (one character; without it pal chooses one for the first 31
+labels), `positive = true` (the rare label that the metrics are about) and `default = true` (chosen by Enter). A label
+without a key is answered by its name."""
