@@ -58,9 +58,7 @@ def options(
     """Options before any command."""
     listen(debug=debug)
     if workspace is not None:  # the default of every command's own option
-        context.default_map = {
-            name: {"workspace": str(workspace)} for name in context.to_info_dict()["command"]["commands"]
-        }
+        context.default_map = {str(context.invoked_subcommand): {"workspace": str(workspace)}}
 
 
 @app.command(epilog="Example: pal init headlines --preset disaster-headlines")
