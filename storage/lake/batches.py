@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from storage.errors import BatchError
 from storage.lake.connection import bound, listed
 from storage.lake.schema import ANSWERS_TO_BATCHES, ASKED, OUT, UNAVAILABLE, current_labels
-from storage.lake.store import Connection, Store
+from storage.lake.store import Connection, Store, records_of
 from storage.records import (
     Assignment,
     Batch,
@@ -23,9 +23,6 @@ from storage.records import (
     Split,
     StopSign,
 )
-
-if TYPE_CHECKING:
-    pass
 
 _COLUMNS = """batch_id, purpose, status, n, created_at, model_id, seed, lake_version, label_set, mix, shares,
     stop_signs, overlap, formats"""
@@ -87,7 +84,8 @@ def reserve(store: Store, draft: Draft, *, beside_open: bool) -> tuple[Batch, bo
 
     def change(connection: Connection) -> tuple[Batch, bool]:
         if not beside_open:
-            opened = _batches(connection, f"WHERE status = 'published' AND {same} ORDER BY created_at LIMIT 1")
+            sql = f"FROM lake.batches WHERE status = 'published' AND {same} ORDER BY created_at LIMIT 1"
+            opened = records_of(connection, Batch, sql)
             if opened:
                 return opened[0], False
         taken = connection.execute(
@@ -107,7 +105,7 @@ def reserve(store: Store, draft: Draft, *, beside_open: bool) -> tuple[Batch, bo
         ).fetchone()
         batch_id = f"b{number[0] if number else 1:04d}-{draft.purpose.value}"
         insert_batch(connection, batch_id, draft, BatchStatus.PUBLISHED)
-        return _batches(connection, "WHERE batch_id = ?", [batch_id])[0], True
+        return records_of(connection, Batch, "FROM lake.batches WHERE batch_id = ?", [batch_id])[0], True
 
     return store.write(change, f"publish a {draft.purpose.value} batch of {len(draft.item_ids)}")
 
@@ -179,7 +177,7 @@ def published_batches(store: Store, *, again: bool | None = None) -> list[Batch]
     Args:
         again: Only those that ask again about answered items; False: only those that ask about new ones.
     """
-    batches = [_batch(row) for row in store.rows(f"SELECT {_COLUMNS} FROM lake.batches {_OPEN}")]
+    batches = store.records(Batch, f"FROM lake.batches {_OPEN}")
     return [batch for batch in batches if again in (None, batch.purpose.asks_again)]
 
 
@@ -213,7 +211,8 @@ def find_batch(store: Store, batch_id: str) -> Progress:
 
 def items_of(store: Store, batch_id: str) -> list[BatchItem]:
     """The items that a batch asks about, in the order they are shown; gold ones last."""
-    rows = store.rows(
+    return store.records(
+        BatchItem,
         """SELECT item_id, text, text_hash FROM (
             SELECT item_id, 0 AS gold, min(position) AS position FROM lake.batch_items WHERE batch_id = $batch
             GROUP BY item_id
@@ -222,15 +221,11 @@ def items_of(store: Store, batch_id: str) -> list[BatchItem]:
         ) JOIN lake.items USING (item_id) ORDER BY gold, position""",
         {"batch": batch_id},
     )
-    return [BatchItem(*row) for row in rows]
 
 
 def assignments_of(store: Store, batch_id: str) -> list[Assignment]:
     """Who is asked about what, in the order each is shown; empty where whoever takes the batch is asked."""
-    rows = store.rows(
-        "SELECT item_id, annotator, gold FROM lake.assignments WHERE batch_id = ? ORDER BY position", [batch_id]
-    )
-    return [Assignment(item_id, annotator, bool(gold)) for item_id, annotator, gold in rows]
+    return store.records(Assignment, "FROM lake.assignments WHERE batch_id = ? ORDER BY position", [batch_id])
 
 
 def batches_of_items(store: Store, item_ids: Sequence[str], text_hashes: Sequence[str]) -> dict[str, str]:
@@ -250,12 +245,8 @@ def batches_of_items(store: Store, item_ids: Sequence[str], text_hashes: Sequenc
 
 def proposals_of(store: Store, batch_id: str) -> list[Proposal]:
     """Every strategy that proposed an item of the batch, by position."""
-    rows = store.rows(
-        """SELECT item_id, strategy, score, rank FROM lake.batch_items WHERE batch_id = ?
-        ORDER BY position, strategy""",
-        [batch_id],
-    )
-    return [Proposal(*row) for row in rows]
+    sql = "FROM lake.batch_items WHERE batch_id = ? ORDER BY position, strategy"
+    return store.records(Proposal, sql, [batch_id])
 
 
 def batch_results(store: Store, random: Sequence[str], positive: str) -> list[BatchResult]:
@@ -265,7 +256,8 @@ def batch_results(store: Store, random: Sequence[str], positive: str) -> list[Ba
         random: The strategies that draw at random.
         positive: The label that is looked for.
     """
-    rows = store.rows(
+    return store.records(
+        BatchResult,
         f"""WITH firsts AS (
             SELECT item_id, arg_min(batch_id, (ingested_at, batch_id)) AS batch_id
             FROM lake.annotations GROUP BY item_id
@@ -276,13 +268,14 @@ def batch_results(store: Store, random: Sequence[str], positive: str) -> list[Ba
             FROM firsts JOIN lake.batches b USING (batch_id) JOIN ({current_labels()}) USING (item_id)
             LEFT JOIN drawn d USING (batch_id, item_id)
         )
-        SELECT batch_id, any_value(purpose), any_value(status), any_value(model_id) IS NOT NULL, any_value(n), count(*),
-            count(label), count(*) FILTER (label = $positive), count(label) FILTER (at_random),
-            count(*) FILTER (at_random AND label = $positive)
+        SELECT batch_id, any_value(purpose) AS purpose, any_value(status) AS status,
+            any_value(model_id) IS NOT NULL AS active, any_value(n) AS n, count(*) AS n_answered,
+            count(label) AS n_labelled, count(*) FILTER (label = $positive) AS n_positive,
+            count(label) FILTER (at_random) AS n_random,
+            count(*) FILTER (at_random AND label = $positive) AS n_random_positive
         FROM answered GROUP BY batch_id ORDER BY any_value(created_at), batch_id""",
         {"positive": positive, "random": list(random)},
     )
-    return [BatchResult(row[0], Split(row[1]), BatchStatus(row[2]), *row[3:]) for row in rows]
 
 
 def answered_in(store: Store, batch_id: str, annotator: str | None = None) -> dict[str, str]:
@@ -324,40 +317,13 @@ def close_batch(store: Store, batch_id: str) -> int:
     return progress.batch.n - progress.n_answered if closed and closed[0] else 0
 
 
-def _batches(connection: Connection, where: str, parameters: list[Any] | None = None) -> list[Batch]:
-    rows = connection.execute(bound(f"SELECT {_COLUMNS} FROM lake.batches {where}", parameters)).fetchall()
-    return [_batch(row) for row in rows]
-
-
 def _progress(store: Store, where: str, parameters: list[Any] | None = None) -> list[Progress]:
-    rows = store.rows(
+    return store.records(
+        Progress,
         f"""WITH answers AS ({ANSWERS_TO_BATCHES})
-        SELECT {_COLUMNS}, (SELECT count(*) FROM answers a WHERE a.batch_id = b.batch_id) AS n_answered,
-            (SELECT coalesce(sum(least(a.n, coalesce(b.overlap, 1))), 0) FROM answers a WHERE a.batch_id = b.batch_id)
+        SELECT *, (SELECT count(*) FROM answers a WHERE a.batch_id = b.batch_id) AS n_answered,
+            (SELECT coalesce(sum(least(a.n, coalesce(b.overlap, 1))), 0)::BIGINT FROM answers a
+            WHERE a.batch_id = b.batch_id) AS n_answers
         FROM lake.batches b {where}""",
         parameters,
-    )
-    return [Progress(_batch(row[:-2]), int(row[-2]), int(row[-1])) for row in rows]
-
-
-def _batch(row: tuple[Any, ...]) -> Batch:
-    batch_id, purpose, status, n, created_at, model_id, seed, lake_version, label_set, mix, shares, stop_signs = row[
-        :-2
-    ]
-    overlap, formats = row[-2:]
-    return Batch(
-        batch_id,
-        Purpose(purpose),
-        BatchStatus(status),
-        n,
-        created_at,
-        model_id,
-        seed,
-        lake_version,
-        label_set,
-        json.loads(mix),
-        tuple(Share(**share) for share in json.loads(shares or "[]")),
-        tuple(StopSign(**sign) for sign in json.loads(stop_signs or "[]")),
-        overlap or 1,
-        tuple(json.loads(formats or "[]")),
     )

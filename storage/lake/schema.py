@@ -6,20 +6,15 @@ decisions are only ever appended; batches and models change their status.
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from storage.errors import StoreError
 from storage.lake.connection import bound
-from storage.lake.store import Connection, Store
-from storage.records import ORIGINAL, UNNAMED, RunRecord, RunStatus
+from storage.lake.store import Connection, Store, records_of
+from storage.records import ORIGINAL, UNNAMED, RunRecord
 from storage.run_records import Runs
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +118,7 @@ def migrate(store: Store, runs: Runs) -> int:
         version = int(row[0]) if row else 0
         for migration in MIGRATIONS[version : version + 1] if version else MIGRATIONS:
             if migration.moves_runs:
-                runs.put(runs_from(connection.execute(RUNS_IN_LAKE).to_arrow_table()))
+                runs.put(records_of(connection, RunRecord, RUNS_IN_LAKE))
             for statement in migration.statements:
                 connection.execute(statement)
             version += 1
@@ -179,14 +174,6 @@ RUNS_IN_LAKE = """
     FROM (SELECT *, row_number() OVER (PARTITION BY run_id ORDER BY started_at, ended_at) AS nth FROM lake.runs)
     ORDER BY started_at, run_id"""
 """Query for the runs in a lake of schema version 4. Two of a process within a second had the same id there."""
-
-
-def runs_from(table: pa.Table) -> list[RunRecord]:
-    """The result of `RUNS_IN_LAKE` as records."""
-    return [
-        RunRecord(**{**row, "status": RunStatus(row["status"]), "stages": json.loads(row["stages"])})
-        for row in table.to_pylist()
-    ]
 
 
 def current_labels(version: int | None = None) -> str:

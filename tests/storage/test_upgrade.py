@@ -23,7 +23,7 @@ from storage.errors import StoreError
 from storage.lake.annotations import ingest, labelled_texts
 from storage.lake.batches import open_batches
 from storage.lake.models import production_model
-from storage.lake.schema import MIGRATIONS, RUNS_IN_LAKE, current_version, runs_from
+from storage.lake.schema import MIGRATIONS, RUNS_IN_LAKE, current_version
 from storage.lake.store import Store
 from storage.records import RunRecord, RunStatus, Split
 from storage.run_records import RUNS_FILE
@@ -66,7 +66,7 @@ def before(workspace: Workspace) -> tuple[dict[str, Any], list[RunRecord]]:
     """What the old lake holds, and its runs."""
     with workspace.unmigrated_store() as store:
         assert (current_version(store), counts(store)) == (4, COUNTS)
-        return contents(store), runs_from(store.read(RUNS_IN_LAKE))
+        return contents(store), store.records(RunRecord, RUNS_IN_LAKE)
 
 
 def names_of_tables(store: Store) -> set[str]:
