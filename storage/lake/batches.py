@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,7 +25,11 @@ from storage.records import (
 )
 
 _COLUMNS = """batch_id, purpose, status, n, created_at, model_id, seed, lake_version, label_set, mix, shares,
-    stop_signs, overlap, formats"""
+    stop_signs, overlap, formats, codebook, reserve_below"""
+
+
+CODEBOOK = 1
+"""Version of the codebook that the items of a batch are annotated by."""
 
 
 class OvertakenError(BatchError):
@@ -38,6 +42,8 @@ class Draft:
 
     Attributes:
         assignments: Who is asked about what, in the order each is shown; empty where whoever takes it is asked.
+        evaluation: Those of the items that are of the evaluation reserve, whatever the purpose.
+        reserve_below: The ranks below this were left out of what could be queried; None where none were.
     """
 
     purpose: Purpose | Split
@@ -53,6 +59,8 @@ class Draft:
     overlap: int = 1
     formats: Sequence[str] = ()
     assignments: Sequence[Assignment] = ()
+    evaluation: Collection[str] = ()
+    reserve_below: int | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +122,7 @@ def insert_batch(connection: Connection, batch_id: str, draft: Draft, status: Ba
     """Write a batch and its proposals; inside somebody's transaction."""
     connection.execute(
         bound(
-            f"INSERT INTO lake.batches ({_COLUMNS}) VALUES (?, ?, ?, ?, now()::TIMESTAMP, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO lake.batches ({_COLUMNS}) VALUES (?, ?, ?, ?, now()::TIMESTAMP{', ?' * 11})",
             [
                 batch_id,
                 draft.purpose.value,
@@ -129,19 +137,29 @@ def insert_batch(connection: Connection, batch_id: str, draft: Draft, status: Ba
                 json.dumps([asdict(sign) for sign in draft.stop_signs]),
                 draft.overlap,
                 json.dumps(list(draft.formats)),
+                CODEBOOK,
+                draft.reserve_below,
             ],
         ),
     )
     position = {item_id: k for k, item_id in enumerate(draft.item_ids)}
-    proposed = [asdict(proposal) | {"position": position[proposal.item_id]} for proposal in draft.proposals]
+    proposed = [
+        asdict(proposal)
+        | {
+            "position": position[proposal.item_id],
+            "split": Split.EVALUATION if proposal.item_id in draft.evaluation else None,
+        }
+        for proposal in draft.proposals
+    ]
     asked = [
         {**asdict(assignment), "position": k, "gold": int(assignment.gold)}
         for k, assignment in enumerate(draft.assignments)
     ]
     for table, rows in (("batch_items", proposed), ("assignments", asked)):
         if rows:
-            values = listed([{"batch_id": batch_id, **row} for row in rows], _ROWS_OF[table])
-            connection.execute(f"INSERT INTO lake.{table} {values}")
+            columns = _ROWS_OF[table]
+            values = listed([{"batch_id": batch_id, **row} for row in rows], columns)
+            connection.execute(f"INSERT INTO lake.{table} ({', '.join(columns)}) {values}")
 
 
 _ROWS_OF = {
@@ -152,6 +170,7 @@ _ROWS_OF = {
         "score": "DOUBLE",
         "rank": "BIGINT",
         "position": "BIGINT",
+        "split": "VARCHAR",
     },
     "assignments": {
         "batch_id": "VARCHAR",
@@ -249,6 +268,13 @@ def proposals_of(store: Store, batch_id: str) -> list[Proposal]:
     return store.records(Proposal, sql, [batch_id])
 
 
+def has_reserve(store: Store, batch_id: str) -> bool:
+    """Whether items of the evaluation reserve are among those of a batch."""
+    return bool(
+        store.rows("SELECT 1 FROM lake.batch_items WHERE batch_id = ? AND split IS NOT NULL LIMIT 1", [batch_id])
+    )
+
+
 def batch_results(store: Store, random: Sequence[str], positive: str) -> list[BatchResult]:
     """What each batch with answers brought, the oldest first.
 
@@ -264,7 +290,8 @@ def batch_results(store: Store, random: Sequence[str], positive: str) -> list[Ba
         ), drawn AS (
             SELECT DISTINCT batch_id, item_id FROM lake.batch_items WHERE list_contains($random, strategy)
         ), answered AS (
-            SELECT b.*, label, purpose <> 'training' OR d.item_id IS NOT NULL AS at_random
+            SELECT b.*, label, purpose = 'training' AND split = 'evaluation' AS in_reserve,
+                NOT in_reserve AND (purpose <> 'training' OR d.item_id IS NOT NULL) AS at_random
             FROM firsts JOIN lake.batches b USING (batch_id) JOIN ({current_labels()}) USING (item_id)
             LEFT JOIN drawn d USING (batch_id, item_id)
         )
@@ -272,7 +299,9 @@ def batch_results(store: Store, random: Sequence[str], positive: str) -> list[Ba
             any_value(model_id) IS NOT NULL AS active, any_value(n) AS n, count(*) AS n_answered,
             count(label) AS n_labelled, count(*) FILTER (label = $positive) AS n_positive,
             count(label) FILTER (at_random) AS n_random,
-            count(*) FILTER (at_random AND label = $positive) AS n_random_positive
+            count(*) FILTER (at_random AND label = $positive) AS n_random_positive,
+            count(label) FILTER (in_reserve) AS n_reserve,
+            count(*) FILTER (in_reserve AND label = $positive) AS n_reserve_positive
         FROM answered GROUP BY batch_id ORDER BY any_value(created_at), batch_id""",
         {"positive": positive, "random": list(random)},
     )

@@ -314,7 +314,7 @@ def strategy_results(store: Store, positive: str) -> list[StrategyResult]:
         f"""SELECT batch_id, strategy, count(label) AS n_labelled, count(*) FILTER (label = $positive) AS n_positive
         FROM (SELECT DISTINCT batch_id, strategy, item_id FROM lake.batch_items)
         JOIN lake.batches b USING (batch_id) JOIN ({current_labels()}) USING (item_id)
-        WHERE purpose = 'training' AND label IS NOT NULL
+        WHERE purpose = 'training' AND split = 'training' AND label IS NOT NULL
         GROUP BY batch_id, strategy ORDER BY any_value(b.created_at), batch_id, strategy""",
         {"positive": positive},
     )
