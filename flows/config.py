@@ -97,6 +97,8 @@ def _semantic_faults(config: Config) -> list[str]:
     ):
         if not rate > 0:
             faults.append(f"{where} = {rate}; above 0")
+    if not 0 <= config.minimums.evaluation_share < 1:
+        faults.append(f"[minimums] evaluation_share = {config.minimums.evaluation_share}; 0 to below 1")
     if not 0 <= config.promotion.confidence <= 1:
         faults.append(f"[promotion] confidence = {config.promotion.confidence}; 0 to 1")
     return faults

@@ -88,7 +88,7 @@ def workspace(empty_workspace: Path, tmp_path: Path) -> Workspace:
 def project(empty_workspace: Path, tmp_path: Path) -> Project:
     """A disaster-headlines workspace with small minimums: 60 evaluation, 30 training items."""
     root = shutil.copytree(empty_workspace, tmp_path / "project")
-    (root / "pal.toml").write_text(config_text(DISASTER, Minimums(60, 0, 30)), encoding="utf-8")
+    (root / "pal.toml").write_text(config_text(DISASTER, Minimums(60, 0, 30, 0.0)), encoding="utf-8")
     return open_project(root)
 
 

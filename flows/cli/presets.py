@@ -31,8 +31,8 @@ class Preset:
 
 PRESETS = {
     "disaster-headlines": Preset(DISASTER, Minimums()),
-    "chapter-2": Preset(DISASTER, Minimums(evaluation=1200, validation=0, training=400)),
-    "demo": Preset(DISASTER, Minimums(evaluation=500, validation=0, training=100)),
+    "chapter-2": Preset(DISASTER, Minimums(evaluation=1200, validation=0, training=400, evaluation_share=0.0)),
+    "demo": Preset(DISASTER, Minimums()),
 }
 
 
@@ -84,10 +84,11 @@ labels = [
 {labels}
 ]
 
-[minimums]          # labelled items before active learning begins; smaller ones are fine
-evaluation = {minimums.evaluation}   # held out: never trained on, never sampled; 300 is enough to start
-validation = {minimums.validation}   # for early stopping, temperature and threshold; 0 = cross-validate on training
-training = {minimums.training}
+[minimums]          # labelled items; smaller numbers are fine
+evaluation = {minimums.evaluation}   # a random sample to measure models on, never trained on
+evaluation_share = {minimums.evaluation_share}   # of each batch until there are so many; 0 = all before training items
+validation = {minimums.validation}      # for early stopping, temperature and threshold; 0 = cross-validate on training
+training = {minimums.training}       # before a model chooses items
 
 [batch]
 size = 100

@@ -20,12 +20,14 @@ class Reserve:
     """The evaluation reserve as of now.
 
     Attributes:
-        below: Items whose rank is below this are in it; 0 where there is none.
-        due: Its items to ask next for the target to be reached, by rank.
-        spare: Its other items that nobody was asked about, by rank.
+        below: Its items are those whose rank is below this; 0 where there is none.
+        item_ids: All its items, by rank.
+        due: Those to ask next for the target to be reached.
+        spare: Its others that nobody was asked about.
     """
 
     below: int = 0
+    item_ids: tuple[str, ...] = ()
     due: tuple[str, ...] = ()
     spare: tuple[str, ...] = ()
 
@@ -33,44 +35,69 @@ class Reserve:
 def find_reserve(store: Store, target: int, size: int) -> Reserve:
     """The reserve, and what of it is to be asked next.
 
-    It never grows upwards: what a batch could query before, by the ranks that it left out, no later batch takes for a
-    random sample. Items that were asked and got no label are replaced by the next ranks.
+    It never takes in higher ranks than earlier batches left out: what they could query is no random sample any more.
+    Items that were asked and got no label are replaced by those of the next ranks.
 
     Args:
         target: Labelled evaluation items wanted. Those of batches that were for evaluation alone count too.
-        size: Items that the reserve is to have; 0 for as many as it has.
+        size: Items that the reserve is to have; 0 for as many as earlier batches left out.
     """
-    lowest = f"SELECT {RANK} AS rank FROM lake.items ORDER BY rank LIMIT {int(size)}"
-    below = store.rows(f"""SELECT coalesce(least(wanted, left_out), wanted, left_out, 0) FROM
-        (SELECT max(rank) + 1 AS wanted FROM ({lowest})), (SELECT min(reserve_below) AS left_out FROM lake.batches)""")
-    cutoff = int(below[0][0])
-    if not cutoff:
+    left_out: int | None = store.rows("SELECT min(reserve_below) FROM lake.batches")[0][0]
+    if not size and left_out is None:
         return Reserve()
-    rows = store.rows(
-        f"""WITH drawn AS (
-            SELECT item_id FROM lake.batch_items JOIN lake.batches b USING (batch_id) WHERE b.purpose = 'evaluation'
-        ), asked AS (
-            SELECT item_id FROM lake.batch_items JOIN lake.batches b USING (batch_id)
-            WHERE split = 'evaluation' AND b.purpose <> 'evaluation' AND b.status = 'published'
-        ), labelled AS (
-            SELECT item_id FROM ({current_labels()}) WHERE split = 'evaluation' AND label IS NOT NULL
-        ), fixed AS (SELECT item_id FROM labelled SEMI JOIN drawn USING (item_id))
-        SELECT item_id, item_id NOT IN ({UNAVAILABLE}) AS is_new, (SELECT count(*) FROM fixed) AS n_fixed
-        FROM (SELECT item_id, {RANK} AS rank FROM lake.items) WHERE rank < {cutoff}
-        AND item_id NOT IN (FROM fixed) AND (is_new OR item_id IN (FROM asked) OR item_id IN (FROM labelled))
-        ORDER BY rank, item_id"""
+    lowest = store.records(
+        _Ranked,
+        f"""FROM (SELECT item_id, {RANK} AS rank FROM lake.items) WHERE rank < coalesce($left_out, rank + 1)
+        ORDER BY rank, item_id {f"LIMIT {int(size)}" if size else ""}""",
+        {"left_out": left_out},
     )
-    wanted = max(0, target - (int(rows[0][2]) if rows else 0))
-    due = tuple(item_id for item_id, is_new, _ in rows[:wanted] if is_new)
-    return Reserve(cutoff, due, tuple(item_id for item_id, is_new, _ in rows[wanted:] if is_new))
+    if not lowest:
+        return Reserve(left_out or 0)
+    below = lowest[-1].rank + 1 if size else left_out or 0
+    rows = store.records(_Standing, _STANDING, {"ids": [each.item_id for each in lowest]})
+    standing = {each.item_id: each for each in rows}
+    in_order = [standing[each.item_id] for each in lowest]
+    wanted = max(0, target - rows[0].n_drawn)
+    eligible = [each for each in in_order if each.is_new or each.counts]
+    due, spare = (
+        tuple(each.item_id for each in part if each.is_new) for part in (eligible[:wanted], eligible[wanted:])
+    )
+    return Reserve(below, tuple(each.item_id for each in in_order), due, spare)
 
 
-def reserved(below: int, at: str = "", within: str = "true") -> str:
-    """Query for the ids of the items in the reserve.
+@dataclass(frozen=True)
+class _Ranked:
+    item_id: str
+    rank: int
 
-    Args:
-        below: As in `Reserve`.
-        at: The `AT (VERSION => ...)` of the query.
-        within: A condition on item_id that holds for all that are wanted.
+
+@dataclass(frozen=True)
+class _Standing:
+    """An item of the reserve.
+
+    Attributes:
+        is_new: Nobody was asked about it.
+        counts: It has an evaluation label, or is out to get one.
+        n_drawn: Evaluation labels of batches that were for evaluation alone: the same for all items.
     """
-    return f"SELECT item_id FROM lake.items r {at} WHERE {f'{RANK} < {int(below)}' if below else 'false'} AND {within}"
+
+    item_id: str
+    is_new: bool
+    counts: bool
+    n_drawn: int
+
+
+_STANDING = f"""
+    WITH drawn AS (
+        SELECT item_id FROM lake.batch_items JOIN lake.batches USING (batch_id) WHERE purpose = 'evaluation'
+    ), labelled AS (
+        SELECT item_id FROM ({current_labels()}) WHERE split = 'evaluation' AND label IS NOT NULL
+    ), asked AS (
+        SELECT item_id FROM lake.batch_items i JOIN lake.batches b USING (batch_id)
+        WHERE i.split = 'evaluation' AND b.status = 'published'
+        AND item_id NOT IN (SELECT item_id FROM lake.annotations)
+        UNION FROM labelled ANTI JOIN drawn USING (item_id)
+    )
+    SELECT item_id, item_id NOT IN ({UNAVAILABLE}) AS is_new, item_id IN (FROM asked) AS counts,
+        (SELECT count(*) FROM labelled SEMI JOIN drawn USING (item_id)) AS n_drawn
+    FROM (SELECT unnest($ids) AS item_id)"""

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.lake.connection import bound
-from storage.lake.evaluation_reserve import reserved
 from storage.lake.schema import UNAVAILABLE, unavailable
 from storage.lake.store import Connection, Store
 from storage.records import Split
@@ -215,29 +214,29 @@ def pool_features(
     encoder_id: str,
     version: int | None = None,
     bounds: tuple[str, str] | None = None,
-    below: int = 0,
+    without: Sequence[str] = (),
 ) -> Iterator[pa.RecordBatch]:
     """The pool in slices (item_id, tokens), by item_id: the order that every seed relies on.
 
     Args:
         version: The lake version to read; None for the newest.
         bounds: The first and the last id of the part that is wanted; None for the whole pool.
-        below: Items of lower ranks are left out: the evaluation reserve.
+        without: Items that are left out: the evaluation reserve.
     """
-    return store.stream(*_pool("item_id, tokens", encoder_id, version, bounds, below))
+    return store.stream(*_pool("item_id, tokens", encoder_id, version, bounds, without))
 
 
-def pool_item_ids(store: Store, version: int, below: int = 0) -> pa.Array:
+def pool_item_ids(store: Store, version: int, without: Sequence[str] = ()) -> pa.Array:
     """The ids of the whole pool of a lake version, (n,), ascending, whether their features are made or not."""
     at = f"AT (VERSION => {int(version)})"
     sql = f"""SELECT item_id FROM lake.items i {at} WHERE item_id NOT IN ({unavailable(version)})
-        AND item_id NOT IN ({reserved(below, at)}) ORDER BY item_id"""
-    return _joined(batch.column("item_id") for batch in store.stream(sql))
+        AND item_id NOT IN (SELECT unnest($without)) ORDER BY item_id"""
+    return _joined(batch.column("item_id") for batch in store.stream(sql, {"without": list(without)}))
 
 
-def pool_ids(store: Store, encoder_id: str, version: int, below: int = 0) -> pa.Array:
+def pool_ids(store: Store, encoder_id: str, version: int, without: Sequence[str] = ()) -> pa.Array:
     """The ids of the whole pool of a lake version that have features under this encoder, (n,), ascending."""
-    query = _pool("item_id", encoder_id, version, None, below)
+    query = _pool("item_id", encoder_id, version, None, without)
     return _joined(batch.column("item_id") for batch in store.stream(*query))
 
 
@@ -249,14 +248,19 @@ def _joined(parts: Iterable[pa.Array]) -> pa.Array:
 
 
 def _pool(
-    columns: str, encoder_id: str, version: int | None, bounds: tuple[str, str] | None, below: int
-) -> tuple[str, dict[str, str]]:
+    columns: str,
+    encoder_id: str,
+    version: int | None,
+    bounds: tuple[str, str] | None,
+    without: Sequence[str],
+) -> tuple[str, dict[str, Any]]:
     at = f"AT (VERSION => {int(version)})" if version is not None else ""
     within = "item_id BETWEEN $first AND $last" if bounds else "true"
-    parameters = {"encoder": encoder_id, **(dict(zip(("first", "last"), bounds, strict=True)) if bounds else {})}
+    parameters: dict[str, Any] = {"encoder": encoder_id, "without": list(without)}
+    parameters |= dict(zip(("first", "last"), bounds, strict=True)) if bounds else {}
     sql = f"""SELECT {columns} FROM lake.features f {at} WHERE encoder_id = $encoder AND {within}
         AND item_id NOT IN (SELECT item_id FROM ({unavailable(version)}) WHERE {within})
-        AND item_id NOT IN ({reserved(below, at, within)}) ORDER BY item_id"""
+        AND item_id NOT IN (SELECT unnest($without)) ORDER BY item_id"""
     return sql, parameters
 
 

@@ -43,7 +43,7 @@ def make_workspace(folder: Path, encoder: str) -> None:
     root = folder / "workspace"
     root.mkdir()
     labels = named_labels([*WORDS, OTHER], "related", None)
-    text = config_text(labels, Minimums(N_EVALUATION, N_VALIDATION, N_TRAINING))
+    text = config_text(labels, Minimums(N_EVALUATION, N_VALIDATION, N_TRAINING, 0.0))
     (root / "pal.toml").write_text(text.replace('"minilm-static"', f'"{encoder}"'), encoding="utf-8")
 
 

@@ -85,7 +85,7 @@ def started(service: str, names: Mapping[str, str], folder: Path) -> Iterator[No
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     root = tmp_path_factory.mktemp("cluster") / "w"
     root.mkdir()
-    (root / "pal.toml").write_text(config_text(DISASTER, Minimums(60, 0, 30)), encoding="utf-8")
+    (root / "pal.toml").write_text(config_text(DISASTER, Minimums(60, 0, 30, 0.0)), encoding="utf-8")
     return open_project(root)
 
 

@@ -64,7 +64,7 @@ def evening(tmp_path_factory: pytest.TempPathFactory, take_headlines: Callable[.
     """A workspace with something for every stage: answers in a folder and in the inbox, new texts, a full batch."""
     root = tmp_path_factory.mktemp("evening") / "w"
     root.mkdir()
-    settings = config_text(DISASTER, Minimums(60, 0, 30)).replace("size = 100", "size = 30")
+    settings = config_text(DISASTER, Minimums(60, 0, 30, 0.0)).replace("size = 100", "size = 30")
     (root / "pal.toml").write_text(settings, encoding="utf-8")
     project = open_project(root)
     with (root / "headlines.csv").open("w", encoding="utf-8", newline="") as file:

@@ -38,7 +38,7 @@ TRUTH = dict(zip(TABLE["item_id"].to_pylist(), TABLE["label"].to_pylist(), stric
 def made(root: Path) -> Project:
     """A workspace with labels enough for a model: 100 for evaluation, 60 for training."""
     root.mkdir()
-    settings = config_text(DISASTER, Minimums(100, 0, 60)).replace('timezone = "UTC"', 'timezone = "Asia/Kolkata"')
+    settings = config_text(DISASTER, Minimums(100, 0, 60, 0.0)).replace('timezone = "UTC"', 'timezone = "Asia/Kolkata"')
     (root / "pal.toml").write_text(settings, encoding="utf-8")
     project = open_project(root)
     rows = TABLE.select(["item_id", "text"]).add_column(0, "row", [list(range(len(TRUTH)))])

@@ -70,7 +70,7 @@ def headlines(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
 def project_at(folder: Path, **settings: str) -> Project:
     """A workspace; `settings` replace values in its pal.toml."""
     folder.mkdir()
-    text = config_text(DISASTER, Minimums(300, 0, 100))
+    text = config_text(DISASTER, Minimums(300, 0, 100, 0.0))
     for name, value in settings.items():
         text, found = re.subn(rf'(?m)^{name} = ".*?"', f'{name} = "{value}"', text)
         assert found == 1, name

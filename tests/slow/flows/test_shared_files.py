@@ -53,7 +53,7 @@ def machine(tmp_path: Path, shared_root: str) -> Callable[[str], Project]:
     def made(name: str) -> Project:
         root = tmp_path / name
         root.mkdir()
-        text = config_text(PRESETS["demo"].label_set, Minimums(60, 0, 40))
+        text = config_text(PRESETS["demo"].label_set, Minimums(60, 0, 40, 0.0))
         for old, new in (
             ("sqlite:lake/catalog.sqlite", f"sqlite:{lake}/catalog.sqlite"),
             ('data = "lake/data"', f'data = "{lake}/data/"'),
