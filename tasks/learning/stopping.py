@@ -144,7 +144,7 @@ def change_of_f(first: Decisions, second: Decisions, positive: int) -> float | N
     return float(1 - 2 * both / either) if either else None
 
 
-def wilson_interval(n_positive: int, n: int) -> tuple[float, float]:
+def wilson_interval(n_positive: float, n: int) -> tuple[float, float]:
     """95 % interval of a share; 0 to 1 where n is 0.
 
     Source: Wilson (1927).
