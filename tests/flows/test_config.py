@@ -40,7 +40,7 @@ def test_what_init_writes_reads_back_as_the_preset(tmp_path: Path, name: str) ->
 
 def test_every_table_but_task_may_be_missing(tmp_path: Path) -> None:
     config = read(tmp_path, TASK)
-    assert config.minimums == Minimums(1200, 200, 100)
+    assert config.minimums == Minimums(1200, 0, 50, 0.25)
     assert config.sampling.mix == {"random": 10, "least_confidence": 80, "outlier": 10}
     assert config.model.training == TrainingConfig()
 
@@ -93,6 +93,7 @@ def test_every_fault_is_told_at_once_with_its_place_and_the_nearest_known_name(t
         ('[batch]\ngold = "5%"', "[batch] gold = '5%': input should be a valid number"),
         ("[batch]\nannotator = []", "[batch] annotator: no such key; did you mean 'annotators'?"),
         ("[minimums]\ntraining = 1", "[minimums] training = 1; at least 2"),
+        ("[minimums]\nevaluation_share = 1.0", "[minimums] evaluation_share = 1.0; 0 to below 1"),
         ("[model]\nlearning_rate = 0.0", "[model] learning_rate = 0.0; above 0"),
         ("[promotion]\nconfidence = 1.5", "[promotion] confidence = 1.5; 0 to 1"),
         ("[model]\nseed = true", "[model] seed = True: input should be a valid integer"),
@@ -162,8 +163,8 @@ def test_labels_that_cannot_be_are_refused(names: list[str], positive: str | Non
 
 
 def test_the_presets_carry_the_originals_numbers() -> None:
-    assert PRESETS["chapter-2"].minimums == Minimums(1200, 0, 400)
-    assert PRESETS["disaster-headlines"].minimums == Minimums(1200, 200, 100)
+    assert PRESETS["chapter-2"].minimums == Minimums(1200, 0, 400, evaluation_share=0)
+    assert PRESETS["disaster-headlines"].minimums == Minimums()
     assert DISASTER.answer("1") == DISASTER.positive == "related"
     assert DISASTER.default == "not_related"
     assert "memorials" in DISASTER.definition

@@ -56,5 +56,5 @@ def test_any_text_survives_the_pal_toml(text: str) -> None:
 
 
 def test_the_minimums_stand_where_people_change_them() -> None:
-    found = tomllib.loads(config_text(DISASTER, Minimums(7, 8, 9)))
-    assert found["minimums"] == {"evaluation": 7, "validation": 8, "training": 9}
+    found = tomllib.loads(config_text(DISASTER, Minimums(7, 8, 9, 0.5)))
+    assert found["minimums"] == {"evaluation": 7, "evaluation_share": 0.5, "validation": 8, "training": 9}

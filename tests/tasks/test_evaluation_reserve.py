@@ -15,6 +15,8 @@ from lake_rows import add_rows
 from projects import project_of
 
 from annotation.batch import batch_files
+from flows.cli.presets import PRESETS
+from flows.next_batch import plan_next_batch
 from storage.errors import SamplingError
 from storage.lake.annotations import ingest, label_counts, labelled_texts
 from storage.lake.batches import batch_results, close_batch, find_batch, has_reserve, items_of, proposals_of
@@ -202,3 +204,19 @@ def test_the_same_lake_and_seed_give_the_same_batch(project: Project, store: Sto
 def test_an_empty_lake_has_no_reserve(workspace: Workspace) -> None:
     assert find_reserve(workspace.store(), 10, 0).item_ids == ()
     assert find_reserve(workspace.store(), 10, 10).item_ids == ()
+
+
+def test_chapter_2_asks_for_what_it_asked_for_before_there_was_a_reserve(workspace: Workspace) -> None:
+    """The digests are those of the commit before the reserve."""
+    store = workspace.store()
+    add_rows(store, [(f"i{k:04}", f"text number {k}") for k in range(1700)])
+    project = project_of(workspace, minimums=PRESETS["chapter-2"].minimums)
+    found = []
+    for _ in range(2):
+        plan = plan_next_batch(project)
+        batch = find_batch(store, sample_batch(project, plan, None)).batch
+        ids = [item.item_id for item in items_of(store, batch.batch_id)]
+        found.append((batch.batch_id, batch.n, hashlib.sha256(" ".join(ids).encode()).hexdigest()[:16]))
+        answer(store, batch)
+    assert found == [("b0001-evaluation", 1200, "2b9ab7a619d653aa"), ("b0002-training", 400, "d0ad9fc2230c0ad4")]
+    assert plan_next_batch(project) == Plan(Split.TRAINING, 100, active=True)
