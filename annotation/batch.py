@@ -189,7 +189,8 @@ def handouts(batch: Batch, contents: Contents, label_set: LabelSet) -> Iterator[
     for each in contents.assignments:
         asked.setdefault(each.annotator, []).append(each.item_id)
     for annotator, ids in sorted(asked.items()):
-        yield Handout(batch.batch_id, label_set, [by_id[item_id] for item_id in ids], annotator, first)
+        items = [by_id[item_id] for item_id in ids]
+        yield Handout(batch.batch_id, label_set, items, annotator, first, contents.workspace_id)
 
 
 def _shown_proposals(contents: Contents) -> Sequence[Proposal]:

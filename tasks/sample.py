@@ -23,7 +23,7 @@ from storage.files.folders import MANIFEST
 from storage.lake.annotations import labelled_texts
 from storage.lake.batches import Draft, OvertakenError, count_batches, published_batches
 from storage.lake.batches import reserve as reserve_batch
-from storage.lake.evaluation_reserve import Reserve
+from storage.lake.evaluation_reserve import Reserve, find_reserve
 from storage.lake.history import annotators_of, settled_labels
 from storage.lake.items import pool_features, pool_ids, pool_item_ids
 from storage.lake.store import Store
@@ -187,9 +187,9 @@ def load_pool(
     Args:
         version: The lake version whose labels are meant.
         workers: Who holds the texts, in shards; None for this process.
-        reserve: Left out; looked up where None.
+        reserve: Left out; None for what batches left out so far.
     """
-    without = (reserve or reserve_of(project)).item_ids
+    without = (reserve or find_reserve(project.workspace.store(), 0, 0)).item_ids
     workspace, label_set, encoder_name = project.workspace, project.config.task, project.config.model.encoder
     store = workspace.store()
     encoder = model.encoder if model is not None else current_encoder(workspace, encoder_name)

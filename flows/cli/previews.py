@@ -16,6 +16,7 @@ from storage.lake.items import texts_of
 from storage.lake.models import production_model
 from storage.records import Split
 from tasks.learning.model_files import load_model
+from tasks.plan import reserve_of
 from tasks.project import Project
 from tasks.sample import load_pool
 from tasks.sampling.catalogue import find_strategy
@@ -80,7 +81,7 @@ def preview(project: Project, name: str, n: int, seed: int | None) -> list[Previ
     store = workspace.store()
     version, model = store.version(), production_model(store)
     loaded = load_model(workspace.model_folder(model.model_id), config.task.names) if model else None
-    pool = load_pool(project, version, loaded)
+    pool = load_pool(project, version, loaded, reserve=reserve_of(project))
     generator = np.random.default_rng([config.model.seed if seed is None else seed, *name.encode()])
     ranking = found.propose(pool, n, generator, **config.sampling.options.get(name, {}))
     training = labelled_texts(store, Split.TRAINING, version).to_pylist()

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from storage.lake.schema import UNAVAILABLE, current_labels
 from storage.lake.store import Store
 
-RANK = "(md5_number_lower(text_hash || ':' || (SELECT max(seed) FROM lake.workspace)) >> 1)::BIGINT"
-"""SQL for the rank of a row of `lake.items`: a random 63-bit integer, the same at all times."""
+RANK = "xor(('0x' || left(text_hash, 15))::BIGINT, (SELECT max(seed) FROM lake.workspace))"
+"""SQL for the rank of a row of `lake.items`: a random integer of 60 bits, for it is made of the text hash; never changed."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from lake_rows import add_rows
 from projects import project_of
 
 from annotation.batch import batch_files
+from annotation.formats.registry import FORMATS
 from flows.cli.presets import PRESETS
 from flows.next_batch import plan_next_batch
 from storage.errors import SamplingError
@@ -75,12 +76,12 @@ def answer(store: Store, batch: Batch, item_ids: Sequence[str] | None = None, la
 
 def test_a_rank_is_a_hash_of_the_text_and_the_workspaces_seed_that_any_program_can_make(store: Store) -> None:
     found = dict(store.rows(f"SELECT text_hash, {RANK} FROM lake.items"))
-    assert found == {
-        text_hash: int.from_bytes(hashlib.md5(f"{text_hash}:0".encode()).digest()[8:], "little") >> 1
-        for text_hash in found
-    }
-    assert abs(np.mean(list(found.values())) / 2**63 - 0.5) < 0.1
-    store.write(lambda connection: connection.execute("UPDATE lake.workspace SET seed = 1"), "not that anybody does")
+    assert found == {text_hash: int(text_hash[:15], 16) for text_hash in found}
+    assert abs(np.mean(list(found.values())) / 2**60 - 0.5) < 0.1
+    store.write(
+        lambda connection: connection.execute("UPDATE lake.workspace SET seed = 999999999999999999"),
+        "not that anybody does",
+    )
     assert dict(store.rows(f"SELECT text_hash, {RANK} FROM lake.items")) != found
 
 
@@ -189,6 +190,18 @@ def test_nobody_can_tell_from_the_files_which_items_are_of_the_reserve(project: 
     assert len(places) == 20
     assert 20 < np.mean(places) < 39, "neither first nor last"
     assert len(Counter(frozenset(row) for row in rows)) == 1
+
+
+@pytest.mark.parametrize("name", ["label-studio", "argilla", "doccano", "prodigy"])
+def test_files_of_other_tools_carry_the_id_of_the_workspace(project: Project, store: Store, name: str) -> None:
+    asking = project.with_formats((name,))
+    draw(asking, 20, 10)
+    (folder,) = publish_batches(asking)
+    (file,) = (each.file for each in batch_files(folder) if each.format == name)
+    assert workspace_id(store) in (folder / file).read_text(encoding="utf-8")
+    if name != "argilla":  # it takes an annotation to be a record that comes back
+        rows = FORMATS[name].read(folder / file, "")
+        assert {row.workspace_id for row in rows} == {workspace_id(store)}
 
 
 def test_the_same_lake_and_seed_give_the_same_batch(project: Project, store: Store) -> None:
