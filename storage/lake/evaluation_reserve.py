@@ -12,7 +12,7 @@ from storage.lake.schema import UNAVAILABLE, current_labels
 from storage.lake.store import Store
 
 RANK = "xor(('0x' || left(text_hash, 15))::BIGINT, (SELECT max(seed) FROM lake.workspace))"
-"""SQL for the rank of a row of `lake.items`: a random integer of 60 bits, for it is made of the text hash; never changed."""
+"""SQL for the rank of a row of `lake.items`: a random integer of 60 bits that never changes."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,9 @@ N_RESAMPLES = 1000
 MIN_RESAMPLES = 100
 INTERVAL = (2.5, 97.5)
 NO_WIDTH = 1e-9
+FEW = 10
+"""A bootstrap of fewer items is too sure of itself."""
+
 N_BINS = 10
 _CELLS = 4_000_000
 _MAX_CELLS = 40_000_000
@@ -54,10 +57,10 @@ def evaluate(
     """Every figure of a model on held-out items, each with a 95 % bootstrap interval.
 
     Where all resamples say the same (6 of 6 are right), the interval is Wilson's for as many items as the figure rests
-    on. `f1`, `precision`, `recall`, `auc` and `ap` are about the positive label; where none is marked, they are the
-    mean over the labels that the items have and for which they are defined (macro). With more than two labels each
-    label's own stand beside them as `f1[name]` and so on. `ece` is the expected calibration error in 10 bins of equal
-    width, `accuracy` the share of right decisions.
+    on; where those are fewer than 10, it is at least as wide as that. `f1`, `precision`, `recall`, `auc` and `ap` are
+    about the positive label; where none is marked, they are the mean over the labels that the items have and for which
+    they are defined (macro). With more than two labels each label's own stand beside them as `f1[name]` and so on.
+    `ece` is the expected calibration error in 10 bins of equal width, `accuracy` the share of right decisions.
 
     Args:
         probabilities: (n, n_labels).
@@ -224,8 +227,9 @@ def _measured(name: str, figure: Figure, weights: Floats, label: str, support: i
         return Metric(name, None, reason=_why_undefined(name, label))
     value, defined = float(values[0]), values[1:][~np.isnan(values[1:])]
     low, high = np.percentile(defined, INTERVAL) if len(defined) else (value, value)
-    if high - low < NO_WIDTH:
-        low, high = _without_bootstrap(name, value, support)
+    if high - low < NO_WIDTH or support < FEW:
+        least, most = _without_bootstrap(name, value, support)
+        low, high = min(low, least), max(high, most)
     return Metric(name, value, float(low), float(high))
 
 
