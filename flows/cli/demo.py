@@ -25,8 +25,9 @@ from flows.run import start
 from flows.server.processes import stop_up
 from flows.server.service import start_in_background
 from storage.errors import WorkspaceError
+from storage.lake.annotations import label_counts
 from storage.lake.batches import find_batch, items_of
-from storage.lake.models import measured_on, metrics_of, production_model
+from storage.lake.models import metrics_of, production_model
 from storage.records import Split
 from storage.workspace import CONFIG_NAME, Workspace
 from tasks.project import Config, Project
@@ -41,7 +42,7 @@ class Iteration:
     """One row of the demo's table.
 
     Attributes:
-        n_evaluation: Labels that the figures are measured on.
+        n_training: Labels to train on, and `n_evaluation` to measure on.
     """
 
     n_training: int
@@ -141,9 +142,10 @@ def _row(project: Project, batch_id: str, truth: dict[str, str]) -> Iteration:
     model = production_model(store)
     figures: dict[str, Any] = metrics_of(store, model.model_id, Split.EVALUATION) if model else {}
     items = items_of(store, batch_id)
+    n_labels = {split: sum(counts.values()) for split, counts in label_counts(store).items()}
     return Iteration(
-        n_training=model.n_training if model else 0,
-        n_evaluation=measured_on(store, model.model_id, Split.EVALUATION) if model else 0,
+        n_training=n_labels[Split.TRAINING],
+        n_evaluation=n_labels[Split.EVALUATION],
         positives=sum(truth[item.item_id] == task.positive for item in items),
         batch_size=len(items),
         **{name: figures[name].value if name in figures else None for name in ("f1", "auc", "ap")},
