@@ -7,7 +7,7 @@ figure is sums over patterns, taken for all resamples in one product of matrices
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from statistics import median
 from typing import Any, Literal
@@ -128,6 +128,21 @@ class Agreement:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known beside the answers.
+
+    Attributes:
+        resolved: item_id -> the label that the item got in the end.
+        gold: Annotator -> item_id -> the right label, of items sent out to see how well annotators do; None: no gold.
+        seconds: Annotator -> how long each answer took.
+    """
+
+    resolved: Mapping[str, str] = field(default_factory=dict)
+    gold: Mapping[str, Mapping[str, str]] | None = None
+    seconds: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+
 def answer_table(answers: Sequence[tuple[str, str, str]], labels: Sequence[str]) -> AnswerTable:
     """The answers as a matrix: items in the order in which they first occur, annotators by name.
 
@@ -157,9 +172,7 @@ def agreement(
     generator: np.random.Generator,
     *,
     unsure: Unsure = "missing",
-    resolved: Mapping[str, str] | None = None,
-    gold: Mapping[str, Mapping[str, str]] | None = None,
-    seconds: Mapping[str, Sequence[float]] | None = None,
+    known: Known | None = None,
     n_resamples: int = N_RESAMPLES,
 ) -> Agreement:
     """Every figure of agreement, of all, of pairs and of annotators, with 95 % percentile bootstrap over items.
@@ -170,9 +183,7 @@ def agreement(
         answers: (item_id, annotator, answer): the newest of each annotator to each item, without skips.
         labels: All that could be chosen: AC1 depends on their number.
         unsure: Left out as if not answered, or a category like a label.
-        resolved: item_id -> the label that the item got in the end.
-        gold: Annotator -> item_id -> the label that is known to be right, of items asked to see how well they do.
-        seconds: Annotator -> how long answers took.
+        known: What else is known of the items and the answers.
         n_resamples: With 0 there are no intervals.
 
     Raises:
@@ -195,7 +206,7 @@ def agreement(
         shares=dict(zip(names, (n_used / max(1, n_used.sum())).tolist(), strict=True)),
         overall=_overall(values, rated, names),
         pairs=tuple(_pairs(values, rated, names, table.annotators)),
-        annotators=tuple(_annotators(values, table, unsure, resolved or {}, gold, seconds or {})),
+        annotators=tuple(_annotators(values, table, unsure, known or Known())),
         notes=tuple(_notes(values, n_resamples)),
     )
 
@@ -354,16 +365,14 @@ def _annotators(
     values: Values,
     table: AnswerTable,
     unsure: Unsure,
-    resolved: Mapping[str, str],
-    gold: Mapping[str, Mapping[str, str]] | None,
-    seconds: Mapping[str, Sequence[float]],
+    more: Known,
 ) -> Iterator[AnnotatorAgreement]:
     matrix, n_labels = table.matrix(unsure), len(table.labels)
-    resolved_codes = _labels_of(table, resolved)
+    resolved_codes = _labels_of(table, more.resolved)
     counts = _counts(matrix, n_labels + 1)
     for number, annotator in enumerate(table.annotators):
         given, counted = table.given[:, number], matrix[:, number]
-        gold_codes = _labels_of(table, (gold or {}).get(annotator, {}))
+        gold_codes = _labels_of(table, (more.gold or {}).get(annotator, {}))
         known = (counted >= 0) & (gold_codes >= 0)
         reason = "on none of the items do others have one most frequent answer"
         yield AnnotatorAgreement(
@@ -373,9 +382,9 @@ def _annotators(
             n_compared=int(_beside_others(counted, counts)[0].sum()),
             with_others=_metric("agreement_with_others", values["agreement_with_others", (number,)], reason),
             n_gold=int(known.sum()),
-            gold=_gold_metric((counted == gold_codes)[known], given=gold is not None),
+            gold=_gold_metric((counted == gold_codes)[known], given=more.gold is not None),
             confusion=_confusion(resolved_codes, given, table.labels),
-            median_s=float(median(seconds[annotator])) if seconds.get(annotator) else None,
+            median_s=float(median(more.seconds[annotator])) if more.seconds.get(annotator) else None,
         )
 
 

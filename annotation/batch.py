@@ -14,9 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from annotation.formats.registry import CSV, DEFINITION_NAME, FORMATS, Format
 from annotation.handout import Handout
@@ -28,6 +26,9 @@ from storage.lake.history import answers_before
 from storage.lake.schema import workspace_id
 from storage.lake.store import Store
 from storage.records import Assignment, Batch, BatchItem, Proposal, Purpose
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MANIFEST_VERSION = 2
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from annotation.batch import as_published, batch_files, published_labels, sha256_of
 from annotation.checks import FilledFile, FilledRow, ItemNames, RowError, check_rows
-from annotation.formats.detection import PageError, read_filled
 from annotation.formats.registry import is_for_answers
 from annotation.label_set import LabelSet
 from storage.errors import BatchError, PalError
@@ -223,6 +222,8 @@ def check_file(checks: BatchChecks, file: FilledFile, form: str | None = None) -
         checks: The same for all files that are looked through one after the other.
         form: Its format; told by its content where that is None.
     """
+    from annotation.formats.detection import PageError, read_filled
+
     found = CheckedFile()
     try:
         reading = read_filled(file, form)

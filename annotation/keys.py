@@ -6,20 +6,15 @@ import codecs
 import contextlib
 import os
 import re
-import sys
+import select
+import signal
+import termios
+import threading
 import time
+import tty
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TextIO
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import select
-    import signal
-    import termios
-    import threading
-    import tty
 
 BURST_S = 0.03
 """An Enter that comes this soon after a key belongs to it (the habit of typing `1` Enter) and is swallowed."""
@@ -27,11 +22,10 @@ HABIT_S = 0.25
 """An Enter this soon after a key, but no burst, may be that habit too: it counts, and the annotator is told."""
 ESCAPE_S = 0.2
 """How long the rest of an arrow key's escape sequence may take; a slow line must not turn it into keys."""
-LEAVE = ("ctrl-c", "ctrl-d")
+LEAVE = "ctrl-d"
 LINE_END = ("\r", "\n")
 NAMED = {"\r": "enter", "\n": "enter", "\x7f": "backspace", "\x08": "backspace", "\t": "tab"}
 ARROWS = {"A": "up", "B": "down", "C": "right", "D": "left"}
-CONSOLE_ARROWS = {"H": "up", "P": "down", "M": "right", "K": "left"}
 UNSAFE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters (ESC begins commands to the terminal), marks that reorder a line, and halves of characters."""
 
@@ -68,7 +62,7 @@ def terminal_keys(stdin: TextIO) -> Iterator[str]:
     """Read single keys from a terminal: a character, or a name such as `enter`, `backspace`, `left`, `escape`.
 
     The terminal gives keys at once and without echo from here until the iterator ends, fails or is closed. What was
-    typed before is dropped; Ctrl-C raises KeyboardInterrupt (on Windows it is the key `ctrl-c`).
+    typed before is dropped; Ctrl-C raises KeyboardInterrupt.
     """
     keys = _keys(stdin)
     next(keys)  # enter the mode now: the first question must not be shown before
@@ -83,13 +77,13 @@ def typed_line(keys: Iterator[str], write: Callable[[str], None]) -> str | None:
         write: Shows a text as it is typed, without beginning a new line.
 
     Returns:
-        What was typed, as it stands; nothing after Escape. None where the keys end or a key of `LEAVE` comes.
+        What was typed, as it stands; nothing after Escape. None where the keys end or `LEAVE` is typed.
     """
     if isinstance(keys, LineKeys):
         return keys.line()
     typed = ""
     for key in keys:
-        if key in LEAVE:
+        if key == LEAVE:
             return None
         if key in ("enter", "escape"):
             return typed if key == "enter" else ""
@@ -112,82 +106,57 @@ def plain(text: str) -> str:
     return UNSAFE.sub(lambda match: picture.get(match[0], "\ufffd"), text.replace("\r\n", "\n"))
 
 
-if sys.platform == "win32":
+class _Source:
+    """The characters of a terminal, which gives them at once and without echo inside `with`."""
 
-    class _Source:
-        """The characters of the console."""
+    def __init__(self, stdin: TextIO) -> None:
+        self._fd = stdin.fileno()
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._waiting: deque[str] = deque()
+        self._before = termios.tcgetattr(self._fd)
+        self._signals = threading.current_thread() is threading.main_thread()  # elsewhere Python allows no handler
+        self._wakeup: tuple[int, ...] = ()
 
-        def __init__(self, stdin: TextIO) -> None:
-            pass
+    def __enter__(self) -> _Source:
+        tty.setcbreak(self._fd)
+        if self._signals:
+            self._handler = signal.signal(signal.SIGCONT, self._continue) or signal.SIG_DFL
+            # A Ctrl-C just before a read blocks would wait for the next key; a byte in a pipe ends that wait.
+            self._wakeup = os.pipe()
+            os.set_blocking(self._wakeup[1], False)
+            self._wakeup_before = signal.set_wakeup_fd(self._wakeup[1], warn_on_full_buffer=False)
+        return self
 
-        def __enter__(self) -> _Source:
-            return self
+    def __exit__(self, *_: object) -> None:
+        if self._signals:
+            signal.set_wakeup_fd(self._wakeup_before)
+            for end in self._wakeup:
+                os.close(end)
+            signal.signal(signal.SIGCONT, self._handler)
+        with contextlib.suppress(termios.error):  # the terminal is gone
+            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
 
-        def __exit__(self, *_: object) -> None:
-            pass
-
-        def read(self) -> str:
-            return msvcrt.getwch()
-
-        def ready(self, within_s: float) -> bool:
-            until = time.monotonic() + within_s
-            while not msvcrt.kbhit() and time.monotonic() < until:
-                time.sleep(0.005)
-            return msvcrt.kbhit()
-
-else:
-
-    class _Source:
-        """The characters of a terminal, which gives them at once and without echo inside `with`."""
-
-        def __init__(self, stdin: TextIO) -> None:
-            self._fd = stdin.fileno()
-            self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-            self._waiting: deque[str] = deque()
-            self._before = termios.tcgetattr(self._fd)
-            self._signals = threading.current_thread() is threading.main_thread()  # elsewhere Python allows no handler
-            self._wakeup: tuple[int, ...] = ()
-
-        def __enter__(self) -> _Source:
+    def _continue(self, *_: object) -> None:
+        """After Ctrl-Z and `fg`: the shell has set the terminal to its own mode."""
+        with contextlib.suppress(termios.error):  # continued by `bg`; `fg` sends the signal again
             tty.setcbreak(self._fd)
-            if self._signals:
-                self._handler = signal.signal(signal.SIGCONT, self._continue) or signal.SIG_DFL
-                # A Ctrl-C just before a read blocks would wait for the next key; a byte in a pipe ends that wait.
-                self._wakeup = os.pipe()
-                os.set_blocking(self._wakeup[1], False)
-                self._wakeup_before = signal.set_wakeup_fd(self._wakeup[1], warn_on_full_buffer=False)
-            return self
 
-        def __exit__(self, *_: object) -> None:
-            if self._signals:
-                signal.set_wakeup_fd(self._wakeup_before)
-                for end in self._wakeup:
-                    os.close(end)
-                signal.signal(signal.SIGCONT, self._handler)
-            with contextlib.suppress(termios.error):  # the terminal is gone
-                termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
+    def read(self) -> str:
+        """The next character; empty at the end."""
+        while not self._waiting:
+            readable = select.select([self._fd, *self._wakeup[:1]], [], [])[0]
+            if self._fd not in readable:
+                os.read(self._wakeup[0], 1024)  # a signal came; its handler runs now
+                continue
+            data = os.read(self._fd, 1024)
+            if not data:
+                return ""
+            self._waiting.extend(self._decode(data))
+        return self._waiting.popleft()
 
-        def _continue(self, *_: object) -> None:
-            """After Ctrl-Z and `fg`: the shell has set the terminal to its own mode."""
-            with contextlib.suppress(termios.error):  # continued by `bg`; `fg` sends the signal again
-                tty.setcbreak(self._fd)
-
-        def read(self) -> str:
-            """The next character; empty at the end."""
-            while not self._waiting:
-                readable = select.select([self._fd, *self._wakeup[:1]], [], [])[0]
-                if self._fd not in readable:
-                    os.read(self._wakeup[0], 1024)  # a signal came; its handler runs now
-                    continue
-                data = os.read(self._fd, 1024)
-                if not data:
-                    return ""
-                self._waiting.extend(self._decode(data))
-            return self._waiting.popleft()
-
-        def ready(self, within_s: float) -> bool:
-            """Whether a character is there, or comes within that time."""
-            return bool(self._waiting) or bool(select.select([self._fd], [], [], within_s)[0])
+    def ready(self, within_s: float) -> bool:
+        """Whether a character is there, or comes within that time."""
+        return bool(self._waiting) or bool(select.select([self._fd], [], [], within_s)[0])
 
 
 def _keys(stdin: TextIO) -> Iterator[str]:
@@ -211,8 +180,6 @@ def _name(char: str, source: _Source) -> str:
         return NAMED[char]
     if char == "\x1b":
         return _escaped(source)
-    if sys.platform == "win32" and char in "\x00\xe0" and source.ready(0):  # alone, \xe0 is an à
-        return CONSOLE_ARROWS.get(source.read(), "that key")
     return f"ctrl-{chr(ord(char) + 96)}" if ord(char) < 27 else char
 
 

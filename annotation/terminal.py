@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TextIO
 
 from annotation.formats.journal import Journal
+from annotation.handout import Handout
 from annotation.keys import HABIT_S, LEAVE, LineKeys, plain, typed_line
-from annotation.label_set import SKIP, UNSURE, LabelSet
+from annotation.label_set import SKIP, UNSURE
 from storage.records import Answer, BatchItem
 
 
@@ -29,12 +29,10 @@ class Tally:
 
 
 def annotate(
-    items: Sequence[BatchItem],
+    handout: Handout,
     answered: Mapping[str, str],
-    label_set: LabelSet,
     journal: Journal,
     *,
-    batch_id: str,
     annotator: str,
     keys: Iterator[str],
     out: TextIO,
@@ -42,11 +40,9 @@ def annotate(
     """Ask for every item without an answer, from the first one on, until all have one or the annotator leaves.
 
     Args:
-        items: The batch, in the order to ask.
+        handout: The items, in the order to ask, and the label set, which must have no faults.
         answered: item_id -> the answer already there; shown and open to change on the way back.
-        label_set: Must have no faults.
         journal: Gets every answer before the next question is shown.
-        batch_id: Shown, and written with each answer.
         annotator: Written with each answer.
         keys: Of `annotation.keys`: `terminal_keys` or `line_keys`; their end means save and leave. Closed at the end.
         out: Where questions are shown.
@@ -54,7 +50,7 @@ def annotate(
     Raises:
         BatchError: An answer could not be written.
     """
-    session = _Session(items, answered, label_set, journal, batch_id, annotator, keys, out)
+    session = _Session(handout, answered, journal, annotator, keys, out)
     try:
         with contextlib.suppress(_Leave, KeyboardInterrupt):
             session.run()
@@ -71,24 +67,21 @@ class _Leave(Exception):
 class _Session:
     def __init__(
         self,
-        items: Sequence[BatchItem],
+        handout: Handout,
         answered: Mapping[str, str],
-        label_set: LabelSet,
         journal: Journal,
-        batch_id: str,
         annotator: str,
         keys: Iterator[str],
         out: TextIO,
     ) -> None:
-        self._items, self._labels, self._journal = items, label_set, journal
-        self._batch_id, self._annotator, self._keys, self._out = batch_id, annotator, keys, out
-        self._answers = {item.item_id: answered[item.item_id] for item in items if answered.get(item.item_id)}
+        self._items, self._labels, self._journal = handout.items, handout.label_set, journal
+        self._batch_id, self._annotator, self._keys, self._out = handout.batch_id, annotator, keys, out
+        self._answers = {item.item_id: answered[item.item_id] for item in self._items if answered.get(item.item_id)}
         self._notes = {item_id: answer.note for item_id, answer in journal.latest.items() if answer.note}
         self._unkept: set[str] = set()  # items with a note but no answer to keep it with
         self._at, self._shown_at = 0, 0.0
         self._pressed = ("", 0.0), ("", 0.0)  # the last two keys, and when each was read
-        dumb = os.environ.get("TERM") == "dumb" or (sys.platform == "win32" and "WT_SESSION" not in os.environ)
-        self._colours = out.isatty() and "NO_COLOR" not in os.environ and not dumb
+        self._colours = out.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
     def run(self) -> None:
         self._say(self._labels.question, "1")
@@ -237,7 +230,7 @@ class _Session:
 
     def _key(self) -> str:
         key = next(self._keys, "ctrl-d")
-        if key in LEAVE:
+        if key == LEAVE:
             raise _Leave
         self._pressed = self._pressed[1], (key, time.monotonic())
         return key

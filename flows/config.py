@@ -35,13 +35,13 @@ def open_project(path: Path | None = None) -> Project:
     return Project(workspace, config)
 
 
-def project_here() -> Project | None:
-    """The project of the current directory or of $PAL_WORKSPACE; None where there is none."""
+def project_here(path: Path | None = None) -> Project | None:
+    """The project that `open_project` would open; None where there is none."""
     try:
-        find_root()
+        find_root(path)
     except WorkspaceError:
         return None
-    return open_project()
+    return open_project(path)
 
 
 def read_config(path: Path) -> Config:

@@ -11,14 +11,19 @@ from datetime import UTC, datetime
 ROOMS = ("flows", "tasks", "annotation", "storage")
 
 
-def listen() -> None:
-    """Show the log lines of our packages on stderr, once each."""
+def listen(*, debug: bool = False) -> None:
+    """Show the log lines of our packages on stderr, once each; with `debug`, tracebacks and Prefect's log too."""
     for room in ROOMS:
         logger = logging.getLogger(room)
-        logger.setLevel(logging.INFO)
+        logger.setLevel(logging.DEBUG if debug or is_debugging() else logging.INFO)
         logger.propagate = False
         if not any(isinstance(handler, _Lines) for handler in logger.handlers):
             logger.addHandler(_Lines())
+
+
+def is_debugging() -> bool:
+    """Whether `pal --debug` was typed."""
+    return logging.getLogger(__name__).getEffectiveLevel() == logging.DEBUG
 
 
 def say(line: str) -> None:

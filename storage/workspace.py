@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from storage.errors import StoreError, WorkspaceError
 from storage.files.folders import MANIFEST
@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 CONFIG_NAME = "pal.toml"
 ENVIRONMENT = "PAL_WORKSPACE"
 FOLDERS = ("lake", "batches", "inbox", "models", "encoders", "reports")
+
+
+class _Connections:
+    """What a workspace has opened: the lake, and its folders' originals in an object store."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.store: Store | None = None
+        self.mirror: Mirror | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,11 @@ class Workspace:
     catalog: str = "sqlite:lake/catalog.sqlite"
     data: str = "lake/data"
     files: str = ""
+    _connections: _Connections = field(default_factory=_Connections, init=False, compare=False, repr=False)
+
+    def __reduce__(self) -> tuple[type[Workspace], tuple[Any, ...]]:
+        """Another process opens its own connections."""
+        return Workspace, (self.root, self.catalog, self.data, self.files)
 
     @property
     def config_file(self) -> Path:
@@ -85,7 +99,7 @@ class Workspace:
             StoreError: They cannot be reached. So do the methods below.
         """
         if self.files:
-            mirror = _mirrored(self.files, self.root)
+            mirror = self._mirror()
             mirror.pull_batches()
             mirror.inbox.pull()
 
@@ -96,7 +110,7 @@ class Workspace:
             paths: Reports to give them, and model folders that were written into.
         """
         if self.files:
-            mirror = _mirrored(self.files, self.root)
+            mirror = self._mirror()
             mirror.inbox.settle()
             mirror.push_batches(edits=True)
             for parent in ("models", "encoders"):
@@ -107,7 +121,7 @@ class Workspace:
     def share(self, path: Path) -> None:
         """Give other machines a published folder of `models` or `encoders`, or a file of `reports`."""
         if self.files:
-            mirror = _mirrored(self.files, self.root)
+            mirror = self._mirror()
             if path.is_dir():
                 mirror.publish(path)
             else:
@@ -115,36 +129,68 @@ class Workspace:
 
     def hand_in(self, file: Path) -> str:
         """Put a filled file into the inbox that other machines share; returns its URI. There must be `files`."""
-        return _mirrored(self.files, self.root).inbox.hand_in(file)
+        return self._mirror().inbox.hand_in(file)
 
     def model_folder(self, model_id: str) -> Path:
         """The folder of a model, brought with the adapted encoders where another machine made it."""
         folder = self.models / model_id
         if self.files and not (folder / MANIFEST).is_file():
             self.fetch_encoders()
-            _mirrored(self.files, self.root).fetch(self.name_of(folder))
+            self._mirror().fetch(self.name_of(folder))
         return folder
 
     def fetch_encoders(self) -> None:
         """Bring the encoders that were adapted on other machines."""
         if self.files:
-            _mirrored(self.files, self.root).fetch_all("encoders")
+            self._mirror().fetch_all("encoders")
 
     def fetch_all(self) -> None:
         """Bring every batch, waiting file, model and encoder that other machines share."""
         self.pull()
         for parent in ("models", "encoders"):
             if self.files:
-                _mirrored(self.files, self.root).fetch_all(parent)
+                self._mirror().fetch_all(parent)
 
     def store(self) -> Store:
-        """The lake, with its tables up to date; one connection for this process.
+        """The lake, with its tables up to date; opened once.
 
         Raises:
             StoreError: It cannot be opened; or it is on PostgreSQL, shared with older programs that would no longer
                 work with it after its migration.
         """
-        return _opened(*self.lake, self.root)
+        with self._connections.lock:
+            if self._connections.store is None:
+                self._connections.store = self._open_store()
+            return self._connections.store
+
+    def close(self) -> None:
+        """Close the lake, if it is open; the next `store()` opens it anew."""
+        with self._connections.lock:
+            if self._connections.store is not None:
+                self._connections.store.close()
+                self._connections.store = None
+
+    def _open_store(self) -> Store:
+        store = self.unmigrated_store()
+        version = current_version(store)
+        if store.kind == "postgres" and 0 < version < len(MIGRATIONS):
+            store.close()
+            raise StoreError(
+                f"The lake has schema version {version}; this program needs {len(MIGRATIONS)}. "
+                "Older programs on other machines stop working with it after the migration.",
+                hint="pal migrate --dry-run, then pal migrate",
+            )
+        migrate(store, runs_of(store, self.root))
+        return store
+
+    def _mirror(self) -> Mirror:
+        from storage.files.mirror import Mirror  # most workspaces share nothing
+
+        with self._connections.lock:
+            if self._connections.mirror is None:
+                self.root.mkdir(parents=True, exist_ok=True)
+                self._connections.mirror = Mirror(self.files, self.root)
+            return self._connections.mirror
 
     def unmigrated_store(self) -> Store:
         """The lake in whatever schema it is, on a connection to be closed by the caller."""
@@ -181,34 +227,6 @@ class Workspace:
                 shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix="scratch-", dir=self.root / "lake") as folder:
             yield Path(folder)
-
-
-@functools.lru_cache(maxsize=4)
-def _opened(catalog: str, data: str, root: Path) -> Store:
-    store = Workspace(root, catalog, data).unmigrated_store()
-    version = current_version(store)
-    if store.kind == "postgres" and 0 < version < len(MIGRATIONS):
-        store.close()
-        raise StoreError(
-            f"The lake has schema version {version}; this program needs {len(MIGRATIONS)}. "
-            "Older programs on other machines stop working with it after the migration.",
-            hint="pal migrate --dry-run, then pal migrate",
-        )
-    migrate(store, runs_of(store, root))
-    return store
-
-
-def forget_stores() -> None:
-    """Open every lake anew from here on: another one may lie in its place."""
-    _opened.cache_clear()
-
-
-@functools.lru_cache(maxsize=4)
-def _mirrored(files: str, root: Path) -> Mirror:
-    from storage.files.mirror import Mirror  # most workspaces share nothing
-
-    root.mkdir(parents=True, exist_ok=True)
-    return Mirror(files, root)
 
 
 def find_root(start: Path | None = None) -> Path:

@@ -59,8 +59,7 @@ def import_original_directory(project: Project, directory: Path) -> ImportReport
         report = import_original(
             workspace.store(),
             directory,
-            labels,
-            label_set.digest,
+            (labels, label_set.digest),
             scratch,
             _rejects_file(workspace, directory),
             advance,

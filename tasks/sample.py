@@ -36,7 +36,7 @@ from tasks.prepare import add_missing_features, current_encoder
 from tasks.project import Project
 from tasks.sampling.catalogue import find_strategy
 from tasks.sampling.mixer import Mixed, mix_strategies, scaled_mix
-from tasks.sampling.pool_building import build_pool, hidden_vectors, token_vectors
+from tasks.sampling.pool_building import LabelledTexts, build_pool, hidden_vectors, token_vectors
 from tasks.sampling.sampling_config import SamplingConfig
 from tasks.sampling.strategy import NO_TEXTS, Pool
 from tasks.scale.workers import open_workers
@@ -220,13 +220,15 @@ def load_pool(
         vectors,
         encoder,
         (model.classifier, model.calibration) if model is not None else None,
-        _examples(encoder, training, label_set.names),
-        _examples(encoder, validation, label_set.names),
+        LabelledTexts(
+            _examples(encoder, training, label_set.names),
+            _examples(encoder, validation, label_set.names),
+            seen=_tokens(encoder, training),  # also of labels that are gone
+            positive=label_set.names.index(label_set.positive) if label_set.positive else None,
+            keywords=known,
+            keyword_names=words,
+        ),
         hidden=hidden,
-        seen=_tokens(encoder, training),  # also of labels that are gone
-        positive=label_set.names.index(label_set.positive) if label_set.positive else None,
-        keywords=known,
-        keyword_names=words,
     )
 
 

@@ -23,7 +23,7 @@ from storage.records import Model, ModelStatus, Split
 from tasks.learning.encoders import Encoder, StaticVectors
 from tasks.learning.model_files import LoadedModel, load_model, save_model
 from tasks.learning.tokens import Examples
-from tasks.learning.training import train
+from tasks.learning.training import Target, train
 from tasks.prepare import current_encoder
 from tasks.project import Project
 
@@ -57,8 +57,7 @@ def train_model(project: Project) -> LoadedModel:
         examples_of(encoder, training, label_set.names),
         examples_of(encoder, validation, label_set.names) if validation.num_rows else None,
         config,
-        n_labels=len(label_set.names),
-        positive=positive,
+        Target(len(label_set.names), positive),
         prior=encoder.taught_head(label_set.names) if isinstance(encoder, StaticVectors) else None,
     )
     created_at = datetime.now(UTC)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -52,12 +51,6 @@ def one_thread_of_duckdb() -> Iterator[None]:
 def quick_inbox(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file dropped into an inbox is watched for a moment only."""
     monkeypatch.setattr("annotation.inbox.SETTLE_S", 0.01)
-
-
-@pytest.fixture(autouse=True)
-def no_workspace_of_another_test() -> None:
-    """A command that a test ran in this process may have named its workspace in the environment."""
-    os.environ.pop("PAL_WORKSPACE", None)
 
 
 @pytest.fixture

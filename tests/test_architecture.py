@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,25 +16,26 @@ MAY_IMPORT = {
     "annotation": {"storage"},
     "tasks/learning": {"storage"},
     "tasks/sampling": {"storage", "tasks/learning"},
-    "tasks": {"storage", "annotation", "tasks/learning", "tasks/sampling"},
-    "flows": {"storage", "annotation", "tasks", "tasks/learning", "tasks/sampling"},
+    "tasks/scale": {"storage", "annotation", "tasks", "tasks/learning", "tasks/sampling"},
+    "tasks": {"storage", "annotation", "tasks/learning", "tasks/sampling", "tasks/scale"},
+    "flows": {"storage", "annotation", "tasks", "tasks/learning", "tasks/sampling", "tasks/scale"},
 }
 ONLY_IN = {
     "duckdb": {"storage"},
     "prefect": set(),
     "typer": {"flows"},
     "torch": {"tasks/learning", "tasks/sampling"},
+    "distributed": {"tasks/scale"},
 }
-BUT_FOR = {"prefect": {"flows/server/deployments.py"}}
-"""The one module that a library is for."""
+BUT_FOR = {"prefect": {"flows/server/deployments.py", "flows/server/guarded_app.py"}}
+"""The modules that a library is for."""
 STORAGE_FOR_PURE = {"storage.errors", "storage.records", "storage.files.folders"}  # a model writes its own files
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 
 
 def room_of(parts: tuple[str, ...]) -> str:
-    if len(parts) > 1 and parts[0] == "tasks" and parts[1] in ("learning", "sampling"):
-        return f"tasks/{parts[1]}"
-    return parts[0]
+    path = "/".join(parts[:2])
+    return path if path in MAY_IMPORT else parts[0]
 
 
 def imports(path: Path) -> Iterator[tuple[str, ...]]:
@@ -53,7 +55,8 @@ def test_a_room_imports_only_what_it_may(path: Path) -> None:
             there = room_of(parts)
             assert there == here or there in MAY_IMPORT[here], f"{here} imports {'.'.join(parts)}"
             if here in ("tasks/learning", "tasks/sampling") and there == "storage":
-                assert ".".join(parts[:2]) in STORAGE_FOR_PURE, f"pure code imports {'.'.join(parts)}"
+                names = {".".join(parts[:2]), ".".join(parts[:3])}
+                assert names & STORAGE_FOR_PURE, f"pure code imports {'.'.join(parts)}"
         if parts[0] in ONLY_IN and path.relative_to(ROOT).as_posix() not in BUT_FOR.get(parts[0], ()):
             assert here in ONLY_IN[parts[0]], f"{parts[0]} in {here}"
 
@@ -71,6 +74,22 @@ def test_packages_hold_a_docstring_and_nothing_else() -> None:
         if path.name == "__init__.py":
             body = ast.parse(path.read_text(encoding="utf-8")).body
             assert len(body) == 1, path
+
+
+def test_no_two_modules_share_a_base_name() -> None:
+    names = Counter(path.stem for path in FILES if path.name != "__init__.py")
+    assert [name for name, n in names.items() if n > 1] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_function_but_a_command_or_a_strategy_has_over_six_parameters(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            has_options = any(
+                "command" in ast.unparse(by) or "strategy" in ast.unparse(by) for by in node.decorator_list
+            )
+            assert has_options or len([name for name in given if name.arg not in ("self", "cls")]) <= 6, node.name
 
 
 def test_no_top_level_package_but_the_four_rooms() -> None:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -90,8 +90,6 @@ class Entry:
         *,
         note: str = "",
         annotator: str = "",
-        seconds: float | None = None,
-        annotated_at: datetime | None = None,
     ) -> FilledRow:
         """The entry, or one answer in it, as a row.
 
@@ -104,7 +102,7 @@ class Entry:
         if sent.get("text") is not None:
             cells["text"] = cell(sent["text"])
         cells |= {"label": label, "note": note, "annotator": annotator or cell(sent.get("annotator"))}
-        return replace(filled_row(self.row, cells, batch_id), seconds=seconds, annotated_at=annotated_at)
+        return filled_row(self.row, cells, batch_id)
 
 
 def has_context(handout: Handout) -> bool:

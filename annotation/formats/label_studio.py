@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
@@ -82,12 +83,15 @@ def _of_task(entry: Entry, batch_id: str) -> list[FilledRow]:
 def _annotation(entry: Entry, data: Mapping[str, Any], given: Mapping[str, Any], batch_id: str) -> FilledRow:
     result = entry.objects(given, "result")
     by = given.get("completed_by")
-    return entry.row_of(
+    row = entry.row_of(
         data,
         batch_id,
         SKIP if given.get("was_cancelled") is True else _label(result),
         note="; ".join(chosen(_value(each).get("text")) for each in result if each.get("type") == "textarea"),
         annotator=cell(by.get("email") or by.get("id")) if isinstance(by, dict) else cell(by),
+    )
+    return replace(
+        row,
         seconds=entry.seconds(given.get("lead_time")),
         annotated_at=entry.time(given.get("updated_at") or given.get("created_at")),
     )
@@ -104,12 +108,15 @@ def _label(result: list[dict[str, Any]]) -> str:
 
 def _minimal(entry: Entry, batch_id: str) -> FilledRow:
     values = entry.values
-    return entry.row_of(
+    row = entry.row_of(
         values,
         batch_id,
         _flat(values.get("label"), "choices"),
         note=_flat(values.get("note"), "text"),
         annotator=cell(values.get("annotator")),
+    )
+    return replace(
+        row,
         seconds=entry.seconds(values.get("lead_time")),
         annotated_at=entry.time(values.get("updated_at") or values.get("created_at")),
     )

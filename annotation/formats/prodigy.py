@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +52,14 @@ def _task(entry: Entry, batch_id: str) -> FilledRow:
     values = entry.values
     meta = values.get("meta")
     by = cell(values.get("_annotator_id") or values.get("_session_id"))
-    return entry.row_of(
+    row = entry.row_of(
         {**(meta if isinstance(meta, dict) else {}), **values},
         batch_id,
         _label(entry),
         note=chosen(values.get("note") or values.get("user_input")),
         annotator="" if _UNNAMED_SESSION.fullmatch(by) else by,
-        annotated_at=entry.time(values.get("_timestamp")),
     )
+    return replace(row, annotated_at=entry.time(values.get("_timestamp")))
 
 
 def _label(entry: Entry) -> str:

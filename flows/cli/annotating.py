@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from annotation.agreement import OVERALL, Agreement, AnnotatorAgreement, PairAgreement, agreement
+from annotation.agreement import OVERALL, Agreement, AnnotatorAgreement, Known, PairAgreement, agreement
 from annotation.batch import add_formats, contents_of, handouts, write_batch
 from annotation.checks import FilledFile
 from annotation.formats.journal import Journal, journal_path
@@ -58,12 +58,14 @@ def agreement_of(project: Project, *, unsure_counts: bool = False) -> Agreement:
         names,
         np.random.default_rng(project.config.model.seed),
         unsure="category" if unsure_counts else "missing",
-        resolved={row["item_id"]: row["label"] for row in rows if row["label"] in names},
-        gold={
-            annotator: {item_id: label for item_id, label in items.items() if label in names}
-            for annotator, items in gold_items(store).items()
-        },
-        seconds=seconds,
+        known=Known(
+            resolved={row["item_id"]: row["label"] for row in rows if row["label"] in names},
+            gold={
+                annotator: {item_id: label for item_id, label in items.items() if label in names}
+                for annotator, items in gold_items(store).items()
+            },
+            seconds=seconds,
+        ),
     )
 
 
@@ -262,7 +264,7 @@ def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Ta
         raise BatchError(
             f"batch {batch_id} has no files: it was imported, or its folder is gone.", hint="open batches: pal status"
         )
-    mine = {handout.annotator: handout.items for handout in handouts(batch, contents, task)}
+    mine = {handout.annotator: handout for handout in handouts(batch, contents, task)}
     whose = annotator if contents.assignments else None
     if whose is not None and whose not in mine:
         raise BatchError(
@@ -278,9 +280,7 @@ def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Ta
             return annotate(
                 mine[whose or ""],
                 answered,
-                task,
                 journal,
-                batch_id=batch_id,
                 annotator=annotator,
                 keys=terminal_keys(sys.stdin) if sys.stdin.isatty() else line_keys(sys.stdin),
                 out=sys.stdout,

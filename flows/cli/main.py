@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import sys
@@ -18,7 +17,7 @@ from flows.cli.options import JsonOption, WorkspaceOption, print_json, project_a
 from flows.cli.output_commands import commands as output_commands
 from flows.cli.service_commands import commands as service_commands
 from flows.cli.simulation_commands import commands as simulation_commands
-from flows.log_lines import listen
+from flows.log_lines import is_debugging, listen
 from storage.errors import PalError
 
 app = typer.Typer(
@@ -37,12 +36,12 @@ def main() -> None:
     try:
         app()
     except PalError as error:
-        if os.environ.get("PAL_DEBUG"):
+        if is_debugging():
             raise
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:
-        if os.environ.get("PAL_DEBUG"):
+        if is_debugging():
             raise
         print(f"Error: {error}\nHint: check the path, your rights and the space on the disk.", file=sys.stderr)
         sys.exit(1)
@@ -52,15 +51,13 @@ def main() -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     workspace: WorkspaceOption = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and Prefect's log.")] = False,
 ) -> None:
     """Options before any command."""
-    listen()
-    if workspace is not None:
-        os.environ["PAL_WORKSPACE"] = str(workspace)
-    if debug:
-        os.environ["PAL_DEBUG"] = "1"
+    listen(debug=debug)
+    context.obj = workspace
 
 
 @app.command(epilog="Example: pal init headlines --preset disaster-headlines")

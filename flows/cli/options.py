@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
+import click
 import typer
 
 if TYPE_CHECKING:
@@ -27,10 +28,16 @@ FormatOption = Annotated[
 
 
 def project_at(workspace: Path | None) -> Project:
-    """The project that is meant, as `flows.config.open_project` finds it."""
+    """The project of a command's `--workspace`, else of the one before the command, else as `open_project` finds it."""
     from flows.config import open_project
 
-    return open_project(workspace)
+    return open_project(workspace or workspace_before_command())
+
+
+def workspace_before_command() -> Path | None:
+    """The `--workspace` of `pal --workspace DIR COMMAND`."""
+    context = click.get_current_context(silent=True)
+    return context.find_object(Path) if context else None
 
 
 def format_names(form: list[str] | None) -> tuple[FormatName, ...]:

@@ -8,19 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from storage.errors import ModelError, SourceError
-from storage.lake.annotations import labelled_texts
-from storage.lake.items import texts_of
 from storage.lake.models import production_model
-from storage.records import Split
-from tasks.learning.model_files import load_model
-from tasks.plan import reserve_of
 from tasks.project import Project
-from tasks.sample import load_pool
-from tasks.sampling.catalogue import find_strategy
-from tasks.sampling.mixer import reasons
 
 
 def predictions(
@@ -77,6 +67,17 @@ def preview(project: Project, name: str, n: int, seed: int | None) -> list[Previ
     Raises:
         SamplingError: There is no such strategy, it cannot run now, or the pool is smaller.
     """
+    import numpy as np
+
+    from storage.lake.annotations import labelled_texts
+    from storage.lake.items import texts_of
+    from storage.records import Split
+    from tasks.learning.model_files import load_model
+    from tasks.plan import reserve_of
+    from tasks.sample import load_pool
+    from tasks.sampling.catalogue import find_strategy
+    from tasks.sampling.mixer import reasons
+
     config, workspace, found = project.config, project.workspace, find_strategy(name)
     store = workspace.store()
     version, model = store.version(), production_model(store)

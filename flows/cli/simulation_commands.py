@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import JsonOption, print_json
+from flows.cli.options import JsonOption, print_json, workspace_before_command
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -70,7 +70,7 @@ def simulate(
     experiment = experiment_of(data, mixes, replays, oracle)
     place = (output or Path(f"simulation-{file.stem}")).resolve()
     material(experiment, experiment.encoders[0])  # what is wrong with the file is said before a run begins
-    if project := project_here():
+    if project := project_here(workspace_before_command()):
         simulation = start_run(project, simulate_flow, data, tuple(experiment.mixes), replays, oracle, str(place))
     else:
         simulation = replay_experiment(experiment, place, target, jobs)

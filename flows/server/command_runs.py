@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from pydantic_core import to_jsonable_python
 
-from flows.log_lines import ROOMS, say
+from flows.log_lines import ROOMS, is_debugging, say
 from flows.server import prefect_api
-from flows.server.prefect_api import COMMAND_TAG, GOING_ON, answers, ask
-from flows.server.processes import command_of, found_up, is_running
+from flows.server.prefect_api import AUTH_STRING, COMMAND_TAG, GOING_ON, answers, ask
+from flows.server.processes import born_at, found_up, is_running, is_same
 from storage.errors import ServiceError
 from tasks.project import Project
 
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 POLL_S = 1.0
 LEVELS = ("PREFECT_LOGGING_LEVEL", "PREFECT_LOGGING_INTERNAL_LEVEL")
-HOST, PID, COMMAND = "pal.host", "pal.pid", "pal.command"
+HOST, PID, BORN = "pal.host", "pal.pid", "pal.born"
 """The labels of a run: which process executes it."""
 
 
@@ -81,9 +81,10 @@ def run_deployment(
 
 
 def set_up_prefect() -> None:
-    """Set what Prefect reads when it is imported: no telemetry, and of its own log lines none but with $PAL_DEBUG."""
-    levels = {name: "INFO" if os.environ.get("PAL_DEBUG") else "CRITICAL" for name in LEVELS}
-    for variable, value in {**SETTINGS, **levels}.items():
+    """Set what Prefect reads when it is imported: no telemetry, and of its own log lines none but with `--debug`."""
+    levels = {name: "INFO" if is_debugging() else "CRITICAL" for name in LEVELS}
+    password = {"PREFECT_API_AUTH_STRING": os.environ[AUTH_STRING]} if os.environ.get(AUTH_STRING) else {}
+    for variable, value in {**SETTINGS, **levels, **password}.items():
         os.environ.setdefault(variable, value)
 
 
@@ -95,7 +96,7 @@ def crash_killed_commands(api: str) -> list[tuple[str, str]]:
     killed = [
         run
         for run in ask(api, "/flow_runs/filter", filters)
-        if run["labels"].get(HOST) == here and command_of(run["labels"][PID]) != run["labels"][COMMAND]
+        if run["labels"].get(HOST) == here and not is_same(int(run["labels"][PID]), float(run["labels"].get(BORN, 0)))
     ]
     return prefect_api.crash_runs(api, killed, "The command that executed it was killed.")
 
@@ -127,7 +128,7 @@ def _create_run(api: str, deployment: Mapping[str, Any], parameters: Mapping[str
         "parameters": to_jsonable_python(parameters),
         "state": {"type": "SCHEDULED"},
         "tags": [COMMAND_TAG],
-        "labels": {HOST: socket.gethostname(), PID: pid, COMMAND: command_of(pid)},
+        "labels": {HOST: socket.gethostname(), PID: pid, BORN: born_at(pid)},
     }
     return str(ask(api, "/flow_runs/", run)["id"])
 
@@ -188,4 +189,4 @@ def running_server(project: Project) -> str | None:
             )
         return url
     up = found_up(project)
-    return up.api if up and is_running(up) and answers(up.api) else None
+    return up.api if up and is_running(project, up) and answers(up.api) else None

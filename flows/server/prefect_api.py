@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
+import os
 import sysconfig
 import time
 import urllib.error
@@ -16,6 +18,19 @@ POOL = "pal"
 """The work pool of the deployments in prefect.yaml."""
 COMMAND_TAG = "command"
 """The tag of the runs that commands execute themselves."""
+AUTH_STRING = "PREFECT_SERVER_API_AUTH_STRING"
+"""The environment variable with the password of a server, as `name:password`."""
+JOB_TEMPLATE = {
+    "job_configuration": {"labels": "{{ labels }}", "name": "{{ name }}", "stream_output": True},
+    "variables": {
+        "type": "object",
+        "properties": {
+            "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+            "name": {"type": "string"},
+        },
+    },
+}
+"""What a flow run may say about its process: not `command`, `env` or `working_dir`, which would run any program."""
 GOING_ON = ("PENDING", "RUNNING", "CANCELLING")
 
 
@@ -36,7 +51,10 @@ def ask(api: str, path: str, body: object = None, method: str | None = None) -> 
         OSError: It does not answer.
     """
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(api + path, data, {"Content-Type": "application/json"}, method=method)
+    headers = {"Content-Type": "application/json", **_credentials()}
+    if data is not None or method not in (None, "GET"):
+        headers |= _csrf_token(api)
+    request = urllib.request.Request(api + path, data, headers, method=method)
     for pause_s in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, None):
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
@@ -50,14 +68,43 @@ def ask(api: str, path: str, body: object = None, method: str | None = None) -> 
     raise AssertionError("unreachable")
 
 
+def _credentials() -> dict[str, str]:
+    """The header with the password of a server, where the environment has one."""
+    password = os.environ.get("PREFECT_API_AUTH_STRING") or os.environ.get(AUTH_STRING)
+    if password:
+        return {"Authorization": f"Basic {base64.b64encode(password.encode()).decode()}"}
+    key = os.environ.get("PREFECT_API_KEY")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _csrf_token(api: str) -> dict[str, str]:
+    """The headers of a change, on a server that wants a token with it."""
+    client = f"pal-{os.getpid()}"
+    request = urllib.request.Request(f"{api}/csrf-token?client={client}", headers=_credentials())
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            token = json.loads(answer.read())["token"]
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code not in (404, 422):  # no such protection
+            raise
+        return {}
+    return {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": client}
+
+
 def make_pool(api: str) -> None:
-    """Make the work pool, where it is not there."""
+    """Make the work pool, where it is not there, and let no flow run choose the program that the worker starts."""
     try:
         ask(api, "/work_pools/", {"name": POOL, "type": "process"})
     except urllib.error.HTTPError as error:
         error.close()
         if error.code != 409:  # it is there
             raise
+    pool = ask(api, f"/work_pools/{POOL}")
+    if pool["type"] != "process":  # its template is its owner's
+        return
+    if pool["base_job_template"] != JOB_TEMPLATE:
+        ask(api, f"/work_pools/{POOL}", {"base_job_template": JOB_TEMPLATE}, "PATCH")
 
 
 def worker_is_online(api: str, name: str) -> bool:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
 from storage.errors import ServiceError
@@ -20,6 +21,8 @@ from tasks.project import Project
 
 MAX_LOG_BYTES = 20_000_000
 PATIENCE_S = 30.0
+CLOCK_S = 1.0
+"""By how much two readings of the time at which a process began may differ."""
 
 
 @dataclass
@@ -31,6 +34,7 @@ class Child:
     """
 
     command: Sequence[str]
+    folder: Path
     log: Path
     process: subprocess.Popen[bytes]
 
@@ -49,7 +53,7 @@ class Child:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(PATIENCE_S)
-        end_group(self.process.pid)
+        end_group(self.process.pid, self.folder)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(PATIENCE_S)
 
@@ -68,50 +72,44 @@ def start(command: Sequence[str], log: Path, environment: Mapping[str, str], fol
             stderr=output,
             start_new_session=True,
         )
-    return Child(command, log, process)
+    return Child(command, folder.resolve(), log, process)
 
 
-def command_of(pid: int) -> str | None:
-    """The command line of a process; None where there is none of that number."""
-    path = Path(f"/proc/{pid}/cmdline")
-    if Path("/proc/self").exists():
-        try:
-            return path.read_bytes().decode(errors="replace").rstrip("\0").replace("\0", " ") or None
-        except OSError:
-            return None
-    if os.name == "nt":
-        return None
-    found = subprocess.run(["ps", "-p", str(pid), "-o", "command="], capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None
+def born_at(pid: int) -> float:
+    """When a process began, in seconds since 1970; 0 where there is none. With its number, that identifies it."""
+    try:
+        process = psutil.Process(pid)
+        return 0.0 if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.Error:
+        return 0.0
 
 
-def group_of(leader: int) -> list[int]:
-    """The living processes of a group, the leader included, that run Prefect."""
-    if os.name == "nt":
-        return []
-    if Path("/proc/self").exists():
-        pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-    else:
-        listed = subprocess.run(["ps", "-axo", "pid="], capture_output=True, text=True, check=False).stdout
-        pids = [int(word) for word in listed.split()]
-    found = []
-    for pid in pids:
-        with contextlib.suppress(OSError):  # it has just ended
-            if os.getpgid(pid) == leader and "prefect" in (command_of(pid) or ""):
-                found.append(pid)
-    return found
+def is_same(pid: int, born: float) -> bool:
+    """Whether a process is still the one that began then, and not a later one with its number."""
+    return born > 0 and abs(born_at(pid) - born) < CLOCK_S
 
 
-def end_group(leader: int) -> int:
+def group_of(leader: int, folder: Path) -> list[psutil.Process]:
+    """The living processes of a group that `start` began in a folder, the leader included.
+
+    The folder tells them from those of a copy of the workspace, whose `.prefect/up.json` names the same numbers.
+    """
+    members = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):  # it has just ended, or is somebody else's
+            if os.getpgid(process.pid) == leader and Path(process.cwd()) == folder and born_at(process.pid):
+                members.append(process)
+    return members
+
+
+def end_group(leader: int, folder: Path) -> int:
     """End the processes of a group at once; returns how many there were."""
-    found = group_of(leader)
-    for pid in found:
-        with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline and any(command_of(pid) for pid in found):
-        time.sleep(0.05)
-    return len(found)
+    members = group_of(leader, folder)
+    for process in members:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(members, PATIENCE_S)
+    return len(members)
 
 
 @dataclass(frozen=True)
@@ -121,14 +119,14 @@ class Up:
     Attributes:
         pid: Of `pal up`.
         ready: Whether everything is there.
-        groups: Of the server's and the worker's processes: name -> pid of the leader, and its command.
+        groups: Of the server's and the worker's processes: name -> pid of the leader, and when it began.
     """
 
     pid: int
     api: str
     ui: str
     ready: bool = False
-    groups: dict[str, tuple[int, str]] = field(default_factory=dict)
+    groups: dict[str, tuple[int, float]] = field(default_factory=dict)
 
 
 def up_file(project: Project) -> Path:
@@ -165,29 +163,28 @@ def found_up(project: Project) -> Up | None:
     """What the `pal up` of a workspace wrote down last; None where nothing was left up."""
     try:
         values = json.loads(up_file(project).read_text(encoding="utf-8"))
-        groups = {name: (int(pid), str(command)) for name, (pid, command) in values.pop("groups").items()}
+        groups = {name: (int(pid), float(born)) for name, (pid, born) in values.pop("groups").items()}
         return Up(**values, groups=groups)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
-def is_running(up: Up) -> bool:
+def is_running(project: Project, up: Up) -> bool:
     """Whether the server that `pal up` started (of a server of one's own: the worker) is the process it was.
 
-    After a crash of the machine its address may be another workspace's.
+    After a crash of the machine its address may be another workspace's; in a copy of a workspace it is the original's.
     """
-    pid, command = up.groups.get("server") or up.groups.get("worker") or (0, "")
-    return bool(pid) and command_of(pid) == command
+    pid, born = up.groups.get("server") or up.groups.get("worker") or (0, 0.0)
+    return is_same(pid, born) and any(process.pid == pid for process in group_of(pid, project.workspace.root))
 
 
 def end_left(project: Project) -> int:
     """End the server and the worker that a killed `pal up` left; returns how many processes that were."""
     left = found_up(project)
     ended = 0
-    for pid, command in left.groups.values() if left else ():
-        leader = command_of(pid)
-        if leader is None or leader == command:  # else the number is somebody else's by now
-            ended += end_group(pid)
+    for pid, born in left.groups.values() if left else ():
+        if not born_at(pid) or is_same(pid, born):  # else the number is somebody else's by now
+            ended += end_group(pid, project.workspace.root)
     up_file(project).unlink(missing_ok=True)
     return ended
 

@@ -20,8 +20,9 @@ from pathlib import Path
 from flows.log_lines import json_line
 from flows.server import prefect_api
 from flows.server.command_runs import SETTINGS, crash_killed_commands
-from flows.server.prefect_api import COMMAND_TAG, ask
-from flows.server.processes import Child, Up, end_group, end_left, found_up, start, up_file, write_up
+from flows.server.guarded_app import LOOPBACK
+from flows.server.prefect_api import AUTH_STRING, COMMAND_TAG, ask
+from flows.server.processes import Child, Up, born_at, end_group, end_left, found_up, start, up_file, write_up
 from storage.errors import ServiceError
 from tasks.project import Project
 
@@ -81,11 +82,24 @@ class Service:
         if self.given:
             say("up", f"Prefect server: {self.api} (PREFECT_API_URL)")
             return
+        self._check_access()
         _check_port(self.host, self.port)
         say("up", f"starting the server on port {self.port} ...")
-        command = [*PREFECT, "server", "start", "--host", self.host, "--port", str(self.port)]
+        command = [sys.executable, "-P", "-m", "flows.server.guarded_app", self.host, str(self.port)]
         self._start("server", command)
         self._wait_for("server", lambda: prefect_api.answers(self.api, 2.0))
+
+    def _check_access(self) -> None:
+        """Refuse to serve the network without a password: whoever reaches the server can run programs on this machine.
+
+        Raises:
+            ServiceError: The host is none of this machine's loopback names, and no password is set.
+        """
+        if self.host not in LOOPBACK and not os.environ.get(AUTH_STRING):
+            raise ServiceError(
+                f"The server on {self.host} would be open to everyone who can reach this machine.",
+                hint=f"Set a password: export {AUTH_STRING}='admin:a-long-password'; then: pal up --host {self.host}",
+            )
 
     def _deploy(self) -> None:
         prefect_api.make_pool(self.api)
@@ -124,6 +138,10 @@ class Service:
         night = f"{schedule.next_night(datetime.now(UTC)):%Y-%m-%d %H:%M} {schedule.timezone} ({schedule.nightly})"
         on = prefect_api.has_active_schedule(self.api, "nightly")
         say("up", f"UI              {self.ui}")
+        if not self.given:
+            password = f"only with the password in {AUTH_STRING}" if os.environ.get(AUTH_STRING) else "no password"
+            near = "from this machine only" if self.host in LOOPBACK else f"from the network ({self.host})"
+            say("up", f"access          {near}, {password}; web pages of other origins are refused")
         say("up", f"next nightly    {night if on else 'none: it was switched off in the UI'}")
         say("up", f"workspace       {self.project.workspace.root}")
         say("up", f"logs            {self.folder}")
@@ -138,7 +156,7 @@ class Service:
                 if child.ended:
                     pause = 1.0 if time.monotonic() - last > LONG_S else min(2 * pause, LONGEST_PAUSE_S)
                     say("up", f"the {name} ended with {child.process.returncode}; starting it again in {pause:.0f} s")
-                    end_group(child.process.pid)
+                    end_group(child.process.pid, child.folder)
                     self._sleep(pause)
                     self._restart(name, child)
                     last = time.monotonic()
@@ -203,7 +221,7 @@ class Service:
                 say("worker", f"{found[1]}  {mark}{found[3]}")
 
     def _write(self, *, ready: bool) -> None:
-        groups = {name: (child.process.pid, " ".join(child.command)) for name, child in self.children.items()}
+        groups = {name: (child.process.pid, born_at(child.process.pid)) for name, child in self.children.items()}
         write_up(self.project, Up(os.getpid(), self.api, self.ui, ready, groups))
 
     def _environment(self) -> dict[str, str]:
@@ -211,6 +229,8 @@ class Service:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         if self.given:  # what the user set for that server, a key included
             kept |= {name: value for name, value in os.environ.items() if name.startswith("PREFECT_API_")}
+        else:
+            kept |= self._protection()
         return {
             **kept,
             **SETTINGS,
@@ -225,6 +245,16 @@ class Service:
             "PAL_WORKSPACE": str(self.project.workspace.root),
             "PAL_SCHEDULE_CRON": schedule.nightly,
             "PAL_SCHEDULE_TIMEZONE": schedule.timezone,
+        }
+
+    def _protection(self) -> dict[str, str]:
+        """Settings that let the UI in, and whoever knows the password, but no other web page."""
+        hosts = LOOPBACK if self.host in LOOPBACK else (self.host, *LOOPBACK)
+        password = os.environ.get(AUTH_STRING)
+        return {
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{host}:{self.port}" for host in hosts),
+            "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+            **({AUTH_STRING: password, "PREFECT_API_AUTH_STRING": password} if password else {}),
         }
 
     def _sleep(self, seconds: float) -> None:

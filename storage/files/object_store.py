@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 from storage.errors import StoreError
 
 READERS = 16
+PIECE_BYTES = 8 << 20
 _OPTIONS = {
     "s3": "allow_delayed_open=true",  # a small file in one request
     "gs": "retry_limit_seconds=60",  # in place of fifteen minutes
@@ -39,14 +40,15 @@ class ObjectStore:
 
     Args:
         root: `s3://bucket/folder`, `gs://...` or `abfss://container@account.dfs.core.windows.net/...`, without faults.
+        setting: Where the root stands, for hints.
 
     Every method raises StoreError where the store does not answer or refuses, and names the file and the way out.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, setting: str = "[files] root") -> None:
         from pyarrow import fs
 
-        self.root = root.rstrip("/")
+        self.root, self._setting = root.rstrip("/"), setting
         parts = urlsplit(root)
         options = "&".join(filter(None, (parts.query, _OPTIONS[parts.scheme])))
         with self._told("opened"):
@@ -54,13 +56,13 @@ class ObjectStore:
         self._bucket = bucket.strip("/")
         self._folder = "/".join(filter(None, (self._bucket, parts.path.strip("/"))))
 
-    def listing(self, folder: str) -> dict[str, Stored]:
-        """Every file below a folder, by name from the root."""
+    def listing(self, folder: str = "") -> dict[str, Stored]:
+        """Every file below a folder of the root, by name from the root."""
         from pyarrow.fs import FileSelector, FileType
 
         with self._told("listed", folder):
             found = self._files.get_file_info(
-                FileSelector(f"{self._folder}/{folder}", recursive=True, allow_not_found=True)
+                FileSelector(f"{self._folder}/{folder}".rstrip("/"), recursive=True, allow_not_found=True)
             )
             if not found and self._files.get_file_info(self._bucket).type == FileType.NotFound:
                 raise OSError(f"there is no bucket {self._bucket}")
@@ -77,6 +79,18 @@ class ObjectStore:
             except FileNotFoundError:
                 return None
         return content
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """A large file's content, in pieces."""
+        with self._told("read", name), self._files.open_input_stream(f"{self._folder}/{name}") as stream:
+            while piece := stream.read(PIECE_BYTES):
+                yield piece
+
+    def put_pieces(self, name: str, pieces: Iterable[bytes]) -> None:
+        """Write a large file; a failure half-way may leave a part of it."""
+        with self._told("written", name), self._files.open_output_stream(f"{self._folder}/{name}") as stream:
+            for piece in pieces:
+                stream.write(piece)
 
     def get_all(self, names: Sequence[str]) -> list[bytes | None]:
         """Several files' contents, read at the same time; memory holds them all."""
@@ -111,9 +125,9 @@ class ObjectStore:
             where = f"{self.root}/{name}".rstrip("/")
             raise StoreError(
                 f"{where} cannot be {done}: {_reason(error)}",
-                hint="check [files] root in pal.toml, and the credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
-                "AWS_REGION, or the cloud's own sign-in; AWS_ENDPOINT_URL for another server than Amazon's. "
-                "Then run the same again",
+                hint=f"check {self._setting} in pal.toml, and the credentials: AWS_ACCESS_KEY_ID, "
+                "AWS_SECRET_ACCESS_KEY, AWS_REGION, or the cloud's own sign-in; AWS_ENDPOINT_URL for another server "
+                "than Amazon's. Then run the same again",
             ) from error
 
 

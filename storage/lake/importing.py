@@ -83,8 +83,7 @@ def import_source(store: Store, source: Source, scratch: Path, rejects_file: Pat
 def import_original(
     store: Store,
     directory: Path,
-    labels: Mapping[str, str],
-    label_set: str,
+    labels: tuple[Mapping[str, str], str],
     scratch: Path,
     rejects_file: Path,
     advance: Advance,
@@ -95,9 +94,9 @@ def import_original(
     label before the pool; each such row is listed among the rejects unless it only repeats what is known.
 
     Args:
-        labels: The original's labels "1" and "0" -> label names.
-        label_set: Digest of the label set.
+        labels: The original's labels "1" and "0" -> label names, and the digest of the label set.
     """
+    names, label_set = labels
     files = read_original(directory)
     rejects = Rejects(rejects_file)
     rejects.add(files.rejects)
@@ -116,7 +115,7 @@ def import_original(
     splits, notes = _one_place_each(store, labelled, rejects)
     counts = {}
     for split, items in splits.items():
-        taken_labels = [LabelledItem(i.item_id, labels[i.label], i.strategy, i.score) for i in items]
+        taken_labels = [LabelledItem(i.item_id, names[i.label], i.strategy, i.score) for i in items]
         name = f"original-{split.value}"
         counts[split.value] = import_labelled(store, name, split, taken_labels, label_set, f"{directory.name}")
     if files.pool is not None:

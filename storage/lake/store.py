@@ -158,7 +158,7 @@ class Store:
                     connection.execute(
                         bound("CALL lake.set_commit_message('pal', ?, extra_info => ?)", [message, mark])
                     )
-                    if bulk and "://" not in self.data and hasattr(os, "sync"):
+                    if bulk and "://" not in self.data:
                         os.sync()
                     results.append(result)
                     connection.execute("COMMIT")

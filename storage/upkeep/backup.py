@@ -30,7 +30,7 @@ from storage.lake.store import Store
 from storage.run_records import RUNS_FILE, Runs
 from storage.upkeep.maintenance import DataFolder, files_of
 from storage.upkeep.moving import opened_tables
-from storage.workspace import Workspace, forget_stores
+from storage.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +185,6 @@ def restore(folder: Path, root: Path, *, force: bool = False) -> tuple[Backup, P
         to_disk(root.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    forget_stores()
     return backup, aside
 
 

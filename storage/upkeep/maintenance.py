@@ -6,17 +6,14 @@ No version of the lake is lost. The files that a catalog names are listed here, 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.fs as pafs
-
 from storage.errors import StoreError
 from storage.files.folders import to_disk
-from storage.lake.connection import Connection, object_storage, told
+from storage.files.object_store import PIECE_BYTES, ObjectStore
+from storage.lake.connection import Connection
 from storage.lake.store import Store
 
 _CATALOG = "__ducklake_metadata_lake"
@@ -71,9 +68,6 @@ def _count_files(store: Store) -> int:
     return sum(int(store.rows(f"SELECT count(*) FROM {_CATALOG}.{name}")[0][0]) for name in tables)
 
 
-_PIECE_BYTES = 8 << 20
-
-
 @dataclass(frozen=True)
 class DataFile:
     """A Parquet file of a lake: its place from the data folder, and its size; it never changes.
@@ -125,55 +119,45 @@ class DataFolder:
 
     def __init__(self, data: str) -> None:
         self.data = data
-        self.is_remote = "://" in data
-        if self.is_remote:
-            region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-            scheme, server = object_storage()
-            self._files = pafs.S3FileSystem(region=region, scheme=scheme, endpoint_override=server or None)
-            self._root = data.partition("://")[2].rstrip("/")
-        else:
-            self._files = pafs.LocalFileSystem()
-            self._root = data.rstrip("/\\")
+        self._bucket = ObjectStore(data, "[lake] data") if "://" in data else None
 
     def sizes(self) -> dict[str, int]:
         """Every file there: its place from the folder -> bytes."""
-        wanted = pafs.FileSelector(self._root, recursive=True, allow_not_found=True)
-        with self._telling():
-            found = self._files.get_file_info(wanted)
-        root = len(self._root) + 1
-        return {each.path[root:]: each.size for each in found if each.type is pafs.FileType.File}
+        if self._bucket is not None:
+            return {name: stored.size_bytes for name, stored in self._bucket.listing().items()}
+        root = Path(self.data)
+        return {path.relative_to(root).as_posix(): path.stat().st_size for path in root.rglob("*") if path.is_file()}
 
     def read(self, path: str) -> Iterator[bytes]:
         """A file in pieces."""
-        with self._telling(), self._files.open_input_stream(f"{self._root}/{path}") as file:
-            while piece := file.read(_PIECE_BYTES):
+        if self._bucket is not None:
+            yield from self._bucket.pieces(path)
+            return
+        with (Path(self.data) / path).open("rb") as file:
+            while piece := file.read(PIECE_BYTES):
                 yield piece
 
     def write(self, path: str, pieces: Iterator[bytes]) -> str:
         """Write a file, there whole or not at all; returns its sha256."""
         digest = hashlib.sha256()
-        place = f"{self._root}/{path}"
-        if not self.is_remote:
-            Path(place).parent.mkdir(parents=True, exist_ok=True)
-        part = place if self.is_remote else f"{place}.part"
-        with self._telling(), self._files.open_output_stream(part) as file:
-            for piece in pieces:
-                digest.update(piece)
+        if self._bucket is not None:
+            self._bucket.put_pieces(path, _digested(pieces, digest))
+            return digest.hexdigest()
+        place = Path(self.data) / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        part = place.with_name(f"{place.name}.part")
+        with part.open("wb") as file:
+            for piece in _digested(pieces, digest):
                 file.write(piece)
-        if not self.is_remote:
-            to_disk(Path(part))
-            os.replace(part, place)  # noqa: PTH105
+        to_disk(part)
+        part.replace(place)
         return digest.hexdigest()
 
-    @contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Say what the object storage's refusal means, and what to type."""
-        try:
-            yield
-        except OSError as error:
-            if fault := told(error, f"data in {self.data}"):
-                raise fault from error
-            raise
+
+def _digested(pieces: Iterable[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
+    for piece in pieces:
+        digest.update(piece)
+        yield piece
 
 
 def copy_files(files: list[DataFile], source: DataFolder, target: DataFolder) -> int:

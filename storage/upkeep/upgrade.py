@@ -19,7 +19,7 @@ from storage.lake.store import Store
 from storage.records import RunRecord, RunStatus
 from storage.run_records import is_alive, runs_of
 from storage.upkeep.backup import keep
-from storage.workspace import Workspace, forget_stores
+from storage.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def upgrade(workspace: Workspace) -> Upgrade:
         if plan.steps and store.kind == "postgres":
             keep(workspace, store, plan.backup)
         migrate(store, runs_of(store, workspace.root))
-    forget_stores()
+    workspace.close()
     return plan
 
 

@@ -10,8 +10,7 @@ is an EmbeddingBag in mode sum).
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -36,6 +35,18 @@ Labels = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class Target:
+    """What is to be told apart: labels 0 to n_labels - 1.
+
+    Attributes:
+        positive: The label that the decision threshold is for; None for the most probable label.
+    """
+
+    n_labels: int
+    positive: int | None = None
+
+
+@dataclass(frozen=True)
 class Trained:
     """A classifier, how its logits become probabilities and decisions, and how many epochs it took."""
 
@@ -49,9 +60,8 @@ def train(
     training: Examples,
     validation: Examples | None,
     config: TrainingConfig,
+    target: Target,
     *,
-    n_labels: int,
-    positive: int | None,
     prior: HeadWeights | None = None,
 ) -> Trained:
     """Train and calibrate.
@@ -61,20 +71,18 @@ def train(
 
     Args:
         encoder: Made the tokens; brings the vectors.
-        n_labels: Labels are 0 to n_labels - 1.
-        positive: The label that the decision threshold is for; None for the most probable label.
         prior: A linear head to stay near, as an adapted encoder brings it; one with a hidden layer does without.
 
     Raises:
         ModelError: The training items have fewer than two labels, or the encoder has no tokens.
     """
     _check_trainable(encoder, training)
-    fit = functools.partial(_fit, encoder, config, n_labels, prior)
+    fit, positive = _Fit(encoder, config, target.n_labels, prior), target.positive
     if validation is not None and len(validation.labels):
         classifier, epochs = fit(training, validation, config.epochs)
         logits = predict_logits(classifier, validation.tokens)
         return Trained(classifier, calibrate(logits, validation.labels, positive, choose_threshold=True), epochs)
-    logits, epochs = _cross_validated(training, fit, n_labels, config)
+    logits, epochs = _cross_validated(training, fit)
     classifier, epochs = fit(training, None, epochs)
     # Training items are not a fair sample of the pool (sampling chose them): no threshold is fitted to them.
     return Trained(classifier, calibrate(logits, training.labels, positive, choose_threshold=False), epochs)
@@ -91,7 +99,7 @@ def cross_validated_probabilities(
         ModelError: As `train`.
     """
     _check_trainable(encoder, training)
-    logits, _ = _cross_validated(training, functools.partial(_fit, encoder, config, n_labels, None), n_labels, config)
+    logits, _ = _cross_validated(training, _Fit(encoder, config, n_labels, None))
     return calibrate(logits, training.labels, None, choose_threshold=False).probabilities(logits)
 
 
@@ -109,37 +117,34 @@ def _check_trainable(encoder: Encoder, training: Examples) -> None:
         )
 
 
-def _fit(
-    encoder: Encoder,
-    config: TrainingConfig,
-    n_labels: int,
-    prior: HeadWeights | None,
-    examples: Examples,
-    held_out: Examples | None,
-    epochs: int,
-) -> tuple[Classifier, int]:
-    """A classifier trained on the examples, and the epochs it took; 0 for a linear head."""
-    with seeded(config.seed):
-        classifier = Classifier(encoder.n_tokens, n_labels, vectors=encoder.vectors(), hidden=config.hidden)
-        if classifier.linear:
-            _fit_head(classifier, examples, config, prior)
-            return classifier, 0
-        return classifier, _fit_minibatches(classifier, examples, held_out, epochs, config)
+@dataclass(frozen=True)
+class _Fit:
+    """How classifiers are trained; called with examples, it trains one."""
+
+    encoder: Encoder
+    config: TrainingConfig
+    n_labels: int
+    prior: HeadWeights | None
+
+    def __call__(self, examples: Examples, held_out: Examples | None, epochs: int) -> tuple[Classifier, int]:
+        """A classifier trained on the examples, and the epochs it took; 0 for a linear head."""
+        config, encoder = self.config, self.encoder
+        with seeded(config.seed):
+            classifier = Classifier(encoder.n_tokens, self.n_labels, vectors=encoder.vectors(), hidden=config.hidden)
+            if classifier.linear:
+                _fit_head(classifier, examples, config, self.prior)
+                return classifier, 0
+            return classifier, _fit_minibatches(classifier, examples, held_out, epochs, config)
 
 
-def _cross_validated(
-    training: Examples,
-    fit: Callable[[Examples, Examples | None, int], tuple[Classifier, int]],
-    n_labels: int,
-    config: TrainingConfig,
-) -> tuple[npt.NDArray[np.float32], int]:
+def _cross_validated(training: Examples, fit: _Fit) -> tuple[npt.NDArray[np.float32], int]:
     """Logits (n, n_labels) of the examples, each by a classifier that did not see it; and the mean of the epochs."""
-    folds = stratified_folds(training.labels, N_FOLDS, np.random.default_rng(config.seed))
-    logits = np.zeros((len(training.labels), n_labels), np.float32)
+    folds = stratified_folds(training.labels, N_FOLDS, np.random.default_rng(fit.config.seed))
+    logits = np.zeros((len(training.labels), fit.n_labels), np.float32)
     tried = []
     for fold in np.unique(folds):
         held_out = training.take(folds == fold)
-        classifier, epochs = fit(training.take(folds != fold), held_out, config.epochs)
+        classifier, epochs = fit(training.take(folds != fold), held_out, fit.config.epochs)
         logits[folds == fold] = predict_logits(classifier, held_out.tokens)
         tried.append(epochs)
     return logits, round(float(np.mean(tried)))

@@ -6,7 +6,6 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from html import escape
 from pathlib import Path
 
@@ -117,7 +116,6 @@ def figure_chart(found: Simulation, name: str) -> str:
     return lines_chart(title, across, up, list(by_line.values()), bands=found.banded)
 
 
-@cache
 def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     path = Path(__file__).with_name("simulation_page.html")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +16,27 @@ from tasks.learning.tokens import Examples, Tokens
 from tasks.learning.vectors import NetworkVectors, SummedVectors, TokenVectors, Vectors
 from tasks.sampling.strategy import NO_TEXTS, Head, Labelled, Pool
 
+NO_EXAMPLES = Examples(NO_TEXTS, np.zeros(0, np.int64))
+
 if TYPE_CHECKING:
     from tasks.learning.training import Classifier
+
+
+@dataclass(frozen=True)
+class LabelledTexts:
+    """What is known beside the pool, as tokens of its encoder.
+
+    Attributes:
+        seen: Every text that was trained on, also those whose label is gone; the training items' where None.
+        positive: Number of the label that is looked for.
+    """
+
+    training: Examples
+    validation: Examples = NO_EXAMPLES
+    seen: Tokens | None = None
+    positive: int | None = None
+    keywords: Tokens = NO_TEXTS
+    keyword_names: Sequence[str] = ()
 
 
 def build_pool(
@@ -24,14 +44,9 @@ def build_pool(
     vectors: Vectors,
     encoder: Encoder,
     model: tuple[Classifier, Calibration] | None,
-    training: Examples,
-    validation: Examples,
+    labelled: LabelledTexts,
     *,
     hidden: Vectors | None = None,
-    seen: Tokens | None = None,
-    positive: int | None = None,
-    keywords: Tokens = NO_TEXTS,
-    keyword_names: Sequence[str] = (),
 ) -> Pool:
     """The pool under an encoder, scored by a model where there is one.
 
@@ -40,12 +55,10 @@ def build_pool(
         vectors: Of the n items, by this encoder.
         model: Trained on this encoder's tokens.
         hidden: The n items in the last representation before the model's head; None where there is no model.
-        seen: Every text that was trained on, also those whose label is gone; the training items' where None.
-        positive: Number of the label that is looked for.
     """
     head = _head(*model) if model is not None else None
     logits = _logits(hidden, head, len(vectors))
-    counted = np.bincount((seen or training.tokens).ids, minlength=encoder.n_tokens)
+    counted = np.bincount((labelled.seen or labelled.training.tokens).ids, minlength=encoder.n_tokens)
     return Pool(
         item_ids,
         vectors,
@@ -54,11 +67,11 @@ def build_pool(
         logits,
         hidden,
         head,
-        _labelled(training, hidden, head),
-        _labelled(validation, hidden, head),
-        positive,
-        keywords,
-        tuple(keyword_names),
+        _labelled(labelled.training, hidden, head),
+        _labelled(labelled.validation, hidden, head),
+        labelled.positive,
+        labelled.keywords,
+        tuple(labelled.keyword_names),
     )
 
 

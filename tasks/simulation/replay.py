@@ -16,11 +16,10 @@ import pyarrow as pa
 from storage.errors import SamplingError
 from tasks.learning.encoders import Encoder
 from tasks.learning.tokens import Examples, Tokens
-from tasks.learning.training import Trained, predict_logits, train
+from tasks.learning.training import Target, Trained, predict_logits, train
 from tasks.learning.training_config import TrainingConfig
 from tasks.sampling.mixer import mix_strategies, scaled_mix
-from tasks.sampling.pool_building import build_pool, hidden_vectors, token_vectors
-from tasks.sampling.strategy import NO_TEXTS
+from tasks.sampling.pool_building import LabelledTexts, build_pool, hidden_vectors, token_vectors
 
 Positions = npt.NDArray[np.int64]
 
@@ -154,7 +153,11 @@ def replay(
         started = time.monotonic()
         training = answers.examples()
         trained = train(
-            material.encoder, training, None, config, n_labels=material.n_labels, positive=material.positive
+            material.encoder,
+            training,
+            None,
+            config,
+            Target(material.n_labels, material.positive),
         )
         logits = predict_logits(trained.classifier, material.held_out.tokens)
         probabilities = trained.calibration.probabilities(logits)
@@ -206,11 +209,11 @@ class _Answers:
     def next_reserved(self, n: int, share: float) -> Positions:
         """The next items of the evaluation reserve for a batch of n."""
         left = self.reserve[self.given[self.reserve] == _NOT_ASKED]
-        return left[: round(share * n)]
+        return np.asarray(left[: round(share * n)])
 
     def evaluation(self) -> Positions:
         """The items of the evaluation reserve that have a label."""
-        return self.reserve[self.given[self.reserve] >= 0]
+        return np.asarray(self.reserve[self.given[self.reserve] >= 0])
 
     def ask(self, batch: Positions) -> None:
         """Ask about items, whose labels are known from then on."""
@@ -247,10 +250,8 @@ def _choose(
         vectors,
         material.encoder,
         (trained.classifier, trained.calibration),
-        answers.examples(),
-        Examples(NO_TEXTS, np.zeros(0, np.int64)),
+        LabelledTexts(answers.examples(), positive=material.positive),
         hidden=hidden_vectors(trained.classifier, vectors),
-        positive=material.positive,
     )
     mixed = mix_strategies(pool, scaled_mix(mix, min(n, len(left))), seed)
     return np.array([int(item_id) for item_id in mixed.item_ids], np.int64)

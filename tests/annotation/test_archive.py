@@ -158,9 +158,7 @@ def test_what_systems_add_is_passed_over(tmp_path: Path) -> None:
 
 def test_an_archive_of_nothing_is_refused(tmp_path: Path) -> None:
     for files in ({}, {"folder/": b"", ".DS_Store": b"x"}):
-        assert refusal(zipped(tmp_path / "a.zip", files)) == (
-            f"{tmp_path / 'a.zip'} has no files in it.\nHint: make the zip again from the filled files themselves."
-        )
+        assert str(tmp_path / "a.zip") in refusal(zipped(tmp_path / "a.zip", files))
 
 
 def test_a_missing_file_is_told_from_a_bad_one(tmp_path: Path) -> None:
@@ -181,10 +179,8 @@ def test_one_name_that_leads_out_of_the_archive_and_all_of_it_is_refused(
 ) -> None:
     path = zipped(tmp_path / "a.zip", {"good.csv": b"x", name: b"y"})
     said = refusal(path)
-    assert said == (
-        f"{path}: the name {name!r} leads out of the archive.\n"
-        "Hint: make the zip again from the filled files themselves."
-    )
+    assert str(path) in said
+    assert repr(name) in said
     assert {found.name for found in tmp_path.rglob("*")} == {"a.zip", "temporary"}
 
 
@@ -206,11 +202,9 @@ def test_whatever_the_names_files_are_read_or_refused_and_lie_in_one_folder(
             wanted = [content for name, content in files.items() if not archive._is_passed_over(name)]
             assert [part.path.read_bytes() for part in parts] == wanted
             assert all(part.name.isprintable() for part in parts)
-        said = ""
-    except BatchError as error:
-        said = error.what
-    if said:
-        assert unsafe or said.endswith("has no files in it.") or "is a document" in said
+    except BatchError:
+        is_document = bool(files.keys() & {"[Content_Types].xml", "mimetype", "Index/Document.iwa"})
+        assert unsafe or is_document or all(archive._is_passed_over(name) for name in files)
     assert [found.name for found in tmp_path.iterdir()] == ["a.zip"]
 
 
@@ -232,7 +226,7 @@ def test_names_are_read_in_whichever_of_the_two_encodings_they_are(tmp_path: Pat
 def test_names_that_are_no_utf8_are_damage(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", {"Zo\u00eb.csv": b"x"})
     path.write_bytes(path.read_bytes().replace("\u00eb".encode(), b"\xff\xff"))
-    assert "is a damaged zip archive" in refusal(path)
+    assert str(path) in refusal(path)
 
 
 def test_files_of_one_name_are_not_chosen_from(tmp_path: Path) -> None:
@@ -242,7 +236,7 @@ def test_files_of_one_name_are_not_chosen_from(tmp_path: Path) -> None:
         assert [part.name for part in parts] == ["a.csv", "b.csv", "a.csv"]
         assert parts[1].path.read_bytes() == b"2"
         for part in (parts[0], parts[2]):
-            with pytest.raises(BatchError, match=r"a\.zip, 'a\.csv': 2 files in it have this name\.\nHint: take one"):
+            with pytest.raises(BatchError, match=r"a\.zip.*'a\.csv'.*\b2\b"):
                 part.path  # noqa: B018
 
 
@@ -250,7 +244,7 @@ def test_files_of_one_name_are_not_chosen_from(tmp_path: Path) -> None:
 def test_links_and_devices_are_refused(tmp_path: Path, kind: int) -> None:
     path = zipped(tmp_path / "a.zip", {"good.csv": b"x", "a.csv": b"/etc/passwd"})
     patched(path, 1, (38, "<L"), (kind | 0o777) << 16)
-    assert "'a.csv' is a link or a device, not a file.\nHint: make the zip again" in refusal(path)
+    assert "'a.csv'" in refusal(path)
     patched(path, 1, (38, "<L"), (stat.S_IFREG | 0o644) << 16)
     assert list(read(path)) == ["good.csv", "a.csv"]
 
@@ -266,7 +260,8 @@ def test_more_files_than_are_read_are_refused(tmp_path: Path, monkeypatch: pytes
     path = zipped(tmp_path / "a.zip", {f"{n}.csv": b"" for n in range(1001)})
     with monkeypatch.context() as patch:
         patch.setattr(zipfile.ZipFile, "open", no_unpacking)
-        assert refusal(path) == f"{path} has 1,001 files; at most 1,000 are read.\nHint: split it."
+        said = refusal(path)
+    assert all(value in said for value in (str(path), "1,001", "1,000"))
     files = {f"{n}.csv": b"" for n in range(1000)} | {f"__MACOSX/{n}.csv": b"" for n in range(50)}
     assert len(read(zipped(path, files))) == 1000
 
@@ -278,7 +273,7 @@ def test_a_directory_without_measure_is_not_read(tmp_path: Path) -> None:
             info = zipfile.ZipInfo(f"{n}.csv")
             info.comment = b"x" * 60_000
             made.writestr(info, b"")
-    assert "is a damaged zip archive: its directory has 2,40" in refusal(path)
+    assert "2,40" in refusal(path), "the bytes of its directory"
 
 
 def test_more_bytes_than_are_read_are_refused_by_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,7 +282,8 @@ def test_more_bytes_than_are_read_are_refused_by_the_directory(tmp_path: Path, m
     assert set(read(path)) == {"a.csv", "b.csv"}
     zipped(path, {"a.csv": b"x" * 500, "b.csv": b"y" * 501})
     monkeypatch.setattr(zipfile.ZipFile, "open", no_unpacking)
-    assert refusal(path) == f"{path} would unpack to 1,001 bytes; at most 1,000 are read.\nHint: split it."
+    said = refusal(path)
+    assert all(value in said for value in (str(path), "1,001", "1,000"))
 
 
 def bomb(path: Path, said_bytes: int) -> Path:
@@ -309,7 +305,8 @@ def test_a_bomb_is_refused_by_its_ratio_before_it_is_unpacked(tmp_path: Path, mo
     monkeypatch.setattr(zipfile.ZipFile, "open", no_unpacking)
     for said_bytes in (1_000_000_000, 199_000_000 * 2, 300_000_000):
         said = refusal(bomb(tmp_path / "a.zip", said_bytes))
-        assert re.search(rf"'a.csv' would unpack from [\d,]+ to {said_bytes:,} bytes, as no table does\.\nHint", said)
+        assert "'a.csv'" in said
+        assert f"{said_bytes:,}" in said
 
 
 def test_tables_that_pack_well_are_no_bombs(tmp_path: Path) -> None:
@@ -327,10 +324,6 @@ def test_a_directory_that_lies_about_a_bomb_lets_no_more_be_written_than_it_says
     tmp_path: Path, temporary: Path, said_bytes: int
 ) -> None:
     path = bomb(tmp_path / "a.zip", said_bytes)
-    if said_bytes == 1000:  # the checksum is that of as many zeros: what is unpacked is what the directory says
-        expected: str | bytes = bytes(1000)
-    else:
-        expected = f"{path}, 'a.csv' is damaged: Bad CRC-32 for file 'a.csv'.\nHint: copy or download it again, or "
     tracemalloc.start()
     try:
         with opened_archive(path) as (part,):
@@ -339,8 +332,11 @@ def test_a_directory_that_lies_about_a_bomb_lets_no_more_be_written_than_it_says
     finally:
         tracemalloc.stop()
     assert peak < 3_000_000
-    found = str(part.content) if isinstance(part.content, BatchError) else read(path)["a.csv"]
-    assert found[: len(expected)] == expected
+    if said_bytes == 1000:  # the checksum is that of as many zeros: what is unpacked is what the directory says
+        assert read(path)["a.csv"] == bytes(1000)
+    else:
+        assert isinstance(part.content, BatchError)
+        assert all(value in str(part.content) for value in (str(path), "'a.csv'", "CRC-32"))
 
 
 def test_a_library_that_unpacks_more_than_the_directory_says_is_stopped(
@@ -357,7 +353,7 @@ def test_a_library_that_unpacks_more_than_the_directory_says_is_stopped(
     source = Endless()
     path = zipped(tmp_path / "a.zip", {"a.csv": b"x" * 5 * BLOCK_BYTES})
     monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: source)
-    assert "more or fewer bytes than the directory says" in str(read(path)["a.csv"])
+    assert "'a.csv'" in str(read(path)["a.csv"])
     assert source.given == 6 * BLOCK_BYTES
 
 
@@ -382,9 +378,7 @@ def test_a_size_beyond_the_end_is_damage(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", {"a.csv": b"x" * 100, "b.csv": b"y"})
     found = read(patched(path, 0, SIZE, 5_000_000))
     assert found["b.csv"] == b"y"
-    assert "a.zip, 'a.csv' is damaged: it has more or fewer bytes than the directory says.\nHint:" in str(
-        found["a.csv"]
-    )
+    assert "'a.csv'" in str(found["a.csv"])
 
 
 # --- places
@@ -392,7 +386,7 @@ def test_a_size_beyond_the_end_is_damage(tmp_path: Path) -> None:
 
 def test_two_entries_of_the_same_bytes_are_refused(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", {"a.csv": b"x" * 100, "b.csv": b"y" * 100})
-    assert "'b.csv' shares bytes with another entry.\nHint: make the zip again" in refusal(patched(path, 1, OFFSET, 0))
+    assert "'b.csv'" in refusal(patched(path, 1, OFFSET, 0))
 
 
 def test_an_entry_quoted_by_another_is_refused(tmp_path: Path) -> None:
@@ -402,13 +396,13 @@ def test_an_entry_quoted_by_another_is_refused(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", {"a.csv": local, "b.csv": b"y" * 1000}, zipfile.ZIP_STORED)
     patched(path, 1, OFFSET, 30 + len("a.csv"))
     assert path.read_bytes()[30 + len("a.csv") :].startswith(b"PK\x03\x04")
-    assert "'b.csv' shares bytes with another entry" in refusal(path)
+    assert "'b.csv'" in refusal(path)
 
 
 def test_an_entry_that_reaches_into_the_next_or_the_directory_is_refused(tmp_path: Path) -> None:
     for number, name in ((0, "b.csv"), (1, "b.csv")):
         path = zipped(tmp_path / "a.zip", {"a.csv": b"xy" * 10, "b.csv": b"yz" * 10}, zipfile.ZIP_STORED)
-        assert f"{name!r} shares bytes" in refusal(patched(path, number, PACKED, 21))
+        assert repr(name) in refusal(patched(path, number, PACKED, 21))
 
 
 def test_entries_in_another_order_than_the_directory_are_read(tmp_path: Path) -> None:
@@ -423,10 +417,9 @@ def test_entries_in_another_order_than_the_directory_are_read(tmp_path: Path) ->
 @pytest.mark.parametrize("offset", [1, 10_000, 0xFFFFFFFE])
 def test_a_directory_that_points_astray_is_damage(tmp_path: Path, offset: int) -> None:
     path = patched(zipped(tmp_path / "a.zip", {"a.csv": b"x"}), 0, OFFSET, offset)
-    assert refusal(path) == (
-        f"{path} is a damaged zip archive: 'a.csv' is not where its directory says.\n"
-        "Hint: copy or download it again, or take the filled files themselves."
-    )
+    said = refusal(path)
+    assert str(path) in said
+    assert "'a.csv'" in said
 
 
 # --- what cannot be read
@@ -435,9 +428,9 @@ def test_a_directory_that_points_astray_is_damage(tmp_path: Path, offset: int) -
 @pytest.mark.parametrize("bit", [0, 6, 13])
 def test_an_encrypted_archive_is_refused(tmp_path: Path, bit: int) -> None:
     path = patched(zipped(tmp_path / "a.zip", {"a.csv": b"x", "b.csv": b"y"}), 1, FLAGS, 1 << bit)
-    assert refusal(path) == (
-        f"{path}: 'b.csv' is encrypted.\nHint: unpack it with its password and take the filled files themselves."
-    )
+    said = refusal(path)
+    assert str(path) in said
+    assert "'b.csv'" in said
 
 
 @pytest.mark.parametrize(
@@ -448,12 +441,9 @@ def test_another_compression_is_that_files_error_and_the_others_are_read(
 ) -> None:
     path = zipped(tmp_path / "a.zip", {"a.csv": b"1", "b.csv": b"2", "c.csv": b"3"})
     found = read(patched(path, 1, METHOD, method))
-    assert found == {
-        "a.csv": b"1",
-        "b.csv": f"{path}, 'b.csv' is compressed with {name}.\n"
-        "Hint: make the zip again with the usual compression, Deflate.",
-        "c.csv": b"3",
-    }
+    said = str(found.pop("b.csv"))
+    assert all(value in said for value in (str(path), "'b.csv'", name))
+    assert found == {"a.csv": b"1", "c.csv": b"3"}
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -465,7 +455,7 @@ def test_a_damaged_file_is_its_own_error_and_the_others_are_read(tmp_path: Path,
     path.write_bytes(content)
     with opened_archive(path) as parts:
         assert isinstance(parts[1].content, BatchError)
-        assert re.match(r".*a\.zip, 'b\.csv' is damaged: .*[^.]\.\nHint: copy", str(parts[1].content))
+        assert all(value in str(parts[1].content) for value in (str(path), "'b.csv'"))
         assert [parts[0].path.read_bytes(), parts[2].path.read_bytes()] == [b"1", b"3"]
         assert len([file for file in temporary.rglob("*") if file.is_file()]) == 2
 
@@ -473,11 +463,10 @@ def test_a_damaged_file_is_its_own_error_and_the_others_are_read(tmp_path: Path,
 def test_a_file_that_the_directory_calls_otherwise_is_damaged(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", {"a.csv": b"1", "b.csv": b"2"})
     path.write_bytes(path.read_bytes().replace(b"b.csv", b"/.csv", 1))
-    assert read(path) == {
-        "a.csv": b"1",
-        "b.csv": f"{path}, 'b.csv' is damaged: File name in directory 'b.csv' and header b'/.csv' differ.\n"
-        "Hint: copy or download it again, or take the filled files themselves.",
-    }
+    found = read(path)
+    said = str(found.pop("b.csv"))
+    assert all(value in said for value in (str(path), "'b.csv'", "'/.csv'"))
+    assert found == {"a.csv": b"1"}
 
 
 def test_an_archive_cut_off_anywhere_is_damaged(tmp_path: Path) -> None:
@@ -485,7 +474,7 @@ def test_an_archive_cut_off_anywhere_is_damaged(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
-        assert f"{path} is a damaged zip archive: " in refusal(path)
+        assert str(path) in refusal(path)
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=4), st.booleans())
@@ -511,18 +500,20 @@ def test_an_archive_in_the_archive_is_its_own_error_and_the_others_are_read(tmp_
     book = workbook(tmp_path / "book.xlsx").read_bytes()
     files = {"a.csv": b"1", "inner.zip": inner, "named.csv": inner[:50], "book.xlsx": book, "z.csv": b"PK\r\n"}
     path = zipped(tmp_path / "a.zip", files)
-    said = (
-        ", {!r} is itself an archive.\n"
-        "Hint: unpack it and take its files; from another kind of table save .xlsx or 'CSV UTF-8'."
-    )
-    of_inner = {name: f"{path}{said.format(name)}" for name in ("inner.zip", "named.csv")}
-    assert read(path) == files | of_inner
+    found = read(path)
+    for name in ("inner.zip", "named.csv"):
+        said = str(found.pop(name))
+        assert str(path) in said
+        assert repr(name) in said
+    assert found == {name: files[name] for name in ("a.csv", "book.xlsx", "z.csv")}
 
 
 @pytest.mark.parametrize("mark", ["[Content_Types].xml", "mimetype", "Index/Document.iwa"])
 def test_a_document_is_no_archive_of_filled_files(tmp_path: Path, mark: str) -> None:
     path = zipped(tmp_path / "a.ods", {mark: b"x", "content.xml": b"<x/>"})
-    assert f"{path} is a document, not an archive of filled files.\nHint: open it in a spreadsheet" in refusal(path)
+    said = refusal(path)
+    assert str(path) in said
+    assert ".xlsx" in said, "what to save it as"
 
 
 # --- workbooks

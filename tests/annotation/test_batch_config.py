@@ -70,5 +70,5 @@ def test_formats_of_the_command_line_take_the_place_of_its_own() -> None:
 def test_a_format_of_the_command_line_that_is_none_is_an_error_with_the_nearest() -> None:
     with pytest.raises(BatchError) as caught:
         BatchConfig().with_formats(["csv", "label-stdio"])
-    assert caught.value.what == "there is no format 'label-stdio'."
-    assert caught.value.hint.startswith("did you mean 'label-studio'? Otherwise one of: csv, xlsx, html,")
+    assert "'label-stdio'" in caught.value.what
+    assert all(value in caught.value.hint for value in ("'label-studio'", "csv, xlsx, html,"))

@@ -14,11 +14,12 @@ FACTS = CardFacts(
 
 def test_the_card_has_counts_question_definition_and_the_way_to_the_same_again(label_set: LabelSet) -> None:
     card = data_card(label_set, FACTS)
-    for said in ("1,103 short texts", "| train | related | 900 |", "| test | related | 3 |", label_set.question):
+    for said in ("1,103 ", "| train | related | 900 |", "| test | related | 3 |", label_set.question):
         assert said in card
     assert label_set.definition in card
-    assert "`related` (the rare one)" in card
-    assert "Lake version 17" in card
+    assert "`related` (" in card, "it is marked as the positive one"
+    assert "`not_related` (" not in card
+    assert "version 17" in card
     assert "`pal export x`" in card
     assert not card.startswith("---")
 

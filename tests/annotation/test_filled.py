@@ -65,7 +65,7 @@ def test_an_unknown_cell_is_never_a_label_and_the_error_names_row_column_value_a
     answers, (error,) = check_rows(rows, ITEMS, label_set)
     assert given(answers) == {k: v for k, v in TRUTH.items() if k != "00123"}, "good rows are taken"
     assert (error.row, error.column, error.value, error.cells) == (3, "label", "relatd", rows[1].cells)
-    assert str(error).startswith("row 3, column label: 'relatd': 'relatd' is no answer. did you mean 'related'?")
+    assert all(value in str(error) for value in ("row 3", "label", "'relatd'", "'related'"))
 
 
 def test_any_order_gives_the_same_labels(label_set: LabelSet) -> None:
@@ -126,20 +126,19 @@ def test_an_id_that_became_a_date_or_went_missing_is_made_good_by_text_and_hash(
         assert given(check_rows([replace(row_of(ITEMS[3]), item_id=wrong)], ITEMS, label_set)[0]) == {"x-1": "related"}
     error = only_error(replace(row_of(ITEMS[3]), item_id="02-Jan", text_hash=None), label_set)
     assert (error.column, error.value) == ("item_id", "02-Jan")
-    assert "that of item x-1" in error.reason
+    assert "x-1" in error.reason
 
 
 def test_an_item_of_no_such_batch_is_an_error(label_set: LabelSet) -> None:
     error = only_error(row_of(item("nope", "Some other text")), label_set)
     assert (error.column, error.value) == ("item_id", "nope")
-    assert error.reason.startswith(f"not an item of batch {BATCH}")
-    assert "put the id back" in error.reason
+    assert BATCH in error.reason
 
 
 def test_an_edited_text_is_an_error_that_shows_the_text_and_the_way_out(label_set: LabelSet) -> None:
     error = only_error(replace(row_of(ITEMS[0]), text="Floods hit hard"), label_set)
     assert (error.column, error.value) == ("text", "Floods hit hard")
-    assert "reads 'Floods hit'; if the text was edited, write that back" in error.reason
+    assert "'Floods hit'" in error.reason
     assert f"pal annotate {BATCH}" in error.reason
     assert only_error(replace(row_of(ITEMS[0]), text=""), label_set).column == "text"
 
@@ -156,8 +155,7 @@ def test_a_text_column_that_was_deleted_is_made_good_by_the_hash_and_the_other_w
 def test_a_row_with_neither_text_nor_whole_hash_is_an_error(label_set: LabelSet) -> None:
     for broken in (None, "1.2E+31", "abc"):
         error = only_error(replace(row_of(ITEMS[0]), text=None, text_hash=broken), label_set)
-        assert error.column == "text_hash"
-        assert "neither a text nor a whole text_hash; put one back" in error.reason
+        assert (error.column, error.value) == ("text_hash", broken or "")
 
 
 def test_a_hash_that_a_spreadsheet_took_for_a_number_does_not_count_beside_the_text(label_set: LabelSet) -> None:
@@ -209,7 +207,7 @@ def test_two_rows_that_contradict_each_other_are_both_errors(label_set: LabelSet
     answers, errors = check_rows(rows, ITEMS, label_set)
     assert given(answers) == {"00123": "related"}
     assert [(error.row, error.column, error.value) for error in errors] == [(2, "label", "1"), (4, "label", "0")]
-    assert "row 2 answers 'related', row 4 answers 'not_related'); keep one" in errors[0].reason
+    assert all(value in errors[0].reason for value in ("row 2", "'related'", "row 4", "'not_related'"))
 
 
 def test_the_same_answer_twice_is_one_answer_with_both_notes(label_set: LabelSet) -> None:

@@ -68,18 +68,15 @@ def test_formats_are_found_by_their_names_in_the_order_given() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"),
-    [
-        ("xslx", "did you mean 'xlsx'? Otherwise one of: csv, xlsx, html, label-studio,"),
-        ("CSV", "choose from: csv, xlsx, html, label-studio,"),
-        ("", "choose from: csv,"),
-    ],
+    ("name", "nearest"),
+    [("xslx", "'xlsx'"), ("CSV", ""), ("", "")],
 )
-def test_a_name_that_is_none_is_an_error_with_the_nearest(name: str, hint: str) -> None:
+def test_a_name_that_is_none_is_an_error_with_the_nearest(name: str, nearest: str) -> None:
     with pytest.raises(BatchError) as caught:
         find_formats(["csv", name])
-    assert caught.value.what == f"there is no format {name!r}."
-    assert caught.value.hint.startswith(hint)
+    assert repr(name) in caught.value.what
+    assert nearest in caught.value.hint
+    assert all(known in caught.value.hint for known in FORMATS)
 
 
 @pytest.mark.parametrize("name", ["batch.csv", "answers-anna.jsonl", "x.zip", "argilla.json", "tmp", "my.part.csv"])

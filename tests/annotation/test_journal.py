@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -122,21 +123,21 @@ GOOD["annotated_at"] = "2026-01-02T03:04:05Z"
 
 
 @pytest.mark.parametrize(
-    ("broken", "says"),
+    ("broken", "values"),
     [
-        ('{"batch_id": "b0', "not JSON"),
-        ("[]", "not a JSON object"),
-        (json.dumps({k: v for k, v in GOOD.items() if k not in ("item_id", "note")}), "no text in item_id, note"),
-        (json.dumps(GOOD | {"answer": 1}), "no text in answer"),
-        (json.dumps(GOOD | {"answer": " "}), "answer is empty"),
-        (json.dumps(GOOD | {"seconds": "1"}), "seconds is '1', not a number"),
-        (json.dumps(GOOD | {"seconds": True}), "seconds is True"),
-        (json.dumps(GOOD | {"seconds": float("nan")}), "seconds is nan"),
-        (json.dumps(GOOD | {"annotated_at": "yesterday"}), "yesterday"),
-        (json.dumps(GOOD | {"annotated_at": "2026-01-02T03:04:05"}), "without a time zone"),
+        ('{"batch_id": "b0', []),
+        ("[]", []),
+        (json.dumps({k: v for k, v in GOOD.items() if k not in ("item_id", "note")}), ["item_id", "note"]),
+        (json.dumps(GOOD | {"answer": 1}), ["answer"]),
+        (json.dumps(GOOD | {"answer": " "}), ["answer"]),
+        (json.dumps(GOOD | {"seconds": "1"}), ["seconds", "'1'"]),
+        (json.dumps(GOOD | {"seconds": True}), ["seconds", "True"]),
+        (json.dumps(GOOD | {"seconds": float("nan")}), ["seconds", "nan"]),
+        (json.dumps(GOOD | {"annotated_at": "yesterday"}), ["yesterday"]),
+        (json.dumps(GOOD | {"annotated_at": "2026-01-02T03:04:05"}), ["annotated_at", "2026"]),
     ],
 )
-def test_one_broken_line_is_named_with_file_and_row(tmp_path: Path, broken: str, says: str) -> None:
+def test_one_broken_line_is_named_with_file_and_row(tmp_path: Path, broken: str, values: list[str]) -> None:
     path = tmp_path / "answers-anna.jsonl"
     good = json.dumps(GOOD)
     path.write_text(f"{good}\n\n{broken}\n{good}\n", encoding="utf-8", newline="\n")
@@ -144,8 +145,9 @@ def test_one_broken_line_is_named_with_file_and_row(tmp_path: Path, broken: str,
     for attempt in (lambda: read_journal(path), lambda: Journal(path)):
         with pytest.raises(BatchError) as caught:
             attempt()
-        assert "answers-anna.jsonl, row 3: " in caught.value.what
-        assert says in caught.value.what
+        place, _, told = caught.value.what.partition("row 3")
+        assert "answers-anna.jsonl" in place
+        assert all(value in told for value in values)
     assert path.read_bytes() == before
 
 
@@ -188,9 +190,9 @@ def test_every_answer_is_synced_and_a_new_file_syncs_its_folder(
 
 
 def test_a_missing_folder_and_a_missing_file_are_said(tmp_path: Path) -> None:
-    with pytest.raises(BatchError, match="cannot be written: No such file"):
+    with pytest.raises(BatchError, match=rf"j\.jsonl.*{os.strerror(errno.ENOENT)}"):
         Journal(tmp_path / "b0001" / "j.jsonl")
-    with pytest.raises(BatchError, match="cannot be read: No such file"):
+    with pytest.raises(BatchError, match=rf"j\.jsonl.*{os.strerror(errno.ENOENT)}"):
         read_journal(tmp_path / "j.jsonl")
     assert not list(tmp_path.iterdir())
 
@@ -210,7 +212,7 @@ with Journal(path) as journal:
         try:
             journal.append("b", "h", Answer("i2", "related", "anna"))
         except BatchError as error:
-            print(error.hint)
+            print("refused:", error.what)
         assert path.stat().st_size == size and "i2" not in journal.latest
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     journal.append("b", "h", Answer("i3", "related", "anna"))
@@ -222,7 +224,7 @@ def test_a_write_that_fails_halfway_leaves_the_file_as_it_was(tmp_path: Path) ->
     path = tmp_path / "j.jsonl"
     command = [sys.executable, "-c", FULL_DISK, str(path)]
     ran = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
-    assert (ran.returncode, ran.stdout.count("space on the disk")) == (0, 2), ran.stderr
+    assert (ran.returncode, ran.stdout.count("refused:")) == (0, 2), ran.stderr
     assert [line.answer.item_id for line in read_journal(path)] == ["i1", "i3"]
 
 

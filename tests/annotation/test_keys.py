@@ -73,8 +73,6 @@ class Terminal:
 
 @pytest.fixture
 def terminal() -> Iterator[Terminal]:
-    if sys.platform == "win32":
-        pytest.skip("pseudo-terminals are POSIX")
     it = Terminal()
     yield it
     it.close()
@@ -129,6 +127,7 @@ import fcntl, os, sys, termios
 from pathlib import Path
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 from annotation import terminal
+from annotation.handout import Handout
 from annotation.formats.journal import Journal
 from annotation.keys import terminal_keys
 from annotation.label_set import Label, LabelSet
@@ -139,7 +138,7 @@ with Journal(Path(sys.argv[1])) as journal:
     answered = {item_id: answer.answer for item_id, answer in journal.latest.items()}
     keys = terminal_keys(sys.stdin)
     terminal.HABIT_S = float(sys.argv[2])
-    tally = terminal.annotate(items, answered, labels, journal, batch_id="b", annotator="a", keys=keys, out=sys.stdout)
+    tally = terminal.annotate(Handout("b", labels, items), answered, journal, annotator="a", keys=keys, out=sys.stdout)
 print("TALLY", tally.answered, tally.finished, flush=True)
 """
 
@@ -229,8 +228,6 @@ def habit_s() -> float:
 
 @pytest.fixture
 def person(tmp_path: Path, habit_s: float) -> Iterator[Person]:
-    if sys.platform == "win32":
-        pytest.skip("pseudo-terminals are POSIX")
     someone = Person(tmp_path / "answers-a.jsonl", habit_s)
     yield someone
     someone.stands_up()
@@ -266,7 +263,6 @@ def test_killed_between_answers_loses_nothing_given_and_resumes_at_the_right_ite
     again.stands_up()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
 def test_killed_at_any_moment_of_saving_loses_at_most_the_current_answer(tmp_path: Path) -> None:
     for n in range(6):
         someone = Person(tmp_path / "killed.jsonl")

@@ -44,10 +44,10 @@ def test_a_number_can_be_a_name(cell: str, answer: str) -> None:
     "cell", ["2", "-1", "1.5", "10.01", "yes", "relatedd", "#NAME?", "1;0", "true", "u", "s", "related?"]
 )
 def test_anything_else_is_an_error(label_set: LabelSet, cell: str) -> None:
-    with pytest.raises(AnswerError, match="is no answer") as caught:
+    with pytest.raises(AnswerError) as caught:
         label_set.answer(cell)
     assert repr(cell) in caught.value.what
-    assert "related (or 1), not_related (or 0), unsure, skip." in caught.value.hint
+    assert all(value in caught.value.hint for value in ("related", "1", "not_related", "0", "unsure", "skip"))
 
 
 @pytest.mark.parametrize("cell", ["v1.0", "1.0.0", ".0", "c.0"])
@@ -71,10 +71,10 @@ def test_no_cell_but_the_known_spellings_becomes_a_label(cell: str) -> None:
 def test_the_error_names_the_nearest_answer_first(label_set: LabelSet) -> None:
     with pytest.raises(AnswerError) as caught:
         label_set.answer("Not Related")
-    assert caught.value.hint.startswith("did you mean 'not_related'? Otherwise one of: related (or 1)")
+    assert "'not_related'" in caught.value.hint
     with pytest.raises(AnswerError) as caught:
         label_set.answer("xyz")
-    assert caught.value.hint.startswith("write one of: ")
+    assert "'not_related'" not in caught.value.hint
 
 
 def test_a_name_is_known_however_its_accents_and_spaces_are_composed() -> None:
@@ -107,30 +107,29 @@ def test_a_good_label_set_has_no_faults(label_set: LabelSet, three_labels: Label
 
 
 @pytest.mark.parametrize(
-    ("labels", "says"),
+    ("labels", "values"),
     [
-        ((Label("a", "1"),), "1 labels; a task needs at least 2"),
-        ((Label(" a", "1"), Label("b", "2")), "' a' is empty or has spaces"),
-        ((Label("", "1"), Label("b", "2")), "'' is empty"),
-        ((Label("Unsure", "1"), Label("b", "2")), "kept for the answer"),
-        ((Label("skip", "1"), Label("b", "2")), "kept for the answer"),
-        ((Label("a\nb", "1"), Label("b", "2")), "cannot be shown"),
-        ((Label("a", "12"), Label("b", "2")), "must be one character"),
-        ((Label("a", ""), Label("b", "2")), "must be one character"),
-        ((Label("a", "\t"), Label("b", "2")), "must be one character"),
-        *(((Label("a", key), Label("b", "2")), "must be one character") for key in sorted(RESERVED_KEYS | {"U"})),
-        ((Label("a", "1"), Label("A", "2")), "'a' stands for two labels"),
-        ((Label("a", "x"), Label("b", "X")), "'x' stands for two labels"),
-        ((Label("a", "b"), Label("b", "1")), "'b' stands for two labels"),
-        ((Label("Zoë", "1"), Label("ZOE\u0308", "2")), "'zoë' stands for two labels"),
-        ((Label("a", "1", positive=True), Label("b", "2", positive=True)), "positive = true on a and b"),
-        ((Label("a", "1", default=True), Label("b", "2", default=True)), "default = true on a and b"),
+        ((Label("a", "1"),), ["1", "2"]),
+        ((Label(" a", "1"), Label("b", "2")), ["' a'"]),
+        ((Label("", "1"), Label("b", "2")), ["''"]),
+        ((Label("Unsure", "1"), Label("b", "2")), ["'Unsure'"]),
+        ((Label("skip", "1"), Label("b", "2")), ["'skip'"]),
+        ((Label("a\nb", "1"), Label("b", "2")), [repr("a\nb")]),
+        ((Label("a", "12"), Label("b", "2")), ["'12'", "'a'"]),
+        ((Label("a", ""), Label("b", "2")), ["''", "'a'"]),
+        ((Label("a", "\t"), Label("b", "2")), [repr("\t"), "'a'"]),
+        *(((Label("a", key), Label("b", "2")), [repr(key), "'a'"]) for key in sorted(RESERVED_KEYS | {"U"})),
+        ((Label("a", "1"), Label("A", "2")), ["'a'"]),
+        ((Label("a", "x"), Label("b", "X")), ["'x'"]),
+        ((Label("a", "b"), Label("b", "1")), ["'b'"]),
+        ((Label("Zoë", "1"), Label("ZOE\u0308", "2")), ["'zoë'"]),
+        ((Label("a", "1", positive=True), Label("b", "2", positive=True)), ["positive = true", " a ", " b"]),
+        ((Label("a", "1", default=True), Label("b", "2", default=True)), ["default = true", " a ", " b"]),
     ],
 )
-def test_one_fault_is_found_and_told(labels: tuple[Label, ...], says: str) -> None:
-    faults = of(*labels).faults()
-    assert len(faults) == 1
-    assert says in faults[0]
+def test_one_fault_is_found_and_told(labels: tuple[Label, ...], values: list[str]) -> None:
+    (fault,) = of(*labels).faults()
+    assert all(value in fault for value in values)
 
 
 def test_all_faults_are_told_at_once() -> None:

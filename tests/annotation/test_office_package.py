@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import zipfile
 from pathlib import Path
 
@@ -72,24 +74,24 @@ def test_the_case_of_a_parts_name_does_not_matter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("parts", "what"),
     [
-        ({"mimetype": "application/vnd.oasis.opendocument.spreadsheet"}, "is an OpenDocument file (.ods)"),
-        ({"Index/Document.iwa": "x"}, "is a file of Apple Numbers"),
-        ({"xl/workbook.bin": "x"}, "is a binary workbook (.xlsb)"),
-        ({"xl/vbaProject.bin": "x"}, "is a workbook with macros (.xlsm)"),
-        ({"word/document.xml": "x"}, "is a Word document"),
+        ({"mimetype": "application/vnd.oasis.opendocument.spreadsheet"}, ".ods"),
+        ({"Index/Document.iwa": "x"}, "Numbers"),
+        ({"xl/workbook.bin": "x"}, ".xlsb"),
+        ({"xl/vbaProject.bin": "x"}, ".xlsm"),
+        ({"word/document.xml": "x"}, "Word"),
     ],
 )
 def test_another_kind_of_file_is_named(tmp_path: Path, parts: dict[str, str | bytes], what: str) -> None:
     error = refused(packed(tmp_path / "p.xlsx", {"part.xml": "<a/>", **parts}))
-    assert error.what == f"{tmp_path / 'p.xlsx'} {what}."
-    assert "save it as 'Excel workbook (.xlsx)'" in error.hint
+    assert what in error.what
+    assert ".xlsx" in error.hint
 
 
 def test_a_zip_archive_is_no_workbook(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("anna.csv", "text,label\r\n")
-    assert refused(path).what == f"{path} is a zip archive, not a workbook."
+    assert ".xlsx" in refused(path).hint
 
 
 OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504)
@@ -98,22 +100,22 @@ OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504)
 @pytest.mark.parametrize(
     ("content", "what", "hint"),
     [
-        (OLE2 + "Workbook".encode("utf-16-le"), "is an old Excel workbook (.xls).", "save it as 'Excel workbook"),
-        (OLE2 + "EncryptedPackage".encode("utf-16-le"), "is encrypted with a password.", "take the password off"),
-        (b"text,label\r\n", "is no workbook.", "save it as 'Excel workbook"),
-        (b"", "is no workbook.", "save it as 'Excel workbook"),
-        (b"PK\x03\x04" + bytes(60), "is a damaged workbook (File is not a zip file).", "save it as 'Excel workbook"),
+        (OLE2 + "Workbook".encode("utf-16-le"), "(.xls)", ".xlsx"),
+        (OLE2 + "EncryptedPackage".encode("utf-16-le"), "password", "password"),
+        (b"text,label\r\n", "f.xlsx", ".xlsx"),
+        (b"", "f.xlsx", ".xlsx"),
+        (b"PK\x03\x04" + bytes(60), "File is not a zip file", ".xlsx"),
     ],
 )
 def test_what_is_no_open_package_is_told_with_the_way_out(tmp_path: Path, content: bytes, what: str, hint: str) -> None:
     (tmp_path / "f.xlsx").write_bytes(content)
     error = refused(tmp_path / "f.xlsx")
-    assert error.what.endswith(what)
+    assert what in error.what
     assert hint in error.hint
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    assert "No such file" in refused(tmp_path / "none.xlsx").what
+    assert os.strerror(errno.ENOENT) in refused(tmp_path / "none.xlsx").what
 
 
 @pytest.mark.parametrize(
@@ -125,10 +127,10 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
         ('<!DOCTYPE a [<!ENTITY x "lol">]><a>&x;</a>', "DOCTYPE"),
         ('<!DOCTYPE a SYSTEM "file:///etc/passwd"><a/>', "DOCTYPE"),
         ("<a>&x;</a>", "undefined entity"),
-        (f"<a><c><v>{'x' * (MAX_TEXT + 1)}</v></c></a>", "a cell has more than 1,000,000 characters"),
-        (f"<a><c><v>{'&#10;' * (MAX_TEXT + 1)}</v></c></a>", "a cell has more than 1,000,000 characters"),
-        (f'<a b="{"x" * (2 * MAX_TAG_BYTES)}"/>', "a tag of part.xml has more than 1,000,000 bytes"),
-        (f"<a><!--{'x' * (2 * MAX_TAG_BYTES)}--></a>", "a tag of part.xml has more than 1,000,000 bytes"),
+        (f"<a><c><v>{'x' * (MAX_TEXT + 1)}</v></c></a>", f"{MAX_TEXT:,}"),
+        (f"<a><c><v>{'&#10;' * (MAX_TEXT + 1)}</v></c></a>", f"{MAX_TEXT:,}"),
+        (f'<a b="{"x" * (2 * MAX_TAG_BYTES)}"/>', f"{MAX_TAG_BYTES:,} bytes"),
+        (f"<a><!--{'x' * (2 * MAX_TAG_BYTES)}--></a>", f"{MAX_TAG_BYTES:,} bytes"),
     ],
     ids=["tags", "cut off", "empty", "entity", "file", "no entity", "long", "long of lines", "tag", "comment"],
 )
@@ -147,14 +149,14 @@ def test_a_part_that_is_missing_or_broken_is_damage(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[content.index(b"part.xml") + 20] ^= 0xFF
     path.write_bytes(content)
-    assert "is a damaged workbook" in refused(path).what
+    refused(path)
     path.write_bytes(content[: len(content) // 2])
-    assert "is a damaged workbook" in refused(path).what
+    refused(path)
 
 
 def test_a_part_with_a_password_or_an_unusual_packing_is_damage(tmp_path: Path) -> None:
     path = packed(tmp_path / "p.xlsx", {"part.xml": "<a/>"}, zipfile.ZIP_BZIP2)
-    assert "is packed in a way that no spreadsheet does" in refused(path, "_rels/.rels").what
+    assert "_rels/.rels" in refused(path, "_rels/.rels").what
     path = packed(tmp_path / "q.xlsx", {"part.xml": "<a/>"})
     content = bytearray(path.read_bytes())
     content[content.index(b"PK\x01\x02", content.index(b"PK\x01\x02") + 1) + 8] |= 1
@@ -168,8 +170,7 @@ def test_a_bomb_is_given_up_before_it_is_unpacked_whatever_its_directory_says(
     monkeypatch.setattr(office_package, "MAX_UNPACKED_BYTES", 3_000_000)
     path = packed(tmp_path / "p.xlsx", {"part.xml": f"<a>{'<b>  </b>' * 1_000_000}</a>"})
     error = refused(path)
-    assert error.what == f"{path} has more than 3,000,000 bytes once unpacked."
-    assert error.hint == "copy the rows of the batch into a new workbook, and put that into the inbox."
+    assert "3,000,000" in error.what
     read = []
     with open_package(path) as package, pytest.raises(BatchError):
         read.extend(element.name for element in package.elements("part.xml"))
@@ -181,7 +182,7 @@ def test_the_limit_is_for_all_parts_together(tmp_path: Path, monkeypatch: pytest
     path = packed(tmp_path / "p.xlsx", {"part.xml": f"<a>{'<b>  </b>' * 200_000}</a>"})
     with open_package(path) as package:
         assert sum(1 for _ in package.elements("part.xml")) == 200_001
-        with pytest.raises(BatchError, match="3,000,000 bytes once unpacked"):
+        with pytest.raises(BatchError, match="3,000,000"):
             list(package.elements("part.xml"))
 
 
@@ -190,4 +191,4 @@ def test_a_file_far_too_big_is_not_opened(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.write(b"PK\x03\x04")
         file.truncate(office_package.MAX_FILE_BYTES + 1)
-    assert refused(path).what == f"{path} has 200,000,001 bytes."
+    assert f"{office_package.MAX_FILE_BYTES + 1:,}" in refused(path).what

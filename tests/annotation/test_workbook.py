@@ -183,7 +183,7 @@ def test_the_label_is_chosen_from_names_first_then_unsure_and_skip_then_keys(tmp
     (choice,) = (each for each in sheet.data_validations.dataValidation if each.type == "list")
     assert str(choice.sqref) == f"B2:B{len(TEXTS) + 1}"
     assert (choice.showErrorMessage, choice.errorStyle in (None, "stop"), choice.allowBlank) == (True, True, True)
-    assert choice.error == "Write one of: related (or 1), not_related (or 0), unsure, skip."
+    assert all(answer in str(choice.error) for answer in ("related", "1", "not_related", "0", "unsure", "skip"))
     place = choice.formula1.removeprefix("'definition'!").replace("$", "")
     offered = [cell.value for (cell,) in workbook["definition"][place]]
     assert offered == ["related", "not_related", "unsure", "skip", "1", "0"]
@@ -237,7 +237,8 @@ def test_the_second_sheet_says_what_is_asked_and_is_no_table_of_answers(tmp_path
     rows = {key: text for key, text in workbook["definition"].iter_rows(values_only=True) if key}
     assert rows["Question"] == handout.label_set.question
     assert rows["Definition"] == handout.label_set.definition
-    assert (rows["related"], rows["0"]) == ("Shorter: 1", "The same as not_related")
+    assert "1" in str(rows["related"])
+    assert "not_related" in str(rows["0"])
     assert "pal ingest" in str(rows["Give back"])
     assert len(read_workbook(tmp_path / "b.xlsx")) == len(TEXTS)
 
@@ -356,7 +357,7 @@ def test_the_rows_of_every_sheet_count_and_an_error_says_which_sheet(tmp_path: P
     assert {row.part for row in rows} == {"items", "Anna 2"}
     answers, (error,) = check_rows(rows, handout.items, handout.label_set)
     assert [answer.item_id for answer in answers] == [IDS[0]]
-    assert str(error).startswith("Anna 2, row 2, column label: 'relatd': ")
+    assert all(value in str(error) for value in ("Anna 2, row 2", "label", "'relatd'"))
 
 
 def test_rows_that_were_moved_to_a_sheet_without_a_header_are_not_lost(tmp_path: Path, handout: Handout) -> None:
@@ -425,7 +426,7 @@ def test_rows_of_another_folder_get_its_batch_where_they_name_none(tmp_path: Pat
 def test_two_columns_of_one_name_are_not_guessed_between(tmp_path: Path, handout: Handout) -> None:
     workbook, sheet = published(tmp_path / "b.xlsx", handout)
     sheet["C1"] = "Label"
-    with pytest.raises(BatchError, match="2 columns named 'label'"):
+    with pytest.raises(BatchError, match=r"c\.xlsx.*\b2\b.*'label'"):
         saved(workbook, tmp_path / "c.xlsx")
 
 
@@ -441,5 +442,5 @@ def test_a_workbook_without_the_header_in_its_first_rows_is_no_batch_file(
         return
     with pytest.raises(BatchError) as caught:
         saved(workbook, tmp_path / "c.xlsx")
-    assert "its first line 'some, title' names no columns label and item_id" in caught.value.what
-    assert "a batch file begins with: text,label,note" in caught.value.hint
+    assert "'some, title'" in caught.value.what
+    assert "text,label,note" in caught.value.hint

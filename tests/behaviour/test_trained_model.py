@@ -14,7 +14,7 @@ import pytest
 from annotation.synthetic import synthetic_headlines
 from tasks.learning.encoders import minilm_static
 from tasks.learning.tokens import Examples
-from tasks.learning.training import predict_logits, train
+from tasks.learning.training import Target, predict_logits, train
 from tasks.learning.training_config import TrainingConfig
 
 Probabilities = Callable[[list[str]], npt.NDArray[np.float32]]
@@ -53,7 +53,7 @@ def related(request: pytest.FixtureRequest) -> Probabilities:
     encoder = minilm_static()
     numbers = np.array([0 if label == "related" else 1 for label in labels], np.int64)
     examples = Examples(encoder.tokenize(pa.array(texts, pa.string())), numbers)
-    trained = train(encoder, examples, None, TrainingConfig(), n_labels=2, positive=0)
+    trained = train(encoder, examples, None, TrainingConfig(), Target(2, 0))
 
     def probabilities(asked: list[str]) -> npt.NDArray[np.float32]:
         logits = predict_logits(trained.classifier, encoder.tokenize(pa.array(asked, pa.string())))

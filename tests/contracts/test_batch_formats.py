@@ -236,8 +236,7 @@ def test_one_unknown_answer_costs_one_row_and_is_told(batch: Published, program:
     program.fill(batch.folder, path, given)
     report = ingest(batch, path)
     (told,) = report.errors
-    assert "column label: 'relatd'" in told
-    assert "did you mean 'related'?" in told
+    assert all(value in told for value in ("label", "'relatd'", "'related'"))
     expected = program.told([each for each in given if each.item_id != item_id])
     assert history(batch, program) == expected
     again = ingest(batch, mended(Path(str(report.errors_file)), batch.workspace.inbox / "mended.csv"))

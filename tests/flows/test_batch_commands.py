@@ -64,11 +64,11 @@ def test_publish_adds_files_of_a_format_to_an_open_batch_and_keeps_what_is_fille
 def test_publish_refuses_what_is_no_format_and_a_batch_that_is_not_open(
     pal: Callable[..., Result], workspace: Workspace, batch: Batch
 ) -> None:
-    with pytest.raises(BatchError, match="there is no format 'xslx'") as caught:
+    with pytest.raises(BatchError, match="'xslx'") as caught:
         pal("publish", batch.batch_id, "--format", "xslx")
-    assert caught.value.hint.startswith("did you mean 'xlsx'?")
+    assert "'xlsx'" in caught.value.hint
     close_batch(workspace.store(), batch.batch_id)
-    with pytest.raises(BatchError, match=f"batch {batch.batch_id} is closed"):
+    with pytest.raises(BatchError, match=rf"{batch.batch_id}.*\bclosed\b"):
         pal("publish", batch.batch_id)
 
 
@@ -78,7 +78,8 @@ def test_history_tells_every_answer_and_which_count(
     give(workspace, batch, "anna", ["related", "not_related", "unsure"])
     give(workspace, batch, "anna", ["not_related", "not_related", "unsure"])
     lines = pal("history", "i1").stdout.splitlines()
-    assert lines[:2] == ["Floods", "label not_related (training)"]
+    assert lines[0] == "Floods"
+    assert all(value in lines[1] for value in ("not_related", "training"))
     assert [line[2] for line in lines if "anna: " in line] == [" ", "*"]
     assert sum("note: why" in line for line in lines) == 2
     found = json.loads(pal("history", "i3", "--json").stdout)
@@ -87,14 +88,14 @@ def test_history_tells_every_answer_and_which_count(
         "unsure",
         "anna.csv",
     )
-    with pytest.raises(BatchError, match="there is no item 'i'") as caught:
+    with pytest.raises(BatchError, match="'i'") as caught:
         pal("history", "i")
-    assert "items that begin so: i1, i2, i3" in caught.value.hint
+    assert "i1, i2, i3" in caught.value.hint
 
 
 def test_agreement_is_of_named_annotators(pal: Callable[..., Result], workspace: Workspace, batch: Batch) -> None:
     give(workspace, batch, "unnamed", ["related", "related", "related"])
-    with pytest.raises(BatchError, match="no answers of named annotators yet"):
+    with pytest.raises(BatchError, match="annotators = "):
         pal("agreement")
     give(workspace, batch, "anna", ["related", "not_related", "unsure"])
     give(workspace, batch, "ben", ["related", "related", "not_related"])
@@ -102,7 +103,7 @@ def test_agreement_is_of_named_annotators(pal: Callable[..., Result], workspace:
     assert [each["annotator"] for each in found["annotators"]] == ["anna", "ben"]
     assert found["overall"][0]["value"] == 0.5
     assert json.loads(pal("agreement", "--unsure", "--json").stdout)["overall"][0]["value"] == pytest.approx(1 / 3)
-    assert "percent agreement   0.500" in pal("agreement").stdout
+    assert "0.500" in pal("agreement").stdout
 
 
 def test_closing_a_batch_that_has_answers_waiting_is_refused(
@@ -117,7 +118,7 @@ def test_closing_a_batch_that_has_answers_waiting_is_refused(
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    with pytest.raises(BatchError, match="1 answers in the files"):
+    with pytest.raises(BatchError, match=rf"\b1\b.*{batch.batch_id}(.|\n)*pal ingest"):
         pal("close", batch.batch_id)
 
 

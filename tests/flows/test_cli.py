@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -62,7 +63,8 @@ def test_strategies_are_listed_for_people_and_as_json(tmp_path: Path) -> None:
     assert by_name["entropy"]["needs"] == ["model"]
     shown = pal("strategies", cwd=tmp_path).stdout.splitlines()
     assert [line.split()[0] for line in shown if not line.startswith(" ")] == list(by_name)
-    assert "needs model | O(n) | Settles (2009)" in " ".join(shown)
+    entropy = " ".join(shown).partition(" entropy ")[2]
+    assert all(value in entropy for value in ("model", "O(n)", "Settles (2009)"))
 
 
 def test_sample_shows_what_a_strategy_would_ask_and_why_and_publishes_nothing(with_batch: tuple[Path, str]) -> None:
@@ -70,23 +72,22 @@ def test_sample_shows_what_a_strategy_would_ask_and_why_and_publishes_nothing(wi
     shown = pal("sample", "--strategy", "outlier", "-n", "3", "--explain", cwd=workspace)
     assert shown.returncode == 0, shown.stderr
     assert len(shown.stdout.splitlines()) == 6
-    assert "tokens are in no training item" in shown.stdout.splitlines()[1]
+    assert shown.stdout.splitlines()[1].strip(), "why the first is asked"
     as_json = json.loads(pal("sample", "--strategy", "outlier", "-n", "3", "--json", cwd=workspace).stdout)
     assert [item["text"] for item in as_json] == [line.strip()[3:] for line in shown.stdout.splitlines()[::2]]
     assert len(json.loads(pal("status", "--json", cwd=workspace).stdout)["open_batches"]) == 1
     unknown = pal("sample", "--strategy", "outlyer", cwd=workspace)
     assert unknown.returncode == 1
-    assert "see those there are: pal strategies" in unknown.stderr
+    assert all(value in unknown.stderr for value in ("'outlyer'", "pal strategies"))
 
 
 def test_init_makes_a_workspace_once_and_says_what_comes_next(tmp_path: Path) -> None:
     made = pal("init", "w", cwd=tmp_path)
     assert made.returncode == 0
-    assert "next: cd w; pal import FILE" in made.stdout
+    assert "cd w; pal import FILE" in made.stdout
     again = pal("init", "w", cwd=tmp_path)
     assert (again.returncode, again.stdout) == (1, "")
-    assert "is there already" in again.stderr
-    assert "Hint: use it: cd w; pal status" in again.stderr
+    assert "cd w; pal status" in again.stderr
     assert "Traceback" not in again.stderr
 
 
@@ -102,7 +103,7 @@ def test_wrong_usage_exits_2_and_a_missing_workspace_exits_1(tmp_path: Path) -> 
     assert pal("nonsense", cwd=tmp_path).returncode == 2
     ran = pal("status", cwd=tmp_path)
     assert ran.returncode == 1
-    assert "Hint: make a workspace: pal init DIR" in ran.stderr
+    assert "pal init DIR" in ran.stderr
 
 
 def test_status_of_an_empty_workspace_has_the_promised_keys_and_no_model(workspace: Path) -> None:
@@ -116,9 +117,10 @@ def test_status_of_an_empty_workspace_has_the_promised_keys_and_no_model(workspa
 
 def test_commands_that_need_something_first_say_what(workspace: Path) -> None:
     assert "pal import texts.csv" in pal("import", cwd=workspace).stderr
-    assert "publish one: pal next" in pal("annotate", cwd=workspace).stderr
+    assert "pal next" in pal("annotate", cwd=workspace).stderr
     assert "pal status" in pal("predict", "a text", cwd=workspace).stderr
-    assert "no batch is open" in pal("close", "b0001-training", cwd=workspace).stderr
+    closed = pal("close", "b0001-training", cwd=workspace).stderr
+    assert all(value in closed for value in ("'b0001-training'", "pal next"))
 
 
 def test_debug_shows_the_traceback(workspace: Path) -> None:
@@ -129,14 +131,14 @@ def test_annotate_takes_keys_from_a_pipe_and_status_tells_what_is_not_ingested(w
     workspace, batch_id = with_batch
     ran = pal("annotate", "--annotator", "anna", cwd=workspace, stdin="1\n\nx\nu\n")
     assert ran.returncode == 0, ran.stderr
-    assert "next: pal ingest" in ran.stdout
+    assert "pal ingest" in ran.stdout
     lines = (workspace / "batches" / batch_id / "answers-anna.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["answer"] for line in lines] == ["related", "not_related", "unsure"]
     said = pal("status", cwd=workspace).stdout
-    assert "3 of 20 answered, 3 of them not ingested yet" in said
+    assert re.search(r"\b3 of 20\b.*\b3\b", said)
     refused = pal("close", batch_id, cwd=workspace)
     assert refused.returncode == 1
-    assert "3 answers in the files" in refused.stderr
+    assert re.search(rf"\b3\b.*{batch_id}", refused.stderr)
 
 
 def test_ingest_prints_json_alone_on_stdout_and_exits_1_where_rows_were_refused(with_batch: tuple[Path, str]) -> None:
@@ -149,7 +151,7 @@ def test_ingest_prints_json_alone_on_stdout_and_exits_1_where_rows_were_refused(
     assert ran.returncode == 1
     (report,) = json.loads(ran.stdout)
     assert (report["n_new"], len(report["errors"])) == (4, 1)
-    assert "did you mean 'not_related'?" in report["errors"][0]
+    assert "'not_related'" in report["errors"][0]
     assert Path(report["errors_file"]).is_file()
 
 
@@ -159,6 +161,6 @@ def test_next_prints_json_alone_on_stdout_and_close_gives_items_back(with_batch:
     assert (found["batch_id"], found["purpose"], found["n"]) == (batch_id, "evaluation", 20)
     assert all(Path(file).is_file() for file in found["files"])
     assert json.loads(pal("status", "--json", cwd=workspace).stdout)["pending"] == 20
-    assert "20 items are back in the pool" in pal("close", batch_id, cwd=workspace).stdout
+    assert re.search(r"\b20\b", pal("close", batch_id, cwd=workspace).stdout)
     after = json.loads(pal("status", "--json", cwd=workspace).stdout)
     assert (after["pool"], after["pending"], after["open_batches"]) == (600, 0, [])

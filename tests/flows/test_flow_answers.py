@@ -81,7 +81,7 @@ def test_labels_of_the_originals_files_are_nobodys_answers(project: Project, bat
     give(project, batch, "unnamed", "i1:related")
     again = reserved(project, Purpose.ADJUDICATION, "i1")
     give(project, again, "zoe", "i1:related")
-    with pytest.raises(BatchError, match="no answers of named annotators yet") as caught:
+    with pytest.raises(BatchError) as caught:
         agreement_of(project)
     assert 'annotators = ["anna", "ben"] and overlap = 2' in caught.value.hint
 
@@ -142,21 +142,21 @@ def test_consensus_weighs_annotators_and_lists_the_most_doubtful_labels_first(
 
 def test_history_marks_what_counts_and_says_when_by_whom_and_from_where(project: Project, batch: str) -> None:
     store = project.workspace.store()
-    assert history_text(history_of(store, "i1")) == "Floods\nlabel none yet"
+    text, label = history_text(history_of(store, "i1")).splitlines()
+    assert (text, "related" in label) == ("Floods", False)
     ingest(store, batch, [Answer("i1", "related", "anna", "sure", 2.25, START)], "anna.jsonl")
     give(project, batch, "ben", "i1:not_related", at=1)
-    assert history_text(history_of(store, "i1")).splitlines() == [
-        "Floods",
-        "label none: skipped, unsure or disputed (training)",
+    text, label, *events, _ = history_text(history_of(store, "i1")).splitlines()
+    assert (text, "related" in label, "training" in label) == ("Floods", False, True)
+    assert events == [
         f"  * 2026-01-02 00:00:00 UTC  anna: related  ({batch}, 2.2 s; anna.jsonl)",
         "      note: sure",
         f"  * 2026-01-02 00:01:00 UTC  ben: not_related  ({batch}, 2.0 s; ben.jsonl)",
-        "  * counts for the label",
     ]
     again = reserved(project, Purpose.ADJUDICATION, "i1")
     ingest(store, again, [Answer("i1", "related", "zoe", annotated_at=START + timedelta(minutes=9))], "z.csv")
     lines = history_text(history_of(store, "i1")).splitlines()
-    assert lines[1] == "label related (training)"
+    assert all(value in lines[1] for value in (" related", "training"))
     assert [line for line in lines if line.startswith("  * 2026")] == [
         f"  * 2026-01-02 00:09:00 UTC  zoe: related  ({again}; z.csv)"
     ]
@@ -234,15 +234,15 @@ def test_files_that_a_crash_left_unwritten_are_written_with_the_new_ones(project
 
 
 def test_there_must_be_such_a_batch_open_and_such_a_format(project: Project, batch: str) -> None:
-    with pytest.raises(BatchError, match="there is no batch 'b9'"):
+    with pytest.raises(BatchError, match="'b9'"):
         publish_formats(project, "b9", ["csv"])
-    with pytest.raises(BatchError, match="there is no format 'pdf'"):
+    with pytest.raises(BatchError, match="'pdf'"):
         publish_formats(project, batch, ["csv", "pdf"])
     assert not (project.workspace.batches / batch).exists(), "nothing was written"
     give(project, batch, "anna", "i1:related i2:related i3:related i4:skip")
-    with pytest.raises(BatchError, match=f"batch {batch} is ingested.") as caught:
+    with pytest.raises(BatchError, match=rf"{batch}.*\bingested\b") as caught:
         publish_formats(project, batch, ["csv"])
-    assert caught.value.hint == "open batches: pal status"
+    assert "pal status" in caught.value.hint
 
 
 def test_a_batch_is_complete_once_each_item_is_answered_by_both_in_whatever_formats(team: Project, shared: str) -> None:

@@ -45,7 +45,7 @@ def test_a_password_on_the_command_line_is_refused_and_not_repeated(filled: Proj
     root = filled.workspace.root
     ran = pal("lake", "move", "--catalog", "postgres:host=x password=secret-word", "--data", "s3://b/c", cwd=root)
     assert ran.returncode == 1
-    assert "catalog holds a password: leave it out, and set PGPASSWORD or write it to ~/.pgpass" in ran.stderr
+    assert all(value in ran.stderr for value in ("catalog", "PGPASSWORD", "~/.pgpass"))
     assert "secret-word" not in ran.stderr + ran.stdout
 
 
@@ -53,15 +53,16 @@ def test_a_backup_is_made_and_brought_back(filled: Project, tmp_path: Path) -> N
     root = filled.workspace.root
     made = pal("backup", str(tmp_path / "kept"), cwd=root)
     assert made.returncode == 0, made.stderr
-    assert f"{tmp_path / 'kept'}: lake version" in made.stdout
+    assert str(tmp_path / "kept") in made.stdout
     back = pal("restore", str(tmp_path / "kept"), str(tmp_path / "again"), cwd=tmp_path)
     assert back.returncode == 0, back.stderr
     assert count_items(open_project(tmp_path / "again").workspace.store()) == 300
     refused = pal("restore", str(tmp_path / "kept"), str(tmp_path / "again"), cwd=tmp_path)
     assert refused.returncode == 1
-    assert "again is there already.\nHint: name a new directory" in refused.stderr
+    assert str(tmp_path / "again") in refused.stderr
     forced = pal("restore", str(tmp_path / "kept"), str(tmp_path / "again"), "--force", cwd=tmp_path)
-    assert "what was there is in" in forced.stdout
+    (aside,) = (path for path in tmp_path.glob("again*") if path.name != "again")
+    assert str(aside) in forced.stdout, "where the earlier one is now"
 
 
 def test_maintaining_says_what_it_did(filled: Project) -> None:
@@ -79,8 +80,7 @@ def test_nothing_is_tidied_or_moved_while_a_flow_runs(filled: Project, tmp_path:
     for command in (["maintain"], ["lake", "move", "--catalog", "sqlite:x/c.sqlite", "--data", "x/data"]):
         ran = pal(*command, cwd=root)
         assert ran.returncode == 1
-        assert "nightly is at work since" in ran.stderr
-        assert "(process 4711 on another-host)" in ran.stderr
+        assert all(value in ran.stderr for value in ("nightly", "4711", "another-host"))
     assert not (root / "x").exists()
 
 
@@ -88,7 +88,8 @@ def test_a_lake_is_not_moved_while_pal_is_up(filled: Project) -> None:
     with held(filled):
         arguments = ["lake", "move", "--catalog", "sqlite:x/c.sqlite", "--data", "x/data"]
         ran = pal(*arguments, cwd=filled.workspace.root)
-    assert "pal is up; pal lake move was not begun.\nHint: stop it first: pal down" in ran.stderr
+    assert ran.returncode == 1
+    assert all(command in ran.stderr for command in ("pal lake move", "pal down"))
 
 
 # pal.toml
@@ -113,7 +114,7 @@ def test_a_pal_toml_that_cannot_be_changed_is_left_and_the_lines_are_said(projec
     path = project.workspace.config_file
     text = 'lake.catalog = "sqlite:x"\n' + path.read_text(encoding="utf-8").split("[lake]")[0]
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"write it there yourself:\n\[lake\]\ncatalog = \"postgres:host=x\""):
+    with pytest.raises(ConfigError, match=r"\n\[lake\]\ncatalog = \"postgres:host=x\""):
         switch_lake(path, "postgres:host=x", "s3://b/c")
     assert path.read_text(encoding="utf-8") == text
 
@@ -121,12 +122,12 @@ def test_a_pal_toml_that_cannot_be_changed_is_left_and_the_lines_are_said(projec
 @pytest.mark.parametrize(
     ("catalog", "data", "fault"),
     [
-        ("postgres:host=x password=secret-word", "s3://b/c", "[lake] catalog holds a password: leave it out"),
-        ("postgres:host=x PASSWORD = 'secret-word'", "s3://b/c", "[lake] catalog holds a password"),
-        ("postgres:postgresql://me:secret-word@db/x", "s3://b/c", "[lake] catalog holds a password"),
-        ("mysql:host=x", "s3://b/c", "[lake] catalog: write sqlite:<path>, or postgres:host=... dbname=..."),
-        ("sqlite:x", "gs://b/c", "[lake] data: write a folder, or s3://bucket/folder"),
-        ("sqlite:x", "s3://key:secret-word@b/c", "[lake] data holds a key: leave it out"),
+        ("postgres:host=x password=secret-word", "s3://b/c", "[lake] catalog"),
+        ("postgres:host=x PASSWORD = 'secret-word'", "s3://b/c", "[lake] catalog"),
+        ("postgres:postgresql://me:secret-word@db/x", "s3://b/c", "[lake] catalog"),
+        ("mysql:host=x", "s3://b/c", "sqlite:<path>"),
+        ("sqlite:x", "gs://b/c", "s3://bucket/folder"),
+        ("sqlite:x", "s3://key:secret-word@b/c", "[lake] data"),
     ],
 )
 def test_a_lake_that_cannot_be_or_holds_a_secret_is_a_fault(

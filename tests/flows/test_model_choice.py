@@ -50,18 +50,19 @@ def test_the_table_has_every_model_its_figures_and_why_it_is_in_production(proje
     starred = [line for line in text.splitlines() if line.startswith("*")]
     assert [line.split()[1] for line in starred] == [two[1]]
     assert f"{rows[0].figures['auc'].value:.3f} [".removeprefix("0") in starred[0]
-    assert "put into production by the promotion gate" in text
-    assert "on the same 200 items" in text
-    assert "and 1 older ones: pal models --all" in models_text(rows, most=1)
+    assert "promotion gate" in text
+    assert "200 items" in text
+    assert "pal models --all" in models_text(rows, most=1)
+    assert "pal models --all" not in text
 
 
 def test_without_a_model_the_way_to_one_is_said(project: Project) -> None:
     assert "pal next" in models_text(model_rows(project))
-    with pytest.raises(ModelError, match="no model is in production"):
+    with pytest.raises(ModelError):
         roll_back(project)
-    with pytest.raises(ModelError, match="there is no model 'm1'") as raised:
+    with pytest.raises(ModelError, match="'m1'") as raised:
         promote_by_hand(project, "m1", "")
-    assert "pal next trains one" in raised.value.hint
+    assert "pal next" in raised.value.hint
 
 
 def test_a_model_is_promoted_by_hand_by_as_much_of_its_id_as_is_its_own(project: Project, two: list[str]) -> None:
@@ -69,14 +70,14 @@ def test_a_model_is_promoted_by_hand_by_as_much_of_its_id_as_is_its_own(project:
     assert (decision.model_id, decision.previous_id, decision.decided_by) == (two[0], two[1], DecidedBy.PERSON)
     assert production(project) == two[0]
     assert "by a person" in models_text(model_rows(project))
-    with pytest.raises(ModelError, match="2 models begin with 'm00'"):
+    with pytest.raises(ModelError, match=r"\b2\b.*'m00'"):
         promote_by_hand(project, "m00", "")
 
 
 def test_a_rollback_brings_the_one_before_back(project: Project, two: list[str]) -> None:
     assert roll_back(project).model_id == two[0]
     assert production(project) == two[0]
-    with pytest.raises(ModelError, match="no model was in production"):
+    with pytest.raises(ModelError, match=two[0]):
         roll_back(project)
 
 
@@ -87,6 +88,6 @@ def test_a_model_that_cannot_be_used_is_not_put_into_production(
     with pytest.raises(ModelError, match="sha256"):
         roll_back(project)
     other = replace(project, config=replace(project.config, task=three_labels))
-    with pytest.raises(ModelError, match="trained for the labels"):
+    with pytest.raises(ModelError, match=", ".join(three_labels.names)):
         promote_by_hand(other, two[1], "")
     assert production(project) == two[1]

@@ -63,8 +63,7 @@ def test_a_night_goes_through_every_stage_and_the_next_says_that_nothing_is_new(
         second = night(project)
     assert list(second.stages) == SHORT
     assert (second.model_id, second.batch_id) == (first.model_id, first.batch_id)
-    assert second.message.startswith("Nothing new since the run of ")
-    assert second.message.endswith("batch b0001-training is still open.")
+    assert "b0001-training" in second.message, "it is still open"
     assert {path.name for path in project.workspace.reports.glob("nightly-*.html")} == reports
 
 

@@ -57,12 +57,12 @@ def model_of(project: Project) -> LoadedModel:
 def test_without_a_model_that_is_said_with_what_to_type(project: Project) -> None:
     with pytest.raises(ModelError) as raised:
         list(predictions(project, ["a text"], None))
-    assert (raised.value.what, raised.value.hint) == ("there is no model yet.", "see what is missing: pal status")
+    assert "pal status" in raised.value.hint
 
 
 @pytest.mark.parametrize("texts", [[], [""], [" ", "\n\t"], ["a text", ""]])
 def test_no_text_and_empty_texts_are_refused(trained: Project, texts: list[str]) -> None:
-    with pytest.raises(SourceError, match="no text to label") as raised:
+    with pytest.raises(SourceError) as raised:
         list(predictions(trained, texts, None))
     assert "pal predict --file FILE" in raised.value.hint
 
@@ -105,7 +105,7 @@ def test_a_file_of_more_than_one_slice_is_labelled_whole_and_its_rejects_are_tol
 
 def test_a_model_of_other_labels_is_refused(trained: Project, three_labels: LabelSet) -> None:
     other = replace(trained, config=replace(trained.config, task=three_labels))
-    with pytest.raises(ModelError, match="trained for the labels related, not_related") as raised:
+    with pytest.raises(ModelError, match="related, not_related") as raised:
         list(predictions(other, TEXTS, None))
     assert "sport, politics, weather" in raised.value.what
     assert "pal next" in raised.value.hint

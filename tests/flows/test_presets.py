@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 
 import pytest
@@ -16,8 +17,8 @@ def test_a_preset_is_found_by_name_and_an_unknown_one_names_all() -> None:
     assert find_preset("chapter-2") is PRESETS["chapter-2"]
     with pytest.raises(ConfigError) as raised:
         find_preset("chapter2")
-    assert raised.value.what == "there is no preset 'chapter2'."
-    assert raised.value.hint == f"choose from: {', '.join(PRESETS)}"
+    assert "'chapter2'" in raised.value.what
+    assert ", ".join(PRESETS) in raised.value.hint
 
 
 def test_labels_get_the_keys_in_order_numbers_first_and_none_that_means_something_else() -> None:
@@ -33,15 +34,15 @@ def test_as_many_labels_as_there_are_keys_can_be_used_and_one_more_is_told() -> 
     most = named_labels([f"label{k}" for k in range(31)], None, None)
     assert len({label.key for label in most.labels}) == 31
     assert not {label.key for label in most.labels} & set("dnsu0")
-    with pytest.raises(ConfigError, match="32 labels; there are keys for 31: write"):
+    with pytest.raises(ConfigError, match=r"\b32\b.*\b31\b"):
         named_labels([f"label{k}" for k in range(32)], None, None)
 
 
 def test_every_fault_of_labels_is_told_at_once() -> None:
     with pytest.raises(ConfigError) as raised:
         named_labels(["spam"], "eggs", None)
-    assert "at least 2" in raised.value.what
-    assert "positive label 'eggs' is none of: spam" in raised.value.what
+    assert re.search(r"\b2\b", raised.value.what), "so many labels are needed"
+    assert re.search(r"'eggs'.*\bspam\b", raised.value.what)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
+from figures import figures
 
 from flows.cli.previews import preview
 from storage.errors import SamplingError
@@ -36,9 +38,10 @@ def test_each_item_comes_with_its_text_score_and_a_reason_and_nothing_is_reserve
     assert [item.rank for item in found] == [1, 2, 3, 4, 5]
     assert all(item.text == texts[item.item_id] for item in found)
     for item in found:
-        assert "tokens are in no training item; closest training item: " in item.reason
-        assert "related, cosine " in item.reason
-        assert "; model: related 0." in item.reason
+        why, closest, model = item.reason.split("; ")
+        assert len(figures(why)) == 2
+        assert re.search(r'".+" \((not_)?related\b.*\d', closest)
+        assert re.search(r"\brelated 0\.", model)
     assert open_batches(store) == []
     assert count_pool(store) == 200
 
@@ -51,14 +54,14 @@ def test_the_same_seed_shows_the_same_and_another_seed_others(trained: Project) 
 
 def test_before_there_is_a_model_it_works_without_one(project: Project, take_headlines: Take) -> None:
     take_headlines(project.workspace, 50)
-    assert [item.reason for item in preview(project, "random", 2, 0)] == ["drawn at random"] * 2
-    with pytest.raises(SamplingError, match="entropy needs a model"):
+    assert ["random" in item.reason for item in preview(project, "random", 2, 0)] == [True] * 2
+    with pytest.raises(SamplingError, match=r"\bentropy\b.*\bmodel\b"):
         preview(project, "entropy", 2, 0)
 
 
 def test_more_than_the_pool_has_and_an_unknown_strategy_are_errors(project: Project, take_headlines: Take) -> None:
     take_headlines(project.workspace, 5)
-    with pytest.raises(SamplingError, match="5 available / 6 requested by random"):
+    with pytest.raises(SamplingError, match=r"\b5\b.*\b6\b.*\brandom\b"):
         preview(project, "random", 6, 0)
-    with pytest.raises(SamplingError, match="no sampling strategy 'randon'"):
+    with pytest.raises(SamplingError, match="'randon'"):
         preview(project, "randon", 1, 0)

@@ -1,4 +1,4 @@
-"""A child is stopped with all that it started, whether it listens or not, and is known again by its command."""
+"""A child is stopped with all that it started, whether it listens or not, and is known again by when it began."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ import pytest
 from waiting import until
 
 from flows.server import processes as room
-from flows.server.processes import command_of, end_group, group_of, start
+from flows.server.processes import born_at, end_group, group_of, is_same, start
 
 NESTED = """
-import signal, subprocess, sys, time  # prefect: the name by which ours are told
+import signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.{how})
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)  # prefect"])
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 print("started", child.pid, flush=True)
 time.sleep(60)
 """
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="groups of processes are POSIX")
 
 
 def started(folder: Path, how: str = "SIG_DFL") -> tuple[room.Child, int]:
@@ -34,28 +33,33 @@ def started(folder: Path, how: str = "SIG_DFL") -> tuple[room.Child, int]:
 def test_stopping_a_child_ends_all_that_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     monkeypatch.setattr(room, "PATIENCE_S", 0.5)
     child, grandchild = started(tmp_path, how)
-    assert set(group_of(child.process.pid)) == {child.process.pid, grandchild}
+    members = group_of(child.process.pid, tmp_path)
+    assert {process.pid for process in members} == {child.process.pid, grandchild}
+    assert group_of(child.process.pid, tmp_path.parent) == [], "of a copy of the workspace"
     child.stop()
     assert child.ended
-    assert command_of(grandchild) is None
-    assert group_of(child.process.pid) == []
+    assert not born_at(grandchild)
+    assert group_of(child.process.pid, tmp_path) == []
 
 
 def test_what_a_killed_child_left_is_ended_by_its_group(tmp_path: Path) -> None:
     child, grandchild = started(tmp_path)
     child.process.send_signal(signal.SIGKILL)
     child.process.wait()
-    assert command_of(grandchild) is not None
-    assert end_group(child.process.pid) == 1
-    assert command_of(grandchild) is None
-    assert end_group(child.process.pid) == 0
+    assert born_at(grandchild)
+    assert end_group(child.process.pid, tmp_path) == 1
+    assert not born_at(grandchild)
+    assert end_group(child.process.pid, tmp_path) == 0
 
 
-def test_a_command_is_known_by_its_number_and_there_is_none_for_a_free_one(tmp_path: Path) -> None:
+def test_a_process_is_known_by_its_number_and_when_it_began(tmp_path: Path) -> None:
     child, _ = started(tmp_path)
-    assert command_of(child.process.pid) == " ".join(child.command)
+    born = born_at(child.process.pid)
+    assert is_same(child.process.pid, born)
+    assert not is_same(child.process.pid, born - 60), "an earlier one had that number"
     child.stop()
-    assert command_of(child.process.pid) is None
+    assert not is_same(child.process.pid, born)
+    assert not is_same(child.process.pid, 0.0)
 
 
 def test_a_long_log_is_set_aside_at_the_next_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -34,7 +35,8 @@ def test_a_filled_file_waits_in_the_inbox_with_its_answers_counted(project: Proj
     assert found.answers == {"b0001-training": 1}
     assert ["perhaps" in error for error in found.errors] == [True]
     assert Path(found.place).parent == project.workspace.inbox
-    assert (found.told, found.untold) == (None, "no Prefect server is running")
+    assert found.told is None
+    assert "Prefect" in found.untold
     assert find_batch(project.workspace.store(), "b0001-training").n_answered == 0
 
 
@@ -42,12 +44,8 @@ def test_what_holds_no_answer_is_refused_and_put_nowhere(project: Project, batch
     other = tmp_path / "list.csv"
     with other.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("id", "headline"), ("1", "Floods")])
-    for path, said in (
-        (tmp_path / "nothing.csv", "there is no file"),
-        (batch_file, "holds no answer"),
-        (other, "list.csv"),
-    ):
-        with pytest.raises(BatchError, match=said):
+    for path in (tmp_path / "nothing.csv", batch_file, other):
+        with pytest.raises(BatchError, match=re.escape(path.name)):
             submit(project, path, None)
     assert not list(project.workspace.inbox.iterdir())
 
@@ -56,7 +54,7 @@ def test_a_server_that_is_gone_is_said_and_the_file_is_in_the_inbox(project: Pro
     fill_csv(batch_file, {"i1": "related"})
     found = submit(project, batch_file, "http://127.0.0.1:9/api")
     assert found.told is None
-    assert "does not answer" in found.untold
+    assert "http://127.0.0.1:9/api" in found.untold
     assert Path(found.place).is_file()
 
 
@@ -76,4 +74,4 @@ def test_a_server_without_the_deployment_is_said(project: Project, batch_file: P
         Thread(target=server.handle_request).start()
         found = submit(project, batch_file, f"http://127.0.0.1:{server.server_port}/api")
     assert found.told is None
-    assert found.untold.endswith("has no ingest deployment")
+    assert all(value in found.untold for value in (str(server.server_port), "ingest"))

@@ -330,7 +330,9 @@ def test_an_item_without_answers_has_a_text_and_neither_split_nor_label(pool: St
 def test_an_item_that_is_not_there_is_an_error_that_names_those_that_begin_so(pool: Store) -> None:
     with pytest.raises(BatchError) as caught:
         history_of(pool, "i")
-    assert caught.value.what == "there is no item 'i'."
-    assert caught.value.hint == "items that begin so: i0, i1, i2; for an item's answers: pal history ITEM"
-    with pytest.raises(BatchError, match="Hint: ids stand in the batch files; for an item's answers: pal history ITEM"):
+    assert "'i'" in caught.value.what
+    assert all(value in caught.value.hint for value in ("i0, i1, i2", "pal history ITEM"))
+    with pytest.raises(BatchError, match="'%'") as caught:
         history_of(pool, "%")
+    assert "pal history ITEM" in caught.value.hint
+    assert "i0" not in caught.value.hint

@@ -179,7 +179,7 @@ def test_the_manifest_names_new_files_only_once_they_are_there(folder: Path, mon
         assert manifest_of(folder) == {"k": "ü"}
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("storage.folders.os.replace", killed)
+    monkeypatch.setattr("storage.files.folders.os.replace", killed)
     with pytest.raises(KeyboardInterrupt):
         add_files(folder, more)
     monkeypatch.undo()

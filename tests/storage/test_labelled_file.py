@@ -63,18 +63,18 @@ def test_other_formats_say_the_same_and_numbers_are_labels_too(tmp_path: Path, n
 
 def test_what_cannot_be_told_is_asked_for(tmp_path: Path) -> None:
     path = csv_of(tmp_path / "x.csv", "words,p,q", *(f"a long text {k},{k % 2},{k % 3}" for k in range(60)))
-    with pytest.raises(SourceError, match="which column has the labels cannot be told; 2 have") as raised:
+    with pytest.raises(SourceError, match=r"x\.csv.*\b2\b") as raised:
         read_labelled(path)
     assert "--label-column p" in raised.value.hint
     assert set(read_labelled(path, label_column="q")["label"].to_pylist()) == {"0", "1", "2"}
-    with pytest.raises(SourceError, match="no column 'w'") as raised:
+    with pytest.raises(SourceError, match="'w'") as raised:
         read_labelled(path, text_column="w")
     assert "words, p, q" in raised.value.hint
 
 
 def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"is none of \.csv"):
+    with pytest.raises(SourceError, match=r"x\.docx"):
         read_labelled(csv_of(tmp_path / "x.docx", "text"))
     (tmp_path / "x.parquet").write_bytes(b"no parquet")
-    with pytest.raises(SourceError, match="cannot be read"):
+    with pytest.raises(SourceError, match=r"x\.parquet"):
         read_labelled(tmp_path / "x.parquet")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -52,7 +53,7 @@ def test_what_is_not_a_number_and_times_with_a_zone_come_back_too() -> None:
 
 @pytest.mark.parametrize("value", [b"bytes", date(2026, 1, 1), {"a": 1}, [1], ["a", None]])
 def test_a_value_without_a_literal_is_refused(value: object) -> None:
-    with pytest.raises(TypeError, match="cannot be written into SQL"):
+    with pytest.raises(TypeError, match=r"bytes|date|dict|list|NoneType"):
         literal(value)
 
 
@@ -67,5 +68,5 @@ def test_a_value_without_a_literal_is_refused(value: object) -> None:
     ],
 )
 def test_parameters_and_placeholders_must_match(sql: str, parameters: Any) -> None:
-    with pytest.raises(ValueError, match=r"placeholder|no parameter"):
+    with pytest.raises(ValueError, match=re.escape(sql)):
         bound(sql, parameters)

@@ -19,7 +19,7 @@ def test_a_suffix_stands_for_its_format_in_any_case(form: str) -> None:
 
 @pytest.mark.parametrize("name", ["all", "all.xlsx"])
 def test_another_suffix_is_refused_with_those_there_are(name: str) -> None:
-    with pytest.raises(SourceError, match="the formats are parquet, csv, jsonl") as raised:
+    with pytest.raises(SourceError, match="parquet, csv, jsonl") as raised:
         format_of_file(Path(name))
     assert "all.parquet" in raised.value.hint
 

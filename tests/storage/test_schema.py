@@ -169,7 +169,7 @@ def test_a_lake_of_a_newer_program_is_refused_with_both_versions(store: Store) -
     store.write(lambda c: c.execute("INSERT INTO lake.schema_versions VALUES (99, now()::TIMESTAMP)"), "newer")
     with pytest.raises(StoreError) as caught:
         migrate(store)
-    assert caught.value.what == f"the lake has schema version 99, this program knows {len(MIGRATIONS)}."
+    assert all(version in caught.value.what for version in ("99", str(len(MIGRATIONS))))
     assert "pip install --upgrade" in caught.value.hint
 
 

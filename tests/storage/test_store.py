@@ -30,7 +30,7 @@ from storage.lake import store as store_module
 from storage.lake.store import SLICE_ROWS, Connection, Store
 
 SPAWN = multiprocessing.get_context("spawn")
-PACKAGE = Path(store_module.__file__).parent
+PACKAGE = Path(store_module.__file__).parents[1]
 
 
 def opened(root: Path) -> Store:
@@ -444,7 +444,6 @@ def peak_bytes_of_a_stream(root: Path) -> None:
     (root / "grown").write_text(str(grown))
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no resource module")
 def test_memory_does_not_grow_with_the_result(root: Path) -> None:
     process = SPAWN.Process(target=peak_bytes_of_a_stream, args=(root,))
     process.start()
@@ -489,7 +488,7 @@ def test_scalars_come_back_from_the_catalog_as_they_went_in(lake: Store, root: P
 
 @pytest.mark.parametrize("catalog", ["", "sqlite:", "/a/path", "mysql:host=x"])
 def test_a_catalog_of_no_known_kind_is_refused(catalog: str) -> None:
-    with pytest.raises(StoreError, match=r"names no catalog\.\nHint: write sqlite:<path> or postgres:"):
+    with pytest.raises(StoreError, match=r"sqlite:<path>.* postgres:"):
         Store(catalog, "/nowhere/")
 
 
@@ -504,14 +503,14 @@ def test_a_catalog_that_cannot_be_opened_is_named_with_what_to_do_and_not_tried_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: object
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("storage.store.time.sleep", pauses.append)
+    monkeypatch.setattr("storage.lake.store.time.sleep", pauses.append)
     folder = tmp_path / "lake"
     folder.mkdir()
     spoil(folder / "catalog.sqlite")  # type: ignore[operator]
     with pytest.raises(StoreError) as caught:
         opened(folder)
-    assert f"the lake sqlite:{folder}/catalog.sqlite with data in {folder}/data/ cannot be opened" in caught.value.what
-    assert caught.value.hint.endswith("make a workspace: pal init DIR")
+    assert all(place in caught.value.what for place in (f"sqlite:{folder}/catalog.sqlite", f"{folder}/data/"))
+    assert "pal init DIR" in caught.value.hint
     assert pauses == []
 
 
@@ -520,8 +519,8 @@ def test_a_missing_extension_names_its_pip_package(tmp_path: Path, monkeypatch: 
     with pytest.raises(StoreError) as caught:
         opened(tmp_path)
     version = duckdb.__version__
-    assert caught.value.what == f"DuckDB {version} has no extension 'ducklake' here."
-    assert caught.value.hint == f"pip install duckdb-extension-ducklake=={version}"
+    assert all(value in caught.value.what for value in (version, "'ducklake'"))
+    assert f"pip install duckdb-extension-ducklake=={version}" in caught.value.hint
 
 
 def test_an_extension_of_another_duckdb_is_as_good_as_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -121,16 +122,17 @@ def test_a_named_directory_that_is_no_workspace_is_refused_even_inside_one(
     deep = root / "deep"
     with pytest.raises(WorkspaceError) as caught:
         find_root(deep)
-    assert str(caught.value) == f"{deep} has no pal.toml.\nHint: make a workspace there: pal init {deep}"
+    assert all(value in caught.value.what for value in (str(deep), "pal.toml"))
+    assert f"pal init {deep}" in caught.value.hint
     monkeypatch.setenv(ENVIRONMENT, str(deep))
-    with pytest.raises(WorkspaceError, match=r"has no pal\.toml"):
+    with pytest.raises(WorkspaceError, match=re.escape(str(deep))):
         find_root()
 
 
 def test_where_there_is_no_workspace_all_ways_to_one_are_told(root: Path) -> None:
     with pytest.raises(WorkspaceError) as caught:
         find_root()
-    assert caught.value.what == f"no pal.toml in {Path.cwd().resolve()} or above it."
+    assert all(value in caught.value.what for value in ("pal.toml", str(Path.cwd().resolve())))
     for way in ("pal init DIR", "pal --workspace DIR", "PAL_WORKSPACE=DIR"):
         assert way in caught.value.hint
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from figures import figures
 from projects import project_of
 
 import tasks.collect
@@ -131,7 +132,7 @@ def test_good_rows_of_a_bad_file_are_taken_and_the_list_of_errors_once_mended_br
     fill(sheet, ALL | {"00123": "relatd", "i4": "2"}, workspace.inbox / "anna.csv", annotator="anna")
     report = collect(workspace, label_set)[-1]
     assert (report.n_new, len(report.errors)) == (2, 2)
-    assert report.errors[0].startswith("row 3, column label: 'relatd': 'relatd' is no answer. did you mean 'related'?")
+    assert all(value in report.errors[0] for value in ("row 3", "label", "'relatd'", "'related'"))
     assert labels_in(workspace) == {"284006": "related", "i3": "related"}
     assert inbox(workspace) == {"rejected": ["anna.csv", "anna.csv.errors.csv"]}
     assert report.errors_file == str(workspace.inbox / "rejected" / "anna.csv.errors.csv")
@@ -202,7 +203,7 @@ def test_an_unknown_batch_is_an_error_that_names_the_open_ones(
 ) -> None:
     fill(sheet, {"284006": "1"}, workspace.inbox / "a.csv", batch_id="b9999")
     a = collect(workspace, label_set)[-1]
-    assert f"column batch_id: 'b9999': there is no batch 'b9999'. open batches: {sheet.parent.name}" in a.errors[0]
+    assert all(value in a.errors[0] for value in ("batch_id", "'b9999'", sheet.parent.name))
     assert annotations(workspace) == []
     assert inbox(workspace)["rejected"] == ["a.csv", "a.csv.errors.csv"]
 
@@ -215,7 +216,7 @@ def test_rows_that_name_no_batch_are_of_the_one_that_asked_about_their_item(
     (workspace.inbox / "a.csv").write_text("\n".join(lines), encoding="utf-8")
     report = collect(workspace, label_set)[-1]
     assert (report.n_new, len(report.errors)) == (4, 1)
-    assert "the row names no batch" in report.errors[0]
+    assert all(value in report.errors[0] for value in ("row 6", "batch_id", "b0001-training"))
     assert labels_in(workspace) == TAKEN
 
 
@@ -229,10 +230,7 @@ def test_the_original_scripts_five_columns_find_their_batch(
     reports = {Path(report.file).name: report for report in collect(workspace, label_set)}
     assert labels_in(workspace) == {"284006": "related", "00123": "not_related"}
     (told,) = reports["strange.csv"].errors
-    assert (
-        f"names no batch, and none of its 3 rows is about an item of one.\nHint: open batches: {sheet.parent.name}"
-        in told
-    )
+    assert all(value in told for value in ("strange.csv", " 3 ", sheet.parent.name))
 
 
 def test_an_archive_is_taken_part_by_part_and_a_bad_part_costs_only_itself(
@@ -246,8 +244,8 @@ def test_an_archive_is_taken_part_by_part_and_a_bad_part_costs_only_itself(
         archive.writestr("notes.txt", "thanks")
     report = collect(workspace, label_set)[-1]
     assert report.n_new == 7
-    assert any(error.startswith("team/ben.csv, row 4, column label: 'storm'") for error in report.errors)
-    assert any("all.zip, notes.txt is no batch file" in error for error in report.errors)
+    assert any(all(value in error for value in ("team/ben.csv, row 4", "'storm'")) for error in report.errors)
+    assert any("all.zip, notes.txt" in error for error in report.errors)
     assert {row[1] for row in annotations(workspace)} == {"anna", "ben"}
     assert workspace.store().rows("SELECT DISTINCT source_file FROM lake.annotations") == [("inbox/all.zip",)]
     errors = Path(str(report.errors_file))
@@ -266,7 +264,8 @@ def test_two_parts_of_an_archive_that_contradict_each_other_are_errors_and_not_t
         archive.write(second, "old/batch.csv")
     report = collect(workspace, label_set)[-1]
     assert (report.n_new, len(report.errors)) == (3, 2)
-    assert "batch.csv, row 4 answers 'related', old/batch.csv, row 4 answers 'not_related'" in report.errors[0]
+    for value in ("(batch.csv, row 4", "'related'", "old/batch.csv, row 4", "'not_related'"):
+        assert value in report.errors[0]
     assert labels_in(workspace) == {item_id: label for item_id, label in TAKEN.items() if item_id != "i3"}
 
 
@@ -277,7 +276,7 @@ def test_a_page_in_its_batchs_folder_that_the_manifest_does_not_know_yet_is_no_f
     page.write_text("<!doctype html><title>a page</title>", encoding="utf-8")
     assert [report.errors for report in collect(workspace, label_set)] == [[]]
     (workspace.inbox / "batch.html").write_bytes(page.read_bytes())
-    assert "is the page itself" in collect(workspace, label_set)[-1].errors[0]
+    assert "batch.html" in collect(workspace, label_set)[-1].errors[0]
 
 
 BOMB = b"0" * 500_000_000
@@ -451,8 +450,7 @@ def test_a_label_that_left_pal_toml_is_an_error_and_what_was_taken_stays(
     (report,) = collect(workspace, renamed)
     assert (report.n_new, report.n_known) == (0, 1)
     (told,) = report.errors
-    assert "'1' is no answer" in told
-    assert "not_related (or 0), unsure, skip" in told
+    assert all(value in told for value in ("'1'", "disaster", "not_related", "unsure", "skip"))
     assert labels_in(workspace) == {"284006": "related", "00123": "not_related"}
 
 
@@ -469,10 +467,10 @@ def test_a_file_from_elsewhere_stays_where_it_is_with_its_errors_beside_it(
 def test_a_named_file_that_is_not_there_is_an_error_and_a_folder_is_told(
     workspace: Workspace, label_set: LabelSet
 ) -> None:
-    with pytest.raises(BatchError, match=r"there is no file .*nowhere\.csv"):
+    with pytest.raises(BatchError, match=r"nowhere\.csv"):
         collect(workspace, label_set, workspace.inbox / "nowhere.csv")
     (report,) = collect(workspace, label_set, workspace.batches)
-    assert "cannot be read" in report.errors[0]
+    assert str(workspace.batches) in report.errors[0]
 
 
 def test_a_file_that_another_ingest_put_away_meanwhile_disturbs_nothing(
@@ -490,11 +488,12 @@ def test_what_happened_is_logged(
     caplog.set_level(logging.INFO, logger="tasks.collect")
     fill(sheet, ALL | {"i4": "?"})
     collect(workspace, label_set)
-    assert "3 new, 0 known, 1 errors" in caplog.text
-    assert "mend the rows in" in caplog.text
+    assert ["3", "0", "1"] in [figures(line)[-3:] for line in caplog.messages]
+    assert ".errors.csv" in caplog.text
+    caplog.clear()
     fill(sheet, {"i4": "skip"})
     collect(workspace, label_set)
-    assert f"batch {sheet.parent.name} is complete" in caplog.text
+    assert any(sheet.parent.name in line and ".csv" not in line for line in caplog.messages), "it is complete"
 
 
 def test_many_files_are_one_commit_and_what_brings_nothing_new_is_none(

@@ -70,7 +70,7 @@ def test_with_more_evaluation_items_the_newest_figures_count(
     store, model_id = project.workspace.store(), model.model_id
     promote_or_keep(project, model, evaluate_model(project, model))
     nothing = metrics_of(store, model_id, Split.EVALUATION)["ap"]
-    assert (nothing.value, nothing.reason) == (None, "there are no items to measure on")
+    assert (nothing.value, bool(nothing.reason)) == (None, True)
     give_labels(project.workspace, dict(items[150:]), Split.EVALUATION)
     promote_or_keep(project, model, evaluate_model(project, model))
     assert metrics_of(store, model_id, Split.EVALUATION)["ap"].value is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,8 +47,8 @@ def test_every_item_with_a_label_is_there_with_how_many_agree(labelled: Workspac
         "evaluation": {"not_related": 1, "related": 1},
     }
     card = (labelled.root / "x.md").read_text(encoding="utf-8")
-    assert "7 answers of 3 annotator(s)" in card
-    assert f"Lake version {found.lake_version}" in card
+    assert re.search(r"\b7\b.*\b3\b", card), "answers, and annotators"
+    assert f"version {found.lake_version}" in card
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x.jsonl"])
@@ -80,7 +81,7 @@ def test_a_directory_has_a_file_for_each_split_and_an_older_version_is_the_same_
     assert "split" not in train.column_names
     batch = reserve_batch(labelled, {"late": "Fire"})
     ingest(labelled.store(), batch.batch_id, [Answer("late", "related", "a")], "c.csv")
-    with pytest.raises(SourceError, match="is there already"):
+    with pytest.raises(SourceError, match=re.escape(str(folder))):
         export(labelled, label_set, folder)
     assert tree(folder) == first
     export(labelled, label_set, folder, replace=True)
@@ -94,7 +95,7 @@ def test_a_directory_of_somebody_elses_is_never_replaced(labelled: Workspace, la
     folder = labelled.root / "thesis"
     folder.mkdir()
     (folder / "thesis.tex").write_text("years of work", encoding="utf-8")
-    with pytest.raises(SourceError, match="is there already"):
+    with pytest.raises(SourceError, match=re.escape(str(folder))):
         export(labelled, label_set, folder, replace=True)
     assert (folder / "thesis.tex").is_file()
 
@@ -104,8 +105,8 @@ def test_labels_that_are_gone_are_left_out_and_counted_and_a_version_that_is_non
 ) -> None:
     found = export(labelled, three_labels, labelled.root / "x.parquet")
     assert (found.counts, found.left_out) == ({}, 5)
-    with pytest.raises(StoreError, match="the lake has no version 9999") as raised:
+    with pytest.raises(StoreError, match="9999") as raised:
         export(labelled, label_set, labelled.root / "x.parquet", 9999)
-    assert "go from 0 to" in raised.value.hint
-    with pytest.raises(SourceError, match=r"the formats are parquet, csv, jsonl"):
+    assert f"0 to {labelled.store().version()}" in raised.value.hint
+    with pytest.raises(SourceError, match="parquet, csv, jsonl"):
         export(labelled, label_set, labelled.root / "x.docx")

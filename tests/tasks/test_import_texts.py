@@ -76,10 +76,6 @@ def test_the_originals_labels_need_the_keys_1_and_0(
     write(tmp_path / "original" / "training_data" / "related.csv", "1,floods in the north,1,random,\n")
     with pytest.raises(SourceError) as caught:
         import_original_directory(project_of(workspace, three_labels), tmp_path / "original")
-    assert caught.value.what == (
-        "the original's labels are 1 and 0, and pal.toml has no label for one of them: '0' is no answer."
-    )
-    assert caught.value.hint == (
-        'give two labels the keys "1" and "0", or start from its preset: pal init DIR --preset chapter-2'
-    )
+    assert all(value in caught.value.what for value in ("pal.toml", "'0'"))
+    assert all(value in caught.value.hint for value in ('"1"', '"0"', "pal init DIR --preset chapter-2"))
     assert count_items(workspace.store()) == 0

@@ -31,7 +31,7 @@ from tasks.learning.encoders import Encoder, fit_bag_of_words, minilm_static
 from tasks.learning.model_files import WEIGHTS, load_model, save_model
 from tasks.learning.promotion_config import PromotionConfig
 from tasks.learning.tokens import Examples
-from tasks.learning.training import train
+from tasks.learning.training import Target, train
 from tasks.learning.training_config import TrainingConfig
 from tasks.project import Project
 from tasks.promote import promote_or_keep
@@ -55,7 +55,7 @@ def made_model(
     array = pa.array(texts, pa.string())
     encoder: Encoder = fit_bag_of_words([array]) if bag_of_words else minilm_static()
     examples = Examples(encoder.tokenize(array), np.array([names.index(label) for label in labels], np.int64))
-    trained = train(encoder, examples, None, QUICK, n_labels=len(names), positive=positive)
+    trained = train(encoder, examples, None, QUICK, Target(len(names), positive))
     save_model(workspace.models / model_id, trained, encoder, names, QUICK, {})
     at = datetime.now(UTC)
     add_model(workspace.store(), Model(model_id, at, 1, 10, "e", "{}", "hash", ModelStatus.CANDIDATE))
@@ -94,8 +94,9 @@ def test_the_first_model_goes_into_production_and_stays_there(
 ) -> None:
     project = project_of(workspace)
     made_model(workspace, "m1", *headlines)
-    assert decide(project, "m1") == ("m1", True, "there was no model in production")
-    assert decide(project, "m1") == ("m1", False, "it is in production already")
+    first, again = decide(project, "m1"), decide(project, "m1")
+    assert (first[:2], again[:2]) == (("m1", True), ("m1", False))
+    assert first[2] != again[2], "the reasons"
     current = production_model(workspace.store())
     assert current is not None
     assert current.model_id == "m1"
@@ -112,13 +113,12 @@ def test_a_worse_candidate_is_kept_out_and_a_better_one_goes_in(
     promote(store, good)
     *kept, reason = decide(held_out, bad)
     assert kept == [good, False]
-    assert "on the same 400 items" in reason
-    assert "probable that it is not worse by more than 0.01, 50% needed" in reason
+    assert all(value in reason for value in ("400 items", "0.01", "50%"))
     assert decide(held_out, bad) == (good, False, reason)
     promote(store, bad)
     *taken, reason = decide(held_out, good)
     assert taken == [good, True]
-    assert "; 100% probable" in reason
+    assert "100%" in reason
     assert [find_model(store, each).status for each in (good, bad)] == [  # type: ignore[union-attr]
         ModelStatus.PRODUCTION,
         ModelStatus.RETIRED,
@@ -167,7 +167,6 @@ def test_a_production_model_that_cannot_be_loaded_is_replaced_and_the_reason_tol
     (workspace.models / "good" / WEIGHTS).write_bytes(b"damaged")
     model_id, promoted, reason = decide(held_out, bad)
     assert (model_id, promoted) == (bad, True)
-    assert reason.startswith("the model in production cannot be used: ")
     assert WEIGHTS in reason
 
 
@@ -191,7 +190,7 @@ def test_every_decision_is_remembered_once_with_its_reason(
         assert decide(held_out, candidate)[0] == good
     found = [(each.model_id, each.previous_id, each.promoted, each.decided_by) for each in decisions(store)]
     assert found == [("bad", "good", False, DecidedBy.GATE), ("good", None, True, DecidedBy.GATE)]
-    assert "on the same 400 items" in decisions(store)[0].reason
+    assert "400 items" in decisions(store)[0].reason
 
 
 def test_one_commit_records_the_decision_with_the_metrics_of_both_models_and_again_adds_nothing(
@@ -233,7 +232,7 @@ def test_a_rollback_restores_bit_identical_predictions_and_the_gate_leaves_out_w
     assert after.tobytes() == before.tobytes()
     *kept, reason = decide(lenient, better)
     assert kept == [fair, False]
-    assert reason.endswith(f"to use it: pal promote {better}")
+    assert f"pal promote {better}" in reason
     promote(store, better)
     promote(store, fair)
     assert decide(lenient, better)[:2] == (better, True), "a person put it back since"

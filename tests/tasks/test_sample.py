@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -131,7 +132,7 @@ def test_a_draw_that_is_overtaken_draws_again_from_what_is_left(
     rivals: list[str] = []
     monkeypatch.setattr(SamplingWithRival, "rivals", [lambda: rivals.append(drawn(workspace, 25, beside_open=True))])
     batch_id = drawn(workspace, 10, SamplingWithRival(), beside_open=True)  # 10 + 25 of 30: they must meet
-    assert caplog.text.count("items left the pool while the batch was drawn. Drawing again.") == 1
+    assert len([line for line in caplog.messages if re.search(r"\d of 10\b", line)]) == 1, "overtaken once"
     assert sorted(ids_of(workspace, batch_id) + ids_of(workspace, rivals[0])) == pool
 
 
@@ -221,7 +222,7 @@ def test_an_empty_pool_is_an_error_that_names_the_import(
     workspace: Workspace, take_headlines: Take, give_labels: Give
 ) -> None:
     give_labels(workspace, take_headlines(workspace, 30))
-    with pytest.raises(SamplingError, match="pool is empty") as caught:
+    with pytest.raises(SamplingError) as caught:
         drawn(workspace, 10)
     assert "pal import FILE" in caught.value.hint
     assert open_batches(workspace.store()) == []
@@ -247,7 +248,8 @@ PEOPLE = ("anna", "ben", "cleo")
 def random_project(workspace: Workspace, asking: BatchConfig) -> Project:
     """Batches drawn at random and shared out like this."""
     sampling = SamplingConfig(mix=dict(RANDOM), start=dict(RANDOM))
-    return project_of(workspace, encoder=BAG_OF_WORDS, sampling=sampling, batch=asking)
+    minimums = Minimums(evaluation_share=0)  # no reserve
+    return project_of(workspace, encoder=BAG_OF_WORDS, sampling=sampling, batch=asking, minimums=minimums)
 
 
 @pytest.fixture

@@ -18,12 +18,14 @@ def test_a_cron_expression_in_a_zone_is_no_fault(cron: str) -> None:
 def test_what_is_no_cron_expression_is_told_with_an_example(cron: str) -> None:
     (fault,) = ScheduleConfig(cron).faults()
     assert repr(cron) in fault
-    assert "such as '0 2 * * *'" in fault
+    assert "'0 2 * * *'" in fault
 
 
 def test_a_zone_that_is_none_is_told_with_the_nearest() -> None:
-    assert "did you mean 'Europe/Berlin'?" in ScheduleConfig(timezone="Europe/Berln").faults()[0]
-    assert "such as 'Europe/Berlin'" in ScheduleConfig(timezone="#").faults()[0]
+    for wrong in ("Europe/Berln", "#"):
+        (fault,) = ScheduleConfig(timezone=wrong).faults()
+        assert repr(wrong) in fault
+        assert "'Europe/Berlin'" in fault
 
 
 def test_the_next_night_is_in_the_zone_also_where_the_clock_changes() -> None:

@@ -46,9 +46,9 @@ def test_a_shard_reads_the_version_it_is_asked_for_and_is_kept_until_another_poo
 
 
 def test_a_worker_that_sees_another_lake_says_so(shard: Shard) -> None:
-    with pytest.raises(StoreError, match="reads 300 items from demo-00001 to demo-00300 in version") as caught:
+    with pytest.raises(StoreError, match=r"\b300\b.*demo-00001.*demo-00300") as caught:
         KeptShards().vectors(replace(shard, n=301))
-    assert "the same [lake]" in caught.value.hint
+    assert "[lake]" in caught.value.hint
 
 
 def test_a_worker_works_where_its_own_workspace_is(
@@ -78,5 +78,5 @@ def test_features_of_a_run_are_made_once_whoever_makes_them_and_how_often(
 
 
 def test_a_worker_with_another_encoder_says_so(workspace: Workspace) -> None:
-    with pytest.raises(ModelError, match=r"this worker has encoder 'minilm-static:.*' / 'minilm-static:old' is asked"):
+    with pytest.raises(ModelError, match="'minilm-static:old'"):
         add_shard_features(workspace, STATIC, "minilm-static:old", ("a", "b"))

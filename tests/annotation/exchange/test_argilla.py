@@ -108,7 +108,7 @@ def test_a_response_that_may_be_a_draft_is_refused_with_the_way_out(tmp_path: Pa
     (tmp_path / "a.json").write_text(json.dumps([{"id": "x", "fields": {}}, record]), encoding="utf-8")
     with pytest.raises(BatchError) as error:
         read_argilla(tmp_path / "a.json")
-    assert "entry 2: a response to record 'i0' has no status" in error.value.what
+    assert all(value in error.value.what for value in ("a.json, entry 2", "'i0'"))
     assert "to_list(flatten=True)" in error.value.hint
 
 
@@ -120,22 +120,22 @@ def test_a_status_in_a_nested_response_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "what"),
+    ("record", "value"),
     [
-        ({"_server_id": "s", "label.responses": ["a"], "label.responses.users": []}, "not lists of one length"),
-        ({"_server_id": "s", "label.responses": {"a": 1}}, "not lists of one length"),
-        ({"fields": {}, "responses": ["a"]}, "'responses' is no object"),
-        ({"fields": {}, "responses": {"label": ["a"]}}, "'label' is not a list of objects"),
-        (nested("completed", {"value": "a", "user_id": ANNA, "status": "seen"}), "the status of a response is seen"),
-        (nested("completed", {"value": "a", "user_id": ANNA, "status": {}}), "the status of a response is"),
+        ({"_server_id": "s", "label.responses": ["a"], "label.responses.users": []}, "label.responses"),
+        ({"_server_id": "s", "label.responses": {"a": 1}}, "label.responses"),
+        ({"fields": {}, "responses": ["a"]}, "'responses'"),
+        ({"fields": {}, "responses": {"label": ["a"]}}, "'label'"),
+        (nested("completed", {"value": "a", "user_id": ANNA, "status": "seen"}), "seen"),
+        (nested("completed", {"value": "a", "user_id": ANNA, "status": {}}), "status"),
     ],
 )
-def test_what_argilla_does_not_write_is_refused(tmp_path: Path, record: dict[str, Any], what: str) -> None:
+def test_what_argilla_does_not_write_is_refused(tmp_path: Path, record: dict[str, Any], value: str) -> None:
     (tmp_path / "a.json").write_text(json.dumps([record]), encoding="utf-8")
     with pytest.raises(BatchError) as error:
         read_argilla(tmp_path / "a.json")
     assert error.value.what.startswith(f"{tmp_path / 'a.json'}, entry 1: ")
-    assert what in error.value.what
+    assert value in error.value.what
 
 
 def test_two_labels_of_a_record_are_no_answer(tmp_path: Path) -> None:

@@ -157,23 +157,23 @@ def test_answers_so_far_are_a_second_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "what"),
+    ("entry", "value"),
     [
-        ({"data": {}, "annotations": [7]}, "'annotations' is not a list of objects"),
-        ({"data": {}, "annotations": {"id": 1}}, "'annotations' is not a list of objects"),
-        ({"data": {}, "annotations": [{"result": "x"}]}, "'result' is not a list of objects"),
-        ({"data": {}, "annotations": [{"created_at": "soon"}]}, "'soon' is no time"),
-        ({"data": {}, "annotations": [{"lead_time": "long"}]}, "'long' is no number of seconds"),
-        ({"annotation_id": 1, "lead_time": {}}, "is no number of seconds"),
+        ({"data": {}, "annotations": [7]}, "'annotations'"),
+        ({"data": {}, "annotations": {"id": 1}}, "'annotations'"),
+        ({"data": {}, "annotations": [{"result": "x"}]}, "'result'"),
+        ({"data": {}, "annotations": [{"created_at": "soon"}]}, "'soon'"),
+        ({"data": {}, "annotations": [{"lead_time": "long"}]}, "'long'"),
+        ({"annotation_id": 1, "lead_time": {}}, "JSON object"),
     ],
 )
-def test_what_label_studio_does_not_write_is_refused(tmp_path: Path, entry: dict[str, Any], what: str) -> None:
+def test_what_label_studio_does_not_write_is_refused(tmp_path: Path, entry: dict[str, Any], value: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps([{"data": {}}, entry]), encoding="utf-8")
     with pytest.raises(BatchError) as error:
         read_label_studio(path)
     assert error.value.what.startswith(f"{path}, entry 2: ")
-    assert what in error.value.what
+    assert value in error.value.what
 
 
 def test_odd_values_are_no_answers_and_no_crash(tmp_path: Path) -> None:

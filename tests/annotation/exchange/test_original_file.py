@@ -96,30 +96,30 @@ def test_an_old_encoding_costs_no_row_its_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "value"),
     [
-        ("i0,Floods hit, 3 dead,1,random,0.5", "'3 dead' is no answer"),
-        ("i0,Floods hit,1,random,0.5,more", "item i0 reads 'Floods hit, 3 dead'"),
+        ("i0,Floods hit, 3 dead,1,random,0.5", "'3 dead'"),
+        ("i0,Floods hit,1,random,0.5,more", "'Floods hit, 3 dead'"),
         ('i0,"Floods hit, 3 dead,1', "'i0,\"Floods hit, 3 dead,1'"),
         ("i0", "'i0'"),
-        ("1", "has neither a text nor a whole text_hash"),
+        ("1", "text_hash"),
     ],
 )
-def test_a_row_that_is_none_is_told_and_costs_no_other(tmp_path: Path, line: str, told: str) -> None:
+def test_a_row_that_is_none_is_told_and_costs_no_other(tmp_path: Path, line: str, value: str) -> None:
     (tmp_path / "a.csv").write_text(f"{line}\r\ni1,Council meets,0\r\n", encoding="utf-8", newline="")
     items = [BatchItem("i0", "Floods hit, 3 dead", text_hash("Floods hit, 3 dead"))]
     items.append(BatchItem("i1", "Council meets", text_hash("Council meets")))
     answers, errors = check_rows(read_original(tmp_path / "a.csv"), items, LABELS)
     assert [(answer.item_id, answer.answer) for answer in answers] == [("i1", "not_related")]
     assert len(errors) == 1
-    assert told in str(errors[0])
+    assert value in str(errors[0])
 
 
 def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"PK\x03\x04")
-    with pytest.raises(BatchError, match="zip archive"):
+    with pytest.raises(BatchError, match=r"a\.csv"):
         read_original(tmp_path / "a.csv")
-    with pytest.raises(BatchError, match="There is no file"):
+    with pytest.raises(BatchError, match=r"none\.csv"):
         read_original(tmp_path / "none.csv")
 
 

@@ -85,20 +85,20 @@ def test_of_three_labels_a_rejected_one_leaves_no_answer(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("task", "what"),
+    ("task", "value"),
     [
-        ({"text": "x", "answer": "maybe"}, "the answer is 'maybe'"),
-        ({"text": "x", "answer": {}}, "the answer is"),
-        ({"text": "x", "answer": "accept", "_timestamp": 10**40}, "is no time"),
-        ({"text": "x", "answer": "reject", "options": ["a"]}, "'options' is not a list of objects"),
+        ({"text": "x", "answer": "maybe"}, "'maybe'"),
+        ({"text": "x", "answer": {}}, ""),
+        ({"text": "x", "answer": "accept", "_timestamp": 10**40}, str(10**40)),
+        ({"text": "x", "answer": "reject", "options": ["a"]}, "'options'"),
     ],
 )
-def test_what_prodigy_does_not_write_is_refused(tmp_path: Path, task: dict[str, Any], what: str) -> None:
+def test_what_prodigy_does_not_write_is_refused(tmp_path: Path, task: dict[str, Any], value: str) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "x"}\n' + json.dumps(task) + "\n", encoding="utf-8")
     with pytest.raises(BatchError) as error:
         read_prodigy(tmp_path / "a.jsonl")
-    assert f"row 2: {what}" in error.value.what or what in error.value.what
     assert "a.jsonl, row 2: " in error.value.what
+    assert value in error.value.what
 
 
 def test_a_powershell_redirection_is_read(tmp_path: Path) -> None:

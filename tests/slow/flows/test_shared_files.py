@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import multiprocessing
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -216,7 +217,7 @@ def test_a_batch_with_answers_that_only_the_store_has_is_not_closed(
     fill_in_the_store(store, batch_id, tmp_path)
     closed = CliRunner().invoke(app, ["close", batch_id, "--workspace", str(anna.workspace.root)])
     assert isinstance(closed.exception, BatchError)
-    assert "60 answers in the files" in closed.exception.what
+    assert re.search(rf"\b60\b.*{batch_id}", closed.exception.what)
 
 
 def test_a_report_that_is_asked_for_is_shared_unless_it_goes_elsewhere(
@@ -230,7 +231,7 @@ def test_a_report_that_is_asked_for_is_shared_unless_it_goes_elsewhere(
 
 
 def test_status_tells_where_the_files_are(anna: Project, shared_root: str) -> None:
-    assert f"files       shared in {shared_root}\n" in status_of(anna).as_text()
+    assert re.search(rf"\nfiles  .*{re.escape(shared_root)}\n", status_of(anna).as_text())
     alone = replace(anna, workspace=replace(anna.workspace, files=""))
     assert "files  " not in status_of(alone).as_text()
 
@@ -248,7 +249,7 @@ def test_files_in_more_formats_are_shared(anna: Project, bert: Project, store: O
 
 def test_without_the_store_a_run_says_so_and_the_next_one_is_whole(anna: Project, store: ObjectStore, s3: S3) -> None:
     for after in (0, 3, 5):
-        with s3.refusing(after), pytest.raises(StoreError, match=r"s3://.* cannot be (listed|read|written)"):
+        with s3.refusing(after), pytest.raises(StoreError, match="s3://"):
             publish_next(anna)
         assert not [name for name in store.listing("batches") if name.endswith("/manifest.json")]
     batch_id = publish_next(anna)
@@ -275,7 +276,7 @@ def test_a_root_with_a_password_is_a_fault_that_does_not_repeat_it(anna: Project
     path = anna.workspace.config_file
     text = path.read_text(encoding="utf-8").replace('root = "s3://', 'root = "s3://me:secret-word@')
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"\[files\] root: no user or password here") as told:
+    with pytest.raises(ConfigError, match=r"\[files\] root") as told:
         open_project(anna.workspace.root)
     assert "secret-word" not in str(told.value)
 

@@ -15,7 +15,7 @@ from storage.records import RunStatus
 from storage.run_records import RUNS_FILE, new_run
 from storage.upkeep.backup import back_up, read_backup, restore
 from storage.upkeep.maintenance import maintain
-from storage.workspace import Workspace, forget_stores
+from storage.workspace import Workspace
 
 FILES = {
     "pal.toml": "# settings\n",
@@ -80,10 +80,10 @@ def test_after_a_loss_the_lake_is_there_again(
     lived.store().write(lambda connection: connection.execute("DROP TABLE lake.items"), "lost")
     lived.runs().put([replace(RUNS[0], message="since"), new_run("nightly")])
     if lived.catalog.startswith("postgres:"):
-        with pytest.raises(StoreError, match="holds another lake, or has changed since this backup"):
+        with pytest.raises(StoreError, match="postgres:"):
             restore(tmp_path / "kept", tmp_path / "again")
         assert not (tmp_path / "again").exists()
-    with pytest.raises(WorkspaceError, match=r"workspace is there already.\nHint: name a new directory"):
+    with pytest.raises(WorkspaceError, match="pal restore --force"):
         restore(tmp_path / "kept", lived.root)
     _, aside = restore(tmp_path / "kept", lived.root, force=True)
     assert history(lived.store()) == wanted
@@ -138,7 +138,7 @@ def test_a_backup_while_others_write_is_of_one_version(workspace: Workspace, tmp
     wanted = {
         v: store.rows(f"SELECT count(*), max(k) FROM lake.a AT (VERSION => {v})") for v in (made[1].lake_version,)
     }
-    forget_stores()
+    workspace.close()
     restore(tmp_path / "kept1", tmp_path / "again", force=True)
     again = at(tmp_path / "again", workspace).store()
     assert again.version() == made[1].lake_version
@@ -147,19 +147,19 @@ def test_a_backup_while_others_write_is_of_one_version(workspace: Workspace, tmp
 
 
 def test_a_backup_is_not_begun_while_the_lake_is_tidied(lived: Workspace, tmp_path: Path) -> None:
-    with lived.store().housekeeping("pal maintain"), pytest.raises(StoreError, match="pal backup was not begun"):
+    with lived.store().housekeeping("pal maintain"), pytest.raises(StoreError, match="pal backup"):
         back_up(lived, tmp_path / "kept")
-    with lived.store().housekeeping("pal backup"), pytest.raises(StoreError, match="pal maintain was not begun"):
+    with lived.store().housekeeping("pal backup"), pytest.raises(StoreError, match="pal maintain"):
         maintain(lived.store())
 
 
 def test_a_place_that_is_no_backup_is_left_alone(lived: Workspace, tmp_path: Path) -> None:
     write_files(tmp_path / "photos", {"one.jpg": "x"})
-    with pytest.raises(WorkspaceError, match="holds something that is no backup"):
+    with pytest.raises(WorkspaceError, match="photos"):
         back_up(lived, tmp_path / "photos")
-    with pytest.raises(WorkspaceError, match="lies in the workspace itself"):
+    with pytest.raises(WorkspaceError, match="kept"):
         back_up(lived, lived.root / "kept")
-    with pytest.raises(WorkspaceError, match="photos holds no whole backup"):
+    with pytest.raises(WorkspaceError, match=r"photos(.|\n)*pal backup"):
         restore(tmp_path / "photos", tmp_path / "again")
     assert not (tmp_path / "again").exists()
 
@@ -171,7 +171,7 @@ def test_a_damaged_backup_brings_nothing_back(lived: Workspace, tmp_path: Path, 
     backup, _ = back_up(lived, tmp_path / "kept")
     sha256 = next(iter(backup.data.values())).sha256
     spoil(tmp_path / "kept" / "objects" / sha256[:2] / sha256)  # type: ignore[operator]
-    with pytest.raises(WorkspaceError, match=f"the backup is damaged: .*{sha256} is not what it was"):
+    with pytest.raises(WorkspaceError, match=sha256):
         restore(tmp_path / "kept", lived.root, force=True)
     assert files_in(lived.root) == FILES
     assert lived.store().rows("SELECT count(*) FROM lake.items") == [(12_015,)]

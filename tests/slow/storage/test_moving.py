@@ -114,29 +114,29 @@ def strange_file(lived: Store, there: tuple[str, str], folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "what"),
+    ("spoil", "values"),
     [
-        (changed_since, "holds another lake, or this one with changes of its own"),
-        (others, "holds another lake"),
-        (strange_file, r"data/ holds 1 files that are not of this lake, x\.parquet first"),
+        (changed_since, r"there/catalog\.sqlite"),
+        (others, r"there/catalog\.sqlite"),
+        (strange_file, r"there/data/.*\b1\b.*\bx\.parquet\b"),
     ],
 )
 def test_a_target_that_holds_something_else_is_refused_and_left_alone(
-    lived: Store, tmp_path: Path, spoil: Callable[[Store, tuple[str, str], Path], None], what: str
+    lived: Store, tmp_path: Path, spoil: Callable[[Store, tuple[str, str], Path], None], values: str
 ) -> None:
     there = on_disk(tmp_path / "there")
     (tmp_path / "there").mkdir()
     spoil(lived, there, tmp_path / "there")
     with Store(*there) as store:
         before = store.version()
-    with pytest.raises(StoreError, match=what):
+    with pytest.raises(StoreError, match=values):
         move_lake(lived, *there, tmp_path)
     with Store(*there) as store:
         assert store.version() == before
 
 
 def test_a_lake_is_not_moved_onto_itself(lived: Store, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="the lake is there already"):
+    with pytest.raises(StoreError, match="pal lake move"):
         move_lake(lived, "sqlite:/elsewhere", lived.data, tmp_path)
 
 
@@ -150,19 +150,19 @@ def test_a_copy_that_is_not_the_same_is_told(lived: Store, tmp_path: Path, monke
         connection.execute(f"DELETE FROM target.{inlined} WHERE row_id = 12000")  # type: ignore[attr-defined]
 
     monkeypatch.setattr(moving, "copy_catalog", spoilt)
-    with pytest.raises(StoreError, match=r"is not the same in the copy: \d+ rows there, \d+ here"):
+    with pytest.raises(StoreError, match=r"\b\d+\b.*\b\d+\b"):
         move_lake(lived, *on_disk(tmp_path / "there"), tmp_path)
 
 
 def test_a_data_file_of_another_size_stops_the_move(lived: Store, tmp_path: Path) -> None:
     path = next(Path(lived.data).rglob("*.parquet"))
     path.write_bytes(b"short")
-    with pytest.raises(StoreError, match=rf"{path.name} has 5 bytes, the catalog says \d+"):
+    with pytest.raises(StoreError, match=rf"{path.name}\b.*\b5\b.*\b\d+"):
         move_lake(lived, *on_disk(tmp_path / "there"), tmp_path)
 
 
 def test_two_that_keep_house_at_once_are_refused(lived: Store, tmp_path: Path) -> None:
-    with lived.housekeeping("pal maintain"), pytest.raises(StoreError, match="pal lake move was not begun"):
+    with lived.housekeeping("pal maintain"), pytest.raises(StoreError, match="pal lake move"):
         move_lake(lived, *on_disk(tmp_path / "there"), tmp_path)
     assert move_lake(lived, *on_disk(tmp_path / "there"), tmp_path).rows["items"] == 12_015
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -41,7 +42,7 @@ def test_a_bucket_that_is_missing_is_told_by_every_operation(shared_root: str) -
         lambda: store.put("batches/x", b"1"),
         lambda: store.put("batches/large", b"1" * 20_000_000),
     ):
-        with pytest.raises(StoreError, match=r"s3://no-such-bucket/pal/batches.* cannot be .*bucket") as told:
+        with pytest.raises(StoreError, match="s3://no-such-bucket/pal/batches") as told:
             action()
         assert "AWS_ACCESS_KEY_ID" in told.value.hint
 
@@ -51,7 +52,7 @@ def test_refused_credentials_are_told_without_them_and_accepted_ones_go_on(share
     store.put("x", b"1")
     with s3.refusing():
         for action in (lambda: store.listing(""), lambda: store.get("x"), lambda: store.put("x", b"2")):
-            with pytest.raises(StoreError, match=f"{shared_root}.* cannot be ") as told:
+            with pytest.raises(StoreError, match=re.escape(shared_root)) as told:
                 action()
             assert "secret-word" not in str(told.value) + repr(told.value.__cause__)
     assert store.get("x") == b"1"
@@ -63,7 +64,8 @@ def test_a_secret_in_an_errors_words_is_not_told(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "no-such-bucket")
     with pytest.raises(StoreError) as told:
         ObjectStore("s3://no-such-bucket/pal").listing("x")
-    assert "there is no bucket ***" in told.value.what
+    assert "***" in told.value.what
+    assert "no-such-bucket" not in told.value.what.replace("s3://no-such-bucket/pal", "")
 
 
 def test_a_large_file_is_not_there_before_it_is_whole(shared_root: str, s3: S3) -> None:

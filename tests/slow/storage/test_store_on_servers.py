@@ -237,10 +237,10 @@ def no_bucket(server: Postgres, storage: S3) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("lake_of", "what", "hint"),
     [
-        (no_server, "PostgreSQL does not answer: the lake postgres:host=127.0.0.1", "start it, or mend host and port"),
-        (no_host, "PostgreSQL does not answer", "start it, or mend host and port in [lake] catalog in pal.toml"),
-        (no_database, "PostgreSQL has no such database", "make it: createdb NAME; or mend dbname in [lake] catalog"),
-        (no_bucket, "there is no such bucket", "make it, or mend [lake] data in pal.toml"),
+        (no_server, ["PostgreSQL", "postgres:host=127.0.0.1"], ["host", "port", "[lake] catalog"]),
+        (no_host, ["PostgreSQL"], ["host", "port", "[lake] catalog"]),
+        (no_database, ["PostgreSQL", "database"], ["createdb NAME", "dbname", "[lake] catalog"]),
+        (no_bucket, ["bucket"], ["[lake] data"]),
     ],
 )
 def test_a_server_that_cannot_be_used_is_named_with_what_to_type(
@@ -249,13 +249,13 @@ def test_a_server_that_cannot_be_used_is_named_with_what_to_type(
     s3: S3,
     tmp_path: Path,
     lake_of: Callable[[Postgres, S3], tuple[str, str]],
-    what: str,
-    hint: str,
+    what: list[str],
+    hint: list[str],
 ) -> None:
     with pytest.raises(StoreError) as caught:
         Workspace(tmp_path, *lake_of(postgres, s3)).store()
-    assert caught.value.what.startswith(what)
-    assert caught.value.hint.startswith(hint)
+    assert all(value in caught.value.what for value in what)
+    assert all(value in caught.value.hint for value in hint)
     assert "secret-word" not in str(caught.value)
 
 
@@ -266,10 +266,10 @@ def test_a_wrong_password_is_refused_and_not_repeated(
     monkeypatch.delenv("PGPASSWORD")
     if password:
         monkeypatch.setenv("PGPASSWORD", password)
-    with pytest.raises(StoreError, match="PostgreSQL refuses the user") as caught:
+    with pytest.raises(StoreError, match="PostgreSQL") as caught:
         Store(cluster[0], cluster[1])
     assert "not-that-word" not in str(caught.value)
-    assert caught.value.hint.startswith("set PGPASSWORD, or write the password to ~/.pgpass")
+    assert all(value in caught.value.hint for value in ("PGPASSWORD", "~/.pgpass"))
 
 
 def test_a_password_that_stands_in_the_catalog_all_the_same_is_in_no_message(postgres: Postgres) -> None:
@@ -286,7 +286,7 @@ def test_a_server_that_stops_for_good_is_said_and_the_next_call_after_it_is_back
     postgres.stop()
     try:
         for call in (lambda: lake.write(add(1, "us"), "never"), lambda: lake.rows("FROM lake.a"), lake.version):
-            with pytest.raises(StoreError, match="PostgreSQL does not answer") as caught:
+            with pytest.raises(StoreError, match=r"PostgreSQL(.|\n)*\bport\b") as caught:
                 call()
             assert "secret-word" not in str(caught.value)
     finally:
@@ -305,10 +305,12 @@ def test_an_object_storage_that_does_not_answer_is_said_and_nothing_is_written(
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     with Store(lake.catalog, lake.data) as store, pytest.raises(StoreError) as caught:
         bulk(store)
-    assert caught.value.what.startswith("the object storage does not answer")
-    assert caught.value.hint == "check the network and AWS_ENDPOINT_URL"
+    assert "AWS_ENDPOINT_URL" in caught.value.hint
     assert "secret-word" not in str(caught.value)
     assert lake.rows("SELECT count(*) FROM lake.a") == [(0,)]
+
+
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
 
 
 def demand_known_keys(storage: S3, *, after: str) -> None:
@@ -325,8 +327,7 @@ def test_a_write_that_the_object_storage_refuses_is_said_and_nothing_is_written(
         for use in (bulk, Store.check_data, lambda store: DataFolder(store.data).sizes()):
             with pytest.raises(StoreError) as caught:
                 use(lake)
-            assert caught.value.what.startswith("the object storage refuses access: ")
-            assert caught.value.hint.startswith("set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION")
+            assert all(name in caught.value.hint for name in KEYS)
             assert "secret-word" not in str(caught.value)
     finally:
         demand_known_keys(s3, after="inf")
@@ -341,22 +342,22 @@ def test_without_any_key_the_object_storage_is_not_even_asked(
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(StoreError, match="the object storage refuses access") as caught:
+    with pytest.raises(StoreError) as caught:
         Store(cluster[0], cluster[1])
-    assert caught.value.hint.startswith("set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION")
+    assert all(name in caught.value.hint for name in KEYS)
 
 
 @pytest.mark.parametrize(
-    ("said", "what"),
+    ("said", "hint"),
     [
-        ('ERROR: permission denied for schema public: "CREATE TABLE"', "PostgreSQL refuses to write there"),
-        ("FATAL:  the database system is starting up", "PostgreSQL does not answer"),
+        ('ERROR: permission denied for schema public: "CREATE TABLE"', "createdb --owner USER NAME"),
+        ("FATAL:  the database system is starting up", "[lake] catalog"),
     ],
 )
-def test_refusals_are_known_by_what_servers_say(said: str, what: str) -> None:
+def test_refusals_are_known_by_what_servers_say(said: str, hint: str) -> None:
     fault = told(duckdb.Error(said), "s3://b/x")
     assert fault is not None
-    assert what in fault.what
+    assert hint in fault.hint
 
 
 def test_other_errors_are_not_taken_for_a_server() -> None:
@@ -377,7 +378,7 @@ def test_a_missing_extension_of_the_cluster_names_the_extra(
     monkeypatch.setattr("importlib.util.find_spec", lambda each: None if each == package else find(each))
     with pytest.raises(StoreError) as caught:
         Store(cluster[0], cluster[1])
-    assert caught.value.hint == "pip install 'pytorch-active-learning[cluster]'"
+    assert "pip install 'pytorch-active-learning[cluster]'" in caught.value.hint
     assert repr(name) in caught.value.what
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import sys
@@ -203,7 +204,7 @@ def test_too_few_labels_of_a_kind_leave_the_sentence_encoder_as_it_is_and_no_hea
 ) -> None:
     monkeypatch.setattr(room, "MIN_LABELLED", 11)
     adapt_encoder(project_of(filled), QUICK)
-    assert "not fine-tuned: that needs 11 training items of each of two labels" in caplog.text
+    assert any(re.search(r"\b11\b", record.getMessage()) for record in caplog.records if record.levelname == "WARNING")
     assert not (the_folder(filled) / "head.safetensors").exists()
     assert current_encoder(filled, MINILM_ADAPTED).taught_head(label_set.names) is None  # type: ignore[attr-defined]
 
@@ -217,26 +218,26 @@ def test_the_taught_head_is_for_its_own_labels_only(filled: Workspace, label_set
 
 
 def test_what_is_missing_says_what_to_type(filled: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"nothing was adapted yet") as caught:
+    with pytest.raises(ModelError, match="adapt") as caught:
         current_encoder(filled, MINILM_ADAPTED)
     assert "pal adapt" in caught.value.hint
-    with pytest.raises(ModelError, match=r"is no sentence encoder: it has no model\.safetensors"):
+    with pytest.raises(ModelError, match=r"model\.safetensors"):
         adapt_encoder(project_of(filled), QUICK, tmp_path)
     monkeypatch.setattr(room, "MIN_TEXTS", 301)
-    with pytest.raises(ModelError, match=r"300 texts in the pool; adapting needs 301") as caught:
+    with pytest.raises(ModelError, match=r"\b300\b.*\b301\b") as caught:
         adapt_encoder(project_of(filled), QUICK)
     assert "pal import FILE" in caught.value.hint
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(ModelError, match=r"sentence_transformers is not installed") as caught:
+    with pytest.raises(ModelError, match="sentence_transformers") as caught:
         adapt_encoder(project_of(filled), QUICK)
-    assert caught.value.hint == 'pip install "pytorch-active-learning[adapt]"'
+    assert 'pip install "pytorch-active-learning[adapt]"' in caught.value.hint
 
 
 def test_a_model_whose_adapted_encoder_is_gone_says_so(filled: Workspace) -> None:
     adapt_encoder(project_of(filled), QUICK)
     model_id = train_model(project_of(filled, encoder=MINILM_ADAPTED)).model_id
     (the_folder(filled)).rename(filled.root / "aside")
-    with pytest.raises(ModelError, match=r"which is not in .*encoders") as caught:
+    with pytest.raises(ModelError, match=re.escape(str(filled.root / "encoders"))) as caught:
         load_model(filled.models / model_id)
     assert "pal adapt" in caught.value.hint
 

@@ -33,7 +33,8 @@ def assert_collected(workspace: Workspace, original: bytes) -> None:
     assert inbox(workspace).keys() == {"rejected"}
     kept = list((workspace.inbox / "rejected").glob("anna*.csv"))
     assert original in [path.read_bytes() for path in kept if not path.name.endswith(".errors.csv")]
-    assert any("is no answer" in path.read_text(encoding="utf-8") for path in kept if path.name.endswith(".errors.csv"))
+    lists = [path.read_text(encoding="utf-8") for path in kept if path.name.endswith(".errors.csv")]
+    assert any("row 4" in text and "'?'" in text for text in lists)
 
 
 def test_after_a_kill_at_any_line_the_next_run_takes_every_answer_exactly_once_and_puts_the_file_away(

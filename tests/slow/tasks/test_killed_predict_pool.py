@@ -24,7 +24,7 @@ def test_after_a_kill_the_rest_is_done_and_the_file_is_the_same_to_the_byte(
     with caplog.at_level("INFO"):
         assert predicted(filled, "all.parquet").n == 303
     assert len(calls) == 2, "two of four parts were there"
-    assert "going on with what is done already" in caplog.text
+    assert ".all.parquet.parts" in caplog.text, "what is done already"
     assert (filled.root / "all.parquet").read_bytes() == (filled.root / "undisturbed.parquet").read_bytes()
     assert not (filled.root / ".all.parquet.parts").exists()
 
@@ -40,5 +40,5 @@ def test_after_a_kill_nothing_is_mixed_with_another_model_or_another_lake(
     assert model_id != before.model_id
     with caplog.at_level("WARNING"):
         predicted(filled, "all.parquet")
-    assert "beginning anew" in caplog.text
+    assert [record.name for record in caplog.records] == ["tasks.predict_pool"], "it is told"
     assert {row["model_id"] for row in rows_of(filled.root / "all.parquet")} == {model_id}

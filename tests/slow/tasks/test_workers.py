@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 
@@ -70,7 +71,7 @@ def test_what_a_call_raises_comes_back_as_itself_and_dask_s_own_errors_in_our_wo
     with pytest.raises(ModelError) as caught:
         workers.run(failed, [(0, {"error": ModelError("It is damaged.", hint="Train again.")})])
     assert (caught.value.what, caught.value.hint) == ("It is damaged.", "Train again.")
-    with pytest.raises(ServiceError, match=r"could not finish failed: 12 bytes short\.\n"):
+    with pytest.raises(ServiceError, match=r"\bfailed\b.*12 bytes short"):
         workers.run(failed, [(0, {"error": OSError("12 bytes short")})])
 
 
@@ -114,7 +115,7 @@ def test_a_call_that_found_no_worker_goes_to_one_that_comes_later(monkeypatch: p
 def test_a_call_that_no_worker_takes_is_an_error(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.scale.workers.CHECK_S", 0.05)
     monkeypatch.setattr("tasks.scale.workers.WAIT_S", 0.2)
-    with pytest.raises(ServiceError, match=r"No Dask worker has taken dict for 0\.2 s") as caught:
+    with pytest.raises(ServiceError, match=r"\bdict\b.*\b0\.2\b") as caught:
         list(workers.in_order(dict, [(0, {"number": 0})], {"GPU": 1}))
     assert "--resources" in caught.value.hint
 
@@ -125,7 +126,7 @@ def test_data_is_sent_to_the_workers_once_for_all_calls(workers: Workers) -> Non
 
 
 def test_outside_of_a_worker_there_is_no_state_of_one() -> None:
-    with pytest.raises(ValueError, match="No worker"):
+    with pytest.raises(ValueError, match="worker"):
         worker_state(Counter)
 
 
@@ -144,7 +145,7 @@ def test_a_scheduler_without_workers_is_reported(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("tasks.scale.workers.WAIT_S", 0.2)
     with (
         LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster,
-        pytest.raises(ServiceError, match="0/1 workers"),
+        pytest.raises(ServiceError, match="0/1"),
         open_workers(ScaleConfig("dask", cluster.scheduler_address)),
     ):
         pytest.fail("there are none")
@@ -156,14 +157,14 @@ def test_workers_of_another_version_are_refused_with_what_to_type(
     own = own_version()
     monkeypatch.setattr("tasks.scale.workers.own_version", lambda: "9.9")
     with (
-        pytest.raises(ServiceError, match=rf"The Dask worker .* has {own} of {DISTRIBUTION}") as caught,
+        pytest.raises(ServiceError, match=rf"{re.escape(own)}.*{DISTRIBUTION}") as caught,
         open_workers(ScaleConfig("dask", address)),
     ):
         pytest.fail("they do not fit")
     assert f"pip install '{DISTRIBUTION}[cluster]==9.9'" in caught.value.hint
     monkeypatch.setattr("tasks.scale.workers.DISTRIBUTION", "not-installed")
     with (
-        pytest.raises(ServiceError, match=r"has no version of not-installed"),
+        pytest.raises(ServiceError, match="not-installed"),
         open_workers(ScaleConfig("dask", address)),
     ):
         pytest.fail("it is not installed there")

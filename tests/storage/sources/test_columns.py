@@ -51,16 +51,16 @@ def test_a_column_asked_for_is_not_taken_for_another_role() -> None:
 
 
 def test_an_unknown_column_is_refused_with_the_columns_and_the_nearest() -> None:
-    with pytest.raises(SourceError, match=r"no column 'headlin'.*'id', 'headline', 'other'") as error:
+    with pytest.raises(SourceError, match=r"'headlin'.*'id', 'headline', 'other'") as error:
         choose(["id", "headline", "other"], text="headlin")
-    assert error.value.hint == "--text-column headline"
-    with pytest.raises(SourceError, match=r"no column '4'") as error:
+    assert "--text-column headline" in error.value.hint
+    with pytest.raises(SourceError, match="'4'") as error:
         choose(None, item_id="4")
-    assert error.value.hint == "--id-column NAME, or its number, 1 to 3."
+    assert all(value in error.value.hint for value in ("--id-column NAME", "3"))
 
 
 def test_one_column_cannot_be_both() -> None:
-    with pytest.raises(SourceError, match="both"):
+    with pytest.raises(SourceError, match=r"--text-column\b.*--id-column"):
         choose(["a", "b", "c"], text="a", item_id="1")
 
 
@@ -81,6 +81,4 @@ def test_dates_that_are_not_understood_are_said_so() -> None:
     columns, names = Columns(2, 0, 1), ["id", "date", "text"]
     assert described(columns, names, [["1", "", "x"], ["2", "20030219", "y"]]) == "text 'text', id 'id', date 'date'"
     assert described(columns, names, [["1", "", "x"]]) == "text 'text', id 'id', date 'date'"
-    assert described(columns, names, [["1", "19/02/2003", "x"]]).endswith(
-        "date 'date', left out because dates such as '19/02/2003' are not understood"
-    )
+    assert "'19/02/2003'" in described(columns, names, [["1", "19/02/2003", "x"]])

@@ -144,17 +144,17 @@ def test_the_options_overrule_what_would_be_found_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "values"),
     [
-        ({"text_column": "txt"}, "no column 'txt'.*'id', 'text'"),
-        ({"encoding": "klingon"}, "no encoding 'klingon'"),
-        ({"encoding": "base64"}, "no encoding 'base64'"),
-        ({"delimiter": "::"}, "'::' cannot be a delimiter"),
-        ({"delimiter": '"'}, "cannot be a delimiter"),
+        ({"text_column": "txt"}, "'txt'.*'id', 'text'"),
+        ({"encoding": "klingon"}, "'klingon'"),
+        ({"encoding": "base64"}, "'base64'"),
+        ({"delimiter": "::"}, "'::'"),
+        ({"delimiter": '"'}, "'\"'"),
     ],
 )
-def test_options_that_cannot_be_are_refused(tmp_path: Path, options: dict[str, str], words: str) -> None:
-    with pytest.raises(SourceError, match=words):
+def test_options_that_cannot_be_are_refused(tmp_path: Path, options: dict[str, str], values: str) -> None:
+    with pytest.raises(SourceError, match=values):
         read(tmp_path / "a.csv", "id,text\n1,one\n", 65_536, **options)
 
 

@@ -60,5 +60,5 @@ def test_quotes_are_text_where_most_of_them_do_not_close() -> None:
 
 
 def test_lines_without_a_record_are_refused() -> None:
-    with pytest.raises(SourceError, match="no rows"):
+    with pytest.raises(SourceError):
         found("", "  ")

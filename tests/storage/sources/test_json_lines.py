@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from storage.errors import SourceError
 from storage.readers.opening import open_source
+from storage.readers.rows import EMPTY_ID, EMPTY_TEXT, NOT_TEXT, NUL
 from storage.readers.source import Chunk
 
 
@@ -32,18 +33,18 @@ def test_objects_become_rows_and_ids_become_strings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ('{"id": 1, "text": "cut o', "not JSON"),
-        ("[1]", "not a JSON object"),
-        ('{"id": 1}', "the key 'text' is missing"),
-        ('{"id": 1, "text": 5}', "'text' is not a string"),
-        ('{"id": 1, "text": null}', "'text' is not a string"),
-        ('{"id": 1, "text": " "}', "the text is empty"),
-        ('{"text": "no id"}', "the id is empty"),
-        ('{"id": null, "text": "no id"}', "the id is empty"),
-        ('{"id": true, "text": "no id"}', "the id is empty"),
-        ('{"id": 1, "text": "\\ud800"}', "not text"),
-        ('{"id": 1, "text": "a\\u0000b"}', "NUL"),
-        ("[" * 100_000, "not JSON"),
+        ('{"id": 1, "text": "cut o', "JSON"),
+        ("[1]", "JSON"),
+        ('{"id": 1}', "'text'"),
+        ('{"id": 1, "text": 5}', "'text'"),
+        ('{"id": 1, "text": null}', "'text'"),
+        ('{"id": 1, "text": " "}', EMPTY_TEXT),
+        ('{"text": "no id"}', EMPTY_ID),
+        ('{"id": null, "text": "no id"}', EMPTY_ID),
+        ('{"id": true, "text": "no id"}', EMPTY_ID),
+        ('{"id": 1, "text": "\\ud800"}', NOT_TEXT),
+        ('{"id": 1, "text": "a\\u0000b"}', NUL),
+        ("[" * 100_000, "JSON"),
     ],
 )
 def test_one_bad_line_is_the_only_reject(tmp_path: Path, line: str, reason: str) -> None:
@@ -61,13 +62,13 @@ def test_keys_can_be_asked_for(tmp_path: Path) -> None:
     assert only(path, text_column="body_en", id_column="nr").table.to_pylist()[0]["text"] == "two"
     with pytest.raises(SourceError, match="'body_de'") as error:
         open_source(path, text_column="body_de")
-    assert error.value.hint == "--text-column body_en"
+    assert "--text-column body_en" in error.value.hint
 
 
 def test_a_json_file_without_one_object_a_line_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text('{\n "text":\n "one"\n}\n', encoding="utf-8")
-    with pytest.raises(SourceError, match="No line of"):
+    with pytest.raises(SourceError, match=r"a\.json"):
         open_source(path)
 
 

@@ -3,7 +3,9 @@ from pathlib import Path
 import pytest
 
 from storage.errors import SourceError
+from storage.readers.lines import MISQUOTED
 from storage.readers.original_directory import LABELLED, open_original_pool, read_original
+from storage.readers.rows import EMPTY_ID, EMPTY_TEXT
 
 HEADLINES = Path(__file__).parents[4] / "shared/data/abc-headlines"
 
@@ -52,23 +54,23 @@ def test_rows_of_two_to_five_values_are_read_with_all_they_hold(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("row", "words"),
+    ("row", "values"),
     [
-        ("9,against,1", "label '0', its third column says '1'"),
-        ("9,nonsense,maybe", "label '0', its third column says 'maybe'"),
-        ("9", "too few values: 1 where 2 are needed"),
-        ("9,a,0,b,c,d", "too many values: 6"),
-        (",no id,0", "the id is empty"),
-        ("9,,0", "the text is empty"),
-        ('9,"open', "a quote"),
+        ("9,against,1", ["'0'", "'1'"]),
+        ("9,nonsense,maybe", ["'0'", "'maybe'"]),
+        ("9", ["1", "2"]),
+        ("9,a,0,b,c,d", ["6"]),
+        (",no id,0", [EMPTY_ID]),
+        ("9,,0", [EMPTY_TEXT]),
+        ('9,"open', [MISQUOTED]),
     ],
 )
-def test_one_bad_row_is_the_only_reject(tmp_path: Path, row: str, words: str) -> None:
+def test_one_bad_row_is_the_only_reject(tmp_path: Path, row: str, values: list[str]) -> None:
     write(tmp_path, "validation_data/not_related.csv", f"1,one,0\n{row}\n3,three,0\n")
     files = read_original(tmp_path)
     assert files.labelled["item_id"].to_pylist() == ["1", "3"]
     assert [(each.file, each.row) for each in files.rejects] == [("validation_data/not_related.csv", 2)]
-    assert words in files.rejects[0].reason
+    assert all(value in files.rejects[0].reason for value in values)
 
 
 @pytest.mark.parametrize(
@@ -90,9 +92,9 @@ def test_empty_files_are_fine_and_an_empty_pool_is_none(tmp_path: Path) -> None:
 
 
 def test_a_directory_without_any_of_the_files_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="looked for unlabeled_data/unlabeled_data"):
+    with pytest.raises(SourceError, match="unlabeled_data/unlabeled_data"):
         read_original(tmp_path)
-    with pytest.raises(SourceError, match="looked for"):
+    with pytest.raises(SourceError, match="gone"):
         read_original(tmp_path / "gone")
 
 

@@ -48,16 +48,16 @@ def test_bad_rows_are_rejected_and_float_ids_lose_their_zero(tmp_path: Path) -> 
 
 def test_a_text_column_must_hold_strings(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", {"text": pa.array([1, 2]), "words": pa.array(["a b", "c d"])})
-    with pytest.raises(SourceError, match=r"'text' .* holds int64") as error:
+    with pytest.raises(SourceError, match=r"'text' .*int64") as error:
         open_source(path)
-    assert error.value.hint == "--text-column words"
+    assert "--text-column words" in error.value.hint
 
 
 def test_an_empty_or_damaged_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="holds no rows"):
+    with pytest.raises(SourceError, match=r"a\.parquet"):
         open_source(write(tmp_path / "a.parquet", {"text": pa.array([], pa.string())}))
     (tmp_path / "b.parquet").write_bytes(b"PAR1 and nothing more")
-    with pytest.raises(SourceError, match="damaged"):
+    with pytest.raises(SourceError, match=r"b\.parquet"):
         open_source(tmp_path / "b.parquet")
-    with pytest.raises(SourceError, match="its columns: nested"):
+    with pytest.raises(SourceError, match=r"c\.parquet.*nested"):
         open_source(write(tmp_path / "c.parquet", {"nested": pa.array([[1]])}))

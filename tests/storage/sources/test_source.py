@@ -20,7 +20,7 @@ def test_a_source_can_be_read_twice_and_in_chunks_of_any_size(tmp_path: Path) ->
 def test_a_chunk_of_no_rows_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text\nhello\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"\b1\b.*\b0\b"):
         open_source(path).chunks(0)
 
 

@@ -10,7 +10,7 @@ import torch
 from tasks.learning.distillation import adapt_vectors, taught_head
 from tasks.learning.encoders import HeadWeights
 from tasks.learning.tokens import Examples, Tokens
-from tasks.learning.training import fit_linear_head, train
+from tasks.learning.training import Target, fit_linear_head, train
 from tasks.learning.training_config import TrainingConfig
 from tasks.learning.vectors import TokenVectors
 
@@ -70,7 +70,7 @@ def test_a_head_stays_near_its_prior_while_that_knows_the_labels_and_leaves_it_f
         labels = (rows_of(tokens, vectors)[:, 0] > 0).astype(np.int64)  # another direction than the prior's
         labels[:2] = 0, 1
         examples = Examples(tokens, labels)
-        trained = train(FixedEncoder(), examples, None, TrainingConfig(), n_labels=2, positive=1, prior=prior)
+        trained = train(FixedEncoder(), examples, None, TrainingConfig(), Target(2, 1), prior=prior)
         head = trained.classifier.head.weight.detach().numpy()
         found, wanted = head[1] - head[0], weight[1] - weight[0]
         cosine.append(float(found @ wanted / np.linalg.norm(found) / np.linalg.norm(wanted)))

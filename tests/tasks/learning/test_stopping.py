@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from figures import figures
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, f1_score
@@ -161,7 +162,7 @@ def test_the_share_of_positives_is_told_and_is_no_sign() -> None:
 
 def test_without_random_items_nothing_is_estimated() -> None:
     left = stop_signs(findings(results=[result(90, 5)]), has_positive=True)[-1]
-    assert (left.value, left.holds, left.text) == (None, False, "no random items yet")
+    assert (left.value, left.holds, figures(left.text)) == (None, False, [])
 
 
 def test_without_a_positive_label_only_the_agreement_of_models_counts() -> None:
@@ -170,10 +171,13 @@ def test_without_a_positive_label_only_the_agreement_of_models_counts() -> None:
 
 def test_the_advice_is_to_stop_where_two_signs_hold_and_names_them() -> None:
     stable = {"kappas": [1.0, 1.0, 1.0]}
-    assert advice(stop_signs(findings(), has_positive=True)) == "go on (0 of 4 stop signs)"
-    assert advice(stop_signs(findings(**stable), has_positive=True)) == "go on (1 of 4 stop signs)"
-    signs = stop_signs(findings(**stable, changes=[0.0] * 3), has_positive=True)
-    both = "kappa of successive models, predicted change of F"
-    assert advice(signs) == f"consider stopping (2 of 4 stop signs: {both})"
-    only = stop_signs(findings(**stable), has_positive=False)
-    assert advice(only) == "consider stopping (1 of 1 stop signs: kappa of successive models)"
+    names = ["kappa of successive models", "predicted change of F"]
+    told = [
+        advice(stop_signs(findings(), has_positive=True)),
+        advice(stop_signs(findings(**stable), has_positive=True)),
+        advice(stop_signs(findings(**stable, changes=[0.0] * 3), has_positive=True)),
+        advice(stop_signs(findings(**stable), has_positive=False)),
+    ]
+    assert [figures(each) for each in told] == [["0", "4"], ["1", "4"], ["2", "4"], ["1", "1"]]
+    assert [[name for name in names if name in each] for each in told] == [[], [], names, names[:1]]
+    assert ["stopping" in each for each in told] == [False, False, True, True]

@@ -1,4 +1,5 @@
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from tasks.learning.calibration import Calibration, calibrate, stratified_folds
 from tasks.learning.encoders import Encoder, fit_bag_of_words, minilm_static
 from tasks.learning.metrics import Evaluation, evaluate
 from tasks.learning.tokens import Examples, Tokens
-from tasks.learning.training import N_FOLDS, Trained, drawn, label_weights, predict_logits, train
+from tasks.learning.training import N_FOLDS, Target, Trained, drawn, label_weights, predict_logits, train
 from tasks.learning.training_config import TrainingConfig
 
 V, D = 60, 12
@@ -75,7 +76,7 @@ def fitted(
     n_labels: int = 2,
     positive: int | None = 1,
 ) -> Trained:
-    return train(encoder, training, validation, config, n_labels=n_labels, positive=positive)
+    return train(encoder, training, validation, config, Target(n_labels, positive))
 
 
 def weights_of(trained: Trained) -> dict[str, bytes]:
@@ -295,8 +296,8 @@ def test_fewer_than_two_labels_say_so_with_both_numbers_and_what_to_type(labels:
     tokens = Tokens(np.zeros(n, np.uint16), np.arange(n + 1))
     with pytest.raises(ModelError) as caught:
         fitted(PRETRAINED, Examples(tokens, np.array(labels, np.int64)), None, LINEAR)
-    assert caught.value.what == (f"{n} training items with {n_different} different label(s); a model needs at least 2.")
-    assert caught.value.hint == "annotate more items: pal next, then pal annotate and pal ingest"
+    assert re.search(rf"\b{n}\b.*\b{n_different}\b.*\b2\b", caught.value.what)
+    assert all(command in caught.value.hint for command in ("pal next", "pal annotate", "pal ingest"))
 
 
 def test_an_encoder_without_words_says_so_and_what_to_do() -> None:
@@ -304,7 +305,7 @@ def test_an_encoder_without_words_says_so_and_what_to_do() -> None:
     examples_of = Examples(empty.tokenize(pa.array(["each", "word"])), np.array([0, 1]))
     with pytest.raises(ModelError) as caught:
         fitted(empty, examples_of, None, LINEAR)
-    assert caught.value.what == f"encoder {empty.encoder_id!r} has an empty vocabulary; no word is frequent enough."
+    assert repr(empty.encoder_id) in caught.value.what
     assert "pal import FILE" in caught.value.hint
     assert 'encoder = "minilm-static"' in caught.value.hint
 

@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 import pytest
+from figures import figures
 from pools import pool_of_texts, pool_of_vectors, random_pool, tokens_of
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.neighbors import NearestNeighbors
@@ -154,7 +155,7 @@ GROUPS = np.concatenate([np.arange(-20, 21, 4), 120 + np.arange(-12, 13, 3), 240
 def test_the_middle_of_each_group_is_its_most_typical_and_the_largest_group_comes_first() -> None:
     ranking = propose("typical_cluster", pool_of_vectors(angles(*GROUPS)), 3)
     assert positions(ranking) == [5, 15, 23]
-    assert ranking.details[0] == "number 1 by typicality in a cluster of 11 candidates, 0 training items"
+    assert figures(ranking.details[0]) == ["1", "11", "0"]
     assert ranking.scores[2] > ranking.scores[1] > ranking.scores[0]  # the smaller group is the denser
 
 
@@ -177,7 +178,8 @@ def test_only_candidates_are_looked_at_and_the_rest_follow() -> None:
     ranking = propose("typical_cluster", pool, 50, candidates=20)
     assert np.isfinite(ranking.scores).sum() == 20
     assert np.isneginf(ranking.scores[20:]).all()
-    assert set(ranking.details[20:]) == {"drawn at random: none of the candidates is left"}
+    assert len(set(ranking.details[20:])) == 1
+    assert "random" in ranking.details[20]
 
 
 # probability_cover
@@ -191,7 +193,7 @@ def test_probability_cover_worked_by_hand() -> None:
     assert positions(ranking)[1] in (3, 4)
     assert positions(ranking)[2] == 5
     np.testing.assert_allclose(ranking.scores, [3 / 6, 2 / 6, 1 / 6, 0, 0, 0])
-    assert ranking.details[0] == "newly covers 3 of 6 candidates"
+    assert figures(ranking.details[0]) == ["3", "6"]
     # All are covered: 0 and 40 are 20 degrees from the nearest pick, the last of 100 and 110 is 10.
     assert set(positions(ranking)[3:5]) == {0, 2}
 
@@ -221,13 +223,13 @@ def test_a_wider_radius_covers_more_with_one_pick_and_candidates_bound_what_is_c
     narrow, wide = (propose("probability_cover", pool, 1, radius=r).scores[0] for r in (0.02, 0.5))
     assert narrow < wide
     few = propose("probability_cover", pool, 40, candidates=17)
-    assert few.details[0].endswith("of 17 candidates")
+    assert figures(few.details[0])[-1] == "17"
     assert len(set(few.item_ids)) == 40
 
 
 @pytest.mark.parametrize("radius", [0.0, 1.0, -0.1])
 def test_a_radius_that_is_none_is_refused(radius: float) -> None:
-    with pytest.raises(SamplingError, match=f"radius is {radius}"):
+    with pytest.raises(SamplingError, match=rf"radius.* {radius}"):
         propose("probability_cover", random_pool(5), 2, radius=radius)
 
 

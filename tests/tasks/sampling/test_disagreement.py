@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from figures import figures
 from pools import pool_of_texts, pool_of_vectors, random_pool
 from scipy.stats import entropy
 from sklearn.neighbors import NearestNeighbors
@@ -79,7 +80,7 @@ def test_bald_worked_by_hand() -> None:
     ranking = propose("bald", pool, 2, samples=2, batch="top")
     assert ranking.item_ids == ("item-0001", "item-0000")
     np.testing.assert_allclose(ranking.scores, [0.5623 - LN2 / 2, 0], atol=1e-4)
-    assert ranking.details == ("mutual information 0.216 nats", "mutual information 0.000 nats")
+    assert [figures(detail) for detail in ranking.details] == [["0.216"], ["0.000"]]
 
 
 @pytest.mark.parametrize(("samples", "dropout"), [(10, 0.5), (3, 0.75), (1, 0.2), (4, 0.0)])
@@ -127,9 +128,9 @@ def test_what_has_no_information_is_last_under_power() -> None:
     [
         ({"batch": "joint"}, "'joint'", "top, power, softmax"),
         ({"beta": 0.0}, "0.0", "beta"),
-        ({"samples": 0}, "samples = 0", "1 or more"),
-        ({"dropout": 1.0}, "dropout = 1.0", "below 1"),
-        ({"dropout": -0.1}, "dropout = -0.1", "from 0"),
+        ({"samples": 0}, "samples = 0", "1"),
+        ({"dropout": 1.0}, "dropout = 1.0", "1"),
+        ({"dropout": -0.1}, "dropout = -0.1", "0"),
     ],
 )
 def test_options_that_cannot_be_are_named_with_what_can(options: dict[str, Any], value: str, hint: str) -> None:
@@ -165,7 +166,7 @@ def test_drop_query_worked_by_hand() -> None:
     ranking = propose("drop_query", pool, 3, samples=1, dropout=0.5)
     assert ranking.item_ids == ("item-0002", "item-0001", "item-0000")
     assert ranking.scores.tolist() == [1, 0, 0]
-    assert ranking.details[:2] == ("1 of 1 masks change its label", "0 of 1 masks change its label")
+    assert [figures(detail) for detail in ranking.details[:2]] == [["1", "1"], ["0", "1"]]
 
 
 @pytest.mark.parametrize(("samples", "dropout"), [(3, 0.75), (5, 0.5), (1, 0.3), (2, 0.75)])
@@ -232,7 +233,7 @@ def test_where_those_that_change_are_copies_one_of_them_comes_first_and_the_rest
     ranking = propose("drop_query", pool, 6, samples=1, dropout=0.5)  # the mask of the example by hand
     assert set(positions(ranking)) < set(range(8))
     assert len(set(positions(ranking))) == 6
-    assert ["central to 8 such items" in detail for detail in ranking.details] == [True] + [False] * 5
+    assert ["8" in figures(detail) for detail in ranking.details] == [True] + [False] * 5
 
 
 @pytest.mark.parametrize("name", ["bald", "drop_query", "contrastive"])
@@ -273,7 +274,7 @@ def test_contrastive_worked_by_hand() -> None:
     ranking = propose("contrastive", pool, 2, neighbours=1)
     assert ranking.item_ids == ("item-0001", "item-0000")
     np.testing.assert_allclose(ranking.scores, [0.1927, 0], atol=1e-4)
-    assert ranking.details[0] == "cosine 0.89 to the nearest training item"
+    assert figures(ranking.details[0]) == ["0.89"]
 
 
 @pytest.mark.parametrize(("neighbours", "at_once"), [(10, 250), (1, 250), (10, 7), (3, 1), (40, 7)])

@@ -4,11 +4,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from figures import figures
 from pools import pool_of_texts, pool_of_vectors, random_pool
 
 from tasks.learning.training import Classifier
 from tasks.learning.vectors import NetworkVectors
-from tasks.sampling import gradient  # noqa: F401  (registers the strategy)
+from tasks.sampling.strategies import model_change  # noqa: F401  (registers the strategy)
 from tasks.sampling.strategy import Head, Pool, Ranking, find_strategy
 
 
@@ -60,7 +61,7 @@ token with it, so 0.52 and 0.68; the last has its text: (0.5 - 0.2)^2 twice, 0.1
 def test_ranking_worked_by_hand() -> None:
     assert positions(propose(FOUR, 1)) == [0]
     assert propose(FOUR, 1).scores.tolist() == pytest.approx([0.5])
-    assert propose(FOUR, 1).details == ("gradient of length 0.707",)
+    assert [figures(detail) for detail in propose(FOUR, 1).details] == [["0.707"]]
     expected = {1: 0.52, 2: 0.68, 3: 0.18}
     for seed in range(10):
         first, second = positions(propose(FOUR, 2, seed))

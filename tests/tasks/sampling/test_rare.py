@@ -3,6 +3,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from figures import figures
 from hypothesis import given
 from hypothesis import strategies as st
 from pools import pool_of_texts, pool_of_vectors, random_pool, tokens_of
@@ -61,18 +62,13 @@ def test_keyword_worked_by_hand() -> None:
     ranking = propose("keyword", pool, 6)
     assert positions(ranking) == [4, 1, 0, 5, 2, 3]
     np.testing.assert_allclose(ranking.scores, [2, 1.7071, 1, 0.7071, 0, -np.inf], rtol=1e-4)
-    assert ranking.details[:4] == (
-        "contains keyword 1",
-        "contains keyword 2",
-        "cosine 1.00 with keyword 1",
-        "cosine 0.71 with keyword 1",
-    )
+    assert [figures(detail) for detail in ranking.details[:4]] == [["1"], ["2"], ["1.00", "1"], ["0.71", "1"]]
 
 
 def test_the_keyword_named_is_one_that_is_contained_even_if_another_is_nearer() -> None:
     # Counts 2, 1, 1 of tokens 2, 3, 1: cosine with keyword 1 is 1 / sqrt(6), with keyword 2 it is 3 / sqrt(12) = 0.866.
     ranking = propose("keyword", pool_of_texts([[2, 2, 3, 1]], keywords=tokens_of([[1], [3, 2]])), 1)
-    assert ranking.details == ("contains keyword 1",)
+    assert [figures(detail) for detail in ranking.details] == [["1"]]
     assert ranking.scores[0] == pytest.approx(1.866, abs=1e-3)
 
 
@@ -80,7 +76,7 @@ def test_keywords_without_known_tokens_are_passed_over_and_keep_their_number() -
     pool = pool_of_texts([[4], [3]], keywords=tokens_of([[], [3]]))
     ranking = propose("keyword", pool, 2)
     assert ranking.item_ids[0] == "item-0001"
-    assert ranking.details == ("contains keyword 2", "cosine 0.00 with keyword 2")
+    assert [figures(detail) for detail in ranking.details] == [["2"], ["0.00", "2"]]
     assert np.isneginf(propose("keyword", pool_of_texts([[4], [3]], keywords=tokens_of([[]])), 2).scores).all()
 
 
@@ -123,7 +119,7 @@ def test_anchor_worked_by_hand() -> None:
     # Of those six the least sure are 10, 9, 8, though 11 to 18 are less sure still.
     ranking = propose("anchor", anchored(), 3, neighbours=3)
     assert positions(ranking) == [10, 9, 8]
-    assert ranking.details[0] == "like 1 of 2 anchors, best cosine 0.98"
+    assert figures(ranking.details[0]) == ["1", "2", "0.98"]
     assert set(positions(propose("anchor", anchored(), 6, neighbours=3))) == {0, 1, 2, 8, 9, 10}
 
 
@@ -139,8 +135,8 @@ def test_anchors_are_so_many_per_label_however_rare_it_is() -> None:
     pool = pool_of_texts([[k] for k in range(9)], [[0.6, 0.4]] * 9, training=training)
     ranking = propose("anchor", pool, 2, anchors=1, neighbours=1)
     assert 8 in positions(ranking)
-    assert {detail.split(",")[0] for detail in ranking.details} == {"like 1 of 2 anchors"}
-    assert propose("anchor", pool, 9, anchors=8, neighbours=1).details[0].startswith("like 1 of 9 anchors")
+    assert {tuple(figures(detail)[:2]) for detail in ranking.details} == {("1", "2")}
+    assert figures(propose("anchor", pool, 9, anchors=8, neighbours=1).details[0])[:2] == ["1", "9"]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -167,7 +163,8 @@ def test_without_a_model_anchor_still_runs_and_says_who_stood_in() -> None:
     pool = anchored(**without_model(anchored()))
     ranking = propose("anchor", pool, 4, neighbours=3)
     assert set(positions(ranking)) <= {0, 1, 2, 8, 9, 10}
-    assert set(ranking.details) == {"by random: least_confidence needs a model, and there is none yet"}
+    (detail,) = set(ranking.details)
+    assert all(value in detail for value in ("random", "least_confidence", "model"))
 
 
 # per_label
@@ -182,10 +179,7 @@ def test_per_label_worked_by_hand() -> None:
     ranking = propose("per_label", pool, 4)
     assert positions(ranking) == [6, 4, 5, 3]  # the rarer label first, in turns; the least sure of each first
     np.testing.assert_allclose(ranking.scores, [0.8, 0.9, 0.6, 0.8], rtol=1e-5)
-    assert ranking.details[:2] == (
-        "label 2 of 2 is its most probable one, as of 2 items",
-        "label 1 of 2 is its most probable one, as of 5 items",
-    )
+    assert [figures(detail) for detail in ranking.details[:2]] == [["2", "2", "2"], ["1", "2", "5"]]
 
 
 def test_the_remainder_is_the_rarest_labels_and_what_it_lacks_the_others_give() -> None:
@@ -209,7 +203,7 @@ def test_unsound_probabilities_come_last_and_a_label_that_is_never_predicted_get
     ranking = propose("per_label", pool_of_texts([[k] for k in range(4)], rows), 4)
     assert set(positions(ranking)[:2]) == {0, 2}
     assert np.isneginf(ranking.scores[2:]).all()
-    assert ranking.details[3] == "has no sound probabilities"
+    assert figures(ranking.details[3]) == []
 
 
 # both
@@ -217,9 +211,9 @@ def test_unsound_probabilities_come_last_and_a_label_that_is_never_predicted_get
 
 @pytest.mark.parametrize("name", ["anchor", "per_label"])
 def test_a_wrapper_refuses_itself_and_a_name_that_is_none(name: str) -> None:
-    with pytest.raises(SamplingError, match=f"{name}: score is {name}, itself"):
+    with pytest.raises(SamplingError, match=rf"\b{name}\b.*\b{name}\b"):
         propose(name, random_pool(9), 2, score=name)
-    with pytest.raises(SamplingError, match="no sampling strategy 'best'"):
+    with pytest.raises(SamplingError, match="'best'"):
         propose(name, random_pool(9), 2, score="best")
 
 

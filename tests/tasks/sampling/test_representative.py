@@ -1,6 +1,7 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+from figures import figures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pools import pool_of_texts, random_pool, tokens_of
@@ -39,7 +40,7 @@ def test_representative_worked_by_hand() -> None:
     ranking = propose("representative", pool_and_training([[0], [1], [0]], [[0]]), 3)
     assert ranking.item_ids[0] == "item-0001"
     np.testing.assert_allclose(ranking.scores, [0.4472, -0.1056, -0.1056], atol=1e-4)
-    assert ranking.details[0] == "cosine 0.45 to the pool, 0.00 to the training items"
+    assert figures(ranking.details[0]) == ["0.45", "0.00"]
 
 
 @given(st.integers(1, 60), st.integers(0, 10_000), st.integers(1, 12))
@@ -71,7 +72,7 @@ def test_texts_without_tokens_come_last_though_no_score_is_above_0(name: str) ->
         assert set(ranking.item_ids[3:]) == {"item-0000", "item-0002"}
         assert ranking.scores[3:].tolist() == [-np.inf] * 2
         np.testing.assert_allclose(ranking.scores[:3], 0, atol=1e-6)
-        assert ranking.details[4] == "has no known token, so it is like nothing"
+        assert figures(ranking.details[4]) == []
 
 
 @pytest.mark.parametrize("name", ["representative", "adaptive_representative"])
@@ -88,7 +89,7 @@ def test_adaptive_representative_worked_by_hand() -> None:
     ranking = propose("adaptive_representative", pool, 3)
     assert ranking.item_ids[1] == "item-0001"
     np.testing.assert_allclose(ranking.scores, [0.8944, 0.4472, 0.3171], atol=1e-4)
-    assert ranking.details[2] == "cosine 0.89 to the pool, 0.58 to the training items"
+    assert figures(ranking.details[2]) == ["0.89", "0.58"]
 
 
 def test_two_near_copies_are_not_both_picked_while_something_else_is_better() -> None:

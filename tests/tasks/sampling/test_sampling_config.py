@@ -19,44 +19,45 @@ def test_shares_and_numbers_weigh_alike() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mix", "fault"),
+    ("mix", "values"),
     [
         ({"randon": 1}, "mix: no strategy 'randon'; did you mean 'random'?"),
-        ({"xyzzy": 1}, "mix: no strategy 'xyzzy'; see those there are: pal strategies"),
-        ({"random": -1, "entropy": 2}, "mix: random = -1; numbers start at 0"),
-        ({"random": 0}, "mix: no strategy has a number above 0"),
-        ({}, "mix: no strategy has a number above 0"),
-        ({"random": "all"}, "mix: random = 'all'; write a share as \"80%\""),
-        (
-            {"random": "10%", "entropy": 90},
-            "mix: numbers and shares are mixed; give all strategies the one or the other",
-        ),
-        ({"random": "10%", "entropy": "80%"}, "mix: the shares add up to 90%, not 100%"),
+        ({"xyzzy": 1}, ["mix", "'xyzzy'", "pal strategies"]),
+        ({"random": -1, "entropy": 2}, ["mix", "random = -1", "0"]),
+        ({"random": 0}, ["mix", "0"]),
+        ({}, ["mix", "0"]),
+        ({"random": "all"}, ["mix", "random = 'all'", '"80%"']),
+        ({"random": "10%", "entropy": 90}, ["mix"]),
+        ({"random": "10%", "entropy": "80%"}, ["mix", "90%", "100%"]),
     ],
 )
-def test_a_fault_of_the_mix_is_told_with_its_value(mix: dict[str, int | str], fault: str) -> None:
-    assert faults(mix=mix) == [fault]
+def test_a_fault_of_the_mix_is_told_with_its_value(mix: dict[str, int | str], values: list[str]) -> None:
+    (fault,) = faults(mix=mix)
+    assert all(value in fault for value in values)
     if mix:
         assert faults(start=mix) == [fault.replace("mix:", "start:", 1)]
 
 
 @pytest.mark.parametrize(
-    ("options", "fault"),
+    ("options", "values"),
     [
-        ({"outlyer": {}}, "options.outlyer: there is no such strategy; did you mean 'outlier'?"),
-        ({"random": {"size": 3}}, "options.random: no option 'size'; it has none"),
-        ({"anchor": {"siz": 3}}, "options.anchor: no option 'siz'; it has: anchors, neighbours, size, score"),
-        ({"anchor": {"size": "many"}}, "options.anchor: size = 'many'; write a whole number, as the default 1000 is"),
-        ({"anchor": {"size": True}}, "options.anchor: size = True; write a whole number, as the default 1000 is"),
-        ({"anchor": {"size": -1}}, "options.anchor: size = -1; a number from 0 on"),
-        ({"bald": {"beta": float("nan")}}, "options.bald: beta = nan; a number from 0 on"),
-        ({"clustered_uncertainty": {"share": 10}}, "options.clustered_uncertainty: share = 10; at most 1"),
-        ({"anchor": {"score": "anchor"}}, "options.anchor: score = 'anchor' is itself; name another"),
-        ({"anchor": {"score": "entropi"}}, "options.anchor: no strategy 'entropi'; did you mean 'entropy'?"),
+        ({"outlyer": {}}, ["options.outlyer", "'outlier'"]),
+        ({"random": {"size": 3}}, ["options.random", "'size'"]),
+        ({"anchor": {"siz": 3}}, ["options.anchor", "'siz'", "anchors, neighbours, size, score"]),
+        ({"anchor": {"size": "many"}}, ["options.anchor", "size = 'many'", "1000"]),
+        ({"anchor": {"size": True}}, ["options.anchor", "size = True", "1000"]),
+        ({"anchor": {"size": -1}}, ["options.anchor", "size = -1", "0"]),
+        ({"bald": {"beta": float("nan")}}, ["options.bald", "beta = nan", "0"]),
+        ({"clustered_uncertainty": {"share": 10}}, ["options.clustered_uncertainty", "share = 10", "1"]),
+        ({"anchor": {"score": "anchor"}}, ["options.anchor", "score = 'anchor'"]),
+        ({"anchor": {"score": "entropi"}}, ["options.anchor", "'entropi'", "'entropy'"]),
     ],
 )
-def test_a_fault_of_an_option_is_told_with_its_value(options: dict[str, dict[str, int | str]], fault: str) -> None:
-    assert faults(options=options) == [fault]
+def test_a_fault_of_an_option_is_told_with_its_value(
+    options: dict[str, dict[str, int | str]], values: list[str]
+) -> None:
+    (fault,) = faults(options=options)
+    assert all(value in fault for value in values)
 
 
 def test_options_that_fit_are_no_fault() -> None:
@@ -64,7 +65,8 @@ def test_options_that_fit_are_no_fault() -> None:
 
 
 def test_an_empty_keyword_is_a_fault() -> None:
-    assert faults(keywords=("flood", " ")) == ["keywords: ' ' is empty"]
+    (fault,) = faults(keywords=("flood", " "))
+    assert all(value in fault for value in ("keywords", "' '"))
 
 
 def test_all_faults_come_at_once() -> None:

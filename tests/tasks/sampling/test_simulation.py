@@ -83,11 +83,12 @@ def test_it_goes_on_at_random_until_there_are_two_labels(material: Material) -> 
 
 
 def test_too_few_items_or_one_label_are_told(material: Material) -> None:
-    with pytest.raises(SamplingError, match=r"1200 items to replay on / 1150 \+ 100 needed"):
+    with pytest.raises(SamplingError, match=r"\b1200\b.*\b1150\b.*\b100\b"):
         steps(material, ACTIVE, Replay(start=1150, batch_size=100))
     same = Material(material.encoder, 2, material.tokens, np.ones(1200, np.int64), material.held_out)
-    with pytest.raises(SamplingError, match="all items have one label"):
+    with pytest.raises(SamplingError) as caught:
         steps(same, ACTIVE)
+    assert "1200" not in str(caught.value), "there are enough items"
 
 
 def test_an_oracle_errs_and_abstains_as_often_as_it_is_told_to() -> None:

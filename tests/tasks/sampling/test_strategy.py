@@ -85,10 +85,8 @@ def test_where_a_substitute_cannot_run_its_own_substitute_does() -> None:
         raise AssertionError
 
     found, missing = runnable("choosy", pool_of(3))
-    assert (found.name, missing) == (
-        "random",
-        "[sampling] keywords in pal.toml, and there are none that the encoder knows",
-    )
+    assert found.name == "random"
+    assert "[sampling] keywords" in str(missing)
     assert runnable("choosy", pool_of(3, n_labels=2))[0].name == "entropy"
     assert runnable("random", pool_of(3)) == (find_strategy("random"), None)
 
@@ -107,15 +105,15 @@ def test_top_picks_gives_what_is_not_finite_the_score_of_minus_infinity() -> Non
 def test_asking_for_more_than_there_is_says_both_numbers_who_asked_and_what_to_type() -> None:
     with pytest.raises(SamplingError) as caught:
         find_strategy("random").propose(pool_of(3), 4, np.random.default_rng(0))
-    assert caught.value.what == "3 available / 4 requested by random."
-    assert caught.value.hint == "ask for fewer: -n 3; or add texts: pal import FILE"
+    assert all(value in caught.value.what for value in ("3", "4", "random"))
+    assert all(command in caught.value.hint for command in ("-n 3", "pal import FILE"))
 
 
 def test_a_strategy_that_needs_a_model_says_so_without_one() -> None:
     with pytest.raises(SamplingError) as caught:
         find_strategy("entropy").propose(pool_of(3), 1, np.random.default_rng(0))
-    assert caught.value.what == "entropy needs a model, and there is none yet."
-    assert caught.value.hint == "use random for now"
+    assert all(value in caught.value.what for value in ("entropy", "model"))
+    assert "random" in caught.value.hint
 
 
 def test_the_length_of_a_pool_is_its_number_of_items() -> None:

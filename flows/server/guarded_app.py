@@ -1,0 +1,36 @@
+"""Prefect's server with a check of the Host header, as `pal up` starts it: `python -m flows.server.guarded_app`.
+
+Without the check, a web page whose name resolves to this machine (DNS rebinding) is of the server's own origin, and
+neither CORS nor the CSRF token keeps it out. Prefect itself has no such setting.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+LOOPBACK = ("127.0.0.1", "localhost")
+
+
+def guarded_app(host: str) -> FastAPI:
+    """Prefect's server and UI; on a loopback host only for requests to a loopback name."""
+    from prefect.server.api.server import create_app
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    app = create_app(final=True)
+    if host in LOOPBACK:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK), www_redirect=False)
+    return app
+
+
+if __name__ == "__main__":
+    import uvicorn
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("host")
+    parser.add_argument("port", type=int)
+    arguments = parser.parse_args()
+    uvicorn.run(guarded_app(arguments.host), host=arguments.host, port=arguments.port, log_level="warning")
