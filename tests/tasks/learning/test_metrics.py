@@ -194,6 +194,18 @@ def test_a_mean_over_labels_is_of_those_that_have_the_figure() -> None:
     assert found(chosen_but_absent, "auc").value is None
 
 
+def test_figures_that_rest_on_few_items_are_never_surer_than_wilson() -> None:
+    labels = np.array([1, 1, 1] + [0] * 30)
+    evaluation = evaluate(two_columns(np.array([0.9, 0.9, 0.1] + [0.2] * 30)), labels, ("no", "yes"), BINARY)
+    for name in ("recall", "auc", "ap"):
+        metric = found(evaluation, name)
+        assert metric.value is not None
+        assert metric.low is not None
+        assert metric.high is not None
+        low, high = wilson_interval(metric.value * 3, 3)
+        assert metric.low <= low < high <= metric.high
+
+
 @pytest.mark.parametrize("n", [1, 6, 40])
 def test_figures_without_a_wrong_decision_have_the_interval_that_so_few_items_allow(n: int) -> None:
     labels = np.array([1] * n + [0] * n)
