@@ -21,8 +21,9 @@ from annotation.handout import Handout
 from annotation.label_set import LabelSet
 from storage.errors import BatchError
 from storage.files.folders import MANIFEST, add_files, publish_folder
-from storage.lake.batches import assignments_of, items_of, proposals_of
+from storage.lake.batches import assignments_of, has_reserve, items_of, proposals_of
 from storage.lake.history import answers_before
+from storage.lake.schema import workspace_id
 from storage.lake.store import Store
 from storage.records import Assignment, Batch, BatchItem, Proposal, Purpose
 
@@ -40,16 +41,20 @@ class Contents:
         items: Its own in the order they are shown, then gold ones.
         proposals: Which strategies proposed its own.
         assignments: Who is asked about what; empty where whoever takes it is asked about all of its own.
+        workspace_id: Of the workspace that asks.
+        has_reserve: Whether items of the evaluation reserve are mixed in.
     """
 
     items: Sequence[BatchItem]
     proposals: Sequence[Proposal]
     assignments: Sequence[Assignment] = ()
+    workspace_id: str = ""
+    has_reserve: bool = False
 
     @property
-    def has_gold(self) -> bool:
-        """Whether settled items are mixed in; annotators must not be able to tell them from the batch's own."""
-        return any(each.gold for each in self.assignments)
+    def is_mixed(self) -> bool:
+        """Whether settled items or the reserve's are mixed in; annotators must not be able to tell which they are."""
+        return self.has_reserve or any(each.gold for each in self.assignments)
 
 
 def contents_of(store: Store, batch: Batch) -> Contents:
@@ -57,7 +62,13 @@ def contents_of(store: Store, batch: Batch) -> Contents:
     items = items_of(store, batch.batch_id)
     if batch.purpose is Purpose.ADJUDICATION:
         items = with_answers(items, answers_before(store, batch))
-    return Contents(items, proposals_of(store, batch.batch_id), assignments_of(store, batch.batch_id))
+    return Contents(
+        items,
+        proposals_of(store, batch.batch_id),
+        assignments_of(store, batch.batch_id),
+        workspace_id(store),
+        has_reserve(store, batch.batch_id),
+    )
 
 
 def write_batch(folder: Path, batch: Batch, contents: Contents, label_set: LabelSet) -> bool:
@@ -179,12 +190,13 @@ def handouts(batch: Batch, contents: Contents, label_set: LabelSet) -> Iterator[
     for each in contents.assignments:
         asked.setdefault(each.annotator, []).append(each.item_id)
     for annotator, ids in sorted(asked.items()):
-        yield Handout(batch.batch_id, label_set, [by_id[item_id] for item_id in ids], annotator, first)
+        items = [by_id[item_id] for item_id in ids]
+        yield Handout(batch.batch_id, label_set, items, annotator, first, contents.workspace_id)
 
 
 def _shown_proposals(contents: Contents) -> Sequence[Proposal]:
-    """The proposals that may stand in what annotators can open: none where an item without one would be a gold one."""
-    return () if contents.has_gold else contents.proposals
+    """The proposals that may stand in what annotators can open: none where they would tell which items are mixed in."""
+    return () if contents.is_mixed else contents.proposals
 
 
 def _write(folder: Path, form: Format, batch: Batch, contents: Contents, label_set: LabelSet) -> list[HandoutFile]:
@@ -211,6 +223,8 @@ def _manifest(
     return {
         "manifest_version": MANIFEST_VERSION,
         "batch_id": batch.batch_id,
+        "workspace_id": contents.workspace_id,
+        "codebook": batch.codebook,
         "purpose": batch.purpose.value,
         "n": batch.n,
         "created_at": batch.created_at.replace(tzinfo=UTC).isoformat(),
@@ -228,7 +242,7 @@ def _manifest(
         "annotators": Counter(each.annotator for each in contents.assignments),
         "items": [
             {"item_id": item.item_id, "text_hash": item.text_hash, "proposals": proposed[item.item_id]}
-            for item in (sorted(contents.items, key=lambda item: item.item_id) if contents.has_gold else contents.items)
+            for item in (sorted(contents.items, key=lambda item: item.item_id) if contents.is_mixed else contents.items)
         ],
         "handouts": [asdict(each) for each in files],
         "files": hashes,

@@ -47,6 +47,7 @@ class FilledRow:
         lossy_encoding: The file's encoding where that cannot write every character; None where it can.
         cells: The row as it stood, by column, to give it back with its error.
         part: The file in an archive that it stands in; empty outside of one.
+        workspace_id: Of the workspace that asked, as the file says; empty where it does not.
     """
 
     row: int
@@ -62,6 +63,7 @@ class FilledRow:
     lossy_encoding: str | None = None
     cells: Mapping[str, str] = field(default_factory=dict)
     part: str = ""
+    workspace_id: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ class Handout:
         items: In the order to ask.
         annotator: Whose file it is; empty where whoever takes it says so.
         proposals: item_id -> the strategy that proposed it first; only for a format whose shape has a place for it.
+        workspace_id: Of the workspace that asks, for a format that has a place for it; empty where that is not known.
     """
 
     batch_id: str
@@ -26,6 +27,7 @@ class Handout:
     items: Sequence[BatchItem]
     annotator: str = ""
     proposals: Mapping[str, Proposal] = field(default_factory=dict)
+    workspace_id: str = ""
 
 
 def safe_name(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flows.notify import notify
@@ -13,11 +12,11 @@ from storage.lake.annotations import label_counts
 from storage.lake.batches import find_batch, published_batches
 from storage.lake.items import count_items, count_pending, count_pool
 from storage.records import Batch
-from tasks.plan import Minimums, Plan, fitting_minimums, next_batch_plan
+from tasks.plan import Minimums, Plan, fitting_minimums, next_batch_plan, reserve_of
 from tasks.prepare import make_features
 from tasks.project import Project
 from tasks.report import batch_rows, learning_curve_rows, write_report
-from tasks.sample import empty_pool, publish_batches, sample_batch
+from tasks.sample import RESERVE, empty_pool, publish_batches, sample_batch
 
 if TYPE_CHECKING:
     from tasks.learning.model_files import LoadedModel
@@ -30,8 +29,8 @@ def next_batch(
 ) -> str:
     """Publish the next batch of items to annotate; returns its id.
 
-    What the batch is for follows from the labels there are: evaluation, validation and training items first, drawn
-    at random; then items that the model chooses. An open batch is returned as it is.
+    What the batch is for follows from the labels there are: random training items until a model can learn, then items
+    that the model chooses; evaluation items are mixed in until there are enough. An open batch is returned as it is.
 
     Args:
         n: Number of items; 0 for the number in pal.toml.
@@ -92,8 +91,9 @@ def plan_next_batch(project: Project, n: int = 0) -> Plan:
     if fitting != minimums:
         log.warning("[minimums] in pal.toml need at least as many items as there are; using %s for now.", fitting)
     counts = {split: {name: n for name, n in by_label.items() if name in names} for split, by_label in labelled.items()}
-    plan = next_batch_plan(counts, fitting, project.config.batch.size, pending)
-    return replace(plan, n=n) if n else plan
+    n_due = len(reserve_of(project).due) if fitting.evaluation_share else 0
+    plan = next_batch_plan(counts, fitting, project.config.batch.size, pending, n_due)
+    return plan.resized(n) if n else plan
 
 
 def train_and_promote(run: Run) -> LoadedModel:
@@ -122,7 +122,9 @@ def publish_next(
     run.batch_id = run.stage(sample_batch, project, plan, model, seed=seed, beside_open=beside_open)
     run.stage(publish_batches, project)
     batch = find_batch(project.workspace.store(), run.batch_id).batch
-    run.say(f"Published batch {batch.batch_id} ({batch.n} {batch.purpose} items).")
+    n_reserve = batch.mix.get(RESERVE, 0)
+    items = f"{batch.n} {batch.purpose} items" if not n_reserve else f"{batch.n} items, {n_reserve} for evaluation"
+    run.say(f"Published batch {batch.batch_id} ({items}).")
     folder = project.workspace.batches / batch.batch_id
     notify(project, "batch", run.record.message, batch_id=batch.batch_id, n=batch.n, folder=str(folder))
     return batch

@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Split(StrEnum):
-    """What an item is for. It follows from the batch through which the item was first answered, and never changes."""
+    """What an item is for: what the batch through which it was first answered asked it for. It never changes."""
 
     TRAINING = "training"
     VALIDATION = "validation"
@@ -176,6 +176,8 @@ class Batch:
     Attributes:
         overlap: How many annotators each item needs an answer of.
         formats: Of its files; empty for a batch of before there was a choice.
+        codebook: Version of the codebook that its items are annotated by.
+        reserve_below: Items of ranks below this were left to the evaluation reserve; None where there was none.
     """
 
     batch_id: str
@@ -192,6 +194,8 @@ class Batch:
     stop_signs: tuple[StopSign, ...] = ()
     overlap: int = 1
     formats: tuple[str, ...] = ()
+    codebook: int = 1
+    reserve_below: int | None = None
 
 
 @dataclass(frozen=True)
@@ -204,8 +208,10 @@ class BatchResult:
         n_answered: Items answered in any way.
         n_labelled: Of them those that have a label by now.
         n_positive: Of them those that have the positive one.
-        n_random: Of the labelled items those drawn at random: of held-out batches all.
+        n_random: Of the labelled items those drawn at random from the pool as it was: of held-out batches all.
         n_random_positive: Of them those that have the positive label.
+        n_reserve: Of the labelled items those of the evaluation reserve, a random sample of all texts.
+        n_reserve_positive: Of them those that have the positive label.
     """
 
     batch_id: str
@@ -218,6 +224,8 @@ class BatchResult:
     n_positive: int
     n_random: int
     n_random_positive: int
+    n_reserve: int = 0
+    n_reserve_positive: int = 0
 
 
 @dataclass(frozen=True)

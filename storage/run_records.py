@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from storage.errors import StoreError
+from storage.lake.row_mapper import to_records
 from storage.lake.store import Store, in_utc
 from storage.records import RunRecord, RunStatus
 
@@ -90,11 +91,11 @@ class Runs:
             flow: Only runs of this flow.
             status: Only runs with this status.
         """
-        return [_record(row) for row in self._database.rows(_RECENT, (flow, status.value if status else None, n))]
+        return _records(self._database.rows(_RECENT, (flow, status.value if status else None, n)))
 
     def all(self) -> list[RunRecord]:
         """Every run, oldest first."""
-        return [_record(row) for row in self._database.rows(_ALL, ())]
+        return _records(self._database.rows(_ALL, ()))
 
     def mark_crashed(self) -> list[RunRecord]:
         """Mark the runs whose process ended without recording it as crashed, and return them."""
@@ -191,14 +192,9 @@ def _text(value: str) -> str:
     return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
-def _record(row: Mapping[str, Any]) -> RunRecord:
-    """A row as a record, by the names of its columns; those that this program does not know are left out."""
-    values = {name: row[name] for name in _COLUMNS if name in row}
-    values["status"] = RunStatus(values["status"])
-    values["stages"] = json.loads(values["stages"])
-    for name in ("started_at", "ended_at"):
-        values[name] = datetime.fromisoformat(values[name]) if values[name] is not None else None
-    return RunRecord(**values)
+def _records(rows: Sequence[Mapping[str, Any]]) -> list[RunRecord]:
+    """Rows as records, by the names of their columns; those that this program does not know are left out."""
+    return to_records(RunRecord, list(rows[0]) if rows else (), [tuple(row.values()) for row in rows])
 
 
 class _Database(Protocol):

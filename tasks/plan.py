@@ -3,38 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import TYPE_CHECKING
 
 from annotation.label_set import LabelSet
 from storage.lake.batches import batch_results
-from storage.lake.items import count_items_and_pool
+from storage.lake.evaluation_reserve import Reserve, find_reserve
+from storage.lake.items import count_items, count_items_and_pool
 from storage.lake.models import recent_values
 from storage.lake.store import Store
 from storage.records import SUCCESSIVE, Split, StopSign
 from tasks.learning.stopping import WINDOW, Findings, stop_signs
 
+if TYPE_CHECKING:
+    from tasks.project import Project
+
 UNBIASED = ("random",)
 """The strategies whose items are a fair sample of the pool."""
+
 TOLERATED_SHORTFALL = 0.01
 """Share of a minimum that may be missing: a few skipped, unsure or doubled items are no reason for a batch."""
 
 
+FIRST_BATCH = 50
+"""Items of a batch before there is a first model; half of them evaluate it."""
+
+SPARE = 1.25
+"""Size of the evaluation reserve, in evaluation items wanted: some are skipped, and the target may be raised."""
+
+
 @dataclass(frozen=True)
 class Minimums:
-    """How many labelled items each split needs before active learning begins."""
+    """How many labelled items each split needs.
 
-    evaluation: int
-    validation: int
-    training: int
+    Attributes:
+        evaluation: Wanted in the end.
+        validation: Before training items are asked for.
+        training: Random answers before a model chooses items; half of them are evaluation items if these have a share.
+        evaluation_share: Share of a batch that is from the evaluation reserve until there are enough, 0 to 1; at 0
+            evaluation items come first, in batches of their own, drawn at random from the pool.
+    """
+
+    evaluation: int = 1200
+    validation: int = 0
+    training: int = 100
+    evaluation_share: float = 0.25
+
+    @property
+    def reserve(self) -> int:
+        """Items that the evaluation reserve is to have; 0 where evaluation items come first."""
+        return ceil(SPARE * self.evaluation) if self.evaluation_share else 0
+
+    @property
+    def first_training(self) -> int:
+        """Training items before a model chooses: all random answers, or the half of them that is no evaluation."""
+        return ceil(self.training / 2) if self.evaluation_share else self.training
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The next batch: for which split, how many items, and whether a model chooses them."""
+    """The next batch: for which split, how many items, and whether a model chooses them.
+
+    Attributes:
+        n_evaluation: Of a training batch's items those of the evaluation reserve.
+    """
 
     purpose: Split
     n: int
     active: bool
+    n_evaluation: int = 0
+
+    def resized(self, n: int) -> Plan:
+        """The same for n items.
+
+        >>> Plan(Split.TRAINING, 100, True, 25).resized(10)
+        Plan(purpose=<Split.TRAINING: 'training'>, n=10, active=True, n_evaluation=2)
+        """
+        return replace(self, n=n, n_evaluation=round(n * self.n_evaluation / self.n) if self.n else 0)
 
 
 def next_batch_plan(
@@ -42,36 +88,45 @@ def next_batch_plan(
     minimums: Minimums,
     batch_size: int,
     pending: Mapping[Split, int] | None = None,
+    n_due: int = 0,
 ) -> Plan:
-    """Held-out items first, then random training items, then active learning.
+    """Small random batches until a first model can learn, then active learning; evaluation grows beside it.
+
+    With an evaluation share of 0, all evaluation items come first.
 
     Args:
         counts: Split -> label -> labelled items.
         pending: Split -> items that are out with annotators; they count as if they were labelled.
         batch_size: Of an active batch, and of a random one where the training items have one label only.
+        n_due: Items of the evaluation reserve that are still to be asked for the minimum to be reached.
 
-    >>> next_batch_plan({}, Minimums(1200, 200, 100), 100).purpose.value
-    'evaluation'
+    >>> next_batch_plan({}, Minimums(), 100, n_due=1200)
+    Plan(purpose=<Split.TRAINING: 'training'>, n=50, active=False, n_evaluation=25)
     """
+    share = minimums.evaluation_share
     for split, missing in _missing(counts, minimums, pending or {}).items():
-        if missing:
+        if missing and split is Split.TRAINING and share:
+            n = min(missing, FIRST_BATCH // 2 if n_due else FIRST_BATCH)
+            n_evaluation = min(n, n_due)
+            return Plan(split, n + n_evaluation, active=False, n_evaluation=n_evaluation)
+        if missing and not (split is Split.EVALUATION and share):
             return Plan(split, missing, active=False)
     several = sum(n > 0 for n in counts.get(Split.TRAINING, {}).values()) > 1
-    return Plan(Split.TRAINING, batch_size, active=several)
+    return Plan(Split.TRAINING, batch_size, active=several, n_evaluation=min(n_due, round(share * batch_size)))
 
 
 def fitting_minimums(minimums: Minimums, n_items: int) -> Minimums:
     """The minimums as they are; or, where they would use up every item there is, in proportion for half of the items.
 
     >>> fitting_minimums(Minimums(1200, 200, 100), 400)
-    Minimums(evaluation=160, validation=26, training=13)
+    Minimums(evaluation=160, validation=26, training=13, evaluation_share=0.25)
     """
     total = minimums.evaluation + minimums.validation + minimums.training
     if total < n_items or not n_items:
         return minimums
     share = n_items / 2 / total
-    scaled = (int(each * share) for each in (minimums.evaluation, minimums.validation, minimums.training))
-    return Minimums(*scaled)
+    names = ("evaluation", "validation", "training")
+    return replace(minimums, **{name: int(getattr(minimums, name) * share) for name in names})
 
 
 def _missing(
@@ -80,10 +135,19 @@ def _missing(
     """Split -> items that a minimum still needs, in the order in which they are asked for."""
     found = {}
     for split in (Split.EVALUATION, Split.VALIDATION, Split.TRAINING):
-        minimum: int = getattr(minimums, split.value)
+        minimum: int = minimums.first_training if split is Split.TRAINING else getattr(minimums, split.value)
         missing = minimum - sum(counts.get(split, {}).values()) - pending.get(split, 0)
         found[split] = missing if missing > TOLERATED_SHORTFALL * minimum else 0
     return found
+
+
+def reserve_of(project: Project) -> Reserve:
+    """The evaluation reserve that pal.toml asks for, and what of it is to be asked next."""
+    store, minimums = project.workspace.store(), Minimums(**project.config.minimums.model_dump())
+    with store.reading():
+        n_items = count_items(store)
+        fitting = fitting_minimums(minimums, n_items)
+        return find_reserve(store, fitting.evaluation, min(fitting.reserve, n_items // 2))
 
 
 def signs_of(store: Store, label_set: LabelSet, counts: tuple[int, int] | None = None) -> tuple[StopSign, ...]:

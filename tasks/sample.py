@@ -20,20 +20,22 @@ from annotation.batch import assign, contents_of, with_gold, write_batch
 from storage.errors import SamplingError
 from storage.files.folders import MANIFEST
 from storage.lake.annotations import labelled_texts
-from storage.lake.batches import Draft, OvertakenError, count_batches, published_batches, reserve
+from storage.lake.batches import Draft, OvertakenError, count_batches, published_batches
+from storage.lake.batches import reserve as reserve_batch
+from storage.lake.evaluation_reserve import Reserve, find_reserve
 from storage.lake.history import annotators_of, settled_labels
 from storage.lake.items import pool_features, pool_ids, pool_item_ids
 from storage.lake.store import Store
-from storage.records import Assignment, Batch, Split
+from storage.records import Assignment, Batch, Proposal, Share, Split
 from tasks.config.settings import BatchConfig, SamplingConfig, ScaleConfig
 from tasks.learning.encoders import Encoder
 from tasks.learning.tokens import Examples, Tokens
 from tasks.learning.vectors import TokenVectors, Vectors
-from tasks.plan import Plan, signs_of
+from tasks.plan import Plan, reserve_of, signs_of
 from tasks.prepare import add_missing_features, current_encoder
 from tasks.project import Project
 from tasks.sampling.catalogue import find_strategy
-from tasks.sampling.mixer import mix_strategies, scaled_mix
+from tasks.sampling.mixer import Mixed, mix_strategies, scaled_mix
 from tasks.sampling.pool_building import LabelledTexts, build_pool, hidden_vectors, token_vectors
 from tasks.sampling.strategy import NO_TEXTS, Pool
 from tasks.scale.workers import open_workers
@@ -46,14 +48,17 @@ log = logging.getLogger(__name__)
 
 TRIES = 10
 
+RESERVE = "reserve"
+"""In place of a strategy: the item is the next of the evaluation reserve."""
+
 
 def sample_batch(
     project: Project, plan: Plan, model: LoadedModel | None, *, seed: int | None = None, beside_open: bool = False
 ) -> str:
     """Reserve the items of the next batch and divide them among the annotators; returns its id.
 
-    The mix of pal.toml is scaled to the size in the plan, or to the pool where that is smaller; held-out items are
-    drawn at random whatever it says.
+    The mix of pal.toml is scaled to the size in the plan, or to the pool where that is smaller; items of the evaluation
+    reserve are mixed in as the plan says. A batch for evaluation or validation alone is drawn at random.
 
     Args:
         model: Scores the pool; None for a batch without a model.
@@ -68,16 +73,25 @@ def sample_batch(
         if opened and not beside_open:
             return opened[0].batch_id
         version = store.version()
+        # A batch for evaluation alone is drawn from all that is left: such a plan has no use for a reserve.
+        reserve = Reserve() if plan.purpose is Split.EVALUATION else reserve_of(project)
         # The same lake and seed give the same batch; after another batch, also a closed one, the draw is another.
         draw = seed + count_batches(store)
         weights = _weights(plan, config.sampling)
         is_random = all(find_strategy(name).unbiased for name in weights)
         with open_workers(ScaleConfig() if is_random else config.scale) as workers:
-            pool = load_pool_ids(project, version) if is_random else load_pool(project, version, model, workers)
-            if not len(pool):
+            if is_random:
+                pool = load_pool_ids(project, version, reserve.item_ids)
+            else:
+                pool = load_pool(project, version, model, workers, reserve)
+            asked = reserve.due[: plan.n_evaluation]
+            if not len(pool) and not asked:  # then the rest may be evaluation items, too
+                asked = (*reserve.due, *reserve.spare)[: plan.n]
+            if not len(pool) and not asked:
                 raise empty_pool()
-            numbers = scaled_mix(weights, min(plan.n, len(pool)))
+            numbers = scaled_mix(weights, min(plan.n - len(asked), len(pool)))
             mixed = mix_strategies(pool, numbers, draw, config.sampling.options)
+            mixed = with_reserve(mixed, asked, draw)
         draft = Draft(
             plan.purpose,
             mixed.item_ids,
@@ -86,15 +100,17 @@ def sample_batch(
             version,
             project.label_set.digest,
             model.model_id if model is not None else None,
-            numbers,
+            {**({RESERVE: len(asked)} if asked else {}), **numbers},
             mixed.shares,
             signs_of(store, project.label_set) if plan.active else (),
             config.batch.overlap,
             config.batch.formats,
             share_out(store, mixed.item_ids, config.batch, draw),
+            evaluation=frozenset(asked),
+            reserve_below=reserve.below or None,
         )
         try:
-            batch, is_new = reserve(store, draft, beside_open=beside_open)
+            batch, is_new = reserve_batch(store, draft, beside_open=beside_open)
         except OvertakenError as overtaken:
             if attempt == TRIES - 1:
                 raise
@@ -143,13 +159,35 @@ def _log(batch: Batch, n_pool: int, seconds: float) -> None:
             )
 
 
-def load_pool(project: Project, version: int, model: LoadedModel | None, workers: Workers | None = None) -> Pool:
+def with_reserve(mixed: Mixed, reserved: Sequence[str], seed: int) -> Mixed:
+    """A batch with items of the evaluation reserve at random places among the others."""
+    if not reserved:
+        return mixed
+    n = len(reserved) + len(mixed.item_ids)
+    order = np.random.default_rng([seed, n]).permutation(np.array([*reserved, *mixed.item_ids], dtype=object))
+    proposals = [Proposal(item_id, RESERVE, None, rank) for rank, item_id in enumerate(reserved, start=1)]
+    return Mixed(
+        tuple(order.tolist()),
+        (*proposals, *mixed.proposals),
+        (Share(RESERVE, len(reserved), RESERVE), *mixed.shares),
+    )
+
+
+def load_pool(
+    project: Project,
+    version: int,
+    model: LoadedModel | None,
+    workers: Workers | None = None,
+    reserve: Reserve | None = None,
+) -> Pool:
     """The whole pool; with a model in that model's tokens, made here where they are missing.
 
     Args:
         version: The lake version whose labels are meant.
         workers: Who holds the texts, in shards; None for this process.
+        reserve: Left out; None for what batches left out so far.
     """
+    without = (reserve or find_reserve(project.workspace.store(), 0, 0)).item_ids
     workspace, label_set, encoder_name = project.workspace, project.label_set, project.config.model.encoder
     store = workspace.store()
     encoder = model.encoder if model is not None else current_encoder(workspace, encoder_name)
@@ -157,16 +195,16 @@ def load_pool(project: Project, version: int, model: LoadedModel | None, workers
     vectors: Vectors
     hidden: Vectors | None
     if workers is None:
-        item_ids, tokens = _features(store, encoder)
+        item_ids, tokens = _features(store, encoder, without)
         vectors = here = token_vectors(tokens, encoder)
         hidden = hidden_vectors(model.classifier, here) if model is not None else None
     else:
         from tasks.scale.shards import Shard, sharded_vectors
 
         at = store.version()
-        item_ids = pool_ids(store, encoder.encoder_id, at)
+        item_ids = pool_ids(store, encoder.encoder_id, at, without)
         model_id = model.model_id if model is not None else None
-        shard = Shard(workspace, at, encoder.encoder_id, encoder_name, model_id, label_set.names)
+        shard = Shard(workspace, at, encoder.encoder_id, encoder_name, model_id, label_set.names, without=without)
         vectors = sharded_vectors(workers, token_vectors(NO_TEXTS, encoder), item_ids, shard)
         hidden = vectors if model is not None else None
         if model is not None and not model.classifier.linear:
@@ -192,9 +230,9 @@ def load_pool(project: Project, version: int, model: LoadedModel | None, workers
     )
 
 
-def load_pool_ids(project: Project, version: int) -> Pool:
+def load_pool_ids(project: Project, version: int, without: Sequence[str] = ()) -> Pool:
     """The pool without its texts: enough for strategies that look at none, and quick."""
-    item_ids = pool_item_ids(project.workspace.store(), version)
+    item_ids = pool_item_ids(project.workspace.store(), version, without)
     no_tokens = Tokens(NO_TEXTS.ids, np.zeros(len(item_ids) + 1, np.int64))
     none = np.zeros((len(item_ids), 0), np.float32)
     return Pool(item_ids, TokenVectors(no_tokens, 0, None), np.zeros(0), none, none)
@@ -216,10 +254,10 @@ def _known_keywords(encoder: Encoder, keywords: Sequence[str]) -> tuple[tuple[st
     return names, words.take(np.flatnonzero(known))
 
 
-def _features(store: Store, encoder: Encoder) -> tuple[pa.Array, Tokens]:
+def _features(store: Store, encoder: Encoder, without: Sequence[str]) -> tuple[pa.Array, Tokens]:
     item_ids: list[pa.Array] = []
     parts: list[Tokens] = []
-    for batch in pool_features(store, encoder.encoder_id):
+    for batch in pool_features(store, encoder.encoder_id, without=without):
         item_ids.append(batch.column("item_id"))
         parts.append(Tokens.from_arrow(batch.column("tokens")))
     return pa.concat_arrays(item_ids) if item_ids else pa.array([], pa.string()), Tokens.joined(parts)

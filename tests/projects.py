@@ -30,6 +30,6 @@ def project_of(
 
 
 def pal_toml(evaluation: int = 1200, validation: int = 200, training: int = 100, label_set: LabelSet = DISASTER) -> str:
-    """What `pal init` writes, with these minimums."""
-    minimums = MinimumsConfig(evaluation=evaluation, validation=validation, training=training)
+    """What `pal init` writes, with these minimums; evaluation items come first."""
+    minimums = MinimumsConfig(evaluation=evaluation, evaluation_share=0, validation=validation, training=training)
     return config_text(Config(task=TaskConfig.of(label_set), minimums=minimums))

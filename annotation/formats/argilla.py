@@ -38,6 +38,7 @@ def argilla_settings(handout: Handout) -> str:
     fields = ["text", "context"] if has_context(handout) else ["text"]
     options = [{"value": name, "text": name} for name in (*labels.names, UNSURE)]
     metadata = ["item_id", "batch_id", "text_hash", *(["annotator"] if handout.annotator else [])]
+    metadata += ["workspace_id"] if handout.workspace_id else []
     settings = {
         "guidelines": f"{labels.question}\n\n{labels.definition}",
         "fields": [_setting(name, name.capitalize(), {"type": "text"}, required=name == "text") for name in fields],

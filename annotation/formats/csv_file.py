@@ -123,6 +123,7 @@ def filled_row(
         lossy_encoding=lossy,
         cells={**cells, "batch_id": batch_id},
         part=part,
+        workspace_id=cells.get("workspace_id", "").strip(),
     )
 
 

@@ -98,7 +98,7 @@ class Entry:
             batch_id: Of an entry that names none.
             annotator: As the tool names them; whoever the file was made for where it does not.
         """
-        cells = {name: cell(sent.get(name)) for name in ("item_id", "batch_id", "text_hash")}
+        cells = {name: cell(sent.get(name)) for name in ("item_id", "batch_id", "text_hash", "workspace_id")}
         if sent.get("text") is not None:
             cells["text"] = cell(sent["text"])
         cells |= {"label": label, "note": note, "annotator": annotator or cell(sent.get("annotator"))}
@@ -113,10 +113,11 @@ def has_context(handout: Handout) -> bool:
 def outgoing(handout: Handout) -> Iterator[tuple[BatchItem, dict[str, str], dict[str, str]]]:
     """Every item with what is shown beside its text, and with what is sent to come back with its answers."""
     context = has_context(handout)
-    annotator = {"annotator": handout.annotator} if handout.annotator else {}
+    more = {"annotator": handout.annotator, "workspace_id": handout.workspace_id}
+    named = {name: value for name, value in more.items() if value}
     for item in handout.items:
         sent = {"item_id": item.item_id, "batch_id": handout.batch_id, "text_hash": item.text_hash}
-        yield item, {"context": item.context} if context else {}, sent | annotator
+        yield item, {"context": item.context} if context else {}, sent | named
 
 
 def write_list(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:

@@ -38,9 +38,14 @@ MARKER = ".pal-demo"
 
 @dataclass(frozen=True)
 class Iteration:
-    """One row of the demo's table."""
+    """One row of the demo's table.
+
+    Attributes:
+        n_training: Labels to train on, and `n_evaluation` to measure on.
+    """
 
     n_training: int
+    n_evaluation: int
     positives: int
     batch_size: int
     f1: float | None
@@ -99,18 +104,16 @@ def run_demo(root: Path, *, fresh: bool) -> list[Iteration]:
 
 
 def run_loop(project: Project) -> list[Iteration]:
-    """Import, evaluation batch, first training batch, five active iterations, a night."""
+    """Import, random batches until a first model can learn, five active iterations, a night."""
     root, truth = project.workspace.root, _truth()
     _tell(f"importing {N_HEADLINES:,} synthetic headlines into {root}")
     start(project, import_items, ("headlines.csv",))
     rows: list[Iteration] = []
-    for round_number in range(2 + ITERATIONS):
+    while len(rows) < ITERATIONS:
         batch_id = start(project, next_batch)
-        purpose = find_batch(project.workspace.store(), batch_id).batch.purpose
-        active = round_number >= 2
-        _tell(f"iteration {round_number - 1}" if active else f"random items for {purpose.value}")
-        if active:
+        if find_batch(project.workspace.store(), batch_id).batch.model_id:
             rows.append(_row(project, batch_id, truth))
+        _tell(f"iteration {len(rows)}" if rows else "random items for a first model and to measure it on")
         folder = project.workspace.batches / batch_id
         for handout in batch_files(folder):
             if handout.format == "csv":
@@ -124,10 +127,11 @@ def run_loop(project: Project) -> list[Iteration]:
 
 def table_text(rows: list[Iteration]) -> str:
     """The table per iteration: what each model was trained on, how good it is, what its batch brought."""
-    lines = ["iteration  labels    F1    AUC     AP   related in its batch"]
+    lines = ["iteration  training  evaluation    F1    AUC     AP   related in its batch"]
     for k, row in enumerate(rows, start=1):
         figures = "  ".join("  -  " if value is None else f"{value:.3f}" for value in (row.f1, row.auc, row.ap))
-        lines.append(f"{k:>9}  {row.n_training:>6,}  {figures}   {row.positives:>3} of {row.batch_size}")
+        labels = f"{row.n_training:>8,}  {row.n_evaluation:>10,}"
+        lines.append(f"{k:>9}  {labels}  {figures}   {row.positives:>3} of {row.batch_size}")
     return "\n".join(lines)
 
 
@@ -136,8 +140,10 @@ def _row(project: Project, batch_id: str, truth: dict[str, str]) -> Iteration:
     model = production_model(store)
     figures: dict[str, Any] = metrics_of(store, model.model_id, Split.EVALUATION) if model else {}
     items = items_of(store, batch_id)
+    n_labels = {split: sum(counts.values()) for split, counts in label_counts(store).items()}
     return Iteration(
-        n_training=sum(label_counts(store)[Split.TRAINING].values()),
+        n_training=n_labels[Split.TRAINING],
+        n_evaluation=n_labels[Split.EVALUATION],
         positives=sum(truth[item.item_id] == task.positive for item in items),
         batch_size=len(items),
         **{name: figures[name].value if name in figures else None for name in ("f1", "auc", "ap")},

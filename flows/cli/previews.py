@@ -76,6 +76,7 @@ def preview(project: Project, name: str, n: int, seed: int | None) -> list[Previ
     from storage.lake.items import texts_of
     from storage.records import Split
     from tasks.learning.model_files import load_model
+    from tasks.plan import reserve_of
     from tasks.sample import load_pool
     from tasks.sampling.catalogue import find_strategy
     from tasks.sampling.mixer import reasons
@@ -84,7 +85,7 @@ def preview(project: Project, name: str, n: int, seed: int | None) -> list[Previ
     store = workspace.store()
     version, model = store.version(), production_model(store)
     loaded = load_model(workspace.model_folder(model.model_id), project.label_set.names) if model else None
-    pool = load_pool(project, version, loaded)
+    pool = load_pool(project, version, loaded, reserve=reserve_of(project))
     generator = np.random.default_rng([config.model.seed if seed is None else seed, *name.encode()])
     ranking = found.propose(pool, n, generator, **config.sampling.options.get(name, {}))
     training = labelled_texts(store, Split.TRAINING, version).to_pylist()

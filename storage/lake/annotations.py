@@ -62,12 +62,13 @@ def ingest_files(store: Store, files: Sequence[FileAnswers], read: Mapping[str, 
     def change(connection: Connection) -> list[Ingested]:
         now = datetime.now(UTC).replace(tzinfo=None)
         batches = _standing(connection, {file.batch_id for file in files})
+        ingestion = _next_ingestion(connection)
         results, rows, grown = [], [], set()
         for k, file in enumerate(files):
             at = now + timedelta(microseconds=k)  # of answers without a time, those of a later file are the newer ones
             batch = batches[file.batch_id]
             new = _new_answers(batch.history, file.answers, file.source_file, at)
-            rows += [_row(answer, file.batch_id, at, file.source_file) for answer in new]
+            rows += [_row(answer, file.batch_id, at, file.source_file) | {"ingestion": ingestion} for answer in new]
             if new:
                 grown.add(file.batch_id)
                 batch.close_if_complete()
@@ -135,7 +136,8 @@ def import_labelled(
         insert_batch(connection, batch_id, draft, BatchStatus.INGESTED)
         now = datetime.now(UTC).replace(tzinfo=None)
         answers = [Answer(item.item_id, item.label, ORIGINAL) for item in new]
-        _append(connection, [_row(answer, batch_id, now, source_file) for answer in answers])
+        ingestion = {"ingestion": _next_ingestion(connection)}
+        _append(connection, [_row(answer, batch_id, now, source_file) | ingestion for answer in answers])
         return len(new)
 
     return store.write(change, f"import {len(labelled)} labels for {split.value}")
@@ -285,10 +287,17 @@ _COLUMNS = {
     "seconds": "DOUBLE",
     **dict.fromkeys(("annotated_at", "ingested_at"), "TIMESTAMP"),
     "source_file": "VARCHAR",
+    "ingestion": "BIGINT",
 }
 """Of the table, in order."""
 
 
+def _next_ingestion(connection: Connection) -> int:
+    """The number of the commit that ingests now: higher than all before, whatever the clocks said."""
+    row = connection.execute("SELECT 1 + coalesce(max(ingestion), 0) FROM lake.annotations").fetchone()
+    return int(row[0]) if row else 1
+
+
 def _append(connection: Connection, rows: list[dict[str, Any]]) -> None:
     if rows:
-        connection.execute(f"INSERT INTO lake.annotations {listed(rows, _COLUMNS)}")
+        connection.execute(f"INSERT INTO lake.annotations ({', '.join(_COLUMNS)}) {listed(rows, _COLUMNS)}")

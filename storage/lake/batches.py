@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from storage.errors import BatchError
 from storage.lake.connection import bound, listed
 from storage.lake.schema import ANSWERS_TO_BATCHES, ASKED, OUT, UNAVAILABLE, current_labels
-from storage.lake.store import Connection, Store
+from storage.lake.store import Connection, Store, records_of
 from storage.records import (
     Assignment,
     Batch,
@@ -24,11 +24,12 @@ from storage.records import (
     StopSign,
 )
 
-if TYPE_CHECKING:
-    pass
-
 _COLUMNS = """batch_id, purpose, status, n, created_at, model_id, seed, lake_version, label_set, mix, shares,
-    stop_signs, overlap, formats"""
+    stop_signs, overlap, formats, codebook, reserve_below"""
+
+
+CODEBOOK = 1
+"""Version of the codebook that the items of a batch are annotated by."""
 
 
 class OvertakenError(BatchError):
@@ -41,6 +42,8 @@ class Draft:
 
     Attributes:
         assignments: Who is asked about what, in the order each is shown; empty where whoever takes it is asked.
+        evaluation: Those of the items that are of the evaluation reserve, whatever the purpose.
+        reserve_below: The ranks below this were left out of what could be queried; None where none were.
     """
 
     purpose: Purpose | Split
@@ -56,6 +59,8 @@ class Draft:
     overlap: int = 1
     formats: Sequence[str] = ()
     assignments: Sequence[Assignment] = ()
+    evaluation: Collection[str] = ()
+    reserve_below: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,8 @@ def reserve(store: Store, draft: Draft, *, beside_open: bool) -> tuple[Batch, bo
 
     def change(connection: Connection) -> tuple[Batch, bool]:
         if not beside_open:
-            opened = _batches(connection, f"WHERE status = 'published' AND {same} ORDER BY created_at LIMIT 1")
+            sql = f"FROM lake.batches WHERE status = 'published' AND {same} ORDER BY created_at LIMIT 1"
+            opened = records_of(connection, Batch, sql)
             if opened:
                 return opened[0], False
         taken = connection.execute(
@@ -107,7 +113,7 @@ def reserve(store: Store, draft: Draft, *, beside_open: bool) -> tuple[Batch, bo
         ).fetchone()
         batch_id = f"b{number[0] if number else 1:04d}-{draft.purpose.value}"
         insert_batch(connection, batch_id, draft, BatchStatus.PUBLISHED)
-        return _batches(connection, "WHERE batch_id = ?", [batch_id])[0], True
+        return records_of(connection, Batch, "FROM lake.batches WHERE batch_id = ?", [batch_id])[0], True
 
     return store.write(change, f"publish a {draft.purpose.value} batch of {len(draft.item_ids)}")
 
@@ -116,7 +122,7 @@ def insert_batch(connection: Connection, batch_id: str, draft: Draft, status: Ba
     """Write a batch and its proposals; inside somebody's transaction."""
     connection.execute(
         bound(
-            f"INSERT INTO lake.batches ({_COLUMNS}) VALUES (?, ?, ?, ?, now()::TIMESTAMP, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO lake.batches ({_COLUMNS}) VALUES (?, ?, ?, ?, now()::TIMESTAMP{', ?' * 11})",
             [
                 batch_id,
                 draft.purpose.value,
@@ -131,19 +137,29 @@ def insert_batch(connection: Connection, batch_id: str, draft: Draft, status: Ba
                 json.dumps([asdict(sign) for sign in draft.stop_signs]),
                 draft.overlap,
                 json.dumps(list(draft.formats)),
+                CODEBOOK,
+                draft.reserve_below,
             ],
         ),
     )
     position = {item_id: k for k, item_id in enumerate(draft.item_ids)}
-    proposed = [asdict(proposal) | {"position": position[proposal.item_id]} for proposal in draft.proposals]
+    proposed = [
+        asdict(proposal)
+        | {
+            "position": position[proposal.item_id],
+            "split": Split.EVALUATION if proposal.item_id in draft.evaluation else None,
+        }
+        for proposal in draft.proposals
+    ]
     asked = [
         {**asdict(assignment), "position": k, "gold": int(assignment.gold)}
         for k, assignment in enumerate(draft.assignments)
     ]
     for table, rows in (("batch_items", proposed), ("assignments", asked)):
         if rows:
-            values = listed([{"batch_id": batch_id, **row} for row in rows], _ROWS_OF[table])
-            connection.execute(f"INSERT INTO lake.{table} {values}")
+            columns = _ROWS_OF[table]
+            values = listed([{"batch_id": batch_id, **row} for row in rows], columns)
+            connection.execute(f"INSERT INTO lake.{table} ({', '.join(columns)}) {values}")
 
 
 _ROWS_OF = {
@@ -154,6 +170,7 @@ _ROWS_OF = {
         "score": "DOUBLE",
         "rank": "BIGINT",
         "position": "BIGINT",
+        "split": "VARCHAR",
     },
     "assignments": {
         "batch_id": "VARCHAR",
@@ -179,7 +196,7 @@ def published_batches(store: Store, *, again: bool | None = None) -> list[Batch]
     Args:
         again: Only those that ask again about answered items; False: only those that ask about new ones.
     """
-    batches = [_batch(row) for row in store.rows(f"SELECT {_COLUMNS} FROM lake.batches {_OPEN}")]
+    batches = store.records(Batch, f"FROM lake.batches {_OPEN}")
     return [batch for batch in batches if again in (None, batch.purpose.asks_again)]
 
 
@@ -213,7 +230,8 @@ def find_batch(store: Store, batch_id: str) -> Progress:
 
 def items_of(store: Store, batch_id: str) -> list[BatchItem]:
     """The items that a batch asks about, in the order they are shown; gold ones last."""
-    rows = store.rows(
+    return store.records(
+        BatchItem,
         """SELECT item_id, text, text_hash FROM (
             SELECT item_id, 0 AS gold, min(position) AS position FROM lake.batch_items WHERE batch_id = $batch
             GROUP BY item_id
@@ -222,15 +240,11 @@ def items_of(store: Store, batch_id: str) -> list[BatchItem]:
         ) JOIN lake.items USING (item_id) ORDER BY gold, position""",
         {"batch": batch_id},
     )
-    return [BatchItem(*row) for row in rows]
 
 
 def assignments_of(store: Store, batch_id: str) -> list[Assignment]:
     """Who is asked about what, in the order each is shown; empty where whoever takes the batch is asked."""
-    rows = store.rows(
-        "SELECT item_id, annotator, gold FROM lake.assignments WHERE batch_id = ? ORDER BY position", [batch_id]
-    )
-    return [Assignment(item_id, annotator, bool(gold)) for item_id, annotator, gold in rows]
+    return store.records(Assignment, "FROM lake.assignments WHERE batch_id = ? ORDER BY position", [batch_id])
 
 
 def batches_of_items(store: Store, item_ids: Sequence[str], text_hashes: Sequence[str]) -> dict[str, str]:
@@ -250,12 +264,15 @@ def batches_of_items(store: Store, item_ids: Sequence[str], text_hashes: Sequenc
 
 def proposals_of(store: Store, batch_id: str) -> list[Proposal]:
     """Every strategy that proposed an item of the batch, by position."""
-    rows = store.rows(
-        """SELECT item_id, strategy, score, rank FROM lake.batch_items WHERE batch_id = ?
-        ORDER BY position, strategy""",
-        [batch_id],
+    sql = "FROM lake.batch_items WHERE batch_id = ? ORDER BY position, strategy"
+    return store.records(Proposal, sql, [batch_id])
+
+
+def has_reserve(store: Store, batch_id: str) -> bool:
+    """Whether items of the evaluation reserve are among those of a batch."""
+    return bool(
+        store.rows("SELECT 1 FROM lake.batch_items WHERE batch_id = ? AND split IS NOT NULL LIMIT 1", [batch_id])
     )
-    return [Proposal(*row) for row in rows]
 
 
 def batch_results(store: Store, random: Sequence[str], positive: str) -> list[BatchResult]:
@@ -265,24 +282,29 @@ def batch_results(store: Store, random: Sequence[str], positive: str) -> list[Ba
         random: The strategies that draw at random.
         positive: The label that is looked for.
     """
-    rows = store.rows(
+    return store.records(
+        BatchResult,
         f"""WITH firsts AS (
             SELECT item_id, arg_min(batch_id, (ingested_at, batch_id)) AS batch_id
             FROM lake.annotations GROUP BY item_id
         ), drawn AS (
             SELECT DISTINCT batch_id, item_id FROM lake.batch_items WHERE list_contains($random, strategy)
         ), answered AS (
-            SELECT b.*, label, purpose <> 'training' OR d.item_id IS NOT NULL AS at_random
+            SELECT b.*, label, purpose = 'training' AND split = 'evaluation' AS in_reserve,
+                NOT in_reserve AND (purpose <> 'training' OR d.item_id IS NOT NULL) AS at_random
             FROM firsts JOIN lake.batches b USING (batch_id) JOIN ({current_labels()}) USING (item_id)
             LEFT JOIN drawn d USING (batch_id, item_id)
         )
-        SELECT batch_id, any_value(purpose), any_value(status), any_value(model_id) IS NOT NULL, any_value(n), count(*),
-            count(label), count(*) FILTER (label = $positive), count(label) FILTER (at_random),
-            count(*) FILTER (at_random AND label = $positive)
+        SELECT batch_id, any_value(purpose) AS purpose, any_value(status) AS status,
+            any_value(model_id) IS NOT NULL AS active, any_value(n) AS n, count(*) AS n_answered,
+            count(label) AS n_labelled, count(*) FILTER (label = $positive) AS n_positive,
+            count(label) FILTER (at_random) AS n_random,
+            count(*) FILTER (at_random AND label = $positive) AS n_random_positive,
+            count(label) FILTER (in_reserve) AS n_reserve,
+            count(*) FILTER (in_reserve AND label = $positive) AS n_reserve_positive
         FROM answered GROUP BY batch_id ORDER BY any_value(created_at), batch_id""",
         {"positive": positive, "random": list(random)},
     )
-    return [BatchResult(row[0], Split(row[1]), BatchStatus(row[2]), *row[3:]) for row in rows]
 
 
 def answered_in(store: Store, batch_id: str, annotator: str | None = None) -> dict[str, str]:
@@ -324,40 +346,13 @@ def close_batch(store: Store, batch_id: str) -> int:
     return progress.batch.n - progress.n_answered if closed and closed[0] else 0
 
 
-def _batches(connection: Connection, where: str, parameters: list[Any] | None = None) -> list[Batch]:
-    rows = connection.execute(bound(f"SELECT {_COLUMNS} FROM lake.batches {where}", parameters)).fetchall()
-    return [_batch(row) for row in rows]
-
-
 def _progress(store: Store, where: str, parameters: list[Any] | None = None) -> list[Progress]:
-    rows = store.rows(
+    return store.records(
+        Progress,
         f"""WITH answers AS ({ANSWERS_TO_BATCHES})
-        SELECT {_COLUMNS}, (SELECT count(*) FROM answers a WHERE a.batch_id = b.batch_id) AS n_answered,
-            (SELECT coalesce(sum(least(a.n, coalesce(b.overlap, 1))), 0) FROM answers a WHERE a.batch_id = b.batch_id)
+        SELECT *, (SELECT count(*) FROM answers a WHERE a.batch_id = b.batch_id) AS n_answered,
+            (SELECT coalesce(sum(least(a.n, coalesce(b.overlap, 1))), 0)::BIGINT FROM answers a
+            WHERE a.batch_id = b.batch_id) AS n_answers
         FROM lake.batches b {where}""",
         parameters,
-    )
-    return [Progress(_batch(row[:-2]), int(row[-2]), int(row[-1])) for row in rows]
-
-
-def _batch(row: tuple[Any, ...]) -> Batch:
-    batch_id, purpose, status, n, created_at, model_id, seed, lake_version, label_set, mix, shares, stop_signs = row[
-        :-2
-    ]
-    overlap, formats = row[-2:]
-    return Batch(
-        batch_id,
-        Purpose(purpose),
-        BatchStatus(status),
-        n,
-        created_at,
-        model_id,
-        seed,
-        lake_version,
-        label_set,
-        json.loads(mix),
-        tuple(Share(**share) for share in json.loads(shares or "[]")),
-        tuple(StopSign(**sign) for sign in json.loads(stop_signs or "[]")),
-        overlap or 1,
-        tuple(json.loads(formats or "[]")),
     )

@@ -59,16 +59,15 @@ def history_of(store: Store, item_id: str) -> ItemHistory:
         near = store.rows("SELECT item_id FROM lake.items WHERE starts_with(item_id, ?) ORDER BY 1 LIMIT 3", [item_id])
         known = f"items that begin so: {', '.join(row[0] for row in near)}" if near else "ids stand in the batch files"
         raise BatchError(f"there is no item {item_id!r}.", hint=f"{known}; for an item's answers: pal history ITEM")
-    rows = store.rows(
-        f"""SELECT a.item_id, a.annotator, a.answer, a.note, a.batch_id, b.purpose, a.seconds, a.annotated_at,
-            a.ingested_at, a.source_file, s.item_id IS NOT NULL
+    answers = store.records(
+        GivenAnswer,
+        f"""SELECT a.*, b.purpose, s.item_id IS NOT NULL AS counts
         FROM lake.annotations a JOIN lake.batches b USING (batch_id)
         LEFT JOIN ({standing_answers()}) s USING (item_id, annotator, answer, batch_id, annotated_at, ingested_at,
             source_file)
         WHERE a.item_id = ? ORDER BY a.annotated_at, a.ingested_at, a.annotator""",
         [item_id],
     )
-    answers = [GivenAnswer(*row) for row in rows]
     if decisions := [each for each in answers if each.purpose == Purpose.ADJUDICATION]:
         answers = [replace(each, counts=each is decisions[-1]) for each in answers]
     label = store.rows(f"SELECT split, label FROM ({current_labels()}) WHERE item_id = ?", [item_id])

@@ -41,13 +41,32 @@ _CONFLICTS = """
     FROM conflicts c JOIN read_parquet($staged) s ON s.row = c.row LEFT JOIN read_parquet($staged) o ON o.row = c.first
     LEFT JOIN lake.items i ON i.item_id = c.item_id ORDER BY c.row"""
 
+_TAKEN = """
+    CREATE OR REPLACE TEMP TABLE taken AS
+    SELECT min(row) AS row, arg_min(item_id, row) AS item_id, text_hash
+    FROM staged ANTI JOIN conflicts USING (row)
+    ANTI JOIN (SELECT text_hash::UUID AS text_hash FROM lake.items) USING (text_hash) GROUP BY text_hash"""
+"""The first row of each text that is not in the lake."""
+
 _TAKE = """
-    INSERT INTO lake.items
+    INSERT INTO lake.items (item_id, text, text_hash, published_at, source, imported_at)
     SELECT item_id, text, replace(text_hash::VARCHAR, '-', ''), published_at, $source, now()::TIMESTAMP
-    FROM (SELECT row, text, published_at FROM read_parquet($staged)) JOIN (
-        SELECT min(row) AS row, arg_min(item_id, row) AS item_id, text_hash FROM staged ANTI JOIN conflicts USING (row)
-        ANTI JOIN (SELECT text_hash::UUID AS text_hash FROM lake.items) USING (text_hash) GROUP BY text_hash
-    ) USING (row) ORDER BY item_id"""
+    FROM (SELECT row, text, published_at FROM read_parquet($staged)) JOIN taken USING (row) ORDER BY item_id"""
+
+_NAME = """
+    INSERT INTO lake.item_ids (item_id, source_id, source, source_row) SELECT item_id, NULL, $source, row FROM taken"""
+"""Where the new items came from."""
+
+_NAME_AGAIN = """
+    INSERT INTO lake.item_ids (item_id, source_id, source, source_row)
+    SELECT item_id, source_id, $source, row FROM (
+        SELECT i.item_id, CASE WHEN s.item_id NOT IN (i.item_id, left(i.text_hash, 16)) THEN s.item_id END AS source_id,
+            row FROM staged s ANTI JOIN conflicts USING (row) ANTI JOIN taken USING (row)
+        JOIN lake.items i ON i.text_hash::UUID = s.text_hash
+    ) n WHERE NOT EXISTS (
+        FROM lake.item_ids k WHERE source = $source AND k.source_row = n.row AND k.item_id = n.item_id
+        AND k.source_id IS NOT DISTINCT FROM n.source_id) ORDER BY row"""
+"""Where texts that are items already came from this time: each row of a file once, however often it is imported."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +111,14 @@ def add_items(store: Store, staged: Path, source: str) -> Imported:
         for statement in _STAGE:
             connection.execute(bound(statement, file if "$staged" in statement else None))
         conflicts = connection.execute(bound(_CONFLICTS, file)).to_arrow_table()
+        connection.execute(_TAKEN)
         n_new = _count(connection, _TAKE, {**file, "source": source})
-        n_staged = _count(connection, "SELECT count(*) FROM staged")
-        connection.execute("DROP TABLE staged; DROP TABLE repeated; DROP TABLE conflicts")
-        return Imported(n_new, n_staged - n_new - conflicts.num_rows, conflicts)
+        connection.execute(bound(_NAME, {"source": source}))
+        n_duplicates = _count(connection, "SELECT count(*) FROM staged") - n_new - conflicts.num_rows
+        if n_duplicates:
+            connection.execute(bound(_NAME_AGAIN, {"source": source}))
+        connection.execute("DROP TABLE staged; DROP TABLE repeated; DROP TABLE conflicts; DROP TABLE taken")
+        return Imported(n_new, n_duplicates, conflicts)
 
     return store.write(change, f"import {source}", bulk=True)
 
@@ -118,10 +141,10 @@ def count_items_and_pool(store: Store) -> tuple[int, int]:
 
 def count_pending(store: Store) -> dict[Split, int]:
     """Split -> items that are out with annotators for it and not answered yet."""
-    rows = store.rows("""SELECT purpose, count(DISTINCT item_id)
+    rows = store.rows("""SELECT coalesce(split, purpose) AS split, count(DISTINCT item_id)
         FROM lake.batch_items JOIN lake.batches USING (batch_id)
-        WHERE status = 'published' AND item_id NOT IN (SELECT item_id FROM lake.annotations) GROUP BY purpose""")
-    return {Split(purpose): n for purpose, n in rows}  # what asks again has answers already
+        WHERE status = 'published' AND item_id NOT IN (SELECT item_id FROM lake.annotations) GROUP BY ALL""")
+    return {Split(split): n for split, n in rows}  # what asks again has answers already
 
 
 def all_texts(store: Store) -> Iterator[pa.RecordBatch]:
@@ -187,27 +210,34 @@ def add_features(store: Store, encoder_id: str, path: Path) -> int:
 
 
 def pool_features(
-    store: Store, encoder_id: str, version: int | None = None, bounds: tuple[str, str] | None = None
+    store: Store,
+    encoder_id: str,
+    version: int | None = None,
+    bounds: tuple[str, str] | None = None,
+    without: Sequence[str] = (),
 ) -> Iterator[pa.RecordBatch]:
     """The pool in slices (item_id, tokens), by item_id: the order that every seed relies on.
 
     Args:
         version: The lake version to read; None for the newest.
         bounds: The first and the last id of the part that is wanted; None for the whole pool.
+        without: Items that are left out: the evaluation reserve.
     """
-    return store.stream(*_pool("item_id, tokens", encoder_id, version, bounds))
+    return store.stream(*_pool("item_id, tokens", encoder_id, version, bounds, without))
 
 
-def pool_item_ids(store: Store, version: int) -> pa.Array:
+def pool_item_ids(store: Store, version: int, without: Sequence[str] = ()) -> pa.Array:
     """The ids of the whole pool of a lake version, (n,), ascending, whether their features are made or not."""
     at = f"AT (VERSION => {int(version)})"
-    sql = f"""SELECT item_id FROM lake.items i {at} WHERE item_id NOT IN ({unavailable(version)}) ORDER BY item_id"""
-    return _joined(batch.column("item_id") for batch in store.stream(sql))
+    sql = f"""SELECT item_id FROM lake.items i {at} WHERE item_id NOT IN ({unavailable(version)})
+        AND item_id NOT IN (SELECT unnest($without)) ORDER BY item_id"""
+    return _joined(batch.column("item_id") for batch in store.stream(sql, {"without": list(without)}))
 
 
-def pool_ids(store: Store, encoder_id: str, version: int) -> pa.Array:
+def pool_ids(store: Store, encoder_id: str, version: int, without: Sequence[str] = ()) -> pa.Array:
     """The ids of the whole pool of a lake version that have features under this encoder, (n,), ascending."""
-    return _joined(batch.column("item_id") for batch in store.stream(*_pool("item_id", encoder_id, version, None)))
+    query = _pool("item_id", encoder_id, version, None, without)
+    return _joined(batch.column("item_id") for batch in store.stream(*query))
 
 
 def _joined(parts: Iterable[pa.Array]) -> pa.Array:
@@ -218,13 +248,19 @@ def _joined(parts: Iterable[pa.Array]) -> pa.Array:
 
 
 def _pool(
-    columns: str, encoder_id: str, version: int | None, bounds: tuple[str, str] | None
-) -> tuple[str, dict[str, str]]:
+    columns: str,
+    encoder_id: str,
+    version: int | None,
+    bounds: tuple[str, str] | None,
+    without: Sequence[str],
+) -> tuple[str, dict[str, Any]]:
     at = f"AT (VERSION => {int(version)})" if version is not None else ""
     within = "item_id BETWEEN $first AND $last" if bounds else "true"
-    parameters = {"encoder": encoder_id, **(dict(zip(("first", "last"), bounds, strict=True)) if bounds else {})}
+    parameters: dict[str, Any] = {"encoder": encoder_id, "without": list(without)}
+    parameters |= dict(zip(("first", "last"), bounds, strict=True)) if bounds else {}
     sql = f"""SELECT {columns} FROM lake.features f {at} WHERE encoder_id = $encoder AND {within}
-        AND item_id NOT IN (SELECT item_id FROM ({unavailable(version)}) WHERE {within}) ORDER BY item_id"""
+        AND item_id NOT IN (SELECT item_id FROM ({unavailable(version)}) WHERE {within})
+        AND item_id NOT IN (SELECT unnest($without)) ORDER BY item_id"""
     return sql, parameters
 
 

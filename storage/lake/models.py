@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from storage.errors import ModelError
 from storage.lake.connection import bound, listed
 from storage.lake.schema import current_labels
-from storage.lake.store import Connection, Store, in_utc
+from storage.lake.store import Connection, Store, in_utc, records_of
 from storage.records import SUCCESSIVE, DecidedBy, Decision, Metric, Model, ModelStatus, Split
-
-if TYPE_CHECKING:
-    pass
 
 _COLUMNS = "model_id, created_at, lake_version, n_training, encoder_id, config, weights_hash, status"
 
@@ -132,7 +129,7 @@ def taken_back(store: Store, model_id: str) -> Decision | None:
 
 def decisions(store: Store) -> list[Decision]:
     """Everything that was decided on models, the newest first."""
-    return [_decision(row) for row in store.rows(f"{_DECISIONS} ORDER BY decided_at DESC")]
+    return store.records(Decision, f"{_DECISIONS} ORDER BY decided_at DESC")
 
 
 def all_models(store: Store) -> list[Model]:
@@ -176,12 +173,13 @@ def _is_recorded(store: Store, measurement: Measurement) -> bool:
 
 def metrics_of(store: Store, model_id: str, split: str) -> dict[str, Metric]:
     """The newest figures of a model on a split (or SUCCESSIVE), by name; empty where it was never measured."""
-    rows = store.rows(
-        """SELECT name, value, low, high, reason FROM lake.metrics WHERE model_id = ? AND split = ?
+    metrics = store.records(
+        Metric,
+        """FROM lake.metrics WHERE model_id = ? AND split = ?
         QUALIFY row_number() OVER (PARTITION BY name ORDER BY measured_at DESC) = 1 ORDER BY name""",
         [model_id, str(split)],
     )
-    return {row[0]: Metric(*row) for row in rows}
+    return {metric.name: metric for metric in metrics}
 
 
 def measured_on(store: Store, model_id: str, split: str) -> int:
@@ -228,8 +226,8 @@ def _decide(connection: Connection, verdict: Verdict) -> Decision:
     now = datetime.now(UTC).replace(tzinfo=None)
     previous_id = current[0] if current else None
     made = Decision(model_id, previous_id, verdict.promoted, verdict.decided_by, verdict.reason, now)
-    last = connection.execute(f"{_DECISIONS} ORDER BY decided_at DESC LIMIT 1").fetchone()
-    is_known = last is not None and replace(_decision(last), decided_at=now) == made
+    last = records_of(connection, Decision, f"{_DECISIONS} ORDER BY decided_at DESC LIMIT 1")
+    is_known = bool(last) and replace(last[0], decided_at=now) == made
     if is_known or (verdict.promoted and previous_id == model_id):
         return made
     facts = [model_id, previous_id, int(verdict.promoted), verdict.decided_by.value, verdict.reason, now]
@@ -241,11 +239,7 @@ def _decide(connection: Connection, verdict: Verdict) -> Decision:
     return made
 
 
-_DECISIONS = "SELECT model_id, previous_id, promoted, decided_by, reason, decided_at FROM lake.decisions"
-
-
-def _decision(row: tuple[Any, ...]) -> Decision:
-    return Decision(row[0], row[1], bool(row[2]), DecidedBy(row[3]), row[4], row[5])
+_DECISIONS = "FROM lake.decisions"
 
 
 def _first(store: Store, where: str, parameters: list[Any] | dict[str, Any] | None = None) -> Model | None:
@@ -254,12 +248,7 @@ def _first(store: Store, where: str, parameters: list[Any] | dict[str, Any] | No
 
 
 def _models(store: Store, where: str, parameters: list[Any] | dict[str, Any] | None = None) -> list[Model]:
-    names = _COLUMNS.split(", ")
-    rows = [
-        dict(zip(names, row, strict=True))
-        for row in store.rows(f"SELECT {_COLUMNS} FROM lake.models {where}", parameters)
-    ]
-    return [Model(**{**values, "status": ModelStatus(values["status"])}) for values in rows]
+    return store.records(Model, f"FROM lake.models {where}", parameters)
 
 
 @dataclass(frozen=True)
@@ -277,7 +266,7 @@ class CurvePoint:
     created_at: datetime
     n_training: int
     n_measured: int
-    figures: dict[str, Metric]
+    figures: dict[str, Metric] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -292,18 +281,26 @@ class StrategyResult:
 
 def learning_curve(store: Store) -> list[CurvePoint]:
     """Every model that was measured on evaluation items, the oldest first."""
-    rows = store.rows(
-        """SELECT model_id, status, created_at, n_training, m.n, name, value, low, high, reason
+    rows = store.records(
+        _CurveRow,
+        """SELECT model_id, status, created_at, n_training, m.n AS n_measured, name, value, low, high, reason
         FROM lake.models JOIN lake.metrics m USING (model_id) WHERE split = ?
         QUALIFY row_number() OVER (PARTITION BY model_id, name ORDER BY measured_at DESC) = 1
         ORDER BY created_at, model_id, name""",
         [Split.EVALUATION.value],
     )
     points: dict[str, CurvePoint] = {}
-    for model_id, status, created_at, n_training, n, *metric in rows:
-        point = points.setdefault(model_id, CurvePoint(model_id, ModelStatus(status), created_at, n_training, n, {}))
-        point.figures[metric[0]] = Metric(*metric)
+    for row in rows:
+        points.setdefault(row.point.model_id, row.point).figures[row.metric.name] = row.metric
     return list(points.values())
+
+
+@dataclass(frozen=True)
+class _CurveRow:
+    """One metric of a model, with the model."""
+
+    point: CurvePoint
+    metric: Metric
 
 
 def strategy_results(store: Store, positive: str) -> list[StrategyResult]:
@@ -312,12 +309,12 @@ def strategy_results(store: Store, positive: str) -> list[StrategyResult]:
     Args:
         positive: The label that is looked for.
     """
-    rows = store.rows(
-        f"""SELECT batch_id, strategy, count(label), count(*) FILTER (label = $positive)
+    return store.records(
+        StrategyResult,
+        f"""SELECT batch_id, strategy, count(label) AS n_labelled, count(*) FILTER (label = $positive) AS n_positive
         FROM (SELECT DISTINCT batch_id, strategy, item_id FROM lake.batch_items)
         JOIN lake.batches b USING (batch_id) JOIN ({current_labels()}) USING (item_id)
-        WHERE purpose = 'training' AND label IS NOT NULL
+        WHERE purpose = 'training' AND split = 'training' AND label IS NOT NULL
         GROUP BY batch_id, strategy ORDER BY any_value(b.created_at), batch_id, strategy""",
         {"positive": positive},
     )
-    return [StrategyResult(*row) for row in rows]

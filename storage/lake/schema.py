@@ -6,20 +6,15 @@ decisions are only ever appended; batches and models change their status.
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from storage.errors import StoreError
 from storage.lake.connection import bound
-from storage.lake.store import Connection, Store
-from storage.records import ORIGINAL, UNNAMED, RunRecord, RunStatus
+from storage.lake.store import Connection, Store, records_of
+from storage.records import ORIGINAL, UNNAMED, RunRecord
 from storage.run_records import Runs
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +93,27 @@ MIGRATIONS: tuple[Migration, ...] = (
         ("DROP TABLE lake.runs",),
         moves_runs=True,
     ),
+    Migration(
+        "workspace id, evaluation reserve, ids and context of texts, order of ingestion",
+        (
+            """CREATE TABLE lake.workspace (workspace_id VARCHAR NOT NULL, seed BIGINT NOT NULL,
+                made_at TIMESTAMP NOT NULL)""",
+            "INSERT INTO lake.workspace SELECT uuid()::VARCHAR, 0, now()::TIMESTAMP",
+            "ALTER TABLE lake.items ADD COLUMN context VARCHAR",
+            """CREATE TABLE lake.item_ids (item_id VARCHAR NOT NULL, source_id VARCHAR, source VARCHAR NOT NULL,
+                source_row BIGINT)""",
+            "INSERT INTO lake.item_ids SELECT item_id, NULL, source, NULL FROM lake.items ORDER BY item_id",
+            "ALTER TABLE lake.annotations ADD COLUMN ingestion BIGINT",
+            """UPDATE lake.annotations a SET ingestion = k FROM (
+                SELECT ingested_at, row_number() OVER (ORDER BY ingested_at) AS k
+                FROM (SELECT DISTINCT ingested_at FROM lake.annotations)
+            ) o WHERE a.ingested_at = o.ingested_at""",
+            "ALTER TABLE lake.batches ADD COLUMN codebook BIGINT",
+            "UPDATE lake.batches SET codebook = 1",
+            "ALTER TABLE lake.batches ADD COLUMN reserve_below BIGINT",
+            "ALTER TABLE lake.batch_items ADD COLUMN split VARCHAR",
+        ),
+    ),
 )
 """One entry per schema version, oldest first."""
 
@@ -123,7 +139,7 @@ def migrate(store: Store, runs: Runs) -> int:
         version = int(row[0]) if row else 0
         for migration in MIGRATIONS[version : version + 1] if version else MIGRATIONS:
             if migration.moves_runs:
-                runs.put(runs_from(connection.execute(RUNS_IN_LAKE).to_arrow_table()))
+                runs.put(records_of(connection, RunRecord, RUNS_IN_LAKE))
             for statement in migration.statements:
                 connection.execute(statement)
             version += 1
@@ -141,7 +157,7 @@ def migrate(store: Store, runs: Runs) -> int:
                 store.keep_catalog(path)
                 log.info("Copied the catalog to %s before migrating it to schema %d.", path, len(MIGRATIONS))
             while version < len(MIGRATIONS):
-                version = store.write(step, "migrate the schema")
+                version = store.write(step, "migrate the schema", bulk=version > 0)
     refuse_newer(version)
     return version
 
@@ -181,21 +197,13 @@ RUNS_IN_LAKE = """
 """Query for the runs in a lake of schema version 4. Two of a process within a second had the same id there."""
 
 
-def runs_from(table: pa.Table) -> list[RunRecord]:
-    """The result of `RUNS_IN_LAKE` as records."""
-    return [
-        RunRecord(**{**row, "status": RunStatus(row["status"]), "stages": json.loads(row["stages"])})
-        for row in table.to_pylist()
-    ]
-
-
 def current_labels(version: int | None = None) -> str:
     """Query for the current label of every annotated item: (item_id, split, label, annotated_at).
 
     The newest answer of each annotator counts (`standing_answers`). `label` is the answer of the most annotators,
     `skip` left aside; NULL where two are level (disputed), where the most are `unsure`, or where there are only skips.
-    Once an item was adjudicated, the newest answer of an adjudication decides, whatever others say. `split` is the
-    purpose of the batch through which the item was first answered, so it never changes.
+    Once an item was adjudicated, the newest answer of an adjudication decides, whatever others say. `split` is what
+    the batch through which the item was first answered asked it for, so it never changes.
 
     Args:
         version: The lake version to read; None for the newest.
@@ -208,12 +216,18 @@ def current_labels(version: int | None = None) -> str:
             SELECT item_id, nullif(arg_max(answer, n), 'unsure') AS label FROM votes v
             GROUP BY item_id HAVING count(*) FILTER (n = (SELECT max(n) FROM votes w WHERE w.item_id = v.item_id)) = 1
         ), firsts AS (
-            SELECT a.item_id, arg_min(b.purpose, (a.ingested_at, a.batch_id)) AS split,
-                max(a.annotated_at) AS annotated_at
-            FROM lake.annotations a {at} JOIN lake.batches b {at} USING (batch_id) GROUP BY a.item_id
+            SELECT item_id, max(annotated_at) AS annotated_at, arg_min(coalesce(p.split, b.purpose),
+                (b.purpose IN ('adjudication', 'review'), a.ingested_at, a.batch_id)) AS split
+            FROM lake.annotations a {at} JOIN lake.batches b {at} USING (batch_id)
+            LEFT JOIN ({_SPLITS}) p USING (batch_id, item_id) GROUP BY item_id
         ), settled AS ({adjudicated(version)})
         SELECT item_id, split, CASE WHEN s.item_id IS NULL THEN w.label ELSE s.label END AS label, annotated_at
         FROM firsts LEFT JOIN winners w USING (item_id) LEFT JOIN settled s USING (item_id)"""
+
+
+_SPLITS = "SELECT DISTINCT batch_id, item_id, split FROM lake.batch_items WHERE split IS NOT NULL"
+"""Query for the items that were asked for something else than their batch's purpose. These rows are never changed, so
+the newest are right for any version; those of before schema 6 have no such column."""
 
 
 def standing_answers(version: int | None = None) -> str:
@@ -266,6 +280,11 @@ def unavailable(version: int | None = None) -> str:
     """
     at = f"AT (VERSION => {int(version)})" if version is not None else ""
     return f"SELECT item_id FROM lake.annotations a {at} UNION SELECT item_id FROM ({out(version)})"
+
+
+def workspace_id(store: Store) -> str:
+    """The id that the workspace got when its lake was made, or migrated; it moves with the lake."""
+    return str(store.rows("SELECT workspace_id FROM lake.workspace")[0][0])
 
 
 OUT = out()

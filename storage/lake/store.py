@@ -37,6 +37,7 @@ from storage.lake.connection import (
     without_secrets,
 )
 from storage.lake.connection import Connection as Connection
+from storage.lake.row_mapper import Record, to_records
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -178,6 +179,10 @@ class Store:
     def rows(self, sql: str, parameters: Parameters = None) -> list[tuple[Any, ...]]:
         """The whole result of a small query, as Python values."""
         return self._query(lambda cursor: cursor.execute(bound(sql, parameters)).fetchall())
+
+    def records(self, record: type[Record], sql: str, parameters: Parameters = None) -> list[Record]:
+        """The whole result of a small query, as records of a dataclass: columns are its fields by name."""
+        return self._query(lambda cursor: records_of(cursor, record, sql, parameters))
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -385,6 +390,12 @@ class _Mine(threading.local):
     held = False
     reading = False
     reader: Connection | None = None
+
+
+def records_of(connection: Connection, record: type[Record], sql: str, parameters: Parameters = None) -> list[Record]:
+    """`Store.records` inside of a transaction."""
+    result = connection.execute(bound(sql, parameters))
+    return to_records(record, [column[0] for column in result.description or ()], result.fetchall())
 
 
 def in_utc(at: datetime) -> datetime:

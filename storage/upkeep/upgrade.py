@@ -14,7 +14,6 @@ from storage.lake.schema import (
     current_version,
     migrate,
     refuse_newer,
-    runs_from,
 )
 from storage.lake.store import Store
 from storage.records import RunRecord, RunStatus
@@ -82,7 +81,7 @@ def _plan(workspace: Workspace, store: Store) -> Upgrade:
     steps = MIGRATIONS[version:] if version else ()
     runs: tuple[RunRecord, ...] = ()
     if any(step.moves_runs for step in steps) and store.rows(_HAS_RUNS):
-        runs = tuple(runs_from(store.read(RUNS_IN_LAKE)))
+        runs = tuple(store.records(RunRecord, RUNS_IN_LAKE))
     in_workspace = workspace.root / "backups" / f"before-schema-{len(MIGRATIONS)}"
     backup = in_workspace if store.kind == "postgres" else catalog_copy_path(store)
     return Upgrade(version, tuple(step.purpose for step in steps), runs, backup)

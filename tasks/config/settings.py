@@ -101,11 +101,23 @@ class TaskConfig(Section):
 class MinimumsConfig(Section):
     """`[minimums]`."""
 
-    evaluation: int = Field(1200, ge=0, description="Evaluation items: never trained on; 300 are enough to start.")
-    validation: int = Field(
-        200, ge=0, description="Validation items, for calibration; 0 to cross-validate on the training items."
+    evaluation: int = Field(
+        1200, ge=0, description="Evaluation items wanted: a random sample, never trained on; 300 are enough to start."
     )
-    training: int = Field(100, ge=2, description="Random training items before the first model.")
+    evaluation_share: float = Field(
+        0.25,
+        ge=0,
+        lt=1,
+        description="Their share of each batch until there are enough; 0 to ask for them first.",
+    )
+    validation: int = Field(
+        0, ge=0, description="Validation items, for calibration; 0 to cross-validate on the training items."
+    )
+    training: int = Field(
+        100,
+        ge=2,
+        description="Random answers before the first model; half of them evaluate it, if there is a share.",
+    )
 
 
 class BatchConfig(Section):

@@ -23,9 +23,9 @@ It does not include: criminal acts and non-disaster-related police work; post-re
 PRESETS = {
     "disaster-headlines": Config(task=TaskConfig.of(DISASTER)),
     "chapter-2": Config(
-        task=TaskConfig.of(DISASTER), minimums=MinimumsConfig(evaluation=1200, validation=0, training=400)
+        task=TaskConfig.of(DISASTER), minimums=MinimumsConfig(evaluation=1200, evaluation_share=0, training=400)
     ),
-    "demo": Config(task=TaskConfig.of(DISASTER), minimums=MinimumsConfig(evaluation=500, validation=0, training=100)),
+    "demo": Config(task=TaskConfig.of(DISASTER)),
 }
 
 

@@ -20,6 +20,10 @@ from tasks.learning.stopping import wilson_interval
 N_RESAMPLES = 1000
 MIN_RESAMPLES = 100
 INTERVAL = (2.5, 97.5)
+NO_WIDTH = 1e-9
+FEW = 10
+"""A bootstrap of fewer items is too sure of itself."""
+
 N_BINS = 10
 _CELLS = 4_000_000
 _MAX_CELLS = 40_000_000
@@ -52,8 +56,10 @@ def evaluate(
 ) -> Evaluation:
     """Every figure of a model on held-out items, each with a 95 % bootstrap interval.
 
-    `f1`, `precision`, `recall`, `auc` and `ap` are about the positive label; where none is marked, they are the mean
-    over the labels (macro). With more than two labels each label's own stand beside them as `f1[name]` and so on.
+    Where all resamples say the same (6 of 6 are right), the interval is Wilson's for as many items as the figure rests
+    on; where those are fewer than 10, it is at least as wide as that. `f1`, `precision`, `recall`, `auc` and `ap` are
+    about the positive label; where none is marked, they are the mean over the labels that the items have and for which
+    they are defined (macro). With more than two labels each label's own stand beside them as `f1[name]` and so on.
     `ece` is the expected calibration error in 10 bins of equal width, `accuracy` the share of right decisions.
 
     Args:
@@ -68,20 +74,28 @@ def evaluate(
         name: label_figures(probabilities[:, k].astype(np.float64), labels == k, decisions == k)
         for k, name in enumerate(names)
     }
+    supports = {name: _supports(labels == k, decisions == k) for k, name in enumerate(names)}
     found: list[Metric] = []
     if calibration.positive is not None:
         positive = names[calibration.positive]
-        found += [_measured(name, figure, weights, positive) for name, figure in per_label[positive].items()]
+        found += [
+            _measured(*each, weights, positive, supports[positive][each[0]]) for each in per_label[positive].items()
+        ]
     else:
         for name in next(iter(per_label.values())):
-            found.append(_macro(name, name, per_label, weights))
+            found.append(_macro(name, name, per_label, weights, supports))
     if len(names) > 2:
         for label, figures_of in per_label.items():
-            found += [_measured(f"{name}[{label}]", figure, weights, label) for name, figure in figures_of.items()]
+            found += [
+                _measured(f"{name}[{label}]", figure, weights, label, supports[label][name])
+                for name, figure in figures_of.items()
+            ]
         if calibration.positive is not None:
-            found.append(_macro("macro_f1", "f1", per_label, weights))
-    found.append(_measured("accuracy", _share(decisions == labels), weights, "any label"))
-    found.append(_measured("ece", _calibration_error(probabilities, labels, calibration), weights, "any label"))
+            found.append(_macro("macro_f1", "f1", per_label, weights, supports))
+    found.append(_measured("accuracy", _share(decisions == labels), weights, "any label", len(labels)))
+    found.append(
+        _measured("ece", _calibration_error(probabilities, labels, calibration), weights, "any label", len(labels))
+    )
     return Evaluation(len(labels), tuple(found))
 
 
@@ -163,28 +177,74 @@ def _share(right: Bools) -> Figure:
     return lambda weights: _ratio(weights @ right, weights.sum(axis=1))
 
 
-def _macro(name: str, of: str, per_label: Mapping[str, Mapping[str, Figure]], weights: Floats) -> Metric:
-    """The mean of a figure over the labels; where it is undefined, the reason names the labels that have none."""
-    figures = {label: figures[of] for label, figures in per_label.items()}
-    lacking = [label for label, figure in figures.items() if weights.size and np.isnan(figure(weights[:1])[0])]
+def _supports(truth: Bools, chosen: Bools) -> dict[str, int]:
+    """How many items each figure of a label rests on; of AUC as many as the smaller of the two groups has."""
+    n_true = int(truth.sum())
+    return {
+        "f1": int((truth | chosen).sum()),
+        "precision": int(chosen.sum()),
+        "recall": n_true,
+        "auc": min(n_true, len(truth) - n_true),
+        "ap": n_true,
+    }
+
+
+def _macro(
+    name: str,
+    of: str,
+    per_label: Mapping[str, Mapping[str, Figure]],
+    weights: Floats,
+    supports: Mapping[str, Mapping[str, int]],
+) -> Metric:
+    """The mean of a figure over the labels that have it; where none has, the reason names them all."""
+    present = {label: figures[of] for label, figures in per_label.items() if supports[label]["recall"]}
+    defined = [label for label, figure in present.items() if weights.size and not np.isnan(figure(weights[:1])[0])]
 
     def mean(weights: Floats) -> Floats:
-        return np.asarray(np.mean([figure(weights) for figure in figures.values()], axis=0))
+        return mean_of_defined([present[label](weights) for label in defined], len(weights))
 
-    return _measured(name, mean, weights, ", ".join(lacking))
+    support = min((supports[label][of] for label in defined), default=0)
+    return _measured(name, mean, weights, ", ".join(per_label), support)
 
 
-def _measured(name: str, figure: Figure, weights: Floats, label: str) -> Metric:
-    """The figure with its interval, or the reason why there is none."""
+def mean_of_defined(values: Sequence[Floats], n: int) -> Floats:
+    """The mean (n,) of several figures (n,), those that are nan left out; nan where all are."""
+    stacked = np.array(values, np.float64).reshape(len(values), n)
+    return _ratio(np.nansum(stacked, axis=0), (~np.isnan(stacked)).sum(axis=0))
+
+
+def _measured(name: str, figure: Figure, weights: Floats, label: str, support: int) -> Metric:
+    """The figure with its interval, or the reason why there is none.
+
+    Args:
+        support: How many items it rests on.
+    """
     if weights.shape[1] == 0:
         return Metric(name, None, reason="there are no items to measure on")
     step = max(1, _CELLS // weights.shape[1])
     values = np.concatenate([figure(weights[k : k + step]) for k in range(0, len(weights), step)])
     if np.isnan(values[0]):
         return Metric(name, None, reason=_why_undefined(name, label))
-    defined = values[1:][~np.isnan(values[1:])]
-    low, high = np.percentile(defined, INTERVAL) if len(defined) else (values[0], values[0])
-    return Metric(name, float(values[0]), float(low), float(high))
+    value, defined = float(values[0]), values[1:][~np.isnan(values[1:])]
+    low, high = np.percentile(defined, INTERVAL) if len(defined) else (value, value)
+    if high - low < NO_WIDTH or support < FEW:
+        least, most = _without_bootstrap(name, value, support)
+        low, high = min(low, least), max(high, most)
+    return Metric(name, value, float(low), float(high))
+
+
+def _without_bootstrap(name: str, value: float, support: int) -> tuple[float, float]:
+    """Wilson's interval of a figure that is a share of `support` items, or is taken for one.
+
+    F1 follows from such a share, of the items that have the label or get it: J = F1 / (2 - F1). An AUC between 0 and 1
+    that no resample changes is that of one score for all items: it is exact.
+    """
+    if name.startswith("auc") and 0 < value < 1:
+        return value, value
+    if not name.startswith(("f1", "macro_f1")):
+        return wilson_interval(value * support, support)
+    low, high = wilson_interval(value / (2 - value) * support, support)
+    return 2 * low / (1 + low), 2 * high / (1 + high)
 
 
 def _why_undefined(name: str, label: str) -> str:

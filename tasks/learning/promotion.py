@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tasks.learning.metrics import INTERVAL, label_figures, n_resamples, resamples
+from tasks.learning.metrics import INTERVAL, label_figures, mean_of_defined, n_resamples, resamples
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ def compare(
 ) -> Comparison | None:
     """Compare two models on the same items by a paired bootstrap; None where the metric is undefined on them.
 
+    Of several labels those count that the items have and for which both models have the metric.
+
     Args:
         candidate: What it says of each label that counts: the positive one, or all, whose mean is compared.
         truths: Where the items have that label, (n,) each.
@@ -59,14 +61,16 @@ def compare(
         return None
     weights = resamples(n, n_resamples(n), np.random.default_rng(seed))
 
-    def figure(model: Sequence[Scored]) -> npt.NDArray[np.float64]:
+    def figures(model: Sequence[Scored]) -> npt.NDArray[np.float64]:
         of_labels = [
             label_figures(each.scores, truth, each.chosen)[metric](weights)
             for each, truth in zip(model, truths, strict=True)
         ]
-        return np.asarray(np.mean(of_labels, axis=0))
+        return np.array(of_labels)
 
-    ours, theirs = figure(candidate), figure(production)
+    both = figures(candidate), figures(production)
+    counted = [k for k, truth in enumerate(truths) if truth.any() and not np.isnan([each[k, 0] for each in both]).any()]
+    ours, theirs = (mean_of_defined(list(each[counted]), len(weights)) for each in both)
     differences = (ours - theirs)[1:]
     differences = differences[~np.isnan(differences)]
     if np.isnan(ours[0] - theirs[0]) or not len(differences):

@@ -58,7 +58,24 @@ class Findings:
             and result.status is not BatchStatus.PUBLISHED
             and 2 * result.n_labelled >= result.n
         ]
-        return next((k for k, result in enumerate(reversed(counted)) if result.n_positive), len(counted))
+        queried = [result.n_positive - result.n_reserve_positive for result in reversed(counted)]
+        return next((k for k, n_positive in enumerate(queried) if n_positive), len(counted))
+
+    def at_random(self, result: BatchResult) -> tuple[int, int]:
+        """Labelled items of a batch that were drawn at random from the pool, and the positive ones among them.
+
+        None of a training batch where there is an evaluation reserve, whose items say the same without being from a
+        pool that strategies had a part in.
+        """
+        if result.purpose is Split.TRAINING and any(each.n_reserve for each in self.results):
+            return 0, 0
+        return result.n_random, result.n_random_positive
+
+    @property
+    def sampled(self) -> tuple[int, int]:
+        """Labelled random items that the prevalence is estimated from, and the positive ones among them."""
+        drawn = [(*self.at_random(each), each.n_reserve, each.n_reserve_positive) for each in self.results]
+        return sum(n + m for n, _, m, _ in drawn), sum(n + m for _, n, _, m in drawn)
 
     @property
     def found(self) -> int:
@@ -69,19 +86,21 @@ class Findings:
 def positives_left(findings: Findings) -> tuple[float, float, float] | None:
     """Positive items without a label: the estimate and its 95 % interval; None without items drawn at random.
 
-    A draw of random items from the N items that were left then, f positives being found already, says that there are
-    share * N + f positives in all. Draws are averaged by their size, and what is found by now is taken off: so neither
-    are early draws taken for what the pool is now, nor late ones, from a pool that sampling has emptied of positives,
-    for what it was. The interval is Wilson's of the pooled share.
+    Items of the evaluation reserve are a random sample of all N texts at any time, so there are share * N positives.
+    Without any, a draw of random items from the N items that were left then, f positives being found already, says
+    that there are share * N + f positives in all. Draws are averaged by their size, and what is found by now is taken
+    off: so neither are early draws taken for what the pool is now, nor late ones, from a pool that sampling has emptied
+    of positives, for what it was. The interval is Wilson's of the pooled share.
     """
     n = positives = taken = found = 0
     mean_left = mean_found = mean_positive = 0.0
     for result in findings.results:
         left = findings.n_items - taken
-        n, positives = n + result.n_random, positives + result.n_random_positive
-        mean_left += result.n_random * left
-        mean_found += result.n_random * found
-        mean_positive += result.n_random_positive * left
+        drawn, drawn_positive = findings.at_random(result)
+        n, positives = n + drawn + result.n_reserve, positives + drawn_positive + result.n_reserve_positive
+        mean_left += drawn * left + result.n_reserve * findings.n_items
+        mean_found += drawn * found
+        mean_positive += drawn_positive * left + result.n_reserve_positive * findings.n_items
         taken, found = taken + result.n_answered, found + result.n_positive
     if not n:
         return None
@@ -125,7 +144,7 @@ def change_of_f(first: Decisions, second: Decisions, positive: int) -> float | N
     return float(1 - 2 * both / either) if either else None
 
 
-def wilson_interval(n_positive: int, n: int) -> tuple[float, float]:
+def wilson_interval(n_positive: float, n: int) -> tuple[float, float]:
     """95 % interval of a share; 0 to 1 where n is 0.
 
     Source: Wilson (1927).
@@ -194,8 +213,7 @@ def _left(findings: Findings) -> list[StopSign]:
     estimated = positives_left(findings)
     if estimated is None:
         return [StopSign("positives left in the pool", None, None, None, _LEFT_WORDS, False, "no random items yet")]
-    n = sum(result.n_random for result in findings.results)
-    positives = sum(result.n_random_positive for result in findings.results)
+    n, positives = findings.sampled
     low, high = wilson_interval(positives, n)
     share = f"{positives:,} of {n:,}: {positives / n:.1%} [{low:.1%}, {high:.1%}]"
     left, least, most = map(round, estimated)

@@ -55,6 +55,7 @@ class Shard:
         hidden: Its last representation before the head is meant, not the encoder's space.
         bounds: First and last item id.
         n: Number of items.
+        without: Items that are left out: the evaluation reserve.
     """
 
     workspace: Workspace
@@ -66,6 +67,7 @@ class Shard:
     hidden: bool = False
     bounds: tuple[str, str] = ("", "")
     n: int = 0
+    without: tuple[str, ...] = ()
 
 
 def sharded_vectors(workers: Workers, here: SummedVectors, item_ids: pa.Array, whole: Shard) -> ShardedVectors:
@@ -131,7 +133,7 @@ class KeptShards:
 
 
 def _token_vectors(workspace: Workspace, shard: Shard, encoder: Encoder) -> TokenVectors:
-    features = pool_features(workspace.store(), shard.encoder_id, shard.version, shard.bounds)
+    features = pool_features(workspace.store(), shard.encoder_id, shard.version, shard.bounds, shard.without)
     tokens = Tokens.joined(Tokens.from_arrow(batch.column("tokens")) for batch in features)
     if len(tokens) != shard.n:
         raise StoreError(

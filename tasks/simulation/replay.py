@@ -81,6 +81,9 @@ class Replay:
         seed: Of everything random.
         total: Items that it chooses in all, so that the last batch may be smaller; None where every batch is full.
         more: Random items at a time until the start has two labels; None for a batch of them.
+        evaluation_share: Share of each batch, and half of the start, that is from an evaluation reserve, as in the
+            default plan of real iterations; 0: all items are trained on.
+        n_evaluation: Evaluation items wanted; from then on batches have none.
     """
 
     start: int = 100
@@ -89,6 +92,8 @@ class Replay:
     seed: int = 0
     total: int | None = None
     more: int | None = None
+    evaluation_share: float = 0.0
+    n_evaluation: int = 1200
 
     def size(self, iteration: int) -> int:
         """Items of the batch that iteration 0, 1 ... asks about.
@@ -105,12 +110,13 @@ class Step:
     """The model after a number of answers, and what was asked to get there.
 
     Attributes:
-        asked: Positions of the items of this step's batch, in the order they were asked, (n,).
+        asked: Positions of the items of this step's batch, in the order they were asked, (n,); the reserve's first.
         n_asked: Items asked about so far, in all.
         n_labels: Of them those that got a label.
         n_positive: Of them those whose true label is the positive one; 0 where none is looked for.
         probabilities: Of the held-out items, float32 (n_held_out, n_labels), and `decisions` (n_held_out,).
         seconds: To train, and to choose this step's batch.
+        evaluation: Positions of the items of the evaluation reserve that have a label by now.
     """
 
     asked: Positions
@@ -120,6 +126,7 @@ class Step:
     probabilities: npt.NDArray[np.float32]
     decisions: Positions
     seconds: tuple[float, float]
+    evaluation: Positions
 
 
 def replay(
@@ -141,8 +148,8 @@ def replay(
         SamplingError: There are too few items, or only one label among them.
     """
     _check(material, how)
-    answers = _Answers(material, oracle or Oracle(), np.random.default_rng(how.seed))
-    config, batch, choosing_s = replace(config or TrainingConfig(), seed=how.seed), answers.begin(how), 0.0
+    answers = _Answers(material, oracle or Oracle(), how)
+    config, batch, choosing_s = replace(config or TrainingConfig(), seed=how.seed), answers.begin(), 0.0
     for iteration in range(how.iterations + 1):
         started = time.monotonic()
         training = answers.examples()
@@ -163,11 +170,14 @@ def replay(
             probabilities,
             trained.calibration.decisions(probabilities),
             (time.monotonic() - started, choosing_s),
+            answers.evaluation(),
         )
-        if iteration == how.iterations or not answers.n_left:
+        if iteration == how.iterations or not len(answers.left()):
             return
         started = time.monotonic()
-        batch = _choose(material, trained, answers, mix, how, iteration)
+        reserved = answers.next_reserved(how.size(iteration), how.evaluation_share)
+        queried = _choose(material, trained, answers, mix, how.size(iteration) - len(reserved), how.seed + iteration)
+        batch = np.concatenate([reserved, queried])
         choosing_s = time.monotonic() - started
         answers.ask(batch)
 
@@ -175,19 +185,36 @@ def replay(
 class _Answers:
     """What the annotator said so far."""
 
-    def __init__(self, material: Material, oracle: Oracle, generator: np.random.Generator) -> None:
-        self.material, self.oracle, self.generator = material, oracle, generator
-        self.given = np.full(len(material.labels), _NOT_ASKED, np.int64)
+    def __init__(self, material: Material, oracle: Oracle, how: Replay) -> None:
+        self.material, self.oracle, self.how = material, oracle, how
+        self.generator = np.random.default_rng(how.seed)
+        n = len(material.labels)
+        self.given = np.full(n, _NOT_ASKED, np.int64)
+        n_reserve = min(how.n_evaluation, n // 2) if how.evaluation_share else 0
+        self.reserve = np.random.default_rng([how.seed, n]).permutation(n)[:n_reserve]
+        self.is_reserved = np.isin(np.arange(n), self.reserve)
 
-    def begin(self, how: Replay) -> Positions:
+    def begin(self) -> Positions:
         """Ask about random items until there are two labels; returns them."""
         order = self.generator.permutation(len(self.given))
-        begun, more = how.start, how.more or how.batch_size
+        order = order[~self.is_reserved[order]]
+        reserved = self.next_reserved(self.how.start, 0.5 if self.how.evaluation_share else 0.0)
+        begun, more = self.how.start - len(reserved), self.how.more or self.how.batch_size
+        self.ask(reserved)
         self.ask(order[:begun])
         while len(np.unique(self.examples().labels)) < 2 and begun < len(order):
             self.ask(order[begun : begun + more])
             begun += more
-        return order[:begun]
+        return np.concatenate([reserved, order[:begun]])
+
+    def next_reserved(self, n: int, share: float) -> Positions:
+        """The next items of the evaluation reserve for a batch of n."""
+        left = self.reserve[self.given[self.reserve] == _NOT_ASKED]
+        return np.asarray(left[: round(share * n)])
+
+    def evaluation(self) -> Positions:
+        """The items of the evaluation reserve that have a label."""
+        return np.asarray(self.reserve[self.given[self.reserve] >= 0])
 
     def ask(self, batch: Positions) -> None:
         """Ask about items, whose labels are known from then on."""
@@ -195,17 +222,13 @@ class _Answers:
         self.given[batch] = self.oracle.answers(truth, self.material.n_labels, self.generator)
 
     def examples(self) -> Examples:
-        """The items that have a label."""
-        known = np.flatnonzero(self.given >= 0)
+        """The training items that have a label."""
+        known = np.flatnonzero((self.given >= 0) & ~self.is_reserved)
         return Examples(self.material.tokens.take(known), self.given[known])
 
     def left(self) -> Positions:
-        """The items that were not asked about, ascending."""
-        return np.flatnonzero(self.given == _NOT_ASKED)
-
-    @property
-    def n_left(self) -> int:
-        return len(self.left())
+        """The items that were not asked about and may be queried, ascending."""
+        return np.flatnonzero((self.given == _NOT_ASKED) & ~self.is_reserved)
 
     @property
     def n_asked(self) -> int:
@@ -218,14 +241,9 @@ class _Answers:
 
 
 def _choose(
-    material: Material,
-    trained: Trained,
-    answers: _Answers,
-    mix: Mapping[str, float],
-    how: Replay,
-    iteration: int,
+    material: Material, trained: Trained, answers: _Answers, mix: Mapping[str, float], n: int, seed: int
 ) -> Positions:
-    """The next batch: what the mix proposes of the items that are left."""
+    """At most n items: what the mix proposes of those that are left."""
     left = answers.left()
     vectors = token_vectors(material.tokens.take(left), material.encoder)
     pool = build_pool(
@@ -236,7 +254,7 @@ def _choose(
         LabelledTexts(answers.examples(), positive=material.positive),
         hidden=hidden_vectors(trained.classifier, vectors),
     )
-    mixed = mix_strategies(pool, scaled_mix(mix, min(how.size(iteration), len(left))), how.seed + iteration)
+    mixed = mix_strategies(pool, scaled_mix(mix, min(n, len(left))), seed)
     return np.array([int(item_id) for item_id in mixed.item_ids], np.int64)
 
 

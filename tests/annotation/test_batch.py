@@ -92,6 +92,8 @@ def test_the_manifest_says_what_the_batch_is(tmp_path: Path) -> None:
     assert manifest == {
         "manifest_version": 2,
         "batch_id": NAME,
+        "workspace_id": "",
+        "codebook": 1,
         "purpose": "training",
         "n": 3,
         "created_at": "2026-01-02T00:00:00+00:00",

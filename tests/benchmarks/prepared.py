@@ -41,12 +41,8 @@ def make_workspace(folder: Path, encoder: str) -> None:
     root = folder / "workspace"
     root.mkdir()
     labels = named_labels([*WORDS, OTHER], "related", None)
-    text = config_text(
-        Config(
-            task=TaskConfig.of(labels),
-            minimums=MinimumsConfig(evaluation=N_EVALUATION, validation=N_VALIDATION, training=N_TRAINING),
-        )
-    )
+    minimums = MinimumsConfig(evaluation=N_EVALUATION, validation=N_VALIDATION, training=N_TRAINING, evaluation_share=0)
+    text = config_text(Config(task=TaskConfig.of(labels), minimums=minimums))
     (root / "pal.toml").write_text(text.replace('"minilm-static"', f'"{encoder}"'), encoding="utf-8")
 
 

@@ -54,8 +54,8 @@ def test_an_earlier_demo_is_replaced_only_where_that_was_asked_for(tmp_path: Pat
 
 
 def test_the_table_has_a_row_an_iteration_and_a_dash_for_what_is_undefined() -> None:
-    rows = [Iteration(100, 40, 100, 0.5, 0.75, 0.625), Iteration(1200, 7, 50, None, 0.9, None)]
+    rows = [Iteration(100, 50, 40, 100, 0.5, 0.75, 0.625), Iteration(1200, 1000, 7, 50, None, 0.9, None)]
     assert table_text(rows).splitlines()[1:] == [
-        "        1     100  0.500  0.750  0.625    40 of 100",
-        "        2   1,200    -    0.900    -       7 of 50",
+        "        1       100          50  0.500  0.750  0.625    40 of 100",
+        "        2     1,200       1,000    -    0.900    -       7 of 50",
     ]

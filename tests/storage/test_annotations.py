@@ -70,9 +70,17 @@ def test_an_answer_is_kept_with_all_it_says(store: Store, batch_id: str) -> None
     assert ingest(store, batch_id, [answer], "inbox/a.csv") == Ingested(1, 0, False)
     row = store.rows("SELECT * EXCLUDE ingested_at FROM lake.annotations")[0]
     utc = TIME.replace(tzinfo=None)
-    assert row == ("i1", "anna", "yes", 'it\'s "odd"\n{\\}', batch_id, 1.25, utc, "inbox/a.csv")
+    assert row == ("i1", "anna", "yes", 'it\'s "odd"\n{\\}', batch_id, 1.25, utc, "inbox/a.csv", 1)
     ((ingested_at,),) = store.rows("SELECT ingested_at FROM lake.annotations")
     assert before <= ingested_at <= datetime.now(UTC).replace(tzinfo=None)
+
+
+def test_each_ingest_has_the_next_number_whatever_the_clocks_say(store: Store, batch_id: str) -> None:
+    ingest(store, batch_id, [yes("i1"), yes("i2", annotated_at=TIME + timedelta(days=36_500))], "a.csv")
+    ingest(store, batch_id, [yes("i1", annotated_at=TIME - timedelta(days=36_500))], "b.csv")
+    ingest(store, batch_id, [yes("i1", annotated_at=TIME - timedelta(days=36_500))], "b.csv")
+    rows = store.rows("SELECT ingestion, source_file FROM lake.annotations ORDER BY ALL")
+    assert rows == [(1, "a.csv"), (1, "a.csv"), (2, "b.csv")]
 
 
 def test_an_answer_without_a_time_was_given_when_it_came_in(store: Store, batch_id: str) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import multiprocessing
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -267,3 +268,27 @@ def test_the_newest_vocabulary_is_found_and_the_same_one_is_kept_once(store: Sto
         ("v1", 1),
         ("v2", 1),
     ]
+
+
+# Where texts came from
+
+
+def sources(store: Store) -> list[tuple[Any, ...]]:
+    return store.rows("SELECT item_id, source_id, source, source_row FROM lake.item_ids ORDER BY source, source_row")
+
+
+def test_every_row_under_which_a_text_came_is_known_with_its_id_once(store: Store) -> None:
+    for _ in range(2):
+        add_rows(
+            store, [("a", "Floods"), ("b", "fire"), ("c", "FLOODS"), (None, "fire"), ("a", "another text")], "x.csv"
+        )
+        add_rows(store, [(None, "floods"), ("d", "fire"), (None, "new")], "y.csv")
+    assert sources(store)[:-1] == [
+        ("a", None, "x.csv", 1),
+        ("b", None, "x.csv", 2),
+        ("a", "c", "x.csv", 3),
+        ("b", None, "x.csv", 4),
+        ("a", None, "y.csv", 1),
+        ("b", "d", "y.csv", 2),
+    ]
+    assert sources(store)[-1][1:] == (None, "y.csv", 3)

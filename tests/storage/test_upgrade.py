@@ -21,10 +21,11 @@ import pytest
 from annotation.inbox import waiting_answers
 from annotation.label_set import LabelSet
 from storage.errors import StoreError
+from storage.lake import schema
 from storage.lake.annotations import ingest, labelled_texts
 from storage.lake.batches import open_batches
 from storage.lake.models import production_model
-from storage.lake.schema import MIGRATIONS, RUNS_IN_LAKE, current_version, runs_from
+from storage.lake.schema import MIGRATIONS, RUNS_IN_LAKE, current_version, workspace_id
 from storage.lake.store import Store
 from storage.records import RunRecord, RunStatus, Split
 from storage.run_records import RUNS_FILE
@@ -37,6 +38,8 @@ ARCHIVE = Path(__file__).with_name("workspace-0.1.0.tar.gz")
 COUNTS = {"items": 203, "features": 203, "annotations": 60, "batches": 3, "batch_items": 92}
 COUNTS |= {"models": 1, "metrics": 7, "decisions": 1, "read_files": 2}
 N_RUNS, VERSION = 6, 52
+COPY = f"catalog.before-schema-{len(MIGRATIONS)}.sqlite"
+NEW_COLUMNS = {"context", "ingestion", "codebook", "reserve_below", "split"}
 
 
 @pytest.fixture
@@ -59,15 +62,20 @@ def counts(store: Store) -> dict[str, int]:
 
 def contents(store: Store, version: int | None = None) -> dict[str, Any]:
     at = f"AT (VERSION => {version})" if version else ""
-    sql = "SELECT count(*), sum(hash(t::VARCHAR)::HUGEINT)::VARCHAR FROM lake.{} t {}"
-    return {name: store.rows(sql.format(name, at)) for name in COUNTS}
+    found = {}
+    for name in COUNTS:
+        columns = [row[0] for row in store.rows(f"DESCRIBE lake.{name}") if row[0] not in NEW_COLUMNS - {"split"}]
+        columns = [each for each in columns if (name, each) != ("batch_items", "split")]
+        row = f"row({', '.join(columns)})::VARCHAR"
+        found[name] = store.rows(f"SELECT count(*), sum(hash({row})::HUGEINT)::VARCHAR FROM lake.{name} {at}")
+    return found
 
 
 def before(workspace: Workspace) -> tuple[dict[str, Any], list[RunRecord]]:
     """What the old lake holds, and its runs."""
     with workspace.unmigrated_store() as store:
         assert (current_version(store), counts(store)) == (4, COUNTS)
-        return contents(store), runs_from(store.read(RUNS_IN_LAKE))
+        return contents(store), store.records(RunRecord, RUNS_IN_LAKE)
 
 
 def names_of_tables(store: Store) -> set[str]:
@@ -108,13 +116,36 @@ def test_the_old_model_and_its_training_set_are_found(old: Workspace, label_set:
     with old.unmigrated_store() as store:
         model = production_model(store)
         assert model is not None
-        wanted = labelled_texts(store, Split.TRAINING, model.lake_version)
-    assert wanted.num_rows == model.n_training == 30
+        wanted = store.rows(
+            f"""SELECT item_id, text, answer FROM lake.annotations a AT (VERSION => {model.lake_version})
+            JOIN lake.batches USING (batch_id) JOIN lake.items USING (item_id) WHERE purpose = 'training' ORDER BY 1"""
+        )
+    assert len(wanted) == model.n_training == 30
     store = old.store()
     assert production_model(store) == model
-    assert labelled_texts(store, Split.TRAINING, model.lake_version).equals(wanted)
+    for version in (model.lake_version, store.version()):
+        found = labelled_texts(store, Split.TRAINING, version).to_pylist()
+        assert [tuple(row.values()) for row in found] == wanted
     loaded = load_model(old.model_folder(model.model_id), label_set.names)
     assert loaded.predict(["floods cut off town"]).shape == (1, 2)
+
+
+def test_a_workspace_of_schema_5_gets_what_schema_6_has(old: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted, runs = before(old)
+    monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS[:5])
+    assert current_version(old.store()) == 5
+    old.close()
+    monkeypatch.undo()
+    store = old.store()
+    assert (current_version(store), contents(store), old.runs().all()) == (len(MIGRATIONS), wanted, runs)
+    assert store.rows(
+        "SELECT source_id, source_row FROM lake.item_ids SEMI JOIN lake.items USING (item_id, source)"
+    ) == ([(None, None)] * COUNTS["items"])
+    ingestions = [n for (n,) in store.rows("SELECT DISTINCT ingestion FROM lake.annotations ORDER BY ingested_at")]
+    assert ingestions == sorted(ingestions) == list(range(1, len(ingestions) + 1))
+    assert {progress.batch.codebook for progress in open_batches(store)} == {1}
+    assert len(workspace_id(store)) == 36
+    assert store.rows("SELECT DISTINCT context FROM lake.items") == [(None,)]
 
 
 def test_the_open_batch_is_ingested(old: Workspace, label_set: LabelSet) -> None:
@@ -131,23 +162,23 @@ def test_before_that_the_catalog_is_copied_and_the_copy_is_a_lake(
     wanted, runs = before(old)
     with caplog.at_level("INFO"):
         old.store()
-    copy = old.root / "lake" / "catalog.before-schema-5.sqlite"
+    copy = old.root / "lake" / COPY
     assert sum(str(copy) in record.message for record in caplog.records) == 1
     assert [path.name for path in copy.parent.glob(".*")] == []
-    assert before(Workspace(old.root, "sqlite:lake/catalog.before-schema-5.sqlite")) == (wanted, runs)
+    assert before(Workspace(old.root, f"sqlite:lake/{COPY}")) == (wanted, runs)
     old.close()
     old.store()
-    assert before(Workspace(old.root, "sqlite:lake/catalog.before-schema-5.sqlite")) == (wanted, runs)
+    assert before(Workspace(old.root, f"sqlite:lake/{COPY}")) == (wanted, runs)
 
 
 def test_a_dry_run_says_what_would_be_done_and_changes_no_byte(old: Workspace) -> None:
     unchanged = digests(old.root)
     ran = pal("migrate", "--dry-run", cwd=old.root)
     assert ran.returncode == 0, ran.stderr
-    assert re.search(r"\b4\b.*\b5\b", ran.stdout), "the schemas"
-    assert str(old.root / "lake" / "catalog.before-schema-5.sqlite") in ran.stdout
+    assert re.search(r"\b4\b.*\b6\b", ran.stdout), "the schemas"
+    assert str(old.root / "lake" / COPY) in ran.stdout
     said = json.loads(pal("migrate", "--dry-run", "--json", cwd=old.root).stdout)
-    assert (said["dry_run"], said["from"], said["to"], said["runs"], len(said["steps"])) == (True, 4, 5, N_RUNS, 1)
+    assert (said["dry_run"], said["from"], said["to"], said["runs"], len(said["steps"])) == (True, 4, 6, N_RUNS, 2)
     assert plan_upgrade(old).version == 4
     assert digests(old.root) == unchanged
 
@@ -159,7 +190,7 @@ def test_the_command_migrates_once(old: Workspace) -> None:
     for arguments in (["migrate"], ["migrate", "--dry-run"]):
         again = pal(*arguments, cwd=old.root)
         assert again.returncode == 0, again.stderr
-        assert "5" in again.stdout, "the schema"
+        assert "6" in again.stdout, "the schema"
         assert "catalog.before-schema" not in again.stdout, "nothing is copied"
     assert len(old.runs().all()) == N_RUNS
 
@@ -182,8 +213,8 @@ def test_a_workspace_of_a_newer_program_is_refused(workspace: Workspace) -> None
 
 def test_without_a_place_for_the_copy_nothing_is_migrated(old: Workspace) -> None:
     wanted = before(old)
-    (old.root / "lake" / "catalog.before-schema-5.sqlite").mkdir()
-    with pytest.raises(OSError, match="before-schema-5"):
+    (old.root / "lake" / COPY).mkdir()
+    with pytest.raises(OSError, match=COPY):
         old.store()
     assert before(old) == wanted
 

@@ -26,7 +26,7 @@ from storage.lake.batches import (
 )
 from storage.records import Answer, Proposal, Purpose, Split
 from storage.workspace import Workspace
-from tasks.config.settings import BatchConfig, SamplingConfig
+from tasks.config.settings import BatchConfig, MinimumsConfig, SamplingConfig
 from tasks.import_files import import_original_directory
 from tasks.learning.encoders import BAG_OF_WORDS
 from tasks.learning.model_files import LoadedModel, load_model
@@ -53,7 +53,8 @@ def drawn(
 ) -> str:
     """A batch of n from the items there are now; returns its id."""
     sampling = mix if isinstance(mix, SamplingConfig) else SamplingConfig(mix=dict(mix), start=dict(mix))
-    project = project_of(workspace, encoder=BAG_OF_WORDS, sampling=sampling)
+    minimums = MinimumsConfig(evaluation_share=0)  # no reserve
+    project = project_of(workspace, encoder=BAG_OF_WORDS, sampling=sampling, minimums=minimums)
     make_features(project)
     plan = Plan(Split.TRAINING, n, model is not None)
     return sample_batch(project, plan, model, seed=5, beside_open=beside_open)
@@ -184,7 +185,8 @@ def test_what_cannot_run_gives_its_share_to_its_substitute_and_the_manifest_says
 def test_held_out_items_are_drawn_at_random_whatever_the_mix_says(workspace: Workspace, take_headlines: Take) -> None:
     take_headlines(workspace, 60)
     sampling = SamplingConfig(mix={"outlier": 1}, start={"outlier": 1})
-    project = project_of(workspace, encoder=BAG_OF_WORDS, sampling=sampling)
+    minimums = MinimumsConfig(evaluation_share=0)  # no reserve
+    project = project_of(workspace, encoder=BAG_OF_WORDS, sampling=sampling, minimums=minimums)
     make_features(project)
     batch_id = sample_batch(project, Plan(Split.EVALUATION, 10, active=False), None)
     assert {p.strategy for p in proposals_of(workspace.store(), batch_id)} == {"random"}
@@ -245,7 +247,8 @@ PEOPLE = ("anna", "ben", "cleo")
 def random_project(workspace: Workspace, asking: BatchConfig) -> Project:
     """Batches drawn at random and shared out like this."""
     sampling = SamplingConfig(mix=dict(RANDOM), start=dict(RANDOM))
-    return project_of(workspace, encoder=BAG_OF_WORDS, sampling=sampling, batch=asking)
+    minimums = MinimumsConfig(evaluation_share=0)  # no reserve
+    return project_of(workspace, encoder=BAG_OF_WORDS, sampling=sampling, batch=asking, minimums=minimums)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import csv
 import re
 import shutil
 import sys
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from tasks.learning.encoders import BAG_OF_WORDS, MINILM_STATIC
 from tasks.reporting.simulation_page import Simulation, simulation_page, simulation_text
 from tasks.simulation import replays as simulation_runs
 from tasks.simulation.experiment import replay_experiment
+from tasks.simulation.replay import Replay, replay
 from tasks.simulation.replays import Experiment, material, run_all
 from tasks.simulation.results import TIE
 
@@ -276,3 +278,20 @@ def test_three_labels_are_compared_by_their_mean_f1_and_an_evaluation_file_is_he
     (tmp_path / "e.csv").write_text("text,label\nfloods,disaster\n", encoding="utf-8")
     with pytest.raises(SourceError, match="'disaster'"):
         material(Experiment(str(tmp_path / "x.csv"), MIXES, evaluation=str(tmp_path / "e.csv"), seeds=2), MINILM_STATIC)
+
+
+def test_a_replay_of_the_default_plan_never_trains_on_its_evaluation_items(file: Path) -> None:
+    on = material(experiment(file), MINILM_STATIC)
+    how = Replay(start=40, batch_size=40, iterations=3, seed=3, evaluation_share=0.25, n_evaluation=45)
+    steps = list(replay(on, MIXES["default"], how))
+    assert [len(step.evaluation) for step in steps] == [20, 30, 40, 45]
+    assert [step.n_asked for step in steps] == [40, 80, 120, 160]
+    assert [step.n_labels for step in steps] == [20, 50, 80, 115]
+    asked = np.concatenate([step.asked for step in steps])
+    assert len(set(asked.tolist())) == 160
+    assert set(steps[-1].evaluation.tolist()) <= set(asked.tolist())
+    others = list(replay(on, MIXES["default"], replace(how, evaluation_share=0.0)))
+    assert all(len(step.evaluation) == 0 for step in others)
+    assert [step.n_labels for step in others] == [40, 80, 120, 160]
+    again = list(replay(on, {"random": 1.0}, how))
+    assert steps[-1].evaluation.tolist() == again[-1].evaluation.tolist(), "whatever the strategies ask"

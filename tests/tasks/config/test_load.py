@@ -45,7 +45,7 @@ def errors(tmp_path: Path, text: str) -> list[str]:
 
 def test_every_section_but_task_may_be_missing(tmp_path: Path) -> None:
     config = read(tmp_path, TASK)
-    assert config.minimums == MinimumsConfig(evaluation=1200, validation=200, training=100)
+    assert config.minimums == MinimumsConfig(evaluation=1200, evaluation_share=0.25, validation=0, training=100)
     assert config.sampling.active == {"random": 10.0, "least_confidence": 80.0, "outlier": 10.0}
     assert config.model.training == TrainingConfig(), "the library and pal.toml have the same defaults"
 
@@ -136,6 +136,7 @@ def test_all_errors_come_at_once_with_their_place_and_the_nearest_name(tmp_path:
         ("[batch]\nannotator = []", "[batch] annotator", '"annotators"'),
         ("batch = 3", "[batch] = 3", "a table"),
         ("[minimums]\ntraining = 1", "[minimums] training = 1", "at least 2"),
+        ("[minimums]\nevaluation_share = 1.0", "[minimums] evaluation_share = 1.0", "below 1"),
         ("[minimums]\ntraining = 2026-01-01", "[minimums] training = 2026-01-01", "a whole number"),
         ('[scale]\nrunner = "dask"', "[scale]: address", "tcp://"),
         ('[scale]\naddress = "tcp://a:1"', '[scale]: address = "tcp://a:1"', '"dask"'),

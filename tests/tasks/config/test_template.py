@@ -54,7 +54,7 @@ def test_every_setting_stands_there_with_a_line_above_it_that_says_what_it_is() 
 def test_any_settings_read_back(text: str, keywords: list[str], rate: float, strategy: str) -> None:
     config = Config(
         task=TaskConfig(name=text, question=text, definition=text, labels=TaskConfig.of(DISASTER).labels),
-        minimums=MinimumsConfig(evaluation=7, validation=8, training=9),
+        minimums=MinimumsConfig(evaluation=7, evaluation_share=0.5, validation=8, training=9),
         batch=BatchConfig(annotators=("anna", "Zoë Q"), overlap=2, gold=0.05),
         sampling=SamplingConfig(
             mix={strategy: "100%"},
@@ -79,7 +79,9 @@ def test_an_unknown_preset_is_an_error_that_names_all() -> None:
 
 
 def test_the_presets_carry_the_originals_numbers() -> None:
-    assert PRESETS["chapter-2"].minimums == MinimumsConfig(evaluation=1200, validation=0, training=400)
+    assert PRESETS["chapter-2"].minimums == MinimumsConfig(
+        evaluation=1200, evaluation_share=0, validation=0, training=400
+    )
     assert DISASTER.answer("1") == DISASTER.positive == "related"
     assert DISASTER.default == "not_related"
     assert "memorials" in DISASTER.definition

@@ -16,6 +16,7 @@ from tasks.learning.metrics import (
     label_figures,
     resamples,
 )
+from tasks.learning.stopping import wilson_interval
 
 BINARY = Calibration(positive=1)
 MULTI = Calibration()
@@ -179,16 +180,50 @@ def test_an_undefined_figure_is_none_with_its_reason(labels: list[int], p: list[
     assert str(metric.reason).split()[-1] == "yes" or " yes " in str(metric.reason)
 
 
-def test_a_mean_over_labels_is_undefined_where_one_is_and_its_reason_names_those() -> None:
-    rows = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.6, 0.3, 0.1]], np.float32)
-    evaluation = evaluate(rows, np.array([0, 1, 0]), ("sport", "politics", "weather"), MULTI)
-    for name in ("recall", "precision", "auc", "f1", "f1[weather]"):
-        reason = str(found(evaluation, name).reason)
-        assert "weather" in reason, name
-        assert "sport" not in reason, name
-    assert evaluation.value("f1[sport]") == 1.0
-    only_sport = evaluate(rows[:1], np.array([0]), ("sport", "politics", "weather"), MULTI)
-    assert "politics, weather" in str(found(only_sport, "ap").reason)
+def test_a_mean_over_labels_is_of_those_that_have_the_figure() -> None:
+    names = ("sport", "politics", "weather")
+    rows = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.3, 0.6, 0.1]], np.float32)
+    evaluation = evaluate(rows, np.array([0, 1, 0]), names, MULTI)
+    assert "weather" in str(found(evaluation, "f1[weather]").reason)
+    for name in ("f1", "precision", "recall", "auc", "ap"):
+        own = [evaluation.value(f"{name}[{label}]") for label in names[:2]]
+        assert evaluation.value(name) == pytest.approx(np.mean([value for value in own if value is not None]))
+    chosen_but_absent = evaluate(rows[:, [0, 2, 1]], np.array([0, 0, 0]), names, MULTI)
+    assert evaluate(rows[:1], np.array([0]), names, MULTI).value("ap") == 1.0
+    assert chosen_but_absent.value("f1") == chosen_but_absent.value("f1[sport]"), "no item is weather"
+    assert found(chosen_but_absent, "auc").value is None
+
+
+def test_figures_that_rest_on_few_items_are_never_surer_than_wilson() -> None:
+    labels = np.array([1, 1, 1] + [0] * 30)
+    evaluation = evaluate(two_columns(np.array([0.9, 0.9, 0.1] + [0.2] * 30)), labels, ("no", "yes"), BINARY)
+    for name in ("recall", "auc", "ap"):
+        metric = found(evaluation, name)
+        assert metric.value is not None
+        assert metric.low is not None
+        assert metric.high is not None
+        low, high = wilson_interval(metric.value * 3, 3)
+        assert metric.low <= low < high <= metric.high
+
+
+@pytest.mark.parametrize("n", [1, 6, 40])
+def test_figures_without_a_wrong_decision_have_the_interval_that_so_few_items_allow(n: int) -> None:
+    labels = np.array([1] * n + [0] * n)
+    right = evaluate(two_columns(np.where(labels == 1, 0.9, 0.1)), labels, ("no", "yes"), BINARY)
+    wrong = evaluate(two_columns(np.where(labels == 1, 0.1, 0.9)), labels, ("no", "yes"), BINARY)
+    for name in ("precision", "recall", "auc", "ap"):
+        assert (found(right, name).low, found(right, name).high) == pytest.approx(wilson_interval(n, n))
+    for name in ("recall", "auc"):
+        assert (found(wrong, name).low, found(wrong, name).high) == pytest.approx(wilson_interval(0, n))
+    assert found(right, "accuracy").low == pytest.approx(wilson_interval(2 * n, 2 * n)[0])
+    share = wilson_interval(n, n)[0]
+    assert found(right, "f1").low == pytest.approx(2 * share / (1 + share))
+    assert found(wrong, "f1").high == pytest.approx(2 * (high := wilson_interval(0, 2 * n)[1]) / (1 + high))
+    ece = found(right, "ece")
+    assert ece.low is not None
+    assert ece.value is not None
+    assert ece.high is not None
+    assert ece.low < ece.value < ece.high
 
 
 @pytest.mark.parametrize("n_labels", [2, 3])

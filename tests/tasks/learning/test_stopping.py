@@ -138,6 +138,22 @@ def test_positives_left_are_right_while_sampling_empties_the_pool_of_them() -> N
     assert outside <= 6  # of 40: 95 % intervals
 
 
+def test_with_a_reserve_the_positives_are_worked_out_from_it_alone_whatever_the_pool_has_become() -> None:
+    # 40 of 500 of the reserve of 10,000 texts: 800 in all, 740 of them found.
+    reserved = [replace(result(100, 70), n_reserve=50, n_reserve_positive=4, n_random=10) for _ in range(10)]
+    made = findings(results=[*reserved, result(200, 40, random=True)], n_items=10_000, n_pool=8_800)
+    assert made.sampled == (500, 40)
+    left, least, most = positives_left(made) or (0, 0, 0)
+    assert (round(left), round(least), round(most)) == (60, 0, 331)
+    drawn = replace(result(300, 12, random=True), purpose=Split.EVALUATION)
+    assert findings(results=[drawn, *reserved]).sampled == (800, 52), "a batch for evaluation alone is a fair draw, too"
+
+
+def test_positives_of_the_reserve_are_none_that_a_strategy_brought() -> None:
+    results = [result(90, 5), replace(result(90, 2), n_reserve=20, n_reserve_positive=2)]
+    assert findings(results=results).barren == 1
+
+
 def test_the_share_of_positives_is_told_and_is_no_sign() -> None:
     sign = stop_signs(findings(), has_positive=True)[3]
     assert (sign.name, sign.value, sign.holds) == ("positives among random items", 0.08, None)
