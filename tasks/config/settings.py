@@ -107,7 +107,7 @@ class MinimumsConfig(Section):
     evaluation_share: float = Field(
         0.25,
         ge=0,
-        lt=1,
+        le=0.9,
         description="Their share of each batch until there are enough; 0 to ask for them first.",
     )
     validation: int = Field(

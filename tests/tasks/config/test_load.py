@@ -136,7 +136,7 @@ def test_all_errors_come_at_once_with_their_place_and_the_nearest_name(tmp_path:
         ("[batch]\nannotator = []", "[batch] annotator", '"annotators"'),
         ("batch = 3", "[batch] = 3", "a table"),
         ("[minimums]\ntraining = 1", "[minimums] training = 1", "at least 2"),
-        ("[minimums]\nevaluation_share = 1.0", "[minimums] evaluation_share = 1.0", "below 1"),
+        ("[minimums]\nevaluation_share = 1.0", "[minimums] evaluation_share = 1.0", "from 0 to 0.9"),
         ("[minimums]\ntraining = 2026-01-01", "[minimums] training = 2026-01-01", "a whole number"),
         ('[scale]\nrunner = "dask"', "[scale]: address", "tcp://"),
         ('[scale]\naddress = "tcp://a:1"', '[scale]: address = "tcp://a:1"', '"dask"'),
