@@ -18,52 +18,38 @@ def counts(evaluation: int = 0, validation: int = 0, training: int = 0) -> dict[
     }
 
 
+USUAL, SMALL = Minimums(), Minimums(20, 0, 0)
+
+
 @pytest.mark.parametrize(
-    ("labelled", "plan"),
+    ("labelled", "minimums", "plan"),
     [
-        (counts(), Plan(EVALUATION, 1200, active=False)),
-        (counts(evaluation=500), Plan(EVALUATION, 700, active=False)),
-        (counts(evaluation=1200), Plan(VALIDATION, 200, active=False)),
-        (counts(evaluation=1200, validation=150), Plan(VALIDATION, 50, active=False)),
-        (counts(evaluation=1200, validation=200), Plan(TRAINING, 100, active=False)),
-        (counts(evaluation=1200, validation=200, training=40), Plan(TRAINING, 60, active=False)),
-        (counts(evaluation=1200, validation=200, training=100), Plan(TRAINING, 90, active=True)),
-        (counts(evaluation=5000, validation=5000, training=5000), Plan(TRAINING, 90, active=True)),
+        (counts(), USUAL, Plan(EVALUATION, 1200, active=False)),
+        (counts(evaluation=500), USUAL, Plan(EVALUATION, 700, active=False)),
+        (counts(evaluation=1200), USUAL, Plan(VALIDATION, 200, active=False)),
+        (counts(evaluation=1200, validation=150), USUAL, Plan(VALIDATION, 50, active=False)),
+        (counts(evaluation=1200, validation=200), USUAL, Plan(TRAINING, 100, active=False)),
+        (counts(evaluation=1200, validation=200, training=40), USUAL, Plan(TRAINING, 60, active=False)),
+        (counts(evaluation=1200, validation=200, training=100), USUAL, Plan(TRAINING, 90, active=True)),
+        (counts(evaluation=5000, validation=5000, training=5000), USUAL, Plan(TRAINING, 90, active=True)),
+        # A split that lost items is filled again before anything else.
+        (counts(evaluation=1000, validation=200, training=900), USUAL, Plan(EVALUATION, 200, active=False)),
+        # A hundredth of a minimum may be missing and one more may not; of a small one nothing.
+        (counts(evaluation=1188, validation=198, training=99), USUAL, Plan(TRAINING, 90, active=True)),
+        (counts(evaluation=1187, validation=198, training=99), USUAL, Plan(EVALUATION, 13, active=False)),
+        (counts(evaluation=1188, validation=198, training=98), USUAL, Plan(TRAINING, 2, active=False)),
+        ({EVALUATION: {"a": 19}}, SMALL, Plan(EVALUATION, 1, active=False)),
+        # The numbers of chapter 2 ask for no validation items.
+        (counts(), CHAPTER_2, Plan(EVALUATION, 1200, active=False)),
+        (counts(evaluation=1200), CHAPTER_2, Plan(TRAINING, 400, active=False)),
+        (counts(evaluation=1200, training=399 - 10), CHAPTER_2, Plan(TRAINING, 11, active=False)),
+        (counts(evaluation=1200, training=400), CHAPTER_2, Plan(TRAINING, 90, active=True)),
     ],
 )
 def test_evaluation_comes_first_then_validation_then_random_training_then_active_learning(
-    labelled: dict[Split, dict[str, int]], plan: Plan
+    labelled: dict[Split, dict[str, int]], minimums: Minimums, plan: Plan
 ) -> None:
-    assert next_batch_plan(labelled, Minimums(), 90) == plan
-
-
-@pytest.mark.parametrize(
-    ("labelled", "plan"),
-    [
-        (counts(), Plan(EVALUATION, 1200, active=False)),
-        (counts(evaluation=1200), Plan(TRAINING, 400, active=False)),
-        (counts(evaluation=1200, training=399 - 10), Plan(TRAINING, 11, active=False)),
-        (counts(evaluation=1200, training=400), Plan(TRAINING, 100, active=True)),
-    ],
-)
-def test_the_numbers_of_chapter_2_ask_for_no_validation_items(
-    labelled: dict[Split, dict[str, int]], plan: Plan
-) -> None:
-    assert next_batch_plan(labelled, CHAPTER_2, 100) == plan
-
-
-def test_a_split_that_lost_items_is_filled_again_before_anything_else() -> None:
-    plan = next_batch_plan(counts(evaluation=1000, validation=200, training=900), Minimums(), 100)
-    assert plan == Plan(EVALUATION, 200, active=False)
-
-
-def test_a_hundredth_of_a_minimum_may_be_missing_and_one_more_may_not() -> None:
-    enough = counts(evaluation=1188, validation=198, training=99)
-    assert next_batch_plan(enough, Minimums(), 100) == Plan(TRAINING, 100, active=True)
-    short = counts(evaluation=1187, validation=198, training=99)
-    assert next_batch_plan(short, Minimums(), 100) == Plan(EVALUATION, 13, active=False)
-    short = counts(evaluation=1188, validation=198, training=98)
-    assert next_batch_plan(short, Minimums(), 100) == Plan(TRAINING, 2, active=False)
+    assert next_batch_plan(labelled, minimums, 90) == plan
 
 
 @given(st.integers(1, 10_000), st.integers(0, 200))
@@ -72,10 +58,6 @@ def test_just_the_tolerated_share_is_tolerated_whatever_the_minimum(minimum: int
     labelled = {EVALUATION: {"a": minimum - missing}}
     asked = next_batch_plan(labelled, Minimums(minimum, 0, 0), 10).purpose is EVALUATION
     assert asked == (missing * round(1 / TOLERATED_SHORTFALL) > minimum)
-
-
-def test_of_a_small_minimum_nothing_may_be_missing() -> None:
-    assert next_batch_plan({EVALUATION: {"a": 19}}, Minimums(20, 0, 0), 10) == Plan(EVALUATION, 1, active=False)
 
 
 @pytest.mark.parametrize("training", [{}, {"not_related": 150}, {"not_related": 150, "related": 0}])
