@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -198,3 +199,21 @@ def test_a_manifest_of_a_later_version_is_refused_with_both_versions(tmp_path: P
 
 def test_the_cases_cover_every_encoder_that_ships() -> None:
     assert {encoder.encoder_id.split(":")[0] for encoder, _ in CASES.values()} == set(SHIPPED)
+
+
+def test_a_save_that_another_process_overtook_keeps_the_others_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "m1"
+    rename = Path.rename
+
+    def overtaken(path: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "rename", rename)
+        monkeypatch.setattr(os, "getpid", lambda: 1)  # the other process
+        saved(folder)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", overtaken)
+    _, weights_hash = saved(folder)
+    assert json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["weights_sha256"] == weights_hash
+    assert [path.name for path in tmp_path.iterdir()] == ["m1"]
