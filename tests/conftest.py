@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, settings
+from lake_rows import add_rows
 from projects import pal_toml
 
 from annotation.label_set import Label, LabelSet
 from annotation.synthetic import synthetic_headlines
 from storage.lake.annotations import LabelledItem, import_labelled
 from storage.lake.batches import Draft, reserve
-from storage.lake.items import add_items, stage
 from storage.lake.schema import migrate
 from storage.lake.store import Store
 from storage.records import Batch, Proposal, Split
@@ -106,17 +105,7 @@ def reserve_batch() -> Callable[..., Batch]:
 
     def reserved(workspace: Workspace, texts: dict[str, str], purpose: Split = Split.TRAINING) -> Batch:
         store, ids = workspace.store(), list(texts)
-        table = pa.table(
-            {
-                "row": pa.array(range(len(ids)), pa.int64()),
-                "item_id": pa.array(ids, pa.string()),
-                "text": pa.array(texts.values(), pa.string()),
-                "published_at": pa.nulls(len(ids), pa.timestamp("us")),
-            }
-        )
-        with workspace.scratch() as folder:
-            stage([table], folder / "staged.parquet")
-            add_items(store, folder / "staged.parquet", "test")
+        add_rows(store, list(texts.items()), "test")
         proposals = [Proposal(item_id, "random", None, rank) for rank, item_id in enumerate(ids, start=1)]
         proposals.append(Proposal(ids[0], "entropy", 0.25, 1))
         draft = Draft(purpose, ids, proposals, 7, store.version(), DISASTER.digest, mix={"random": len(ids)})
@@ -130,13 +119,9 @@ def take_headlines() -> Callable[..., dict[str, str]]:
     """Takes made-up headlines number `start` to `stop` into a workspace's lake; returns item_id -> true label."""
 
     def take(workspace: Workspace, stop: int, start: int = 0) -> dict[str, str]:
-        table = synthetic_headlines(stop).slice(start).combine_chunks()
-        n = table.num_rows
-        rows = table.select(["item_id", "text"]).add_column(0, "row", pa.array(range(n), pa.int64()))
-        with workspace.scratch() as folder:
-            stage([rows.append_column("published_at", pa.nulls(n, pa.timestamp("us")))], folder / "staged.parquet")
-            add_items(workspace.store(), folder / "staged.parquet", "test")
-        return dict(zip(table["item_id"].to_pylist(), table["label"].to_pylist(), strict=True))
+        rows = synthetic_headlines(stop).slice(start).to_pylist()
+        add_rows(workspace.store(), [(row["item_id"], row["text"]) for row in rows], "test")
+        return {row["item_id"]: row["label"] for row in rows}
 
     return take
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import TokenVectors, unit
-from tasks.sampling.strategy import Head, Labelled, Pool
+from tasks.sampling.strategy import Head, Labelled, Pool, Ranking, find_strategy
 from tasks.scale.shards import ShardedVectors
 
 NOT_LABELLED = Labelled()
@@ -187,3 +187,18 @@ def in_shards(pool: Pool, bounds: Sequence[int]) -> Pool:
     here = pool.vectors.of(NOT_LABELLED.tokens)
     vectors = ShardedVectors(ask, [len(shard) for shard in shards], here)
     return dataclasses.replace(pool, vectors=vectors, hidden=vectors if pool.hidden is not None else None)
+
+
+def propose(name: str, pool: Pool, n: int, seed: int = 0, **options: Any) -> Ranking:
+    """What a strategy would ask about."""
+    return find_strategy(name).propose(pool, n, np.random.default_rng(seed), **options)
+
+
+def positions(ranking: Ranking) -> list[int]:
+    """Where the items of a ranking stand in the pools of this module."""
+    return [int(item_id[-4:]) for item_id in ranking.item_ids]
+
+
+def angles(*degrees: float) -> npt.NDArray[np.float64]:
+    """Unit vectors in the plane."""
+    return np.stack([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], axis=1)

@@ -1,9 +1,15 @@
-"""Projects for tests of stages: a workspace with chosen settings, without a pal.toml."""
+"""Projects for tests of stages, a workspace with chosen settings, without a pal.toml; and the pal command."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
+
+from waiting import PATIENCE_S
 
 from annotation.label_set import LabelSet
 from storage.workspace import Workspace
@@ -33,3 +39,18 @@ def pal_toml(evaluation: int = 1200, validation: int = 200, training: int = 100,
     """What `pal init` writes, with these minimums; evaluation items come first."""
     minimums = MinimumsConfig(evaluation=evaluation, evaluation_share=0, validation=validation, training=training)
     return config_text(Config(task=TaskConfig.of(label_set), minimums=minimums))
+
+
+def pal(*arguments: str, cwd: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, without a terminal."""
+    environment = {name: value for name, value in os.environ.items() if name != "PAL_WORKSPACE"}
+    return subprocess.run(
+        [sys.executable, "-m", "flows.cli.main", *arguments],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        env={**environment, "PYTHONIOENCODING": "utf-8"},
+        timeout=PATIENCE_S,
+        check=False,
+    )

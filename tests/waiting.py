@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 from typing import TypeVar
 
 import pytest
 
 Result = TypeVar("Result")
+Server = TypeVar("Server", bound=HTTPServer)
 PATIENCE_S = 300.0
 
 
@@ -20,3 +24,21 @@ def until(ready: Callable[[], Result | None]) -> Result:
             return result
         time.sleep(0.02)
     pytest.fail(f"not within {PATIENCE_S:.0f} s: {ready}")
+
+
+class QuietHandler(BaseHTTPRequestHandler):
+    """Prints nothing."""
+
+    def log_message(self, *_: object) -> None:
+        """Nothing on stderr."""
+
+
+@contextmanager
+def serving(server: Server) -> Iterator[Server]:
+    """A server that answers in a thread of its own until the end of the block."""
+    with server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import signal
-import subprocess
-import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
-from waiting import PATIENCE_S
 
 from annotation.batch import (
     DEFINITION_NAME,
@@ -36,7 +31,6 @@ from storage.lake.items import text_hash
 from storage.records import Assignment, Batch, BatchItem, BatchStatus, Proposal, Purpose, Share, StopSign
 from tasks.config.template import DISASTER
 
-ROOT = Path(__file__).parents[2]
 NAME = "b0001-training"
 ITEMS = [BatchItem(f"i{n}", text, text_hash(text)) for n, text in enumerate(["Floods in Zürich", "=1+1", "Fire"])]
 PROPOSALS = [Proposal("i0", "random", None, 1), Proposal("i0", "entropy", 0.5, 2), Proposal("i2", "outlier", 0.25, 1)]
@@ -115,26 +109,7 @@ def test_the_manifest_says_what_the_batch_is(tmp_path: Path) -> None:
                 "options": {"size": 1000, "score": "entropy"},
             },
         ],
-        "stop_signs": [
-            {
-                "name": "kappa of successive models",
-                "value": None,
-                "low": None,
-                "high": None,
-                "threshold": "at least 0.99",
-                "holds": False,
-                "text": "no two models yet",
-            },
-            {
-                "name": "positives among random items",
-                "value": 0.08,
-                "low": 0.04,
-                "high": 0.15,
-                "threshold": "for information",
-                "holds": None,
-                "text": "8 of 100",
-            },
-        ],
+        "stop_signs": [asdict(sign) for sign in SIGNS],
         "overlap": 1,
         "annotators": {},
         "handouts": [{"format": "csv", "annotator": "", "file": "batch.csv"}],
@@ -178,13 +153,6 @@ def test_what_is_published_is_never_changed(tmp_path: Path) -> None:
     assert names_in(tmp_path) == {NAME}
 
 
-def test_the_same_batch_is_written_bit_for_bit_the_same(tmp_path: Path) -> None:
-    for place in "ab":
-        write(tmp_path / place / NAME)
-    for name in FILES:
-        assert (tmp_path / "a" / NAME / name).read_bytes() == (tmp_path / "b" / NAME / name).read_bytes()
-
-
 def test_a_folder_without_a_manifest_is_no_batch(tmp_path: Path) -> None:
     (tmp_path / NAME).mkdir()
     with pytest.raises(BatchError, match=r"manifest\.json"):
@@ -200,28 +168,6 @@ def test_a_damaged_manifest_is_told_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / NAME / MANIFEST).unlink()
     assert write(tmp_path / NAME)
     assert_whole(tmp_path / NAME)
-
-
-def test_a_folder_without_a_manifest_gets_what_it_lacks_and_keeps_an_annotators_work(tmp_path: Path) -> None:
-    folder = tmp_path / NAME
-    folder.mkdir()
-    (folder / CSV_NAME).write_text("filled", encoding="utf-8")
-    (folder / "answers-anna.jsonl").write_text("{}", encoding="utf-8")
-    assert write(folder)
-    assert names_in(folder) == FILES | {"answers-anna.jsonl"}
-    assert (folder / CSV_NAME).read_text(encoding="utf-8") == "filled"
-    assert names_in(tmp_path) == {NAME}
-
-
-def test_what_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / NAME).write_text("a file in its place", encoding="utf-8")
-    with pytest.raises(OSError, match=NAME):
-        write(tmp_path / NAME)
-
-
-def test_the_files_to_fill_in(tmp_path: Path) -> None:
-    write(tmp_path / NAME)
-    assert batch_files(tmp_path / NAME) == [HandoutFile("csv", "", "batch.csv")]
 
 
 def test_a_batch_of_before_there_were_formats_has_the_shared_csv(tmp_path: Path) -> None:
@@ -345,86 +291,3 @@ def test_unchanged_labels_are_the_published_ones(tmp_path: Path, label_set: Labe
     write(tmp_path / NAME)
     assert published_labels(tmp_path / NAME, label_set) == label_set
     assert published_labels(tmp_path / "nowhere", label_set) == label_set
-
-
-CHILD = f"""
-import os, signal, sys
-from pathlib import Path
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-import test_batch
-last, n = int(sys.argv[2]), 0
-def trace(frame, event, arg):
-    global n
-    name = frame.f_code.co_filename
-    of_the_batch = os.sep + "annotation" + os.sep in name or name.endswith("folders.py")
-    if name.startswith({str(ROOT / "tests")!r}) or not of_the_batch:
-        return None
-    if event == "line":
-        n += 1
-        if n == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-    return trace
-sys.settrace(trace)
-made = test_batch.write(Path(sys.argv[1]))
-sys.settrace(None)
-print(n, made)
-"""
-
-
-def child(folder: Path, last: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", CHILD, str(folder), str(last)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    out, error = process.communicate(timeout=PATIENCE_S)
-    assert not error, error
-    return process.returncode, out
-
-
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
-def test_a_kill_at_any_line_leaves_no_batch_or_a_whole_one_and_it_is_written_again(tmp_path: Path) -> None:
-    code, out = ended(child(tmp_path / "counted" / NAME, 0))
-    lines = int(out.split()[0])
-    assert (code, out.split()[1]) == (0, "True")
-    assert lines > 50
-    written = 0
-    for last in [*(lines * k // 6 for k in range(1, 6)), lines - 8, lines - 4, lines]:
-        folder = tmp_path / str(last) / NAME
-        assert ended(child(folder, last)) == (-signal.SIGKILL, "")
-        there = (folder / MANIFEST).is_file()
-        written += there
-        assert there == folder.exists(), "a folder has its manifest from the beginning"
-        assert write(folder) is not there
-        assert_whole(folder)
-        assert there or names_in(folder.parent) == {NAME}, "what the killed one left is gone"
-    assert 0 < written < 8
-
-
-def test_of_two_processes_that_publish_at_once_one_does_and_neither_fails(tmp_path: Path) -> None:
-    folders = [tmp_path / str(k) / NAME for k in range(2)]
-    for folder in folders:
-        both = [child(folder, 0), child(folder, 0)]
-        made = sorted(ended(process)[1].split()[1] for process in both)
-        assert made == ["False", "True"]
-        assert_whole(folder)
-        assert names_in(folder.parent) == {NAME}
-
-
-def test_one_that_is_overtaken_while_it_writes_leaves_the_other_ones_batch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / NAME
-    real = json.dumps
-
-    def overtaken(*args: object, **options: object) -> str:
-        monkeypatch.setattr(json, "dumps", real)
-        other = ended(child(folder, 0))
-        assert other[1].split()[1] == "True"
-        return real(*args, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(json, "dumps", overtaken)
-    assert not write(folder)
-    assert_whole(folder)
-    assert names_in(tmp_path) == {NAME}

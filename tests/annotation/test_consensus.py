@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 from cleanlab import multiannotator
 
-from annotation.agreement import MISSING, answer_table
+from annotation.agreement import MISSING
 from annotation.consensus import ask_scores, crowd_consensus
 from storage.errors import BatchError, PalError
 
@@ -58,18 +58,6 @@ def test_consensus_equals_the_librarys_and_keeps_unanswered_items_and_idle_annot
     assert found.model_weight == pytest.approx(float(expected["model_weight"]))
 
 
-def test_consensus_is_right_more_often_than_the_majority_and_knows_who_is_careless() -> None:
-    matrix, probabilities, truth = crowd(1000)
-    answered = (matrix != MISSING).any(axis=1)
-    matrix, probabilities, truth = matrix[answered], probabilities[answered], truth[answered]
-    found = crowd_consensus(matrix, probabilities)
-    votes = (matrix[:, :, None] == np.arange(3)).sum(axis=1)
-    right, majority_right = (found.labels == truth).mean(), (votes.argmax(axis=1) == truth).mean()
-    assert right > majority_right + 0.03
-    assert found.annotator_quality[:2].min() > found.annotator_quality[2:].max() + 0.2
-    assert found.quality[found.labels == truth].mean() > found.quality[found.labels != truth].mean() + 0.1
-
-
 def test_scores_are_one_less_the_librarys_so_that_higher_is_asked_first() -> None:
     matrix, probabilities, _ = crowd()
     matrix[::3] = MISSING
@@ -82,14 +70,6 @@ def test_scores_are_one_less_the_librarys_so_that_higher_is_asked_first() -> Non
     assert scores[~answered] == pytest.approx(1 - expected[1], abs=1e-6)
     assert scores.min() >= 0
     assert scores.max() <= 1
-
-
-def test_a_disputed_item_scores_above_an_agreed_one_and_so_does_a_new_one() -> None:
-    matrix = np.array([[0, 0, 0]] * 10 + [[1, 1, 1]] * 10 + [[0, 1, MISSING], [MISSING] * 3])
-    probabilities = np.array([[0.9, 0.1]] * 10 + [[0.1, 0.9]] * 10 + [[0.5, 0.5]] * 2)
-    scores = ask_scores(matrix, probabilities)
-    assert scores[-2] > scores[:20].max()
-    assert scores[-1] > scores[:20].max()
 
 
 @pytest.mark.parametrize("n_items", [0, 3])
@@ -155,13 +135,6 @@ def test_nothing_is_printed_warned_or_changed(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr() == ("", "")
     assert np.array_equal(matrix, kept[0])
     assert np.array_equal(probabilities, kept[1])
-
-
-def test_answers_go_from_their_table_to_a_label() -> None:
-    answers = [("i1", "anna", "yes"), ("i1", "ben", "yes"), ("i2", "anna", "no"), ("i2", "ben", "unsure")]
-    table = answer_table(answers, ["yes", "no"])
-    found = crowd_consensus(table.matrix(), np.array([[0.7, 0.3], [0.2, 0.8]]))
-    assert [table.labels[label] for label in found.labels] == ["yes", "no"]
 
 
 def test_without_cleanlab_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import pytest
 from waiting import PATIENCE_S, until
 
 from annotation.formats.journal import Journal, read_journal
-from annotation.keys import HABIT_S, line_keys, plain, terminal_keys, typed_line
+from annotation.keys import line_keys, plain, terminal_keys, typed_line
 from storage.records import Answer
 
 ROOT = Path(__file__).parents[2]
@@ -137,7 +137,6 @@ items = [BatchItem(f"i{k}", f"<item {k}>", f"h{k}") for k in range(1, 9)]
 with Journal(Path(sys.argv[1])) as journal:
     answered = {item_id: answer.answer for item_id, answer in journal.latest.items()}
     keys = terminal_keys(sys.stdin)
-    terminal.HABIT_S = float(sys.argv[2])
     tally = terminal.annotate(Handout("b", labels, items), answered, journal, annotator="a", keys=keys, out=sys.stdout)
 print("TALLY", tally.answered, tally.finished, flush=True)
 """
@@ -151,7 +150,7 @@ def take_ctrl_c() -> None:
 class Person:
     """Sits at a pseudo-terminal, in which the annotator runs in a process of its own."""
 
-    def __init__(self, journal: Path, habit_s: float = HABIT_S) -> None:
+    def __init__(self, journal: Path) -> None:
         import pty
 
         self.journal = journal
@@ -159,7 +158,7 @@ class Person:
         self.modes = self._modes()
         self._seen, self._from = "", 0
         self.process = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(journal), str(habit_s)],
+            [sys.executable, "-c", CHILD, str(journal)],
             cwd=ROOT,
             stdin=self._slave,
             stdout=self._slave,
@@ -221,14 +220,8 @@ class Person:
 
 
 @pytest.fixture
-def habit_s() -> float:
-    """How soon after a key an Enter is taken for a habit."""
-    return HABIT_S
-
-
-@pytest.fixture
-def person(tmp_path: Path, habit_s: float) -> Iterator[Person]:
-    someone = Person(tmp_path / "answers-a.jsonl", habit_s)
+def person(tmp_path: Path) -> Iterator[Person]:
+    someone = Person(tmp_path / "answers-a.jsonl")
     yield someone
     someone.stands_up()
 
@@ -243,24 +236,6 @@ def test_on_a_terminal_each_key_answers_at_once_and_is_on_disk_before_the_next_q
     person.types("\r")
     person.leaves(8, finished=True)
     assert person.answers() == [f"i{k} {'related' if k % 2 else 'not_related'}" for k in range(1, 9)]
-
-
-def test_killed_between_answers_loses_nothing_given_and_resumes_at_the_right_item(person: Person) -> None:
-    for k in range(1, 4):
-        person.sees(f"<item {k}>")
-        person.types("1")
-    person.sees("<item 4>")
-    person.kills()
-    assert person.answers() == [f"i{k} related" for k in range(1, 4)]
-    again = Person(person.journal)
-    again.sees("/8")
-    assert "4/8" in again._seen
-    again.sees("<item 4>")
-    again.types("1")
-    again.sees("<item 5>")
-    again.types("s")
-    again.leaves(4)
-    again.stands_up()
 
 
 def test_killed_at_any_moment_of_saving_loses_at_most_the_current_answer(tmp_path: Path) -> None:
@@ -298,22 +273,6 @@ def test_one_and_enter_in_a_burst_is_one_answer_and_a_later_enter_is_another(per
     assert person.answers()[2:] == ["i2 related", "i3 related"]
 
 
-@pytest.mark.parametrize("habit_s", [PATIENCE_S])
-def test_an_enter_a_moment_after_the_key_answers_the_next_item_and_says_so(person: Person) -> None:
-    person.sees("<item 1>")
-    person.types("1")
-    person.sees("<item 2>")
-    person.types("\r", pause_s=0.08)
-    person.sees("Enter came ")
-    person.sees("s after 1 and answered THIS item (2/8) 'not_related'; a key answers at once. 2 = back.")
-    person.sees("<item 3>")
-    person.types("2")
-    person.sees("<item 2>")
-    person.sees("now: not_related")
-    person.types("s")
-    person.leaves(2)
-
-
 def test_after_ctrl_z_and_fg_a_key_answers_at_once_again(person: Person) -> None:
     person.sees("<item 1>")
     person.stops_and_goes_on()
@@ -322,43 +281,6 @@ def test_after_ctrl_z_and_fg_a_key_answers_at_once_again(person: Person) -> None
     person.sees("<item 2>")
     person.types("s")
     person.leaves(1)
-
-
-def test_arrows_go_back_and_on_and_no_part_of_an_escape_sequence_is_a_key(person: Person) -> None:
-    person.sees("<item 1>")
-    person.types("1")
-    person.sees("<item 2>")
-    person.types("\x1b[D")
-    person.sees("<item 1>")
-    person.types("\x1bOC")
-    person.sees("<item 2>")
-    person.types("\x7f")
-    person.sees("<item 1>")
-    person.types("0")
-    person.sees("<item 2>")
-    for sequence in ("\x1b[2~", "\x1b[1;5D", "\x1b[[1", "\x1b1", "\x1bO1", "\x1b[1", "\x1b", "\x01", "\u00e9"):
-        person.types(sequence, pause_s=0.3)
-        person.sees("does nothing here")
-    person.types("s")
-    person.leaves(1)
-    assert person.answers() == ["i1 related", "i1 not_related"]
-
-
-def test_a_note_is_typed_seen_and_kept(person: Person) -> None:
-    person.sees("<item 1>")
-    person.types("n")
-    person.sees("note, then Enter")
-    person.types("Zoë 1x\x7f")
-    person.sees("Zoë 1x\b \b")
-    person.types("\r")
-    person.sees("To be kept")
-    person.types("d")
-    person.sees("DEFINED.")
-    person.types("1")
-    person.sees("<item 2>")
-    person.types("\x04")
-    person.leaves(1)
-    assert person.answers() == ["i1 related Zoë 1"]
 
 
 @pytest.mark.parametrize("way_out", ["\x03", "\x04", "s", "q"])

@@ -55,19 +55,14 @@ def texts(n: int) -> list[BatchItem]:
 
 
 class Screen(io.StringIO):
-    """Remembers how many answers the journal's file held when each question was shown."""
+    """A terminal, or none."""
 
-    def __init__(self, path: Path | None = None, tty: bool = False) -> None:
+    def __init__(self, tty: bool = False) -> None:
         super().__init__()
-        self.path, self.tty, self.on_disk = path, tty, []  # type: ignore[var-annotated]
+        self.tty = tty
 
     def isatty(self) -> bool:
         return self.tty
-
-    def write(self, text: str) -> int:
-        if self.path and "headline number" in text:
-            self.on_disk.append(len(read_journal(self.path)))
-        return super().write(text)
 
 
 def ask(
@@ -120,12 +115,6 @@ def test_a_line_says_who_answered_which_text_of_which_batch_and_in_what_time(tmp
     assert (first.batch_id, first.text_hash, first.answer.annotator) == ("b0003", "h1", "anna")
     assert (first.answer.seconds, second.answer.seconds) == (4.5, 0.062)
     assert first.answer.annotated_at is not None
-
-
-def test_every_answer_is_on_disk_before_the_next_question_is_shown(tmp_path: Path) -> None:
-    screen = Screen(tmp_path / "answers-anna.jsonl")
-    ask(tmp_path, ["1", "0", "u", " "], n=4, screen=screen)
-    assert screen.on_disk == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -261,12 +250,6 @@ def test_where_2_is_a_label_it_answers_and_the_arrow_goes_back(tmp_path: Path) -
     assert tally.by_answer == {"red": 1, "blue": 1, "Green": 1}
 
 
-def test_a_label_with_the_key_q_is_not_a_way_out(tmp_path: Path) -> None:
-    labels = replace(LABELS, labels=(Label("quiet", "q"), Label("loud", "l")))
-    _, written, _ = ask(tmp_path, ["q", "l", "s"], labels=labels)
-    assert written == ["i1 quiet", "i2 loud"]
-
-
 def test_a_label_without_a_key_is_typed(tmp_path: Path) -> None:
     labels = replace(THREE, labels=(*THREE.labels, Label("dark green"), Label("grey")))
     typed = ["/", *"grye", "enter", "/", *"Dark green", "enter", "/", "enter", "/", "escape", "1", "/", "ctrl-d"]
@@ -322,11 +305,6 @@ def test_lines_are_keys_and_the_end_of_the_file_saves_and_leaves(tmp_path: Path)
     assert (tally.answered, tally.finished) == (4, False)
 
 
-def test_the_end_of_the_file_in_a_note_leaves(tmp_path: Path) -> None:
-    tally, written, _ = ask(tmp_path, line_keys(io.StringIO("1\nn\n")))
-    assert (tally.answered, written) == (1, ["i1 related"])
-
-
 def test_an_enter_soon_after_a_key_answers_and_says_which_item(tmp_path: Path, clock: Clock) -> None:
     def hasty() -> Iterator[str]:
         yield "1"
@@ -363,13 +341,12 @@ def test_an_enter_that_is_meant_is_not_pointed_out(tmp_path: Path, clock: Clock)
     assert not re.search(r"\b0\.\d\d s\b", shown)
 
 
-def test_the_empty_lines_of_a_file_are_meant(tmp_path: Path) -> None:
-    _, written, shown = ask(tmp_path, line_keys(io.StringIO("1\n\n")))
-    assert written == ["i1 related", "i2 not_related"]
-    assert not re.search(r"\b0\.\d\d s\b", shown)
-
-
 def test_importing_the_module_brings_no_heavy_library() -> None:
     code = "import sys, annotation.terminal; print(sorted({m.split('.')[0] for m in sys.modules}))"
     names = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert not set(eval(names)) & {"rich", "typer", "duckdb", "numpy", "pyarrow", "torch", "prefect", "asyncio"}
+
+
+def test_the_end_of_the_file_in_a_note_leaves(tmp_path: Path) -> None:
+    tally, written, _ = ask(tmp_path, line_keys(io.StringIO("1\nn\n")))
+    assert (tally.answered, written) == (1, ["i1 related"])

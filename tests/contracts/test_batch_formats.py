@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from fillers import PROGRAMS, Given, History, Log, Program
+from lake_rows import add_rows
 from projects import project_of
 
 from annotation.formats.registry import FORMATS
 from annotation.label_set import LabelSet
 from storage.lake.batches import Draft, items_of, reserve
-from storage.lake.items import add_items, stage
 from storage.records import Proposal, Split
 from storage.workspace import Workspace
 from tasks.collect import FileReport, collect_answers
@@ -110,15 +109,7 @@ def publish(tmp_path_factory: pytest.TempPathFactory, label_set: LabelSet) -> Ca
 
 def reserve_in_every_format(workspace: Workspace, texts: Mapping[str, str], label_set: LabelSet) -> None:
     store, ids = workspace.store(), list(texts)
-    columns = {
-        "row": pa.array(range(len(ids)), pa.int64()),
-        "item_id": pa.array(ids, pa.string()),
-        "text": pa.array(texts.values(), pa.string()),
-        "published_at": pa.nulls(len(ids), pa.timestamp("us")),
-    }
-    with workspace.scratch() as folder:
-        stage([pa.table(columns)], folder / "staged.parquet")
-        add_items(store, folder / "staged.parquet", "test")
+    add_rows(store, list(texts.items()), "test")
     proposals = [Proposal(item_id, "least_confidence", 1 / rank, rank) for rank, item_id in enumerate(ids, start=1)]
     draft = Draft(Split.TRAINING, ids, proposals, 7, store.version(), label_set.digest, formats=tuple(FORMATS))
     reserve(store, draft, beside_open=True)

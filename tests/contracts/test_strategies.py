@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pools import in_shards, pool_of_texts, random_pool, tokens_of
+from pools import in_shards, pool_of_texts, positions, propose, random_pool, tokens_of
 
 from storage.errors import SamplingError
 from tasks.learning.vectors import TokenVectors
@@ -130,6 +130,38 @@ def test_in_any_pool_it_gives_none_a_part_or_each_item_once(any_strategy: Strate
             ranking = any_strategy.propose(pool, n, np.random.default_rng(0))
             assert_sound(pool, ranking, n, adaptive=any_strategy.adaptive)
         assert sorted(ranking.item_ids) == pool.item_ids.to_pylist(), name
+
+
+LEVEL = ("outlier", "representative", "adaptive_representative", "least_confidence", "margin_confidence", "entropy")
+BY_TEXTS = ("cluster", "clustered_uncertainty", "representative_cluster", "core_set", "typical_cluster")
+BY_TEXTS += ("probability_cover", "representative", "adaptive_representative")
+BY_PROBABILITIES = ("least_confidence", "margin_confidence", "ratio_confidence", "entropy", "clustered_uncertainty")
+BY_PROBABILITIES += ("high_uncertainty_cluster", "bald", "drop_query", "contrastive", "badge", "per_label")
+
+
+@pytest.mark.parametrize("name", LEVEL)
+def test_copies_are_level_and_each_is_drawn_by_some_generator(name: str) -> None:
+    drawn = {positions(propose(name, whole_pool_of([[1]] * 3, [[0.5, 0.5]] * 3), 1, seed))[0] for seed in range(40)}
+    assert drawn == {0, 1, 2}
+
+
+@pytest.mark.parametrize("name", BY_TEXTS)
+def test_texts_without_tokens_come_last_and_training_items_without_any_change_nothing(name: str) -> None:
+    texts = [[], [1, 2], [], [3], [4, 5], []]
+    for training in ([[6]], [[]]):
+        labelled = Labelled(tokens_of(training), np.zeros(1, np.int64), np.zeros((1, 2), np.float32))
+        pool = dataclasses.replace(whole_pool_of(texts, [[0.5, 0.5]] * 6), training=labelled)
+        ranking = propose(name, pool, 6)
+        assert set(positions(ranking)[3:]) == {0, 2, 5}
+        assert np.isfinite(ranking.scores).tolist() == [True] * 3 + [False] * 3
+
+
+@pytest.mark.parametrize("name", BY_PROBABILITIES)
+def test_items_without_finite_probabilities_come_last_and_the_rest_is_not_touched_by_them(name: str) -> None:
+    rows = [[np.nan, 0.5], [0.5, 0.5], [1, 0], [np.inf, 0.1], [0.7, 0.3], [0.6, 0.4], [-np.inf, 0.1]]
+    ranking = propose(name, whole_pool_of([[k] for k in range(7)], rows), 7)
+    assert set(positions(ranking)[4:]) == {0, 3, 6}
+    assert np.isfinite(ranking.scores).tolist() == [True] * 4 + [False] * 3
 
 
 def test_one_label_only_among_the_labelled_items_is_defined(any_strategy: Strategy) -> None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from waiting import PATIENCE_S
+from projects import pal
 
 from annotation.synthetic import fill_csv, synthetic_headlines
 from flows.import_texts import import_items
@@ -21,21 +18,6 @@ from tasks.project import open_project
 
 TABLE = synthetic_headlines(600)
 TRUTH = dict(zip(TABLE["item_id"].to_pylist(), TABLE["label"].to_pylist(), strict=True))
-
-
-def pal(*arguments: str, cwd: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own, without a terminal."""
-    environment = {name: value for name, value in os.environ.items() if name != "PAL_WORKSPACE"}
-    return subprocess.run(
-        [sys.executable, "-m", "flows.cli.main", *arguments],
-        cwd=cwd,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        env={**environment, "PYTHONIOENCODING": "utf-8"},
-        timeout=PATIENCE_S,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -89,13 +71,6 @@ def test_init_makes_a_workspace_once_and_says_what_comes_next(tmp_path: Path) ->
     assert (again.returncode, again.stdout) == (1, "")
     assert "cd w; pal status" in again.stderr
     assert "Traceback" not in again.stderr
-
-
-def test_an_unknown_preset_names_the_known_ones(tmp_path: Path) -> None:
-    ran = pal("init", "w", "--preset", "chapter2", cwd=tmp_path)
-    assert ran.returncode == 1
-    assert "disaster-headlines, chapter-2, demo" in ran.stderr
-    assert not (tmp_path / "w").exists()
 
 
 def test_wrong_usage_exits_2_and_a_missing_workspace_exits_1(tmp_path: Path) -> None:

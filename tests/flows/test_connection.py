@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 import tomllib
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import HTTPServer
 from pathlib import Path
 
 import pytest
+from waiting import QuietHandler, serving
 
 from flows.server.command_runs import SETTINGS, running_server
 from storage.errors import ServiceError
@@ -19,26 +19,19 @@ from tasks.project import Project
 ROOT = Path(__file__).parents[2]
 
 
-class Healthy(BaseHTTPRequestHandler):
+class Healthy(QuietHandler):
     """Answers as a Prefect server's health check."""
 
     def do_GET(self) -> None:
         self.send_response(200 if self.path == "/api/health" else 404)
         self.end_headers()
 
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
-
 
 @pytest.fixture
 def healthy() -> Iterator[str]:
     """The address of a server that answers."""
-    with HTTPServer(("127.0.0.1", 0), Healthy) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with serving(HTTPServer(("127.0.0.1", 0), Healthy)) as server:
         yield f"http://127.0.0.1:{server.server_port}/api"
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

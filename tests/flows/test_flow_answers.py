@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from annotation.batch import batch_files, read_manifest
-from annotation.formats.csv_file import read_csv
 from annotation.formats.registry import FORMATS
 from annotation.inbox import waiting_files
+from annotation.synthetic import fill_csv
 from flows.cli.annotating import agreement_of, consensus_of, consensus_text, history_text, publish_formats
 from storage.errors import BatchError
-from storage.lake.annotations import LabelledItem, import_labelled, ingest
+from storage.lake.annotations import ingest
 from storage.lake.batches import Draft, close_batch, find_batch, reserve
 from storage.lake.history import history_of
-from storage.records import Answer, Assignment, Batch, BatchStatus, Proposal, Purpose, Split
+from storage.records import Answer, Assignment, Batch, BatchStatus, Proposal, Purpose
 from tasks.config.settings import BatchConfig
 from tasks.prepare import make_features
 from tasks.project import Project
@@ -71,18 +69,6 @@ def test_agreement_is_of_independent_answers_under_a_name(project: Project, batc
     assert anna.confusion["not_related"]["related"] == anna.confusion["related"]["not_related"] == 1, "as settled"
     unsure = agreement_of(project, unsure_counts=True)
     assert (unsure.n_items, unsure.n_several) == (4, 3)
-
-
-def test_labels_of_the_originals_files_are_nobodys_answers(project: Project, batch: str) -> None:
-    close_batch(project.workspace.store(), batch)
-    labelled = [LabelledItem(item_id, "related", "random", None) for item_id in TEXTS]
-    import_labelled(project.workspace.store(), "start", Split.TRAINING, labelled, "d", "dir")
-    give(project, batch, "unnamed", "i1:related")
-    again = reserved(project, Purpose.ADJUDICATION, "i1")
-    give(project, again, "zoe", "i1:related")
-    with pytest.raises(BatchError) as caught:
-        agreement_of(project)
-    assert 'annotators = ["anna", "ben"] and overlap = 2' in caught.value.hint
 
 
 def test_gold_tells_how_often_those_who_were_asked_unmarked_are_right(project: Project, batch: str) -> None:
@@ -164,15 +150,6 @@ def test_history_marks_what_counts_and_says_when_by_whom_and_from_where(project:
 # More formats
 
 
-def fill(path: Path, answers: dict[str, str]) -> None:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows({**row, "label": answers.get(row["item_id"], "")} for row in rows)
-
-
 @pytest.fixture
 def team(project: Project) -> Project:
     """Two annotators, both asked about each item."""
@@ -191,7 +168,7 @@ def shared(team: Project, batch: str) -> str:
 
 def test_more_formats_are_written_for_each_annotator_beside_what_is_filled_in(team: Project, shared: str) -> None:
     folder = team.workspace.batches / shared
-    fill(folder / "batch-anna.csv", {"i1": "related"})
+    fill_csv(folder / "batch-anna.csv", {"i1": "related"}, annotator="anna")
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "manifest.json"}
     found = publish_formats(team, shared, ["label-studio", "csv"])
     new = [path.name for path in found if path.name.startswith("label-studio")]
@@ -241,26 +218,3 @@ def test_there_must_be_such_a_batch_open_and_such_a_format(project: Project, bat
     with pytest.raises(BatchError, match=rf"{batch}.*\bingested\b") as caught:
         publish_formats(project, batch, ["csv"])
     assert "pal status" in caught.value.hint
-
-
-def test_a_batch_is_complete_once_each_item_is_answered_by_both_in_whatever_formats(team: Project, shared: str) -> None:
-    from tasks.collect import collect_answers
-
-    store, folder = team.workspace.store(), team.workspace.batches / shared
-    publish_formats(team, shared, ["label-studio"])
-    studio = FORMATS["label-studio"].path(folder, "Ben Q")
-    tasks = json.loads(studio.read_text(encoding="utf-8"))
-    for task in tasks:
-        value = {"from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": ["related"]}}
-        task["annotations"] = [{"result": [value], "was_cancelled": False, "created_at": "2026-01-02T03:04:05.0Z"}]
-    studio.write_text(json.dumps(tasks), encoding="utf-8")
-    collect_answers(team)
-    assert (find_batch(store, shared).n_answers, find_batch(store, shared).batch.status) == (2, "published")
-    fill(folder / "batch-anna.csv", {"i1": "related"})
-    collect_answers(team)
-    assert find_batch(store, shared).n_answers == 3
-    assert {row.annotator for row in read_csv(folder / "batch-anna.csv")} == {"anna"}
-    fill(folder / "batch-anna.csv", {"i1": "related", "i2": "skip"})
-    collect_answers(team)
-    assert (find_batch(store, shared).n_answers, find_batch(store, shared).batch.status) == (4, "ingested")
-    assert {each.annotator for each in history_of(store, "i1").answers} == {"anna", "Ben Q"}

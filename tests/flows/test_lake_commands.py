@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from waiting import PATIENCE_S
+from projects import pal
 
 from flows.cli.lake_switch import switch_lake
 from flows.server.processes import held
@@ -21,18 +18,6 @@ from storage.records import RunRecord, RunStatus
 from storage.workspace import Workspace
 from tasks.config.load import read_config
 from tasks.project import Project, open_project
-
-
-def pal(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "flows.cli.main", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env=dict(os.environ),
-        timeout=PATIENCE_S,
-        check=False,
-    )
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from flows.next_batch import next_batch
 from flows.nightly import nightly
 from flows.run import run_here
 from storage.lake.batches import close_batch
-from storage.lake.items import count_items
 from storage.records import RunRecord, RunStatus, Split
 from tasks.project import Project, open_project
 
@@ -87,15 +86,6 @@ def test_after_any_change_the_whole_night_is_gone_through_again(
     change(project, truth)
     assert list(night(project).stages)[:7] == WHOLE[:7]
     assert list(night(project).stages) == SHORT
-
-
-def test_texts_that_come_in_are_something_new(
-    project: Project, truth: dict[str, str], take_headlines: Callable[..., dict[str, str]]
-) -> None:
-    night(project)
-    take_headlines(project.workspace, 850, start=800)
-    assert count_items(project.workspace.store()) == 850
-    assert "make_features" in night(project).stages
 
 
 def test_a_batch_whose_files_are_gone_is_written_again_even_where_nothing_is_new(

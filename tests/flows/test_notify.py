@@ -6,12 +6,12 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import HTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
+from waiting import QuietHandler, serving
 
 from flows.next_batch import next_batch
 from flows.notify import notify
@@ -34,25 +34,18 @@ class Listener(HTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     def do_POST(self) -> None:
         assert isinstance(self.server, Listener)
         self.server.heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self.send_response(500 if self.path.startswith("/broken") else 204)
         self.end_headers()
 
-    def log_message(self, *args: Any) -> None:
-        """Nothing on stderr."""
-
 
 @pytest.fixture
 def listener() -> Iterator[Listener]:
-    with Listener() as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
+    with serving(Listener()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def telling(project: Project, **config: Any) -> Project:

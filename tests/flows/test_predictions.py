@@ -2,51 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from projects import pal_toml
 
 from annotation.label_set import LabelSet
-from annotation.synthetic import synthetic_headlines
 from flows.cli.previews import predictions
 from storage.errors import ModelError, SourceError
-from storage.lake.annotations import LabelledItem, import_labelled
-from storage.lake.items import add_items, stage
 from storage.lake.models import production_model, promote
 from storage.readers.opening import open_source
-from storage.records import Split
 from tasks.config.settings import TaskConfig
-from tasks.config.template import DISASTER
 from tasks.learning.model_files import LoadedModel, load_model
+from tasks.prepare import make_features
 from tasks.project import Project, open_project
+from tasks.train import train_model
 
 TEXTS = ["floods cut off coastal town", "minister opens school", "Überschwemmung"]
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def trained(
+    tmp_path_factory: pytest.TempPathFactory,
+    take_headlines: Callable[..., dict[str, str]],
+    give_labels: Callable[..., None],
+) -> Project:
     """200 headlines, all labelled, and a model of them in production."""
-    from tasks.prepare import make_features
-    from tasks.train import train_model
-
     root = tmp_path_factory.mktemp("trained")
-    (root / "pal.toml").write_text(
-        pal_toml(0, 0, 100),
-        encoding="utf-8",
-    )
-    project, table = open_project(root), synthetic_headlines(200)
-    workspace, store = project.workspace, project.workspace.store()
-    (root / "headlines.csv").write_text("\n".join(["text", *table["text"].to_pylist()]), encoding="utf-8")
-    rows = next(open_source(root / "headlines.csv").chunks()).table
-    rows = rows.set_column(rows.schema.get_field_index("item_id"), "item_id", table["item_id"])
-    with workspace.scratch() as scratch:
-        stage([rows], scratch / "staged.parquet")
-        add_items(store, scratch / "staged.parquet", "test")
-    labelled = [LabelledItem(row["item_id"], row["label"], "random", None) for row in table.to_pylist()]
-    import_labelled(store, "start", Split.TRAINING, labelled, DISASTER.digest, "test")
+    (root / "pal.toml").write_text(pal_toml(0, 0, 100), encoding="utf-8")
+    project = open_project(root)
+    give_labels(project.workspace, take_headlines(project.workspace, 200))
     make_features(project)
-    promote(store, train_model(project).model_id)
+    promote(project.workspace.store(), train_model(project).model_id)
     return project
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import urllib.error
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
-from typing import Any
+from http.server import HTTPServer
 
 import pytest
+from waiting import QuietHandler, serving
 
 from flows.server import prefect_api
 from flows.server.prefect_api import answers, ask
@@ -21,7 +20,7 @@ class Busy(HTTPServer):
     codes: list[int]
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     def do_POST(self) -> None:
         assert isinstance(self.server, Busy)
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -34,20 +33,13 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
 
-    def log_message(self, *args: Any) -> None:
-        """Nothing on stderr."""
-
 
 @pytest.fixture
 def busy(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Busy, str]]:
     monkeypatch.setattr(prefect_api.time, "sleep", lambda _: None)
-    with Busy(("127.0.0.1", 0), Handler) as server:
+    with serving(Busy(("127.0.0.1", 0), Handler)) as server:
         server.codes = []
-        thread = Thread(target=server.serve_forever)
-        thread.start()
         yield server, f"http://127.0.0.1:{server.server_port}/api"
-        server.shutdown()
-        thread.join()
 
 
 def test_a_server_whose_database_is_busy_is_asked_again(busy: tuple[Busy, str]) -> None:

@@ -6,11 +6,12 @@ import csv
 import re
 import shutil
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import HTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
+from waiting import QuietHandler
 
 from annotation.synthetic import fill_csv
 from flows.cli.annotating import submit
@@ -58,14 +59,11 @@ def test_a_server_that_is_gone_is_said_and_the_file_is_in_the_inbox(project: Pro
     assert Path(found.place).is_file()
 
 
-class NothingHere(BaseHTTPRequestHandler):
+class NothingHere(QuietHandler):
     """Answers as a server does that has no such deployment."""
 
     def do_GET(self) -> None:
         self.send_error(404)
-
-    def log_message(self, *_: object) -> None:
-        """Nothing is printed."""
 
 
 def test_a_server_without_the_deployment_is_said(project: Project, batch_file: Path) -> None:

@@ -21,7 +21,6 @@ from storage.lake.batches import (
     proposals_of,
     reserve,
 )
-from storage.lake.history import disputed_items
 from storage.records import Answer, Batch, Proposal, Purpose, Split
 from storage.workspace import Workspace
 from tasks.ask_again import draw_disputed
@@ -124,16 +123,6 @@ def test_the_answers_shown_are_those_of_the_draw_also_when_the_files_are_written
     shutil.rmtree(folder)
     assert publish_batches(project_of(workspace)) == [folder]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-
-
-def test_what_an_adjudicator_was_not_asked_or_left_unanswered_is_disputed_still(
-    workspace: Workspace, first: str
-) -> None:
-    batch_id = str(draw(workspace, 2))
-    assert disputed_items(workspace.store()) == ["i0"]
-    give(workspace, batch_id, {"i1": "skip"}, "zoe")
-    close_batch(workspace.store(), batch_id)
-    assert ids_of(workspace, draw(workspace)) == ["i3", "i0"]
 
 
 def test_the_next_batch_and_the_one_to_settle_do_not_wait_for_each_other(

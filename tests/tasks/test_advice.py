@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -108,16 +107,3 @@ def test_the_three_newest_models_count(workspace: Workspace, label_set: LabelSet
     kappa, change = map(signs(workspace, label_set).__getitem__, MODEL_SIGNS)
     assert (kappa.value, kappa.holds, kappa.text) == (1.0, False, "0.990, undefined, 1.000")
     assert (change.value, change.holds, change.text) == (0.01, True, "0.050, 0.000, 0.010")
-
-
-def test_without_a_positive_label_only_kappa_is_told(
-    workspace: Workspace, label_set: LabelSet, answered: Answered
-) -> None:
-    compared(workspace, (1.0, 0.0), (0.995, 0.0), (0.99, 0.0))
-    for _ in range(3):
-        answered("--", strategy="random")
-    unmarked = replace(label_set, labels=tuple(replace(label, positive=False) for label in label_set.labels))
-    assert [(found.name, found.holds) for found in signs_of(workspace.store(), unmarked)] == [
-        ("kappa of successive models", True)
-    ]
-    assert len(signs_of(workspace.store(), label_set)) == 5

@@ -173,17 +173,6 @@ def test_a_keyword_with_a_part_without_a_vector_is_not_known(shared: Shared, lab
     assert pool.keyword_names == ('"flood"',)
 
 
-def test_labels_given_after_the_version_are_not_seen(
-    workspace: Workspace, label_set: LabelSet, items: Items, give_labels: Give
-) -> None:
-    store = workspace.store()
-    version = store.version()
-    give_labels(workspace, {items[110][0]: "related"})
-    pool = load_pool(project_of(workspace, label_set), version, None)
-    assert len(pool.training) == 70
-    assert len(loaded(workspace, label_set).training) == 71
-
-
 def test_a_lake_without_labels_or_with_an_empty_pool_gives_a_pool_of_that_size(
     workspace: Workspace, label_set: LabelSet, take_headlines: Callable[..., dict[str, str]], give_labels: Give
 ) -> None:

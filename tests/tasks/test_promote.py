@@ -11,7 +11,6 @@ import pyarrow as pa
 import pytest
 from projects import project_of
 
-from annotation.label_set import LabelSet
 from annotation.synthetic import synthetic_headlines
 from storage.lake.models import (
     Measurement,
@@ -88,19 +87,6 @@ def held_out(workspace: Workspace, take_headlines: Callable[..., Any], give_labe
     return project_of(workspace)
 
 
-def test_the_first_model_goes_into_production_and_stays_there(
-    workspace: Workspace, headlines: tuple[list[str], list[str]]
-) -> None:
-    project = project_of(workspace)
-    made_model(workspace, "m1", *headlines)
-    first, again = decide(project, "m1"), decide(project, "m1")
-    assert (first[:2], again[:2]) == (("m1", True), ("m1", False))
-    assert first[2] != again[2], "the reasons"
-    current = production_model(workspace.store())
-    assert current is not None
-    assert current.model_id == "m1"
-
-
 @pytest.mark.parametrize("other", [False, True], ids=["same encoder", "production has another encoder"])
 def test_a_worse_candidate_is_kept_out_and_a_better_one_goes_in(
     held_out: Project, headlines: tuple[list[str], list[str]], other: bool
@@ -122,38 +108,6 @@ def test_a_worse_candidate_is_kept_out_and_a_better_one_goes_in(
         ModelStatus.PRODUCTION,
         ModelStatus.RETIRED,
     ]
-
-
-def test_without_a_positive_label_every_label_counts(
-    workspace: Workspace,
-    three_labels: LabelSet,
-    reserve_batch: Callable[..., Any],
-    give_labels: Callable[..., None],
-) -> None:
-    names = three_labels.names
-    words = {"sport": "football match goal", "politics": "parliament vote election", "weather": "rain wind forecast"}
-    texts = {f"{name}-{k}": f"{words[name]} number {k}" for name in names for k in range(40)}
-    labels = {item_id: item_id.split("-")[0] for item_id in texts}
-    held = [item_id for item_id in texts if int(item_id.split("-")[1]) < 20]
-    reserve_batch(workspace, {item_id: texts[item_id] for item_id in held})
-    give_labels(workspace, {item_id: labels[item_id] for item_id in held}, Split.EVALUATION)
-    rest = [item_id for item_id in texts if item_id not in held]
-
-    def model(model_id: str, said: dict[str, str]) -> str:
-        lines, truth = [texts[i] for i in rest], [said[i] for i in rest]
-        return made_model(workspace, model_id, lines, truth, names, positive=None)
-
-    project = project_of(workspace, three_labels)
-    promote(workspace.store(), model("good", labels))
-    assert decide(project, model("as-good", labels))[:2] == ("as-good", True)
-    for spared in names:  # a model that mistakes the other two for each other
-        confused = [name for name in names if name != spared]
-        said = dict(labels)
-        for item_id in rest:
-            if labels[item_id] != spared:
-                said[item_id] = confused[int(item_id.split("-")[1]) % 2]
-        _, promoted, reason = decide(project, model(f"only-{spared}", said))
-        assert not promoted, (spared, reason)
 
 
 def test_a_production_model_that_cannot_be_loaded_is_replaced_and_the_reason_told(

@@ -129,19 +129,6 @@ def test_an_open_review_stays_as_it_is_and_an_answered_item_is_never_asked_about
     assert len(set(again)) == len(again)
 
 
-def test_what_an_adjudicator_settled_is_not_reviewed(
-    workspace: Workspace, wrong: set[str], truth: dict[str, str]
-) -> None:
-    first = str(draw(workspace, 160))
-    asked = ids_of(workspace, first)
-    close_batch(workspace.store(), first)
-    store = workspace.store()
-    draft = Draft(Purpose.ADJUDICATION, asked[:1], [Proposal(asked[0], "x", None, 1)], 0, store.version(), "d")
-    settled = reserve(store, draft, beside_open=False)[0].batch_id
-    give(workspace, settled, {asked[0]: OTHER[truth[asked[0]]]}, "zoe")
-    assert asked[0] not in ids_of(workspace, draw(workspace, 160))
-
-
 def test_held_out_items_are_not_asked_about_whatever_their_labels(
     workspace: Workspace, truth: dict[str, str], wrong: set[str], give_labels: Give
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -27,7 +26,6 @@ from storage.lake.batches import (
 from storage.records import Answer, Proposal, Purpose, Split
 from storage.workspace import Workspace
 from tasks.config.settings import BatchConfig, MinimumsConfig, SamplingConfig
-from tasks.import_files import import_original_directory
 from tasks.learning.encoders import BAG_OF_WORDS
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.training import TrainingConfig
@@ -133,37 +131,6 @@ def test_a_draw_that_is_overtaken_draws_again_from_what_is_left(
     batch_id = drawn(workspace, 10, SamplingWithRival(), beside_open=True)  # 10 + 25 of 30: they must meet
     assert len([line for line in caplog.messages if re.search(r"\d of 10\b", line)]) == 1, "overtaken once"
     assert sorted(ids_of(workspace, batch_id) + ids_of(workspace, rivals[0])) == pool
-
-
-SIX = {
-    "random": "10%",
-    "least_confidence": "30%",
-    "anchor": "20%",
-    "representative_cluster": "15%",
-    "outlier": "15%",
-    "badge": "10%",
-}
-
-
-def test_six_strategies_share_a_batch_of_the_real_pool_each_item_once_and_every_credit_is_in_its_manifest(
-    workspace: Workspace, real_data: Path
-) -> None:
-    project = project_of(workspace, sampling=SamplingConfig(mix=SIX))
-    import_original_directory(project, real_data)
-    make_features(project)
-    batch_id = sample_batch(project, Plan(Split.TRAINING, 100, active=True), train_model(project))
-    publish_batches(project)
-    manifest = read_manifest(workspace.batches / batch_id)
-    proposals = [(item["item_id"], each["strategy"]) for item in manifest["items"] for each in item["proposals"]]
-    assert len({item["item_id"] for item in manifest["items"]}) == 100 == manifest["n"]
-    assert len(set(proposals)) == len(proposals)
-    assert {item_id for item_id, _ in proposals} == {item["item_id"] for item in manifest["items"]}
-    for name, share in SIX.items():
-        assert sum(strategy == name for _, strategy in proposals) >= int(share[:-1])
-    assert {share["strategy"]: (share["n"], share["ran"]) for share in manifest["strategies"]} == {
-        name: (int(share[:-1]), name) for name, share in SIX.items()
-    }
-    assert {sign["name"] for sign in manifest["stop_signs"]} >= {"kappa of successive models"}
 
 
 def test_what_cannot_run_gives_its_share_to_its_substitute_and_the_manifest_says_so(
@@ -311,10 +278,3 @@ def test_the_batch_is_kept_with_who_is_asked_and_its_formats(workspace: Workspac
         asked = assignments_of(workspace.store(), batch_id)
         assert {each.item_id for each in asked} == set(ids_of(workspace, batch_id))
         assert [sum(each.annotator == name for each in asked) for name in PEOPLE] == [6, 6, 6]
-
-
-def test_the_same_lake_and_seed_ask_the_same_people(workspace: Workspace, settled: list[str]) -> None:
-    asking = BatchConfig(annotators=PEOPLE, overlap=2, gold=0.5)
-    own = [f"own {k}" for k in range(10)]
-    found = [share_out(workspace.store(), own, asking, seed) for seed in (3, 3, 4)]
-    assert found[0] == found[1] != found[2]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +11,11 @@ from projects import project_of
 
 from annotation.batch import batch_files, contents_of
 from storage.lake.annotations import label_counts
-from storage.lake.batches import close_batch, find_batch, items_of, open_batches
+from storage.lake.batches import find_batch, items_of
 from storage.lake.history import disputed_items, gold_items, history_of, settled_labels
 from storage.records import BatchStatus, Purpose, Split
 from storage.workspace import Workspace
-from tasks.ask_again import draw_disputed, draw_review
+from tasks.ask_again import draw_disputed
 from tasks.collect import collect_answers
 from tasks.config.settings import BatchConfig
 from tasks.plan import Plan
@@ -70,34 +69,6 @@ def asked(workspace: Workspace, batch_id: str) -> dict[str, list[str]]:
     return {each.annotator: [row["item_id"] for row in rows_of(folder / each.file)] for each in batch_files(folder)}
 
 
-def test_every_item_is_asked_of_two_and_each_gets_as_many_with_every_pair(
-    workspace: Workspace, truth: dict[str, str]
-) -> None:
-    batch_id = draw(workspace, 60)
-    files = asked(workspace, batch_id)
-    assert {name: len(ids) for name, ids in files.items()} == dict.fromkeys(PEOPLE, 40)
-    who = {
-        item.item_id: [n for n in PEOPLE if item.item_id in files[n]] for item in items_of(workspace.store(), batch_id)
-    }
-    assert {len(names) for names in who.values()} == {2}
-    pairs = Counter(map(tuple, who.values()))
-    assert len(pairs) == 3
-    assert max(pairs.values()) - min(pairs.values()) <= 6
-    annotators = {row["annotator"] for row in rows_of(workspace.batches / batch_id / "batch-ben.csv")}
-    assert annotators == {"ben"}, "who answered is on every row"
-
-
-def test_a_batch_is_complete_when_every_item_has_two_answers(workspace: Workspace, truth: dict[str, str]) -> None:
-    batch_id = draw(workspace, 6)
-    for name, status in zip(PEOPLE, (BatchStatus.PUBLISHED, BatchStatus.PUBLISHED, BatchStatus.INGESTED), strict=True):
-        answer(workspace, workspace.batches / batch_id / f"batch-{name}.csv", truth)
-        assert find_batch(workspace.store(), batch_id).batch.status is status
-    assert (find_batch(workspace.store(), batch_id).n_answered, find_batch(workspace.store(), batch_id).n_answers) == (
-        6,
-        12,
-    )
-
-
 def disputed_batch(workspace: Workspace, truth: dict[str, str]) -> tuple[str, list[str]]:
     """Six items by two each: the first is level, the second unsure twice, the third skipped twice, the rest agreed."""
     batch_id = draw(workspace, 6)
@@ -138,24 +109,6 @@ def test_what_is_level_or_unsure_is_disputed_and_what_the_adjudicator_says_stand
     assert len(history_of(store, ids[0]).answers) == 4, "one of them said so before"
 
 
-def test_items_that_still_wait_for_an_answer_are_not_disputed_yet(workspace: Workspace, truth: dict[str, str]) -> None:
-    batch_id = draw(workspace, 6)
-    path = workspace.batches / batch_id / "batch-anna.csv"
-    answer(workspace, path, {row["item_id"]: "unsure" for row in rows_of(path)})
-    assert disputed_items(workspace.store()) == []
-    close_batch(workspace.store(), batch_id)
-    assert len(disputed_items(workspace.store())) == 4
-
-
-def test_a_batch_to_settle_does_not_stand_in_the_way_of_the_next_one(
-    workspace: Workspace, truth: dict[str, str]
-) -> None:
-    disputed_batch(workspace, truth)
-    draw_disputed(project_of(workspace, batch=ASKING))
-    draw(workspace, 6)
-    assert [each.batch.purpose for each in open_batches(workspace.store())] == [Purpose.ADJUDICATION, Purpose.TRAINING]
-
-
 def test_settled_items_are_mixed_in_unmarked_and_never_change_a_label(
     workspace: Workspace, truth: dict[str, str]
 ) -> None:
@@ -184,35 +137,6 @@ def test_settled_items_are_mixed_in_unmarked_and_never_change_a_label(
     assert {(each.annotator, each.item_id) for each in gold} == {
         (annotator, item_id) for annotator, items in gold_items(store).items() for item_id in items
     }
-
-
-def test_planted_label_errors_are_asked_again_once_and_unmarked(
-    workspace: Workspace,
-    take_headlines: Callable[..., dict[str, str]],
-    give_labels: Callable[..., None],
-) -> None:
-    truth = take_headlines(workspace, 1500)
-    ids = sorted(truth)
-    positives = [item_id for item_id in ids if truth[item_id] == "related"][:60]
-    negatives = [item_id for item_id in ids if truth[item_id] != "related"][:240]
-    wrong = set(negatives[:10])
-    given = {item_id: truth[item_id] for item_id in (*positives, *negatives)} | dict.fromkeys(wrong, "related")
-    give_labels(workspace, given)
-    project = project_of(workspace, batch=BatchConfig(formats=("csv",)))
-    make_features(project)
-    review = draw_review(project, 20)
-    publish_batches(project)
-    rows = rows_of(workspace.batches / str(review) / "batch.csv")
-    assert len(wrong & {row["item_id"] for row in rows}) >= 5, "by chance it would be none or one"
-    assert {row["label"] for row in rows} == {""}
-    assert "answers so far" not in rows[0]
-    assert draw_review(project_of(workspace, batch=ASKING), 20) == review
-    answer(workspace, workspace.batches / str(review) / "batch.csv", truth)
-    assert all(history_of(workspace.store(), row["item_id"]).label == truth[row["item_id"]] for row in rows)
-    second = draw_review(project, 20)
-    if second is not None:
-        again = {item.item_id for item in items_of(workspace.store(), second)}
-        assert not again & {row["item_id"] for row in rows}
 
 
 def test_a_file_that_was_handed_to_somebody_is_theirs_where_its_rows_name_nobody(

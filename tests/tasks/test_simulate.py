@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from scipy.integrate import trapezoid
 
 from annotation.synthetic import synthetic_headlines
 from storage.errors import SourceError
@@ -25,7 +24,6 @@ from tasks.simulation import replays as simulation_runs
 from tasks.simulation.experiment import replay_experiment
 from tasks.simulation.replay import Replay, replay
 from tasks.simulation.replays import Experiment, material, run_all
-from tasks.simulation.results import TIE
 
 MIXES = {"random": {"random": 1.0}, "default": {"random": 10.0, "least_confidence": 80.0, "outlier": 10.0}}
 
@@ -195,28 +193,6 @@ def test_a_line_is_named_by_what_there_is_more_than_one_of(
     one = replay_experiment(experiment(file), done)
     assert {row.name for row in one.rows} == set(MIXES)
     assert not re.search(r"win/tie/loss.*\bencoder\b", simulation_text(one))
-
-
-def test_lines_are_beside_random_of_their_own_setting(several: tuple[Path, Simulation]) -> None:
-    output, found = several
-    table = pq.read_table(output / "results.parquet").to_pylist()
-
-    def area(mix: str, encoder: str, batch_size: int, seed: int) -> float:
-        wanted = (mix, encoder, batch_size, seed)
-        own = [row for row in table if (row["mix"], row["encoder"], row["batch_size"], row["seed"]) == wanted]
-        x, y = [row["n_asked"] for row in own], [row["ap"] for row in own]
-        return float(trapezoid(y, x) / (x[-1] - x[0]))
-
-    for row in found.rows:
-        own = [area(row.mix, row.encoder, row.batch_size, seed) for seed in (0, 1)]
-        assert row.area == pytest.approx(np.mean(own))
-        base = [area("random", row.encoder, row.batch_size, seed) for seed in (0, 1)]
-        differences = [a - b for a, b in zip(own, base, strict=True)]
-        record = [sum(d > TIE for d in differences), sum(abs(d) <= TIE for d in differences)]
-        expected = "/".join(map(str, [*record, 2 - sum(record)]))
-        assert row.record == ("" if row.mix == "random" else expected)
-    first = next(r for r in found.rows if (r.mix, r.encoder, r.batch_size) == ("random", MINILM_STATIC, 40))
-    assert found.target == round(list(first.at.values())[-1], 3), "random of the encoder and size named first"
 
 
 def test_the_table_has_columns_of_the_largest_batches_and_a_straight_line_between_two_steps(

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from chromium import Browser, chromium
+from lake_rows import add_rows
 from live import Live, brought_up, in_the_end, pal, wait_for
 from projects import pal_toml
 from selenium.webdriver.common.by import By
@@ -42,10 +43,7 @@ def made(root: Path) -> Project:
     settings = pal_toml(100, 0, 60).replace('timezone = "UTC"', 'timezone = "Asia/Kolkata"')
     (root / "pal.toml").write_text(settings, encoding="utf-8")
     project = open_project(root)
-    rows = TABLE.select(["item_id", "text"]).add_column(0, "row", [list(range(len(TRUTH)))])
-    with project.workspace.scratch() as scratch:
-        stage([rows.append_column("published_at", [[None] * len(TRUTH)]).combine_chunks()], scratch / "staged.parquet")
-        add_items(project.workspace.store(), scratch / "staged.parquet", "test")
+    add_rows(project.workspace.store(), list(zip(TRUTH, TABLE["text"].to_pylist(), strict=True)))
     pairs = list(TRUTH.items())
     for split, chosen in ((Split.EVALUATION, pairs[:100]), (Split.TRAINING, pairs[100:160])):
         labelled = [LabelledItem(item_id, label, "random", None) for item_id, label in chosen]

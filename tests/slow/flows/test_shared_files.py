@@ -236,17 +236,6 @@ def test_status_tells_where_the_files_are(anna: Project, shared_root: str) -> No
     assert "files  " not in status_of(alone).as_text()
 
 
-def test_files_in_more_formats_are_shared(anna: Project, bert: Project, store: ObjectStore) -> None:
-    batch_id = publish_next(anna)
-    assert [path.name for path in publish_formats(anna, batch_id, ["html"])] == ["batch.html"]
-    assert [path.name for path in publish_formats(bert, batch_id, ["xlsx"])] == ["batch.xlsx"]
-    assert {f"batches/{batch_id}/batch.{suffix}" for suffix in ("csv", "html", "xlsx")} <= set(store.listing("batches"))
-    ingest(anna)
-    for project in (anna, bert):
-        named = {each.file for each in batch_files(project.workspace.batches / batch_id)}
-        assert named == {"batch.csv", "batch.html", "batch.xlsx"}
-
-
 def test_without_the_store_a_run_says_so_and_the_next_one_is_whole(anna: Project, store: ObjectStore, s3: S3) -> None:
     for after in (0, 3, 5):
         with s3.refusing(after), pytest.raises(StoreError, match="s3://"):
@@ -270,15 +259,6 @@ def test_a_model_that_no_machine_gave_away_is_told_as_missing(anna: Project, ber
     with pytest.raises(ModelError):
         roll_back(bert)
     assert not (bert.workspace.model_folder("m00001-none")).exists()
-
-
-def test_a_root_with_a_password_is_a_fault_that_does_not_repeat_it(anna: Project) -> None:
-    path = anna.workspace.config_file
-    text = path.read_text(encoding="utf-8").replace('root = "s3://', 'root = "s3://me:secret-word@')
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"\[files\] root") as told:
-        open_project(anna.workspace.root)
-    assert "secret-word" not in str(told.value)
 
 
 def test_without_a_root_nothing_is_shared(anna: Project, store: ObjectStore) -> None:

@@ -87,7 +87,9 @@ def test_an_adapted_encoder_is_found_again_and_models_train_predict_and_sample_w
     encoder_id = adapt_encoder(project_of(filled), QUICK)
     manifest = json.loads((the_folder(filled) / MANIFEST).read_text(encoding="utf-8"))
     assert (manifest["n_texts"], manifest["n_labelled"], manifest["labels"]) == (300, 20, list(label_set.names))
-    encoder = current_encoder(filled, MINILM_ADAPTED)
+    encoder: Any = current_encoder(filled, MINILM_ADAPTED)
+    heads = [encoder.taught_head(names) for names in (label_set.names, label_set.names[::-1], ("a", "b"))]
+    assert (heads[0].weight.shape, heads[1:]) == ((2, 256), [None, None]), "it is for its own labels only"
     assert encoder.encoder_id == encoder_id == encoder_of(encoder_id, None, filled.encoders).encoder_id
     adapted, shipped = project_of(filled, encoder=MINILM_ADAPTED), project_of(filled)
     assert make_features(adapted) == encoder_id
@@ -206,14 +208,6 @@ def test_too_few_labels_of_a_kind_leave_the_sentence_encoder_as_it_is_and_no_hea
     assert any(re.search(r"\b11\b", record.getMessage()) for record in caplog.records if record.levelname == "WARNING")
     assert not (the_folder(filled) / "head.safetensors").exists()
     assert current_encoder(filled, MINILM_ADAPTED).taught_head(label_set.names) is None  # type: ignore[attr-defined]
-
-
-def test_the_taught_head_is_for_its_own_labels_only(filled: Workspace, label_set: LabelSet) -> None:
-    adapt_encoder(project_of(filled), QUICK)
-    encoder: Any = current_encoder(filled, MINILM_ADAPTED)
-    assert encoder.taught_head(label_set.names).weight.shape == (2, 256)
-    assert encoder.taught_head(label_set.names[::-1]) is None
-    assert encoder.taught_head(("a", "b")) is None
 
 
 def test_what_is_missing_says_what_to_type(filled: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

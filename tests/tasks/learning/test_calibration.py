@@ -60,12 +60,6 @@ def test_probabilities_are_the_softmax_of_the_divided_logits_also_of_huge_ones()
     np.testing.assert_array_equal(logits, before)
 
 
-def test_a_lower_temperature_is_surer() -> None:
-    logits = np.array([[0.0, 1.0]], np.float32)
-    sure, raw, unsure = (float(Calibration(temperature=t).probabilities(logits)[0, 1]) for t in (0.5, 1.0, 2.0))
-    assert sure > raw > unsure > 0.5
-
-
 def test_without_a_positive_label_the_most_probable_is_chosen() -> None:
     rows = np.array([[0.2, 0.8], [0.6, 0.4], [0.5, 0.5]], np.float32)
     assert Calibration(threshold=0.9).decisions(rows).tolist() == [1, 0, 0]
@@ -81,15 +75,9 @@ def test_for_two_labels_the_positive_one_is_chosen_from_its_threshold_on(positiv
 
 def test_for_three_labels_below_the_threshold_the_most_probable_of_the_others_is_chosen() -> None:
     rows = np.array([[0.5, 0.2, 0.3], [0.2, 0.3, 0.5], [0.1, 0.6, 0.3], [0.45, 0.45, 0.1]], np.float32)
+    rows.flags.writeable = False
     assert Calibration(threshold=0.5, positive=0).decisions(rows).tolist() == [0, 2, 1, 1]
     assert Calibration(threshold=0.2, positive=0).decisions(rows).tolist() == [0, 0, 1, 0]
-
-
-def test_deciding_leaves_the_probabilities_as_they_were() -> None:
-    rows = np.array([[0.5, 0.2, 0.3]], np.float32)
-    rows.flags.writeable = False
-    Calibration(positive=0).decisions(rows)
-    assert rows.tolist()[0] == pytest.approx([0.5, 0.2, 0.3])
 
 
 scores_and_truth = st.lists(st.tuples(st.integers(0, 12), st.booleans()), min_size=1, max_size=25).filter(
@@ -146,10 +134,3 @@ def test_no_threshold_is_fitted_without_a_positive_label_or_unless_asked_for(
     found = calibrate(logits, labels, positive, choose_threshold=choose)
     assert found == Calibration(found.temperature, 0.5, positive)
     assert found.temperature != 1.0
-
-
-def test_calibrating_on_items_of_one_label_is_defined() -> None:
-    logits, _ = outcomes(0, 50, 2, 1.0)
-    found = calibrate(logits, np.zeros(50, np.int64), 1, choose_threshold=True)
-    assert 0.05 <= found.temperature <= 20.001
-    assert found.threshold == 0.5

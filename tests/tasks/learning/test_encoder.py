@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
@@ -46,11 +45,6 @@ def strings(texts: list[str]) -> pa.Array:
 
 def texts_of(tokens: Tokens) -> list[list[int]]:
     return [tokens.ids[a:b].tolist() for a, b in zip(tokens.offsets[:-1], tokens.offsets[1:], strict=True)]
-
-
-def dense(tokens: Tokens, n_tokens: int) -> npt.NDArray[np.float64]:
-    """Counts of each token in each text, (n, n_tokens)."""
-    return np.stack([np.bincount(text, minlength=n_tokens) for text in texts_of(tokens)]).astype(np.float64)
 
 
 @settings(max_examples=300)
@@ -102,30 +96,6 @@ def test_bag_of_words_drops_unknown_words_and_keeps_order_case_folded_and_repeat
     tokens = BAG.tokenize(strings(["THE flood, The Fire the\tflood", "nothing known", "in\u00a0in"]))
     assert texts_of(tokens) == [[3, 3, 1, 3, 0], [], [2, 2]]
     assert BAG.n_tokens == 4
-
-
-def test_bag_of_words_brings_no_vectors() -> None:
-    encoder: Encoder = BAG
-    assert encoder.vectors() is None
-
-
-def test_a_bag_without_words_makes_texts_without_tokens() -> None:
-    assert texts_of(BagOfWords(()).tokenize(strings(["a b", ""]))) == [[], []]
-
-
-words = st.text("abcdefghijäöü", min_size=1, max_size=3)
-
-
-@given(st.lists(words, min_size=1, max_size=6), st.lists(words, min_size=1, max_size=6))
-def test_cosine_of_texts_that_share_no_word_is_0_and_of_the_same_words_1(a: list[str], b: list[str]) -> None:
-    b = [word for word in b if word not in a] or ["zzzz"]
-    bag = fit_bag_of_words([strings([" ".join(a + b)] * 3)])
-    first, second, again = dense(
-        bag.tokenize(strings([" ".join(a), " ".join(b), " ".join(reversed(a)).upper().lower()])), bag.n_tokens
-    )
-    assert first @ second == 0
-    cosine = first @ again / np.sqrt((first @ first) * (again @ again))
-    assert cosine == pytest.approx(1)
 
 
 def test_vocabulary_is_words_seen_three_times_the_most_frequent_first() -> None:

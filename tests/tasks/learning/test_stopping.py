@@ -13,7 +13,6 @@ from tasks.learning.stopping import (
     advice,
     change_of_f,
     cohen_kappa,
-    positives_left,
     stop_signs,
     wilson_interval,
 )
@@ -119,23 +118,6 @@ def test_the_sign_holds_where_the_upper_end_is_5_percent_of_all_positives() -> N
         return stop_signs(findings(results=draws, n_items=1_000, n_pool=900), has_positive=True)[-1].holds
 
     assert (left(702), left(703)) == (False, True)
-
-
-def test_positives_left_are_right_while_sampling_empties_the_pool_of_them() -> None:
-    generator = np.random.default_rng(0)
-    outside = 0
-    for _ in range(40):
-        positives, items, results = 1_700, 20_000, []
-        for k in range(60):
-            n_random = 400 if not k else 10
-            drawn = int(generator.hypergeometric(positives, items - positives, n_random))
-            chosen = 0 if not k else min(positives - drawn, 25)
-            results += [result(n_random, drawn, random=True), result(90, chosen)]
-            positives, items = positives - drawn - chosen, items - n_random - 90
-        estimate = positives_left(findings(results=results, n_items=20_000, n_pool=items))
-        assert estimate is not None
-        outside += not estimate[1] <= positives <= estimate[2]
-    assert outside <= 6  # of 40: 95 % intervals
 
 
 def test_with_a_reserve_the_positives_are_worked_out_from_it_alone_whatever_the_pool_has_become() -> None:

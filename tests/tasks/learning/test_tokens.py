@@ -3,33 +3,15 @@ import pyarrow as pa
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pools import tokens_of
 
 from tasks.learning.tokens import MAX_TOKENS, Tokens, ragged_take
 
 runs = st.lists(st.lists(st.integers(0, MAX_TOKENS), max_size=6), max_size=12)
 
 
-def tokens_of(texts: list[list[int]]) -> Tokens:
-    ids = np.array([token for text in texts for token in text], np.uint16)
-    return Tokens(ids, np.cumsum([0, *map(len, texts)]).astype(np.int64))
-
-
 def texts_of(tokens: Tokens) -> list[list[int]]:
     return [tokens.ids[a:b].tolist() for a, b in zip(tokens.offsets[:-1], tokens.offsets[1:], strict=True)]
-
-
-def test_length_is_the_number_of_texts_and_lengths_are_of_each() -> None:
-    tokens = tokens_of([[5, 6], [], [7]])
-    assert len(tokens) == 3
-    assert tokens.lengths.tolist() == [2, 0, 1]
-
-
-@given(runs)
-def test_arrow_round_trip_gives_the_same_texts(texts: list[list[int]]) -> None:
-    back = Tokens.from_arrow(tokens_of(texts).to_arrow())
-    assert texts_of(back) == texts
-    assert back.ids.dtype == np.uint16
-    assert back.offsets.dtype == np.int64
 
 
 @given(runs, st.data())
@@ -41,6 +23,7 @@ def test_arrow_round_trip_of_a_sliced_array_gives_the_texts_of_the_slice(
     back = Tokens.from_arrow(tokens_of(texts).to_arrow().slice(start, stop - start))
     assert texts_of(back) == texts[start:stop]
     assert back.offsets[0] == 0
+    assert (back.ids.dtype, back.offsets.dtype) == (np.uint16, np.int64)
 
 
 def test_the_arrow_column_is_each_texts_ids_as_little_endian_uint16() -> None:

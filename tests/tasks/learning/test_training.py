@@ -330,12 +330,6 @@ def test_a_label_with_fewer_items_than_folds_trains_all_the_same(
 
 
 @pytest.mark.parametrize(("encoder", "config"), CASES, ids=CASE_IDS)
-def test_two_items_are_enough_to_train_on(encoder: Encoder, config: TrainingConfig) -> None:
-    trained = fitted(encoder, Examples(examples(2).tokens, np.array([0, 1])), None, config)
-    assert np.isfinite(raw_probabilities(trained, examples(5))).all()
-
-
-@pytest.mark.parametrize(("encoder", "config"), CASES, ids=CASE_IDS)
 def test_a_label_that_no_training_item_has_keeps_its_place_and_is_improbable(
     encoder: Encoder, config: TrainingConfig
 ) -> None:
@@ -344,25 +338,6 @@ def test_a_label_that_no_training_item_has_keeps_its_place_and_is_improbable(
     rows = raw_probabilities(trained, training)
     assert rows.shape == (200, 3)
     assert rows[:, 2].mean() < 0.1
-
-
-@pytest.mark.parametrize(("encoder", "config"), CASES, ids=CASE_IDS)
-@pytest.mark.parametrize("n_labels", [2, 3])
-def test_it_finds_the_words_that_make_a_label(encoder: Encoder, config: TrainingConfig, n_labels: int) -> None:
-    training, others = (examples(n, n_labels, seed=n, own_words=20) for n in (600, 300))
-    trained = fitted(encoder, training, None, replace(config, epochs=30), n_labels, None)
-    rows = trained.calibration.probabilities(predict_logits(trained.classifier, others.tokens))
-    auc = evaluate(rows, others.labels, [str(k) for k in range(n_labels)], trained.calibration).value("auc")
-    assert auc is not None
-    assert auc > 0.7  # 60 words have random vectors of 12 dimensions: a linear model can tell so much of them
-
-
-def test_examples_are_taken_where_a_mask_is_true() -> None:
-    whole = examples(30)
-    mask = np.arange(30) % 3 == 0
-    part = whole.take(mask)
-    assert part.labels.tolist() == whole.labels[::3].tolist()
-    assert part.tokens.lengths.tolist() == whole.tokens.lengths[::3].tolist()
 
 
 # --- calibration
@@ -375,13 +350,6 @@ def test_temperature_and_threshold_come_from_the_validation_items() -> None:
     logits = predict_logits(trained.classifier, validation.tokens)
     assert trained.calibration == calibrate(logits, validation.labels, 1, choose_threshold=True)
     assert trained.calibration.threshold != 0.5
-
-
-def test_with_fewer_than_20_positive_validation_items_the_threshold_stays_one_half() -> None:
-    validation = examples(300, seed=1)
-    few = np.cumsum(validation.labels == 1) * (validation.labels == 1) < 20
-    assert np.count_nonzero(validation.take(few).labels == 1) == 19
-    assert fitted(PRETRAINED, examples(200), validation.take(few), LINEAR).calibration.threshold == 0.5
 
 
 @pytest.mark.parametrize("none_at_all", [True, False])
@@ -407,11 +375,6 @@ def test_without_validation_items_temperature_and_epochs_come_from_5_folds(
     found = fitted(encoder, training, None, config)
     assert found.calibration == calibrate(logits, training.labels, 1, choose_threshold=False)
     assert found.epochs == round(np.mean(tried))
-
-
-def test_without_a_positive_label_the_most_probable_one_is_decided_for() -> None:
-    calibration = fitted(PRETRAINED, examples(200), examples(200, seed=1), LINEAR, positive=None).calibration
-    assert (calibration.threshold, calibration.positive) == (0.5, None)
 
 
 # --- real headlines

@@ -3,19 +3,14 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pools import tokens_of
 
-from tasks.learning.tokens import Tokens
 from tasks.learning.training import Classifier
 from tasks.learning.vectors import NetworkVectors, TokenVectors, Vectors, unit
 
 N_TOKENS, WIDTH = 12, 5
 texts = st.lists(st.lists(st.integers(0, N_TOKENS - 1), max_size=6), min_size=1, max_size=20)
 KINDS = ("table", "counts", "network", "rows")
-
-
-def tokens_of(listed: list[list[int]]) -> Tokens:
-    ids = np.array([token for text in listed for token in text], np.uint16)
-    return Tokens(ids, np.cumsum([0, *map(len, listed)]).astype(np.int64))
 
 
 def made(kind: str, listed: list[list[int]]) -> tuple[Vectors, npt.NDArray[np.float32]]:
@@ -77,13 +72,6 @@ def test_texts_that_share_no_token_have_cosine_exactly_0_under_word_counts() -> 
     assert np.diag(cosines) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("kind", ["table", "counts", "rows"])
-def test_a_text_without_tokens_is_0_and_rows_of_others_have_length_1(kind: str) -> None:
-    vectors, _ = made(kind, [[], [1], [2, 2, 3]])
-    assert np.linalg.norm(vectors.rows(np.arange(3)), axis=1) == pytest.approx([0.0, 1.0, 1.0])
-    assert vectors.products(np.ones((1, vectors.width), np.float32))[0] == 0.0
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_more_texts_than_one_slice_holds_are_as_many_small_ones(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = [[k % N_TOKENS, k // 2 % N_TOKENS] for k in range(23)]
@@ -92,13 +80,6 @@ def test_more_texts_than_one_slice_holds_are_as_many_small_ones(kind: str, monke
     directions = np.eye(rows.shape[1], dtype=np.float32)[:3]
     np.testing.assert_allclose(vectors.products(directions), rows[:, :3], atol=1e-5)
     np.testing.assert_allclose(vectors.sums(np.zeros(23, np.int64), 1)[0], rows.sum(axis=0), atol=1e-4)
-
-
-def test_under_a_linear_head_it_is_what_the_classifier_represents() -> None:
-    table = np.random.default_rng(0).standard_normal((N_TOKENS, WIDTH)).astype(np.float32)
-    tokens = tokens_of([[1, 2, 2], [7], [3, 4, 5]])
-    by_network = NetworkVectors(tokens, Classifier(N_TOKENS, 2, vectors=table)).rows(np.arange(3))
-    np.testing.assert_allclose(TokenVectors(tokens, N_TOKENS, table).rows(np.arange(3)), by_network, atol=1e-6)
 
 
 def test_unit_leaves_a_row_of_0_alone() -> None:

@@ -4,29 +4,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from figures import figures
-from pools import pool_of_texts, pool_of_vectors, random_pool, tokens_of
+from pools import angles, pool_of_texts, pool_of_vectors, positions, propose, random_pool, tokens_of
 
 from tasks.sampling.strategies import clusters as room
 from tasks.sampling.strategies.clusters import spherical_kmeans
-from tasks.sampling.strategy import Labelled, Pool, Ranking, find_strategy
+from tasks.sampling.strategy import Labelled, Pool, Ranking
 
 # Two bundles of directions in the plane, in degrees. Of the first 8 is nearest to the mean direction (8.3) and 30
 # farthest, of the second 94 is nearest (96.5) and 110 farthest.
 BUNDLES = [0, 2, 4, 6, 8, 30, 90, 92, 94, 110]
 ROUNDS_OF_BUNDLES = [0.6, 0.4, -0.4, -0.6, -1.4, -1.6, -2.4, -2.6, -3.4, -4.4]
-
-
-def propose(name: str, pool: Pool, n: int, seed: int = 0, **options: float) -> Ranking:
-    return find_strategy(name).propose(pool, n, np.random.default_rng(seed), **options)
-
-
-def positions_of(ranking: Ranking) -> list[int]:
-    return [int(item_id[-4:]) for item_id in ranking.item_ids]
-
-
-def directions(degrees: list[int]) -> npt.NDArray[np.float64]:
-    radians = np.radians(degrees)
-    return np.stack([np.cos(radians), np.sin(radians)], axis=1)
 
 
 def dense(pool: Pool) -> npt.NDArray[np.float64]:
@@ -40,9 +27,9 @@ def with_uncertainty(pool: Pool, uncertainty: npt.ArrayLike) -> Pool:
 
 
 def assert_bundles(ranking: Ranking) -> None:
-    assert positions_of(ranking)[:4] == [4, 8, 5, 9]
+    assert positions(ranking)[:4] == [4, 8, 5, 9]
     np.testing.assert_allclose(ranking.scores, ROUNDS_OF_BUNDLES)
-    assert [position >= 6 for position in positions_of(ranking)[4:]] == [False, True, False, True, False, False]
+    assert [position >= 6 for position in positions(ranking)[4:]] == [False, True, False, True, False, False]
     assert [ranking.details[k].split()[0] for k in (0, 3, 4)] == ["centre", "outlier", "member"]
     assert figures(ranking.details[0]) == ["1", "2", "6", "1.00"]
     assert figures(ranking.details[3]) == ["2", "2", "4", "0.97"]
@@ -51,7 +38,7 @@ def assert_bundles(ranking: Ranking) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_cluster_worked_by_hand(seed: int) -> None:
-    assert_bundles(propose("cluster", pool_of_vectors(directions(BUNDLES)), 10, seed))
+    assert_bundles(propose("cluster", pool_of_vectors(angles(*BUNDLES)), 10, seed))
 
 
 def test_a_centre_is_the_nearest_and_an_outlier_the_farthest_of_its_cluster() -> None:
@@ -63,35 +50,28 @@ def test_a_centre_is_the_nearest_and_an_outlier_the_farthest_of_its_cluster() ->
         for label in range(4):
             mean = rows[labels == label].sum(axis=0)
             cosines = np.where((labels == label) & known, rows @ mean / np.linalg.norm(mean), np.nan)
-            own = [position for position in positions_of(ranking) if labels[position] == label and known[position]]
+            own = [position for position in positions(ranking) if labels[position] == label and known[position]]
             np.testing.assert_allclose(cosines[own[0]], np.nanmax(cosines), atol=1e-5)
             np.testing.assert_allclose(cosines[own[1]], np.nanmin(cosines), atol=1e-5)
             share = np.isfinite(cosines).sum() / 50
-            found = ranking.scores[np.isin(positions_of(ranking), own)]
+            found = ranking.scores[np.isin(positions(ranking), own)]
             np.testing.assert_allclose(found, share - np.arange(len(own)))
 
 
 def test_the_rest_of_a_cluster_is_asked_at_random() -> None:
-    pool = pool_of_vectors(directions(BUNDLES[:6]))
-    thirds = [positions_of(propose("cluster", pool, 3, seed, per_cluster=6))[2] for seed in range(60)]
+    pool = pool_of_vectors(angles(*BUNDLES[:6]))
+    thirds = [positions(propose("cluster", pool, 3, seed, per_cluster=6))[2] for seed in range(60)]
     assert set(thirds) == {0, 1, 2, 3}
 
 
 def test_what_a_small_cluster_lacks_the_others_fill() -> None:
-    pool = pool_of_vectors(directions([0, 1, 2, 3, 4, 5, 6, 7, 90]))
+    pool = pool_of_vectors(angles(0, 1, 2, 3, 4, 5, 6, 7, 90))
     ranking = propose("cluster", pool, 9, per_cluster=5)
-    assert sorted(positions_of(ranking)) == list(range(9))
-    assert positions_of(ranking)[1] == 8
+    assert sorted(positions(ranking)) == list(range(9))
+    assert positions(ranking)[1] == 8
     assert ranking.scores[1] == pytest.approx(1 / 9)
     assert ranking.details[8].startswith("member")
     assert figures(ranking.details[8])[:3] == ["1", "2", "8"]
-
-
-def test_fewer_distinct_texts_than_clusters_are_fewer_clusters() -> None:
-    ranking = propose("cluster", pool_of_texts([[1]] * 7 + [[2, 3]] * 5), 12, per_cluster=1)
-    assert sorted(positions_of(ranking)) == list(range(12))
-    assert figures(ranking.details[0]) == ["1", "2", "7", "1.00"]
-    assert figures(ranking.details[1]) == ["2", "2", "5", "1.00"]
 
 
 @pytest.mark.parametrize(("n", "per_cluster", "centres"), [(20, 5, 4), (21, 5, 5), (6, 5, 2), (12, 3, 4), (4, 0, 4)])
@@ -107,28 +87,10 @@ def test_there_are_never_more_clusters_than_the_limit(monkeypatch: pytest.Monkey
     assert sum(detail.startswith("centre") for detail in details) == 3
 
 
-def test_texts_that_share_no_token_have_cosine_0() -> None:
-    # One cluster of both: its centre has no token of the last text but that text's own share, 1 of (2, 1) / sqrt(5).
-    ranking = propose("cluster", pool_of_texts([[7], [7], [263]], n_tokens=300), 2)
-    assert ranking.details[1].startswith("outlier")
-    assert figures(ranking.details[1]) == ["1", "1", "3", "0.45"]
-
-
-@pytest.mark.parametrize("name", ["cluster", "clustered_uncertainty", "representative_cluster"])
-def test_texts_without_tokens_are_in_no_cluster_and_come_last(name: str) -> None:
-    training = Labelled(tokens_of([[1]]), np.zeros(1, np.int64))
-    pool = pool_of_texts([[], [1], [1, 2], [], [3]], [[0.5, 0.5]] * 5, training=training)
-    ranking = propose(name, pool, 5)
-    assert set(ranking.item_ids[3:]) == {"item-0000", "item-0003"}
-    assert ranking.scores[3:].tolist() == [-np.inf] * 2
-    assert np.isfinite(ranking.scores[:3]).all()
-    assert figures(ranking.details[4]) == []
-
-
 def test_clustered_uncertainty_clusters_the_most_uncertain_tenth() -> None:
     sure = np.random.default_rng(0).integers(0, 360, 90).tolist()
     uncertainty = [0.5 + 0.01 * k for k in range(10)] + [0.49] * 90
-    pool = with_uncertainty(pool_of_vectors(directions(BUNDLES + sure)), uncertainty)
+    pool = with_uncertainty(pool_of_vectors(angles(*BUNDLES + sure)), uncertainty)
     assert_bundles(propose("clustered_uncertainty", pool, 10))
 
 
@@ -139,26 +101,17 @@ def test_the_share_is_of_the_pool_and_at_least_as_many_as_are_asked_for(share: f
     pool = with_uncertainty(pool_of_vectors(np.ones((100, 2))), np.random.default_rng(1).permutation(100) / 100)
     most = set(np.argsort(-pool.probabilities[:, 1])[:size].tolist())
     ranking = propose("clustered_uncertainty", pool, n, share=share)
-    assert set(positions_of(ranking)) <= most
+    assert set(positions(ranking)) <= most
     assert figures(ranking.details[0])[:3] == ["1", "1", str(size)]
-
-
-def test_probabilities_that_are_not_finite_come_last() -> None:
-    uncertainty = [np.nan, 0.3, 0.2, np.inf, 0.1]
-    pool = with_uncertainty(pool_of_texts([[k] for k in range(5)]), uncertainty)
-    for name in ("clustered_uncertainty", "high_uncertainty_cluster"):
-        ranking = propose(name, pool, 5)
-        assert set(ranking.item_ids[3:]) == {"item-0000", "item-0003"}
-        assert np.isfinite(ranking.scores).tolist() == [True] * 3 + [False] * 2
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_representative_cluster_worked_by_hand(seed: int) -> None:
     # Centres at 4 and 94 degrees, the training item at 0. At 98: cos 4 - cos 98 = 0.998 + 0.139; at 94: 1 + 0.070;
     # at 90: 0.998 - 0. At 8: 0.998 - 0.990; at 4: 1 - 0.998; at 0: 0.998 - 1.
-    pool = pool_of_vectors(directions([0, 4, 8, 90, 94, 98]), training=directions([0]), training_labels=[0])
+    pool = pool_of_vectors(angles(0, 4, 8, 90, 94, 98), training=angles(0), training_labels=[0])
     ranking = propose("representative_cluster", pool, 6, seed, clusters=2)
-    assert positions_of(ranking) == [5, 2, 4, 1, 3, 0]
+    assert positions(ranking) == [5, 2, 4, 1, 3, 0]
     np.testing.assert_allclose(ranking.scores, [1.1367, 0.0073, 1.0698, 0.0024, 0.9976, -0.0024], atol=1e-4)
     first, _, *rest = figures(ranking.details[0])  # its place, the cluster, and the numbers of it
     assert (first, rest) == ("1", ["2", "3", "1.00", "-0.14"])
@@ -176,7 +129,7 @@ def test_representative_cluster_takes_the_best_of_each_cluster_in_turn() -> None
         for turn in (0, 1):
             expected = sorted((own[turn] for own in best), reverse=True)
             np.testing.assert_allclose(ranking.scores[4 * turn : 4 * turn + 4], expected, atol=1e-5)
-        np.testing.assert_allclose(ranking.scores, scores[positions_of(ranking)], atol=1e-5)
+        np.testing.assert_allclose(ranking.scores, scores[positions(ranking)], atol=1e-5)
 
 
 def test_high_uncertainty_cluster_worked_by_hand() -> None:
@@ -203,7 +156,7 @@ def test_high_uncertainty_cluster_agrees_with_means_over_dense_labels() -> None:
         doubt, known = 2 * (1 - pool.probabilities.max(axis=1)), pool.tokens.lengths > 0
         means = {label: doubt[(labels == label) & known].mean() for label in set(labels[known].tolist())}
         ranking = propose("high_uncertainty_cluster", pool, int(known.sum()), seed, clusters=6)
-        expected = [means[label] for label in labels[positions_of(ranking)].tolist()]
+        expected = [means[label] for label in labels[positions(ranking)].tolist()]
         np.testing.assert_allclose(ranking.scores, expected, atol=1e-6)
         assert (np.diff(expected) <= 1e-12).all()
 

@@ -1,10 +1,8 @@
-import dataclasses
-
 import numpy as np
 import numpy.typing as npt
 import pytest
 from figures import figures
-from pools import pool_of_texts, pool_of_vectors, random_pool, tokens_of
+from pools import angles, pool_of_texts, pool_of_vectors, positions, propose, random_pool
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.neighbors import NearestNeighbors
 
@@ -12,28 +10,11 @@ from storage.errors import SamplingError
 from tasks.learning.vectors import unit
 from tasks.sampling.strategies import coverage as room
 from tasks.sampling.strategies.coverage import highest_cosines, typicality
-from tasks.sampling.strategy import NO_TEXTS, Labelled, Option, Pool, Ranking, find_strategy
-
-
-def propose(name: str, pool: Pool, n: int, seed: int = 0, **options: Option) -> Ranking:
-    return find_strategy(name).propose(pool, n, np.random.default_rng(seed), **options)
-
-
-def positions(ranking: Ranking) -> list[int]:
-    return [int(item_id[-4:]) for item_id in ranking.item_ids]
-
-
-def angles(*degrees: float) -> npt.NDArray[np.float64]:
-    """Unit vectors in the plane."""
-    return np.stack([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], axis=1)
+from tasks.sampling.strategy import NO_TEXTS
 
 
 def dense(n: int, seed: int, width: int = 5) -> npt.NDArray[np.float32]:
     return unit(np.random.default_rng(seed).standard_normal((n, width)).astype(np.float32))
-
-
-def without_training(pool: Pool) -> Pool:
-    return dataclasses.replace(pool, training=Labelled())
 
 
 # core_set
@@ -89,19 +70,6 @@ def test_core_set_with_fewer_anchors_forgets_training_items_and_with_none_all() 
     assert propose("core_set", pool, 1).scores[0] == pytest.approx(0, abs=1e-6)
     assert propose("core_set", pool, 1, anchors=1).scores[0] > 0.9
     assert propose("core_set", pool, 1, anchors=0).scores[0] == 2
-
-
-@pytest.mark.parametrize("name", ["core_set", "typical_cluster", "probability_cover"])
-def test_texts_without_known_tokens_come_last_and_training_items_without_any_cover_nothing(name: str) -> None:
-    texts = [[], [1, 2], [], [3], [4, 5], []]
-    for training in ([], [[]]):
-        pool = pool_of_texts(texts, training=Labelled(tokens_of(training), np.zeros(len(training), np.int64)))
-        ranking = propose(name, pool, 6)
-        assert set(positions(ranking)[3:]) == {0, 2, 5}
-        assert np.isfinite(ranking.scores).tolist() == [True] * 3 + [False] * 3
-    blank = propose(name, pool_of_texts([[]] * 4), 4)
-    assert sorted(positions(blank)) == [0, 1, 2, 3]
-    assert np.isneginf(blank.scores).all()
 
 
 def test_highest_cosines_are_those_of_all_pairs() -> None:
@@ -198,13 +166,6 @@ def test_probability_cover_worked_by_hand() -> None:
     assert set(positions(ranking)[3:5]) == {0, 2}
 
 
-def test_what_training_items_cover_need_not_be_covered() -> None:
-    pool = pool_of_vectors(angles(0, 20, 40, 100, 110, 200), training=angles(20), training_labels=[0])
-    ranking = propose("probability_cover", pool, 2, radius=0.094)
-    assert positions(ranking)[0] in (3, 4)
-    assert positions(ranking)[1] == 5
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_each_pick_covers_the_most_that_is_left(seed: int) -> None:
     rows, training = dense(300, seed, 3), dense(4, seed + 9, 3)
@@ -231,14 +192,3 @@ def test_a_wider_radius_covers_more_with_one_pick_and_candidates_bound_what_is_c
 def test_a_radius_that_is_none_is_refused(radius: float) -> None:
     with pytest.raises(SamplingError, match=rf"radius.* {radius}"):
         propose("probability_cover", random_pool(5), 2, radius=radius)
-
-
-@pytest.mark.parametrize("name", ["core_set", "typical_cluster", "probability_cover"])
-def test_it_runs_on_word_counts_on_copies_and_without_training_items(name: str) -> None:
-    for texts in ([[1, 2]] * 9, [[k % 3] for k in range(9)], [[k, k + 1] for k in range(9)]):
-        for n in (1, 5, 9):
-            assert len(set(propose(name, pool_of_texts(texts), n).item_ids)) == n
-    # Three different words: each is among the first three, whatever copies there are.
-    words = {position % 3 for position in positions(propose(name, pool_of_texts([[k % 3] for k in range(21)]), 3))}
-    assert words == {0, 1, 2}
-    assert len(set(propose(name, without_training(random_pool(20)), 20).item_ids)) == 20

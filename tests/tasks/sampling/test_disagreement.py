@@ -6,25 +6,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from figures import figures
-from pools import pool_of_texts, pool_of_vectors, random_pool
+from pools import pool_of_texts, pool_of_vectors, positions, propose, random_pool
 from scipy.stats import entropy
 from sklearn.neighbors import NearestNeighbors
 
 from storage.errors import SamplingError
 from tasks.sampling.strategies import disagreement as room
-from tasks.sampling.strategies.disagreement import _stochastic, mutual_information
-from tasks.sampling.strategy import Labelled, Pool, Ranking, find_strategy
+from tasks.sampling.strategies.disagreement import mutual_information
+from tasks.sampling.strategy import Labelled, Pool, Ranking
 
 LN2 = np.log(2)
 SURE = np.array([[99, 0]], np.float32)
-
-
-def propose(name: str, pool: Pool, n: int, seed: int = 0, **options: Any) -> Ranking:
-    return find_strategy(name).propose(pool, n, np.random.default_rng(seed), **options)
-
-
-def positions(ranking: Ranking) -> list[int]:
-    return [int(item_id[-4:]) for item_id in ranking.item_ids]
 
 
 def softmax(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
@@ -103,19 +95,6 @@ def test_noise_for_each_item_is_added_to_beta_times_the_information_or_its_logar
     np.testing.assert_allclose(ranking.scores, expected[positions(ranking)], atol=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("batch", "beta", "shares"),
-    [("power", 1, [1 / 7, 2 / 7, 4 / 7]), ("power", 2, [1 / 21, 4 / 21, 16 / 21]), ("softmax", 5, [0.14, 0.23, 0.63])],
-)
-def test_items_are_drawn_in_proportion_to_the_power_or_the_exponential(
-    batch: str, beta: float, shares: list[float]
-) -> None:
-    # softmax: exp(0.5), exp(1), exp(2) = 1.65, 2.72, 7.39 of 11.76.
-    generator = np.random.default_rng(0)
-    first = [_stochastic(np.array([0.1, 0.2, 0.4]), batch, beta, generator).argmax() for _ in range(4000)]
-    np.testing.assert_allclose(np.bincount(first, minlength=3) / 4000, shares, atol=0.03)
-
-
 def test_what_has_no_information_is_last_under_power() -> None:
     pool = pool_of_vectors([[1, 0], [0, 1], [1, 1]], weight=[[40, 0], [0, 0]])
     ranking = propose("bald", pool, 3, samples=2)  # [0, 1] says (0.5, 0.5) under every mask
@@ -138,18 +117,6 @@ def test_options_that_cannot_be_are_named_with_what_can(options: dict[str, Any],
         propose("bald", random_pool(5), 2, **options)
     assert value in caught.value.what
     assert hint in caught.value.hint
-
-
-@pytest.mark.parametrize("name", ["bald", "drop_query"])
-def test_the_whole_pool_is_seen_and_how_it_is_sliced_makes_no_difference(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pool = vectors_pool()
-    whole = propose(name, pool, 60)
-    monkeypatch.setattr("tasks.learning.vectors.SLICE_TEXTS", 7)
-    sliced = propose(name, pool, 60)
-    assert whole.item_ids == sliced.item_ids
-    np.testing.assert_allclose(whole.scores, sliced.scores, atol=1e-5)
 
 
 def brute_changes(pool: Pool, samples: int, dropout: float, generator: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -236,17 +203,6 @@ def test_where_those_that_change_are_copies_one_of_them_comes_first_and_the_rest
     assert ["8" in figures(detail) for detail in ranking.details] == [True] + [False] * 5
 
 
-@pytest.mark.parametrize("name", ["bald", "drop_query", "contrastive"])
-def test_what_has_no_finite_probability_is_last_and_the_rest_is_not_touched_by_it(name: str) -> None:
-    pool = random_pool(20)
-    probabilities = pool.probabilities.copy()
-    probabilities[[3, 8, 11]] = [[np.nan, 0.5], [np.inf, 0.1], [-np.inf, 0.1]]
-    ranking = propose(name, dataclasses.replace(pool, probabilities=probabilities), 20)
-    assert set(positions(ranking)[17:]) == {3, 8, 11}
-    assert ranking.scores[17:].tolist() == [-np.inf] * 3
-    assert np.isfinite(ranking.scores[:17]).all()
-
-
 def brute_contrast(pool: Pool, items: list[int], anchors: list[int], neighbours: int) -> list[float]:
     """scikit-learn finds the neighbours, SciPy the divergences."""
     assert pool.head is not None
@@ -277,22 +233,20 @@ def test_contrastive_worked_by_hand() -> None:
     assert figures(ranking.details[0]) == ["0.89"]
 
 
-@pytest.mark.parametrize(("neighbours", "at_once"), [(10, 250), (1, 250), (10, 7), (3, 1), (40, 7)])
+@pytest.mark.parametrize(
+    ("neighbours", "at_once", "n_training"),
+    [(10, 250, 40), (1, 250, 40), (10, 7, 40), (3, 1, 40), (40, 7, 40), (10, 250, 4)],
+)
 def test_contrastive_is_what_scikit_learn_and_scipy_make_of_it(
-    neighbours: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+    neighbours: int, at_once: int, n_training: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "ANCHORS_AT_ONCE", at_once)
-    pool = vectors_pool()
-    expected = np.array(brute_contrast(pool, list(range(60)), list(range(40)), neighbours))
+    pool = vectors_pool(n_training=n_training)
+    every = list(range(n_training))
+    expected = np.array(brute_contrast(pool, list(range(60)), every, min(neighbours, n_training)))
     ranking = propose("contrastive", pool, 60, neighbours=neighbours)
     assert positions(ranking) == np.argsort(-expected).tolist()
     np.testing.assert_allclose(ranking.scores, -np.sort(-expected), rtol=1e-4)
-
-
-def test_contrastive_takes_all_training_items_where_there_are_fewer_than_neighbours() -> None:
-    pool = vectors_pool(n_training=4)
-    expected = brute_contrast(pool, list(range(60)), list(range(4)), 4)
-    np.testing.assert_allclose(propose("contrastive", pool, 60).scores, -np.sort(-np.array(expected)), rtol=1e-4)
 
 
 def test_contrastive_looks_only_at_candidates_and_anchors_drawn() -> None:

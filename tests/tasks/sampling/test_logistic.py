@@ -3,12 +3,11 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pools import protected, tokens_of
+from pools import protected
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from tasks.learning.vectors import TokenVectors
-from tasks.sampling.strategies.model_change import Logistic, fit_logistic
+from tasks.sampling.strategies.model_change import fit_logistic
 
 
 def task(
@@ -54,18 +53,6 @@ def test_it_is_the_balanced_logistic_regression_of_scikit_learn(
     np.testing.assert_allclose(found.bias, reference.intercept_[0], atol=1e-3 * max(largest * scale, 1))
 
 
-def test_it_is_that_at_the_size_of_real_validation_items() -> None:
-    rows, yes = task(1200, 256, share=0.1)
-    reference = LogisticRegression(class_weight="balanced", tol=1e-8, max_iter=10_000).fit(rows.astype(float), yes)
-    np.testing.assert_allclose(fit_logistic(rows, yes).weight, reference.coef_[0], atol=1e-3)
-
-
-def test_a_rare_kind_weighs_as_much_as_the_common_one() -> None:
-    # Rows that say nothing: with even weights the bias stays 0, without them it would be log(1 / 9).
-    layer = fit_logistic(np.zeros((10, 3), np.float32), np.arange(10) == 4)
-    assert layer.bias == pytest.approx(0, abs=1e-6)
-
-
 def test_rows_that_are_not_finite_are_left_out() -> None:
     rows, yes = task(40, 5)
     broken = np.concatenate([rows, [[np.nan, 0, 0, 0, 0], [np.inf, 1, 1, 1, 1]]]).astype(np.float32)
@@ -86,19 +73,3 @@ def test_where_the_kinds_are_far_apart_it_ends_in_something_finite() -> None:
     layer = fit_logistic(rows, np.array([True, False, True, False]))
     assert np.isfinite(layer.weight).all()
     assert ((rows @ layer.weight + layer.bias > 0) == [True, False, True, False]).all()
-
-
-def test_the_same_rows_give_the_same_layer() -> None:
-    rows, yes = task(300, 40)
-    first, again = fit_logistic(rows, yes), fit_logistic(rows.copy(), yes.copy())
-    np.testing.assert_array_equal(first.weight, again.weight)
-    assert first.bias == again.bias
-
-
-def test_logits_are_those_of_the_dense_rows() -> None:
-    table = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
-    vectors = TokenVectors(tokens_of([[0], [1, 2], [], [5, 5, 3]]), 6, table)
-    layer = Logistic(np.array([0.5, -1.0, 2.0, 0.1]), -0.7)
-    expected = vectors.rows(np.arange(4)) @ layer.weight - 0.7
-    np.testing.assert_allclose(layer.logits(vectors), expected, atol=1e-6)
-    assert layer.logits(vectors)[2] == -0.7  # no tokens: only the bias

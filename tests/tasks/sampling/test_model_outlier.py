@@ -6,15 +6,12 @@ import pytest
 from figures import figures
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pools import pool_of_texts, pool_of_vectors, protected, random_pool, tokens_of
-from scipy.stats import percentileofscore
+from pools import pool_of_texts, pool_of_vectors, propose, protected, random_pool, tokens_of
 
 from tasks.sampling.strategies import outliers  # noqa: F401  (registers them)
 from tasks.sampling.strategies.outliers import logit_percentiles
 from tasks.sampling.strategies.uncertainty import uncertainty
-from tasks.sampling.strategy import Labelled, Pool, Ranking, find_strategy
-
-Logits = npt.NDArray[np.float32]
+from tasks.sampling.strategy import Labelled, Pool
 
 small_numbers = st.integers(-4, 4).map(lambda k: k / 2)
 
@@ -31,10 +28,6 @@ def pool_of_logits(
     return dataclasses.replace(
         pool_of_texts([[k % 40] for k in range(n)], p, validation=held), logits=protected(given_logits)
     )
-
-
-def propose(name: str, pool: Pool, n: int, **options: float) -> Ranking:
-    return find_strategy(name).propose(pool, n, np.random.default_rng(0), **options)
 
 
 def percentile_by_hand(value: float, known: list[float]) -> float:
@@ -68,14 +61,6 @@ def test_percentiles_are_those_of_the_definition_label_by_label(known: list[floa
         np.testing.assert_allclose(found[:, column], expected, atol=1e-12)
 
 
-@given(st.lists(small_numbers, min_size=1, max_size=12))
-def test_at_the_validation_logits_they_are_the_mean_percentiles_of_scipy(known: list[float]) -> None:
-    column = np.array(known, np.float32)[:, None]
-    np.testing.assert_allclose(
-        logit_percentiles(column, column)[:, 0], percentileofscore(known, known, kind="mean") / 100
-    )
-
-
 def test_ranking_worked_by_hand() -> None:
     # Percentiles among (0, 10) and (0, 10), each 1/4 and 3/4:
     # item 0: 1/4 and 3/4, score 1/2; item 1: 0 and 0, score 1; item 2: 1 and 1/2, score 1/4; item 3: 0 and 1/4: 7/8.
@@ -98,21 +83,6 @@ def test_scores_are_1_less_the_mean_percentile_over_labels(seed: int, n_labels: 
         assert score == pytest.approx(1 - mean, abs=1e-6)
 
 
-def test_what_leaves_every_output_quieter_than_the_validation_items_is_found() -> None:
-    # Three labels along three axes. Items along the fourth axis move none of the outputs.
-    generator = np.random.default_rng(0)
-    directions = np.eye(4)[[0, 1, 2] * 20] + 0.1 * generator.standard_normal((60, 4))
-    silent = np.eye(4)[[3] * 5] + 0.1 * generator.standard_normal((5, 4))
-    ordinary = directions + np.array([0.3, 0.3, 0.3, 0])
-    pool = pool_of_vectors(
-        np.concatenate([ordinary, silent - [0.1, 0.1, 0.1, 0]]),
-        weight=np.eye(4)[:3],
-        validation=ordinary,
-        validation_labels=[0, 1, 2] * 20,
-    )
-    assert set(propose("model_outlier", pool, 5).item_ids) == {f"item-{k:04d}" for k in range(60, 65)}
-
-
 def test_items_whose_logits_are_not_finite_come_last_with_score_minus_infinity() -> None:
     pool = pool_of_logits([[np.nan, 0], [5, 5], [0, np.inf], [-np.inf, 0]], [[0, 1], [1, 0]])
     ranking = propose("model_outlier", pool, 4)
@@ -130,13 +100,6 @@ def test_validation_logits_that_are_not_finite_are_nobodys_reference() -> None:
     np.testing.assert_array_equal(found.scores, expected.scores)
     nothing_sound = pool_of_logits([[0.5, 1.5], [9, 2]], [[np.nan, np.nan]])
     assert propose("model_outlier", nothing_sound, 2).scores.tolist() == [-np.inf, -np.inf]
-
-
-def test_two_opposite_logits_make_every_item_level() -> None:
-    generator = np.random.default_rng(0)
-    known, logits = (generator.standard_normal((m, 1)).astype(np.float32) for m in (20, 30))
-    pool = pool_of_logits(np.hstack([logits, -logits]), np.hstack([known, -known]))
-    np.testing.assert_allclose(propose("model_outlier", pool, 30).scores, 0.5, atol=1e-12)
 
 
 def uncertain_pool() -> Pool:

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.errors import SamplingError
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import TokenVectors
 from tasks.sampling import strategy as room
@@ -100,24 +99,6 @@ def test_top_picks_gives_what_is_not_finite_the_score_of_minus_infinity() -> Non
     picks = top_picks(np.array([np.nan, 2.0, np.inf, 1.0]), 4, np.random.default_rng(0))
     assert picks.positions[:2].tolist() == [1, 3]
     assert picks.scores.tolist() == [2.0, 1.0, -np.inf, -np.inf]
-
-
-def test_asking_for_more_than_there_is_says_both_numbers_who_asked_and_what_to_type() -> None:
-    with pytest.raises(SamplingError) as caught:
-        find_strategy("random").propose(pool_of(3), 4, np.random.default_rng(0))
-    assert all(value in caught.value.what for value in ("3", "4", "random"))
-    assert all(command in caught.value.hint for command in ("-n 3", "pal import FILE"))
-
-
-def test_a_strategy_that_needs_a_model_says_so_without_one() -> None:
-    with pytest.raises(SamplingError) as caught:
-        find_strategy("entropy").propose(pool_of(3), 1, np.random.default_rng(0))
-    assert all(value in caught.value.what for value in ("entropy", "model"))
-    assert "random" in caught.value.hint
-
-
-def test_the_length_of_a_pool_is_its_number_of_items() -> None:
-    assert [len(pool_of(n)) for n in (0, 4)] == [0, 4]
 
 
 def test_items_are_found_where_they_stand_whatever_order_they_are_asked_in() -> None:
