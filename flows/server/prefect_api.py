@@ -51,12 +51,12 @@ def ask(api: str, path: str, body: object = None, method: str | None = None) -> 
         OSError: It does not answer.
     """
     data = None if body is None else json.dumps(body).encode()
-    headers = {"Content-Type": "application/json", **_credentials()}
-    if data is not None or method not in (None, "GET"):
-        headers |= _csrf_token(api)
-    request = urllib.request.Request(api + path, data, headers, method=method)
+    changes = data is not None or method not in (None, "GET")
     for pause_s in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, None):
         try:
+            token = _csrf_token(api) if changes else {}
+            headers = {"Content-Type": "application/json", **_credentials(), **token}
+            request = urllib.request.Request(api + path, data, headers, method=method)
             with urllib.request.urlopen(request, timeout=30) as answer:
                 content = answer.read()
             return json.loads(content) if content else None

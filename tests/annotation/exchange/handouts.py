@@ -79,7 +79,8 @@ def known_items(texts: Sequence[str] = ("Floods hit", "Council meets")) -> list[
 def answered(rows: Sequence[FilledRow], handout: Handout) -> dict[str, dict[str, tuple[str, str]]]:
     """Annotator -> item_id -> (answer, note), of rows that `check_rows` takes one and all; for every row its cells."""
     for row in rows:
-        assert {"label", "note", "annotator", "item_id", "batch_id", "text_hash", "text"} >= set(row.cells)
+        ids = {"item_id", "batch_id", "text_hash", "workspace_id"}
+        assert {"label", "note", "annotator", "text", *ids} >= set(row.cells)
         assert (row.cells["item_id"], row.cells["label"], row.batch_id) == (row.item_id, row.label, handout.batch_id)
         assert all(isinstance(cell, str) for cell in row.cells.values())
     answers, errors = check_rows(rows, handout.items, handout.label_set)

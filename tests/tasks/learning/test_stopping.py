@@ -13,6 +13,7 @@ from tasks.learning.stopping import (
     advice,
     change_of_f,
     cohen_kappa,
+    positives_left,
     stop_signs,
     wilson_interval,
 )
