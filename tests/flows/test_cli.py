@@ -133,7 +133,7 @@ def test_ingest_prints_json_alone_on_stdout_and_exits_1_where_rows_were_refused(
 def test_next_prints_json_alone_on_stdout_and_close_gives_items_back(with_batch: tuple[Path, str]) -> None:
     workspace, batch_id = with_batch
     found = json.loads(pal("next", "--json", cwd=workspace).stdout)
-    assert (found["batch_id"], found["purpose"], found["n"]) == (batch_id, "evaluation", 20)
+    assert (found["batch_id"], found["purpose"], found["n"]) == (batch_id, "training", 20)
     assert all(Path(file).is_file() for file in found["files"])
     assert json.loads(pal("status", "--json", cwd=workspace).stdout)["pending"] == 20
     assert re.search(r"\b20\b", pal("close", batch_id, cwd=workspace).stdout)
