@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import multiprocessing
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -23,13 +20,13 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from waiting import PATIENCE_S
+from together import SPAWN, together
+from waiting import PATIENCE_S, until
 
 from storage.errors import StoreError
 from storage.lake import store as store_module
 from storage.lake.store import SLICE_ROWS, Connection, Store
 
-SPAWN = multiprocessing.get_context("spawn")
 PACKAGE = Path(store_module.__file__).parents[1]
 
 
@@ -113,12 +110,8 @@ def test_a_write_sees_itself_gives_back_what_it_returns_and_is_one_version(lake:
 
     assert lake.write(change, "both") == [(1,), (2,)]
     assert lake.version() == before + 1
-
-
-def test_the_message_is_kept_with_the_commit(lake: Store) -> None:
-    lake.write(lambda connection: insert(connection, "a", 1, "x"), "publish anna's batch of 100")
     last = lake.rows("SELECT author, commit_message FROM lake.snapshots() ORDER BY snapshot_id DESC LIMIT 1")
-    assert last == [("pal", "publish anna's batch of 100")]
+    assert last == [("pal", "both")]
 
 
 def test_times_of_the_lake_are_utc_in_every_time_zone(root: Path) -> None:
@@ -163,30 +156,9 @@ def test_a_write_that_lost_its_race_runs_again_from_its_start(lake: Store, rival
     assert lake.rows("FROM lake.a") == [(1, "rival+us")]
 
 
-def test_a_guard_lets_one_of_two_through(lake: Store, rival: Store) -> None:
-    lake.write(lambda connection: insert(connection, "a", 1, "published"), "first")
-    guarded = "UPDATE lake.a SET who = 'ingested' WHERE k = 1 AND who = 'published'"
-    runs = []
-
-    def ingest(connection: Connection) -> bool:
-        changed = connection.execute(guarded).fetchone()
-        runs.append(changed)
-        if len(runs) == 1:
-            rival.write(lambda other: other.execute(f"{guarded}; INSERT INTO lake.b VALUES (1, 'rival')"), "rival")
-        if changed == (0,):
-            return False
-        insert(connection, "b", 1, "ours")
-        return True
-
-    assert lake.write(ingest, "ours") is False
-    assert runs == [(1,), (0,)]
-    assert lake.rows("FROM lake.b") == [(1, "rival")]
-
-
-def race(root: Path, who: int, gate: threading.Barrier) -> None:
+def race(root: Path, who: int) -> None:
     """Ten writes of its own, and a try for each of ten batches that the others want as well."""
     with opened(root) as store:
-        gate.wait(PATIENCE_S)
         for k in range(10):
             write_row(store, "b", k, f"own {who}")
 
@@ -200,13 +172,7 @@ def race(root: Path, who: int, gate: threading.Barrier) -> None:
 
 def test_of_four_racing_processes_each_batch_goes_to_one_and_no_write_is_lost(lake: Store, root: Path) -> None:
     lake.write(lambda connection: connection.execute("INSERT INTO lake.a SELECT range, 'open' FROM range(10)"), "open")
-    gate = SPAWN.Barrier(4)
-    racers = [SPAWN.Process(target=race, args=(root, who, gate)) for who in range(4)]
-    for racer in racers:
-        racer.start()
-    for racer in racers:
-        racer.join(PATIENCE_S)
-    assert [racer.exitcode for racer in racers] == [0, 0, 0, 0]
+    together(race, *((root, who) for who in range(4)))
     # This store was open all the while: it sees what the others committed.
     own = [(k, f"own {who}") for k in range(10) for who in range(4)]
     assert sorted(lake.rows("FROM lake.b WHERE who LIKE 'own%'")) == own
@@ -229,76 +195,34 @@ def test_threads_share_a_store_and_each_write_counts_once(lake: Store) -> None:
 # kill -9
 
 
-def assert_mutex_is_free(root: Path) -> None:
-    """Whoever wants the writers' lock has it without waiting."""
-    with contextlib.closing(sqlite3.connect(root / "catalog.sqlite.lock", timeout=0, isolation_level=None)) as mutex:
-        mutex.execute("BEGIN EXCLUSIVE")
+def hold_the_mutex(catalog: str, data: str, inside: Path) -> None:
+    """A small and a large write that are acknowledged, and one that never ends."""
 
-
-def write_until_killed(root: Path, first: int) -> None:
-    """Two rows in two tables at a time, each third time in Parquet; a line to a file for every one acknowledged."""
-    with opened(root) as store, (root / "acknowledged").open("a", encoding="utf-8") as file:
-        for k in range(first, first + 1_000_000):
-
-            def change(connection: Connection, k: int = k) -> None:
-                rows = 12_000 if k % 3 == 0 else 1
-                for table in ("a", "b"):
-                    connection.execute(f"INSERT INTO lake.{table} SELECT ?, 'x' FROM range(?)", [k, rows])
-
-            store.write(change, f"{k}", bulk=k % 3 == 0)
-            file.write(f"{k}\n")
-            file.flush()
-
-
-def test_a_killed_writer_leaves_whole_writes_loses_none_it_acknowledged_and_blocks_nobody(
-    lake: Store, root: Path
-) -> None:
-    acknowledged: list[int] = []
-    for turn in range(4):
-        writer = SPAWN.Process(target=write_until_killed, args=(root, 1_000_000 * turn))
-        writer.start()
-        wanted = len(acknowledged) + 4
-        while len(acknowledged) < wanted:
-            time.sleep(0.01 + 0.013 * turn)
-            path = root / "acknowledged"
-            acknowledged = [int(line) for line in path.read_text().splitlines()] if path.exists() else []
-            assert writer.is_alive()
-        os.kill(writer.pid or 0, signal.SIGKILL)
-        writer.join()
-        acknowledged = [int(line) for line in (root / "acknowledged").read_text().splitlines()]
-        assert_mutex_is_free(root)
-        lake.write(lambda connection: insert(connection, "a", -1, "next"), "the next one")
-        in_a, in_b = (
-            dict(lake.rows(f"SELECT k, count(*) FROM lake.{table} WHERE k >= 0 GROUP BY k")) for table in ("a", "b")
-        )
-        assert in_a == in_b
-        assert all(rows == (12_000 if k % 3 == 0 else 1) for k, rows in in_a.items())
-        assert set(acknowledged) <= set(in_a)
-        assert len(set(in_a) - set(acknowledged)) <= turn + 1
-
-
-def hold_the_mutex(root: Path) -> None:
     def change(connection: Connection) -> None:
-        insert(connection, "a", 1, "half")
-        (root / "inside").touch()
+        for table in ("a", "b"):
+            connection.execute(f"INSERT INTO lake.{table} SELECT 3, 'half' FROM range(12000)")
+        inside.touch()
         time.sleep(600)
 
-    with opened(root) as store:
-        store.write(change, "never")
+    with Store(catalog, data) as store:
+        write_row(store, "a", 1, "whole")
+        store.write(lambda c: c.execute("INSERT INTO lake.a SELECT 2, 'whole' FROM range(12000)"), "bulk", bulk=True)
+        store.write(change, "never", bulk=True)
 
 
-def test_the_mutex_of_a_killed_process_is_free_at_once_and_its_half_write_is_gone(lake: Store, root: Path) -> None:
-    holder = SPAWN.Process(target=hold_the_mutex, args=(root,))
+def test_a_killed_writer_leaves_what_it_acknowledged_and_no_half_write_and_blocks_nobody(
+    lake: Store, tmp_path: Path
+) -> None:
+    holder = SPAWN.Process(target=hold_the_mutex, args=(lake.catalog, lake.data, tmp_path / "inside"))
     holder.start()
-    while not (root / "inside").exists():
-        assert holder.is_alive()
-        time.sleep(0.02)
-    assert lake.rows("FROM lake.a") == []  # reads do not wait for a writer
+    until(lambda: (tmp_path / "inside").exists() or not holder.is_alive())
+    whole = [(1, 1), (2, 12_000)]
+    found = "SELECT k, count(*) FROM (FROM lake.a UNION ALL FROM lake.b) GROUP BY k ORDER BY k"
+    assert lake.rows(found) == whole  # reads do not wait for a writer
     os.kill(holder.pid or 0, signal.SIGKILL)
     holder.join()
-    assert_mutex_is_free(root)
-    lake.write(lambda connection: insert(connection, "a", 2, "next"), "next")
-    assert lake.rows("FROM lake.a") == [(2, "next")]
+    write_row(lake, "a", 4, "next")
+    assert lake.rows(found) == [*whole, (4, 1)]
 
 
 # Where the rows lie
@@ -330,46 +254,6 @@ def test_parquet_is_brought_to_disk_before_the_catalog_names_it(
     assert seen == [(1, 1)]
 
 
-def test_the_catalog_keeps_a_write_ahead_log(lake: Store, root: Path) -> None:
-    with sqlite3.connect(root / "catalog.sqlite") as catalog:
-        assert catalog.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    catalog.close()
-
-
-def test_a_moved_lake_opens_with_its_inlined_and_its_parquet_rows(tmp_path: Path) -> None:
-    old, new = tmp_path / "here", tmp_path / "it's [1] elsewhere ü"
-    old.mkdir()
-    with opened(old) as store:
-        store.write(make_tables, "tables")
-        store.write(lambda c: insert(c, "a", 1, "inlined"), "small")
-        store.write(lambda c: c.execute("INSERT INTO lake.b SELECT range, 'p' FROM range(20000)"), "bulk", bulk=True)
-    old.rename(new)
-    for _ in range(2):
-        with opened(new) as store:
-            assert store.rows("FROM lake.a") == [(1, "inlined")]
-            assert store.rows("SELECT count(*), sum(k) FROM lake.b") == [(20_000, 199_990_000)]
-            store.write(lambda c: c.execute("INSERT INTO lake.b SELECT 0, 'q' FROM range(20000)"), "bulk", bulk=True)
-            store.write(lambda c: c.execute("DELETE FROM lake.b WHERE who = 'q'"), "and away")
-    assert not old.exists()
-
-
-def test_a_backup_of_the_catalog_with_its_parquet_files_is_a_lake(lake: Store, root: Path, tmp_path: Path) -> None:
-    lake.write(lambda c: c.execute("INSERT INTO lake.a SELECT range, 'p' FROM range(20000)"), "bulk", bulk=True)
-    lake.write(lambda c: insert(c, "a", 1, "inlined"), "small")
-    copy = tmp_path / "backup"
-    copy.mkdir()
-    source, target = sqlite3.connect(root / "catalog.sqlite"), sqlite3.connect(copy / "catalog.sqlite")
-    source.backup(target)
-    source.close()
-    target.close()
-    (root / "data").rename(copy / "data")
-    with opened(copy) as store:
-        assert store.rows("SELECT who, count(*) FROM lake.a GROUP BY who ORDER BY who") == [
-            ("inlined", 1),
-            ("p", 20_000),
-        ]
-
-
 @pytest.mark.parametrize("word", ["CHECKPOINT", "cleanup_all", "expire_snapshots"])
 def test_nothing_in_the_program_throws_parts_of_the_lake_away(word: str) -> None:
     rooms = [PACKAGE.parent / room for room in ("storage", "annotation", "tasks", "flows")]
@@ -379,19 +263,6 @@ def test_nothing_in_the_program_throws_parts_of_the_lake_away(word: str) -> None
 
 
 # Reading
-
-
-def test_every_version_can_be_read_as_it_was(lake: Store) -> None:
-    lake.write(lambda c: insert(c, "a", 1, "old"), "inlined")
-    first = lake.version()
-    lake.write(lambda c: c.execute("UPDATE lake.a SET who = 'new'"), "changed")
-    lake.write(lambda c: c.execute("INSERT INTO lake.a SELECT 2, 'p' FROM range(20000)"), "bulk", bulk=True)
-    second = lake.version()
-    lake.write(lambda c: c.execute("DELETE FROM lake.a"), "emptied")
-    query = "SELECT who, count(*) FROM lake.a t AT (VERSION => $v) GROUP BY who ORDER BY who"
-    assert lake.rows(query, {"v": first}) == [("old", 1)]
-    assert lake.rows(query, {"v": second}) == [("new", 1), ("p", 20_000)]
-    assert lake.rows(query, {"v": lake.version()}) == []
 
 
 def test_reading_sees_one_version_whatever_is_written_meanwhile(lake: Store, rival: Store) -> None:
@@ -514,19 +385,17 @@ def test_a_catalog_that_cannot_be_opened_is_named_with_what_to_do_and_not_tried_
     assert pauses == []
 
 
-def test_a_missing_extension_names_its_pip_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+@pytest.mark.parametrize(
+    ("name", "value"), [("importlib.util.find_spec", lambda name: None), ("duckdb.__version__", "1.4.0")]
+)
+def test_a_missing_extension_or_one_of_another_duckdb_names_its_pip_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: object
+) -> None:
+    monkeypatch.setattr(name, value)
     with pytest.raises(StoreError) as caught:
         opened(tmp_path)
-    version = duckdb.__version__
-    assert all(value in caught.value.what for value in (version, "'ducklake'"))
-    assert f"pip install duckdb-extension-ducklake=={version}" in caught.value.hint
-
-
-def test_an_extension_of_another_duckdb_is_as_good_as_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duckdb, "__version__", "1.4.0")
-    with pytest.raises(StoreError, match=r"pip install duckdb-extension-ducklake==1\.4\.0"):
-        opened(tmp_path)
+    assert all(each in caught.value.what for each in (duckdb.__version__, "'ducklake'"))
+    assert f"pip install duckdb-extension-ducklake=={duckdb.__version__}" in caught.value.hint
 
 
 def test_a_closed_store_answers_no_more(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_the_lake_has_its_tables_and_is_opened_once(workspace: Workspace) -> Non
 
 
 def test_a_workspace_that_moved_has_all_its_texts_and_takes_more(tmp_path: Path) -> None:
-    old, new = Workspace(tmp_path / "old"), Workspace(tmp_path / "it's new ü")
+    old, new = Workspace(tmp_path / "old"), Workspace(tmp_path / "it's [1] new ü")
     old.make()
     add_rows(old.store(), [("small", "inlined")])
     add_rows(old.store(), [(f"i{k}", f"text {k}") for k in range(12_000)])
