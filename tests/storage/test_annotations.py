@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from drafts import labels, publish
 from lake_rows import add_rows
-from waiting import PATIENCE_S
+from together import together
 
-import storage
 from storage.lake.annotations import (
     Ingested,
     LabelledItem,
@@ -24,19 +22,13 @@ from storage.lake.annotations import (
     read_files,
     remember_read,
 )
-from storage.lake.batches import Draft, close_batch, find_batch, proposals_of, reserve
+from storage.lake.batches import close_batch, find_batch, proposals_of
 from storage.lake.schema import current_labels
-from storage.lake.store import Connection, Store
+from storage.lake.store import Store
 from storage.records import Answer, Assignment, BatchStatus, Proposal, Split
 from storage.workspace import Workspace
 
-SPAWN = multiprocessing.get_context("spawn")
 TIME = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
-
-
-def publish(store: Store, *item_ids: str, purpose: Split = Split.TRAINING) -> str:
-    proposals = [Proposal(item_id, "random", None, k + 1) for k, item_id in enumerate(item_ids)]
-    return reserve(store, Draft(purpose, item_ids, proposals, 0, 0, "d"), beside_open=True)[0].batch_id
 
 
 def yes(item_id: str, annotator: str = "anna", **more: Any) -> Answer:
@@ -45,10 +37,6 @@ def yes(item_id: str, annotator: str = "anna", **more: Any) -> Answer:
 
 def no(item_id: str, annotator: str = "anna", **more: Any) -> Answer:
     return Answer(item_id, "no", annotator, **more)
-
-
-def labels(store: Store) -> dict[str, str | None]:
-    return dict(store.rows(f"SELECT item_id, label FROM ({current_labels()})"))
 
 
 def answers_given(store: Store, item_id: str) -> list[str]:
@@ -104,12 +92,6 @@ def test_a_file_that_grows_appends_only_what_is_new(store: Store, batch_id: str)
     assert labels(store) == {"i1": "yes", "i2": "no"}
 
 
-def test_a_correction_wins_and_the_history_stays(store: Store, batch_id: str) -> None:
-    ingest(store, batch_id, [yes("i1")], "a.csv")
-    assert ingest(store, batch_id, [no("i1")], "a.csv").n_new == 1
-    assert (labels(store), answers_given(store, "i1")) == ({"i1": "no"}, ["yes", "no"])
-
-
 def test_a_changed_note_is_a_new_annotation(store: Store, batch_id: str) -> None:
     ingest(store, batch_id, [yes("i1")], "a.csv")
     assert ingest(store, batch_id, [yes("i1", note="sure?")], "a.csv").n_new == 1
@@ -141,19 +123,6 @@ def test_a_journal_may_hold_a_change_of_mind_and_back(store: Store, batch_id: st
     assert store.rows("SELECT count(*) FROM lake.annotations") == [(3,)]
 
 
-def test_an_older_answer_that_comes_late_does_not_win(store: Store, batch_id: str) -> None:
-    ingest(store, batch_id, [no("i1", annotated_at=TIME)], "a.jsonl")
-    ingest(store, batch_id, [yes("i1", annotated_at=TIME - timedelta(days=1))], "b.jsonl")
-    assert labels(store) == {"i1": "no"}
-
-
-def test_two_annotators_each_have_an_answer(store: Store, batch_id: str) -> None:
-    ingest(store, batch_id, [yes("i1", "anna"), no("i1", "bert"), no("i2", "anna"), no("i2", "bert")], "a.csv")
-    assert labels(store) == {"i1": None, "i2": "no"}
-    assert ingest(store, batch_id, [yes("i1", "bert")], "b.csv").n_new == 1
-    assert labels(store) == {"i1": "yes", "i2": "no"}
-
-
 def test_the_same_answer_in_two_batches_is_two_annotations(store: Store, batch_id: str) -> None:
     ingest(store, batch_id, [yes("i2")], "a.csv")
     close_batch(store, batch_id)
@@ -177,10 +146,7 @@ def test_a_batch_is_complete_at_the_moment_when_each_item_has_its_answers_of_dif
 ) -> None:
     add_rows(store, [(f"i{k}", f"text {k}") for k in range(9)])
     ids = ("i1", "i2", "i3")
-    proposals = [Proposal(item_id, "random", None, 1) for item_id in ids]
-    gold = [Assignment("i5", "anna", gold=True)]
-    made = Draft(Split.TRAINING, ids, proposals, 0, 0, "d", overlap=2, assignments=gold)
-    batch_id = reserve(store, made, beside_open=True)[0].batch_id
+    batch_id = publish(store, *ids, overlap=2, assignments=[Assignment("i5", "anna", gold=True)])
     answers = [
         Answer(item_id, answer, who)
         for item_id in (*ids, "i5")
@@ -286,44 +252,14 @@ def test_what_was_read_last_of_a_file_is_remembered(store: Store) -> None:
 ANSWERS = [yes(f"i{k}") for k in (1, 2, 3)] + [no("i1", "bert"), no("i2", "bert", annotated_at=TIME)]
 
 
-def ingest_there(workspace: Workspace, batch_id: str, gate: Any, said: Any) -> None:
-    store = workspace.store()
-    gate.wait(PATIENCE_S)
-    said.put(ingest(store, batch_id, ANSWERS, "a.csv"))
+def ingest_there(workspace: Workspace, batch_id: str) -> Ingested:
+    return ingest(workspace.store(), batch_id, ANSWERS, "a.csv")
 
 
 def test_two_processes_that_read_one_file_at_the_same_time_append_it_once(
     store: Store, workspace: Workspace, batch_id: str
 ) -> None:
-    gate, said = SPAWN.Barrier(2), SPAWN.Queue()
-    readers = [SPAWN.Process(target=ingest_there, args=(workspace, batch_id, gate, said)) for _ in range(2)]
-    for reader in readers:
-        reader.start()
-    results = [said.get(timeout=PATIENCE_S) for _ in readers]
-    for reader in readers:
-        reader.join(PATIENCE_S)
-    said.close()
-    said.join_thread()
+    results = together(ingest_there, *[(workspace, batch_id)] * 2)
     assert sorted(result.n_new for result in results) == [0, 5]
     assert [result.complete for result in results] == [True, True]
-    assert store.rows("SELECT count(*) FROM lake.annotations") == [(5,)]
-
-
-def test_an_ingest_that_is_overtaken_looks_again_before_it_appends(
-    store: Store, workspace: Workspace, batch_id: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rival = Store(f"sqlite:{workspace.root}/lake/catalog.sqlite", f"{workspace.root}/lake/data/")
-    monkeypatch.setattr(rival, "_locked", lambda action: action())  # does not wait
-    append: Callable[..., None] = vars(storage.lake.annotations)["_append"]
-    overtaken: list[bool] = []
-
-    def late(connection: Connection, rows: list[dict[str, Any]]) -> None:
-        append(connection, rows)
-        if not overtaken:
-            overtaken.append(True)
-            ingest(rival, batch_id, ANSWERS, "a.csv")
-
-    monkeypatch.setattr("storage.lake.annotations._append", late)
-    with rival:
-        assert ingest(store, batch_id, ANSWERS, "a.csv") == Ingested(0, 5, True)
     assert store.rows("SELECT count(*) FROM lake.annotations") == [(5,)]

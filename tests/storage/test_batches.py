@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
+from drafts import draft, publish
 from lake_rows import add_rows, contents
-from waiting import PATIENCE_S
+from together import together
 
 from storage.errors import BatchError
 from storage.lake import batches
 from storage.lake.annotations import ingest
-from storage.lake.batches import Draft, OvertakenError, close_batch, find_batch, reserve
+from storage.lake.batches import OvertakenError, close_batch, find_batch, reserve
 from storage.lake.items import count_pool, text_hash
 from storage.lake.store import Store
 from storage.records import Answer, Assignment, BatchItem, BatchStatus, Proposal, Purpose, Share, Split, StopSign
 from storage.workspace import Workspace
-
-SPAWN = multiprocessing.get_context("spawn")
-
-
-def draft(*item_ids: str, purpose: Purpose | Split = Split.TRAINING, **more: Any) -> Draft:
-    proposals = [Proposal(item_id, "random", None, k + 1) for k, item_id in enumerate(item_ids)]
-    return Draft(purpose, item_ids, proposals, 7, 3, "digest", **more)
-
-
-def publish(store: Store, *item_ids: str, purpose: Purpose | Split = Split.TRAINING, **more: Any) -> str:
-    return reserve(store, draft(*item_ids, purpose=purpose, **more), beside_open=True)[0].batch_id
 
 
 @pytest.fixture
@@ -37,22 +25,6 @@ def pool(store: Store) -> Store:
     """A lake with 30 items, i0 to i29, in the pool."""
     add_rows(store, [(f"i{k}", f"text {k}") for k in range(30)])
     return store
-
-
-def test_a_batch_is_kept_with_all_that_was_drafted(pool: Store) -> None:
-    made = draft("i2", "i1", model_id="m1", mix={"it's": 1, 'a "b"': 2})
-    batch, new = reserve(pool, made, beside_open=False)
-    assert new
-    assert (batch.batch_id, batch.purpose, batch.status, batch.n) == (
-        "b0001-training",
-        Split.TRAINING,
-        BatchStatus.PUBLISHED,
-        2,
-    )
-    assert (batch.seed, batch.lake_version, batch.label_set, batch.model_id) == (7, 3, "digest", "m1")
-    assert batch.mix == {"it's": 1, 'a "b"': 2}
-    assert find_batch(pool, "b0001-training") == batches.Progress(batch, 0, 0)
-    assert count_pool(pool) == 28
 
 
 SHARES = (
@@ -66,11 +38,17 @@ SIGNS = (
 )
 
 
-def test_what_became_of_each_strategy_and_the_stop_signs_are_kept_with_the_batch(pool: Store) -> None:
-    batch, _ = reserve(pool, draft("i1", shares=SHARES, stop_signs=SIGNS), beside_open=False)
-    assert (batch.shares, batch.stop_signs) == (SHARES, SIGNS)
-    assert find_batch(pool, batch.batch_id).batch == batch
-    bare = find_batch(pool, publish(pool, "i2")).batch
+def test_a_batch_is_kept_with_all_that_was_drafted(pool: Store) -> None:
+    made = draft("i2", "i1", model_id="m1", mix={"it's": 1, 'a "b"': 2}, shares=SHARES, stop_signs=SIGNS)
+    batch, new = reserve(pool, made, beside_open=False)
+    assert new
+    kept = (batch.batch_id, batch.purpose, batch.status, batch.n)
+    assert kept == ("b0001-training", Split.TRAINING, BatchStatus.PUBLISHED, 2)
+    assert (batch.seed, batch.lake_version, batch.label_set, batch.model_id) == (7, 3, "digest", "m1")
+    assert (batch.mix, batch.shares, batch.stop_signs) == ({"it's": 1, 'a "b"': 2}, SHARES, SIGNS)
+    assert find_batch(pool, "b0001-training") == batches.Progress(batch, 0, 0)
+    assert count_pool(pool) == 28
+    bare = find_batch(pool, publish(pool, "i3")).batch
     assert (bare.shares, bare.stop_signs) == ((), ())
 
 
@@ -81,10 +59,6 @@ def test_an_open_batch_comes_back_in_place_of_a_second_one(pool: Store) -> None:
     assert count_pool(pool) == 29
     close_batch(pool, first.batch_id)
     assert reserve(pool, draft("i2"), beside_open=False)[1] is True
-
-
-def test_beside_an_open_batch_another_is_made_where_that_is_wanted(pool: Store) -> None:
-    assert [publish(pool, "i1"), publish(pool, "i2")] == ["b0001-training", "b0002-training"]
 
 
 @pytest.mark.parametrize("state", ["published", "annotated", "closed after an answer"])
@@ -128,27 +102,14 @@ def test_an_item_is_in_its_batch_once_and_every_strategy_that_proposed_it_is_kep
     assert batches.proposals_of(pool, batch.batch_id) == [proposals[1], proposals[0], proposals[2]]
 
 
-def test_progress_counts_items_not_answers(pool: Store) -> None:
-    batch_id = publish(pool, "i1", "i2")
-    ingest(pool, batch_id, [Answer("i1", "yes", "anna"), Answer("i1", "no", "bert")], "f")
-    assert [progress.n_answered for progress in batches.open_batches(pool)] == [1]
-    assert set(batches.answered_in(pool, batch_id)) == {"i1"}
-    ingest(pool, batch_id, [Answer("i1", "unsure", "anna")], "f")
-    assert batches.answered_in(pool, batch_id) == {"i1": "unsure"}
-
-
 def test_open_batches_are_those_out_with_annotators_the_oldest_first(pool: Store) -> None:
     made = [publish(pool, f"i{k}") for k in range(4)]
     close_batch(pool, made[1])
     ingest(pool, made[2], [Answer("i2", "yes", "anna")], "f")
     assert [progress.batch.batch_id for progress in batches.open_batches(pool)] == [made[0], made[3]]
     assert batches.count_batches(pool) == 4
-    assert [batches.find_batch(pool, batch_id).batch.status for batch_id in made] == [
-        "published",
-        "closed",
-        "ingested",
-        "published",
-    ]
+    statuses = [batches.find_batch(pool, batch_id).batch.status for batch_id in made]
+    assert statuses == ["published", "closed", "ingested", "published"]
 
 
 def test_closing_gives_the_unanswered_items_back_once(pool: Store) -> None:
@@ -216,6 +177,7 @@ def test_progress_counts_the_answers_that_are_needed_and_no_more(pool: Store) ->
     assert now(Answer("i1", "no", "ben"), Answer("i1", "no", "cleo")) == (1, 2), "one more than it needs"
     assert now(Answer("i2", "skip", "cleo")) == (2, 3)
     assert batches.answerers_in(pool, batch_id) == {"i1": {"anna", "ben", "cleo"}, "i2": {"cleo"}}
+    assert batches.answered_in(pool, batch_id)["i2"] == "skip"
     assert batches.answered_in(pool, batch_id, "anna") == {"i1": "no", "i9": "yes"}
     assert batches.answered_in(pool, batch_id, "dora") == {}
     assert close_batch(pool, batch_id) == 1, "what has one of two answers is not given back"
@@ -359,9 +321,8 @@ def test_an_item_that_a_closed_batch_gave_back_counts_where_it_was_answered(pool
 # Several processes, and kill -9
 
 
-def reserve_there(workspace: Workspace, who: int, gate: Any) -> None:
+def reserve_there(workspace: Workspace, who: int) -> None:
     store = workspace.store()
-    gate.wait(PATIENCE_S)
     for k in range(5):
         wanted = [f"i{k}", f"i{5 + k}", f"i{10 + 5 * who + k}"]  # two that all want, one of its own
         try:
@@ -371,38 +332,7 @@ def reserve_there(workspace: Workspace, who: int, gate: Any) -> None:
 
 
 def test_no_item_goes_to_two_of_three_racing_processes(pool: Store, workspace: Workspace) -> None:
-    gate = SPAWN.Barrier(3)
-    racers = [SPAWN.Process(target=reserve_there, args=(workspace, who, gate)) for who in range(3)]
-    for racer in racers:
-        racer.start()
-    for racer in racers:
-        racer.join(PATIENCE_S)
-    assert [racer.exitcode for racer in racers] == [0, 0, 0]
+    together(reserve_there, *((workspace, who) for who in range(3)))
     assert sorted(pool.rows("SELECT item_id FROM lake.batch_items")) == sorted((f"i{k}",) for k in range(25))
     ids = [row[0] for row in pool.rows("SELECT batch_id FROM lake.batches")]
     assert sorted(ids) == [f"b{k:04d}-training" for k in range(1, 16)]
-
-
-def ask_again_there(root: Path, gate: Any, said: Any) -> None:
-    store = Workspace(root).store()
-    gate.wait(PATIENCE_S)
-    for purpose in (ADJUDICATION, REVIEW):
-        batch, new = reserve(store, draft("i0", "i1", purpose=purpose), beside_open=False)
-        said.put((batch.batch_id, new))
-
-
-def test_of_two_processes_that_ask_again_one_publishes_and_both_are_told_the_same(
-    answered_items: Store, workspace: Workspace
-) -> None:
-    gate, said = SPAWN.Barrier(2), SPAWN.Queue()
-    racers = [SPAWN.Process(target=ask_again_there, args=(workspace.root, gate, said)) for _ in range(2)]
-    for racer in racers:
-        racer.start()
-    told = sorted(said.get(timeout=PATIENCE_S) for _ in range(4))
-    for racer in racers:
-        racer.join(PATIENCE_S)
-    said.close()
-    said.join_thread()
-    first, second = sorted({batch_id for batch_id, _ in told})
-    assert told == [(first, False), (first, True), (second, False), (second, True)]
-    assert answered_items.rows("SELECT count(*) FROM lake.batches") == [(3,)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,29 +10,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from drafts import publish
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lake_rows import add_rows
-from waiting import PATIENCE_S
+from together import together
 
 from storage.lake import items
 from storage.lake.annotations import LabelledItem, import_labelled, ingest
-from storage.lake.batches import Draft, close_batch, reserve
+from storage.lake.batches import close_batch
 from storage.lake.items import text_hash
 from storage.lake.store import Store
-from storage.records import Answer, Proposal, Split
+from storage.records import Answer, Split
 from storage.workspace import Workspace
-
-SPAWN = multiprocessing.get_context("spawn")
 
 
 def ids(store: Store) -> list[str]:
     return [item_id for (item_id,) in store.rows("SELECT item_id FROM lake.items ORDER BY item_id")]
-
-
-def publish(store: Store, *item_ids: str, purpose: Split = Split.TRAINING) -> str:
-    proposals = [Proposal(item_id, "random", None, k + 1) for k, item_id in enumerate(item_ids)]
-    return reserve(store, Draft(purpose, item_ids, proposals, 0, 0, "d"), beside_open=True)[0].batch_id
 
 
 def features(path: Path, *item_ids: str, tokens: bytes = b"\x00'\xff") -> Path:
@@ -81,18 +74,6 @@ def test_an_id_that_stands_for_another_text_comes_back_with_both(store: Store) -
     ]
 
 
-def test_rows_without_an_id_get_one_that_follows_from_the_text(store: Store) -> None:
-    done = add_rows(store, [(None, "Floods  hit"), (None, "floods hit"), (None, "Bushfire")])
-    assert (done.n_new, done.n_duplicates) == (2, 1)
-    assert ids(store) == sorted([text_hash("floods hit")[:16], text_hash("bushfire")[:16]])
-
-
-def test_a_text_known_under_another_id_keeps_it(store: Store) -> None:
-    add_rows(store, [("old", "one")])
-    assert add_rows(store, [("new", "ONE")]).n_duplicates == 1
-    assert ids(store) == ["old"]
-
-
 def test_nothing_staged_is_nothing_taken(store: Store, tmp_path: Path) -> None:
     assert items.stage([], tmp_path / "none.parquet") == 0
     done = items.add_items(store, tmp_path / "none.parquet", "none")
@@ -127,34 +108,16 @@ def test_the_hash_in_the_lake_is_the_hash_of_the_text(store: Store, texts: list[
     assert items.item_ids_of(store, wanted) == [text_hash(text)[:16] for text in texts]
 
 
-def take_there(root: Path, staged: Path, gate: object) -> None:
-    gate.wait(PATIENCE_S)  # type: ignore[attr-defined]
-    items.add_items(Workspace(root).store(), staged, "same.csv")
+def take_there(root: Path) -> None:
+    add_rows(Workspace(root).store(), [(f"i{k}", f"text {k}") for k in range(12_000)])
 
 
-def test_two_processes_that_import_the_same_file_take_each_text_once(workspace: Workspace, tmp_path: Path) -> None:
-    n = 30_000
-    table = pa.table(
-        {
-            "row": pa.array(range(n)),
-            "item_id": pa.array([f"i{k}" for k in range(n)]),
-            "text": pa.array([f"text {k}" for k in range(n)]),
-            "published_at": pa.nulls(n, pa.timestamp("us")),
-        }
+def test_two_processes_that_import_the_same_file_take_each_text_once(workspace: Workspace) -> None:
+    together(take_there, *[(workspace.root,)] * 2)
+    found = workspace.store().rows(
+        "SELECT count(*), count(DISTINCT item_id), count(DISTINCT text_hash) FROM lake.items"
     )
-    items.stage([table], tmp_path / "same.parquet")
-    store = workspace.store()
-    gate = SPAWN.Barrier(2)
-    arguments = (workspace.root, tmp_path / "same.parquet", gate)
-    processes = [SPAWN.Process(target=take_there, args=arguments) for _ in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(PATIENCE_S)
-    assert [process.exitcode for process in processes] == [0, 0]
-    assert store.rows("SELECT count(*), count(DISTINCT item_id), count(DISTINCT text_hash) FROM lake.items") == [
-        (n, n, n)
-    ]
+    assert found == [(12_000, 12_000, 12_000)]
 
 
 # Finding them
@@ -228,25 +191,21 @@ def full(store: Store, tmp_path: Path) -> Store:
     return store
 
 
+def counted(store: Store) -> tuple[list[str], int, dict[Split, int]]:
+    return pool(store), items.count_pool(store), items.count_pending(store)
+
+
 def test_the_pool_is_what_nobody_has_by_item_id(full: Store) -> None:
     assert pool(full) == ["p1", "p2", "p3", "p4", "p5", "p6"]
     assert pool(full, "e2") == ["p1"]
     held_out = [LabelledItem("p5", "yes", "original", None)]
     import_labelled(full, "original-evaluation", Split.EVALUATION, held_out, "d", "dir")
     batch_id = publish(full, "p3", "p1")
-    assert (pool(full), items.count_pool(full), items.count_pending(full)) == (
-        ["p2", "p4", "p6"],
-        3,
-        {Split.TRAINING: 2},
-    )
+    assert counted(full) == (["p2", "p4", "p6"], 3, {Split.TRAINING: 2})
     ingest(full, batch_id, [Answer("p1", "skip", "anna")], "f.csv")
-    assert (pool(full), items.count_pool(full), items.count_pending(full)) == (
-        ["p2", "p4", "p6"],
-        3,
-        {Split.TRAINING: 1},
-    )
+    assert counted(full) == (["p2", "p4", "p6"], 3, {Split.TRAINING: 1})
     close_batch(full, batch_id)
-    assert (pool(full), items.count_pool(full), items.count_pending(full)) == (["p2", "p3", "p4", "p6"], 4, {})
+    assert counted(full) == (["p2", "p3", "p4", "p6"], 4, {})
 
 
 def test_the_counts_of_an_empty_lake_are_0(store: Store) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drafts import draft, publish
 from kill_at_line import killed_at, lines_of
 from lake_rows import add_rows, contents
-from test_annotations import ANSWERS, publish
-from test_batches import draft
+from test_annotations import ANSWERS
 from test_importing import take, write_files
 
 from storage.lake.annotations import ingest
