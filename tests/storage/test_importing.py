@@ -52,12 +52,6 @@ def rejected(report: ImportReport) -> list[list[str]]:
         return list(csv.reader(file))
 
 
-def labels(store: Store) -> list[tuple[str, str, str]]:
-    return store.rows(
-        f"SELECT lower(text), split, label FROM ({current_labels()}) JOIN lake.items USING (item_id) ORDER BY 1"
-    )
-
-
 def pool_texts(store: Store) -> list[str]:
     rows = store.rows(f"SELECT lower(text) FROM lake.items WHERE item_id NOT IN ({UNAVAILABLE}) ORDER BY 1")
     return [text for (text,) in rows]
@@ -71,11 +65,12 @@ def directory(tmp_path: Path) -> Path:
 # The original's directory
 
 
-def test_each_labelled_text_is_in_one_split_evaluation_first_then_validation(
+def test_each_labelled_text_is_in_one_split_evaluation_first_then_validation_and_not_in_the_pool(
     workspace: Workspace, directory: Path
 ) -> None:
-    report = take(workspace, directory)
-    assert labels(workspace.store()) == [
+    report, store = take(workspace, directory), workspace.store()
+    sql = f"SELECT lower(text), split, label FROM ({current_labels()}) JOIN lake.items USING (item_id) ORDER BY 1"
+    assert store.rows(sql) == [
         ("bush fire near town", "training", "related"),
         ("cat shows off", "training", "not_related"),
         ("for validation", "validation", "not_related"),
@@ -84,11 +79,9 @@ def test_each_labelled_text_is_in_one_split_evaluation_first_then_validation(
         ("twice in one file", "evaluation", "related"),
     ]
     assert report.labels == {"evaluation": 3, "validation": 1, "training": 2}
-
-
-def test_a_text_of_the_pool_that_has_a_label_anywhere_is_not_in_the_pool(workspace: Workspace, directory: Path) -> None:
-    take(workspace, directory)
-    assert pool_texts(workspace.store()) == ["flood warning", "minister resigns", "pool only"]
+    assert pool_texts(store) == ["flood warning", "minister resigns", "pool only"]
+    scores = store.rows("SELECT DISTINCT strategy, score FROM lake.batch_items ORDER BY 1")
+    assert scores == [("low confidence", 0.625), ("original", None)]
 
 
 def test_every_row_that_is_not_taken_is_told_with_its_file_row_value_and_reason(
@@ -123,15 +116,6 @@ def test_the_report_counts_rows_items_and_repeats(workspace: Workspace, director
     assert (report.n_rows, report.n_new) == (18, count_items(workspace.store())) == (18, 9)
     assert report.n_duplicates == 18 - 9 - 2  # two rows have the id of another text
     assert sorted(map(figures, report.notes)) == [["1"], ["11", "6"], ["3"], ["7", "3", "3"]]
-
-
-def test_scores_and_strategies_of_the_files_are_kept(workspace: Workspace, directory: Path) -> None:
-    take(workspace, directory)
-    rows = workspace.store().rows("SELECT strategy, score FROM lake.batch_items WHERE item_id = '3'")
-    assert rows == [("low confidence", 0.625)]
-    assert workspace.store().rows("SELECT DISTINCT strategy FROM lake.batch_items WHERE item_id <> '3'") == [
-        ("original",)
-    ]
 
 
 def test_importing_again_changes_nothing_and_rejects_the_same_rows(workspace: Workspace, directory: Path) -> None:

@@ -36,14 +36,6 @@ def test_values_come_back_as_they_went_in(first: Any, second: Any) -> None:
     assert row.fetchone() == (second, first, second)
 
 
-@given(TEXT)
-def test_a_text_is_the_same_as_a_parameter_in_every_place(text: str) -> None:
-    (same,) = CONNECTION.execute(bound("SELECT ? = ? || ''", [text, text])).fetchone() or ()
-    assert same
-    listed = CONNECTION.execute(bound("SELECT unnest($l)", {"l": [text, "b"]})).fetchall()
-    assert listed == [(text,), ("b",)]
-
-
 def test_what_is_not_a_number_and_times_with_a_zone_come_back_too() -> None:
     (value,) = CONNECTION.execute(bound("SELECT ?", [math.nan])).fetchone() or ()
     assert math.isnan(value)

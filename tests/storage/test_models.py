@@ -72,8 +72,12 @@ def test_every_decision_is_kept_with_who_and_why_and_saying_it_again_adds_none(s
         ("m2", "m1", False, DecidedBy.GATE, "worse"),
         ("m1", None, True, DecidedBy.GATE, "first"),
     ]
-    with pytest.raises(ModelError, match="'m9'"):
-        models.record_verdict(store, models.Verdict("m9", False, DecidedBy.GATE, ""), [])
+    measurement = models.Measurement("m9", Split.EVALUATION, [Metric("auc", 0.9)], 50, 1)
+    for promoted in (True, False):
+        with pytest.raises(ModelError, match="'m9'"):
+            models.record_verdict(store, models.Verdict("m9", promoted, DecidedBy.GATE, ""), [measurement])
+    assert models.metrics_of(store, "m9", Split.EVALUATION) == {}
+    assert len(models.decisions(store)) == 3
 
 
 def test_a_verdict_and_its_metrics_are_one_commit_which_is_not_made_again(store: Store) -> None:
@@ -81,6 +85,7 @@ def test_a_verdict_and_its_metrics_are_one_commit_which_is_not_made_again(store:
     verdict = models.Verdict("m1", True, DecidedBy.GATE, "first")
     measurement = models.Measurement("m1", Split.EVALUATION, [Metric("auc", 0.9), Metric("f1", None)], 50, 1)
     before = store.version()
+    assert models.measured_on(store, "m1", Split.EVALUATION) == 0
     for _ in range(2):
         models.record_verdict(store, verdict, [measurement])
         assert store.version() == before + 1
@@ -91,14 +96,6 @@ def test_a_verdict_and_its_metrics_are_one_commit_which_is_not_made_again(store:
         assert models.measured_on(store, "m1", Split.EVALUATION) == changed.n
     assert models.metrics_of(store, "m1", Split.EVALUATION)["auc"] == Metric("auc", 0.8)
     assert [each.reason for each in models.decisions(store)] == ["first"]
-
-
-def test_where_the_model_is_not_known_neither_verdict_nor_metrics_are_recorded(store: Store) -> None:
-    measurement = models.Measurement("m9", Split.EVALUATION, [Metric("auc", 0.9)], 50, 1)
-    with pytest.raises(ModelError, match="'m9'"):
-        models.record_verdict(store, models.Verdict("m9", True, DecidedBy.GATE, "first"), [measurement])
-    assert models.metrics_of(store, "m9", Split.EVALUATION) == {}
-    assert models.decisions(store) == []
 
 
 def test_a_rollback_goes_back_step_by_step_until_there_was_none(store: Store) -> None:
@@ -118,14 +115,6 @@ def test_a_rollback_goes_back_step_by_step_until_there_was_none(store: Store) ->
     assert models.taken_back(store, "m2") is not None
 
 
-def test_it_is_known_on_how_many_items_a_model_was_measured(store: Store) -> None:
-    models.add_model(store, FIRST)
-    assert models.measured_on(store, "m1", Split.EVALUATION) == 0
-    for n in (50, 60):
-        models.add_metrics(store, "m1", Split.EVALUATION, [Metric("auc", 0.9)], n=n, lake_version=1)
-    assert models.measured_on(store, "m1", Split.EVALUATION) == 60
-
-
 def test_the_newest_figures_of_a_model_on_a_split_are_given_by_name(store: Store) -> None:
     old = [Metric("auc", 0.5, 0.4, 0.6), Metric("f1", 0.1)]
     new = [Metric("auc", 0.9, 0.8, 0.95), Metric("ece", None, None, None, "no item is 'related'")]
@@ -143,16 +132,6 @@ def figures(store: Store, model_id: str, *metrics: Metric, split: str = SUCCESSI
     models.add_metrics(store, model_id, split, metrics, n=10, lake_version=1)
 
 
-def test_figures_against_the_model_before_are_kept_apart_from_those_of_splits(store: Store) -> None:
-    kappa, undefined = Metric("kappa", 0.9), Metric("change_of_f", None, reason="neither finds a 'positive'")
-    figures(store, "m1", kappa, undefined)
-    figures(store, "m1", Metric("kappa", 0.1), split=Split.EVALUATION)
-    assert models.metrics_of(store, "m1", SUCCESSIVE) == {"kappa": kappa, "change_of_f": undefined}
-    assert models.metrics_of(store, "m1", Split.EVALUATION) == {"kappa": Metric("kappa", 0.1)}
-    assert models.metrics_of(store, "m2", SUCCESSIVE) == {}
-    assert store.rows("SELECT DISTINCT split FROM lake.metrics ORDER BY 1") == [("evaluation",), ("successive",)]
-
-
 def test_a_model_is_compared_with_the_newest_that_has_enough_fewer_labels_and_not_across_a_comparison(
     store: Store,
 ) -> None:
@@ -164,13 +143,8 @@ def test_a_model_is_compared_with_the_newest_that_has_enough_fewer_labels_and_no
         found = models.model_to_compare_with(store, model_id, n_more)
         return found and found.model_id
 
-    assert {n: partner(f"m{n}") for n in (100, 110, 130, 135, 160)} == {
-        100: None,
-        110: None,
-        130: "m110",
-        135: "m110",
-        160: "m135",
-    }
+    partners = [partner(f"m{n}") for n in (100, 110, 130, 135, 160)]
+    assert partners == [None, None, "m110", "m110", "m135"]
     assert partner("m135", n_more=30) == "m100"
     figures(store, "m130", Metric("kappa", 0.9))
     assert partner("m135") is None, "m130 is compared, and 135 is too near to it"

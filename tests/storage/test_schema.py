@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import re
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 import duckdb
 import pytest
-from waiting import PATIENCE_S
+from drafts import draft, labels
+from together import together
 
-from storage.errors import StoreError
 from storage.lake import schema
 from storage.lake.annotations import ingest
-from storage.lake.batches import Draft, assignments_of, close_batch, find_batch, reserve
+from storage.lake.batches import assignments_of, find_batch, reserve
 from storage.lake.history import disputed_items
 from storage.lake.schema import (
     ANSWERS_TO_BATCHES,
@@ -25,18 +23,17 @@ from storage.lake.schema import (
     OUT,
     UNAVAILABLE,
     Migration,
-    adjudicated,
     current_labels,
     current_version,
     standing_answers,
 )
 from storage.lake.store import Connection, Store
-from storage.records import ORIGINAL, UNNAMED, Answer, Batch, BatchStatus, Proposal, Share, Split, StopSign
+from storage.records import ORIGINAL, UNNAMED, Answer, Batch, BatchStatus, Share, Split, StopSign
 from storage.run_records import runs_of
 
-SPAWN = multiprocessing.get_context("spawn")
 ROOM = Path(schema.__file__).parent
 TIME = datetime(2026, 1, 1)
+VERSIONS = "SELECT version FROM lake.schema_versions ORDER BY version"
 
 
 def opened(root: Path) -> Store:
@@ -60,29 +57,18 @@ def test_an_empty_lake_has_version_0_and_migrating_it_twice_is_migrating_it_once
         assert list(tmp_path.glob("*.before-schema-*")) == [], "a new lake needs no backup"
         assert migrate(store) == len(MIGRATIONS)
         assert store.version() == before
-        assert store.rows("SELECT version FROM lake.schema_versions ORDER BY version") == [
-            (version + 1,) for version in range(len(MIGRATIONS))
-        ]
+        assert store.rows(VERSIONS) == [(version + 1,) for version in range(len(MIGRATIONS))]
 
 
-def migrate_there(root: Path, gate: object) -> None:
-    gate.wait(PATIENCE_S)  # type: ignore[attr-defined]
+def migrate_there(root: Path) -> None:
     with opened(root) as store:
         assert migrate(store) == len(MIGRATIONS)
 
 
 def test_two_processes_may_migrate_at_the_same_time(tmp_path: Path) -> None:
-    gate = SPAWN.Barrier(2)
-    processes = [SPAWN.Process(target=migrate_there, args=(tmp_path, gate)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(PATIENCE_S)
-    assert [process.exitcode for process in processes] == [0, 0]
+    together(migrate_there, *[(tmp_path,)] * 2)
     with opened(tmp_path) as store:
-        assert store.rows("SELECT version FROM lake.schema_versions ORDER BY version") == [
-            (version + 1,) for version in range(len(MIGRATIONS))
-        ]
+        assert store.rows(VERSIONS) == [(version + 1,) for version in range(len(MIGRATIONS))]
         assert store.rows("SELECT count(*) FROM lake.items") == [(0,)]
 
 
@@ -96,63 +82,33 @@ def test_a_lake_of_an_older_program_gets_the_steps_it_lacks(store: Store, monkey
     assert store.rows("SELECT language FROM lake.items") == []
 
 
-def test_a_batch_of_schema_version_1_still_reads_and_works_with_nothing_known_of_its_strategies(
+def test_a_batch_of_schema_version_1_reads_and_works_with_no_strategies_known_and_asks_one_of_each_item_as_it_did(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    batch_id, ids = "b0001-training", ("i1", "i2", "i3")
     with opened(tmp_path) as store:
         monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS[:1])
         assert migrate(store) == 1
-        store.write(
-            lambda c: c.execute(
-                """INSERT INTO lake.batches VALUES
-                ('b0001-training', 'training', 'published', 2, ?, 'm1', 7, 3, 'd', '{"random": 2}')""",
-                [TIME],
-            ),
-            "batch",
-        )
-        store.write(partial(put, "b0001-training", "i1"), "item")
-        annotate(store, "i1", "anna", "yes", batch_id="b0001-training")
-        old = store.version()
+        old = "INSERT INTO lake.batches VALUES (?, 'training', 'published', 3, ?, 'm1', 7, 3, 'd', '{\"random\": 3}')"
+        store.write(lambda c: c.execute(old, [batch_id, TIME]), "batch")
+        for item_id in ids:
+            store.write(partial(put, batch_id, item_id), "item")
+        annotate(store, "i1", "anna", "yes", batch_id=batch_id)
+        annotate(store, "i2", "anna", "unsure", batch_id=batch_id)
+        version = store.version()
         monkeypatch.undo()
         assert migrate(store) == len(MIGRATIONS) > 1
-        kept = Batch(
-            "b0001-training", Split.TRAINING, BatchStatus.PUBLISHED, 2, TIME, "m1", 7, 3, "d", {"random": 2}, (), ()
-        )
-        assert find_batch(store, "b0001-training").batch == kept
-        assert labels(store, old) == labels(store) == {"i1": "yes"}
-        assert close_batch(store, "b0001-training") == 1
+        kept = Batch(batch_id, Split.TRAINING, BatchStatus.PUBLISHED, 3, TIME, "m1", 7, 3, "d", {"random": 3}, (), ())
+        found = find_batch(store, batch_id)
+        assert (found.batch, found.n_answered, found.n_answers) == (kept, 2, 2)
+        assert (kept.overlap, kept.formats, assignments_of(store, batch_id)) == (1, (), [])
+        assert labels(store, version) == labels(store) == {"i1": "yes", "i2": None}
+        assert disputed_items(store) == ["i2"], "one answer is all that it waited for"
+        assert ingest(store, batch_id, [Answer("i3", "yes", "anna")], "f").complete
         signs = (StopSign("kappa", None, None, None, "at least 0.99", False, "no two models yet"),)
-        proposals = [Proposal("i2", "random", None, 1)]
-        made = Draft(Split.TRAINING, ["i2"], proposals, 7, 3, "d", shares=(Share("random", 1, "random"),))
-        new, _ = reserve(store, replace(made, stop_signs=signs), beside_open=False)
+        made = draft("i4", shares=(Share("random", 1, "random"),), stop_signs=signs)
+        new, _ = reserve(store, made, beside_open=False)
         assert (new.batch_id, new.shares, new.stop_signs) == ("b0002-training", made.shares, signs)
-
-
-def test_a_lake_of_before_several_annotators_asks_one_of_each_item_as_it_did(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with opened(tmp_path) as store:
-        monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS[:2])
-        assert migrate(store) == 2
-        store.write(
-            lambda c: c.execute(
-                """INSERT INTO lake.batches VALUES
-                ('b0001-training', 'training', 'published', 2, ?, NULL, 7, 3, 'd', '{}', '[]', '[]')""",
-                [TIME],
-            ),
-            "batch",
-        )
-        for item_id in ("i1", "i2"):
-            store.write(partial(put, "b0001-training", item_id), "item")
-        annotate(store, "i1", "anna", "unsure", batch_id="b0001-training")
-        monkeypatch.undo()
-        migrate(store)
-        found = find_batch(store, "b0001-training")
-        assert (found.batch.overlap, found.batch.formats) == (1, ())
-        assert (found.n_answered, found.n_answers) == (1, 1)
-        assert assignments_of(store, "b0001-training") == []
-        assert disputed_items(store) == ["i1"], "one answer is all that it waited for"
-        assert ingest(store, "b0001-training", [Answer("i2", "yes", "anna")], "f").complete
 
 
 def test_a_step_that_fails_leaves_nothing_of_itself(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,14 +119,6 @@ def test_a_step_that_fails_leaves_nothing_of_itself(store: Store, monkeypatch: p
     assert current_version(store) == len(MIGRATIONS)
     with pytest.raises(duckdb.CatalogException, match="half"):
         store.rows("FROM lake.half")
-
-
-def test_a_lake_of_a_newer_program_is_refused_with_both_versions(store: Store) -> None:
-    store.write(lambda c: c.execute("INSERT INTO lake.schema_versions VALUES (99, now()::TIMESTAMP)"), "newer")
-    with pytest.raises(StoreError) as caught:
-        migrate(store)
-    assert all(version in caught.value.what for version in ("99", str(len(MIGRATIONS))))
-    assert "pip install --upgrade" in caught.value.hint
 
 
 def test_every_column_is_a_scalar(store: Store) -> None:
@@ -222,64 +170,41 @@ def annotate(
     )
 
 
-def labels(store: Store, version: int | None = None) -> dict[str, str | None]:
-    return dict(store.rows(f"SELECT item_id, label FROM ({current_labels(version)})"))
+NAMED = [
+    ("anna:yes anna:no", "no"),
+    ("anna:yes bert:no", None),
+    ("anna:yes bert:no cleo:no", "no"),
+    ("anna:yes bert:yes cleo:no dora:no erik:maybe", None),
+    ("anna:yes bert:no bert:yes", "yes"),
+    ("anna:no anna:no anna:no bert:yes cleo:yes", "yes"),
+    ("anna:skip bert:unsure", None),
+    ("anna:unsure bert:skip cleo:yes", None),
+    ("anna:unsure bert:unsure cleo:unsure dora:no", None),
+    ("anna:yes bert:unsure cleo:no dora:yes", "yes"),
+    ("anna:yes anna:unsure", None),
+    ("anna:skip anna:no", "no"),
+]
+NAMELESS = [  # it replaces those before it, and is replaced by the next
+    ("?:yes ?:no", "no"),
+    ("anna:yes bert:yes ?:no", "no"),
+    ("?:yes anna:no bert:yes", None),
+    ("?:yes anna:no bert:no", "no"),
+    ("anna:yes ?:no bert:maybe", "maybe"),
+    ("anna:yes ?:no anna:yes", "yes"),
+    ("anna:yes ?:unsure", None),
+    ("?:yes anna:skip", None),
+]
 
 
 @pytest.mark.parametrize(
     ("answers", "label"),
-    [
-        ("anna:yes", "yes"),
-        ("anna:yes anna:no", "no"),
-        ("anna:yes anna:no anna:yes", "yes"),
-        ("anna:yes bert:no", None),
-        ("anna:yes bert:no cleo:no", "no"),
-        ("anna:yes bert:no cleo:maybe", None),
-        ("anna:yes bert:yes cleo:no dora:no erik:maybe", None),
-        ("anna:yes bert:no bert:yes", "yes"),
-        ("anna:no anna:no anna:no bert:yes cleo:yes", "yes"),
-        ("anna:unsure", None),
-        ("anna:skip bert:unsure", None),
-        ("anna:unsure bert:skip cleo:yes", None),
-        ("anna:unsure bert:unsure cleo:unsure dora:no", None),
-        ("anna:yes bert:unsure cleo:yes", "yes"),
-        ("anna:yes bert:unsure cleo:no dora:yes", "yes"),
-        ("anna:yes anna:unsure", None),
-        ("anna:skip anna:no", "no"),
-    ],
+    [*NAMED, *((answers.replace("?", who), label) for answers, label in NAMELESS for who in (UNNAMED, ORIGINAL))],
 )
 def test_the_newest_answer_of_each_counts_and_most_win(store: Store, answers: str, label: str | None) -> None:
     batch(store, "b1", "training")
     for minute, answer in enumerate(answers.split()):
         annotate(store, "i1", *answer.split(":"), at=minute)
     assert store.rows(f"SELECT item_id, split, label FROM ({current_labels()})") == [("i1", "training", label)]
-
-
-@pytest.mark.parametrize("nameless", [UNNAMED, ORIGINAL])
-@pytest.mark.parametrize(
-    ("answers", "label"),
-    [
-        ("?:yes ?:no", "no"),
-        ("anna:yes ?:no", "no"),
-        ("?:yes anna:no", "no"),
-        ("anna:yes bert:yes ?:no", "no"),
-        ("anna:yes bert:no ?:yes", "yes"),
-        ("?:yes anna:no bert:yes", None),
-        ("?:yes anna:no bert:no", "no"),
-        ("anna:yes ?:no bert:maybe", "maybe"),
-        ("anna:yes ?:no anna:yes", "yes"),
-        ("anna:yes ?:no bert:yes cleo:no", None),
-        ("anna:yes ?:unsure", None),
-        ("?:yes anna:skip", None),
-    ],
-)
-def test_an_answer_without_a_name_replaces_those_before_it_and_is_replaced_by_the_next(
-    store: Store, answers: str, label: str | None, nameless: str
-) -> None:
-    batch(store, "b1", "training")
-    for minute, answer in enumerate(answers.replace("?", nameless).split()):
-        annotate(store, "i1", *answer.split(":"), at=minute)
-    assert labels(store) == {"i1": label}
 
 
 def test_the_two_kinds_of_nameless_answers_replace_each_other_item_by_item(store: Store) -> None:
@@ -372,27 +297,6 @@ def test_answers_given_at_the_same_moment_still_have_one_that_stands(store: Stor
     found = [store.rows(f"SELECT annotator, answer FROM ({standing_answers()})") for _ in range(5)]
     assert found == [found[0]] * 5
     assert len({annotator for annotator, _ in found[0]}) == len(found[0]) > 0
-
-
-@pytest.mark.parametrize(
-    ("answers", "label"), [("yes", "yes"), ("yes no", "no"), ("yes unsure", None), ("unsure no", "no"), ("skip", None)]
-)
-def test_the_newest_adjudication_is_the_label_and_an_open_question_is_null(
-    store: Store, answers: str, label: str | None
-) -> None:
-    batch(store, "b1", "training")
-    batch(store, "b2", "adjudication", "closed")
-    batch(store, "b3", "adjudication", "ingested")
-    for k, who in enumerate(("anna", "bert", "cleo")):
-        annotate(store, "i1", who, "other", at=10 + k)
-        annotate(store, "i2", who, "other", at=10 + k)
-    old = store.version()
-    for k, answer in enumerate(answers.split()):
-        annotate(store, "i1", f"judge {k}", answer, at=k, batch_id=f"b{2 + k}")
-    assert store.rows(adjudicated()) == [("i1", label)]
-    assert store.rows(adjudicated(old)) == []
-    assert labels(store) == {"i1": label, "i2": "other"}
-    assert labels(store, old) == {"i1": "other", "i2": "other"}
 
 
 def assign_gold(store: Store, batch_id: str, item_id: str, annotator: str) -> None:

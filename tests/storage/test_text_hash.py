@@ -58,11 +58,6 @@ def test_folding_is_stable_in_nfc_and_leaves_single_spaces(text: str) -> None:
     assert folded(once) == once
 
 
-@given(st.lists(texts))
-def test_a_column_folds_as_its_strings_do(values: list[str]) -> None:
-    assert folded_texts(pa.array(values, pa.string())).to_pylist() == [folded(value) for value in values]
-
-
 @given(st.lists(texts, min_size=2), st.data())
 def test_a_slice_of_a_column_folds_as_its_strings_do(values: list[str], data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(values)))
