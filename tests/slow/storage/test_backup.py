@@ -135,15 +135,13 @@ def test_a_backup_while_others_write_is_of_one_version(workspace: Workspace, tmp
         stop.set()
         writer.join()
     assert made[0].lake_version < made[2].lake_version
-    wanted = {
-        v: store.rows(f"SELECT count(*), max(k) FROM lake.a AT (VERSION => {v})") for v in (made[1].lake_version,)
-    }
+    wanted = store.rows(f"SELECT count(*), max(k) FROM lake.a AT (VERSION => {made[1].lake_version})")
     workspace.close()
     restore(tmp_path / "kept1", tmp_path / "again", force=True)
     again = at(tmp_path / "again", workspace).store()
     assert again.version() == made[1].lake_version
-    assert again.rows("SELECT count(*), max(k) FROM lake.a") == wanted[made[1].lake_version]
-    assert again.rows("SELECT count(*), max(k) FROM lake.a") == again.rows("SELECT count(*), max(k) FROM lake.b")
+    for table in "ab":
+        assert again.rows(f"SELECT count(*), max(k) FROM lake.{table}") == wanted
 
 
 def test_a_backup_is_not_begun_while_the_lake_is_tidied(lived: Workspace, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from kill_at_line import killed_at, lines_of
 from machines import FORKED, machine, stored, texts, write
 from servers import S3
-from waiting import PATIENCE_S
+from together import together
 
 from storage.errors import StoreError
 from storage.files.folders import MANIFEST, add_files
@@ -21,7 +21,6 @@ from storage.files.mirror import Mirror
 from storage.files.object_store import ObjectStore
 from storage.files.seen_files import MEMORY
 
-SPAWN = multiprocessing.get_context("spawn")
 KILLS = 16
 BATCH = "batches/b1"
 FILES = {"batch.csv": "published", "definition.txt": "which?"}
@@ -102,26 +101,6 @@ def test_folders_of_before_the_store_was_shared_are_published_and_all_encoders_f
         "e1": {"vectors": "e1"},
         "e2": {"vectors": "e2"},
     }
-
-
-@pytest.mark.parametrize("requests", range(6))
-def test_a_folder_of_which_the_store_took_only_a_part_does_not_count_and_the_next_call_ends_it(
-    anna: Mirror, bert: Mirror, s3: S3, tmp_path: Path, requests: int
-) -> None:
-    here = tmp_path / "anna" / "models" / "m1"
-    write(here, {"a": "1", "b": "2"})
-    with s3.refusing(after=requests):
-        refused = False
-        try:
-            anna.publish(here)
-        except StoreError:
-            refused = True
-    there = bert.fetch("models/m1")
-    assert there is not refused
-    assert (tmp_path / "bert" / "models").exists() is there
-    anna.publish(here)
-    assert bert.fetch("models/m1")
-    assert texts(tmp_path / "bert" / "models" / "m1") == {"a": "1", "b": "2"}
 
 
 # Batches
@@ -288,14 +267,7 @@ def test_two_machines_and_two_processes_of_one_at_once_end_as_one_after_the_othe
             write(local / f"batches/b{k}", FILES)
             write(local / f"models/m{k}", {"w": f"weights {k}"})
         (local / "batches/b0/batch.csv").write_text(f"filled in by {local.name}", encoding="utf-8")
-    processes = [
-        SPAWN.Process(target=publish_there, args=(shared_root, local, s3.environment)) for local in locals_ * 2
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(PATIENCE_S)
-    assert [process.exitcode for process in processes] == [0] * 4
+    together(publish_there, *((shared_root, local, s3.environment) for local in locals_ * 2))
     for local in locals_:
         publish_there(shared_root, local, s3.environment)
     assert {text for text in stored(store, "batches/b0").values() if "filled" in text} & {

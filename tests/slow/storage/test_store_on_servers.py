@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from servers import S3, Postgres, free_port
+from test_store import make_tables, test_a_killed_writer_leaves_what_it_acknowledged_and_no_half_write_and_blocks_nobody
 from waiting import until
 
 from storage.errors import StoreError
@@ -24,17 +25,16 @@ from storage.run_records import Runs, new_run
 from storage.upkeep.maintenance import DataFolder
 from storage.workspace import Workspace
 
-SPAWN = multiprocessing.get_context("spawn")
 DROP_THE_LOCK = """FROM postgres_query('mutex',
     'SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = ''advisory'' AND pid <> pg_backend_pid()')"""
 
 
 @pytest.fixture
 def lake(cluster: tuple[str, str]) -> Iterator[Store]:
-    """A lake with one small table."""
+    """A lake with two small tables."""
     catalog, data = cluster
     with Store(catalog, f"{data}/") as store:
-        store.write(lambda connection: connection.execute("CREATE TABLE lake.a (k BIGINT, who VARCHAR)"), "table")
+        store.write(make_tables, "tables")
         yield store
 
 
@@ -60,32 +60,16 @@ def test_small_writes_are_in_postgresql_and_large_ones_in_the_bucket(lake: Store
 # PostgreSQL goes away
 
 
-def test_a_restart_between_two_calls_is_not_noticed(lake: Store, postgres: Postgres) -> None:
+def test_a_restart_between_two_calls_is_not_noticed_by_lake_or_runs(lake: Store, postgres: Postgres) -> None:
+    runs, run = Runs(lake), new_run("nightly")
     lake.write(add(1, "before"), "before")
+    runs.begin(run)
     restart(postgres)
     lake.write(add(2, "after"), "after")
     restart(postgres)
-    assert lake.rows("FROM lake.a ORDER BY k") == [(1, "before"), (2, "after")]
-
-
-def test_a_connection_that_cannot_be_renewed_is_renewed_when_the_server_is_back(
-    lake: Store, postgres: Postgres
-) -> None:
-    lake.write(add(1, "before"), "before")
-    postgres.stop()
-    try:
-        with pytest.raises(duckdb.Error, match="Connection refused"):
-            lake._renew()
-    finally:
-        postgres.start()
-    assert lake.rows("FROM lake.a") == [(1, "before")]
-
-
-def test_a_restart_between_two_calls_is_not_noticed_by_the_record_of_runs(lake: Store, postgres: Postgres) -> None:
-    runs, run = Runs(lake), new_run("nightly")
-    runs.begin(run)
-    restart(postgres)
     runs.enter_stage(run.run_id, "train", {"ingest": 1.0})
+    restart(postgres)
+    assert lake.rows("FROM lake.a ORDER BY k") == [(1, "before"), (2, "after")]
     restart(postgres)
     assert runs.recent(9) == [replace(run, stage="train", stages={"ingest": 1.0})]
 
@@ -150,16 +134,6 @@ def test_a_commit_whose_answer_is_lost_counts_once(lake: Store, monkeypatch: pyt
     assert lake.rows("FROM lake.a") == [(1, "us")]
 
 
-def test_a_write_that_lost_its_lock_still_counts_once(lake: Store) -> None:
-    def change(connection: Connection) -> str:
-        add(1, "us")(connection)
-        assert connection.execute(DROP_THE_LOCK).fetchall() == [(True,)]
-        return "done"
-
-    assert lake.write(change, "without a lock") == "done"
-    assert lake.rows("FROM lake.a") == [(1, "us")]
-
-
 def test_of_two_guarded_inserts_without_a_lock_one_counts(lake: Store) -> None:
     """Inserts do not conflict in DuckLake: what keeps them apart is that a commit needs the version it read."""
     runs = []
@@ -183,79 +157,32 @@ def test_of_two_guarded_inserts_without_a_lock_one_counts(lake: Store) -> None:
     assert lake.rows("FROM lake.a") == [(1, "rival")]
 
 
-def write_until_killed(catalog: str, data: str, told_to: Path) -> None:
-    with Store(catalog, data) as store, told_to.open("a", encoding="utf-8") as file:
-        for k in range(1_000_000):
-            rows = 12_000 if k % 3 == 0 else 1
-
-            def change(connection: Connection, k: int = k, rows: int = rows) -> None:
-                connection.execute("INSERT INTO lake.a SELECT ?, 'x' FROM range(?)", [k, rows])
-                connection.execute("INSERT INTO lake.b SELECT ? FROM range(?)", [k, rows])
-
-            store.write(change, str(k), bulk=rows > 1)
-            file.write(f"{k}\n")
-            file.flush()
-
-
-def test_a_killed_writer_leaves_whole_writes_and_blocks_nobody(lake: Store, tmp_path: Path) -> None:
-    lake.write(lambda connection: connection.execute("CREATE TABLE lake.b (k BIGINT)"), "another")
-    acknowledged = tmp_path / "acknowledged"
-    acknowledged.touch()
-    writer = SPAWN.Process(target=write_until_killed, args=(lake.catalog, lake.data, acknowledged))
-    writer.start()
-    while len(acknowledged.read_text().splitlines()) < 5:
-        assert writer.is_alive()
-        time.sleep(0.01)
-    os.kill(writer.pid or 0, signal.SIGKILL)
-    writer.join()
-    lake.write(add(-1, "next"), "next")
-    in_a, in_b = (dict(lake.rows(f"SELECT k, count(*) FROM lake.{t} WHERE k >= 0 GROUP BY k")) for t in "ab")
-    assert in_a == in_b
-    assert set(map(int, acknowledged.read_text().split())) <= set(in_a)
-    assert all(rows == (12_000 if k % 3 == 0 else 1) for k, rows in in_a.items())
-
-
 # What is said when a server refuses
 
 
-def no_server(server: Postgres, storage: S3) -> tuple[str, str]:
-    return f"postgres:host=127.0.0.1 port={free_port()} user=pal dbname=x", f"{storage.root}/x"
-
-
-def no_database(server: Postgres, storage: S3) -> tuple[str, str]:
-    return server.catalog("nowhere"), f"{storage.root}/x"
-
-
-def no_host(server: Postgres, storage: S3) -> tuple[str, str]:
-    return "postgres:host=nowhere.invalid dbname=x", f"{storage.root}/x"
-
-
-def no_bucket(server: Postgres, storage: S3) -> tuple[str, str]:
-    return server.catalog("postgres"), "s3://nowhere/x"
-
-
 @pytest.mark.parametrize(
-    ("lake_of", "what", "hint"),
+    ("catalog", "data", "what", "hint"),
     [
-        (no_server, ["PostgreSQL", "postgres:host=127.0.0.1"], ["host", "port", "[lake] catalog"]),
-        (no_host, ["PostgreSQL"], ["host", "port", "[lake] catalog"]),
-        (no_database, ["PostgreSQL", "database"], ["createdb NAME", "dbname", "[lake] catalog"]),
-        (no_bucket, ["bucket"], ["[lake] data"]),
+        ("host=127.0.0.1 port=1 user=pal dbname=x", "", ["PostgreSQL", "postgres:host=127.0.0.1"], ["host", "port"]),
+        ("host=nowhere.invalid dbname=x", "", ["PostgreSQL"], ["host", "port"]),
+        ("nowhere", "", ["PostgreSQL", "database"], ["createdb NAME", "dbname"]),
+        ("postgres", "s3://nowhere/x", ["bucket"], ["[lake] data"]),
     ],
 )
 def test_a_server_that_cannot_be_used_is_named_with_what_to_type(
     cluster: tuple[str, str],
     postgres: Postgres,
-    s3: S3,
     tmp_path: Path,
-    lake_of: Callable[[Postgres, S3], tuple[str, str]],
+    catalog: str,
+    data: str,
     what: list[str],
     hint: list[str],
 ) -> None:
+    catalog = f"postgres:{catalog}" if "=" in catalog else postgres.catalog(catalog)
     with pytest.raises(StoreError) as caught:
-        Workspace(tmp_path, *lake_of(postgres, s3)).store()
+        Workspace(tmp_path, catalog, data or cluster[1]).store()
     assert all(value in caught.value.what for value in what)
-    assert all(value in caught.value.hint for value in hint)
+    assert all(value in caught.value.hint for value in (*hint, "[lake]"))
     assert "secret-word" not in str(caught.value)
 
 

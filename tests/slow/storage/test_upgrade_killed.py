@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from kill_at_line import killed_at, lines_of
-from test_upgrade import ARCHIVE, before, contents, old, unpacked
+from test_upgrade import ARCHIVE, COPY, before, contents, old, unpacked
 
 from storage.errors import StoreError
 from storage.lake.schema import MIGRATIONS, current_version
@@ -33,10 +33,13 @@ def test_after_kill_9_at_any_line_the_next_call_finishes_and_nothing_moves_twice
     killed_at(int(share * lines), migrate_there, old.root)
     store = old.store()
     assert current_version(store) == len(MIGRATIONS)
-    assert store.rows("SELECT version FROM lake.schema_versions ORDER BY version") == [(k,) for k in range(1, 6)]
+    versions = store.rows("SELECT version FROM lake.schema_versions ORDER BY version")
+    assert versions == [(k + 1,) for k in range(len(MIGRATIONS))]
+        (k + 1,) for k in range(len(MIGRATIONS))
+    ]
     assert contents(store) == wanted
     assert old.runs().all() == runs
-    assert before(Workspace(old.root, "sqlite:lake/catalog.before-schema-5.sqlite")) == (wanted, runs)
+    assert before(Workspace(old.root, f"sqlite:lake/{COPY}")) == (wanted, runs)
 
 
 @pytest.fixture
@@ -64,7 +67,7 @@ def test_a_lake_that_machines_share_is_migrated_by_the_command_after_a_whole_bac
 ) -> None:
     wanted, runs = before(shared)
     plan = plan_upgrade(shared)
-    assert plan.backup == shared.root / "backups" / "before-schema-5"
+    assert plan.backup == shared.root / "backups" / f"before-schema-{len(MIGRATIONS)}"
     assert not plan.backup.exists()
     assert upgrade(shared) == plan
     assert contents(shared.store()) == wanted

@@ -7,30 +7,10 @@ import pytest
 from storage.errors import SourceError
 from storage.readers.file_kinds import find_encoding, is_json, next_lines, open_text, readable_file
 
-SENTENCE = "id,text\r\n1,Überschwemmung in Köln\r\n2,ещё один текст – 漢字\r\n"
-
 
 def encoding_of(path: Path, content: bytes) -> str:
     path.write_bytes(content)
     return find_encoding(path, content[:65_536])
-
-
-@pytest.mark.parametrize(
-    ("written", "found"),
-    [
-        ("utf-8", "utf-8"),
-        ("utf-8-sig", "utf-8"),
-        ("utf-16", "utf-16-le"),
-        ("utf-16-le", "utf-16-le"),
-        ("utf-16-be", "utf-16-be"),
-        ("utf-32", "utf-32-le"),
-    ],
-)
-def test_unicode_encodings_are_found_with_and_without_bom(tmp_path: Path, written: str, found: str) -> None:
-    path = tmp_path / "a.csv"
-    assert encoding_of(path, SENTENCE.encode(written)) == found
-    with path.open("rb") as file, open_text(file, found) as stream:
-        assert "".join(next_lines(stream, 10, first=True)) == SENTENCE
 
 
 def test_windows_1252_is_found_even_when_its_first_accent_comes_late(tmp_path: Path) -> None:

@@ -45,6 +45,8 @@ def test_objects_become_rows_and_ids_become_strings(tmp_path: Path) -> None:
         ('{"id": true, "text": "no id"}', EMPTY_ID),
         ('{"id": 1, "text": "\\ud800"}', NOT_TEXT),
         ('{"id": 1, "text": "a\\u0000b"}', NUL),
+        ('{"id": "\\ud800", "text": "odd id"}', NOT_TEXT),
+        ('{"id": "a\\u0000", "text": "odd id"}', NUL),
         ("[" * 100_000, "JSON"),
     ],
 )

@@ -7,31 +7,11 @@ from storage.readers.lines import MISQUOTED
 from storage.readers.original_directory import LABELLED, open_original_pool, read_original
 from storage.readers.rows import EMPTY_ID, EMPTY_TEXT
 
-HEADLINES = Path(__file__).parents[4] / "shared/data/abc-headlines"
-
 
 def write(directory: Path, name: str, content: str | bytes) -> None:
     path = directory / name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-
-
-@pytest.mark.skipif(not HEADLINES.is_dir(), reason=f"{HEADLINES} is not here")
-def test_the_directory_of_the_original_is_read_whole() -> None:
-    files = read_original(HEADLINES)
-    assert files.rejects == []
-    assert files.labelled.schema == LABELLED
-    assert files.labelled.group_by(["split", "label"], use_threads=False).aggregate(
-        [([], "count_all")]
-    ).to_pydict() == {
-        "split": ["evaluation", "evaluation", "training", "training"],
-        "label": ["1", "0", "1", "0"],
-        "count_all": [102, 1098, 363, 450],
-    }
-    assert files.pool is not None
-    source = open_original_pool(files.pool)
-    assert source.description.startswith("pool of the original scripts, comma, UTF-8, no header")
-    assert sum(chunk.table.num_rows for chunk in source.chunks()) == 74_400
 
 
 def test_rows_of_two_to_five_values_are_read_with_all_they_hold(tmp_path: Path) -> None:
@@ -40,7 +20,9 @@ def test_rows_of_two_to_five_values_are_read_with_all_they_hold(tmp_path: Path) 
         "training_data/related.csv",
         '1,two\r\n\r\n2,"three, no more",1\r\n3,four,,random\r\n4,five,1,low confidence,0.75\r\n5,six,1,,much\r\n',
     )
-    rows = read_original(tmp_path).labelled.to_pylist()
+    labelled = read_original(tmp_path).labelled
+    assert labelled.schema == LABELLED
+    rows = labelled.to_pylist()
     assert [(row["item_id"], row["text"], row["strategy"], row["confidence"], row["row"]) for row in rows] == [
         ("1", "two", None, None, 1),
         ("2", "three, no more", None, None, 3),
@@ -102,7 +84,9 @@ def test_the_pool_has_no_header_may_have_more_columns_and_a_cut_last_line(tmp_pa
     write(tmp_path, "unlabeled_data/unlabeled_data.csv", "id,text\n7,one,,\n8,two\n9")
     pool = read_original(tmp_path).pool
     assert pool is not None
-    (chunk,) = list(open_original_pool(pool).chunks())[:1]
+    source = open_original_pool(pool)
+    assert source.description.startswith("pool of the original scripts, comma, UTF-8, no header")
+    (chunk,) = list(source.chunks())[:1]
     assert chunk.table.select(["item_id", "text"]).to_pylist() == [
         {"item_id": "id", "text": "text"},
         {"item_id": "7", "text": "one"},
