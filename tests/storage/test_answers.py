@@ -193,15 +193,9 @@ def test_gold_items_are_the_settled_ones_that_an_annotator_was_asked_unmarked(po
         give(pool, publish(pool, f"i{k}", overlap=2, assignments=own), f"i{k}", "anna:yes ben:no")
         adjudicate(pool, f"i{k}", f"zoe:{answer}", at=9)
     assert gold_items(pool) == {}, "annotators who answered an item before it was settled were not tested"
-    asked = [
-        Assignment("i5", "cleo"),
-        Assignment("i1", "cleo", gold=True),
-        Assignment("i3", "cleo", gold=True),
-        Assignment("i6", "dora"),
-        Assignment("i2", "dora", gold=True),
-        Assignment("i1", "dora", gold=True),
-    ]
-    publish(pool, "i5", "i6", assignments=asked)
+    asked = (("i5", "cleo"), ("i1", "cleo"), ("i3", "cleo"), ("i6", "dora"), ("i2", "dora"), ("i1", "dora"))
+    own = [Assignment(item_id, who, gold=item_id not in ("i5", "i6")) for item_id, who in asked]
+    publish(pool, "i5", "i6", assignments=own)
     assert gold_items(pool) == {"cleo": {"i1": "yes"}, "dora": {"i1": "yes", "i2": "no"}}
 
 

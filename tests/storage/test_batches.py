@@ -118,14 +118,11 @@ def test_closing_gives_the_unanswered_items_back_once(pool: Store) -> None:
     assert (close_batch(pool, batch_id), close_batch(pool, batch_id)) == (2, 0)
     assert find_batch(pool, batch_id).batch.status == BatchStatus.CLOSED
     assert count_pool(pool) == 29
-    assert publish(pool, "i1", "i3") == "b0002-training"
-
-
-def test_a_complete_batch_is_not_closed_any_more(pool: Store) -> None:
-    batch_id = publish(pool, "i1")
-    ingest(pool, batch_id, [Answer("i1", "yes", "anna")], "f")
-    assert close_batch(pool, batch_id) == 0
-    assert find_batch(pool, batch_id).batch.status == BatchStatus.INGESTED
+    assert publish(pool, "i1") == "b0002-training"
+    ingest(pool, "b0002-training", [Answer("i1", "yes", "anna")], "f")
+    assert close_batch(pool, "b0002-training") == 0, "it is complete"
+    assert find_batch(pool, "b0002-training").batch.status == BatchStatus.INGESTED
+    assert counts(pool, ["random"]) == [(1, 0, 0, 0, 0), (1, 1, 1, 1, 1)], "what came back counts where it was answered"
 
 
 def test_a_batch_that_is_not_there_is_an_error_that_names_the_open_ones(pool: Store) -> None:
@@ -308,14 +305,6 @@ def test_what_each_batch_brought_is_counted_the_oldest_first(pool: Store) -> Non
         (Split.TRAINING, False, 2, BatchStatus.INGESTED),
         (Split.EVALUATION, True, 2, BatchStatus.INGESTED),
     ]
-
-
-def test_an_item_that_a_closed_batch_gave_back_counts_where_it_was_answered(pool: Store) -> None:
-    close_batch(pool, answered(pool, "i0:no i1: i2:"))
-    made = replace(draft("i1"), proposals=[Proposal("i1", "entropy", 0.5, 1)])
-    batch_id = reserve(pool, made, beside_open=False)[0].batch_id
-    ingest(pool, batch_id, [Answer("i1", "yes", "anna")], "f")
-    assert counts(pool, ["random"]) == [(1, 1, 0, 1, 0), (1, 1, 1, 0, 0)]
 
 
 # Several processes, and kill -9

@@ -74,12 +74,6 @@ def test_an_id_that_stands_for_another_text_comes_back_with_both(store: Store) -
     ]
 
 
-def test_nothing_staged_is_nothing_taken(store: Store, tmp_path: Path) -> None:
-    assert items.stage([], tmp_path / "none.parquet") == 0
-    done = items.add_items(store, tmp_path / "none.parquet", "none")
-    assert (done.n_new, done.n_duplicates, done.conflicts.num_rows) == (0, 0, 0)
-
-
 def test_a_staging_file_may_have_any_name(store: Store, tmp_path: Path) -> None:
     table = pa.table(
         {"row": [1], "item_id": ["1"], "text": ["one"], "published_at": [datetime(2003, 2, 19, 1, 2, 3, 4)]}

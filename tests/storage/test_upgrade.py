@@ -97,7 +97,7 @@ def pal(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_an_old_workspace_migrates_by_itself_and_has_everything(old: Workspace) -> None:
+def test_an_old_workspace_migrates_by_itself_has_everything_and_goes_on(old: Workspace, label_set: LabelSet) -> None:
     wanted, runs = before(old)
     assert len(runs) == N_RUNS
     assert {run.flow for run in runs} == {"next-batch", "ingest", "nightly"}
@@ -117,6 +117,9 @@ def test_an_old_workspace_migrates_by_itself_and_has_everything(old: Workspace) 
     assert {progress.batch.codebook for progress in open_batches(store)} == {1}
     assert len(workspace_id(store)) == 36
     assert store.rows("SELECT DISTINCT context FROM lake.items") == [(None,)]
+    batch_id = open_batches(store)[0].batch.batch_id
+    answers = waiting_answers(old, batch_id, label_set)
+    assert ingest(store, batch_id, answers, "batch.csv").n_new == len(answers) == 10
 
 
 def test_the_old_model_and_its_training_set_are_found(old: Workspace, label_set: LabelSet) -> None:
@@ -135,14 +138,6 @@ def test_the_old_model_and_its_training_set_are_found(old: Workspace, label_set:
         assert [tuple(row.values()) for row in found] == wanted
     loaded = load_model(old.model_folder(model.model_id), label_set.names)
     assert loaded.predict(["floods cut off town"]).shape == (1, 2)
-
-
-def test_the_open_batch_is_ingested(old: Workspace, label_set: LabelSet) -> None:
-    (progress,) = open_batches(old.store())
-    batch_id = progress.batch.batch_id
-    answers = waiting_answers(old, batch_id, label_set)
-    assert ingest(old.store(), batch_id, answers, "batch.csv").n_new == len(answers) == 10
-    assert old.store().rows("SELECT count(*) FROM lake.annotations") == [(70,)]
 
 
 def test_before_that_the_catalog_is_copied_and_the_copy_is_a_lake(

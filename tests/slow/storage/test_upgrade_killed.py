@@ -35,8 +35,6 @@ def test_after_kill_9_at_any_line_the_next_call_finishes_and_nothing_moves_twice
     assert current_version(store) == len(MIGRATIONS)
     versions = store.rows("SELECT version FROM lake.schema_versions ORDER BY version")
     assert versions == [(k + 1,) for k in range(len(MIGRATIONS))]
-        (k + 1,) for k in range(len(MIGRATIONS))
-    ]
     assert contents(store) == wanted
     assert old.runs().all() == runs
     assert before(Workspace(old.root, f"sqlite:lake/{COPY}")) == (wanted, runs)
