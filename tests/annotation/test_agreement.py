@@ -19,15 +19,7 @@ from rich.cells import cell_len
 from sklearn.metrics import cohen_kappa_score
 
 from annotation import agreement as room
-from annotation.agreement import (
-    MISSING,
-    Agreement,
-    AnnotatorAgreement,
-    Known,
-    agreement,
-    answer_table,
-    as_table,
-)
+from annotation.agreement import MISSING, Agreement, AnnotatorAgreement, Known, agreement, answer_table, as_table
 from flows.cli.annotating import WIDTH, agreement_text
 from storage.errors import BatchError
 from storage.records import Metric

@@ -95,10 +95,7 @@ def test_who_answered_an_item_is_asked_again_only_where_there_are_too_few_others
 
 
 @given(
-    st.integers(0, 30),
-    st.floats(0, 1),
-    st.lists(st.sampled_from([f"g{k}" for k in range(12)]), unique=True),
-    st.data(),
+    st.integers(0, 30), st.floats(0, 1), st.lists(st.sampled_from([f"g{k}" for k in range(12)]), unique=True), st.data()
 )
 def test_gold_is_at_its_rate_new_to_its_annotator_and_leaves_the_own_items_in_their_order(
     n: int, rate: float, settled: list[str], data: st.DataObject

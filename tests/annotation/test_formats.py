@@ -81,10 +81,7 @@ def test_formats_are_found_by_their_names_in_the_order_given() -> None:
     assert all(FORMATS[name].name == name for name in FORMATS)
 
 
-@pytest.mark.parametrize(
-    ("name", "nearest"),
-    [("xslx", "'xlsx'"), ("CSV", ""), ("", "")],
-)
+@pytest.mark.parametrize(("name", "nearest"), [("xslx", "'xlsx'"), ("CSV", ""), ("", "")])
 def test_a_name_that_is_none_is_an_error_with_the_nearest(name: str, nearest: str) -> None:
     with pytest.raises(BatchError) as caught:
         find_formats(["csv", name])

@@ -11,13 +11,7 @@ from handouts import LABELS, NASTY, Filled, answered, filled, handout_of, known_
 from hypothesis import given
 
 from annotation.checks import check_rows
-from annotation.formats.doccano import (
-    doccano_annotator,
-    doccano_labels,
-    is_doccano,
-    read_doccano,
-    write_doccano,
-)
+from annotation.formats.doccano import doccano_annotator, doccano_labels, is_doccano, read_doccano, write_doccano
 from annotation.formats.json_entries import read_entries
 from storage.errors import BatchError
 

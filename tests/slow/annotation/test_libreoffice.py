@@ -260,11 +260,7 @@ def test_the_annotator_of_a_row_is_who_writes_over_the_name(tmp_path: Path, offi
 
 
 @pytest.mark.parametrize(
-    ("name", "how", "kind"),
-    [
-        ("batch.xls", OLD_WORKBOOK, "(.xls)"),
-        ("batch.ods", OPEN_DOCUMENT, "(.ods)"),
-    ],
+    ("name", "how", "kind"), [("batch.xls", OLD_WORKBOOK, "(.xls)"), ("batch.ods", OPEN_DOCUMENT, "(.ods)")]
 )
 def test_other_formats_of_spreadsheets_are_named_with_the_way_out(
     tmp_path: Path, office: Office, handout: Handout, name: str, how: Saved, kind: str
