@@ -25,7 +25,6 @@ from annotation.formats.zip_archive import BLOCK_BYTES, is_workbook, is_zip, ope
 from storage.errors import BatchError
 
 FLAGS, METHOD, CRC, PACKED, SIZE, OFFSET = (8, "<H"), (10, "<H"), (16, "<L"), (20, "<L"), (24, "<L"), (42, "<L")
-BILLION_LAUGHS = '<!DOCTYPE lolz [<!ENTITY a "lol"><!ENTITY b "&a;&a;&a;">]><worksheet>&b;</worksheet>'
 
 
 @pytest.fixture

@@ -153,13 +153,10 @@ def test_what_is_published_is_never_changed(tmp_path: Path) -> None:
     assert names_in(tmp_path) == {NAME}
 
 
-def test_a_folder_without_a_manifest_is_no_batch(tmp_path: Path) -> None:
-    (tmp_path / NAME).mkdir()
-    with pytest.raises(BatchError, match=r"manifest\.json"):
-        read_manifest(tmp_path / NAME)
-
-
 def test_a_damaged_manifest_is_told_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BatchError, match=r"manifest\.json"):
+        read_manifest(tmp_path / "empty")
     write(tmp_path / NAME)
     (tmp_path / NAME / MANIFEST).write_text("{", encoding="utf-8")
     with pytest.raises(BatchError, match=r"manifest\.json") as caught:
@@ -187,20 +184,6 @@ ASKED = [
 GOLD = BatchItem("g1", "Quake", text_hash("Quake"))
 
 
-def test_each_annotator_gets_a_file_of_their_own_in_each_format_and_gold_items_are_not_marked(tmp_path: Path) -> None:
-    batch = replace(BATCH, formats=("csv", "original"))
-    assert write_batch(tmp_path / NAME, batch, Contents([*ITEMS, GOLD], PROPOSALS, ASKED), DISASTER)
-    files = [("csv", "anna"), ("csv", "ben"), ("original", "anna"), ("original", "ben")]
-    assert [(each.format, each.annotator) for each in batch_files(tmp_path / NAME)] == files
-    rows = {name: read_csv(tmp_path / NAME / f"batch-{name}.csv") for name in ("anna", "ben")}
-    assert [[row.item_id for row in rows[name]] for name in rows] == [["i2", "i0"], ["g1", "i1"]]
-    assert [{row.annotator for row in rows[name]} for name in rows] == [{"anna"}, {"ben"}]
-    manifest = read_manifest(tmp_path / NAME)
-    assert manifest["annotators"] == {"anna": 2, "ben": 2}
-    assert [item["item_id"] for item in manifest["items"]] == ["g1", "i0", "i1", "i2"], "by id, with gold ones"
-    assert "gold" not in "".join(path.read_text(encoding="utf-8") for path in (tmp_path / NAME).iterdir())
-
-
 def test_a_format_can_be_added_later_and_what_is_there_stays(tmp_path: Path) -> None:
     folder = tmp_path / NAME
     write(folder)
@@ -220,6 +203,12 @@ def test_old_files_keep_the_keys_that_their_annotators_were_told(tmp_path: Path)
     swapped = replace(DISASTER, labels=(Label("related", "0"), Label("not_related", "1"), Label("new", "2")))
     labels = published_labels(tmp_path / NAME, swapped)
     assert [labels.answer(cell) for cell in ("1", "0", "new")] == ["related", "not_related", "new"]
+    renamed = replace(DISASTER, labels=(Label("disaster", "1"), Label("not_related", "0"), Label("war", "w")))
+    labels = published_labels(tmp_path / NAME, renamed)
+    assert [labels.answer(cell) for cell in ("disaster", "0", "w")] == ["disaster", "not_related", "war"]
+    for gone in ("1", "related"):
+        with pytest.raises(AnswerError, match=f"'{gone}'"):
+            labels.answer(gone)
 
 
 def test_a_folder_that_lost_its_manifest_is_read_by_names_alone_once_the_keys_are_others(tmp_path: Path) -> None:
@@ -262,29 +251,26 @@ def test_a_format_that_is_added_after_the_keys_changed_has_the_keys_of_the_first
     assert published_labels(folder, swapped).answer("1") == "related"
 
 
-def test_gold_items_can_be_told_apart_neither_by_the_manifest_nor_by_their_proposals(tmp_path: Path) -> None:
+def test_each_annotator_gets_a_file_of_their_own_in_each_format_and_no_gold_item_can_be_told(tmp_path: Path) -> None:
     contents = Contents([*ITEMS, GOLD], PROPOSALS, ASKED)
     assert all(handout.proposals == {} for handout in handouts(BATCH, contents, DISASTER))
-    write_batch(tmp_path / NAME, replace(BATCH, formats=("original",)), contents, DISASTER)
+    assert write_batch(tmp_path / NAME, replace(BATCH, formats=("csv", "original")), contents, DISASTER)
+    files = [("csv", "anna"), ("csv", "ben"), ("original", "anna"), ("original", "ben")]
+    assert [(each.format, each.annotator) for each in batch_files(tmp_path / NAME)] == files
+    rows = {name: read_csv(tmp_path / NAME / f"batch-{name}.csv") for name in ("anna", "ben")}
+    assert [[row.item_id for row in rows[name]] for name in rows] == [["i2", "i0"], ["g1", "i1"]]
+    assert [{row.annotator for row in rows[name]} for name in rows] == [{"anna"}, {"ben"}]
     manifest = read_manifest(tmp_path / NAME)
+    assert manifest["annotators"] == {"anna": 2, "ben": 2}
     listed = {item["item_id"]: item["proposals"] for item in manifest["items"]}
     assert listed == {"g1": [], "i0": [], "i1": [], "i2": []}, "own ones and gold ones alike"
     assert list(listed) == sorted(listed), "the order tells nothing either"
-    rows = "".join((tmp_path / NAME / f"original-{who}.csv").read_text(encoding="utf-8") for who in ("anna", "ben"))
-    assert "entropy" not in rows
-    assert "outlier" not in rows
+    written = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / NAME).iterdir())
+    assert "gold" not in written
+    rows_shown = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / NAME).glob("original-*.csv"))
+    assert not [word for word in ("entropy", "outlier") if word in rows_shown]
     plain = Contents(ITEMS, PROPOSALS, [each for each in ASKED if not each.gold])
     assert [sorted(handout.proposals) for handout in handouts(BATCH, plain, DISASTER)] == [["i0", "i2"]] * 2
-
-
-def test_a_key_of_a_label_that_is_gone_means_nothing_in_old_files(tmp_path: Path) -> None:
-    write(tmp_path / NAME)
-    renamed = replace(DISASTER, labels=(Label("disaster", "1"), Label("not_related", "0"), Label("war", "w")))
-    labels = published_labels(tmp_path / NAME, renamed)
-    assert [labels.answer(cell) for cell in ("disaster", "0", "w")] == ["disaster", "not_related", "war"]
-    for gone in ("1", "related"):
-        with pytest.raises(AnswerError, match=f"'{gone}'"):
-            labels.answer(gone)
 
 
 def test_unchanged_labels_are_the_published_ones(tmp_path: Path, label_set: LabelSet) -> None:

@@ -24,10 +24,6 @@ ROOT = Path(__file__).parents[2]
 BURST_OVER_S = 0.15
 
 
-def test_a_line_of_a_file_is_a_key_and_an_empty_one_is_enter() -> None:
-    assert list(line_keys(io.StringIO("1\n\n  \r\n u \nleft"))) == ["1", "enter", " ", "u", "left"]
-
-
 def test_a_typed_line_ends_with_enter_is_given_up_with_escape_and_none_when_the_keys_end() -> None:
     shown: list[str] = []
     keys = iter(["backspace", *"a\x9bx", "backspace", "left", *"b ", "enter", "c", "escape", "d", "ctrl-d", "e"])
