@@ -83,6 +83,9 @@ def test_the_manifest_says_what_the_batch_is(tmp_path: Path) -> None:
     assert_whole(tmp_path / NAME)
     manifest = read_manifest(tmp_path / NAME)
     del manifest["files"]
+    random, entropy, outlier = (
+        {"strategy": each.strategy, "score": each.score, "rank": each.rank} for each in PROPOSALS
+    )
     assert manifest == {
         "manifest_version": 2,
         "batch_id": NAME,
@@ -99,35 +102,14 @@ def test_the_manifest_says_what_the_batch_is(tmp_path: Path) -> None:
         "seed": 7,
         "lake_version": 42,
         "mix": {"random": 3},
-        "strategies": [
-            {"strategy": "random", "n": 1, "ran": "random", "missing": None, "options": {}},
-            {
-                "strategy": "anchor",
-                "n": 2,
-                "ran": "entropy",
-                "missing": "training items, and there are none yet",
-                "options": {"size": 1000, "score": "entropy"},
-            },
-        ],
+        "strategies": [asdict(share) for share in SHARES],
         "stop_signs": [asdict(sign) for sign in SIGNS],
         "overlap": 1,
         "annotators": {},
         "handouts": [{"format": "csv", "annotator": "", "file": "batch.csv"}],
         "items": [
-            {
-                "item_id": "i0",
-                "text_hash": ITEMS[0].text_hash,
-                "proposals": [
-                    {"strategy": "random", "score": None, "rank": 1},
-                    {"strategy": "entropy", "score": 0.5, "rank": 2},
-                ],
-            },
-            {"item_id": "i1", "text_hash": ITEMS[1].text_hash, "proposals": []},
-            {
-                "item_id": "i2",
-                "text_hash": ITEMS[2].text_hash,
-                "proposals": [{"strategy": "outlier", "score": 0.25, "rank": 1}],
-            },
+            {"item_id": item.item_id, "text_hash": item.text_hash, "proposals": proposals}
+            for item, proposals in zip(ITEMS, ([random, entropy], [], [outlier]), strict=True)
         ],
     }
 

@@ -250,25 +250,6 @@ def test_killed_at_any_moment_of_saving_loses_at_most_the_current_answer(tmp_pat
                 journal.append("b", f"h{n + 1}", Answer(f"i{n + 1}", "related", "a"))
 
 
-def test_one_and_enter_in_a_burst_is_one_answer_and_a_later_enter_is_another(person: Person) -> None:
-    person.sees("<item 1>")
-    person.types("1\r")
-    person.sees("<item 2>")
-    time.sleep(0.2)
-    assert person.answers() == ["i1 related"]
-    person.types("\r")
-    person.sees("<item 3>")
-    person.types("2\r")
-    person.sees("<item 2>")
-    time.sleep(0.2)
-    assert person.answers() == ["i1 related", "i2 not_related"], "nor does 2 and Enter answer"
-    person.types("1\r1\r")
-    person.sees("<item 4>")
-    person.types("s")
-    person.leaves(3)
-    assert person.answers()[2:] == ["i2 related", "i3 related"]
-
-
 def test_after_ctrl_z_and_fg_a_key_answers_at_once_again(person: Person) -> None:
     person.sees("<item 1>")
     person.stops_and_goes_on()

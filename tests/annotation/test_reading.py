@@ -88,6 +88,8 @@ def test_what_another_tool_exports_is_known_whatever_it_is_named(tmp_path: Path,
     (tmp_path / "anything.csv").write_bytes(path.read_bytes())
     assert path.name.startswith(format_of(tmp_path / "anything.csv").name)
     assert rows(tmp_path / "anything.csv")[0].item_id == "i0"
+    (tmp_path / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-16")
+    assert rows(tmp_path / path.name) == rows(path), "as a Windows shell saves it"
 
 
 def test_five_columns_without_a_header_are_the_original_scripts(tmp_path: Path) -> None:
@@ -162,12 +164,6 @@ def test_the_page_in_a_folder_that_was_sent_whole_is_no_fault_unless_nothing_els
     assert filled != sheet
     answered = zipped(tmp_path / "b.zip", batch_dot_html=page, batch_dot_csv=filled)
     assert read_filled(FilledFile(answered)).unreadable == []
-
-
-@pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.json*")), ids=lambda path: path.name)
-def test_json_that_a_windows_shell_saved_as_utf_16_is_known_too(tmp_path: Path, path: Path) -> None:
-    (tmp_path / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-16")
-    assert rows(tmp_path / path.name) == rows(path)
 
 
 def test_an_export_of_nothing_has_no_rows(tmp_path: Path) -> None:

@@ -179,20 +179,6 @@ def test_leaving_keeps_what_was_answered(tmp_path: Path, key: str) -> None:
     assert "answers-anna.jsonl" in shown
 
 
-def test_a_keyboard_interrupt_saves_and_leaves_and_closes_the_keys(tmp_path: Path) -> None:
-    closed = []
-
-    def interrupted() -> Iterator[str]:
-        try:
-            yield "1"
-            raise KeyboardInterrupt
-        finally:
-            closed.append(True)
-
-    tally, written, _ = ask(tmp_path, interrupted())
-    assert (tally.answered, written, closed) == (1, ["i1 related"], [True])
-
-
 def test_the_keys_are_closed_when_an_answer_cannot_be_written(tmp_path: Path) -> None:
     closed = []
 
@@ -303,6 +289,9 @@ def test_lines_are_keys_and_the_end_of_the_file_saves_and_leaves(tmp_path: Path)
     tally, written, _ = ask(tmp_path, line_keys(lines), n=6)
     assert written == ["i1 related", "i2 not_related", "i3 skip", "i4 unsure 2 s"]
     assert (tally.answered, tally.finished) == (4, False)
+    (tmp_path / "note").mkdir()
+    _, written, _ = ask(tmp_path / "note", line_keys(io.StringIO("1\nn\n")))
+    assert written == ["i1 related"], "the file ends in a note"
 
 
 def test_an_enter_soon_after_a_key_answers_and_says_which_item(tmp_path: Path, clock: Clock) -> None:
@@ -345,8 +334,3 @@ def test_importing_the_module_brings_no_heavy_library() -> None:
     code = "import sys, annotation.terminal; print(sorted({m.split('.')[0] for m in sys.modules}))"
     names = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert not set(eval(names)) & {"rich", "typer", "duckdb", "numpy", "pyarrow", "torch", "prefect", "asyncio"}
-
-
-def test_the_end_of_the_file_in_a_note_leaves(tmp_path: Path) -> None:
-    tally, written, _ = ask(tmp_path, line_keys(io.StringIO("1\nn\n")))
-    assert (tally.answered, written) == (1, ["i1 related"])

@@ -293,19 +293,6 @@ def test_sorted_moved_added_deleted_hidden_and_blank_rows_and_columns_change_no_
     assert {row.part for row in rows} == {""}
 
 
-def test_ids_that_became_numbers_are_known_again(tmp_path: Path, handout: Handout) -> None:
-    workbook, sheet = published(tmp_path / "b.xlsx", handout)
-    at = column(sheet, "item_id")
-    for row, number in enumerate((284006.0, 123, 123456789012345680.0, 1e5, -7), start=2):
-        sheet.cell(row, at).value = number
-    fill(sheet, ["1"] * 5)
-    rows = saved(workbook, tmp_path / "c.xlsx")
-    assert [row.item_id for row in rows[:5]] == ["284006", "123", "1.23456789012346e+17", "100000", "-7"]
-    answers, errors = check_rows(rows, handout.items, handout.label_set)
-    assert errors == []
-    assert [answer.item_id for answer in answers] == IDS[:5]
-
-
 def test_the_rows_of_every_sheet_count_and_an_error_says_which_sheet(tmp_path: Path, handout: Handout) -> None:
     workbook, sheet = published(tmp_path / "b.xlsx", handout)
     second = workbook.copy_worksheet(sheet)

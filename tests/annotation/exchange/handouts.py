@@ -21,37 +21,12 @@ LABELS = LabelSet(
     (Label("related", "1", positive=True), Label("not_related", "0"), Label("Überschwemmung <&\"'>", "Ü")),
 )
 NASTY = [
-    "=1+1",
-    '=HYPERLINK("http://x","y")',
-    "+61 2 9999",
-    "-5 degrees",
-    "@all",
-    "\ttab first",
-    "\rreturn first",
-    "'quoted'",
-    'she said "no"',
-    '"',
-    "a;b, c|d\te",
-    "two\nlines",
-    "two\r\nlines",
-    "lone\rreturn",
-    "line\u2028separator \u0085",
-    "Zoë 🔥 火事 Наводнение",
-    "\u202eright to left\u202c مرحبا",
-    "e\u0301 composed",
-    "zero\u200bwidth",
-    "nul\x00 inside",
-    "007",
-    "1e5",
-    "NaN",
-    "null",
-    "{{x}} $text {% if %}",
-    "<b>bold</b> &amp;",
-    "s3://bucket/key",
-    "\\ud800 \\n \\",
-    " spaces around ",
-    "x" * 10_000,
-]
+    "=1+1", '=HYPERLINK("http://x","y")', "+61 2 9999", "-5 degrees", "@all", "\ttab first", "\rreturn first",
+    "'quoted'", 'she said "no"', '"', "a;b, c|d\te", "two\nlines", "two\r\nlines", "lone\rreturn",
+    "line\u2028separator \u0085", "Zoë 🔥 火事 Наводнение", "\u202eright to left\u202c مرحبا", "e\u0301 composed",
+    "zero\u200bwidth", "nul\x00 inside", "007", "1e5", "NaN", "null", "{{x}} $text {% if %}",
+    "<b>bold</b> &amp;", "s3://bucket/key", "\\ud800 \\n \\", " spaces around ", "x" * 10_000,
+]  # fmt: skip
 IDS = ["284006", "00123", "123456789012345678", "1e5", "-7", "=id", "a b", "'q", "Zoë", "x;y", "TRUE", "a/b", '"']
 ANSWERS = [*LABELS.names, "unsure", "skip"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from handouts import LABELS, handout_of, known_items
 
 from annotation.checks import check_rows
-from annotation.formats.label_studio import label_studio_config, read_label_studio, write_label_studio
+from annotation.formats.label_studio import label_studio_config, read_label_studio
 from annotation.label_set import Label
 
 FIXTURES = Path(__file__).with_name("fixtures")
@@ -47,23 +47,6 @@ def test_json_min_is_read_as_documented() -> None:
     assert [row.annotated_at for row in rows[::2]] == [datetime(2026, 3, 10, 8, tzinfo=UTC), None]
 
 
-def test_two_annotations_of_one_person_are_a_history(tmp_path: Path) -> None:
-    (item,) = known_items(["Floods hit"])
-    data = {"text": item.text, "item_id": item.item_id, "batch_id": "b", "text_hash": item.text_hash}
-    given = [
-        {
-            "completed_by": 3,
-            "result": [{"from_name": "label", "type": "choices", "value": {"choices": [name]}}],
-            "created_at": f"2026-01-0{day}T00:00:00Z",
-        }
-        for day, name in ((2, "related"), (1, "not_related"))
-    ]
-    (tmp_path / "a.json").write_text(json.dumps([{"data": data, "annotations": given}]), encoding="utf-8")
-    answers, errors = check_rows(read_label_studio(tmp_path / "a.json"), [item], LABELS)
-    assert not errors
-    assert max(answers, key=lambda each: each.annotated_at or datetime.min).answer == "related"
-
-
 def test_the_interface_offers_every_label_with_its_key_and_is_xml() -> None:
     labels = replace(LABELS, question="$text\x0b & <more>?", labels=(*LABELS.labels, Label("$5", "5")))
     handout = replace(handout_of(["a", "b"]), label_set=labels)
@@ -74,18 +57,10 @@ def test_the_interface_offers_every_label_with_its_key_and_is_xml() -> None:
     ]
     assert [each.get("value") for each in root.iter("Header")] == [" $text & <more>?", labels.definition]
     assert [each.get("value") for each in root.iter("Text")] == ["$text"]
+    adjudicated = ElementTree.fromstring(label_studio_config(handout_of(["a", "b"], context="bo: related")))
+    assert [each.get("value") for each in adjudicated.iter("Text")] == ["$text", "$context"]
     columns = [each.get("value", "") for each in root.iter() if each.get("value", "").startswith("$")]
     assert columns == ["$text"]
-
-
-def test_answers_so_far_are_a_second_text(tmp_path: Path) -> None:
-    handout = handout_of(["a", "b"], context="bo: related")
-    root = ElementTree.fromstring(label_studio_config(handout))
-    assert [each.get("value") for each in root.iter("Text")] == ["$text", "$context"]
-    write_label_studio(tmp_path / "a.json", handout)
-    tasks = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
-    assert [task["data"]["context"] for task in tasks] == ["", "bo: related"]
-    assert not any("predictions" in task for task in tasks)
 
 
 def test_odd_values_are_no_answers_and_no_crash(tmp_path: Path) -> None:

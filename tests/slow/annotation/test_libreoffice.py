@@ -45,8 +45,9 @@ SHEETS = [
     "_x000D_ and _x0041_",
     "=cmd|' /C calc'!A0",
 ]
-SHEETS += ["'=both", "bell\x07, \x0b tab", "x" * 32_767]
-TEXTS = dict(zip([*IDS, *(f"i{n}" for n in range(99))], [*NASTY, *SHEETS], strict=False))
+SHEETS += ["_x000D_ and _x0041_", "'=both", "bell\x07, \x0b tab", "x" * 32_767]
+DISTINCT = {text_hash(text): text for text in [*NASTY, *SHEETS]}.values()
+TEXTS = dict(zip([*IDS, *(f"i{n}" for n in range(99))], DISTINCT, strict=False))
 CSVS = {
     "utf8.csv": CSV_UTF8,
     "quoted.csv": CSV_QUOTED,
