@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from itertools import combinations
+from typing import Any
 
 import krippendorff
 import numpy as np
@@ -43,6 +44,10 @@ def labels(n: int) -> list[str]:
 
 def agreed(matrix: npt.ArrayLike, n_labels: int, n_resamples: int = 0, seed: int = 0) -> Agreement:
     return agreement(named(matrix), labels(n_labels), np.random.default_rng(seed), n_resamples=n_resamples)
+
+
+def agreed_on(answers: Sequence[tuple[str, str, str]], names: Sequence[str] = ("yes", "no"), **more: Any) -> Agreement:
+    return agreement(answers, names, np.random.default_rng(0), **{"n_resamples": 20, **more})
 
 
 def overall(found: Agreement) -> dict[str, Metric]:
@@ -190,7 +195,7 @@ def test_without_an_item_that_two_answered_everything_is_undefined_with_its_reas
 
 @pytest.mark.parametrize("answers", [[], [("i1", "anna", "unsure")]])
 def test_no_answers_and_none_that_count_are_no_fault(answers: list[tuple[str, str, str]]) -> None:
-    found = agreement(answers, ["yes", "no"], np.random.default_rng(0), n_resamples=20)
+    found = agreed_on(answers, n_resamples=20)
     assert set(values(found).values()) == {None}
     assert found.shares == {"yes": 0.0, "no": 0.0}
     assert str(found.overall[0].reason) in agreement_text(found)
@@ -238,8 +243,8 @@ def test_a_mean_kappa_beside_its_interval_says_so() -> None:
 
 def test_unsure_is_left_out_or_counted_as_a_category() -> None:
     answers = [("i1", "anna", "yes"), ("i1", "ben", "unsure"), ("i2", "anna", "no"), ("i2", "ben", "no")]
-    left_out = agreement(answers, ["yes", "no"], np.random.default_rng(0), n_resamples=0)
-    counted = agreement(answers, ["yes", "no"], np.random.default_rng(0), unsure="category", n_resamples=0)
+    left_out = agreed_on(answers, n_resamples=0)
+    counted = agreed_on(answers, unsure="category", n_resamples=0)
     assert (left_out.n_several, counted.n_several) == (1, 2)
     assert (left_out.unsure_share, counted.unsure_share) == (0.25, 0.25)
     assert (values(left_out)["percent_agreement"], values(counted)["percent_agreement"]) == (1.0, 0.5)
@@ -267,16 +272,14 @@ def test_gold_labels_give_accuracy_with_wilsons_interval() -> None:
     answers = [(f"i{n}", "anna", "yes" if n < 8 else "no") for n in range(100)] + [("x", "anna", "yes")]
     answers += [("i0", "ben", "unsure"), ("x", "carl", "no")]
     gold = dict.fromkeys(("anna", "ben"), {f"i{n}": "yes" for n in range(100)} | {"never sent": "no"})
-    found = agreement(answers, ["yes", "no"], np.random.default_rng(0), known=Known(gold=gold), n_resamples=0)
+    found = agreed_on(answers, known=Known(gold=gold), n_resamples=0)
     anna = of(found, "anna")
     assert (anna.n_gold, anna.gold.value) == (100, 0.08)
     assert (anna.gold.low, anna.gold.high) == pytest.approx((0.041, 0.150), abs=5e-4)  # Wilson (1927)
     assert of(found, "ben").gold.reason
-    counted = agreement(
-        answers, ["yes", "no"], np.random.default_rng(0), known=Known(gold=gold), unsure="category", n_resamples=0
-    )
+    counted = agreed_on(answers, known=Known(gold=gold), unsure="category", n_resamples=0)
     assert (of(counted, "ben").n_gold, of(counted, "ben").gold.value) == (1, 0.0)
-    without = agreement(answers, ["yes", "no"], np.random.default_rng(0), n_resamples=0)
+    without = agreed_on(answers, n_resamples=0)
     assert of(without, "anna").gold.reason not in (None, of(found, "ben").gold.reason)
 
 
@@ -284,9 +287,7 @@ def test_confusions_count_answers_by_resolved_label_and_seconds_have_their_media
     answers = [("i1", "anna", "yes"), ("i2", "anna", "no"), ("i3", "anna", "unsure"), ("i4", "anna", "no")]
     answers += [("i1", "ben", "yes")]
     resolved = {"i1": "yes", "i2": "yes", "i3": "yes", "elsewhere": "no"}
-    found = agreement(
-        answers, ["yes", "no"], np.random.default_rng(0), known=Known(resolved, seconds={"anna": [9.0, 1.0, 2.5]})
-    )
+    found = agreed_on(answers, known=Known(resolved, seconds={"anna": [9.0, 1.0, 2.5]}))
     anna = of(found, "anna")
     assert anna.confusion == {"yes": {"yes": 1, "no": 1, "unsure": 1}, "no": {"yes": 0, "no": 0, "unsure": 0}}
     assert (anna.median_s, of(found, "ben").median_s) == (2.5, None)
@@ -305,19 +306,14 @@ def test_answers_that_cannot_be_are_refused(
     answers: Sequence[tuple[str, str, str]], names: Sequence[str], values: Sequence[str]
 ) -> None:
     with pytest.raises(BatchError) as error:
-        agreement(answers, names, np.random.default_rng(0))
+        agreed_on(answers, names)
     assert all(value in error.value.what for value in values)
     assert error.value.hint
 
 
 def test_a_gold_label_that_is_none_of_the_labels_is_refused() -> None:
     with pytest.raises(BatchError, match="'maybe'"):
-        agreement(
-            [("i1", "anna", "yes")],
-            ["yes", "no"],
-            np.random.default_rng(0),
-            known=Known(gold={"anna": {"i1": "maybe"}}),
-        )
+        agreed_on([("i1", "anna", "yes")], known=Known(gold={"anna": {"i1": "maybe"}}))
 
 
 def test_a_table_of_answers_keeps_the_order_of_items_and_sorts_annotators() -> None:

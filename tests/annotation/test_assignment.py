@@ -128,10 +128,3 @@ def test_gold_items_are_drawn_and_placed_at_random_for_each_annotator() -> None:
     assert drawn.keys() == set(settled)
     assert places.keys() == set(range(24)), "first and last too"
     assert max(places.values()) < 3 * 50 * 4 / 24
-
-
-def test_without_settled_items_or_at_rate_0_nothing_is_mixed_in() -> None:
-    own = assign(items(9), PEOPLE, 2, generator())
-    for settled, rate in (([], 1.0), (["g"], 0.0)):
-        found = with_gold(own, settled, rate, generator(), {})
-        assert sorted(map(repr, found)) == sorted(map(repr, own))

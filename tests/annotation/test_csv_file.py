@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 import pytest
+from handouts import known_items
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,17 +24,12 @@ from annotation.formats.csv_file import (
 from annotation.handout import Handout
 from storage.errors import BatchError
 from storage.lake.items import text_hash
-from storage.records import BatchItem
 from tasks.config.template import DISASTER
-
-
-def items_of(texts: list[str]) -> list[BatchItem]:
-    return [BatchItem(f"i{n}", text, text_hash(text)) for n, text in enumerate(texts)]
 
 
 def published(path: Path, texts: list[str]) -> list[list[str]]:
     """Write a batch; its rows as another program reads them."""
-    write_csv(path, Handout("b0001-training", DISASTER, items_of(texts)))
+    write_csv(path, Handout("b0001-training", DISASTER, known_items(texts)))
     return list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")))
 
 
@@ -232,7 +228,7 @@ def test_write_rows_neutralises_every_column(tmp_path: Path) -> None:
 def test_a_text_that_reads_like_a_header_under_another_delimiter_hides_no_row(tmp_path: Path, delimiter: str) -> None:
     texts = ["item_id,label,text", "Floods"]
     path = tmp_path / "a.csv"
-    write_csv(path, Handout("b0001-training", DISASTER, items_of(texts)))
+    write_csv(path, Handout("b0001-training", DISASTER, known_items(texts)))
     with path.open(encoding="utf-8-sig", newline="") as file:
         records = list(csv.reader(file))
     for order in (records, [records[0], records[2], records[1]]):

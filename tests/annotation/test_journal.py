@@ -104,13 +104,9 @@ def test_a_file_that_is_one_torn_line_becomes_an_empty_journal(tmp_path: Path) -
     path.write_bytes(b'{"batch_id": "b0')
     assert read_journal(path) == []
     assert journal_of(path) == b""
-
-
-def test_a_block_of_zeros_after_a_power_cut_is_torn_too(tmp_path: Path) -> None:
-    path = tmp_path / "j.jsonl"
     whole = journal_of(path, ANSWER)
     path.write_bytes(whole + bytes(40))
-    assert journal_of(path) == whole
+    assert journal_of(path) == whole, "a block of zeros after a power cut is torn too"
 
 
 GOOD = json.loads('{"batch_id":"b","item_id":"i","text_hash":"h","answer":"a","note":"","annotator":"x","seconds":1}')

@@ -153,14 +153,9 @@ class Person:
         self._master, self._slave = pty.openpty()
         self.modes = self._modes()
         self._seen, self._from = "", 0
+        command, end = [sys.executable, "-c", CHILD, str(journal)], self._slave
         self.process = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(journal)],
-            cwd=ROOT,
-            stdin=self._slave,
-            stdout=self._slave,
-            stderr=self._slave,
-            start_new_session=True,
-            preexec_fn=take_ctrl_c,
+            command, cwd=ROOT, stdin=end, stdout=end, stderr=end, start_new_session=True, preexec_fn=take_ctrl_c
         )
 
     def sees(self, text: str) -> None:

@@ -207,6 +207,9 @@ def test_definition_shows_it_and_the_item_again(tmp_path: Path) -> None:
 def test_a_note_goes_with_the_answer_given_next(tmp_path: Path) -> None:
     _, written, _ = ask(tmp_path, ["n", *"1 sx", "backspace", *"?", "enter", "1", "1"])
     assert written == ["i1 related 1 s?", "i2 related"]
+    (tmp_path / "none").mkdir()
+    empty = ["n", "enter", "n", "x", "escape", "n", "backspace", " ", "enter", "1"]
+    assert ask(tmp_path / "none", empty)[1] == ["i1 related"], "an empty or escaped note changes nothing"
 
 
 def test_a_note_is_added_to_the_present_answer_and_stays_when_the_answer_changes(tmp_path: Path) -> None:
@@ -215,11 +218,6 @@ def test_a_note_is_added_to_the_present_answer_and_stays_when_the_answer_changes
     _, written, shown = ask(tmp_path, ["left", "u"], answered={"i1": "not_related"})
     assert written[-1] == "i1 unsure odd", "a later session knows the note"
     assert "note: odd" in shown
-
-
-def test_an_empty_or_escaped_note_changes_nothing(tmp_path: Path) -> None:
-    _, written, _ = ask(tmp_path, ["n", "enter", "n", "x", "escape", "n", "backspace", " ", "enter", "1"])
-    assert written == ["i1 related"]
 
 
 def test_a_note_without_an_answer_is_said_to_be_lost(tmp_path: Path) -> None:

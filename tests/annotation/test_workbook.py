@@ -11,7 +11,7 @@ from pathlib import Path
 
 import openpyxl
 import pytest
-from handouts import NASTY
+from handouts import IDS, NASTY
 from hypothesis import example, given
 from hypothesis import strategies as st
 from openpyxl.cell.rich_text import CellRichText, TextBlock
@@ -33,7 +33,6 @@ NUL = "nul\x00, \x01 bell\x07, \x1b[0m, \x0b\x0c tabs, \x1c\x1f\x7f\x85"
 ODD = ["\rreturned", "two\r\nlines", "lone\rreturn", NUL, "\ufffe\uffff\ufdd0", "'=both", "'\ttabbed"]
 ODD += ["_x000D_ and _x0041_", "_x000D_x000D_", "_x005F_x000D_", "x005F_", "text", "label", "x" * 32_767, "y" * 40_000]
 TEXTS = [text for text in NASTY if "\r" not in text and "\x00" not in text] + ODD
-IDS = ["284006", "00123", "123456789012345678", "1e5", "-7", "=id", "+1", "@x", "a b", "'q", "Zoë", "_x0041_", "TRUE"]
 
 
 def items_of(texts: Sequence[str]) -> list[BatchItem]:
