@@ -42,20 +42,8 @@ SIGNS = (
     StopSign("kappa of successive models", None, None, None, "at least 0.99", False, "no two models yet"),
     StopSign("positives among random items", 0.08, 0.04, 0.15, "for information", None, "8 of 100"),
 )
-BATCH = Batch(
-    NAME,
-    Purpose.TRAINING,
-    BatchStatus.PUBLISHED,
-    3,
-    datetime(2026, 1, 2),
-    "m1",
-    7,
-    42,
-    DISASTER.digest,
-    {"random": 3},
-    SHARES,
-    SIGNS,
-)
+MIX, AT, STATUS = {"random": 3}, datetime(2026, 1, 2), BatchStatus.PUBLISHED
+BATCH = Batch(NAME, Purpose.TRAINING, STATUS, 3, AT, "m1", 7, 42, DISASTER.digest, MIX, SHARES, SIGNS)
 CONTENTS = Contents(ITEMS, PROPOSALS)
 CSV_NAME = "batch.csv"
 FILES = {CSV_NAME, DEFINITION_NAME, MANIFEST}

@@ -134,16 +134,8 @@ def test_a_file_that_is_as_it_was_published_does_not_wait_and_once_filled_it_doe
 
 
 def test_what_goes_with_a_batch_and_what_is_half_copied_holds_no_answers(workspace: Workspace) -> None:
-    for name in (
-        "definition.txt",
-        "label-studio-config.xml",
-        "argilla-settings.json",
-        "~$batch.xlsx",
-        "a.crdownload",
-        ".~lock.a.csv#",
-        ".a.part",
-        ".DS_Store",
-    ):
+    beside = ("definition.txt", "label-studio-config.xml", "argilla-settings.json")
+    for name in (*beside, "~$batch.xlsx", "a.crdownload", ".~lock.a.csv#", ".a.csv.part", ".DS_Store"):
         put(workspace.inbox / name)
     assert waiting_files(workspace) == []
 

@@ -78,14 +78,8 @@ def ask(
     path = tmp_path / "answers-anna.jsonl"
     out = screen or Screen()
     with Journal(path) as journal:
-        tally = annotate(
-            Handout("b0003", labels, items or texts(n)),
-            answered or {},
-            journal,
-            annotator="anna",
-            keys=iter(keys),
-            out=out,
-        )
+        handout, given = Handout("b0003", labels, items or texts(n)), answered or {}
+        tally = annotate(handout, given, journal, annotator="anna", keys=iter(keys), out=out)
     written = [f"{x.answer.item_id} {x.answer.answer} {x.answer.note}".strip() for x in read_journal(path)]
     return tally, written, out.getvalue()
 

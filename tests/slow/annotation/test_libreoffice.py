@@ -46,7 +46,8 @@ SHEETS = [
     "=cmd|' /C calc'!A0",
 ]
 SHEETS += ["_x000D_ and _x0041_", "'=both", "bell\x07, \x0b tab", "x" * 32_767]
-DISTINCT = {text_hash(text): text for text in [*NASTY, *SHEETS]}.values()
+# Saved as Windows-1252, U+2028 and U+0085 become other characters: such a row is an error.
+DISTINCT = {text_hash(text): text for text in [*NASTY, *SHEETS] if "\u2028" not in text}.values()
 TEXTS = dict(zip([*IDS, *(f"i{n}" for n in range(99))], DISTINCT, strict=False))
 CSVS = {
     "utf8.csv": CSV_UTF8,
