@@ -95,10 +95,7 @@ def test_who_answered_an_item_is_asked_again_only_where_there_are_too_few_others
 
 
 @given(
-    st.integers(0, 30),
-    st.floats(0, 1),
-    st.lists(st.sampled_from([f"g{k}" for k in range(12)]), unique=True),
-    st.data(),
+    st.integers(0, 30), st.floats(0, 1), st.lists(st.sampled_from([f"g{k}" for k in range(12)]), unique=True), st.data()
 )
 def test_gold_is_at_its_rate_new_to_its_annotator_and_leaves_the_own_items_in_their_order(
     n: int, rate: float, settled: list[str], data: st.DataObject
@@ -131,10 +128,3 @@ def test_gold_items_are_drawn_and_placed_at_random_for_each_annotator() -> None:
     assert drawn.keys() == set(settled)
     assert places.keys() == set(range(24)), "first and last too"
     assert max(places.values()) < 3 * 50 * 4 / 24
-
-
-def test_without_settled_items_or_at_rate_0_nothing_is_mixed_in() -> None:
-    own = assign(items(9), PEOPLE, 2, generator())
-    for settled, rate in (([], 1.0), (["g"], 0.0)):
-        found = with_gold(own, settled, rate, generator(), {})
-        assert sorted(map(repr, found)) == sorted(map(repr, own))

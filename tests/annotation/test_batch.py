@@ -42,20 +42,8 @@ SIGNS = (
     StopSign("kappa of successive models", None, None, None, "at least 0.99", False, "no two models yet"),
     StopSign("positives among random items", 0.08, 0.04, 0.15, "for information", None, "8 of 100"),
 )
-BATCH = Batch(
-    NAME,
-    Purpose.TRAINING,
-    BatchStatus.PUBLISHED,
-    3,
-    datetime(2026, 1, 2),
-    "m1",
-    7,
-    42,
-    DISASTER.digest,
-    {"random": 3},
-    SHARES,
-    SIGNS,
-)
+MIX, AT, STATUS = {"random": 3}, datetime(2026, 1, 2), BatchStatus.PUBLISHED
+BATCH = Batch(NAME, Purpose.TRAINING, STATUS, 3, AT, "m1", 7, 42, DISASTER.digest, MIX, SHARES, SIGNS)
 CONTENTS = Contents(ITEMS, PROPOSALS)
 CSV_NAME = "batch.csv"
 FILES = {CSV_NAME, DEFINITION_NAME, MANIFEST}
@@ -83,6 +71,9 @@ def test_the_manifest_says_what_the_batch_is(tmp_path: Path) -> None:
     assert_whole(tmp_path / NAME)
     manifest = read_manifest(tmp_path / NAME)
     del manifest["files"]
+    random, entropy, outlier = (
+        {"strategy": each.strategy, "score": each.score, "rank": each.rank} for each in PROPOSALS
+    )
     assert manifest == {
         "manifest_version": 2,
         "batch_id": NAME,
@@ -99,35 +90,14 @@ def test_the_manifest_says_what_the_batch_is(tmp_path: Path) -> None:
         "seed": 7,
         "lake_version": 42,
         "mix": {"random": 3},
-        "strategies": [
-            {"strategy": "random", "n": 1, "ran": "random", "missing": None, "options": {}},
-            {
-                "strategy": "anchor",
-                "n": 2,
-                "ran": "entropy",
-                "missing": "training items, and there are none yet",
-                "options": {"size": 1000, "score": "entropy"},
-            },
-        ],
+        "strategies": [asdict(share) for share in SHARES],
         "stop_signs": [asdict(sign) for sign in SIGNS],
         "overlap": 1,
         "annotators": {},
         "handouts": [{"format": "csv", "annotator": "", "file": "batch.csv"}],
         "items": [
-            {
-                "item_id": "i0",
-                "text_hash": ITEMS[0].text_hash,
-                "proposals": [
-                    {"strategy": "random", "score": None, "rank": 1},
-                    {"strategy": "entropy", "score": 0.5, "rank": 2},
-                ],
-            },
-            {"item_id": "i1", "text_hash": ITEMS[1].text_hash, "proposals": []},
-            {
-                "item_id": "i2",
-                "text_hash": ITEMS[2].text_hash,
-                "proposals": [{"strategy": "outlier", "score": 0.25, "rank": 1}],
-            },
+            {"item_id": item.item_id, "text_hash": item.text_hash, "proposals": proposals}
+            for item, proposals in zip(ITEMS, ([random, entropy], [], [outlier]), strict=True)
         ],
     }
 
@@ -153,13 +123,10 @@ def test_what_is_published_is_never_changed(tmp_path: Path) -> None:
     assert names_in(tmp_path) == {NAME}
 
 
-def test_a_folder_without_a_manifest_is_no_batch(tmp_path: Path) -> None:
-    (tmp_path / NAME).mkdir()
-    with pytest.raises(BatchError, match=r"manifest\.json"):
-        read_manifest(tmp_path / NAME)
-
-
 def test_a_damaged_manifest_is_told_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BatchError, match=r"manifest\.json"):
+        read_manifest(tmp_path / "empty")
     write(tmp_path / NAME)
     (tmp_path / NAME / MANIFEST).write_text("{", encoding="utf-8")
     with pytest.raises(BatchError, match=r"manifest\.json") as caught:
@@ -187,20 +154,6 @@ ASKED = [
 GOLD = BatchItem("g1", "Quake", text_hash("Quake"))
 
 
-def test_each_annotator_gets_a_file_of_their_own_in_each_format_and_gold_items_are_not_marked(tmp_path: Path) -> None:
-    batch = replace(BATCH, formats=("csv", "original"))
-    assert write_batch(tmp_path / NAME, batch, Contents([*ITEMS, GOLD], PROPOSALS, ASKED), DISASTER)
-    files = [("csv", "anna"), ("csv", "ben"), ("original", "anna"), ("original", "ben")]
-    assert [(each.format, each.annotator) for each in batch_files(tmp_path / NAME)] == files
-    rows = {name: read_csv(tmp_path / NAME / f"batch-{name}.csv") for name in ("anna", "ben")}
-    assert [[row.item_id for row in rows[name]] for name in rows] == [["i2", "i0"], ["g1", "i1"]]
-    assert [{row.annotator for row in rows[name]} for name in rows] == [{"anna"}, {"ben"}]
-    manifest = read_manifest(tmp_path / NAME)
-    assert manifest["annotators"] == {"anna": 2, "ben": 2}
-    assert [item["item_id"] for item in manifest["items"]] == ["g1", "i0", "i1", "i2"], "by id, with gold ones"
-    assert "gold" not in "".join(path.read_text(encoding="utf-8") for path in (tmp_path / NAME).iterdir())
-
-
 def test_a_format_can_be_added_later_and_what_is_there_stays(tmp_path: Path) -> None:
     folder = tmp_path / NAME
     write(folder)
@@ -220,6 +173,12 @@ def test_old_files_keep_the_keys_that_their_annotators_were_told(tmp_path: Path)
     swapped = replace(DISASTER, labels=(Label("related", "0"), Label("not_related", "1"), Label("new", "2")))
     labels = published_labels(tmp_path / NAME, swapped)
     assert [labels.answer(cell) for cell in ("1", "0", "new")] == ["related", "not_related", "new"]
+    renamed = replace(DISASTER, labels=(Label("disaster", "1"), Label("not_related", "0"), Label("war", "w")))
+    labels = published_labels(tmp_path / NAME, renamed)
+    assert [labels.answer(cell) for cell in ("disaster", "0", "w")] == ["disaster", "not_related", "war"]
+    for gone in ("1", "related"):
+        with pytest.raises(AnswerError, match=f"'{gone}'"):
+            labels.answer(gone)
 
 
 def test_a_folder_that_lost_its_manifest_is_read_by_names_alone_once_the_keys_are_others(tmp_path: Path) -> None:
@@ -262,29 +221,26 @@ def test_a_format_that_is_added_after_the_keys_changed_has_the_keys_of_the_first
     assert published_labels(folder, swapped).answer("1") == "related"
 
 
-def test_gold_items_can_be_told_apart_neither_by_the_manifest_nor_by_their_proposals(tmp_path: Path) -> None:
+def test_each_annotator_gets_a_file_of_their_own_in_each_format_and_no_gold_item_can_be_told(tmp_path: Path) -> None:
     contents = Contents([*ITEMS, GOLD], PROPOSALS, ASKED)
     assert all(handout.proposals == {} for handout in handouts(BATCH, contents, DISASTER))
-    write_batch(tmp_path / NAME, replace(BATCH, formats=("original",)), contents, DISASTER)
+    assert write_batch(tmp_path / NAME, replace(BATCH, formats=("csv", "original")), contents, DISASTER)
+    files = [("csv", "anna"), ("csv", "ben"), ("original", "anna"), ("original", "ben")]
+    assert [(each.format, each.annotator) for each in batch_files(tmp_path / NAME)] == files
+    rows = {name: read_csv(tmp_path / NAME / f"batch-{name}.csv") for name in ("anna", "ben")}
+    assert [[row.item_id for row in rows[name]] for name in rows] == [["i2", "i0"], ["g1", "i1"]]
+    assert [{row.annotator for row in rows[name]} for name in rows] == [{"anna"}, {"ben"}]
     manifest = read_manifest(tmp_path / NAME)
+    assert manifest["annotators"] == {"anna": 2, "ben": 2}
     listed = {item["item_id"]: item["proposals"] for item in manifest["items"]}
     assert listed == {"g1": [], "i0": [], "i1": [], "i2": []}, "own ones and gold ones alike"
     assert list(listed) == sorted(listed), "the order tells nothing either"
-    rows = "".join((tmp_path / NAME / f"original-{who}.csv").read_text(encoding="utf-8") for who in ("anna", "ben"))
-    assert "entropy" not in rows
-    assert "outlier" not in rows
+    written = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / NAME).iterdir())
+    assert "gold" not in written
+    rows_shown = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / NAME).glob("original-*.csv"))
+    assert not [word for word in ("entropy", "outlier") if word in rows_shown]
     plain = Contents(ITEMS, PROPOSALS, [each for each in ASKED if not each.gold])
     assert [sorted(handout.proposals) for handout in handouts(BATCH, plain, DISASTER)] == [["i0", "i2"]] * 2
-
-
-def test_a_key_of_a_label_that_is_gone_means_nothing_in_old_files(tmp_path: Path) -> None:
-    write(tmp_path / NAME)
-    renamed = replace(DISASTER, labels=(Label("disaster", "1"), Label("not_related", "0"), Label("war", "w")))
-    labels = published_labels(tmp_path / NAME, renamed)
-    assert [labels.answer(cell) for cell in ("disaster", "0", "w")] == ["disaster", "not_related", "war"]
-    for gone in ("1", "related"):
-        with pytest.raises(AnswerError, match=f"'{gone}'"):
-            labels.answer(gone)
 
 
 def test_unchanged_labels_are_the_published_ones(tmp_path: Path, label_set: LabelSet) -> None:

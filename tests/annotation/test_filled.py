@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -68,11 +67,6 @@ def test_an_unknown_cell_is_never_a_label_and_the_error_names_row_column_value_a
     assert all(value in str(error) for value in ("row 3", "label", "'relatd'", "'related'"))
 
 
-def test_any_order_gives_the_same_labels(label_set: LabelSet) -> None:
-    for rows in itertools.permutations(rows_of()):
-        assert given(check_rows(rows, ITEMS, label_set)[0]) == TRUTH
-
-
 @pytest.mark.parametrize("column", ["text", "item_id", "text_hash"])
 @pytest.mark.parametrize("gone", [None, "text", "text_hash", "item_id"])
 @pytest.mark.parametrize("floats", [False, True])
@@ -97,15 +91,15 @@ def test_one_column_sorted_alone_gives_errors_and_no_wrong_label(
             assert len(answers) == len(ITEMS) - moved
 
 
-@pytest.mark.parametrize("mangled", ["284006.0", "284006,0", "2.84006E+05", "2,84006E+05", "0284006", " 284006"])
-def test_a_numeric_id_that_a_spreadsheet_changed_is_still_that_id(label_set: LabelSet, mangled: str) -> None:
-    for fields in ({}, {"text": None}, {"text_hash": None}):
-        row = replace(row_of(ITEMS[0]), item_id=mangled.strip(), **fields)
-        assert given(check_rows([row], ITEMS, label_set)[0]) == {"284006": "related"}
-
-
-@pytest.mark.parametrize(("n", "mangled"), [(1, "123"), (1, "123.0"), (2, "1.23457E+11"), (2, "1.23456789012E+11")])
-def test_lost_zeros_and_lost_digits_are_made_good_by_the_text(label_set: LabelSet, n: int, mangled: str) -> None:
+@pytest.mark.parametrize(
+    ("n", "mangled"),
+    [
+        *((0, each) for each in ("284006.0", "284006,0", "2.84006E+05", "2,84006E+05", "0284006", "284006")),
+        *((1, each) for each in ("123", "123.0")),  # lost zeros and digits are made good by the text
+        *((2, each) for each in ("1.23457E+11", "1.23456789012E+11")),
+    ],
+)
+def test_a_numeric_id_that_a_spreadsheet_changed_is_still_that_id(label_set: LabelSet, n: int, mangled: str) -> None:
     for fields in ({}, {"text": None}, {"text_hash": None}):
         row = replace(row_of(ITEMS[n]), item_id=mangled, **fields)
         assert given(check_rows([row], ITEMS, label_set)[0]) == {ITEMS[n].item_id: "related"}
@@ -143,10 +137,6 @@ def test_an_edited_text_is_an_error_that_shows_the_text_and_the_way_out(label_se
     assert only_error(replace(row_of(ITEMS[0]), text=""), label_set).column == "text"
 
 
-def test_case_and_spacing_of_a_text_do_not_matter(label_set: LabelSet) -> None:
-    assert check_rows([replace(row_of(ITEMS[0]), text=" FLOODS\r\n hit ")], ITEMS, label_set)[1] == []
-
-
 def test_a_text_column_that_was_deleted_is_made_good_by_the_hash_and_the_other_way_round(label_set: LabelSet) -> None:
     assert given(check_rows([replace(row, text=None) for row in rows_of()], ITEMS, label_set)[0]) == TRUTH
     assert given(check_rows([replace(row, text_hash=None) for row in rows_of()], ITEMS, label_set)[0]) == TRUTH
@@ -181,6 +171,7 @@ def test_characters_that_an_old_encoding_lacks_do_not_matter(label_set: LabelSet
     ("text", "saved"),
     [
         ("'I was terrified'", "I was terrified'"),  # Google Sheets takes a leading ' for a mark
+        ("Floods hit", " FLOODS\r\n hit "),
         ("007", "7"),
         ("1.50", "1.5"),
         ("123456789012", "1.23457E+11"),
@@ -203,11 +194,12 @@ def test_what_they_do_not_do_is_an_edit(label_set: LabelSet, text: str, saved: s
 
 
 def test_two_rows_that_contradict_each_other_are_both_errors(label_set: LabelSet) -> None:
-    rows = [row_of(ITEMS[0], "1", 2), row_of(ITEMS[1], "1", 3), row_of(ITEMS[0], "0", 4)]
+    rows = [row_of(ITEMS[0], "1", 2), row_of(ITEMS[1], "1", 3), row_of(ITEMS[2], "?", 4), row_of(ITEMS[0], "0", 5)]
     answers, errors = check_rows(rows, ITEMS, label_set)
     assert given(answers) == {"00123": "related"}
-    assert [(error.row, error.column, error.value) for error in errors] == [(2, "label", "1"), (4, "label", "0")]
-    assert all(value in errors[0].reason for value in ("row 2", "'related'", "row 4", "'not_related'"))
+    told = [(error.row, error.column, error.value) for error in errors]
+    assert told == [(2, "label", "1"), (4, "label", "?"), (5, "label", "0")], "in the order of the file"
+    assert all(value in errors[0].reason for value in ("row 2", "'related'", "row 5", "'not_related'"))
 
 
 def test_the_same_answer_twice_is_one_answer_with_both_notes(label_set: LabelSet) -> None:
@@ -229,11 +221,6 @@ def test_answers_with_times_are_a_history_and_all_are_kept_in_order(label_set: L
     rows = [replace(row_of(ITEMS[0], str(n)), annotated_at=when) for n, when in enumerate(times)]
     answers, errors = check_rows(rows, ITEMS, label_set)
     assert ([answer.answer for answer in answers], errors) == (["not_related", "related"], [])
-
-
-def test_errors_are_told_in_the_order_of_the_file(label_set: LabelSet) -> None:
-    rows = [row_of(ITEMS[0], "1", 2), row_of(ITEMS[1], "?", 3), row_of(ITEMS[0], "0", 4), row_of(ITEMS[2], "?", 5)]
-    assert [error.row for error in check_rows(rows, ITEMS, label_set)[1]] == [2, 3, 4, 5]
 
 
 def test_ten_thousand_rows_with_changed_ids_are_checked_quickly(label_set: LabelSet) -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotation.formats.journal import Journal, journal_path, read_journal
+from annotation.formats.journal import Journal, read_journal
 from storage.errors import BatchError
 from storage.records import Answer
 
@@ -32,16 +32,9 @@ def journal_of(path: Path, *answers: Answer) -> bytes:
 def test_a_line_has_the_promised_fields(tmp_path: Path) -> None:
     content = journal_of(tmp_path / "j.jsonl", ANSWER)
     assert content.endswith(b"}\n")
-    assert json.loads(content) == {
-        "batch_id": "b0001",
-        "item_id": "i1",
-        "text_hash": "hash-i1",
-        "answer": "related",
-        "note": "why",
-        "annotator": "anna",
-        "seconds": 1.5,
-        "annotated_at": "2026-01-02T03:04:05.000678+00:00",
-    }
+    item = {"batch_id": "b0001", "item_id": "i1", "text_hash": "hash-i1"}
+    given = {"answer": "related", "note": "why", "annotator": "anna", "seconds": 1.5}
+    assert json.loads(content) == {**item, **given, "annotated_at": "2026-01-02T03:04:05.000678+00:00"}
 
 
 def test_times_are_written_in_utc_and_an_absent_time_is_now(tmp_path: Path) -> None:
@@ -104,13 +97,9 @@ def test_a_file_that_is_one_torn_line_becomes_an_empty_journal(tmp_path: Path) -
     path.write_bytes(b'{"batch_id": "b0')
     assert read_journal(path) == []
     assert journal_of(path) == b""
-
-
-def test_a_block_of_zeros_after_a_power_cut_is_torn_too(tmp_path: Path) -> None:
-    path = tmp_path / "j.jsonl"
     whole = journal_of(path, ANSWER)
     path.write_bytes(whole + bytes(40))
-    assert journal_of(path) == whole
+    assert journal_of(path) == whole, "a block of zeros after a power cut is torn too"
 
 
 GOOD = json.loads('{"batch_id":"b","item_id":"i","text_hash":"h","answer":"a","note":"","annotator":"x","seconds":1}')
@@ -221,31 +210,3 @@ def test_a_write_that_fails_halfway_leaves_the_file_as_it_was(tmp_path: Path) ->
     ran = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout.count("refused:")) == (0, 2), ran.stderr
     assert [line.answer.item_id for line in read_journal(path)] == ["i1", "i3"]
-
-
-def test_distinct_annotators_have_distinct_files_even_where_case_is_ignored(tmp_path: Path) -> None:
-    names = [
-        "anna",
-        "Anna",
-        "ANNA",
-        "anna ",
-        "a/b",
-        "a-b",
-        "a b",
-        "../x",
-        "..",
-        "con",
-        "Zoë",
-        "Zoe\u0308",
-        "x" * 300,
-        "",
-    ]
-    names += ["anna@lab.org", "李", "王", "x" * 301, journal_path(tmp_path, "Anna").stem.removeprefix("answers-")]
-    paths = [journal_path(tmp_path, name) for name in names]
-    assert len({path.name.casefold() for path in paths}) == len(names)
-    assert {path.parent for path in paths} == {tmp_path}
-    assert paths[0].name == "answers-anna.jsonl"
-    for path in paths:
-        assert path.name.isascii()
-        journal_of(path)
-    assert len(list(tmp_path.iterdir())) == len(names)

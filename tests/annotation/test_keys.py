@@ -24,10 +24,6 @@ ROOT = Path(__file__).parents[2]
 BURST_OVER_S = 0.15
 
 
-def test_a_line_of_a_file_is_a_key_and_an_empty_one_is_enter() -> None:
-    assert list(line_keys(io.StringIO("1\n\n  \r\n u \nleft"))) == ["1", "enter", " ", "u", "left"]
-
-
 def test_a_typed_line_ends_with_enter_is_given_up_with_escape_and_none_when_the_keys_end() -> None:
     shown: list[str] = []
     keys = iter(["backspace", *"a\x9bx", "backspace", "left", *"b ", "enter", "c", "escape", "d", "ctrl-d", "e"])
@@ -157,14 +153,9 @@ class Person:
         self._master, self._slave = pty.openpty()
         self.modes = self._modes()
         self._seen, self._from = "", 0
+        command, end = [sys.executable, "-c", CHILD, str(journal)], self._slave
         self.process = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(journal)],
-            cwd=ROOT,
-            stdin=self._slave,
-            stdout=self._slave,
-            stderr=self._slave,
-            start_new_session=True,
-            preexec_fn=take_ctrl_c,
+            command, cwd=ROOT, stdin=end, stdout=end, stderr=end, start_new_session=True, preexec_fn=take_ctrl_c
         )
 
     def sees(self, text: str) -> None:
@@ -252,25 +243,6 @@ def test_killed_at_any_moment_of_saving_loses_at_most_the_current_answer(tmp_pat
         if len(given) == n:  # lost: the next round starts one further all the same
             with Journal(someone.journal) as journal:
                 journal.append("b", f"h{n + 1}", Answer(f"i{n + 1}", "related", "a"))
-
-
-def test_one_and_enter_in_a_burst_is_one_answer_and_a_later_enter_is_another(person: Person) -> None:
-    person.sees("<item 1>")
-    person.types("1\r")
-    person.sees("<item 2>")
-    time.sleep(0.2)
-    assert person.answers() == ["i1 related"]
-    person.types("\r")
-    person.sees("<item 3>")
-    person.types("2\r")
-    person.sees("<item 2>")
-    time.sleep(0.2)
-    assert person.answers() == ["i1 related", "i2 not_related"], "nor does 2 and Enter answer"
-    person.types("1\r1\r")
-    person.sees("<item 4>")
-    person.types("s")
-    person.leaves(3)
-    assert person.answers()[2:] == ["i2 related", "i3 related"]
 
 
 def test_after_ctrl_z_and_fg_a_key_answers_at_once_again(person: Person) -> None:

@@ -18,26 +18,16 @@ def of(*labels: Label) -> LabelSet:
 STARS = of(Label("1", "a"), Label("10", "b"), Label("v1", "c"))
 
 
-@pytest.mark.parametrize("cell", ["related", " Related\t", "RELATED", "1", "1.0", "1.00", "1,0", "\u00a01\u00a0"])
-def test_a_label_is_given_by_name_or_key_in_any_case_and_as_a_spreadsheet_saves_numbers(
-    label_set: LabelSet, cell: str
-) -> None:
-    assert label_set.answer(cell) == "related"
+GIVEN = dict.fromkeys(["related", " Related\t", "RELATED", "1", "1.0", "1.00", "1,0", "\u00a01\u00a0"], "related")
+GIVEN |= {"0": "not_related", "0.0": "not_related", "UNSURE": "unsure"}
+EMPTY = ["", "  ", "\t", "\u00a0", "\r\n"]
 
 
-@pytest.mark.parametrize(("cell", "answer"), [("0", "not_related"), ("0.0", "not_related"), ("UNSURE", "unsure")])
-def test_the_other_answers(label_set: LabelSet, cell: str, answer: str) -> None:
-    assert label_set.answer(cell) == answer
-
-
-@pytest.mark.parametrize("cell", ["", "  ", "\t", "\u00a0", "\r\n"])
-def test_an_empty_cell_is_no_answer_and_no_error(label_set: LabelSet, cell: str) -> None:
-    assert label_set.answer(cell) is None
-
-
-@pytest.mark.parametrize(("cell", "answer"), [("10.0", "10"), ("1.0", "1"), ("b", "10"), ("V1", "v1")])
-def test_a_number_can_be_a_name(cell: str, answer: str) -> None:
-    assert STARS.answer(cell) == answer
+def test_a_label_is_given_by_name_or_key_in_any_case_and_as_a_spreadsheet_saves_numbers(label_set: LabelSet) -> None:
+    assert {cell: label_set.answer(cell) for cell in GIVEN} == GIVEN
+    assert {label_set.answer(cell) for cell in EMPTY} == {None}, "no answer and no error"
+    assert [STARS.answer(cell) for cell in ("10.0", "1.0", "b", "V1")] == ["10", "1", "10", "v1"], "a number as a name"
+    assert (label_set.positive, label_set.default) == ("related", "not_related")
 
 
 @pytest.mark.parametrize(
@@ -82,13 +72,9 @@ def test_a_name_is_known_however_its_accents_and_spaces_are_composed() -> None:
     assert labels.answer("ZOE\u0308  mag") == "Zoë mag"
 
 
-def test_positive_and_default_are_the_marked_labels_or_none(label_set: LabelSet, three_labels: LabelSet) -> None:
-    assert (label_set.positive, label_set.default) == ("related", "not_related")
+def test_a_key_chooses_its_label_only(three_labels: LabelSet) -> None:
     assert (three_labels.positive, three_labels.default) == (None, None)
     assert three_labels.names == ("sport", "politics", "weather")
-
-
-def test_a_key_chooses_its_label_only(three_labels: LabelSet) -> None:
     assert [three_labels.by_key(key) for key in "1234"] == ["sport", "politics", "weather", None]
 
 

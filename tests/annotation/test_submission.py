@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -42,24 +41,12 @@ def test_a_file_is_checked_and_nothing_is_taken(workspace: Workspace, label_set:
     assert filled.is_file()
 
 
-def test_what_cannot_be_read_is_said(workspace: Workspace, label_set: LabelSet, filled: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_said(workspace: Workspace, label_set: LabelSet, tmp_path: Path) -> None:
     other = tmp_path / "notes.txt"
     other.write_text("not a batch\n", encoding="utf-8")
     found = check_file(BatchChecks(workspace, label_set), FilledFile(other))
     assert found.unreadable
     assert not found.answers
-    with filled.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        row["batch_id"] = "b9999-training"
-    with filled.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    assert all(
-        "b9999-training" in str(error)
-        for error in check_file(BatchChecks(workspace, label_set), FilledFile(filled)).errors
-    )
 
 
 def test_files_of_one_name_lie_side_by_side_in_the_inbox(workspace: Workspace, filled: Path) -> None:

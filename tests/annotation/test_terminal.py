@@ -78,14 +78,8 @@ def ask(
     path = tmp_path / "answers-anna.jsonl"
     out = screen or Screen()
     with Journal(path) as journal:
-        tally = annotate(
-            Handout("b0003", labels, items or texts(n)),
-            answered or {},
-            journal,
-            annotator="anna",
-            keys=iter(keys),
-            out=out,
-        )
+        handout, given = Handout("b0003", labels, items or texts(n)), answered or {}
+        tally = annotate(handout, given, journal, annotator="anna", keys=iter(keys), out=out)
     written = [f"{x.answer.item_id} {x.answer.answer} {x.answer.note}".strip() for x in read_journal(path)]
     return tally, written, out.getvalue()
 
@@ -179,20 +173,6 @@ def test_leaving_keeps_what_was_answered(tmp_path: Path, key: str) -> None:
     assert "answers-anna.jsonl" in shown
 
 
-def test_a_keyboard_interrupt_saves_and_leaves_and_closes_the_keys(tmp_path: Path) -> None:
-    closed = []
-
-    def interrupted() -> Iterator[str]:
-        try:
-            yield "1"
-            raise KeyboardInterrupt
-        finally:
-            closed.append(True)
-
-    tally, written, _ = ask(tmp_path, interrupted())
-    assert (tally.answered, written, closed) == (1, ["i1 related"], [True])
-
-
 def test_the_keys_are_closed_when_an_answer_cannot_be_written(tmp_path: Path) -> None:
     closed = []
 
@@ -221,6 +201,9 @@ def test_definition_shows_it_and_the_item_again(tmp_path: Path) -> None:
 def test_a_note_goes_with_the_answer_given_next(tmp_path: Path) -> None:
     _, written, _ = ask(tmp_path, ["n", *"1 sx", "backspace", *"?", "enter", "1", "1"])
     assert written == ["i1 related 1 s?", "i2 related"]
+    (tmp_path / "none").mkdir()
+    empty = ["n", "enter", "n", "x", "escape", "n", "backspace", " ", "enter", "1"]
+    assert ask(tmp_path / "none", empty)[1] == ["i1 related"], "an empty or escaped note changes nothing"
 
 
 def test_a_note_is_added_to_the_present_answer_and_stays_when_the_answer_changes(tmp_path: Path) -> None:
@@ -229,11 +212,6 @@ def test_a_note_is_added_to_the_present_answer_and_stays_when_the_answer_changes
     _, written, shown = ask(tmp_path, ["left", "u"], answered={"i1": "not_related"})
     assert written[-1] == "i1 unsure odd", "a later session knows the note"
     assert "note: odd" in shown
-
-
-def test_an_empty_or_escaped_note_changes_nothing(tmp_path: Path) -> None:
-    _, written, _ = ask(tmp_path, ["n", "enter", "n", "x", "escape", "n", "backspace", " ", "enter", "1"])
-    assert written == ["i1 related"]
 
 
 def test_a_note_without_an_answer_is_said_to_be_lost(tmp_path: Path) -> None:
@@ -303,6 +281,9 @@ def test_lines_are_keys_and_the_end_of_the_file_saves_and_leaves(tmp_path: Path)
     tally, written, _ = ask(tmp_path, line_keys(lines), n=6)
     assert written == ["i1 related", "i2 not_related", "i3 skip", "i4 unsure 2 s"]
     assert (tally.answered, tally.finished) == (4, False)
+    (tmp_path / "note").mkdir()
+    _, written, _ = ask(tmp_path / "note", line_keys(io.StringIO("1\nn\n")))
+    assert written == ["i1 related"], "the file ends in a note"
 
 
 def test_an_enter_soon_after_a_key_answers_and_says_which_item(tmp_path: Path, clock: Clock) -> None:
@@ -345,8 +326,3 @@ def test_importing_the_module_brings_no_heavy_library() -> None:
     code = "import sys, annotation.terminal; print(sorted({m.split('.')[0] for m in sys.modules}))"
     names = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert not set(eval(names)) & {"rich", "typer", "duckdb", "numpy", "pyarrow", "torch", "prefect", "asyncio"}
-
-
-def test_the_end_of_the_file_in_a_note_leaves(tmp_path: Path) -> None:
-    tally, written, _ = ask(tmp_path, line_keys(io.StringIO("1\nn\n")))
-    assert (tally.answered, written) == (1, ["i1 related"])

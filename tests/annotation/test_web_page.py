@@ -22,17 +22,9 @@ from storage.records import BatchItem
 from tasks.config.template import DISASTER
 
 NASTY = [
-    "</script>",
-    "<script>alert(1)</script>",
-    '"',
-    "&lt;",
-    "<!--",
-    "]]>",
-    "\u2028\u2029",
-    "\x00",
-    "\ud800",
+    "</script>", "<script>alert(1)</script>", '"', "&lt;", "<!--", "]]>", "\u2028\u2029", "\x00", "\ud800",
     "{{ 7*7 }}",
-]
+]  # fmt: skip
 texts = st.one_of(st.sampled_from(NASTY), st.text(st.characters(codec=None), max_size=40))
 items = st.lists(st.builds(BatchItem, texts, texts, texts, texts), max_size=5)
 

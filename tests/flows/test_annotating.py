@@ -104,16 +104,9 @@ def shared(project: Project, batch: Batch) -> Batch:
     ingest(store, batch.batch_id, [Answer("i3", "related", "dora")], "f")
     close_batch(store, batch.batch_id)
     asked = [Assignment("i2", "anna"), Assignment("i3", "anna", gold=True), Assignment("i1", "anna")]
+    asked.append(Assignment("i1", "ben"))
     proposals = [Proposal(item_id, "random", None, 1) for item_id in ("i1", "i2")]
-    draft = Draft(
-        Purpose.TRAINING,
-        ["i1", "i2"],
-        proposals,
-        0,
-        store.version(),
-        "d",
-        assignments=[*asked, Assignment("i1", "ben")],
-    )
+    draft = Draft(Purpose.TRAINING, ["i1", "i2"], proposals, 0, store.version(), "d", assignments=asked)
     return reserve(store, draft, beside_open=False)[0]
 
 

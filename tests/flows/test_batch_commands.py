@@ -10,11 +10,9 @@ import pytest
 from projects import project_of
 from typer.testing import CliRunner, Result
 
-from annotation.synthetic import fill_csv
 from flows.cli.main import app
 from storage.errors import BatchError
 from storage.lake.annotations import ingest
-from storage.lake.batches import close_batch
 from storage.records import Answer, Batch
 from storage.workspace import Workspace
 from tasks.config.template import config_text, find_preset
@@ -61,17 +59,6 @@ def test_publish_adds_files_of_a_format_to_an_open_batch_and_keeps_what_is_fille
     assert (folder / "batch.csv").read_text(encoding="utf-8") == "filled"
 
 
-def test_publish_refuses_what_is_no_format_and_a_batch_that_is_not_open(
-    pal: Callable[..., Result], workspace: Workspace, batch: Batch
-) -> None:
-    with pytest.raises(BatchError, match="'xslx'") as caught:
-        pal("publish", batch.batch_id, "--format", "xslx")
-    assert "'xlsx'" in caught.value.hint
-    close_batch(workspace.store(), batch.batch_id)
-    with pytest.raises(BatchError, match=rf"{batch.batch_id}.*\bclosed\b"):
-        pal("publish", batch.batch_id)
-
-
 def test_history_is_told_as_text_and_as_json_and_of_an_item_that_is_not_there_the_nearest(
     pal: Callable[..., Result], workspace: Workspace, batch: Batch
 ) -> None:
@@ -99,16 +86,6 @@ def test_agreement_is_of_named_annotators(pal: Callable[..., Result], workspace:
     assert found["overall"][0]["value"] == 0.5
     assert json.loads(pal("agreement", "--unsure", "--json").stdout)["overall"][0]["value"] == pytest.approx(1 / 3)
     assert "0.500" in pal("agreement").stdout
-
-
-def test_closing_a_batch_that_has_answers_waiting_is_refused(
-    pal: Callable[..., Result], workspace: Workspace, batch: Batch
-) -> None:
-    publish_batches(project_of(workspace))
-    path = workspace.batches / batch.batch_id / "batch.csv"
-    fill_csv(path, {"i1": "related"})
-    with pytest.raises(BatchError, match=rf"\b1\b.*{batch.batch_id}(.|\n)*pal ingest"):
-        pal("close", batch.batch_id)
 
 
 def test_options_that_do_not_go_together_are_wrong_usage(pal: Callable[..., Result]) -> None:

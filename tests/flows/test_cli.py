@@ -81,15 +81,6 @@ def test_wrong_usage_exits_2_and_a_missing_workspace_exits_1(tmp_path: Path) -> 
     assert "pal init DIR" in ran.stderr
 
 
-def test_status_of_an_empty_workspace_has_the_promised_keys_and_no_model(workspace: Path) -> None:
-    found = json.loads(pal("status", "--json", cwd=workspace).stdout)
-    assert (found["items"], found["pool"], found["pending"]) == (0, 0, 0)
-    assert found["labels"] == {"training": 0, "validation": 0, "evaluation": 0}
-    assert (found["open_batches"], found["model"], found["next"]) == ([], None, "pal import FILE")
-    outside = json.loads(pal("--workspace", str(workspace), "status", "--json", cwd=workspace.parent).stdout)
-    assert outside["next"] == f"pal --workspace {workspace} import FILE"
-
-
 def test_commands_that_need_something_first_say_what(workspace: Path) -> None:
     assert "pal import texts.csv" in pal("import", cwd=workspace).stderr
     assert "pal next" in pal("annotate", cwd=workspace).stderr

@@ -107,20 +107,6 @@ def test_next_with_training_makes_at_most_four_commits_and_ingest_two(
     assert commits(project) == before, "nothing was new"
 
 
-def test_a_partly_filled_batch_is_taken_as_far_as_it_goes(project: Project, headlines: Path) -> None:
-    run_here(project, import_items, files=(str(headlines),))
-    batch_id = run_here(project, next_batch, n=20)
-    fill(project, batch_id, most=7)
-    assert [report.n_new for report in run_here(project, ingest)] == [7]
-    assert run_here(project, ingest) == [], "an unchanged file is not read again"
-    assert sum(label_counts(project.workspace.store())[Split.EVALUATION].values()) == 7
-    status = status_of(project)
-    assert (status.batches[0].n_ingested, status.pending) == (7, 13)
-    fill(project, batch_id)
-    assert [(report.n_new, report.n_known) for report in run_here(project, ingest)] == [(13, 7)]
-    assert status_of(project).next.endswith("next")
-
-
 def test_another_batch_can_be_published_beside_an_open_one_without_sharing_items(
     project: Project, headlines: Path
 ) -> None:

@@ -17,16 +17,8 @@ from storage.records import RunRecord, RunStatus, Split
 from tasks.project import Project, open_project
 
 SHORT = ["publish_batches", "collect_answers"]
-WHOLE = [
-    *SHORT,
-    "make_features",
-    "train_model",
-    "evaluate_model",
-    "compare_with_previous",
-    "promote_or_keep",
-    "sample_batch",
-    "write_report",
-]
+TRAINING = ["make_features", "train_model", "evaluate_model", "compare_with_previous", "promote_or_keep"]
+WHOLE = [*SHORT, *TRAINING, "sample_batch", "write_report"]
 
 
 @pytest.fixture

@@ -105,6 +105,7 @@ TABLES: dict[str, Write] = {
     "BOM": table(encoding="utf-8-sig"),
     "UTF-16 of Excel": table(".txt", "utf-16", delimiter="\t"),
     "UTF-16 without BOM": table(".csv", "utf-16-be", delimiter=";"),
+    "UTF-16 of little ends": table(".csv", "utf-16-le"),
     "Windows-1252": table(encoding="cp1252", delimiter=";"),
     "all quoted": table(quoting=csv.QUOTE_ALL),
     "backslashes": table(**BACKSLASH),

@@ -102,12 +102,6 @@ def test_nothing_is_new_until_lake_or_settings_change(
         assert run.last_without_news() is None
 
 
-def test_a_run_changes_nothing_in_the_lake(project: Project) -> None:
-    version = project.workspace.store().version()
-    run_here(project, body)
-    assert project.workspace.store().version() == version
-
-
 def test_a_killed_run_is_reported_by_the_next(project: Project, caplog: pytest.LogCaptureFixture) -> None:
     killed = f"""
 import os, signal

@@ -45,16 +45,6 @@ def publish(project: Project, reserve_batch: Callable[..., Batch]) -> Publish:
 
 
 @pytest.fixture
-def collect(project: Project) -> Callable[[], None]:
-    """The stage that `pal ingest` runs, without a flow around it."""
-
-    def collected() -> None:
-        collect_answers(project)
-
-    return collected
-
-
-@pytest.fixture
 def at(project: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Status]:
     """The status as told inside the workspace."""
     monkeypatch.chdir(project.workspace.root)
@@ -72,7 +62,7 @@ def test_an_empty_workspace_wants_texts_and_a_pool_wants_a_batch(
 
 
 def test_an_open_batch_wants_answers_until_every_item_has_one_in_a_file(
-    publish: Publish, at: Callable[[], Status], collect: Callable[[], None]
+    publish: Publish, at: Callable[[], Status], project: Project
 ) -> None:
     batch, file = publish()
 
@@ -84,11 +74,11 @@ def test_an_open_batch_wants_answers_until_every_item_has_one_in_a_file(
     assert now() == (0, 0, annotate)
     fill_csv(file, TRUTH, most=1)
     assert now() == (0, 1, annotate)
-    collect()
+    collect_answers(project)
     assert now() == (1, 0, annotate)
     fill_csv(file, TRUTH)
     assert now() == (1, 3, "pal ingest")
-    collect()
+    collect_answers(project)
     after = at()
     assert (after.batches, after.pool, after.next) == ([], 0, "pal import FILE"), "the pool is empty"
 
@@ -123,14 +113,14 @@ def test_from_elsewhere_the_command_names_the_workspace_even_with_spaces_in_its_
 
 
 def test_two_annotators_files_that_are_both_ingested_leave_nothing_waiting(
-    project: Project, publish: Publish, at: Callable[[], Status], collect: Callable[[], None]
+    project: Project, publish: Publish, at: Callable[[], Status]
 ) -> None:
     batch, file = publish()
     shutil.copy(file, file.with_name("batch-bert.csv"))
     fill_csv(file, TRUTH, annotator="anna", most=2)
     fill_csv(file.with_name("batch-bert.csv"), {"i1": "not_related", "i2": "not_related"}, annotator="bert")
     assert re.search(r"\b2 of 4\b.*\b2\b", at().as_text())
-    collect()
+    collect_answers(project)
     assert waiting_answers(project.workspace, batch.batch_id, project.label_set) == []
     now = at()
     assert (now.batches[0].n_ingested, now.batches[0].n_waiting) == (2, 0)
@@ -138,17 +128,17 @@ def test_two_annotators_files_that_are_both_ingested_leave_nothing_waiting(
 
 
 def test_a_correction_of_an_ingested_answer_waits_without_being_counted_twice(
-    project: Project, publish: Publish, at: Callable[[], Status], collect: Callable[[], None]
+    project: Project, publish: Publish, at: Callable[[], Status]
 ) -> None:
     batch, file = publish()
     fill_csv(file, TRUTH, most=3)
-    collect()
+    collect_answers(project)
     fill_csv(file, {"i2": "related"})
     waiting = waiting_answers(project.workspace, batch.batch_id, project.label_set)
     assert {answer.item_id: answer.answer for answer in waiting} == {"i2": "related"}
     (out,) = at().batches
     assert (out.n_ingested, out.n_waiting) == (3, 0)
-    collect()
+    collect_answers(project)
     assert waiting_answers(project.workspace, batch.batch_id, project.label_set) == []
     assert at().per_label["training"] == {"related": 3}
 
@@ -216,7 +206,7 @@ def overlapping(project: Project, publish: Publish) -> Path:
 
 
 def test_answers_are_counted_to_what_each_item_needs_and_gold_is_not_counted(
-    overlapping: Path, at: Callable[[], Status], collect: Callable[[], None]
+    overlapping: Path, at: Callable[[], Status], project: Project
 ) -> None:
     def now() -> tuple[int, int, str]:
         (found,) = at().batches
@@ -227,7 +217,7 @@ def test_answers_are_counted_to_what_each_item_needs_and_gold_is_not_counted(
     fill_csv(anna, {"i1": "related"}, annotator="anna")
     fill_csv(ben, {"i3": "related"}, annotator="ben")
     assert now() == (0, 1, annotate), "the gold item is none of the batch's"
-    collect()
+    collect_answers(project)
     assert now() == (1, 0, annotate)
     assert re.search(rf"{overlapping.name}\b.*\b1 of 4\b.*\b2\b.*\b2\b[^0-9]*\n", at().as_text()), "nothing waits"
     fill_csv(anna, {"i1": "not_related"}, annotator="anna")
@@ -236,7 +226,7 @@ def test_answers_are_counted_to_what_each_item_needs_and_gold_is_not_counted(
     fill_csv(ben, TRUTH, annotator="ben")
     assert now() == (1, 3, "pal ingest")
     assert re.search(r"\b4 of 4\b.*\b2\b.*\b2\b.*\b3\b", at().as_text())
-    collect()
+    collect_answers(project)
     assert at().batches == []
 
 
@@ -252,13 +242,13 @@ def test_answers_beyond_what_an_item_needs_do_not_make_up_for_another_one(
 
 
 def test_what_is_to_settle_is_told_once_nobody_is_still_asked(
-    overlapping: Path, at: Callable[[], Status], collect: Callable[[], None]
+    overlapping: Path, at: Callable[[], Status], project: Project
 ) -> None:
     fill_csv(overlapping / "batch-anna.csv", {"i1": "unsure", "i2": "related"}, annotator="anna")
-    collect()
+    collect_answers(project)
     assert (at().disputed, "pal next --adjudicate" in at().as_text()) == (0, False)
     fill_csv(overlapping / "batch-ben.csv", {"i1": "unsure", "i2": "related"}, annotator="ben")
-    collect()
+    collect_answers(project)
     assert at().disputed == json.loads(at().as_json())["disputed"] == 1
     assert re.search(r"\b1\b.*: pal next --adjudicate\n", at().as_text())
 

@@ -12,7 +12,7 @@ from annotation.checks import FilledRow, check_rows
 from annotation.handout import Handout
 from annotation.label_set import Label, LabelSet
 from storage.lake.items import text_hash
-from storage.records import UNNAMED, BatchItem, Proposal
+from storage.records import BatchItem, Proposal
 
 LABELS = LabelSet(
     "t",
@@ -21,47 +21,22 @@ LABELS = LabelSet(
     (Label("related", "1", positive=True), Label("not_related", "0"), Label("Überschwemmung <&\"'>", "Ü")),
 )
 NASTY = [
-    "=1+1",
-    '=HYPERLINK("http://x","y")',
-    "+61 2 9999",
-    "-5 degrees",
-    "@all",
-    "\ttab first",
-    "\rreturn first",
-    "'quoted'",
-    'she said "no"',
-    '"',
-    "a;b, c|d\te",
-    "two\nlines",
-    "two\r\nlines",
-    "lone\rreturn",
-    "line\u2028separator \u0085",
-    "Zoë 🔥 火事 Наводнение",
-    "\u202eright to left\u202c مرحبا",
-    "e\u0301 composed",
-    "zero\u200bwidth",
-    "nul\x00 inside",
-    "007",
-    "1e5",
-    "NaN",
-    "null",
-    "{{x}} $text {% if %}",
-    "<b>bold</b> &amp;",
-    "s3://bucket/key",
-    "\\ud800 \\n \\",
-    " spaces around ",
-    "x" * 10_000,
-]
+    "=1+1", '=HYPERLINK("http://x","y")', "+61 2 9999", "-5 degrees", "@all", "\ttab first", "\rreturn first",
+    "'quoted'", 'she said "no"', '"', "a;b, c|d\te", "two\nlines", "two\r\nlines", "lone\rreturn",
+    "line\u2028separator \u0085", "Zoë 🔥 火事 Наводнение", "\u202eright to left\u202c مرحبا", "e\u0301 composed",
+    "zero\u200bwidth", "nul\x00 inside", "007", "1e5", "NaN", "null", "{{x}} $text {% if %}",
+    "<b>bold</b> &amp;", "s3://bucket/key", "\\ud800 \\n \\", " spaces around ", "x" * 10_000,
+]  # fmt: skip
 IDS = ["284006", "00123", "123456789012345678", "1e5", "-7", "=id", "a b", "'q", "Zoë", "x;y", "TRUE", "a/b", '"']
 ANSWERS = [*LABELS.names, "unsure", "skip"]
 
 
 @dataclass(frozen=True)
 class Filled:
-    """A handout, and who answers what: annotator -> item_id -> (answer, note)."""
+    """A handout, and what is answered: item_id -> answer."""
 
     handout: Handout
-    answers: dict[str, dict[str, tuple[str, str]]]
+    answers: dict[str, str]
 
 
 def handout_of(texts: Sequence[str], context: str = "", annotator: str = "") -> Handout:
@@ -92,27 +67,22 @@ def answered(rows: Sequence[FilledRow], handout: Handout) -> dict[str, dict[str,
     return found
 
 
-def filled(annotators: Sequence[str] = (UNNAMED,), *, bare: bool = False) -> st.SearchStrategy[Filled]:
-    """Handouts with answers of some of the annotators to some of the items; bare ones without notes and odd ids."""
+def filled(*, bare: bool = False) -> st.SearchStrategy[Filled]:
+    """Handouts with answers to some of the items; bare ones without odd ids."""
     characters = st.characters(exclude_categories=["Cs"])
     texts = st.one_of(st.sampled_from(NASTY), st.text(characters, min_size=1, max_size=40).filter(str.strip))
     ids = st.one_of(st.sampled_from(IDS), st.text(characters, min_size=1, max_size=12).map(str.strip).filter(bool))
     if bare:  # the pool takes no NUL: a small file with one looks like UTF-16
         ids = ids.filter(lambda item_id: not re.search(r"[\s,;\0]", item_id))
         texts = texts.filter(lambda text: "\0" not in text)
-    words = st.text(characters, max_size=20).map(str.strip) if not bare else st.just("")
 
     @st.composite
     def draw(draw: st.DrawFn) -> Filled:
         pairs = draw(st.lists(st.tuples(ids, texts), min_size=1, max_size=6, unique_by=_apart))
         items = [BatchItem(item_id, text, text_hash(text), draw(st.sampled_from(["", "bo: related"])))
                  for item_id, text in pairs]  # fmt: skip
-        answers: dict[str, dict[str, tuple[str, str]]] = {}
-        for annotator in annotators:
-            for item in items:
-                if draw(st.booleans()):
-                    answer = (draw(st.sampled_from(ANSWERS)), draw(words))
-                    answers.setdefault(annotator, {})[item.item_id] = answer
+        given = {item.item_id: draw(st.sampled_from(["", *ANSWERS])) for item in items}
+        answers = {item_id: answer for item_id, answer in given.items() if answer}
         return Filled(Handout("b0001-training", LABELS, items), answers)
 
     return draw()

@@ -13,15 +13,7 @@ from handouts import handout_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotation.formats.json_entries import (
-    Entry,
-    cell,
-    chosen,
-    outgoing,
-    read_entries,
-    write_lines,
-    write_list,
-)
+from annotation.formats.json_entries import Entry, cell, chosen, outgoing, read_entries, write_lines, write_list
 from storage.errors import BatchError
 
 values = st.recursive(

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 import pytest
-from handouts import LABELS, NASTY, Filled, answered, filled, handout_of
-from hypothesis import given
+from handouts import LABELS, NASTY, handout_of
 
 from annotation.checks import check_rows
 from annotation.formats.csv_file import write_csv
@@ -20,29 +17,6 @@ from storage.lake.items import text_hash
 from storage.records import BatchItem
 
 FIXTURE = Path(__file__).with_name("fixtures") / "original.csv"
-KEYS = {label.name: label.key for label in LABELS.labels}
-
-
-def annotated(path: Path, answers: dict[str, tuple[str, str]]) -> str:
-    """The file as a script that reads and writes rows leaves it, with a key where a label has one."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))
-    for row in rows:
-        answer = answers.get(row[0], ("", ""))[0]
-        row[2] = KEYS.get(answer, answer)
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
-    return text.getvalue()
-
-
-@given(filled(bare=True))
-def test_answers_come_back_whatever_the_texts_are(tmp_path_factory: pytest.TempPathFactory, given: Filled) -> None:
-    path = tmp_path_factory.mktemp("original") / "original.csv"
-    write_original(path, given.handout)
-    (answers,) = given.answers.values() or ({},)
-    path.write_bytes(annotated(path, answers).encode())
-    rows = read_original(path, batch_id=given.handout.batch_id)
-    assert answered(rows, given.handout) == given.answers
 
 
 def test_rows_are_as_the_scripts_write_them(tmp_path: Path) -> None:

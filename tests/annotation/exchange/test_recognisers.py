@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from handouts import NASTY, handout_of
 
-from annotation.formats.argilla import is_argilla, write_argilla
-from annotation.formats.doccano import is_doccano, write_doccano
+from annotation.formats.argilla import is_argilla
+from annotation.formats.doccano import is_doccano
 from annotation.formats.journal import Journal
 from annotation.formats.json_entries import read_entries
-from annotation.formats.label_studio import is_label_studio, write_label_studio
-from annotation.formats.prodigy import is_prodigy, write_prodigy
-from annotation.handout import Handout
+from annotation.formats.label_studio import is_label_studio
+from annotation.formats.prodigy import is_prodigy
 from storage.records import Answer
 
 FIXTURES = Path(__file__).with_name("fixtures")
@@ -26,12 +24,6 @@ RECOGNISERS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "argilla": is_argilla,
     "doccano": is_doccano,
     "prodigy": is_prodigy,
-}
-WRITERS: dict[str, Callable[[Path, Handout], None]] = {
-    "label-studio": write_label_studio,
-    "argilla": write_argilla,
-    "doccano": write_doccano,
-    "prodigy": write_prodigy,
 }
 
 
@@ -43,15 +35,6 @@ def tools_of(entry: Mapping[str, Any]) -> list[str]:
 def test_every_entry_of_an_export_is_of_one_tool(path: Path) -> None:
     tool = next(name for name in RECOGNISERS if path.name.startswith(name))
     assert [tools_of(entry.values) for entry in read_entries(path)] == [[tool] for _ in read_entries(path)]
-
-
-@pytest.mark.parametrize("tool", WRITERS)
-@pytest.mark.parametrize(("context", "annotator"), [("", ""), ("bo: related", "anna")])
-def test_every_entry_that_goes_out_is_of_one_tool(tmp_path: Path, tool: str, context: str, annotator: str) -> None:
-    WRITERS[tool](tmp_path / "a.json", handout_of(NASTY, context, annotator))
-    entries = list(read_entries(tmp_path / "a.json"))
-    assert len(entries) == len(NASTY)
-    assert [tools_of(entry.values) for entry in entries] == [[tool]] * len(entries)
 
 
 def test_a_journal_is_of_no_tool(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import openpyxl
 import pytest
+from handouts import IDS, NASTY
 from libreoffice import (
     CSV_QUOTED,
     CSV_SEMICOLON,
@@ -36,36 +37,18 @@ from storage.lake.items import text_hash
 from storage.records import Answer, BatchItem
 
 BATCH = "b0001-training"
-NASTY = {
-    "284006": "Floods hit Québec, 3 dead – “Zoë”",
-    "00123": "=1+1",
-    "123456789012345678": '=HYPERLINK("http://x","y")',
-    "1e5": "+61 2 9999 9999",
-    "-7": "-5 degrees",
-    "=id": "@all: run",
-    "a b": "#N/A",
-    "'q": "TRUE",
-    "Zoë": "007",
-    "x;y": "1e5",
-    "2026-01-02": "2026-01-02",
-    "i3": "'quoted'",
-    "i4": "'=both",
-    "i5": "\tindented",
-    "i6": "\rreturned",
-    "i7": "two\nlines",
-    "i8": "three\r\nlines",
-    "i9": "lone\rreturn",
-    "i10": "_x000D_ and _x0041_",
-    "i11": "nul\x00, bell\x07, \x0b tab",
-    "i12": "🔥 火事 δ Наводнение e\u0301",
-    "i13": "\u202eright to left\u202c مرحبا",
-    "i14": "zero\u200bwidth",
-    "i15": " spaces  around ",
-    "i16": '<b>"bold"</b> &amp; ; | \t tab',
-    "i17": "x" * 32_767,
-    "i18": '"',
-    "i19": "=cmd|' /C calc'!A0",
-}
+SHEETS = [
+    "Floods hit Québec, 3 dead – “Zoë”",
+    "#N/A",
+    "TRUE",
+    "2026-01-02",
+    "_x000D_ and _x0041_",
+    "=cmd|' /C calc'!A0",
+]
+SHEETS += ["_x000D_ and _x0041_", "'=both", "bell\x07, \x0b tab", "x" * 32_767]
+# Saved as Windows-1252, U+2028 and U+0085 become other characters: such a row is an error.
+DISTINCT = {text_hash(text): text for text in [*NASTY, *SHEETS] if "\u2028" not in text}.values()
+TEXTS = dict(zip([*IDS, *(f"i{n}" for n in range(99))], DISTINCT, strict=False))
 CSVS = {
     "utf8.csv": CSV_UTF8,
     "quoted.csv": CSV_QUOTED,
@@ -96,14 +79,14 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
 
 @pytest.fixture
 def handout(label_set: LabelSet) -> Handout:
-    return Handout(BATCH, label_set, items_of(NASTY), "anna")
+    return Handout(BATCH, label_set, items_of(TEXTS), "anna")
 
 
 @pytest.fixture
 def real_handout(label_set: LabelSet, real_data: Path) -> Handout:
     with (real_data / "unlabeled_data" / "unlabeled_data.csv").open(encoding="utf-8", newline="") as file:
         distinct = {text_hash(row[1]): BatchItem(row[0], row[1], text_hash(row[1])) for row in csv.reader(file)}
-    return Handout(BATCH, label_set, [*itertools.islice(distinct.values(), 200), *items_of(NASTY)])
+    return Handout(BATCH, label_set, [*itertools.islice(distinct.values(), 200), *items_of(TEXTS)])
 
 
 def labels_for(items: Sequence[BatchItem]) -> dict[str, str]:
@@ -135,24 +118,19 @@ def by_row(handout: Handout, labels: dict[str, str]) -> dict[str, str]:
     return {item.text_hash: labels[item.item_id] for item in handout.items}
 
 
-def test_a_workbook_filled_in_and_saved_in_any_way_gives_the_same_labels_for_real_headlines(
-    tmp_path: Path, office: Office, real_handout: Handout
-) -> None:
-    labels = labels_for(real_handout.items)
-    write_workbook(tmp_path / "batch.xlsx", real_handout)
-    office.edit(tmp_path / "batch.xlsx", saves(tmp_path), [("fill", "label", by_row(real_handout, labels))])
-    for path in saves(tmp_path):
-        assert came_back(path, real_handout) == (meant(labels, real_handout.label_set), []), path.name
+def publish(path: Path, handout: Handout) -> Saved:
+    """Write a batch file; how LibreOffice is told to read it."""
+    (write_workbook if path.suffix == ".xlsx" else write_csv)(path, handout)
+    return ("", "") if path.suffix == ".xlsx" else CSV_UTF8
 
 
-def test_a_csv_filled_in_and_saved_in_any_way_gives_the_same_labels_for_real_headlines(
-    tmp_path: Path, office: Office, real_handout: Handout
+@pytest.mark.parametrize("name", ["batch.xlsx", "batch.csv"])
+def test_a_file_filled_in_and_saved_in_any_way_gives_the_same_labels_for_real_headlines(
+    tmp_path: Path, office: Office, real_handout: Handout, name: str
 ) -> None:
     labels = labels_for(real_handout.items)
-    write_csv(tmp_path / "batch.csv", real_handout)
-    office.edit(
-        tmp_path / "batch.csv", saves(tmp_path), [("fill", "label", by_row(real_handout, labels))], read_as=CSV_UTF8
-    )
+    how = publish(tmp_path / name, real_handout)
+    office.edit(tmp_path / name, saves(tmp_path), [("fill", "label", by_row(real_handout, labels))], read_as=how)
     for path in saves(tmp_path):
         assert came_back(path, real_handout) == (meant(labels, real_handout.label_set), []), path.name
 
@@ -162,14 +140,13 @@ def test_sorted_moved_added_deleted_and_hidden_rows_and_columns_change_no_answer
     tmp_path: Path, office: Office, handout: Handout, name: str
 ) -> None:
     labels = labels_for(handout.items)
-    (write_workbook if name == "batch.xlsx" else write_csv)(tmp_path / name, handout)
-    how = ("", "") if name == "batch.xlsx" else CSV_UTF8
+    how = publish(tmp_path / name, handout)
     edits = [("fill", "label", by_row(handout, labels)), *EDITS]
     office.edit(tmp_path / name, saves(tmp_path), edits, read_as=how)
     for path in saves(tmp_path):
         answers, errors = came_back(path, handout)
         assert errors == [], path.name
-        assert len(answers) == len(NASTY) - 2
+        assert len(answers) == len(TEXTS) - 2
         assert answers.items() <= meant(labels, handout.label_set).items()
         rows = read(path)
         assert [row.item_id for row in rows] != [item.item_id for item in handout.items if item.item_id in answers]
@@ -212,20 +189,14 @@ def test_a_workbook_opened_and_saved_still_guards_the_items_and_offers_the_answe
     write_workbook(tmp_path / "batch.xlsx", handout)
     office.edit(tmp_path / "batch.xlsx", {tmp_path / "saved.xlsx": WORKBOOK})
     workbook = openpyxl.load_workbook(tmp_path / "saved.xlsx")
-    sheet, last = workbook["items"], len(NASTY) + 1
+    sheet, last = workbook["items"], len(TEXTS) + 1
     rules = {each.type: each for each in sheet.data_validations.dataValidation}
     assert set(rules) == {"list", "custom"}
     assert str(rules["list"].sqref) == f"B2:B{last}"
     assert all(answer in rules["list"].error for answer in ("related", "1", "not_related", "0", "unsure", "skip"))
     place = rules["list"].formula1.replace("definition!", "").replace("$", "")
-    assert [cell.value for (cell,) in workbook["definition"][place]] == [
-        "related",
-        "not_related",
-        "unsure",
-        "skip",
-        "1",
-        "0",
-    ]
+    offered = [cell.value for (cell,) in workbook["definition"][place]]
+    assert offered == ["related", "not_related", "unsure", "skip", "1", "0"]
     assert set(str(rules["custom"].sqref).split()) >= {f"A2:A{last}"}
     assert (rules["custom"].showErrorMessage, rules["custom"].errorStyle) == (True, "stop")
     assert (sheet.freeze_panes, sheet.auto_filter.ref) == ("A2", f"A1:G{last}")
@@ -260,11 +231,7 @@ def test_the_annotator_of_a_row_is_who_writes_over_the_name(tmp_path: Path, offi
 
 
 @pytest.mark.parametrize(
-    ("name", "how", "kind"),
-    [
-        ("batch.xls", OLD_WORKBOOK, "(.xls)"),
-        ("batch.ods", OPEN_DOCUMENT, "(.ods)"),
-    ],
+    ("name", "how", "kind"), [("batch.xls", OLD_WORKBOOK, "(.xls)"), ("batch.ods", OPEN_DOCUMENT, "(.ods)")]
 )
 def test_other_formats_of_spreadsheets_are_named_with_the_way_out(
     tmp_path: Path, office: Office, handout: Handout, name: str, how: Saved, kind: str

@@ -39,6 +39,7 @@ NASTY = [
     "long " * 2_000,
 ]
 KEYS = {"1": "related", "0": "not_related", Keys.ENTER: "not_related", "u": "unsure", "U": "unsure", " ": "skip"}
+NO_STORAGE, NO_DATABASE = "Storage.prototype.setItem = fails;", "IDBDatabase.prototype.transaction = fails;"
 Open = Callable[..., "Page"]
 
 
@@ -85,6 +86,12 @@ class Page:
     def place(self) -> str:
         """Where the page stands: `Item 3 of 9`."""
         return self.text("#position")
+
+    def become(self, name: str) -> None:
+        """Another annotator, whose answers are there after a reload."""
+        self.click("#change-name")
+        self.press(Keys.CONTROL + "a", name, Keys.ENTER)
+        self.load()
 
     def focused(self) -> str:
         focused = self.browser.switch_to.active_element
@@ -232,12 +239,9 @@ def test_where_the_browser_lost_one_of_its_two_stores_the_other_gives_the_answer
 @pytest.mark.parametrize(
     ("broken", "warning"),
     [
-        (
-            "Storage.prototype.setItem = fails; IDBDatabase.prototype.transaction = fails;",
-            "only in this page: save now",
-        ),
-        ("Storage.prototype.setItem = fails;", "full or blocked"),
-        ("IDBDatabase.prototype.transaction = fails;", "full or blocked"),
+        (f"{NO_STORAGE} {NO_DATABASE}", "only in this page: save now"),
+        (NO_STORAGE, "full or blocked"),
+        (NO_DATABASE, "full or blocked"),
     ],
 )
 def test_a_browser_that_keeps_nothing_is_said_loudly_and_the_answers_can_still_be_saved(
@@ -442,9 +446,7 @@ def test_another_name_begins_with_no_answers_and_each_keeps_its_own(open_page: O
     page.press(Keys.ESCAPE)
     page.press("1")
     for name, answered in {"anna": 1, "ben": 0}.items():
-        page.click("#change-name")
-        page.press(Keys.CONTROL + "a", name, Keys.ENTER)
-        page.load()
+        page.become(name)
         assert page.text("#progress-text") == f"{answered} of 4 answered"
     page.click("#show-list")
     page.click("#rows [data-place='0']")
@@ -459,20 +461,15 @@ def test_a_note_that_waits_for_its_answer_is_of_whoever_typed_it(open_page: Open
     def note() -> str:
         return str(page.browser.element("#note").get_property("value"))
 
-    def become(name: str) -> None:
-        page.click("#change-name")
-        page.press(Keys.CONTROL + "a", name, Keys.ENTER)
-        page.load()
-
     page.browser.element("#note").send_keys("before any name")
-    become("anna")
+    page.become("anna")
     assert note() == "before any name", "it becomes that of the first who says a name"
-    become("ben")
+    page.become("ben")
     assert note() == ""
     page.browser.element("#note").send_keys("ben's")
     page.browser.element("#note").send_keys(Keys.ENTER)
     page.press("0")
-    become("anna")
+    page.become("anna")
     assert note() == "before any name"
     page.press("1")
     assert [(line.answer.annotator, line.answer.note) for line in page.saved()] == [("anna", "before any name")]
