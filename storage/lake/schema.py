@@ -6,6 +6,7 @@ decisions are only ever appended; batches and models change their status.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,9 +177,14 @@ def refuse_newer(version: int) -> None:
 
 
 def catalog_copy_path(store: Store) -> Path:
-    """Where a SQLite catalog is copied to before it is migrated to this program's schema."""
+    """Where a SQLite catalog is copied to before it is migrated to this program's schema.
+
+    It replaces no earlier copy: a migration that was killed half-way is not the state to go back to.
+    """
     catalog = Path(store.catalog.partition(":")[2])
-    return catalog.with_name(f"{catalog.stem}.before-schema-{len(MIGRATIONS)}{catalog.suffix}")
+    stem = f"{catalog.stem}.before-schema-{len(MIGRATIONS)}"
+    names = itertools.chain([f"{stem}{catalog.suffix}"], (f"{stem}.{k}{catalog.suffix}" for k in itertools.count(2)))
+    return next(path for path in map(catalog.with_name, names) if not path.exists())
 
 
 def current_version(store: Store) -> int:
