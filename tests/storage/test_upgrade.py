@@ -198,10 +198,10 @@ def test_a_workspace_of_a_newer_program_is_refused_with_both_versions(workspace:
         assert "pip install --upgrade" in caught.value.hint
 
 
-def test_without_a_place_for_the_copy_nothing_is_migrated(old: Workspace) -> None:
+def test_without_a_place_for_the_copy_nothing_is_migrated(old: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = before(old)
-    (old.root / "lake" / COPY).mkdir()
-    with pytest.raises(OSError, match=COPY):
+    monkeypatch.setattr("storage.lake.schema.catalog_copy_path", lambda _: old.root / "no folder" / COPY)
+    with pytest.raises(StoreError, match=COPY):
         old.store()
     assert before(old) == wanted
 
