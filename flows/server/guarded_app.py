@@ -10,20 +10,21 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from starlette.types import ASGIApp
 
 LOOPBACK = ("127.0.0.1", "localhost")
 
 
-def guarded_app(host: str) -> FastAPI:
+def guarded_app(host: str) -> ASGIApp:
     """Prefect's server and UI; on a loopback host only for requests to a loopback name."""
     from prefect.server.api.server import create_app
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     app = create_app(final=True)
-    if host in LOOPBACK:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK), www_redirect=False)
-    return app
+    if host not in LOOPBACK:
+        return app
+    # Around it, not in it: Prefect's own services call the app inside under another name.
+    return TrustedHostMiddleware(app, allowed_hosts=list(LOOPBACK), www_redirect=False)
 
 
 if __name__ == "__main__":

@@ -131,16 +131,16 @@ def test_a_command_is_found_in_the_browser_under_its_deployment_with_stages_and_
     runs = {name: live.runs(name) for name in ("import-items", "next-batch")}
     assert [run["name"] for run in runs["import-items"]] == ["import headlines.csv"]
     (run,) = runs["next-batch"]
-    assert run["name"] == "next b0001-evaluation"
+    assert run["name"] == "next b0001-training"
 
     seen = SEEN_AT.search(published.stderr)
     assert seen is not None
     assert seen[2] == run["id"]
     browser.get(f"{live.ui}/deployments/deployment/{live.deployment('next-batch')['id']}?tab=Runs")
-    link = until(lambda: next(iter(browser.find_elements(By.LINK_TEXT, "next b0001-evaluation")), None))
+    link = until(lambda: next(iter(browser.find_elements(By.LINK_TEXT, "next b0001-training")), None))
     assert str(link.get_attribute("href")).endswith(f"/runs/flow-run/{run['id']}")
     browser.get(seen[1])
-    until(lambda: "next b0001-evaluation" in browser.text("body") and "Completed" in browser.text("body"))
+    until(lambda: "next b0001-training" in browser.text("body") and "Completed" in browser.text("body"))
     browser.get(f"{seen[1]}?tab=TaskRuns")
     stages = {"publish_batches", "make_features", "sample_batch"}
     until(lambda: all(stage in browser.text("body") for stage in stages))
