@@ -148,7 +148,7 @@ def test_a_command_is_found_in_the_browser_under_its_deployment_with_stages_and_
     assert set(tasks(live, run["id"]).values()) == {"COMPLETED"}
     browser.get(f"{seen[1]}?tab=Artifacts")
     until(lambda: "report" in browser.text("body"))
-    wait_for("its log lines", lambda: "b0001-evaluation" in live.messages(run["id"]))
+    wait_for("its log lines", lambda: "b0001-training" in live.messages(run["id"]))
 
 
 def test_a_failing_command_shows_its_own_error_only_and_its_run_is_failed(live: Live) -> None:
