@@ -12,7 +12,7 @@ from storage.lake.annotations import label_counts
 from storage.lake.batches import find_batch, published_batches
 from storage.lake.items import count_items, count_pending, count_pool
 from storage.records import Batch
-from tasks.plan import Minimums, Plan, fitting_minimums, next_batch_plan, reserve_of
+from tasks.plan import Plan, fitting_minimums, minimums_of, next_batch_plan, reserve_of
 from tasks.prepare import make_features
 from tasks.project import Project
 from tasks.report import batch_rows, learning_curve_rows, write_report
@@ -84,12 +84,13 @@ def plan_next_batch(project: Project, n: int = 0) -> Plan:
         n: Number of items in place of the plan's, where not 0.
     """
     store, names = project.workspace.store(), project.label_set.names
-    minimums = Minimums(**project.config.minimums.model_dump())
+    minimums = minimums_of(project)
     with store.reading():
         n_items, pending, labelled = count_items(store), count_pending(store), label_counts(store)
     fitting = fitting_minimums(minimums, n_items)
     if fitting != minimums:
-        log.warning("[minimums] in pal.toml need at least as many items as there are; using %s for now.", fitting)
+        numbers = ", ".join(f"{name} = {getattr(fitting, name)}" for name in ("evaluation", "validation", "training"))
+        log.warning("[minimums] in pal.toml ask for every item there is; until more are imported: %s.", numbers)
     counts = {split: {name: n for name, n in by_label.items() if name in names} for split, by_label in labelled.items()}
     n_due = len(reserve_of(project).due) if fitting.evaluation_share else 0
     plan = next_batch_plan(counts, fitting, project.config.batch.size, pending, n_due)

@@ -116,17 +116,29 @@ def next_batch_plan(
 
 
 def fitting_minimums(minimums: Minimums, n_items: int) -> Minimums:
-    """The minimums as they are; or, where they would use up every item there is, in proportion for half of the items.
+    """The minimums as they are; or, where they would use up every item there is, smaller ones.
 
-    >>> fitting_minimums(Minimums(1200, 200, 100), 400)
-    Minimums(evaluation=160, validation=26, training=13, evaluation_share=0.25)
+    Evaluation items that come first get their part of half the items. Those that grow beside training take nothing from
+    it: each number is at most half of the items.
+
+    >>> fitting_minimums(Minimums(1200, 200, 100, evaluation_share=0), 400)
+    Minimums(evaluation=160, validation=26, training=13, evaluation_share=0)
+    >>> fitting_minimums(Minimums(), 600)
+    Minimums(evaluation=300, validation=0, training=100, evaluation_share=0.25)
     """
-    total = minimums.evaluation + minimums.validation + minimums.training
+    names = ("evaluation", "validation", "training")
+    wanted = {name: int(getattr(minimums, name)) for name in names}
+    total = sum(wanted.values())
     if total < n_items or not n_items:
         return minimums
-    share = n_items / 2 / total
-    names = ("evaluation", "validation", "training")
-    return replace(minimums, **{name: int(getattr(minimums, name) * share) for name in names})
+    if minimums.evaluation_share:
+        return replace(minimums, **{name: min(n, n_items // 2) for name, n in wanted.items()})
+    return replace(minimums, **{name: int(n * n_items / 2 / total) for name, n in wanted.items()})
+
+
+def minimums_of(project: Project) -> Minimums:
+    """The minimums of pal.toml."""
+    return Minimums(**project.config.minimums.model_dump())
 
 
 def _missing(
@@ -143,7 +155,7 @@ def _missing(
 
 def reserve_of(project: Project) -> Reserve:
     """The evaluation reserve that pal.toml asks for, and what of it is to be asked next."""
-    store, minimums = project.workspace.store(), Minimums(**project.config.minimums.model_dump())
+    store, minimums = project.workspace.store(), minimums_of(project)
     with store.reading():
         n_items = count_items(store)
         fitting = fitting_minimums(minimums, n_items)

@@ -16,7 +16,7 @@ from storage.lake.items import add_items, stage
 from storage.records import Split
 from tasks.config.settings import Config, MinimumsConfig, TaskConfig
 from tasks.config.template import DISASTER, config_text
-from tasks.plan import Minimums, next_batch_plan
+from tasks.plan import minimums_of, next_batch_plan
 from tasks.prepare import make_features
 from tasks.project import Project, open_project
 from tasks.sample import sample_batch
@@ -45,9 +45,7 @@ def one_iteration(project: Project) -> tuple[str, list[str], object]:
     store = project.workspace.store()
     make_features(project)
     model = train_model(project)
-    batch_id = sample_batch(
-        project, next_batch_plan(label_counts(store), Minimums(**project.config.minimums.model_dump()), 40), model
-    )
+    batch_id = sample_batch(project, next_batch_plan(label_counts(store), minimums_of(project), 40), model)
     weights = (project.workspace.models / model.model_id / "model.safetensors").read_bytes()
     return (
         hashlib.sha256(weights).hexdigest(),

@@ -106,6 +106,12 @@ def test_minimums_that_would_use_up_every_item_take_half_of_them_in_proportion()
     assert next_batch_plan({}, fitted, 100).n == 600
 
 
+def test_beside_evaluation_items_a_small_pool_still_gets_its_training_items() -> None:
+    assert fitting_minimums(Minimums(), 600) == Minimums(evaluation=300)
+    assert fitting_minimums(Minimums(), 120) == Minimums(evaluation=60, training=60)
+    assert next_batch_plan({}, fitting_minimums(Minimums(), 600), 100, n_due=300).n == 50
+
+
 def test_items_that_are_out_count_as_if_they_were_labelled() -> None:
     minimums = Minimums(100, 0, 50, 0)
     assert next_batch_plan({}, minimums, 10, {Split.EVALUATION: 60}).n == 40
