@@ -11,7 +11,7 @@ from storage.files.folders import MANIFEST
 from storage.lake.annotations import label_counts
 from storage.lake.batches import find_batch, published_batches
 from storage.lake.items import count_items, count_pending, count_pool
-from storage.records import Batch
+from storage.records import Batch, Split
 from tasks.plan import Plan, fitting_minimums, minimums_of, next_batch_plan, reserve_of
 from tasks.prepare import make_features
 from tasks.project import Project
@@ -94,7 +94,15 @@ def plan_next_batch(project: Project, n: int = 0) -> Plan:
     counts = {split: {name: n for name, n in by_label.items() if name in names} for split, by_label in labelled.items()}
     n_due = len(reserve_of(project).due) if fitting.evaluation_share else 0
     plan = next_batch_plan(counts, fitting, project.config.batch.size, pending, n_due)
-    return plan.resized(n) if n else plan
+    n_evaluation = sum(counts.get(Split.EVALUATION, {}).values()) + pending.get(Split.EVALUATION, 0)
+    if fitting.evaluation_share and not n_due and n_evaluation < fitting.evaluation:
+        log.warning(
+            "The evaluation reserve is used up: %d of the evaluation = %d in pal.toml. Import more texts, or lower it.",
+            n_evaluation,
+            fitting.evaluation,
+        )
+    n_before = sum(sum(by_label.values()) for by_label in counts.values()) + sum(pending.values())
+    return plan.resized(n, n_before) if n else plan
 
 
 def train_and_promote(run: Run) -> LoadedModel:

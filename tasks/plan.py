@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, floor
 from typing import TYPE_CHECKING
 
 from annotation.label_set import LabelSet
@@ -30,7 +30,10 @@ FIRST_BATCH = 50
 """Items of a batch before there is a first model; half of them evaluate it."""
 
 SPARE = 1.25
-"""Size of the evaluation reserve, in evaluation items wanted: some are skipped, and the target may be raised."""
+"""Size of the evaluation reserve, in evaluation items wanted: some are skipped."""
+
+LEAST_RESERVE = 1500
+"""Items of the reserve of a large pool, or a tenth of a small one: it cannot grow when the target is raised later."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,23 @@ class Plan:
     active: bool
     n_evaluation: int = 0
 
-    def resized(self, n: int) -> Plan:
-        """The same for n items.
+    def resized(self, n: int, n_before: int = 0) -> Plan:
+        """The same for n items, after `n_before` of earlier batches.
 
         >>> Plan(Split.TRAINING, 100, True, 25).resized(10)
         Plan(purpose=<Split.TRAINING: 'training'>, n=10, active=True, n_evaluation=2)
         """
-        return replace(self, n=n, n_evaluation=round(n * self.n_evaluation / self.n) if self.n else 0)
+        share = self.n_evaluation / self.n if self.n else 0.0
+        return replace(self, n=n, n_evaluation=min(n, part_of(share, n, n_before)))
+
+
+def part_of(share: float, n: int, n_before: int) -> int:
+    """A share of the next n items as a whole number, so that it is right over many batches, however small.
+
+    >>> [part_of(0.25, 1, n_before) for n_before in range(8)]
+    [0, 0, 0, 1, 0, 0, 0, 1]
+    """
+    return floor(share * (n_before + n)) - floor(share * n_before)
 
 
 def next_batch_plan(
@@ -112,7 +125,9 @@ def next_batch_plan(
         if missing and not (split is Split.EVALUATION and share):
             return Plan(split, missing, active=False)
     several = sum(n > 0 for n in counts.get(Split.TRAINING, {}).values()) > 1
-    return Plan(Split.TRAINING, batch_size, active=several, n_evaluation=min(n_due, round(share * batch_size)))
+    n_before = sum(sum(by_label.values()) for by_label in counts.values()) + sum((pending or {}).values())
+    n_evaluation = min(n_due, part_of(share, batch_size, n_before))
+    return Plan(Split.TRAINING, batch_size, active=several, n_evaluation=n_evaluation)
 
 
 def fitting_minimums(minimums: Minimums, n_items: int) -> Minimums:
@@ -159,7 +174,8 @@ def reserve_of(project: Project) -> Reserve:
     with store.reading():
         n_items = count_items(store)
         fitting = fitting_minimums(minimums, n_items)
-        return find_reserve(store, fitting.evaluation, min(fitting.reserve, n_items // 2))
+        size = max(fitting.reserve, min(LEAST_RESERVE, n_items // 10)) if fitting.reserve else 0
+        return find_reserve(store, fitting.evaluation, min(size, n_items // 2))
 
 
 def signs_of(store: Store, label_set: LabelSet, counts: tuple[int, int] | None = None) -> tuple[StopSign, ...]:

@@ -117,7 +117,7 @@ def sample_batch(
             log.info("%s Drawing again.", overtaken.what)
             continue
         if is_new:
-            _log(batch, len(pool), time.monotonic() - started)
+            _log(batch, len(pool) + len(asked), time.monotonic() - started)
         return batch.batch_id
     raise AssertionError("unreachable")
 

@@ -293,13 +293,13 @@ def _rows(sheet: Any, special: dict[tuple[int, int], tuple[str, bool]]) -> Itera
 
 
 def _shown(value: Any) -> str:
-    """What a cell shows: a number with the 15 digits that a spreadsheet keeps, a date in ISO."""
+    """What a cell shows: a whole number as it is stored, others with 15 digits, a date in ISO."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
     if isinstance(value, int | float):
-        return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else f"{value:.15g}"
+        return str(int(value)) if float(value).is_integer() and abs(value) < 1e18 else f"{value:.15g}"
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
         return value.isoformat().removesuffix("T00:00:00")
     return str(value)

@@ -242,6 +242,7 @@ def test_the_same_handout_is_the_same_bytes_at_any_time(tmp_path: Path, handout:
         ("related", "related", "related"),
         (1, "1", "related"),
         (0.0, "0", "not_related"),
+        (1234567890123456, "1234567890123456", None),
         ("1", "1", "related"),
         (True, "TRUE", None),
         (date(2026, 1, 2), "2026-01-02", None),

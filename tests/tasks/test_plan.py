@@ -106,6 +106,15 @@ def test_minimums_that_would_use_up_every_item_take_half_of_them_in_proportion()
     assert next_batch_plan({}, fitted, 100).n == 600
 
 
+def test_batches_of_single_items_hold_their_share_of_evaluation_items_over_time() -> None:
+    n_before, asked = 100, []
+    for _ in range(12):
+        plan = next_batch_plan(counts(evaluation=50, training=n_before - 50), Minimums(), 100, n_due=900)
+        asked.append(plan.resized(1, n_before).n_evaluation)
+        n_before += 1
+    assert sum(asked) == 3
+
+
 def test_beside_evaluation_items_a_small_pool_still_gets_its_training_items() -> None:
     assert fitting_minimums(Minimums(), 600) == Minimums(evaluation=300)
     assert fitting_minimums(Minimums(), 120) == Minimums(evaluation=60, training=60)
