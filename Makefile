@@ -14,7 +14,8 @@ setup: .venv/installed ## create .venv and install the project with its tools
 	@command -v $(PYTHON) >/dev/null || { echo "no $(PYTHON): install Python 3.11 to 3.13, or make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit(f"Python {v[0]}.{v[1]} will not do: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet "pip>=25.1" # the first that knows dependency groups
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable . --group dev
 	@touch $@
 
 demo: setup ## the whole loop on 20,000 synthetic headlines, into ./pal-demo
@@ -36,13 +37,46 @@ $(TOOLS)/%/installed:
 	$(TOOLS)/$*/bin/pip install --quiet $(INSTALL)
 	@touch $@
 
-check: setup ## format, lint, types
+check: setup ## format, lint, types, spelling, docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/codespell
+	$(BIN)/yamllint --strict .
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zensical build --strict
+
+docs: setup ## write the generated pages and build the site into ./site
+	$(BIN)/python -P tests/pages.py
+	$(BIN)/zensical build --strict --clean
+	@echo 'Read it: $(BIN)/python -m http.server --directory site'
+
+examples: setup ## run the commands of README and tutorial, and write their output into them
+	$(BIN)/python -P tests/examples.py
+
+pictures: setup ## take the screenshots in docs/ (needs Chromium)
+	$(BIN)/python -P tests/pictures.py
+
+coverage: export OMP_NUM_THREADS := 1
+coverage: setup ## the fast tests with branch coverage, which must not fall below its floor
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest --numprocesses $(JOBS) --dist loadfile
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+lowest: export OMP_NUM_THREADS := 1
+lowest: ## the fast tests with the oldest dependencies that pyproject.toml allows (PyTorch as in constraints.txt)
+	$(PYTHON) -m venv --clear $(TOOLS)/lowest
+	$(TOOLS)/lowest/bin/python -m pip install --quiet "pip>=25.1" uv
+	grep '^torch==' constraints.txt > $(TOOLS)/lowest/torch.txt
+	$(TOOLS)/lowest/bin/uv pip compile --quiet --resolution lowest-direct --group test pyproject.toml \
+		--constraint $(TOOLS)/lowest/torch.txt --output-file $(TOOLS)/lowest/requirements.txt
+	$(TOOLS)/lowest/bin/pip install --quiet --requirement $(TOOLS)/lowest/requirements.txt
+	$(TOOLS)/lowest/bin/pip install --quiet --no-deps --editable .
+	$(TOOLS)/lowest/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 bench: setup ## time and memory of a million items, the loop and every strategy, beside their floors
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --group bench
 	$(BIN)/python tests/benchmarks/bench.py
 
-.PHONY: help setup demo test test-slow check bench
+.PHONY: help setup demo test test-slow check docs examples pictures coverage lowest bench

@@ -160,7 +160,7 @@ def _arrivals(project: Project, files: Sequence[Path], form: str | None) -> list
     settled = waiting if files else settled_files(waiting)
     for file in waiting:
         if file not in settled:
-            log.warning("%s is still being written; it is taken the next time", workspace.name_of(file.path))
+            log.warning("%s is still being written; it will be ingested on the next run.", workspace.name_of(file.path))
     arrivals = []
     for file in settled:
         arrival = _Arrival(file, workspace.name_of(file.path))
@@ -193,6 +193,6 @@ def _tell(report: FileReport) -> None:
     for error in report.errors[:5]:
         log.warning("%s: %s", report.file, error)
     if report.errors_file:
-        log.warning("mend the rows in %s and put that file into inbox/", report.errors_file)
+        log.warning("Fix the rows in %s and put that file into inbox/.", report.errors_file)
     for batch_id in report.completed:
         log.info("batch %s is complete", batch_id)

@@ -95,7 +95,7 @@ def ingest(
         list[Path] | None, typer.Argument(help="Filled files; all of batches/ and inbox/ if none.")
     ] = None,
     form: Annotated[
-        str | None, typer.Option("--format", help="Of the named files; told by their content if not given.")
+        str | None, typer.Option("--format", help="Format of the named files (default: by content).")
     ] = None,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,

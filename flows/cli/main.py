@@ -32,7 +32,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command; an error a user can mend is a message and exit code 1."""
+    """Run the command; an error that a user can fix is a message and exit code 1."""
     try:
         app()
     except PalError as error:
@@ -43,16 +43,28 @@ def main() -> None:
     except OSError as error:
         if is_debugging():
             raise
-        print(f"Error: {error}\nHint: check the path, your rights and the space on the disk.", file=sys.stderr)
+        print(f"Error: {error}\nHint: Check the path, permissions and free disk space.", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _print_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"pal {version('pytorch-active-learning')}")
+        raise typer.Exit
 
 
 @app.callback()
 def options(
     context: typer.Context,
     workspace: WorkspaceOption = None,
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and Prefect's log.")] = False,
 ) -> None:
     """Options before any command."""

@@ -146,7 +146,7 @@ def test_git_leaves_the_secrets_out() -> None:
 
 
 def test_the_settings_in_the_readme_lead_to_what_the_compose_file_starts() -> None:
-    text = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     told = tomllib.loads(block)
     database = SERVICES["postgres"]["environment"]
@@ -188,7 +188,9 @@ def test_the_job_template_asks_for_nothing_that_is_not_there() -> None:
     assert template["variables"]["properties"]["namespace"]["default"] == kustomization["namespace"]
     worker = next(each for each in containers() if each["args"][:2] == ["dask", "worker"])
     assert (job["envFrom"], job["volumeMounts"]) == (worker["envFrom"], worker["volumeMounts"])
-    made = set(re.findall(r"create (?:configmap|secret generic) (\w+)", (DEPLOY / "README.md").read_text("utf-8")))
+    made = set(
+        re.findall(r"create (?:configmap|secret generic) (\w+)", (ROOT / "docs" / "deploy.md").read_text("utf-8"))
+    )
     assert made == {"workspace", "storage", "server"}
     named = {each["secretRef"]["name"] for pod in containers() for each in pod.get("envFrom", [])}
     assert named | {"workspace"} == made

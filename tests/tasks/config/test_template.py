@@ -16,7 +16,7 @@ from annotation.label_set import Label, LabelSet
 from flows.cli.main import app
 from storage.errors import ConfigError
 from tasks.config.settings import BatchConfig, Config, MinimumsConfig, ModelConfig, SamplingConfig, TaskConfig
-from tasks.config.template import DISASTER, PRESETS, config_text, find_preset, named_labels, settings_page
+from tasks.config.template import DISASTER, PRESETS, config_text, find_preset, named_labels
 from tasks.project import Project
 
 ROOT = Path(__file__).parents[3]
@@ -116,11 +116,6 @@ def test_a_label_of_one_character_is_its_own_key_and_the_first_others_get_free_o
     assert [label.key for label in label_set.labels] == keys
     assert [label_set.answer(name) for name in names] == names
     assert text.count("key = ") == sum(map(bool, keys))
-
-
-def test_the_page_of_settings_is_the_one_that_the_schema_writes() -> None:
-    page = (ROOT / "docs" / "pal-toml.md").read_text(encoding="utf-8")
-    assert page == settings_page() + "\n", "write it again: pal config --markdown > docs/pal-toml.md"
 
 
 def test_the_settings_in_force_are_printed_with_defaults_marked(project: Project) -> None:
