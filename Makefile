@@ -55,7 +55,7 @@ examples: setup ## run the commands of README and tutorial, and write their outp
 	$(BIN)/python -P tests/examples.py
 
 pictures: setup ## take the screenshots in docs/ (needs Chromium)
-	$(BIN)/python -P tests/pictures.py
+	PYTHONPATH=.:tests $(BIN)/python -P tests/pictures.py
 
 coverage: export OMP_NUM_THREADS := 1
 coverage: setup ## the fast tests with branch coverage, which must not fall below its floor

@@ -6,12 +6,9 @@ nightly.png a nightly run in the UI of `pal up`.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from pathlib import Path
-
-sys.path += [str(Path(__file__).parent)]
 
 from chromium import Browser, chromium
 
@@ -27,13 +24,18 @@ from storage.lake.batches import open_batches
 from tasks.project import Project, open_project
 
 DOCS = Path(__file__).parents[1] / "docs"
-SIZE = (1000, 760)
+SIZE = (1100, 900)
+DONE = {"state": {"type": {"any_": ["COMPLETED"]}}}
 
 
-def take(browser: Browser, url: str, name: str, size: tuple[int, int] = SIZE, wait_s: float = 1) -> None:
-    """Save a page as a picture in docs/."""
-    browser.show_as(size)
+def take(browser: Browser, url: str, name: str, keys: str = "", wait_s: float = 1) -> None:
+    """Save a page as a picture in docs/, after some keys."""
+    browser.show_as(SIZE)
+    browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
     browser.get(url)
+    for key in keys:
+        browser.switch_to.active_element.send_keys(key)
+        time.sleep(0.1)
     time.sleep(wait_s)
     browser.save_screenshot(str(DOCS / name))
 
@@ -47,8 +49,8 @@ def take_nightly(browser: Browser, project: Project) -> None:
         start(project, nightly)
         up = found_up(project)
         assert up is not None
-        (run,) = ask(up.api, "/flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 1})
-        take(browser, f"{up.ui}/runs/flow-run/{run['id']}", "nightly.png", (1280, 900), wait_s=8)
+        (run,) = ask(up.api, "/flow_runs/filter", {"sort": "END_TIME_DESC", "limit": 1, "flow_runs": DONE})
+        take(browser, f"{up.ui}/runs/flow-run/{run['id']}", "nightly.png", wait_s=8)
     finally:
         stop_up(project)
 
@@ -60,7 +62,7 @@ def main() -> None:
         run_demo(root, fresh=False)
         project = open_project(root)
         batch = open_batches(project.workspace.store())[0].batch
-        take(browser, (project.workspace.batches / batch.batch_id / "batch.html").as_uri(), "page.png")
+        take(browser, (project.workspace.batches / batch.batch_id / "batch.html").as_uri(), "page.png", "anna\n101")
         take(browser, (project.workspace.root / "reports" / "latest.html").as_uri(), "report.png")
         take_nightly(browser, project)
 

@@ -147,7 +147,7 @@ def test_git_leaves_the_secrets_out() -> None:
 
 def test_the_settings_in_the_readme_lead_to_what_the_compose_file_starts() -> None:
     text = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    block, _ = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     told = tomllib.loads(block)
     database = SERVICES["postgres"]["environment"]
     catalog = dict(word.split("=") for word in told["lake"]["catalog"].removeprefix("postgres:").split())
