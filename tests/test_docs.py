@@ -52,6 +52,12 @@ def test_the_readme_is_short_and_its_links_lead_to_files() -> None:
     assert [link for link in links if not (ROOT / link).is_file()] == []
 
 
+def test_the_tests_that_guarantees_name_exist() -> None:
+    named = re.findall(r"`(tests/[\w/.]+)`", (DOCS / "guarantees.md").read_text(encoding="utf-8"))
+    assert len(named) > 10
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def test_no_placeholder_is_left_in_the_readme() -> None:
     assert not re.search(r"\b[A-Z]+_TABLE\b|TODO|FIXME", readme())
 
