@@ -58,7 +58,7 @@ pictures: setup ## take the screenshots in docs/ (needs Chromium)
 	PYTHONPATH=.:tests $(BIN)/python -P tests/pictures.py
 
 coverage: export OMP_NUM_THREADS := 1
-coverage: setup ## the fast tests with branch coverage, which must not fall below its floor
+coverage: setup ## the fast tests with branch coverage, subprocesses included
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest --numprocesses $(JOBS) --dist loadfile
 	$(BIN)/coverage combine --quiet
