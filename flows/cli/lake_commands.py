@@ -1,4 +1,4 @@
-"""The commands that move, keep and tidy the lake; registered in `flows.cli.main`."""
+"""The commands that move, keep and tidy the lake; registered in `flows.cli.commands`."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from pathlib import Path
 {body}
 print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 """
-COMMAND = "import flows.cli.main; sys.argv = ['pal', *{arguments}]; flows.cli.main.app(standalone_mode=False)"
+COMMAND = "import flows.cli.commands as pal; sys.argv = ['pal', *{arguments}]; pal.app(standalone_mode=False)"
 
 
 @pytest.fixture

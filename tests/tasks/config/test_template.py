@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from annotation.label_set import Label, LabelSet
-from flows.cli.main import app
+from flows.cli.commands import app
 from storage.errors import ConfigError
 from tasks.config.settings import BatchConfig, Config, MinimumsConfig, ModelConfig, SamplingConfig, TaskConfig
 from tasks.config.template import DISASTER, PRESETS, config_text, find_preset, named_labels, settings_page
