@@ -71,8 +71,8 @@ class DiskError(PalError):
     """The disk is full, or must not be written."""
 
 
-_FULL = re.compile(r"No space left on device|database or disk is full|Disk quota exceeded|File too large", re.IGNORECASE)
-_READ_ONLY = re.compile(r"Read-only file system|readonly database", re.IGNORECASE)
+_FULL = re.compile(r"(?i)No space left on device|database or disk is full|Disk quota exceeded|File too large")
+_READ_ONLY = re.compile(r"(?i)Read-only file system|readonly database")
 _FULL_CODES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

@@ -41,8 +41,8 @@ class _Signals:
     def leave(self) -> None:
         """Print the one line of an interrupted command and end the process."""
         assert self.number is not None
-        for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         name = signal.Signals(self.number).name
         _to_stderr(f"Interrupted by {name}. Completed steps are saved; run the command again to continue.")
         sys.exit(128 + self.number)
@@ -89,9 +89,9 @@ def _open_standard_files() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
-    sys.stdin = sys.stdin or open(0, encoding="utf-8")  # noqa: PTH123, SIM115
-    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8")  # noqa: PTH123, SIM115
-    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    sys.stdin = sys.stdin or open(0, encoding="utf-8")  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def _explain(error: BaseException) -> int:
