@@ -12,7 +12,7 @@ from annotation.checks import FilledRow, RowError
 from annotation.handout import Handout
 from storage.errors import BatchError, SourceError
 from storage.lake.items import text_hash
-from storage.readers.delimited import SAMPLE_LINES, fitted, header_at, split_lines
+from storage.readers.delimited import ROWS_ABOVE, SAMPLE_LINES, fitted, header_at, rows_above, split_lines
 from storage.readers.file_kinds import find_encoding, open_text, readable_file
 from storage.readers.lines import Dialect, blank, parse_lines
 
@@ -204,7 +204,7 @@ def _header(path: Path, lines: list[str], encoding: str) -> tuple[list[str], Dia
     def is_header(cells: Sequence[str]) -> int:
         return 2 if column_names(path, cells) else 0
 
-    found = []
+    found, above = [], ""
     for delimiter in ",;\t|":
         dialect = fitted(Dialect(encoding, delimiter), lines[:SAMPLE_LINES], is_header)
         records, starts, _, _ = parse_lines(dialect, split_lines(dialect, lines[:SAMPLE_LINES]), final=True)
@@ -212,6 +212,9 @@ def _header(path: Path, lines: list[str], encoding: str) -> tuple[list[str], Dia
         names = None if at is None else column_names(path, records[at])
         if at is not None and names:
             found.append((names, replace(dialect, header_row=int(starts[at]) + 1)))
+            above = above or rows_above(path, records, at)
+    if found and above:
+        raise BatchError(above, hint=ROWS_ABOVE)
     if found:  # a text may read like a header of few columns under a delimiter that is not the file's
         return max(found, key=lambda each: len(set(COLUMNS) & set(each[0])))
     raise no_batch_file(path, next((line.strip()[:80] for line in lines if line.strip()), ""))

@@ -52,24 +52,23 @@ def init(
 ) -> None:
     """Make a workspace: a directory with a pal.toml to look through and change."""
     from storage.errors import WorkspaceError
-    from storage.workspace import CONFIG_NAME
+    from storage.files.folders import write_whole
+    from storage.workspace import CONFIG_NAME, Workspace
     from tasks.config.settings import TaskConfig
-    from tasks.config.template import config_text, find_preset, named_labels
-    from tasks.project import open_project
+    from tasks.config.template import config_text, find_preset, label_names, named_labels
 
-    if not labels and (positive or question):
+    if labels is None and (positive or question):
         raise typer.BadParameter("--positive and --question go with --labels")
     if directory.is_file():
         raise WorkspaceError(f"{directory} is a file.", hint="name a new directory: pal init DIR")
     if (directory / CONFIG_NAME).exists():
         raise WorkspaceError(f"{directory / CONFIG_NAME} is there already.", hint=f"use it: cd {directory}; pal status")
     found = find_preset(preset)
-    names = [name.strip() for name in labels.split(",")] if labels else []
-    if names:
-        found = found.model_copy(update={"task": TaskConfig.of(named_labels(names, positive, question))})
+    if labels is not None:
+        found = found.model_copy(update={"task": TaskConfig.of(named_labels(label_names(labels), positive, question))})
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / CONFIG_NAME).write_text(config_text(found), encoding="utf-8", newline="\n")
-    open_project(directory).workspace.store()
+    Workspace(directory.resolve(), found.lake.catalog, found.lake.data, found.files.root).store()
+    write_whole(directory / CONFIG_NAME, config_text(found).encode())  # at the end: then it is a workspace
     print(f"workspace {directory}: look through {directory / CONFIG_NAME}")
     print(f"next: cd {shlex.quote(str(directory))}; pal import FILE")
 

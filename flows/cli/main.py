@@ -14,6 +14,10 @@ _HURRY_S = 1.0
 """A second signal that comes later than this after the first ends the process at once."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the command to end. (Python itself ends by SIGINT wherever a bare KeyboardInterrupt passed.)"""
+
+
 class _Signals:
     """Ctrl-C and SIGTERM as KeyboardInterrupt, wherever the command is.
 
@@ -36,16 +40,17 @@ class _Signals:
                 os._exit(128 + number)
             return
         self.number, self._at = number, time.monotonic()
-        raise KeyboardInterrupt(f"Interrupted by {signal.Signals(number).name}.")
+        raise Interrupted(f"Interrupted by {signal.Signals(number).name}.")
 
-    def leave(self) -> None:
-        """Print the one line of an interrupted command and end the process."""
-        assert self.number is not None
+    def end(self) -> int | None:
+        """Let no signal disturb the end of the process. Where one came before, says so and returns the exit code."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+        if self.number is None:
+            return None
         name = signal.Signals(self.number).name
         _to_stderr(f"Interrupted by {name}. Completed steps are saved; run the command again to continue.")
-        sys.exit(128 + self.number)
+        return 128 + self.number
 
 
 def main() -> None:
@@ -56,12 +61,9 @@ def main() -> None:
         code = _run()
         sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001  # nothing is above it
-        if signals.number is not None:
-            signals.leave()
-        code = _explain(error)
-    if signals.number is not None and signal.getsignal(signals.number) == signals._interrupt:
-        signals.leave()
-    sys.exit(code)
+        code = signals.end() or _explain(error)
+        sys.exit(code)
+    sys.exit(signals.end() or code)
 
 
 def _run() -> int:

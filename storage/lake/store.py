@@ -6,6 +6,7 @@ One machine: a SQLite catalog beside Parquet files. Several: `postgres:...` and 
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import itertools
 import os
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import duckdb
 
-from storage.errors import DiskError, StoreError, disk_error
+from storage.errors import StoreError, disk_error
 from storage.lake.catalog_copy import copy_sqlite
 from storage.lake.connection import (
     LOST,
@@ -64,6 +65,9 @@ _STALE = re.compile(
 )
 """What an open connection says once another process has tidied away tables of the catalog that it remembers."""
 
+
+_LEAST_FREE_BYTES = 128 << 10
+"""What SQLite's files beside the catalog take; where less is free, the lake can only be read."""
 
 _OF_THIS_PROGRAM = (
     duckdb.BinderException,
@@ -105,7 +109,7 @@ class Store:
 
     @property
     def is_read_only(self) -> bool:
-        """Whether the catalog may not be written here; then a copy of it is read, as it was when it was opened."""
+        """Whether the catalog cannot be written here; then a copy of it is read, as it was when it was opened."""
         return self._copy is not None
 
     @property
@@ -384,10 +388,11 @@ class Store:
         """Say what a server's refusal means, and what to type."""
         try:
             yield
-        except _OF_THIS_PROGRAM:
-            raise
         except (duckdb.Error, sqlite3.Error) as error:
-            raise told(error, self.address) or disk_error(error, self.data) or self._damaged(error) from error
+            known = told(error, self.address) or disk_error(error, self.data)
+            if known is None and isinstance(error, _OF_THIS_PROGRAM):
+                raise
+            raise known or self._damaged(error) from error
         except RuntimeError as error:  # what DuckDB makes of the exception of a signal handler, as Ctrl-C's
             if error.__cause__ is not None and not isinstance(error.__cause__, Exception):
                 raise error.__cause__ from None
@@ -403,10 +408,9 @@ class Store:
 
     def _refuse_read_only(self) -> None:
         if self._copy is not None:
-            raise DiskError(
-                f"{self.address} may not be written here.",
-                hint="Make it writable, or work on a copy; pal status, pal predict and pal export also work read-only.",
-            )
+            where = self.catalog.partition(":")[2]
+            code = errno.ENOSPC if os.access(where, os.W_OK) and os.access(Path(where).parent, os.W_OK) else errno.EROFS
+            raise disk_error(OSError(code, os.strerror(code), where)) or AssertionError
 
     def _has(self, mark: str) -> bool:
         """Whether a commit with this mark is in the lake."""
@@ -432,11 +436,14 @@ class Store:
 
 
 def _read_only_copy(catalog: Path) -> tempfile.TemporaryDirectory[str] | None:
-    """A copy of a catalog that may not be written, for as long as it is read; None where it may.
+    """A copy of a catalog that cannot be written, for as long as it is read; None where it can.
 
     SQLite needs files of its own beside a catalog even to read it.
     """
-    if not catalog.exists() or (os.access(catalog, os.W_OK) and os.access(catalog.parent, os.W_OK)):
+    if not catalog.is_file():
+        return None
+    writable = os.access(catalog, os.W_OK) and os.access(catalog.parent, os.W_OK)
+    if writable and shutil.disk_usage(catalog.parent).free >= _LEAST_FREE_BYTES:
         return None
     copy = tempfile.TemporaryDirectory(prefix="pal-", ignore_cleanup_errors=True)
     for suffix in ("", "-wal"):  # a log of changes that are not in the file yet
