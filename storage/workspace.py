@@ -257,7 +257,8 @@ class Workspace:
         for left in (self.root / "lake").glob("scratch-*"):
             if time.time() - left.stat().st_mtime > 86_400:
                 shutil.rmtree(left, ignore_errors=True)
-        with tempfile.TemporaryDirectory(prefix="scratch-", dir=self.root / "lake") as folder:
+        place = self.root / "lake" if os.access(self.root / "lake", os.W_OK) else None
+        with tempfile.TemporaryDirectory(prefix="scratch-", dir=place) as folder:
             yield Path(folder)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from annotation.checks import FilledRow, RowError
 from annotation.handout import Handout
 from storage.errors import BatchError, SourceError
+from storage.files.formulas import neutralised, restored
 from storage.lake.items import text_hash
 from storage.readers.delimited import ROWS_ABOVE, SAMPLE_LINES, fitted, header_at, rows_above, split_lines
 from storage.readers.file_kinds import find_encoding, open_text, readable_file
@@ -22,7 +23,6 @@ ERROR_COLUMN = "error"
 MAX_BYTES = 200_000_000
 MOST_SHOWN = 200
 """Characters of a row that cannot be told apart into cells."""
-_DANGEROUS = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")  # \n: what LibreOffice makes of \r
 _TO_QUOTE = re.compile(r'[,;|\t"\r\n]|^\s|\s$')
 _LEGACY = ("cp1252", "mac_roman", "cp1250", "cp1251", "cp1253", "cp1254", "cp932", "gbk", "cp949", "big5")
 
@@ -133,20 +133,6 @@ def no_batch_file(path: Path, first: str) -> BatchError:
         f"{path} is no batch file: its first line {first!r} names no columns label and item_id.",
         hint=f"a batch file begins with: {','.join(COLUMNS)}. To add texts to the pool: pal import {path}",
     )
-
-
-def neutralised(cell: str) -> str:
-    """`cell` such that no spreadsheet runs it as a formula; `restored` undoes it.
-
-    >>> neutralised("=1+1"), restored(neutralised("=1+1")), restored(neutralised("'=1"))
-    ("'=1+1", '=1+1', "'=1")
-    """
-    return f"'{cell}" if _DANGEROUS.match(cell) else cell
-
-
-def restored(cell: str) -> str:
-    """`cell` as it was before `neutralised`."""
-    return cell[1:] if cell.startswith("'") and _DANGEROUS.match(cell) else cell
 
 
 def as_unicode(text: str) -> str:

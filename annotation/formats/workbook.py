@@ -29,11 +29,11 @@ from annotation.formats.csv_file import (
     columns_of,
     filled_row,
     no_batch_file,
-    restored,
 )
 from annotation.handout import Handout
 from annotation.label_set import SKIP, UNSURE, LabelSet
 from storage.errors import BatchError, SourceError
+from storage.files.formulas import restored
 from storage.lake.items import HASH_CHARS, text_hash
 from storage.readers.delimited import ROWS_ABOVE, header_at, rows_above
 from storage.readers.sheets import Sheet, WorkbookReader

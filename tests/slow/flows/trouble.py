@@ -174,6 +174,8 @@ def interrupted(made: Path, command: str, number: int, at_s: float) -> Ended:
 
 def state_of(root: Path, again: int = 0) -> str:
     """`whole` where `pal check` finds no damage and the command ends well when it is run again."""
+    if not (root / "pal.toml").is_file():
+        return "no workspace"
     checked = pal("check", root)
     if checked.code:
         return f"DAMAGED: {checked.message}"
@@ -190,9 +192,8 @@ def main() -> None:
                 "full, 8 kB left": on_full_disk(made, command, 8_192),
                 "read-only": on_read_only_disk(made, command),
             }
-            for number in (signal.SIGINT, signal.SIGTERM):
-                for at_s in (0.15, 0.6, 1.2):
-                    ended[f"{number.name} {at_s} s"] = interrupted(made, command, number, at_s)
+            for number, at_s in ((signal.SIGINT, 0.1), (signal.SIGINT, 0.8), (signal.SIGTERM, 0.8)):
+                ended[f"{number.name} {at_s} s"] = interrupted(made, command, number, at_s)
             for trouble, one in ended.items():
                 last = [line for line in one.message.splitlines() if line.strip() and not line.startswith("Hint")][-1:]
                 bad = "  TRACEBACK" if "Traceback" in one.message or "Unexpected" in one.message else ""
