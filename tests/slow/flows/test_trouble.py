@@ -1,4 +1,4 @@
-"""Full and read-only disks, Ctrl-C and SIGTERM: one line, the right exit code, nothing damaged. `trouble.py` has all."""
+"""Full and read-only disks, Ctrl-C and SIGTERM: one line, the right exit code, no damage. `trouble.py` has all."""
 
 from __future__ import annotations
 
