@@ -122,6 +122,16 @@ class Campaign:
         self._pal("init", str(self.root))
         (self.root / "pal.toml").write_text(pal_toml(20, 0, 20).replace("size = 100", "size = 20"), encoding="utf-8")
         self._pal("import", "../texts.csv")
+        for _ in range(3):  # the first model is there before anything goes wrong
+            self._pal("next")
+            folder = max(path for path in (self.root / "batches").iterdir() if path.is_dir())
+            with (folder / "batch.csv").open(encoding="utf-8-sig", newline="") as file:
+                rows = list(csv.DictReader(file))
+            for row in rows:
+                row |= {"label": self.truth[row["item_id"]], "annotator": "first"}
+                self.ledger[row["item_id"], "first"] = row["label"]
+            (folder / "batch.csv").write_bytes(_as_csv(rows))
+            self._pal("ingest")
 
     def _pal(self, *arguments: str, stdin: str = "", kill: bool = False) -> int:
         command = [sys.executable, "-m", "flows.cli.main", *arguments]
@@ -178,8 +188,6 @@ class Campaign:
             way = self.random.choice(("place", "inbox", "slow", "zip"))
             for k in chosen:
                 rows[k] |= {"label": given[rows[k]["item_id"]], "annotator": annotator}
-            if way == "place" and any((row["item_id"], "") in self.ledger for row in rows):
-                way = "inbox"
             content = _as_csv([rows[k] for k in chosen])
             self.n_files += 1
             name = f"{annotator}-{self.n_files}"

@@ -50,7 +50,7 @@ def test_on_a_read_only_disk_what_reads_works_and_what_writes_says_why_not(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("command", ["import", "nightly", "backup", "simulate"])
+@pytest.mark.parametrize("command", ["import", "nightly", "backup", "report"])
 def test_a_signal_ends_a_command_in_one_line(made: Path, command: str, number: signal.Signals) -> None:
     ended = interrupted(made, command, number, 0.8)
     check(ended)

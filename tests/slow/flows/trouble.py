@@ -53,7 +53,7 @@ COMMANDS: dict[str, str] = {
     "simulate": "simulate {spare}/labelled.csv --seeds 1 --iterations 1 --jobs 1 -m random -o {out}/sim",
     "lake move": "lake move --catalog sqlite:{out}/c.sqlite --data {out}/data",
 }
-READS = {"config", "strategies", "status", "models", "agreement", "history", "predict TEXT", "predict --file", "export"}
+READS = {"config", "strategies", "status", "models", "predict TEXT", "predict --file", "export"}
 """Commands that work in a workspace that may not be written."""
 
 
