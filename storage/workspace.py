@@ -175,7 +175,7 @@ class Workspace:
     def _open_store(self) -> Store:
         store = self.unmigrated_store()
         version = current_version(store)
-        if self._has_a_past() and (not version or is_empty(store)):
+        if self._has_a_past() if not version else self._has_made() and is_empty(store):
             store.close()
             raise self._lost_lake("is empty")
         if store.kind == "postgres" and 0 < version < len(MIGRATIONS):
@@ -217,11 +217,13 @@ class Workspace:
 
     def _has_a_past(self) -> bool:
         """Whether batches, models or the lake's own files are here: a new workspace has none."""
-        made = (self.root / name for name in ("batches", "models"))
         data = self.lake[1]
-        return any(next(folder.glob(f"[!.]*/{MANIFEST}"), None) for folder in made) or (
-            "://" not in data and next(Path(data).rglob("*.parquet"), None) is not None
-        )
+        return self._has_made() or ("://" not in data and next(Path(data).rglob("*.parquet"), None) is not None)
+
+    def _has_made(self) -> bool:
+        """Whether batches or models are here."""
+        folders = (self.root / name for name in ("batches", "models"))
+        return any(next(folder.glob(f"[!.]*/{MANIFEST}"), None) for folder in folders)
 
     def _lost_lake(self, what: str) -> StoreError:
         return StoreError(
