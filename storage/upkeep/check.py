@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import sqlite3
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,16 @@ from storage.workspace import Workspace
 
 Repair = Literal["", "batch", "features", "runs"]
 """What can be made again: a batch's files, the features of a lake's file, the record of runs."""
+
+_QUICK_CHECK = """
+import sqlite3, sys
+try:
+    print(*next(sqlite3.connect(sys.argv[1], timeout=30, uri=True).execute("PRAGMA quick_check(1)")))
+except sqlite3.OperationalError:
+    pass  # locked, or read-only: that is no damage
+except sqlite3.DatabaseError as error:
+    print(error)
+"""
 
 _RESTORE = "Restore a backup and copy this file from it: pal restore BACKUP NEW_DIRECTORY"
 _MODEL = "Restore the folder from a backup; or remove it, then train again: pal next"
@@ -112,17 +123,15 @@ def _check_lake(workspace: Workspace, found: Checked) -> Store | None:
 
 
 def _sqlite_damage(path: Path) -> str:
-    """Why a SQLite file cannot be trusted; empty where it can, or where there is none."""
+    """Why a SQLite file cannot be trusted; empty where it can, or where there is none.
+
+    It is read in a process of its own: DuckDB's SQLite and Python's undo each other's locks in one.
+    """
     if not path.is_file() or not path.stat().st_size:
         return ""
-    try:
-        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", timeout=30, uri=True)) as file:
-            faults = [str(row[0]) for row in file.execute("PRAGMA quick_check(1)")]
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):  # locked, or read-only: not damage
-            return ""
-        return f"it is no whole SQLite file ({error})"
-    return "" if faults == ["ok"] else f"it is damaged ({' '.join(faults[0].split())})"
+    command = [sys.executable, "-I", "-S", "-c", _QUICK_CHECK, f"{path.absolute().as_uri()}?mode=rw"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return "" if found in ("ok", "") else f"it is no whole SQLite file ({' '.join(found.split())})"
 
 
 def _file_damage(store: Store, file: DataFile, n_bytes: int | None) -> str:
