@@ -129,7 +129,7 @@ def _sqlite_damage(path: Path) -> str:
     """
     if not path.is_file() or not path.stat().st_size:
         return ""
-    command = [sys.executable, "-I", "-S", "-c", _QUICK_CHECK, f"{path.absolute().as_uri()}?mode=rw"]
+    command = [sys.executable, "-I", "-S", "-c", _QUICK_CHECK, f"{path.absolute().as_uri()}?mode=ro"]
     found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     return "" if found in ("ok", "") else f"it is no whole SQLite file ({' '.join(found.split())})"
 
