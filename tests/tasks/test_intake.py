@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 from collections.abc import Callable
@@ -9,26 +11,31 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from projects import project_of
 from test_collect import ALL, TAKEN, TEXTS, annotations, batch, collect, fill, inbox, labels_in, sheet
 
 import tasks.collect
 from annotation.claims import CLAIMED, alone_in, claim
-from annotation.formats.journal import Journal
+from annotation.formats.journal import Journal, journal_path
 from annotation.formats.registry import FORMATS
 from annotation.inbox import waiting_answers
 from annotation.label_set import Label, LabelSet
-from flows.cli.annotating import publish_formats
+from flows.cli.annotating import annotate_batch, publish_formats
 from flows.cli.status import status_of
 from flows.ingest import check_ingest
 from flows.next_batch import check_next
 from storage.errors import BatchError, ConfigError
+from storage.lake.items import item_ids_of
 from storage.lake.schema import current_labels, workspace_id
+from storage.readers.labelled import read_labelled
 from storage.readers.spellings import text_hash
 from storage.records import Answer, Batch
 from storage.workspace import Workspace
 from tasks.collect import JOURNAL, FileReport, collect_answers
+from tasks.config.settings import BatchConfig
+from tasks.import_files import ReadOptions, import_file
 from tasks.sample import publish_batches
 
 __all__ = ["batch", "sheet"]  # fixtures
@@ -319,3 +326,28 @@ def test_one_ingest_at_a_time(workspace: Workspace, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("annotation.claims.PATIENCE_S", 0.1)
     with alone_in(workspace.inbox), pytest.raises(BatchError), alone_in(workspace.inbox):
         pytest.fail("two at once")
+
+
+def test_the_same_means_the_same_wherever_texts_labels_and_annotators_come_in(
+    workspace: Workspace, label_set: LabelSet, batch: Batch, sheet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = project_of(workspace, label_set)
+    texts = [TEXTS["i3"], "\uff26IRE,\u200b and smoke", "  fire, \ufeffand\u00a0smoke"]
+    odd = workspace.root / "odd.csv"
+    with odd.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(
+            [("text", "label"), *((text, label) for text, label in zip(texts, "yYＹ", strict=True))]
+        )
+    assert import_file(project, odd, ReadOptions(text_column="text")).n_new == 0, "import"
+    assert read_labelled(odd).table.select(["text", "label"]).to_pylist() == [{"text": texts[0], "label": "y"}], (
+        "simulate"
+    )
+    assert set(item_ids_of(workspace.store(), pa.chunked_array([texts]))) == {"i3"}, "predict"
+    fill(sheet, {"i3": "ＲELATED\u200b"}, workspace.inbox / "anna.csv", annotator="Anna")
+    fill(sheet, {"i4": "１"}, workspace.inbox / "b.csv", annotator=" ＡNNA")
+    assert [report.n_new for report in collect(workspace, label_set)] == [1, 1]
+    monkeypatch.setattr("sys.stdin", io.StringIO("1\n1\nq\n"))
+    annotate_batch(project, batch.batch_id, "an\u200bna")
+    assert journal_path(sheet.parent, "Anna").is_file(), "annotate"
+    with pytest.raises(ValueError, match="twice"):
+        BatchConfig(annotators=("Anna", "ａnna"))
