@@ -170,7 +170,10 @@ def _scan(path: Path) -> tuple[list[JournalLine], int, bool]:
 
 
 def _line(raw: bytes, row: int) -> JournalLine:
-    values = json.loads(raw.decode("utf-8"))
+    try:
+        values = json.loads(raw.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if not isinstance(values, dict):
         raise ValueError("not a JSON object")
     names = ("batch_id", "item_id", "text_hash", "answer", "note", "annotator", "annotated_at")

@@ -29,12 +29,12 @@ from annotation.formats.csv_file import (
     columns_of,
     filled_row,
     no_batch_file,
-    restored,
 )
 from annotation.handout import Handout
 from annotation.label_set import SKIP, UNSURE, LabelSet
 from storage.errors import BatchError, SourceError
-from storage.readers.delimited import header_at
+from storage.files.formulas import restored
+from storage.readers.delimited import ROWS_ABOVE, header_at, rows_above
 from storage.readers.sheets import Sheet, WorkbookReader
 from storage.readers.spellings import HASH_CHARS, text_hash
 
@@ -113,7 +113,11 @@ def _header(path: Path, sheet: Sheet) -> tuple[int, list[str]] | None:
     """The row of a sheet's header and the names of its columns."""
     numbers, records = list(sheet.rows), list(sheet.rows.values())
     at = header_at(records, lambda cells: 2 if column_names(path, cells) else 0)
-    return None if at is None else (numbers[at], column_names(path, records[at]) or [])
+    if at is None:
+        return None
+    if what := rows_above(path, records, at):
+        raise BatchError(what, hint=ROWS_ABOVE)
+    return numbers[at], column_names(path, records[at]) or []
 
 
 def _named(names: Sequence[str], cells: Sequence[str]) -> dict[str, str]:

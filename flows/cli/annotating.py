@@ -298,7 +298,8 @@ def loop_at_terminal(project: Project, annotator: str, n: int | None) -> None:
         batch_id = start(project, next_batch, n or 0)
         _report(project)
         tally = annotate_batch(project, batch_id, annotator)
-        start(project, ingest)
+        if tally.finished or waiting_answers(project.workspace, batch_id, project.label_set):
+            start(project, ingest)
         if not tally.finished:
             print("saved; go on with: pal loop")
             return

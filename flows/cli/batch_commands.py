@@ -1,4 +1,4 @@
-"""The commands about batches: published, filled in, taken back, settled; registered in `flows.cli.main`."""
+"""The commands about batches: published, filled in, taken back, settled; registered in `flows.cli.commands`."""
 
 from __future__ import annotations
 

@@ -212,6 +212,27 @@ def count_iterations(store: Store) -> int:
     return int(store.rows(sql)[0][0])
 
 
+@dataclass(frozen=True)
+class BatchHashes:
+    """What the lake has of a batch: whether it is open, and its items, item_id -> text hash."""
+
+    is_open: bool
+    hashes: dict[str, str]
+
+
+def batch_hashes(store: Store) -> dict[str, BatchHashes]:
+    """Every batch that has a folder, by its id."""
+    found = {
+        batch_id: BatchHashes(status == "published", {})
+        for batch_id, status in store.rows("SELECT batch_id, status FROM lake.batches")
+    }
+    for batch_id, item_id, text_hash in store.rows(
+        "SELECT DISTINCT batch_id, item_id, text_hash FROM lake.batch_items JOIN lake.items USING (item_id)"
+    ):
+        found[batch_id].hashes[item_id] = text_hash
+    return found
+
+
 def find_batch(store: Store, batch_id: str) -> Progress:
     """One batch.
 

@@ -242,6 +242,12 @@ def current_version(store: Store) -> int:
         return int(store.rows("SELECT coalesce(max(version), 0) FROM lake.schema_versions")[0][0]) if known else 0
 
 
+def is_empty(store: Store) -> bool:
+    """Whether a lake with tables has neither batches nor texts."""
+    with store.reading():
+        return not any(store.rows(f"SELECT 1 FROM lake.{table} LIMIT 1") for table in ("batches", "items"))
+
+
 RUNS_IN_LAKE = """
     SELECT * EXCLUDE (nth) REPLACE (CASE WHEN nth = 1 THEN run_id ELSE run_id || '-' || nth END AS run_id)
     FROM (SELECT *, row_number() OVER (PARTITION BY run_id ORDER BY started_at, ended_at) AS nth FROM lake.runs)

@@ -36,7 +36,12 @@ def folded(value: str) -> str:
 
 def text_hash(text: str) -> str:
     """Hash of the folded text: equal for texts that are one item."""
-    return hashlib.sha256(folded(text).encode()).hexdigest()[:HASH_CHARS]
+    return hash_of_folded(folded(text))
+
+
+def hash_of_folded(text: str) -> str:
+    """Hash of a text that is folded already."""
+    return hashlib.sha256(text.encode()).hexdigest()[:HASH_CHARS]
 
 
 def old_text_hash(text: str) -> str:

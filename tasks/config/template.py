@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -38,6 +39,16 @@ def find_preset(name: str) -> Config:
     if name not in PRESETS:
         raise ConfigError(f"There is no preset {name!r}.", hint=f"Choose from: {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def label_names(text: str) -> list[str]:
+    """Labels as they are typed, with commas between them; those with a comma of their own in double quotes.
+
+    >>> label_names('spam, "ham, or eggs"')
+    ['spam', 'ham, or eggs']
+    """
+    one_line = " ".join(text.split())
+    return [name.strip() for row in csv.reader([one_line], skipinitialspace=True) for name in row]
 
 
 def named_labels(names: Sequence[str], positive: str | None, question: str | None) -> LabelSet:

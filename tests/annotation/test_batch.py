@@ -131,7 +131,7 @@ def test_a_damaged_manifest_is_told_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / NAME / MANIFEST).write_text("{", encoding="utf-8")
     with pytest.raises(BatchError, match=r"manifest\.json") as caught:
         read_manifest(tmp_path / NAME)
-    assert "pal ingest" in caught.value.hint
+    assert "pal check" in caught.value.hint
     (tmp_path / NAME / MANIFEST).unlink()
     assert write(tmp_path / NAME)
     assert_whole(tmp_path / NAME)

@@ -235,3 +235,11 @@ def test_a_text_that_reads_like_a_header_under_another_delimiter_hides_no_row(tm
         with path.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file, delimiter=delimiter).writerows(order)
         assert sorted(row.text or "" for row in read_csv(path)) == sorted(texts)
+
+
+def test_rows_sorted_above_the_header_are_refused(tmp_path: Path) -> None:
+    header, *rows = published(tmp_path / "b.csv", ["a fire", "rain", "a flood"])
+    with (tmp_path / "b.csv").open("w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file).writerows([*rows[:2], header, rows[2]])
+    with pytest.raises(BatchError, match="a fire"):
+        read_csv(tmp_path / "b.csv")

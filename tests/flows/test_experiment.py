@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from annotation.synthetic import synthetic_headlines
-from flows.cli.main import app
+from flows.cli.commands import app
 from flows.cli.simulation_options import USUAL, LabelledFile, Replays, experiment_of
 from storage.errors import SamplingError, SourceError
 from tasks.config.settings import SamplingConfig

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from annotation.label_set import Label, LabelSet
-from flows.cli.main import app
+from flows.cli.commands import app
 from storage.errors import ConfigError
 from tasks.config.settings import BatchConfig, Config, MinimumsConfig, ModelConfig, SamplingConfig, TaskConfig
-from tasks.config.template import DISASTER, PRESETS, config_text, find_preset, named_labels, settings_page
+from tasks.config.template import DISASTER, PRESETS, config_text, find_preset, label_names, named_labels, settings_page
 from tasks.project import Project
 
 ROOT = Path(__file__).parents[3]
@@ -135,3 +135,10 @@ def test_the_settings_in_force_are_printed_with_defaults_marked(project: Project
     assert back(text) == project.config
     assert "\nevaluation = 60\n" in text
     assert re.search(r"^epochs = 60 .*default$", text, re.MULTILINE)
+
+
+def test_labels_are_typed_with_commas_and_none_are_not_a_preset(tmp_path: Path) -> None:
+    assert label_names('spam, "ham, or eggs"') == ["spam", "ham, or eggs"]
+    ran = CliRunner().invoke(app, ["init", str(tmp_path / "w"), "--labels", ""])
+    assert isinstance(ran.exception, ConfigError)
+    assert not (tmp_path / "w" / "pal.toml").exists()
