@@ -20,7 +20,7 @@ from storage.lake.models import metrics_of, production_model
 from storage.records import Batch, Metric, Split, StopSign
 from tasks.learning.stopping import advice
 from tasks.plan import signs_of
-from tasks.project import Project
+from tasks.project import Project, lost_labels
 
 SHOWN_METRICS = ("f1", "auc", "ap", "accuracy")
 
@@ -86,6 +86,7 @@ class Status:
     advice: str | None
     stop_signs: list[StopSign]
     next: str
+    lost_labels: dict[str, int] = field(default_factory=dict)
 
     def as_json(self) -> str:
         """One JSON object."""
@@ -103,6 +104,9 @@ class Status:
             lines.append(f"{'labels' if not k else '':<12}{split:<11}{self.labels[split]:>7,}  ({folded(counts)})")
         if self.unlabelled:
             lines.append(f"{'':<12}{self.unlabelled:,} more answered without a label: skipped, unsure or disputed")
+        if self.lost_labels:
+            labels = ", ".join(f"{n:,} {name}" for name, n in self.lost_labels.items())
+            lines.append(f"{'':<12}pal.toml no longer has these labels: {labels}. Give them their old names again.")
         if self.disputed:
             lines.append(f"{'':<12}{self.disputed:,} to settle: pal next --adjudicate")
         for batch in self.batches:
@@ -181,6 +185,7 @@ def _status(project: Project) -> Status:
         advice=advice(signs) if model else None,
         stop_signs=list(signs),
         next=_next_command(project, n_pool, batches, inbox),
+        lost_labels=lost_labels(project, counts),
     )
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from storage.errors import SourceError, StoreError
 from storage.files.folders import to_disk
 from storage.files.formulas import neutralised_sql
-from storage.lake.schema import current_labels, standing_answers
+from storage.lake.schema import annotations_at, current_labels, standing_answers
 from storage.lake.store import SLICE_ROWS, Store
 
 FileFormat = Literal["parquet", "csv", "jsonl"]
@@ -112,8 +112,8 @@ def labelled_items(store: Store, version: int) -> pa.Table:
             SELECT item_id, count(*) AS n_answers, list(answer) AS given FROM ({standing_answers(version)})
             WHERE answer <> 'skip' GROUP BY item_id
         ), firsts AS (
-            SELECT item_id, arg_min(batch_id, (ingested_at, batch_id)) AS batch_id
-            FROM lake.annotations {at} GROUP BY item_id
+            SELECT item_id, arg_min(batch_id, (coalesce(ingestion, 0), ingested_at, batch_id)) AS batch_id
+            FROM ({annotations_at(version)}) GROUP BY item_id
         )
         SELECT item_id, text, label, split, n_answers, len(list_filter(given, lambda a: a = label)) AS n_agree,
             batch_id, annotated_at

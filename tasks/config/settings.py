@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from annotation.formats.registry import FORMATS, find_formats
 from annotation.label_set import Label, LabelSet, with_keys
 from storage.files.object_store import root_faults
+from storage.readers.spellings import folded
 from storage.records import ORIGINAL, UNNAMED
 from storage.workspace import Workspace
 from tasks.config.mix_checks import Option, mix_faults, option_faults, weights
@@ -154,9 +155,9 @@ class BatchConfig(Section):
         for name in names:
             if not name.strip() or name != name.strip() or not name.isprintable():
                 faults.append(f"{as_toml(name)} is empty, or has spaces around it or characters that cannot be shown.")
-            if name in (UNNAMED, ORIGINAL):
+            if folded(name) in (UNNAMED, ORIGINAL):
                 faults.append(f'"{name}" is reserved for answers without a name.')
-        if len({name.casefold() for name in names}) < len(names):
+        if len(set(map(folded, names))) < len(names):
             faults.append("a name is given twice.")
         _refuse(faults)
         return names

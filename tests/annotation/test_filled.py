@@ -10,7 +10,7 @@ import pytest
 
 from annotation.checks import FilledRow, RowError, check_rows
 from annotation.label_set import LabelSet
-from storage.lake.items import text_hash
+from storage.readers.spellings import text_hash
 from storage.records import UNNAMED, Answer, BatchItem
 
 BATCH = "b0001-training"

@@ -14,7 +14,7 @@ from annotation.handout import Handout
 from annotation.label_set import Label, LabelSet, with_keys
 from storage.errors import BatchError
 from storage.files.folders import MANIFEST
-from storage.lake.items import text_hash
+from storage.readers.spellings import text_hash
 from storage.records import BatchItem
 
 ITEMS = [BatchItem(f"i{k}", text, text_hash(text)) for k, text in enumerate(("Floods in Zürich", "=1+1", "Fire"))]
