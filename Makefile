@@ -1,6 +1,7 @@
 # The commands of a checkout. `make` alone lists them.
 PYTHON ?= python3
 JOBS ?= 4
+MINUTES ?= 30
 BIN := .venv/bin
 TOOLS := .venv/tools
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -75,8 +76,14 @@ lowest: ## the fast tests with the oldest dependencies that pyproject.toml allow
 	$(TOOLS)/lowest/bin/pip install --quiet --no-deps --editable .
 	$(TOOLS)/lowest/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
+fuzz: setup ## every reader on ten thousand damaged files of each format
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --hypothesis-profile=fuzz tests/slow/test_fuzz.py
+
+chaos: setup ## random kills, full disks and slow uploads for MINUTES minutes; lists what was lost
+	$(BIN)/python tests/slow/chaos.py $(MINUTES)
+
 bench: setup ## time and memory of a million items, the loop and every strategy, beside their floors
 	$(BIN)/pip install --quiet --constraint constraints.txt --group bench
 	$(BIN)/python tests/benchmarks/bench.py
 
-.PHONY: help setup demo test test-slow check docs examples pictures coverage lowest bench
+.PHONY: help setup demo test test-slow check docs examples pictures coverage lowest fuzz chaos bench

@@ -8,7 +8,6 @@ answered what so far.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from annotation.formats.registry import CSV, DEFINITION_NAME, FORMATS, Format
 from annotation.handout import Handout
 from annotation.label_set import LabelSet
-from storage.errors import BatchError
-from storage.files.folders import MANIFEST, add_files, publish_folder
+from storage.errors import BatchError, WorkspaceError
+from storage.files.folders import MANIFEST, add_files, inside, publish_folder, read_object
 from storage.lake.batches import assignments_of, has_reserve, items_of, proposals_of
 from storage.lake.history import answers_before
 from storage.lake.schema import workspace_id
@@ -88,6 +87,26 @@ def write_batch(folder: Path, batch: Batch, contents: Contents, label_set: Label
     return publish_folder(folder, write)
 
 
+def write_again(folder: Path, batch: Batch, contents: Contents, label_set: LabelSet) -> None:
+    """Write what a published batch lacks: its folder, its manifest or files of it; what annotators have stays.
+
+    A damaged manifest is put aside. Files that annotators filled in are known by their contents, not by the manifest.
+    """
+    try:
+        manifest = read_manifest(folder) if (folder / MANIFEST).exists() else None
+        items = {item["item_id"]: item["text_hash"] for item in manifest["items"]} if manifest else {}
+        is_right = all(items.get(item.item_id) == item.text_hash for item in contents.items)
+        forms = [FORMATS[each.format] for each in batch_files(folder)] if manifest else []
+    except (BatchError, LookupError, TypeError):
+        is_right, forms = False, []
+    if is_right and forms and (folder / DEFINITION_NAME).is_file():
+        add_formats(folder, batch, contents, label_set, list(dict.fromkeys(forms)))
+        return
+    if (folder / MANIFEST).exists():
+        (folder / MANIFEST).replace(folder / f"{MANIFEST}.damaged")
+    write_batch(folder, batch, contents, label_set)
+
+
 def add_formats(
     folder: Path, batch: Batch, contents: Contents, label_set: LabelSet, formats: Sequence[Format]
 ) -> list[Path]:
@@ -119,11 +138,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise BatchError(f"{folder} has no {MANIFEST}: it is not a batch.", hint="see the open ones: pal status")
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BatchError(
-            f"{path} is damaged: {error}.", hint="remove that file; it is written again by: pal ingest"
-        ) from error
+        manifest = read_object(path)
+        for label in manifest["labels"]:
+            label["name"], label["key"]
+        for file in (*manifest["files"], *(HandoutFile(**each).file for each in manifest.get("handouts", ()))):
+            inside(folder, file)
+    except (ValueError, LookupError, TypeError, WorkspaceError) as error:
+        reason = f": {error!r}" if isinstance(error, LookupError | TypeError) else f" ({error})"
+        raise BatchError(f"{path} is damaged{reason}.", hint="Write it again: pal check --repair") from error
     return manifest
 
 

@@ -16,6 +16,9 @@ RESERVED_KEYS = frozenset({"d", "?", "s", "u", "n", " "})
 """Keys that an annotator uses for something else than a label: definition, save, unsure, note, skip."""
 
 
+MOST_LISTED = 12
+"""Labels that an error names; it is printed for each wrong row."""
+
 KEYS = "123456789abcefghijklmopqrtvwxyz"
 """Keys for labels that come without one."""
 
@@ -88,7 +91,7 @@ class LabelSet:
         Accepts a label's name or key in any case and spacing, and a number that a spreadsheet made a float.
 
         Raises:
-            AnswerError: Anything else; the hint names the allowed answers, the nearest first.
+            AnswerError: Anything else; the hint names the nearest answer, and all of them where they are few.
         """
         value = folded_label(cell)
         if not value:
@@ -98,7 +101,13 @@ class LabelSet:
         if found is None:
             near = difflib.get_close_matches(value, answers, n=1)
             first = f"did you mean {answers[near[0]]!r}? Otherwise one" if near else "write one"
-            raise AnswerError(f"{cell.strip()!r} is no answer.", hint=f"{first} of: {', '.join(self.allowed())}.")
+            listed = self.allowed()
+            rest = (
+                f"of: {', '.join(listed)}."
+                if len(listed) <= MOST_LISTED
+                else f"of the {len(listed):,} in definition.txt beside the batch's files."
+            )
+            raise AnswerError(f"{cell.strip()!r} is no answer.", hint=f"{first} {rest}")
         return found
 
     def allowed(self) -> list[str]:

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from annotation.formats.csv_file import neutralised, restored
 from storage.errors import PalError
+from storage.files.formulas import neutralised, restored
 
 RELATED_SHARE = 0.08  # of all headlines, in expectation
 MAX_HEADLINES = 100_000  # the frequent ones run out: beyond this, distinct texts take long to find

@@ -234,7 +234,7 @@ def flow_name(body: Callable[..., Any]) -> str:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
-        return "Interrupted at the keyboard."
+        return str(error) or "Interrupted at the keyboard."
     return str(error) or type(error).__name__
 
 

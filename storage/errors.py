@@ -8,10 +8,14 @@ PalError
 ├── SamplingError      a batch cannot be drawn as asked
 ├── ModelError         a model is missing, damaged, or does not fit
 ├── ServiceError       the server or the worker cannot be brought up or stopped
-└── StoreError         the lake, or the files that machines share, cannot be opened, read or written
+├── StoreError         the lake, or the files that machines share, cannot be opened, read or written
+└── DiskError          the disk is full, or must not be written
 """
 
 from __future__ import annotations
+
+import errno
+import re
 
 
 class PalError(Exception):
@@ -61,3 +65,36 @@ class ServiceError(PalError):
 
 class StoreError(PalError):
     """The lake, or the files that several machines share, cannot be opened, read or written."""
+
+
+class DiskError(PalError):
+    """The disk is full, or must not be written."""
+
+
+_FULL = re.compile(r"(?i)No space left on device|database or disk is full|Disk quota exceeded|File too large")
+_READ_ONLY = re.compile(r"(?i)Read-only file system|readonly database")
+_FULL_CODES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def disk_error(error: BaseException, place: str = "") -> DiskError | None:
+    """What an error of the system, of SQLite or of DuckDB says about the disk; None where it is of another kind.
+
+    Args:
+        place: The file or folder; that of the error itself where it names one.
+
+    >>> print(disk_error(OSError(errno.ENOSPC, "No space left on device", "a.csv")))
+    No space left on the disk of a.csv.
+    Hint: Free some disk space and run the command again.
+    """
+    code = error.errno if isinstance(error, OSError) else None
+    where = str((isinstance(error, OSError) and error.filename) or place or "the workspace")
+    if code in _FULL_CODES or (code is None and _FULL.search(str(error))):
+        return DiskError(f"No space left on the disk of {where}.", "Free some disk space and run the command again.")
+    if code == errno.EROFS or (code is None and _READ_ONLY.search(str(error))):
+        return DiskError(
+            f"{where} is on a read-only disk, or may not be written.",
+            "Make it writable, or work on a copy; pal status, pal predict and pal export also work read-only.",
+        )
+    if code in (errno.EACCES, errno.EPERM):
+        return DiskError(f"Permission denied: {where}.", "Change its owner or its permissions, or name another path.")
+    return None

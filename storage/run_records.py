@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from storage.errors import StoreError
+from storage.errors import StoreError, disk_error
 from storage.lake.row_mapper import to_records
 from storage.lake.store import Store, in_utc
 from storage.records import RunRecord, RunStatus
@@ -243,9 +243,9 @@ class _File:
             with contextlib.closing(sqlite3.connect(uri, timeout=30, isolation_level=None, uri=True)) as connection:
                 yield connection
         except sqlite3.Error as error:
-            raise StoreError(
+            raise disk_error(error, str(self._path)) or StoreError(
                 f"The record of runs {self._path} cannot be used: {error}.",
-                hint="Check the path, permissions and free disk space.",
+                hint="Check the path and permissions; find out whether it is damaged: pal check",
             ) from error
 
 

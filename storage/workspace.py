@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from storage.errors import StoreError, WorkspaceError
 from storage.files.folders import MANIFEST
-from storage.lake.schema import MIGRATIONS, current_version, migrate
+from storage.lake.connection import without_secrets
+from storage.lake.schema import MIGRATIONS, current_version, is_empty, migrate
 from storage.lake.store import Store
 from storage.run_records import RUNS_FILE, Runs, runs_of
 
@@ -88,9 +89,10 @@ class Workspace:
         return self.root / "reports"
 
     def make(self) -> None:
-        """Create the folders that are missing."""
+        """Create the folders that are missing; none where the workspace may only be read."""
         for name in FOLDERS:
-            (self.root / name).mkdir(parents=True, exist_ok=True)
+            if not (self.root / name).is_dir() and (not self.root.exists() or os.access(self.root, os.W_OK)):
+                (self.root / name).mkdir(parents=True)
 
     def pull(self) -> None:
         """Bring what is new in the batches and the inbox that other machines share; nothing to do where none does.
@@ -173,6 +175,9 @@ class Workspace:
     def _open_store(self) -> Store:
         store = self.unmigrated_store()
         version = current_version(store)
+        if self._has_a_past() if not version else self._has_made() and is_empty(store):
+            store.close()
+            raise self._lost_lake("is empty")
         if store.kind == "postgres" and 0 < version < len(MIGRATIONS):
             store.close()
             raise StoreError(
@@ -193,9 +198,38 @@ class Workspace:
             return self._connections.mirror
 
     def unmigrated_store(self) -> Store:
-        """The lake in whatever schema it is, on a connection to be closed by the caller."""
-        (self.root / "lake").mkdir(parents=True, exist_ok=True)
+        """The lake in whatever schema it is, on a connection to be closed by the caller.
+
+        Raises:
+            StoreError: It cannot be opened; or it is gone, while what was made with it is still there.
+        """
+        catalog = self.catalog_file
+        if catalog is not None and not (catalog.is_file() and catalog.stat().st_size) and self._has_a_past():
+            raise self._lost_lake("is empty" if catalog.exists() else "is missing")
+        self.make()
         return Store(*self.lake, scratch=self.root / "lake" / "spill")
+
+    @property
+    def catalog_file(self) -> Path | None:
+        """The lake's catalog where it is a file; None where it is on a server."""
+        kind, _, where = self.lake[0].partition(":")
+        return Path(where) if kind == "sqlite" and where else None
+
+    def _has_a_past(self) -> bool:
+        """Whether batches, models or the lake's own files are here: a new workspace has none."""
+        data = self.lake[1]
+        return self._has_made() or ("://" not in data and next(Path(data).rglob("*.parquet"), None) is not None)
+
+    def _has_made(self) -> bool:
+        """Whether batches or models are here."""
+        folders = (self.root / name for name in ("batches", "models"))
+        return any(next(folder.glob(f"[!.]*/{MANIFEST}"), None) for folder in folders)
+
+    def _lost_lake(self, what: str) -> StoreError:
+        return StoreError(
+            f"The lake's catalog {without_secrets(self.lake[0])} {what}, but batches, models or data of it are here.",
+            hint="Bring it back from a backup: pal restore BACKUP NEW_DIRECTORY; see what is left: pal check",
+        )
 
     def runs(self) -> Runs:
         """The record of runs: `runs.sqlite` here, or a table on PostgreSQL where the lake's catalog is there.
@@ -225,7 +259,8 @@ class Workspace:
         for left in (self.root / "lake").glob("scratch-*"):
             if time.time() - left.stat().st_mtime > 86_400:
                 shutil.rmtree(left, ignore_errors=True)
-        with tempfile.TemporaryDirectory(prefix="scratch-", dir=self.root / "lake") as folder:
+        place = self.root / "lake" if os.access(self.root / "lake", os.W_OK) else None
+        with tempfile.TemporaryDirectory(prefix="scratch-", dir=place) as folder:
             yield Path(folder)
 
 

@@ -29,6 +29,7 @@ REAL_DATA = ROOT.parent / "shared" / "data" / "abc-headlines"
 
 # No claim depends on how fast a machine is, or how busy.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fuzz", settings.get_profile("any machine"), max_examples=10_000)  # make fuzz
 settings.load_profile("any machine")
 
 

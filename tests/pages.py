@@ -14,7 +14,18 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 def commands_page() -> str:
     """Every command with its arguments, options and example, from the help texts."""
-    command = [sys.executable, "-m", "typer", "flows.cli.main", "utils", "docs", "--name", "pal", "--title", "Commands"]
+    command = [
+        sys.executable,
+        "-m",
+        "typer",
+        "flows.cli.commands",
+        "utils",
+        "docs",
+        "--name",
+        "pal",
+        "--title",
+        "Commands",
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd=DOCS.parent).stdout
 
 

@@ -12,7 +12,7 @@ import pytest
 from pages import DOCS, pages
 from typer.main import get_command
 
-from flows.cli.main import app
+from flows.cli.commands import app
 from tasks.config.template import PRESETS
 from tasks.sampling.catalogue import strategy_names
 
@@ -102,7 +102,7 @@ def test_presets_are_named_in_the_help() -> None:
 def test_help_is_there_in_half_a_second_without_heavy_imports() -> None:
     code = (
         "import sys; sys.argv = ['pal', '--help']\n"
-        "from flows.cli.main import app\n"
+        "from flows.cli.commands import app\n"
         "try: app()\n"
         "except SystemExit: pass\n"
         "print(sorted({'torch', 'prefect', 'duckdb', 'pyarrow', 'numpy', 'pydantic'} & set(sys.modules)))"

@@ -11,18 +11,20 @@ from pathlib import Path
 from annotation.checks import FilledRow, RowError
 from annotation.handout import Handout
 from storage.errors import BatchError, SourceError
-from storage.lake.items import text_hash
-from storage.readers.delimited import SAMPLE_LINES, fitted, header_at, split_lines
+from storage.files.formulas import neutralised, restored
+from storage.readers.delimited import ROWS_ABOVE, SAMPLE_LINES, fitted, header_at, rows_above, split_lines
 from storage.readers.file_kinds import find_encoding, open_text, readable_file
 from storage.readers.lines import Dialect, blank, parse_lines
+from storage.readers.spellings import text_hash
 
-COLUMNS = ("text", "label", "note", "annotator", "item_id", "batch_id", "text_hash")
+COLUMNS = ("text", "label", "note", "annotator", "item_id", "batch_id", "text_hash", "workspace_id")
 CONTEXT_COLUMN = "answers so far"
 ERROR_COLUMN = "error"
+KNOWN_COLUMNS = frozenset((*COLUMNS, CONTEXT_COLUMN, ERROR_COLUMN, ""))
+"""What stands in a batch file before anybody filled it in."""
 MAX_BYTES = 200_000_000
 MOST_SHOWN = 200
 """Characters of a row that cannot be told apart into cells."""
-_DANGEROUS = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")  # \n: what LibreOffice makes of \r
 _TO_QUOTE = re.compile(r'[,;|\t"\r\n]|^\s|\s$')
 _LEGACY = ("cp1252", "mac_roman", "cp1250", "cp1251", "cp1253", "cp1254", "cp932", "gbk", "cp949", "big5")
 
@@ -48,6 +50,7 @@ def cells_of(handout: Handout) -> Iterator[dict[str, str]]:
             "item_id": item.item_id,
             "batch_id": handout.batch_id,
             "text_hash": item.text_hash,
+            "workspace_id": handout.workspace_id,
         }
 
 
@@ -135,20 +138,6 @@ def no_batch_file(path: Path, first: str) -> BatchError:
     )
 
 
-def neutralised(cell: str) -> str:
-    """`cell` such that no spreadsheet runs it as a formula; `restored` undoes it.
-
-    >>> neutralised("=1+1"), restored(neutralised("=1+1")), restored(neutralised("'=1"))
-    ("'=1+1", '=1+1', "'=1")
-    """
-    return f"'{cell}" if _DANGEROUS.match(cell) else cell
-
-
-def restored(cell: str) -> str:
-    """`cell` as it was before `neutralised`."""
-    return cell[1:] if cell.startswith("'") and _DANGEROUS.match(cell) else cell
-
-
 def as_unicode(text: str) -> str:
     """`text` with every lone surrogate (a byte that was no text) as U+FFFD: no file and no lake takes one."""
     return re.sub("[\ud800-\udfff]", "\ufffd", text)
@@ -204,7 +193,7 @@ def _header(path: Path, lines: list[str], encoding: str) -> tuple[list[str], Dia
     def is_header(cells: Sequence[str]) -> int:
         return 2 if column_names(path, cells) else 0
 
-    found = []
+    found, above = [], ""
     for delimiter in ",;\t|":
         dialect = fitted(Dialect(encoding, delimiter), lines[:SAMPLE_LINES], is_header)
         records, starts, _, _ = parse_lines(dialect, split_lines(dialect, lines[:SAMPLE_LINES]), final=True)
@@ -212,6 +201,9 @@ def _header(path: Path, lines: list[str], encoding: str) -> tuple[list[str], Dia
         names = None if at is None else column_names(path, records[at])
         if at is not None and names:
             found.append((names, replace(dialect, header_row=int(starts[at]) + 1)))
+            above = above or rows_above(path, records, at)
+    if found and above:
+        raise BatchError(above, hint=ROWS_ABOVE)
     if found:  # a text may read like a header of few columns under a delimiter that is not the file's
         return max(found, key=lambda each: len(set(COLUMNS) & set(each[0])))
     raise no_batch_file(path, next((line.strip()[:80] for line in lines if line.strip()), ""))

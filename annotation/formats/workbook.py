@@ -29,14 +29,14 @@ from annotation.formats.csv_file import (
     columns_of,
     filled_row,
     no_batch_file,
-    restored,
 )
 from annotation.handout import Handout
 from annotation.label_set import SKIP, UNSURE, LabelSet
 from storage.errors import BatchError, SourceError
-from storage.lake.items import HASH_CHARS, text_hash
-from storage.readers.delimited import header_at
+from storage.files.formulas import restored
+from storage.readers.delimited import ROWS_ABOVE, header_at, rows_above
 from storage.readers.sheets import Sheet, WorkbookReader
+from storage.readers.spellings import HASH_CHARS, text_hash
 
 if TYPE_CHECKING:
     from openpyxl import Workbook
@@ -48,9 +48,10 @@ MOST_IN_AN_EXCEL_CELL = 32_767
 _MOST_IN_A_MESSAGE = 224
 _WRITTEN_AT = datetime(2000, 1, 1)  # the same handout is the same bytes whenever it is written
 _WIDTHS = {"text": 80, CONTEXT_COLUMN: 36, "note": 28, "annotator": 14, "item_id": 14, "batch_id": 18, "text_hash": 14}
+_WIDTHS |= {"workspace_id": 14}
 _DEFINITION_WIDTH = 100
 _MOST_POINTS = 409  # of a row's height, in Excel
-_IDS = ("item_id", "batch_id", "text_hash")
+_IDS = ("item_id", "batch_id", "text_hash", "workspace_id")
 _IS_HASH = re.compile(f"[0-9a-f]{{{HASH_CHARS}}}")
 
 
@@ -112,7 +113,11 @@ def _header(path: Path, sheet: Sheet) -> tuple[int, list[str]] | None:
     """The row of a sheet's header and the names of its columns."""
     numbers, records = list(sheet.rows), list(sheet.rows.values())
     at = header_at(records, lambda cells: 2 if column_names(path, cells) else 0)
-    return None if at is None else (numbers[at], column_names(path, records[at]) or [])
+    if at is None:
+        return None
+    if what := rows_above(path, records, at):
+        raise BatchError(what, hint=ROWS_ABOVE)
+    return numbers[at], column_names(path, records[at]) or []
 
 
 def _named(names: Sequence[str], cells: Sequence[str]) -> dict[str, str]:

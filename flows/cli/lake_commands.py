@@ -1,4 +1,4 @@
-"""The commands that move, keep and tidy the lake; registered in `flows.cli.main`."""
+"""The commands that move, keep and tidy the lake; registered in `flows.cli.commands`."""
 
 from __future__ import annotations
 
@@ -58,6 +58,37 @@ def move(
         print(f"pal.toml says so now; the old lake is still at {project.config.lake.catalog}")
     else:
         print(f"to use it, write in pal.toml:\n{lake_lines(catalog, data)}")
+
+
+@commands.command(epilog="Example: pal check --repair")
+def check(
+    repair: Annotated[bool, typer.Option("--repair", help="Make again what follows from the rest.")] = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Look for damage in the lake, models, encoders and batches, and say how to get back what is damaged."""
+    from dataclasses import asdict
+
+    from flows.log_lines import counted
+    from tasks.repair import check_project
+    from tasks.repair import repair as make_again
+
+    project = project_at(workspace)
+    found, done = check_project(project), []
+    if repair:
+        if not any(damage.repair == "runs" or damage.path.startswith("lake") for damage in found.damaged):
+            _refuse_while_running(project, "pal check --repair")
+        done = make_again(project, found)
+        found = check_project(project) if done else found
+    if as_json:
+        print_json({"damaged": [asdict(each) for each in found.damaged], "repaired": done, "checked": found.counts})
+    else:
+        print("Checked " + ", ".join(counted(n, name.removesuffix("s")) for name, n in found.counts.items()) + ".")
+        for line in (*done, *(f"Damaged: {each.path}: {each.what}.\n  {each.hint}" for each in found.damaged)):
+            print(line)
+        print(f"Damaged in {counted(len(found.damaged), 'place')}." if found.damaged else "No damage.")
+    if found.damaged:
+        raise typer.Exit(1)
 
 
 @commands.command(epilog="Example: pal backup /mnt/backups/headlines")

@@ -1,260 +1,136 @@
-"""The `pal` command: a few lines per command over flows, status and annotator; every help ends with an example."""
+"""The entry point of `pal`: runs the command of `flows.cli.commands`, and says how it ended.
+
+It imports nothing before its signal handlers stand, so that Ctrl-C ends a command in one line from its start on.
+"""
 
 from __future__ import annotations
 
-import shlex
-import shutil
+import os
+import signal
 import sys
-from pathlib import Path
-from typing import Annotated
+import time
 
-import typer
+_HURRY_S = 1.0
+"""A second signal that comes later than this after the first ends the process at once."""
 
-from flows.cli.batch_commands import commands as batch_commands
-from flows.cli.lake_commands import commands as lake_commands
-from flows.cli.model_commands import commands as model_commands
-from flows.cli.options import JsonOption, WorkspaceOption, print_json, project_at, show_batch
-from flows.cli.output_commands import commands as output_commands
-from flows.cli.service_commands import commands as service_commands
-from flows.cli.simulation_commands import commands as simulation_commands
-from flows.log_lines import is_debugging, listen
-from storage.errors import PalError
 
-app = typer.Typer(
-    name="pal",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    help="Human-in-the-loop text classification: import texts, publish batches, ingest answers, train, repeat.",
-    epilog="Start: pal init my-project, then in it: pal import texts.csv, pal next, pal annotate, pal ingest",
-)
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the command to end. (Python itself ends by SIGINT wherever a bare KeyboardInterrupt passed.)"""
+
+
+class _Signals:
+    """Ctrl-C and SIGTERM as KeyboardInterrupt, wherever the command is.
+
+    Libraries turn that into errors of their own, or swallow it; what counts is that a signal came.
+
+    Attributes:
+        number: The first signal that came; None where none did.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._at = 0.0
+        for name in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(name) is not signal.SIG_IGN:  # as under nohup
+                signal.signal(name, self._interrupt)
+
+    def _interrupt(self, number: int, _: object) -> None:
+        if self.number is not None:
+            if time.monotonic() - self._at > _HURRY_S:
+                os._exit(128 + number)
+            return
+        self.number, self._at = number, time.monotonic()
+        raise Interrupted(f"Interrupted by {signal.Signals(number).name}.")
+
+    def end(self) -> int | None:
+        """Let no signal disturb the end of the process. Where one came before, says so and returns the exit code."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        if self.number is None:
+            return None
+        name = signal.Signals(self.number).name
+        _to_stderr(f"Interrupted by {name}. Completed steps are saved; run the command again to continue.")
+        return 128 + self.number
 
 
 def main() -> None:
-    """Run the command; an error that a user can fix is a message and exit code 1."""
+    """Run the command; whatever ends it is one message and an exit code, a traceback only with `--debug`."""
+    signals = _Signals()
     try:
-        app()
-    except PalError as error:
-        if is_debugging():
-            raise
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except OSError as error:
-        if is_debugging():
-            raise
-        print(f"Error: {error}\nHint: Check the path, permissions and free disk space.", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        _open_standard_files()
+        code = _run()
+        sys.stdout.flush()
+    except BaseException as error:  # noqa: BLE001  # nothing is above it
+        code = signals.end() or _explain(error)
+        sys.exit(code)
+    sys.exit(signals.end() or code)
 
 
-def _print_version(wanted: bool) -> None:
-    """Print the version and end."""
-    if wanted:
-        from importlib.metadata import version
+def _run() -> int:
+    import typer
 
-        print(f"pal {version('pytorch-active-learning')}")
-        raise typer.Exit
+    from flows.cli.commands import app
 
-
-@app.callback()
-def options(
-    context: typer.Context,
-    workspace: WorkspaceOption = None,
-    version: Annotated[  # noqa: ARG001
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and Prefect's log.")] = False,
-) -> None:
-    """Options before any command."""
-    listen(debug=debug)
-    if workspace is not None:  # the default of every command's own option
-        context.default_map = {str(context.invoked_subcommand): {"workspace": str(workspace)}}
+    try:
+        result = app(standalone_mode=False)
+    except typer.Abort:
+        _to_stderr("Error: The input ended before the answer.\nHint: Run the command in a terminal.")
+        return 1
+    except Exception as error:
+        if callable(show := getattr(error, "show", None)):  # of the command line, by whichever click typer brings
+            show()
+            return int(getattr(error, "exit_code", 2))
+        raise
+    return result if isinstance(result, int) else 0
 
 
-@app.command(epilog="Example: pal init headlines --preset disaster-headlines")
-def init(
-    directory: Annotated[Path, typer.Argument(help="The new project's directory.")],
-    preset: Annotated[str, typer.Option(help="disaster-headlines, chapter-2 or demo.")] = "disaster-headlines",
-    labels: Annotated[str | None, typer.Option(help="Your own labels instead, with commas: spam,ham")] = None,
-    positive: Annotated[str | None, typer.Option(help="Which of --labels is the rare one.")] = None,
-    question: Annotated[str | None, typer.Option(help="What to ask annotators, with --labels.")] = None,
-) -> None:
-    """Make a workspace: a directory with a pal.toml to look through and change."""
-    from storage.errors import WorkspaceError
-    from storage.workspace import CONFIG_NAME
-    from tasks.config.settings import TaskConfig
-    from tasks.config.template import config_text, find_preset, named_labels
-    from tasks.project import open_project
-
-    if not labels and (positive or question):
-        raise typer.BadParameter("--positive and --question go with --labels")
-    if directory.is_file():
-        raise WorkspaceError(f"{directory} is a file.", hint="name a new directory: pal init DIR")
-    if (directory / CONFIG_NAME).exists():
-        raise WorkspaceError(f"{directory / CONFIG_NAME} is there already.", hint=f"use it: cd {directory}; pal status")
-    found = find_preset(preset)
-    names = [name.strip() for name in labels.split(",")] if labels else []
-    if names:
-        found = found.model_copy(update={"task": TaskConfig.of(named_labels(names, positive, question))})
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / CONFIG_NAME).write_text(config_text(found), encoding="utf-8", newline="\n")
-    open_project(directory).workspace.store()
-    print(f"workspace {directory}: look through {directory / CONFIG_NAME}")
-    print(f"next: cd {shlex.quote(str(directory))}; pal import FILE")
+def _open_standard_files() -> None:
+    """Let stdin, stdout and stderr be there: else the next file opened, such as the lake's, would take their place."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    sys.stdin = sys.stdin or open(0, encoding="utf-8")  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8")  # noqa: SIM115
 
 
-@app.command(epilog="Example: pal config --json")
-def config(
-    as_json: JsonOption = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/pal-toml.md.")] = False,
-    workspace: WorkspaceOption = None,
-) -> None:
-    """Print every setting in force, from pal.toml or by default."""
-    from tasks.config.template import settings_in_force, settings_of, settings_page
+def _explain(error: BaseException) -> int:
+    """Print what went wrong and what to type; returns the exit code."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    if isinstance(error, BrokenPipeError):  # whoever reads the output has enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 128 + signal.SIGPIPE
+    from flows.log_lines import is_debugging
+    from storage.errors import PalError, disk_error
 
-    if markdown:
-        print(settings_page())
-        return
-    found = project_at(workspace).config
-    if not as_json:
-        print(settings_in_force(found))
-        return
-    sections: dict[str, dict[str, object]] = {}
-    for each in settings_of(found):
-        sections.setdefault(each.section, {})[each.name] = {"value": each.value, "default": each.is_default}
-    print_json(sections)
-
-
-@app.command("import", epilog="Example: pal import abcnews-date-text.csv --text-column headline_text")
-def import_(
-    files: Annotated[list[Path] | None, typer.Argument(help="CSV, TSV, plain text, .xlsx, JSON or Parquet.")] = None,
-    original: Annotated[Path | None, typer.Option(help="A directory of the original scripts, pool and labels.")] = None,
-    text_column: Annotated[str | None, typer.Option(help="Name or number of the text column.")] = None,
-    id_column: Annotated[str | None, typer.Option(help="Name or number of the id column.")] = None,
-    encoding: Annotated[str | None, typer.Option(help="utf-8, utf-16, windows-1252 ...")] = None,
-    delimiter: Annotated[str | None, typer.Option(help="One character, or tab.")] = None,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
-) -> None:
-    """Take texts into the pool: each text once, bad rows listed in a rejects file, twice changes nothing."""
-    from flows.cli.status import pal_command
-    from flows.import_texts import check_import, import_items
-    from flows.run import start
-    from tasks.import_files import ReadOptions
-
-    project = project_at(workspace)
-    options = ReadOptions(text_column or "", id_column or "", encoding or "", delimiter or "")
-    paths = [file.resolve() for file in files or ()]
-    directory = str(original.resolve()) if original else ""
-    check_import(project, paths, directory, options)
-    reports = start(project, import_items, tuple(map(str, paths)), directory, options)
-    if as_json:
-        print_json([vars(report) for report in reports])
-        return
-    for report in reports:
-        print(*report.layout, sep="\n", end="\n" if report.layout else "")
-        print(
-            f"{report.source}: {report.n_new:,} new items, {report.n_duplicates:,} duplicates, "
-            f"{report.n_rejected:,} rejected" + (f" (see {report.rejects_file})" if report.rejects_file else "")
-        )
-    print(f"next: {pal_command(project)} next")
+    if is_debugging():
+        raise error
+    if isinstance(error, KeyboardInterrupt):
+        _to_stderr("Interrupted. Completed steps are saved; run the command again to continue.")
+        return 130
+    if isinstance(error, OSError):
+        error = disk_error(error) or PalError(f"{error}.", hint="Check the path and its permissions.")
+    if isinstance(error, PalError):
+        _to_stderr(f"Error: {error}")
+        return 1
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    _to_stderr(
+        f"Error: Unexpected error: {reason}\n"
+        "Hint: Check the workspace: pal check. To report a bug, add the traceback: pal --debug ..."
+    )
+    return 1
 
 
-@app.command(epilog="Example: pal strategies --json")
-def strategies(
-    as_json: JsonOption = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/strategies.md.")] = False,
-) -> None:
-    """Every sampling strategy: what it asks about, what it needs, its cost over n items, and where it comes from."""
-    from tasks.sampling.catalogue import all_strategies, as_markdown, as_table, as_text
+def _to_stderr(message: str) -> None:
+    """Print a message; where stderr is closed or full, the exit code says it alone."""
+    try:
+        print(message, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
-    if as_json:
-        print_json(as_table(all_strategies()))
-        return
-    print(as_markdown(all_strategies()) if markdown else as_text(all_strategies()))
-
-
-@app.command(epilog="Example: pal sample --strategy outlier -n 20 --explain")
-def sample(
-    strategy: Annotated[str, typer.Option(help="One of those that `pal strategies` lists.")],
-    n: Annotated[int, typer.Option("--number", "-n", min=1, help="Items.")] = 20,
-    explain: Annotated[bool, typer.Option("--explain", help="Say why each was chosen.")] = False,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the draw; from pal.toml if not given.")] = None,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
-) -> None:
-    """An example of what a strategy asks about now: shown, not published; a batch's own draw may be another."""
-    from flows.cli.previews import preview
-
-    found = preview(project_at(workspace), strategy, n, seed)
-    if as_json:
-        print_json([vars(item) for item in found])
-        return
-    for item in found:
-        print(f"{item.rank:>4}  {' '.join(item.text.split())}" + (f"\n{'':<6}{item.reason}" if explain else ""))
-
-
-@app.command(epilog="Example: pal loop --annotator anna")
-def loop(
-    n: Annotated[int | None, typer.Option("--number", "-n", min=1, help="Items a batch.")] = None,
-    annotator: Annotated[str | None, typer.Option(help="Your name; the login name if not given.")] = None,
-    workspace: WorkspaceOption = None,
-) -> None:
-    """The original's one command: next batch, questions, ingest, train and report, again - until you save and leave."""
-    import getpass
-
-    from flows.cli.annotating import loop_at_terminal
-
-    loop_at_terminal(project_at(workspace), annotator or getpass.getuser(), n)
-
-
-@app.command(epilog="Example: pal nightly --json")
-def nightly(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
-    """What runs every night: ingest, train, evaluate, promote or keep, and a batch when none is open."""
-    from flows.nightly import nightly as nightly_flow
-    from flows.run import start
-
-    project = project_at(workspace)
-    show_batch(project, start(project, nightly_flow), as_json)
-
-
-@app.command(epilog="Example: pal status --json")
-def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
-    """What is there, what is out, how good the model is, and what to type next."""
-    from flows.cli.status import status_of
-
-    found = status_of(project_at(workspace))
-    print(found.as_json() if as_json else found.as_text())
-
-
-@app.command(epilog="Example: pal demo pal-demo --fresh")
-def demo(
-    directory: Annotated[Path, typer.Argument(help="Where to make the demo's workspace.")] = Path("pal-demo"),
-    fresh: Annotated[bool, typer.Option("--fresh", help="Replace an earlier demo there.")] = False,
-) -> None:
-    """Run the whole loop on 20,000 synthetic headlines with a simulated annotator, as Prefect flow runs."""
-    from flows.cli.demo import run_demo, table_text
-
-    rows = run_demo(directory.resolve(), fresh=fresh)
-    print(f"\n{table_text(rows)}\n")
-    print(f"Everything is in {directory}: pal.toml, lake/, batches/, models/.")
-    path = "" if shutil.which("pal") else f"  export PATH={Path(sys.executable).parent}:$PATH\n"
-    print(f"A batch is open for you. Type:\n{path}  cd {shlex.quote(str(directory))}")
-    print("  pal annotate\n  pal ingest\n  pal next")
-    print("To see the runs in Prefect's UI, type there:\n  pal up")
-
-
-for commands in (
-    batch_commands,
-    model_commands,
-    output_commands,
-    service_commands,
-    simulation_commands,
-    lake_commands,
-):
-    app.add_typer(commands)
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""The commands about models: listed, promoted by hand, taken back; registered in `flows.cli.main`."""
+"""The commands about models: listed, promoted by hand, taken back; registered in `flows.cli.commands`."""
 
 from __future__ import annotations
 

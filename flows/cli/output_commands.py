@@ -37,9 +37,14 @@ def predict(
         from flows.predict import check_predict
         from flows.predict import predict as predict_flow
         from flows.run import start
+        from storage.lake.outgoing import format_of_file
+        from tasks.predict_pool import predict_pool
 
         check_predict(project, output, model or "")
-        found = start(project, predict_flow, str(output.resolve()), "by suffix", model or "")
+        if project.workspace.store().is_read_only:  # nothing of it can be recorded there
+            found = predict_pool(project, output.resolve(), format_of_file(output), model or "")
+        else:
+            found = start(project, predict_flow, str(output.resolve()), "by suffix", model or "")
         if as_json:
             print_json(asdict(found))
         else:

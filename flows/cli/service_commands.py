@@ -1,4 +1,4 @@
-"""The commands that bring server, schedule and worker up and down; registered in `flows.cli.main`."""
+"""The commands that bring server, schedule and worker up and down; registered in `flows.cli.commands`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pal simulate`: would this save labels on my data? Registered in `flows.cli.main`."""
+"""`pal simulate`: would this save labels on my data? Registered in `flows.cli.commands`."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from storage.errors import WorkspaceError
 from storage.files.object_store import Stored
 
 MANIFEST = "manifest.json"
@@ -77,6 +78,40 @@ def add_files(folder: Path, write: Callable[[Path], dict[str, Any]]) -> None:
     finally:
         shutil.rmtree(part, ignore_errors=True)
     to_disk(folder)
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of `name` in a folder; every path that comes from a file or an archive goes through here.
+
+    Raises:
+        WorkspaceError: It leads out of the folder: by `..`, as an absolute path, or through a link.
+
+    >>> inside(Path("/a"), "b/c.csv").as_posix()
+    '/a/b/c.csv'
+    """
+    relative = Path(name)
+    path = folder / relative
+    leads_out = not name or "\0" in name or bool(relative.anchor) or ".." in relative.parts
+    if leads_out or not path.resolve().is_relative_to(folder.resolve()):
+        raise WorkspaceError(f"The path {name!r} leads out of {folder}.", hint="Use a file from a source you trust.")
+    return path
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file, such as a manifest.
+
+    Raises:
+        ValueError: It is missing, cannot be read, or is something else; the message says which, and names the file.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} is damaged: it holds {type(values).__name__}, not an object")
+    return values
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -212,6 +212,27 @@ def count_iterations(store: Store) -> int:
     return int(store.rows(sql)[0][0])
 
 
+@dataclass(frozen=True)
+class BatchHashes:
+    """What the lake has of a batch: whether it is open, and its items, item_id -> text hash."""
+
+    is_open: bool
+    hashes: dict[str, str]
+
+
+def batch_hashes(store: Store) -> dict[str, BatchHashes]:
+    """Every batch that has a folder, by its id."""
+    found = {
+        batch_id: BatchHashes(status == "published", {})
+        for batch_id, status in store.rows("SELECT batch_id, status FROM lake.batches")
+    }
+    for batch_id, item_id, text_hash in store.rows(
+        "SELECT DISTINCT batch_id, item_id, text_hash FROM lake.batch_items JOIN lake.items USING (item_id)"
+    ):
+        found[batch_id].hashes[item_id] = text_hash
+    return found
+
+
 def find_batch(store: Store, batch_id: str) -> Progress:
     """One batch.
 
@@ -285,7 +306,7 @@ def batch_results(store: Store, random: Sequence[str], positive: str) -> list[Ba
     return store.records(
         BatchResult,
         f"""WITH firsts AS (
-            SELECT item_id, arg_min(batch_id, (ingested_at, batch_id)) AS batch_id
+            SELECT item_id, arg_min(batch_id, (ingestion, ingested_at, batch_id)) AS batch_id
             FROM lake.annotations GROUP BY item_id
         ), drawn AS (
             SELECT DISTINCT batch_id, item_id FROM lake.batch_items WHERE list_contains($random, strategy)
@@ -314,7 +335,7 @@ def answered_in(store: Store, batch_id: str, annotator: str | None = None) -> di
         annotator: Whose answers; None for anybody's.
     """
     rows = store.rows(
-        """SELECT item_id, arg_max(answer, (annotated_at, ingested_at)) FROM lake.annotations
+        """SELECT item_id, arg_max(answer, (ingestion, annotated_at)) FROM lake.annotations
         WHERE batch_id = $batch AND annotator = coalesce($annotator, annotator) GROUP BY item_id""",
         {"batch": batch_id, "annotator": annotator},
     )

@@ -118,9 +118,12 @@ def use_all_cores(connection: Connection) -> None:
     connection.execute("RESET threads")
 
 
-def attach_lake(connection: Connection, catalog: str, data: str, name: str = "lake") -> None:
+def attach_lake(
+    connection: Connection, catalog: str, data: str, name: str = "lake", *, read_only: bool = False
+) -> None:
     """Attach a lake under a name; one that is not there yet is made."""
-    options = [f"DATA_PATH {quoted(data)}", "OVERRIDE_DATA_PATH true", "DATA_INLINING_ROW_LIMIT 10000"]
+    options = ["READ_ONLY"] if read_only else []
+    options += [f"DATA_PATH {quoted(data)}", "OVERRIDE_DATA_PATH true", "DATA_INLINING_ROW_LIMIT 10000"]
     if catalog.startswith("sqlite:"):
         options += ["META_JOURNAL_MODE 'WAL'", "META_BUSY_TIMEOUT 30000"]
     connection.execute(f"ATTACH {quoted(f'ducklake:{catalog}')} AS {name} ({', '.join(options)})")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from storage.files.formulas import neutralised
 from storage.lake.annotations import LabelledItem, import_labelled
 from storage.lake.items import Imported, add_items, item_ids_of, stage
 from storage.lake.store import Store
@@ -68,7 +69,9 @@ class Rejects:
             writer = csv.writer(file)
             if not self.n:
                 writer.writerow(("file", "row", "value", "reason"))
-            writer.writerows((each.file, each.row, each.value, each.reason) for each in rejects)
+            writer.writerows(
+                (neutralised(each.file), each.row, neutralised(each.value), each.reason) for each in rejects
+            )
         self.n += len(rejects)
 
 

@@ -12,11 +12,14 @@ import pyarrow as pa
 
 from storage.errors import SourceError, StoreError
 from storage.files.folders import to_disk
-from storage.lake.schema import current_labels, standing_answers
+from storage.files.formulas import neutralised_sql
+from storage.lake.schema import annotations_at, current_labels, standing_answers
 from storage.lake.store import SLICE_ROWS, Store
 
 FileFormat = Literal["parquet", "csv", "jsonl"]
 FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
+
+BOM = "\ufeff"
 
 _COPY = {
     "parquet": "FORMAT parquet, COMPRESSION zstd",
@@ -76,15 +79,25 @@ def join_parts(parts: Sequence[Path], output: Path, form: FileFormat) -> None:
     try:
         with duckdb.connect(config={"memory_limit": "1GB"}) as connection:
             place = str(part).replace("'", "''")
+            values = {"parts": [str(path) for path in parts]}
+            columns = "*"
+            if form == "csv":
+                described = connection.execute("DESCRIBE FROM read_parquet($parts)", values).fetchall()
+                columns = ", ".join(_for_spreadsheets(k, name, kind) for k, (name, kind, *_) in enumerate(described))
             connection.execute(
-                f"COPY (FROM read_parquet($parts)) TO '{place}' ({_COPY[form]})",
-                {"parts": [str(path) for path in parts]},
+                f"COPY (SELECT {columns} FROM read_parquet($parts)) TO '{place}' ({_COPY[form]})", values
             )
         to_disk(part)
         os.replace(part, output)  # noqa: PTH105
         to_disk(output.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _for_spreadsheets(at: int, name: str, kind: str) -> str:
+    """A column as it stands in a CSV file; the first one's name begins with the file's byte order mark."""
+    value = neutralised_sql(f'"{name}"') if kind == "VARCHAR" else f'"{name}"'
+    return f"""{value} AS "{"" if at else BOM}{name}\""""
 
 
 def labelled_items(store: Store, version: int) -> pa.Table:
@@ -99,8 +112,8 @@ def labelled_items(store: Store, version: int) -> pa.Table:
             SELECT item_id, count(*) AS n_answers, list(answer) AS given FROM ({standing_answers(version)})
             WHERE answer <> 'skip' GROUP BY item_id
         ), firsts AS (
-            SELECT item_id, arg_min(batch_id, (ingested_at, batch_id)) AS batch_id
-            FROM lake.annotations {at} GROUP BY item_id
+            SELECT item_id, arg_min(batch_id, (coalesce(ingestion, 0), ingested_at, batch_id)) AS batch_id
+            FROM ({annotations_at(version)}) GROUP BY item_id
         )
         SELECT item_id, text, label, split, n_answers, len(list_filter(given, lambda a: a = label)) AS n_agree,
             batch_id, annotated_at

@@ -6,12 +6,15 @@ One machine: a SQLite catalog beside Parquet files. Several: `postgres:...` and 
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import itertools
 import os
 import random
 import re
+import shutil
 import sqlite3
+import tempfile
 import threading
 import time
 import uuid
@@ -23,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import duckdb
 
-from storage.errors import StoreError
+from storage.errors import StoreError, disk_error
 from storage.lake.catalog_copy import copy_sqlite
 from storage.lake.connection import (
     LOST,
@@ -63,6 +66,19 @@ _STALE = re.compile(
 """What an open connection says once another process has tidied away tables of the catalog that it remembers."""
 
 
+_LEAST_FREE_BYTES = 128 << 10
+"""What SQLite's files beside the catalog take; where less is free, the lake can only be read."""
+
+_OF_THIS_PROGRAM = (
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.ConnectionException,
+    duckdb.ParserException,
+    duckdb.TransactionException,
+)
+"""Errors that no damaged file causes."""
+
+
 class Store:
     """One process's connection to the lake; threads share it, each call takes a cursor of its own.
 
@@ -79,6 +95,9 @@ class Store:
     def __init__(self, catalog: str, data: str, *, scratch: Path | None = None, memory: str = "1500MB") -> None:
         self.catalog, self.data = catalog, data
         self.kind, _, where = catalog.partition(":")
+        self._copy = _read_only_copy(Path(where)) if self.kind == "sqlite" else None
+        if self._copy is not None:
+            scratch = Path(self._copy.name) / "spill"
         self._open = functools.partial(open_duckdb, catalog, data, scratch, memory)
         self._connection, self._uses_all_cores = self._open(), False
         self._mine = _Mine()
@@ -86,10 +105,12 @@ class Store:
         try:
             self._attach()
         except (duckdb.Error, sqlite3.Error) as error:
-            raise told(error, self.address) or StoreError(
-                without_secrets(f"the lake {catalog} with data in {data} cannot be opened: {error}"),
-                hint="check that the path exists and is yours to write, or make a workspace: pal init DIR",
-            ) from error
+            raise told(error, self.address) or disk_error(error, where) or self._damaged(error) from error
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the catalog cannot be written here; then a copy of it is read, as it was when it was opened."""
+        return self._copy is not None
 
     @property
     def address(self) -> str:
@@ -100,6 +121,9 @@ class Store:
         connection = self._connection
         if self._lock is None:
             connection.execute(f"ATTACH {quoted(self.catalog.partition(':')[2])} AS mutex (TYPE postgres)")
+        if self._copy is not None:
+            attach_lake(connection, f"sqlite:{Path(self._copy.name) / 'catalog.sqlite'}", self.data, read_only=True)
+            return
         _again(lambda: self._locked(lambda: attach_lake(connection, self.catalog, self.data)))
 
     def _renew(self) -> None:
@@ -128,6 +152,8 @@ class Store:
     def close(self) -> None:
         """Give the connection back; the store cannot be used afterwards."""
         self._connection.close()
+        if self._copy is not None:
+            self._copy.cleanup()
 
     def write(self, change: Callable[[Connection], T], message: str, *, bulk: bool = False) -> T:
         """Run `change` in one transaction, all or nothing.
@@ -143,6 +169,7 @@ class Store:
         Raises:
             StoreError: PostgreSQL or the object storage does not answer, or refuses.
         """
+        self._refuse_read_only()
         mark = uuid.uuid4().hex
         if bulk:
             self._for_bulk()
@@ -283,6 +310,21 @@ class Store:
             finally:
                 self._renew()
 
+    def edit_catalog(self, *statements: str) -> None:
+        """Run statements on the catalog's own tables, in one transaction, while nobody writes."""
+        if self.kind == "postgres":
+            with self.alone():
+                self.execute_on_server("; ".join(statements))
+            return
+        with self.alone():
+            self.close()
+            try:
+                with contextlib.closing(sqlite3.connect(self.catalog.partition(":")[2], timeout=30)) as file, file:
+                    for statement in statements:
+                        file.execute(statement)
+            finally:
+                self._renew()
+
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Let nobody else write meanwhile; if this process dies, the OS or the server frees the lock.
@@ -294,6 +336,7 @@ class Store:
         if self._mine.held:
             yield
             return
+        self._refuse_read_only()
         with contextlib.ExitStack() as stack:
             if self._lock is None:
                 stack.enter_context(self._advisory(f"pg_advisory_xact_lock({_LOCK_NUMBER})"))
@@ -314,6 +357,7 @@ class Store:
             f"another pal maintain, backup or lake move is at work; {command} was not begun.",
             hint="wait until it is through, then try again",
         )
+        self._refuse_read_only()
         with self._telling(), contextlib.ExitStack() as stack:
             if self._lock is None:
                 wanted = f"pg_try_advisory_xact_lock({_HOUSEKEEPING_NUMBER})"
@@ -344,14 +388,29 @@ class Store:
         """Say what a server's refusal means, and what to type."""
         try:
             yield
-        except duckdb.Error as error:
-            if fault := told(error, self.address):
-                raise fault from error
-            raise
+        except (duckdb.Error, sqlite3.Error) as error:
+            known = told(error, self.address) or disk_error(error, self.data)
+            if known is None and isinstance(error, _OF_THIS_PROGRAM):
+                raise
+            raise known or self._damaged(error) from error
         except RuntimeError as error:  # what DuckDB makes of the exception of a signal handler, as Ctrl-C's
             if error.__cause__ is not None and not isinstance(error.__cause__, Exception):
                 raise error.__cause__ from None
             raise
+
+    def _damaged(self, error: Exception) -> StoreError:
+        """A lake that cannot be read; DuckDB's message names the file."""
+        reason = without_secrets(" ".join(str(error).split()))
+        return StoreError(
+            f"The {self.address.removeprefix('the ')} cannot be used: {reason}",
+            hint="Find out what is damaged, and how to get it back: pal check",
+        )
+
+    def _refuse_read_only(self) -> None:
+        if self._copy is not None:
+            where = self.catalog.partition(":")[2]
+            code = errno.ENOSPC if os.access(where, os.W_OK) and os.access(Path(where).parent, os.W_OK) else errno.EROFS
+            raise disk_error(OSError(code, os.strerror(code), where)) or AssertionError
 
     def _has(self, mark: str) -> bool:
         """Whether a commit with this mark is in the lake."""
@@ -374,6 +433,23 @@ class Store:
             finally:
                 with contextlib.suppress(duckdb.Error):  # the connection is gone, and the lock with it
                     mutex.execute("ROLLBACK")
+
+
+def _read_only_copy(catalog: Path) -> tempfile.TemporaryDirectory[str] | None:
+    """A copy of a catalog that cannot be written, for as long as it is read; None where it can.
+
+    SQLite needs files of its own beside a catalog even to read it.
+    """
+    if not catalog.is_file():
+        return None
+    writable = os.access(catalog, os.W_OK) and os.access(catalog.parent, os.W_OK)
+    if writable and shutil.disk_usage(catalog.parent).free >= _LEAST_FREE_BYTES:
+        return None
+    copy = tempfile.TemporaryDirectory(prefix="pal-", ignore_cleanup_errors=True)
+    for suffix in ("", "-wal"):  # a log of changes that are not in the file yet
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(f"{catalog}{suffix}", f"{copy.name}/catalog.sqlite{suffix}")
+    return copy
 
 
 @contextlib.contextmanager

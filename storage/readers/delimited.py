@@ -131,16 +131,22 @@ def find_dialect(path: Path, lines: list[str], encoding: str, delimiter: str | N
     rows = [(record, int(start)) for record, start in zip(records, starts, strict=True) if not blank(record)]
     if not rows:
         raise SourceError(f"{path} holds no rows that can be read.", hint="A file needs at least one text.")
-    head, body = find_header([record for record, _ in rows], asked, alone=path.suffix.casefold() != ".txt")
+    head, body = find_header(path, [record for record, _ in rows], asked, alone=path.suffix.casefold() != ".txt")
     first = body if head is None else head
     above = rows[first - 1][1] + 1 if first else above
     return replace(dialect, above=above, header_row=0 if head is None else rows[head][1] + 1)
 
 
-def find_header(records: Sequence[Record], asked: Asked, *, alone: bool = True) -> tuple[int | None, int]:
-    """Which record is the header, None for none, and which is the first row; what stands above them is neither."""
+def find_header(path: Path, records: Sequence[Record], asked: Asked, *, alone: bool = True) -> tuple[int | None, int]:
+    """Which record is the header, None for none, and which is the first row; what stands above them is neither.
+
+    Raises:
+        SourceError: Rows stand above the header.
+    """
     at = header_at(records, lambda record: _named(record, asked), alone=alone)
     if at is not None:
+        if what := rows_above(path, records, at):
+            raise SourceError(what, hint=ROWS_ABOVE)
         return at, at + 1
     at = _titles(records)
     return (at, at + 1) if _heads(records[at], records[at + 1 :]) else (None, at)
@@ -190,9 +196,38 @@ def header_at(records: Sequence[Record], is_header: Recognize, *, alone: bool = 
     return None
 
 
+ROWS_ABOVE = "Move the header to the first line, and remove what is above it and no row."
+
+
+def rows_above(path: Path, records: Sequence[Record], at: int) -> str:
+    """What is wrong where rows stand above the header, as after sorting a sheet with its header; empty where none do.
+
+    A single line above it is a title, unless one of its values is made as those below it.
+    """
+    header, body = records[at], records[at + 1 :]
+    above = [record for record in records[:at] if not _is_title(record, len(header))]
+    if len(above) == 1:
+        below = list(zip(*(record for record in body if len(record) == len(header)), strict=False))
+        alike = (_shape(value) in map(_shape, column) for value, column in zip(above[0], below, strict=False) if value)
+        above = above if any(alike) else []
+    if not above:
+        return ""
+    first = shortened(", ".join(above[0]))
+    return f"The header of {path} ({shortened(', '.join(header))!r}) is below rows, of which the first is {first!r}."
+
+
+def _shape(value: str) -> str:
+    """Of which kinds of characters a value is made.
+
+    >>> _shape("x12"), _shape("Fire near town")
+    ('a9', 'a a a')
+    """
+    return re.sub(r"\d+", "9", re.sub(r"[^\W\d_]+", "a", value.strip()))
+
+
 def _is_title(record: Record, width: int) -> bool:
     """Whether a record above a header of some width is no row: it has another width, or a single value."""
-    return len(record) != width or sum(value.strip() != "" for value in record) < 2
+    return len(record) != width or 2 * sum(value.strip() != "" for value in record) <= max(2, width // 2)
 
 
 def _titles(records: Sequence[Record]) -> int:
@@ -229,10 +264,18 @@ def _find_delimiter(lines: list[str], encoding: str, is_header: Recognize, suffi
     likelihood = {delimiter: _likelihood(Dialect(encoding, delimiter), lines, is_header) for delimiter in DELIMITERS}
     if suffix == ".txt":  # one text a line, unless there is a header that every row fits, or one beyond doubt
         likelihood |= {each: 0.0 for each in ",;|" if likelihood[each] < 2.0}
+        if likelihood["\t"] < 2.0 and not _ids_before_tabs(lines):
+            likelihood["\t"] = 0.0
     if suffix in {".tsv", ".tab"} and likelihood["\t"] > 0:
         return "\t"
     best = max(likelihood, key=lambda delimiter: likelihood[delimiter])
     return best if likelihood[best] >= 0.7 else ONE_COLUMN
+
+
+def _ids_before_tabs(lines: list[str]) -> bool:
+    """Whether each line begins with another id, and a tab after it."""
+    ids = [line.partition("\t")[0].strip() for line in lines if line.strip()]
+    return len(set(ids)) == len(ids) and all(re.fullmatch(r"\S*\d\S*", each) for each in ids)
 
 
 def _likelihood(dialect: Dialect, lines: list[str], is_header: Recognize) -> float:

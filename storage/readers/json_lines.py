@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -49,13 +50,15 @@ def open_json(path: Path, encoding: str, asked: Asked) -> Source:
     found = [_object(line) for line in lines] if entries is None else entries[:SAMPLE_LINES]
     _refuse_twice(path, lines)
     objects = [value for value in found if isinstance(value, dict)]
+    if entries == []:
+        raise SourceError(f"{path} is an empty JSON array.", hint="A file needs at least one text.")
     if not objects:
-        raise _no_objects(path, encoding)
+        raise _no_objects(path, encoding, entries)
     names = list(dict.fromkeys(key for record in objects for key in record))
-    nested = [key for key in names if any(isinstance(record.get(key), dict) for record in objects)]
-    if nested and not any(isinstance(value, str) for record in objects for value in record.values()):
+    wrapped = len(found) == 1 and any(_holds_objects(value) for value in objects[0].values())
+    if wrapped or not any(isinstance(value, str) for record in objects for value in record.values()):
         what = f"The objects of {path} hold no text; their keys: {', '.join(map(repr, names[:20]))}."
-        raise SourceError(what, hint=_flattened(path, nested[0], entries is None))
+        raise SourceError(what, hint=_flattened(path, objects[0], "" if entries is None else ".[]"))
     sample = [[_plain(record.get(key)) for key in names] for record in objects]
     columns = choose_columns(path, names, sample, asked)
     at = (columns.text, columns.item_id, columns.date, columns.label)
@@ -76,23 +79,52 @@ def open_json(path: Path, encoding: str, asked: Asked) -> Source:
     return Source(path, size, layout_of(form, columns, names, sample, path), read)
 
 
-def _flattened(path: Path, key: str, lines: bool) -> str:
-    """The command that writes what a key holds as JSON lines."""
-    return f"Write these objects alone: jq -c '{'' if lines else '.[]'}.{key}' {path.name} > {path.stem}-flat.jsonl"
+def _flattened(path: Path, value: Any, before: str = "") -> str:
+    """The command that writes the objects with texts, wherever they are in a value, as JSON lines."""
+    place = _place_of_texts(value)
+    if place is None:
+        return 'One object a line is needed: {"text": "..."}'
+    where = f"'{before}{place}'" if "'" not in place else shlex.quote(before + place)
+    return f"Write these objects alone: jq -c {where} {shlex.quote(path.name)} > flat.jsonl"
+
+
+def _holds_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def _place_of_texts(value: Any, depth: int = 20) -> str | None:
+    """Where the first objects with a text are in a value, lists of them first, as jq writes it; None where none are.
+
+    >>> _place_of_texts({"meta": "1.0", "data": [{"text": "a"}]}), _place_of_texts({"a b": {"c": {"text": "a"}}})
+    ('.data[]', '."a b".c')
+    """
+    if isinstance(value, list):
+        places = (_place_of_texts(each, depth - 1) for each in value[:20] if depth)
+        return next((f"[]{place}" for place in places if place is not None), None)
+    if not isinstance(value, dict) or not depth:
+        return None
+    if any(isinstance(each, str) for each in value.values()) and not any(map(_holds_objects, value.values())):
+        return ""
+    for key in sorted(value, key=lambda key: not _holds_objects(value[key])):
+        if (place := _place_of_texts(value[key], depth - 1)) is not None:
+            name = key if key.isidentifier() and key.isascii() else json.dumps(key, ensure_ascii=False)
+            return f".{name}{place}"
+    return None
 
 
 def _refuse_twice(path: Path, lines: Sequence[str]) -> None:
     """Refuse lines of which one has the same key twice: the parser would keep the last."""
+    at = 0
 
     def single(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(found := dict(pairs)) < len(pairs):
             names = [name for name, _ in pairs]
             twice = next(name for name in found if names.count(name) > 1)
-            what = f"An object of {path} has the key {twice!r} more than once."
+            what = f"Line {at} of {path} has the key {twice!r} more than once."
             raise SourceError(what, hint="Rename one of them where the file is written.")
         return found
 
-    for line in lines:
+    for at, line in enumerate(lines, start=1):  # noqa: B007  # `single` says it
         with suppress(ValueError, RecursionError):  # told row by row
             json.loads(line, object_pairs_hook=single)
 
@@ -128,16 +160,16 @@ def _is_whole(line: str) -> bool:
     return True
 
 
-def _no_objects(path: Path, encoding: str) -> SourceError:
+def _no_objects(path: Path, encoding: str, entries: list[Any] | None) -> SourceError:
     """The error of a file without objects, with the command that would make it one of JSON lines."""
     hint = 'One object a line is needed: {"text": "..."}'
     if path.stat().st_size <= MOST_ARRAY_BYTES:
         with path.open("rb") as binary, open_text(binary, encoding) as stream:
             whole = _object(stream.read().removeprefix("\ufeff"))
         if isinstance(whole, dict):
-            lists = [f"'.{key}[]'" for key, value in whole.items() if isinstance(value, list)] or ["."]
-            hint = f"One object a line is needed: jq -c {lists[0]} {path.name} > {path.stem}.jsonl"
-    return SourceError(f"No line of {path} is a JSON object.", hint=hint)
+            hint = _flattened(path, whole) if _place_of_texts(whole) else f"Write it in one line: jq -c . {path.name}"
+    part = "line" if entries is None else "entry"
+    return SourceError(f"No {part} of {path} is a JSON object.", hint=hint)
 
 
 def _chunks_of_lines(path: Path, encoding: str, keys: _Keys, count: int) -> Iterator[Chunk]:

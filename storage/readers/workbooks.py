@@ -31,7 +31,7 @@ def open_workbook(path: Path, asked: Asked) -> Source:
     numbers, records = list(sheet.rows), list(sheet.rows.values())
     width = max(map(len, records))
     records = [record + [""] * (width - len(record)) for record in records]
-    head, body = find_header(records[:SAMPLE_LINES], asked)
+    head, body = find_header(path, records[:SAMPLE_LINES], asked)
     names = records[head] if head is not None else None
     notes += [
         f"Row {numbers[i]} is not data and is skipped: {shortened(' '.join(filter(None, records[i])))!r}."

@@ -11,8 +11,10 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
-import sqlite3
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -22,12 +24,13 @@ from typing import Any
 
 import duckdb
 
-from storage.errors import StoreError, WorkspaceError
-from storage.files.folders import MANIFEST, to_disk, write_whole
+from storage.errors import StoreError, WorkspaceError, disk_error
+from storage.files.folders import MANIFEST, inside, read_object, to_disk, write_whole
 from storage.lake.catalog_copy import attach_tables, copy_catalog, copy_sqlite, what_it_holds
 from storage.lake.connection import open_duckdb, told, without_secrets
 from storage.lake.store import Store
 from storage.run_records import RUNS_FILE, Runs
+from storage.upkeep.check import check_contents
 from storage.upkeep.maintenance import DataFolder, files_of
 from storage.upkeep.moving import opened_tables
 from storage.workspace import Workspace
@@ -37,6 +40,13 @@ log = logging.getLogger(__name__)
 KIND = "pal backup"
 _FOLDERS = ("batches", "models", "encoders", "reports")
 _PIECE_BYTES = 8 << 20
+_COPY = """
+import sqlite3, sys
+source, target = sqlite3.connect(sys.argv[1], timeout=30, uri=True), sqlite3.connect(sys.argv[2])
+source.backup(target)
+target.execute("PRAGMA journal_mode = DELETE")
+target.close()
+"""
 
 
 @dataclass(frozen=True)
@@ -80,11 +90,16 @@ def back_up(workspace: Workspace, folder: Path) -> tuple[Backup, int]:
     record of runs is kept before the lake, too: it names no version that the backup lacks.
 
     Raises:
-        StoreError: Another command keeps house, or the lake is damaged.
+        StoreError: Another command keeps house, or the lake or a model is damaged.
         WorkspaceError: The folder holds something else, or lies in the workspace.
     """
     if folder.is_relative_to(workspace.root):
         raise WorkspaceError(f"{folder} lies in the workspace itself.", hint="name a folder on another disk")
+    if damaged := check_contents(workspace).damaged:
+        raise StoreError(
+            f"The workspace is damaged and was not backed up: {damaged[0].path}: {damaged[0].what}.",
+            hint="See all damage and how to repair it: pal check",
+        )
     return keep(workspace, workspace.store(), folder)
 
 
@@ -132,7 +147,7 @@ def read_backup(folder: Path) -> Backup:
         WorkspaceError: There is none.
     """
     try:
-        values = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        values = read_object(folder / MANIFEST)
         if values.pop("kind") != KIND:
             raise ValueError(KIND)
         kept: dict[str, Any] = {
@@ -141,11 +156,23 @@ def read_backup(folder: Path) -> Backup:
             "data": {path: Kept(**each) for path, each in values.pop("data").items()},
             "files": {path: Kept(**each) for path, each in values.pop("files").items()},
         }
-        return Backup(**values, **kept)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return _checked(Backup(**values, **kept))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WorkspaceError(
             f"{folder} holds no whole backup.", hint="name the folder that pal backup wrote; or make one anew there"
         ) from error
+
+
+def _checked(backup: Backup) -> Backup:
+    """The backup, if its values are of the right types; else ValueError."""
+    kept = (backup.catalog, *backup.data.values(), *backup.files.values())
+    texts = [backup.at, *backup.lake, *backup.data, *backup.files, *(each.sha256 for each in kept)]
+    numbers = [backup.lake_version, *(each.bytes for each in kept)]
+    if len(backup.lake) != 2 or not all(isinstance(text, str) for text in texts):
+        raise ValueError("a path, a place or a hash is no text")
+    if not all(isinstance(n, int) for n in numbers) or not all(re.fullmatch("[0-9a-f]{64}", k.sha256) for k in kept):
+        raise ValueError("a version, a size or a hash is none")
+    return backup
 
 
 def restore(folder: Path, root: Path, *, force: bool = False) -> tuple[Backup, Path | None]:
@@ -193,8 +220,10 @@ def _restore_into(part: Path, backup: Backup, objects: _Objects, *, force: bool)
     after = Workspace(part, *backup.lake)
     after.make()
     for path, kept in backup.files.items():
-        objects.write(kept, part / path)
+        objects.write(kept, inside(part, path))
     catalog, data = after.lake
+    if not force:
+        _refuse_outside(part, catalog, data)
     is_inside = catalog.startswith(f"sqlite:{part}{os.sep}")
     copy = Path(catalog.partition(":")[2]) if is_inside else part / "lake" / "restored.sqlite"
     objects.write(backup.catalog, copy)
@@ -223,6 +252,16 @@ def _restore_into(part: Path, backup: Backup, objects: _Objects, *, force: bool)
             left.unlink()
 
 
+def _refuse_outside(part: Path, catalog: str, data: str) -> None:
+    """Refuse a lake on this disk outside of the workspace: a backup must not choose where it is written to."""
+    for where in (catalog.removeprefix("sqlite:"), data):
+        if Path(where).is_absolute() and not Path(where).resolve().is_relative_to(part.resolve()):
+            raise WorkspaceError(
+                f"The backup's lake is outside of the workspace, at {where}.",
+                hint="If that is right, write there: pal restore --force",
+            )
+
+
 @contextlib.contextmanager
 def _server(source: str, catalog: str, data: str) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to the catalogs `source` and `target`; a refusal is said in words."""
@@ -239,12 +278,15 @@ def _server(source: str, catalog: str, data: str) -> Iterator[duckdb.DuckDBPyCon
 def _copied_catalog(store: Store, path: Path) -> tuple[int, list[Any]]:
     """A copy of the catalog as it is at one moment, in SQLite: its newest version, and the data files it needs."""
     if store.kind == "sqlite":
-        with (
-            contextlib.closing(sqlite3.connect(store.catalog.partition(":")[2])) as source,
-            contextlib.closing(sqlite3.connect(path)) as target,
-        ):
-            source.backup(target)
-            target.execute("PRAGMA journal_mode = DELETE")
+        # In a process of its own: DuckDB's SQLite and Python's undo each other's locks in one.
+        source = Path(store.catalog.partition(":")[2]).as_uri()
+        command = [sys.executable, "-I", "-S", "-c", _COPY, f"{source}?mode=ro", str(path)]
+        copied = subprocess.run(command, capture_output=True, text=True, check=False)
+        if copied.returncode:
+            reason = " ".join(copied.stderr.split()[-12:])
+            raise disk_error(OSError(reason), str(path)) or StoreError(
+                f"The catalog cannot be copied: {reason}", hint="Find out whether it is damaged: pal check"
+            )
         with open_duckdb(f"sqlite:{path}", "", None, "500MB") as connection:
             attach_tables(connection, f"sqlite:{path}", "target", read_only=True)
             return _version_and_files(connection)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from storage.errors import StoreError
-from storage.files.folders import to_disk
+from storage.files.folders import inside, to_disk
 from storage.files.object_store import PIECE_BYTES, ObjectStore
-from storage.lake.connection import Connection
+from storage.lake.connection import Connection, quoted
 from storage.lake.store import Store
 
 _CATALOG = "__ducklake_metadata_lake"
@@ -74,10 +75,14 @@ class DataFile:
 
     Attributes:
         expected_bytes: As the catalog says.
+        table: Whose rows it holds.
+        is_delete: Whether it says which rows of another file are deleted.
     """
 
     path: str
     expected_bytes: int
+    table: str = ""
+    is_delete: bool = False
 
 
 def files_of(connection: Connection, catalog: str) -> list[DataFile]:
@@ -89,22 +94,50 @@ def files_of(connection: Connection, catalog: str) -> list[DataFile]:
     Raises:
         StoreError: A file lies outside of the data folder.
     """
-    rows = connection.execute(
-        f"""SELECT s.path || t.path || f.path, f.file_size_bytes,
+    return _data_files(connection.execute(_files_query(catalog)).fetchall())
+
+
+def files_in_lake(store: Store) -> list[DataFile]:
+    """`files_of` an open lake."""
+    return _data_files(store.rows(_files_query(_CATALOG)))
+
+
+def _files_query(catalog: str) -> str:
+    columns = "table_id, path, path_is_relative, file_size_bytes"
+    return f"""SELECT s.path || t.path || f.path, f.file_size_bytes, t.table_name, f.is_delete,
             f.path_is_relative AND t.path_is_relative AND s.path_is_relative
-        FROM (SELECT table_id, path, path_is_relative, file_size_bytes FROM {catalog}.ducklake_data_file
-            UNION ALL SELECT table_id, path, path_is_relative, file_size_bytes FROM {catalog}.ducklake_delete_file) f
-        JOIN (SELECT DISTINCT table_id, schema_id, path, path_is_relative FROM {catalog}.ducklake_table) t
-            USING (table_id)
+        FROM (SELECT {columns}, false AS is_delete FROM {catalog}.ducklake_data_file
+            UNION ALL SELECT {columns}, true FROM {catalog}.ducklake_delete_file) f
+        JOIN (SELECT table_id, any_value(table_name) AS table_name, schema_id, path, path_is_relative
+            FROM {catalog}.ducklake_table GROUP BY ALL) t USING (table_id)
         JOIN (SELECT DISTINCT schema_id, path, path_is_relative FROM {catalog}.ducklake_schema) s USING (schema_id)
         ORDER BY 1"""
-    ).fetchall()
-    if outside := [path for path, _, inside in rows if not inside]:
+
+
+def _data_files(rows: list[tuple[Any, ...]]) -> list[DataFile]:
+    if outside := [path for path, *_, is_inside in rows if not is_inside]:
         raise StoreError(
             f"{len(outside)} files of the lake lie outside of its data folder, {outside[0]} first.",
             hint="pal writes none there; take them out of the lake",
         )
-    return [DataFile(str(path), int(size)) for path, size, _ in rows]
+    return [DataFile(str(path), int(size), str(table), bool(deletes)) for path, size, table, deletes, _ in rows]
+
+
+def forget_files(store: Store, paths: Iterable[str]) -> None:
+    """Take files with rows out of every version of the lake, as if these had never been written.
+
+    Only for rows that are made again from others, such as features.
+    """
+    names = ", ".join(quoted(PurePosixPath(path).name) for path in paths)
+    found = f"(SELECT data_file_id FROM ducklake_data_file WHERE path IN ({names}))"
+    store.edit_catalog(
+        f"""UPDATE ducklake_table_stats SET record_count = record_count - (SELECT coalesce(sum(record_count), 0)
+            FROM ducklake_data_file f WHERE f.path IN ({names}) AND f.table_id = ducklake_table_stats.table_id)""",
+        *(
+            f"DELETE FROM {table} WHERE data_file_id IN {found}"
+            for table in ("ducklake_delete_file", "ducklake_file_column_stats", "ducklake_data_file")
+        ),
+    )
 
 
 class DataFolder:
@@ -133,7 +166,7 @@ class DataFolder:
         if self._bucket is not None:
             yield from self._bucket.pieces(path)
             return
-        with (Path(self.data) / path).open("rb") as file:
+        with inside(Path(self.data), path).open("rb") as file:
             while piece := file.read(PIECE_BYTES):
                 yield piece
 
@@ -143,7 +176,7 @@ class DataFolder:
         if self._bucket is not None:
             self._bucket.put_pieces(path, _digested(pieces, digest))
             return digest.hexdigest()
-        place = Path(self.data) / path
+        place = inside(Path(self.data), path)
         place.parent.mkdir(parents=True, exist_ok=True)
         part = place.with_name(f"{place.name}.part")
         with part.open("wb") as file:

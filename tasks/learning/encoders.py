@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from storage.errors import ModelError
+from storage.errors import ModelError, WorkspaceError
+from storage.files.folders import inside, read_object
 from tasks.learning.tokens import MAX_TOKENS, Tokens, ragged_take
 
 if TYPE_CHECKING:
@@ -337,10 +337,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / "manifest.json"
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_object(path)
         id_in(manifest)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path} is damaged: {error!r}.", hint=f"remove {folder}, then make it again") from error
+        for name in manifest["sha256"]:
+            inside(folder, name)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, WorkspaceError) as error:
+        raise ModelError(
+            f"{path} is damaged: {error}.",
+            hint=f"Restore it from a backup, or remove {folder} and make it again: pal adapt; see pal check",
+        ) from error
     return manifest
 
 

@@ -6,7 +6,6 @@ Importing torch takes a second; the network in numpy makes `pal predict TEXT` se
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.errors import ModelError
-from storage.files.folders import MANIFEST
+from storage.files.folders import MANIFEST, read_object
 from tasks.learning.calibration import Calibration
 from tasks.learning.encoders import Encoder, StaticVectors, encoder_of
 from tasks.learning.tokens import Tokens
@@ -64,20 +63,35 @@ def read_model(folder: Path, labels: Sequence[str] | None = None) -> StoredModel
     if weights is None or found != manifest["weights_sha256"]:
         raise ModelError(
             f"{folder / WEIGHTS} has sha256 {found}, its manifest says {manifest['weights_sha256']}.",
-            hint=f"restore the file, or remove {folder} and train again: pal next",
+            hint=f"Restore it from a backup, or remove {folder} and train again: pal next; see pal check",
         )
     try:
         encoder = encoder_of(manifest["encoder_id"], manifest["vocabulary"], folder.parent.parent / "encoders")
     except ModelError as error:
         raise ModelError(f"model {folder.name} does not fit: {error.what}", hint=error.hint) from error
     return StoredModel(
-        folder.name,
-        encoder,
-        weights,
-        manifest["config"]["hidden"],
-        Calibration(**manifest["calibration"]),
-        tuple(manifest["labels"]),
+        folder.name, encoder, weights, manifest["config"]["hidden"], _calibration(manifest), tuple(manifest["labels"])
     )
+
+
+def _check_values(manifest: dict[str, Any]) -> None:
+    """Raise a LookupError, TypeError or ValueError where a value that a model needs is missing or of another kind."""
+    labels, words = manifest["labels"], manifest["vocabulary"]
+    texts = [manifest["encoder_id"], manifest["weights_sha256"], *labels, *(words or ())]
+    if not isinstance(labels, list) or len(labels) < 2 or not all(isinstance(text, str) for text in texts):
+        raise TypeError("labels, encoder, vocabulary and hash must be text")
+    if type(manifest["config"]["hidden"]) is not int or not 0 <= manifest["config"]["hidden"] <= 65_536:
+        raise ValueError(f"hidden is {manifest['config']['hidden']!r}")
+    _calibration(manifest)
+
+
+def _calibration(manifest: dict[str, Any]) -> Calibration:
+    found = Calibration(**manifest["calibration"])
+    if not float(found.temperature) > 0 or not np.isfinite(float(found.threshold)):
+        raise ValueError(f"calibration is {manifest['calibration']!r}")
+    if found.positive is not None and not 0 <= found.positive < len(manifest["labels"]):
+        raise ValueError(f"positive is {found.positive!r}")
+    return Calibration(float(found.temperature), float(found.threshold), found.positive)
 
 
 def model_manifest(folder: Path) -> dict[str, Any]:
@@ -90,10 +104,15 @@ def model_manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(f"{folder} is no model: it has no {MANIFEST}.", hint="train one: pal next")
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_object(path)
         found = manifest["manifest_version"]
+        if found == MANIFEST_VERSION:
+            _check_values(manifest)
     except (ValueError, LookupError, TypeError) as error:
-        raise ModelError(f"{path} is damaged: {error!r}.", hint=f"remove {folder} and train again: pal next") from error
+        raise ModelError(
+            f"{path} is damaged: {error}.",
+            hint=f"Restore it from a backup, or remove {folder} and train again: pal next; see pal check",
+        ) from error
     if found != MANIFEST_VERSION:
         raise ModelError(
             f"{path} has version {found!r}, this installation reads {MANIFEST_VERSION}.",

@@ -27,7 +27,7 @@ from annotation.formats.csv_file import read_csv
 from annotation.formats.registry import FORMATS
 from annotation.label_set import AnswerError, Label, LabelSet
 from storage.errors import BatchError
-from storage.lake.items import text_hash
+from storage.readers.spellings import text_hash
 from storage.records import Assignment, Batch, BatchItem, BatchStatus, Proposal, Purpose, Share, StopSign
 from tasks.config.template import DISASTER
 
@@ -131,7 +131,7 @@ def test_a_damaged_manifest_is_told_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / NAME / MANIFEST).write_text("{", encoding="utf-8")
     with pytest.raises(BatchError, match=r"manifest\.json") as caught:
         read_manifest(tmp_path / NAME)
-    assert "pal ingest" in caught.value.hint
+    assert "pal check" in caught.value.hint
     (tmp_path / NAME / MANIFEST).unlink()
     assert write(tmp_path / NAME)
     assert_whole(tmp_path / NAME)

@@ -67,6 +67,14 @@ def test_the_error_names_the_nearest_answer_first(label_set: LabelSet) -> None:
     assert "'not_related'" not in caught.value.hint
 
 
+def test_of_many_labels_the_error_names_the_nearest_only() -> None:
+    labels = of(*(Label(f"topic {k}") for k in range(77)))
+    with pytest.raises(AnswerError) as caught:
+        labels.answer("topik 7")
+    assert "'topic 7'" in caught.value.hint
+    assert len(caught.value.hint) < 120
+
+
 def test_a_name_is_known_however_its_accents_and_spaces_are_composed() -> None:
     labels = of(Label("Zoë mag", "1"), Label("b", "2"))
     assert labels.answer("ZOE\u0308  mag") == "Zoë mag"

@@ -10,7 +10,7 @@ import pytest
 from projects import project_of
 from typer.testing import CliRunner, Result
 
-from flows.cli.main import app
+from flows.cli.commands import app
 from storage.errors import BatchError
 from storage.lake.annotations import ingest
 from storage.records import Answer, Batch

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from flows.cli.main import app
+from flows.cli.commands import app
 from flows.server.command_runs import SETTINGS
 from flows.server.prefect_api import prefect_file
 

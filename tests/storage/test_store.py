@@ -381,7 +381,7 @@ def test_a_catalog_that_cannot_be_opened_is_named_with_what_to_do_and_not_tried_
     with pytest.raises(StoreError) as caught:
         opened(folder)
     assert all(place in caught.value.what for place in (f"sqlite:{folder}/catalog.sqlite", f"{folder}/data/"))
-    assert "pal init DIR" in caught.value.hint
+    assert "pal check" in caught.value.hint
     assert pauses == []
 
 

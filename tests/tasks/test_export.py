@@ -13,6 +13,7 @@ import pytest
 
 from annotation.label_set import LabelSet
 from storage.errors import SourceError, StoreError
+from storage.files.formulas import neutralised
 from storage.lake.annotations import ingest
 from storage.records import Answer, Batch, Split
 from storage.workspace import Workspace
@@ -26,7 +27,7 @@ def labelled(workspace: Workspace, reserve_batch: Callable[..., Batch], give_lab
     given = [("i0", "related", "a"), ("i0", "related", "b"), ("i0", "not_related", "c"), ("i1", "not_related", "a")]
     given += [("i2", "related", "a"), ("i2", "not_related", "b"), ("i3", "unsure", "a"), ("i4", "related", "a")]
     ingest(workspace.store(), batch.batch_id, [Answer(*each) for each in given], "a.csv")
-    held = reserve_batch(workspace, {"e1": "Floods", "e2": "Tea"}, Split.EVALUATION)
+    held = reserve_batch(workspace, {"e1": "=Floods", "e2": "Tea"}, Split.EVALUATION)
     ingest(workspace.store(), held.batch_id, [Answer("e1", "related", "a"), Answer("e2", "not_related", "a")], "b.csv")
     return workspace
 
@@ -58,6 +59,8 @@ def test_other_formats_say_the_same(labelled: Workspace, label_set: LabelSet, na
     expected = {row["item_id"]: row["text"] for row in pq.read_table(labelled.root / "x.parquet").to_pylist()}
     path = labelled.root / name
     if name.endswith("csv"):
+        assert path.read_bytes().startswith(b"\xef\xbb\xbf"), "for spreadsheets"
+        expected = {item_id: neutralised(text) for item_id, text in expected.items()}
         options = pa_csv.ParseOptions(newlines_in_values=True)
         rows = pa_csv.read_csv(path, parse_options=options).to_pylist()
     else:

@@ -20,7 +20,7 @@ from waiting import PATIENCE_S
 from annotation.batch import batch_files
 from annotation.synthetic import fill_csv, synthetic_headlines
 from flows.cli.annotating import annotate_batch, publish_formats, submit
-from flows.cli.main import app
+from flows.cli.commands import app
 from flows.cli.model_choice import roll_back
 from flows.cli.previews import predictions
 from flows.cli.status import status_of

@@ -61,6 +61,24 @@ def test_a_header_is_told_from_a_row(lines: tuple[str, ...], row: int) -> None:
     assert found(*lines).header_row == row
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("x1,A flood", "x2,A fire in town", "id,text", "x3,Rain today"),
+        ("x2,A fire", "id,text", "x3,Rain today"),
+        ("a flood,yes", "a fire,no", "text,label", "rain,no"),
+    ],
+)
+def test_rows_above_a_header_are_never_skipped(lines: tuple[str, ...]) -> None:
+    with pytest.raises(SourceError, match=lines[0].split(",")[0]):
+        found(*lines)
+
+
+def test_a_tab_in_a_list_of_texts_costs_nothing_of_it() -> None:
+    assert found("one\ttwo words", "three\tfour words", name="a.txt").delimiter == ONE_COLUMN
+    assert found("x1\ttwo words", "x2\tfour words", name="a.txt").delimiter == "\t"
+
+
 def test_the_name_that_is_asked_for_makes_a_header() -> None:
     assert found("a1,b1", "c,d", text_column="b1").header_row == 1
     assert found("a1,b1", "c,d").header_row == 0

@@ -116,3 +116,22 @@ def test_any_texts_are_read_back(tmp_path_factory: pytest.TempPathFactory, texts
     lines = [json.dumps({"id": i, "text": text}, ensure_ascii=i % 2 == 0) for i, text in enumerate(texts)]
     path.write_text("\n".join(lines), encoding="utf-8", newline="")
     assert only(path).table["text"].to_pylist() == [text.strip() for text in texts if text.strip()]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("[]", "empty JSON array"),
+        ('{"version": "1", "data": [{"text": "a b"}, {"text": "c d"}]}', ".data[]"),
+        ('{\n"data": [\n{"text": "a b"}]}', ".data[]"),
+        ('{"x": {"y": {"text": "a b"}}}\n', ".x.y"),
+        ('[{"x": {"text": "a b"}}]', ".[].x"),
+        ('{"text": "a"}\n{"text": "a", "text": "b"}\n', "Line 2 "),
+    ],
+)
+def test_json_that_holds_no_rows_says_where_the_texts_are(tmp_path: Path, content: str, expected: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(SourceError) as caught:
+        only(path)
+    assert expected in str(caught.value)

@@ -1,0 +1,75 @@
+"""Check a project as `pal check` does, and make again what follows from the rest of it: nothing is lost by that."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from annotation.batch import contents_of, write_again
+from storage.errors import ModelError, PalError
+from storage.files.folders import MANIFEST, remove_left_parts
+from storage.lake.batches import find_batch
+from storage.run_records import RUNS_FILE
+from storage.upkeep.check import Checked, Damage, check_workspace
+from storage.upkeep.maintenance import forget_files
+from tasks.learning.stored_model import read_model
+from tasks.project import Project
+
+
+def check_project(project: Project) -> Checked:
+    """Everything that `check_workspace` checks, and whether models and encoders can be read.
+
+    Raises:
+        PalError: The lake may not be read, for another reason than damage.
+    """
+    workspace = project.workspace
+    found = check_workspace(workspace)
+    known = {damage.path.split("/")[1] for damage in found.damaged if damage.path.startswith("models/")}
+    for path in sorted(workspace.models.glob(f"[!.]*/{MANIFEST}")):
+        if path.parent.name not in known:
+            try:
+                read_model(path.parent)
+            except ModelError as error:
+                found.damaged.append(Damage(f"models/{path.parent.name}", error.what.rstrip("."), error.hint))
+    return found
+
+
+def repair(project: Project, found: Checked) -> list[str]:
+    """Make again what can be made from the rest; returns what was done, in sentences."""
+    workspace, done = project.workspace, []
+    for folder in (workspace.models, workspace.batches, workspace.encoders):
+        left = set(folder.glob(".*.part"))
+        remove_left_parts(folder)
+        if n := len(left - set(folder.glob(".*.part"))):
+            done.append(f"Removed {n} unfinished folder{'s' if n > 1 else ''} from {folder.name}.")
+    if any(damage.repair == "runs" for damage in found.damaged):
+        (workspace.root / RUNS_FILE).replace(workspace.root / f"{RUNS_FILE}.damaged")
+        done.append(f"Moved the damaged record of runs to {RUNS_FILE}.damaged; a new one begins with the next run.")
+    steps: list[Callable[[], str]] = [
+        functools.partial(_write_batch_again, project, batch_id)
+        for batch_id in dict.fromkeys(damage.name for damage in found.damaged if damage.repair == "batch")
+    ]
+    if files := [damage.name for damage in found.damaged if damage.repair == "features"]:
+        steps.append(functools.partial(_make_features_again, project, files))
+    for step in steps:
+        try:
+            done.append(step())
+        except PalError as error:  # what it is made from is damaged, too
+            done.append(f"Not repaired: {error.what}")
+    return done
+
+
+def _write_batch_again(project: Project, batch_id: str) -> str:
+    store = project.workspace.store()
+    batch = find_batch(store, batch_id).batch
+    write_again(project.workspace.batches / batch_id, batch, contents_of(store, batch), project.label_set)
+    return f"Wrote the missing files of batch {batch_id} again."
+
+
+def _make_features_again(project: Project, files: list[str]) -> str:
+    from tasks.prepare import make_features  # torch and Arrow, which other repairs need not
+
+    forget_files(project.workspace.store(), files)
+    encoder_id = make_features(project)
+    some = "1 damaged file" if len(files) == 1 else f"{len(files)} damaged files"
+    return f"Removed {some} of features from the lake and made the features again with {encoder_id}."
