@@ -255,7 +255,7 @@ def _fault(record: dict[str, Any], keys: _Keys) -> str | None:
     if keys.text not in record:
         return f"the key {keys.text!r} is missing"
     text = record[keys.text]
-    if not isinstance(text, str | int | float) or isinstance(text, bool):
+    if text is not None and (not isinstance(text, str | int | float) or isinstance(text, bool)):
         return f"{keys.text!r} is not a string"
     if keys.label is not None and label_text(record.get(keys.label)) is None:
         return f"{keys.label!r} is not a single label: {_dumped(record[keys.label])}"
