@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 from flows.run import Run
-from storage.errors import SourceError
 from storage.lake.outgoing import format_of_file
 from tasks.predict_pool import PoolPrediction, model_to_predict_with, predict_pool
 from tasks.project import Project
@@ -43,6 +42,4 @@ def check_predict(project: Project, output: Path, model_id: str) -> None:
         SourceError: The suffix stands for no format, or the output is a directory.
     """
     format_of_file(output)
-    if output.is_dir():
-        raise SourceError(f"{output} is a directory.", hint=f"name a file: {output / 'predictions.parquet'}")
     model_to_predict_with(project.workspace.store(), model_id)

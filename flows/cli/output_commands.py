@@ -15,23 +15,34 @@ commands = typer.Typer(rich_markup_mode=None)
 @commands.command(epilog="Example: pal predict --pool --output predictions.parquet")
 def predict(
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to label.")] = None,
-    file: Annotated[Path | None, typer.Option(help="A file of texts, as `pal import` reads them.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A file of texts, as `pal import` reads it; - for stdin.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Name or number of the text column.")] = None,
     pool: Annotated[bool, typer.Option("--pool", help="Every item of the lake, into --output.")] = False,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="FILE.parquet, .csv or .jsonl.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="FILE.parquet, .csv or .jsonl; with --file also .xlsx, or - (CSV, stdout)."
+        ),
+    ] = None,
     model: Annotated[str | None, typer.Option(help="With --pool: another model than that in production.")] = None,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Label and probability: of texts, one line each with tabs between; or of every item, into a file."""
-    if pool != (output is not None):
-        raise typer.BadParameter("--pool and --output FILE go together")
+    """Label and probability: of texts, one line each with tabs between; or of every item or row, into a file.
+
+    With --file every row comes back in its order, with its number and id, or in --output with all of its columns.
+    A row without a prediction says why. --output is written whole or not at all.
+    """
+    if pool and output is None:
+        raise typer.BadParameter("--pool needs --output FILE")
+    if output is not None and not pool and (texts or file is None):
+        raise typer.BadParameter("--output FILE goes with --pool, or with --file and no other texts")
     if pool and (texts or file):
         raise typer.BadParameter("--pool is for the items of the lake; leave the texts out")
     if model and not pool:
         raise typer.BadParameter("--model goes with --pool")
     project = project_at(workspace)
-    if output is not None:
+    if output is not None and pool:
         from dataclasses import asdict
 
         from flows.predict import check_predict
@@ -50,15 +61,13 @@ def predict(
         else:
             print(f"{found.output}: {found.n:,} items by {found.model_id}")
         return
-    from flows.cli.previews import predictions
+    from flows.cli.predicting import file_or_stdin, predictions, print_predictions, write_predictions
 
-    listed = predictions(project, texts or [], file, text_column)
-    if as_json:
-        print_json(list(listed))
-        return
-    for prediction in listed:
-        one_line = " ".join(prediction["text"].split())
-        print(prediction["label"], f"{prediction['probability']:.4f}", one_line, sep="\t")
+    with file_or_stdin(project, file) as path:
+        if output is not None and path is not None:
+            write_predictions(project, path, text_column, output, as_json=as_json)
+        else:
+            print_predictions(predictions(project, texts or [], path, text_column), as_json=as_json)
 
 
 @commands.command(epilog="Example: pal export headlines-labelled")

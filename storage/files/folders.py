@@ -11,7 +11,8 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -116,9 +117,16 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file that is there whole or not at all, in place of one of that name."""
+    with whole_file(path) as part:
+        part.write_bytes(content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A place beside `path` to write to; what is there at the end takes its name, after an error nothing does."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(content)
+        yield part
         to_disk(part)
         os.replace(part, path)  # noqa: PTH105
     finally:

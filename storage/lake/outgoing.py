@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from storage.errors import SourceError, StoreError
-from storage.files.folders import to_disk
-from storage.files.formulas import neutralised_sql
+from storage.files.folders import whole_file
+from storage.files.formulas import neutralised, neutralised_sql
+from storage.files.workbook_file import MOST_ROWS, write_sheet
 from storage.lake.schema import annotations_at, current_labels, standing_answers
 from storage.lake.store import SLICE_ROWS, Store
 
 FileFormat = Literal["parquet", "csv", "jsonl"]
 FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
+TableFormat = FileFormat | Literal["xlsx"]
 
 BOM = "\ufeff"
+WORKBOOK_SLICE_ROWS = 4096
 
 _COPY = {
     "parquet": "FORMAT parquet, COMPRESSION zstd",
@@ -32,8 +35,10 @@ def format_of_file(path: Path) -> FileFormat:
     """The format that a file's suffix stands for.
 
     Raises:
-        SourceError: It stands for none.
+        SourceError: It stands for none, or the path is a directory.
     """
+    if path.is_dir():
+        raise SourceError(f"{path} is a directory.", hint=f"Name a file: {path / 'predictions.parquet'}")
     suffix = path.suffix.lower().removeprefix(".")
     for name in FILE_FORMATS:
         if suffix == name:
@@ -73,10 +78,16 @@ def count_after(store: Store, version: int, after: str = "") -> int:
     return int(store.rows(sql, [after])[0][0])
 
 
-def join_parts(parts: Sequence[Path], output: Path, form: FileFormat) -> None:
-    """Write Parquet files, one after the other, as one file; it is there whole or not at all."""
-    part = output.with_name(f".{output.name}.{os.getpid()}.part")
-    try:
+def join_parts(parts: Sequence[Path], output: Path, form: TableFormat) -> None:
+    """Write Parquet files, one after the other, as one file; it is there whole or not at all.
+
+    Raises:
+        SourceError: They have more rows than a sheet of a workbook.
+    """
+    with whole_file(output) as part:
+        if form == "xlsx":
+            _write_workbook(parts, part)
+            return
         with duckdb.connect(config={"memory_limit": "1GB"}) as connection:
             place = str(part).replace("'", "''")
             values = {"parts": [str(path) for path in parts]}
@@ -87,17 +98,31 @@ def join_parts(parts: Sequence[Path], output: Path, form: FileFormat) -> None:
             connection.execute(
                 f"COPY (SELECT {columns} FROM read_parquet($parts)) TO '{place}' ({_COPY[form]})", values
             )
-        to_disk(part)
-        os.replace(part, output)  # noqa: PTH105
-        to_disk(output.parent)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _for_spreadsheets(at: int, name: str, kind: str) -> str:
     """A column as it stands in a CSV file; the first one's name begins with the file's byte order mark."""
-    value = neutralised_sql(f'"{name}"') if kind == "VARCHAR" else f'"{name}"'
-    return f"""{value} AS "{"" if at else BOM}{name}\""""
+    column, title = _quoted(name), _quoted(("" if at else BOM) + neutralised(name))
+    return f"{neutralised_sql(column) if kind == 'VARCHAR' else column} AS {title}"
+
+
+def _quoted(name: str) -> str:
+    """The name of a column in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _write_workbook(parts: Sequence[Path], place: Path) -> None:
+    n_rows = sum(pq.read_metadata(path).num_rows for path in parts)
+    if n_rows > MOST_ROWS:
+        raise SourceError(f"A sheet has room for {MOST_ROWS:,} rows, not for {n_rows:,}.", hint="Name a .csv file.")
+
+    def rows() -> Iterator[Sequence[Any]]:
+        for path in parts:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(WORKBOOK_SLICE_ROWS):
+                    yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+    write_sheet(place, pq.read_schema(parts[0]).names, rows())
 
 
 def labelled_items(store: Store, version: int) -> pa.Table:

@@ -68,6 +68,10 @@ class Columns:
     label: int | None = None
     notes: tuple[str, ...] = ()
 
+    def text_alone(self) -> Columns:
+        """The same without id, date and label, so that these are not checked."""
+        return Columns(self.text, None, None)
+
 
 def known_text(name: str) -> bool:
     """Whether a name is known to head a column of texts, however it is spelled.
@@ -140,6 +144,26 @@ def choose_columns(path: Path, names: Sequence[str] | None, sample: Sequence[Seq
     if asked.label is not None and label is None:
         label = table.label({text, item_id, date})
     return Columns(text, item_id, None if date in {text, item_id, label} else date, label, tuple(notes))
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """Names of columns as a table can have them: none empty, none twice in any case.
+
+    >>> unique_names(["id", "Text", "", "text", "text"])
+    ['id', 'Text', 'column 3', 'text_2', 'text_3']
+    """
+    titles = [name.strip() or f"column {i + 1}" for i, name in enumerate(names)]
+    known = {title.casefold() for title in titles}
+    given: set[str] = set()
+    unique = []
+    for title in titles:
+        name, number = title, 1
+        while name.casefold() in given or (number > 1 and name.casefold() in known):
+            number += 1
+            name = f"{title}_{number}"
+        given.add(name.casefold())
+        unique.append(name)
+    return unique
 
 
 def layout_of(

@@ -9,6 +9,8 @@ from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 
+import numpy as np
+
 from storage.errors import SourceError
 from storage.readers.columns import (
     DETECT,
@@ -21,6 +23,7 @@ from storage.readers.columns import (
     known_text,
     layout_of,
     text_like,
+    unique_names,
 )
 from storage.readers.file_kinds import next_lines, open_text
 from storage.readers.lines import (
@@ -69,21 +72,27 @@ def open_delimited(path: Path, encoding: str, asked: Asked, delimiter: str | Non
     form = Layout(str(dialect), encoding, "" if dialect.delimiter == ONE_COLUMN else dialect.delimiter)
     form = replace(form, notes=_skipped(dialect, lines))
 
-    def read(count: int) -> Iterator[Chunk]:
-        return delimited_chunks(path, dialect, columns, count)
+    titles = unique_names(names if names is not None else [""] * width)
+
+    def read(count: int, all_columns: bool) -> Iterator[Chunk]:
+        for part in read_records(path, dialect, count):
+            yield chunk_of(path, columns, part, dialect.delimiter, titles if all_columns else None)
 
     return Source(path, path.stat().st_size, layout_of(form, columns, names, sample, path), read)
 
 
-def delimited_chunks(path: Path, dialect: Dialect, columns: Columns, count: int) -> Iterator[Chunk]:
-    """The checked rows of a delimited file, `count` lines at a time."""
-    for part in read_records(path, dialect, count):
-        yield chunk_of(path, columns, part, dialect.delimiter)
+def chunk_of(path: Path, columns: Columns, part: Records, delimiter: str, titles: Sequence[str] | None = None) -> Chunk:
+    """Records that are all wide enough, checked.
 
-
-def chunk_of(path: Path, columns: Columns, part: Records, delimiter: str) -> Chunk:
-    """Records that are all wide enough, checked; `delimiter` joins the values of a reject."""
+    Args:
+        delimiter: Joins the values of a reject.
+        titles: The names of all columns, where every row is to come back with them.
+    """
     from storage.readers.rows import Cells, checked  # batch files, which need the dialects alone, need no Arrow
+
+    if titles is not None:
+        chunk = chunk_of(path, columns.text_alone(), part, delimiter)
+        return _with_all_rows(chunk, part, titles, columns.item_id, delimiter)
 
     def values(position: int | None) -> list[str] | None:
         return None if position is None else list(map(itemgetter(position), part.records))
@@ -94,6 +103,27 @@ def chunk_of(path: Path, columns: Columns, part: Records, delimiter: str) -> Chu
     cells = Cells(values(columns.text) or [], values(columns.item_id), values(columns.date), values(columns.label))
     table, rejects = checked(str(path), part.rows, cells, shown)
     return Chunk(table, sorted(part.rejects + rejects, key=lambda reject: reject.row), part.bytes_read)
+
+
+def _with_all_rows(chunk: Chunk, part: Records, titles: Sequence[str], id_at: int | None, delimiter: str) -> Chunk:
+    """A chunk with every row of its records; of a row with too many values the last column has the rest."""
+    import pyarrow as pa
+
+    from storage.readers.rows import string_cells, with_all_rows
+
+    width = len(titles)
+    unfit = [
+        [*values[: width - 1], delimiter.join(values[width - 1 :]), *[""] * width][:width]
+        for values in part.unfit.values()
+    ]
+    numbers = np.concatenate([part.rows, np.fromiter(part.unfit, dtype=np.int64, count=len(unfit))])
+    records = part.records + unfit
+    if unfit:
+        order = np.argsort(numbers)
+        numbers, records = numbers[order], [records[i] for i in order.tolist()]
+    cells = [string_cells([values[at] or None for values in records]) for at in range(width)]
+    table = pa.table(cells, names=list(titles))
+    return with_all_rows(chunk, numbers, table, None if id_at is None else cells[id_at])
 
 
 def _delimiter(name: str | None) -> str | None:

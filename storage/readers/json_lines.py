@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from storage.errors import SourceError
-from storage.readers.columns import Asked, choose_columns, layout_of
+from storage.readers.columns import Asked, choose_columns, layout_of, unique_names
 from storage.readers.delimited import SAMPLE_LINES, sample_lines
 from storage.readers.file_kinds import NAMES, next_lines, open_text
-from storage.readers.rows import Cells, checked
+from storage.readers.rows import Cells, checked, string_cells, with_all_rows
 from storage.readers.source import Chunk, Layout, Reject, Source, shortened
 from storage.readers.spellings import id_text, label_text
 
@@ -33,9 +34,17 @@ class _Keys:
     date: str | None
     label: str | None
 
+    def text_alone(self) -> _Keys:
+        return _Keys(self.text, None, None, None)
 
-_Entry = tuple[int, Any]
-"""Row, and the value there; a string says what is wrong with it."""
+
+@dataclass(frozen=True)
+class _Part:
+    """Some entries: row, and the value there, of which a string says what is wrong; and as a reject shows them."""
+
+    entries: Sequence[tuple[int, Any]]
+    shown: Sequence[str]
+    bytes_read: int
 
 
 def open_json(path: Path, encoding: str, asked: Asked) -> Source:
@@ -66,14 +75,17 @@ def open_json(path: Path, encoding: str, asked: Asked) -> Source:
     keys = _Keys(text or "", *others)
     size = path.stat().st_size
 
-    def read(count: int) -> Iterator[Chunk]:
-        if entries is None:
-            yield from _chunks_of_lines(path, encoding, keys, count)
+    def read(count: int, all_columns: bool) -> Iterator[Chunk]:
+        parts = _parts_of_lines(path, encoding, count) if entries is None else _parts_of_array(entries, size, count)
+        if not all_columns:
+            yield from (_chunk(path, part, keys) for part in parts)
             return
-        for start in range(0, len(entries), count):
-            part = [(start + i + 1, value) for i, value in enumerate(entries[start : start + count])]
-            shown = [_dumped(value) for _, value in part]
-            yield _chunk(path, part, shown, keys, size * (start + len(part)) // len(entries))
+        every = dict.fromkeys(names)  # keys that the sample does not have come after those of the sample
+        again = _parts_of_lines(path, encoding, count) if entries is None else [_Part(list(enumerate(entries)), [], 0)]
+        for part in again:
+            for _, value in part.entries:
+                every.update(dict.fromkeys(value) if isinstance(value, dict) else {})
+        yield from (_with_all_rows(_chunk(path, part, keys.text_alone()), part, list(every), keys) for part in parts)
 
     form = Layout(f"{name}, {NAMES.get(encoding, encoding)}", encoding)
     return Source(path, size, layout_of(form, columns, names, sample, path), read)
@@ -172,20 +184,42 @@ def _no_objects(path: Path, encoding: str, entries: list[Any] | None) -> SourceE
     return SourceError(f"No {part} of {path} is a JSON object.", hint=hint)
 
 
-def _chunks_of_lines(path: Path, encoding: str, keys: _Keys, count: int) -> Iterator[Chunk]:
+def _parts_of_array(entries: Sequence[Any], size: int, count: int) -> Iterator[_Part]:
+    for start in range(0, len(entries), count):
+        part = [(start + i + 1, value) for i, value in enumerate(entries[start : start + count])]
+        yield _Part(part, [_dumped(value) for _, value in part], size * (start + len(part)) // len(entries))
+
+
+def _parts_of_lines(path: Path, encoding: str, count: int) -> Iterator[_Part]:
     size = path.stat().st_size
     row = 1
     with path.open("rb") as binary, open_text(binary, encoding) as stream:
         while lines := next_lines(stream, count, first=row == 1):
             found = [(row + i, _object(line)) for i, line in enumerate(lines)]
-            chunk = _chunk(path, found, lines, keys, 0)
             row += len(lines)
-            done = binary.tell()
-            yield Chunk(chunk.table, chunk.rejects, min(done, size))
+            yield _Part(found, lines, min(binary.tell(), size))
 
 
-def _chunk(path: Path, entries: Sequence[_Entry], shown: Sequence[str], keys: _Keys, bytes_read: int) -> Chunk:
+def _with_all_rows(chunk: Chunk, part: _Part, names: Sequence[str], keys: _Keys) -> Chunk:
+    """A chunk with every row of its part but blank lines, and the values of all keys as strings."""
+    rows = [
+        row for row, shown in zip(part.entries, part.shown, strict=True) if isinstance(row[1], dict) or shown.strip()
+    ]
+    records = [value if isinstance(value, dict) else {} for _, value in rows]
+    cells = [string_cells([_as_string(record.get(name)) for record in records]) for name in names]
+    ids = None if keys.item_id is None else [id_text(record.get(keys.item_id)) for record in records]
+    numbers = np.array([row for row, _ in rows], dtype=np.int64)
+    return with_all_rows(chunk, numbers, pa.table(cells, names=unique_names(names)), ids)
+
+
+def _as_string(value: object) -> str | None:
+    """A value of any kind as a cell: strings as they are, else JSON."""
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _chunk(path: Path, part: _Part, keys: _Keys) -> Chunk:
     """The rows of some entries; each alone, so that a bad one costs no other."""
+    entries, shown = part.entries, part.shown
     rejects: list[Reject] = []
     good: list[tuple[int, dict[str, Any]]] = []
     for i, (row, value) in enumerate(entries):
@@ -203,7 +237,7 @@ def _chunk(path: Path, entries: Sequence[_Entry], shown: Sequence[str], keys: _K
     )
     rows = np.array([entries[i][0] for i, _ in good], dtype=np.int64)
     table, unfit = checked(str(path), rows, cells, lambda k: shown[good[k][0]])
-    return Chunk(table, sorted(rejects + unfit, key=lambda reject: reject.row), bytes_read)
+    return Chunk(table, sorted(rejects + unfit, key=lambda reject: reject.row), part.bytes_read)
 
 
 def _object(line: str) -> dict[str, Any] | str:
@@ -221,7 +255,7 @@ def _fault(record: dict[str, Any], keys: _Keys) -> str | None:
     if keys.text not in record:
         return f"the key {keys.text!r} is missing"
     text = record[keys.text]
-    if not isinstance(text, str | int | float) or isinstance(text, bool):
+    if text is not None and (not isinstance(text, str | int | float) or isinstance(text, bool)):
         return f"{keys.text!r} is not a string"
     if keys.label is not None and label_text(record.get(keys.label)) is None:
         return f"{keys.label!r} is not a single label: {_dumped(record[keys.label])}"

@@ -7,7 +7,7 @@ import gc
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,12 +78,19 @@ def _unescaped(line: str) -> str:
 
 @dataclass(frozen=True)
 class Records:
-    """Records of some lines: the line each starts on (from 1, shape (n,)), and the rows that are none."""
+    """Records of some lines.
+
+    Attributes:
+        rows: The line each record starts on, from 1, shape (n,).
+        rejects: The rows that are no record.
+        unfit: Their values as far as they can be told, by row; as many as there are.
+    """
 
     records: list[Record]
     rows: NDArray[np.int64]
     rejects: list[Reject]
     bytes_read: int
+    unfit: dict[int, Record] = field(default_factory=dict)
 
 
 def read_records(path: Path, dialect: Dialect, count: int) -> Iterator[Records]:
@@ -108,6 +115,7 @@ def read_records(path: Path, dialect: Dialect, count: int) -> Iterator[Records]:
                 if first_row + start >= dialect.first_row
             ]
             part = _well_shaped(path, dialect, records, starts + first_row)
+            part.unfit.update({each.row: _split(dialect, lines[each.row - first_row]) for each in rejects})
             if lines:
                 yield replace(part, rejects=rejects + part.rejects, bytes_read=size if final else binary.tell())
             carried = lines[used:]
@@ -203,15 +211,19 @@ def _well_shaped(path: Path, dialect: Dialect, records: list[Record], rows: NDAr
     """The records with the right number of values; the others rejected, blank ones and the header dropped."""
     widths = np.fromiter(map(len, records), dtype=np.int64, count=len(records))
     good = (widths >= dialect.narrowest) & (widths <= dialect.widest)
+    misshaped = np.flatnonzero(~good & (rows >= dialect.first_row)).tolist()
+    unfit = {int(rows[i]): records[i] for i in misshaped if not blank(records[i])}
     rejects = [
-        Reject(
-            str(path), int(rows[i]), shortened(dialect.delimiter.join(records[i])), _misshaped(dialect, int(widths[i]))
-        )
-        for i in np.flatnonzero(~good & (rows >= dialect.first_row)).tolist()
-        if not blank(records[i])
+        Reject(str(path), row, shortened(dialect.delimiter.join(record)), _misshaped(dialect, len(record)))
+        for row, record in unfit.items()
     ]
     good &= rows >= dialect.first_row
-    return Records(records if good.all() else list(compress(records, good)), rows[good], rejects, 0)
+    return Records(records if good.all() else list(compress(records, good)), rows[good], rejects, 0, unfit)
+
+
+def _split(dialect: Dialect, line: str) -> Record:
+    """The values of a line whose quotes are wrong."""
+    return line.rstrip("\r\n").replace(LONE_CR, "\r").split(dialect.delimiter)
 
 
 def _misshaped(dialect: Dialect, width: int) -> str:

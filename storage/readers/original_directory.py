@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from storage.errors import SourceError
 from storage.readers.columns import Columns
-from storage.readers.delimited import delimited_chunks, sample_lines
+from storage.readers.delimited import chunk_of, sample_lines
 from storage.readers.file_kinds import HEAD_BYTES, NAMES, find_encoding, readable_file
 from storage.readers.lines import DELIMITERS, Dialect, Records, blank, parse_lines, read_records
 from storage.readers.rows import Cells, checked
@@ -82,8 +82,9 @@ def open_original_pool(path: Path | str) -> Source:
     readable_file(path)
     dialect = original_dialect(path)
 
-    def read(count: int) -> Iterator[Chunk]:
-        return delimited_chunks(path, dialect, Columns(text=1, item_id=0, date=None), count)
+    def read(count: int, _: bool) -> Iterator[Chunk]:
+        for part in read_records(path, dialect, count):
+            yield chunk_of(path, Columns(text=1, item_id=0, date=None), part, dialect.delimiter)
 
     encoding = NAMES.get(dialect.encoding, dialect.encoding)
     form = f"pool of the original scripts, {DELIMITERS[dialect.delimiter]}, {encoding}, no header"

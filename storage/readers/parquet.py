@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.errors import SourceError
-from storage.readers.columns import Asked, Columns, choose_columns, layout_of
-from storage.readers.rows import Cells, checked
+from storage.readers.columns import Asked, Columns, choose_columns, layout_of, unique_names
+from storage.readers.rows import Cells, checked, string_cells, with_all_rows
 from storage.readers.source import Chunk, Layout, Source
 from storage.readers.spellings import id_text, label_text
 
@@ -46,23 +46,46 @@ def open_parquet(path: Path, asked: Asked) -> Source:
         hint = f"--text-column {strings[0]}" if strings else "A column of strings is needed."
         raise SourceError(what, hint=hint)
 
-    def read(count: int) -> Iterator[Chunk]:
-        return _chunks(path, names, columns, count)
+    def read(count: int, all_columns: bool) -> Iterator[Chunk]:
+        return _chunks(path, names, columns, count, all_columns)
 
     form = Layout(f"Parquet, {number:,} rows")
     return Source(path, path.stat().st_size, layout_of(form, columns, names, sample, path), read)
 
 
-def _chunks(path: Path, names: list[str], columns: Columns, count: int) -> Iterator[Chunk]:
+def _chunks(path: Path, names: list[str], columns: Columns, count: int, all_columns: bool) -> Iterator[Chunk]:
     roles = (columns.text, columns.item_id, columns.date, columns.label)
     wanted = {names[at] for at in roles if at is not None}
     size = path.stat().st_size
     with pq.ParquetFile(path) as file:
         number = file.metadata.num_rows
         done = 0
-        for batch in _batches(file, count, wanted):
-            yield _chunk(path, batch, names, columns, done, size * (done + len(batch)) // number)
+        for batch in _batches(file, count, set(file.schema_arrow.names) if all_columns else wanted):
+            bytes_read = size * (done + len(batch)) // number
+            if all_columns:
+                chunk = _chunk(path, batch, names, columns.text_alone(), done, bytes_read)
+                yield _with_all_rows(chunk, batch, names, columns, done)
+            else:
+                yield _chunk(path, batch, names, columns, done, bytes_read)
             done += len(batch)
+
+
+def _with_all_rows(chunk: Chunk, batch: pa.RecordBatch, names: list[str], columns: Columns, done: int) -> Chunk:
+    """A chunk with every row of its batch; columns keep their types but for texts in bytes, which become strings."""
+    text_at = _place(batch, names, columns.text)
+    cells = [
+        string_cells(_texts(column)) if pa.types.is_string(column.type) or at == text_at else column
+        for at, column in enumerate(batch.columns)
+    ]
+    ids = None if columns.item_id is None else _ids(batch.column(_place(batch, names, columns.item_id)))
+    numbers = np.arange(done + 1, done + len(batch) + 1, dtype=np.int64)
+    return with_all_rows(chunk, numbers, pa.table(cells, names=unique_names(batch.schema.names)), ids)
+
+
+def _place(batch: pa.RecordBatch, names: list[str], at: int) -> int:
+    """Where the column of a position in `names` is in a batch, in which several may have its name."""
+    same = [i for i, name in enumerate(batch.schema.names) if name == names[at]]
+    return same[names[:at].count(names[at])]
 
 
 def _batches(file: pq.ParquetFile, count: int, wanted: set[str]) -> Iterator[pa.RecordBatch]:
@@ -78,9 +101,7 @@ def _batches(file: pq.ParquetFile, count: int, wanted: set[str]) -> Iterator[pa.
 
 def _chunk(path: Path, batch: pa.RecordBatch, names: list[str], columns: Columns, done: int, bytes_read: int) -> Chunk:
     def column(at: int) -> pa.Array:
-        """The column of a position, of which there may be several with its name."""
-        same = [i for i, name in enumerate(batch.schema.names) if name == names[at]]
-        return batch.column(same[names[:at].count(names[at])])
+        return batch.column(_place(batch, names, at))
 
     texts = _texts(column(columns.text))
     ids = None if columns.item_id is None else _ids(column(columns.item_id))

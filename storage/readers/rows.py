@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from storage.readers.dates import parse_dates
-from storage.readers.source import MAX_CHARACTERS, TOO_LONG, Reject, shortened
+from storage.readers.source import MAX_CHARACTERS, TOO_LONG, AllRows, Chunk, Reject, shortened
 
 NOT_TEXT = "holds bytes that are not text in the file's encoding"
 EMPTY_TEXT = "the text is empty"
@@ -93,6 +93,40 @@ def checked(
             reason = next(reason for mask, reason in faults if mask[i])
             rejects.append(Reject(file, int(rows[i]), shortened(value), reason))
     return table.filter(pa.array(~bad)), rejects
+
+
+def with_all_rows(
+    chunk: Chunk, numbers: NDArray[np.int64], columns: pa.Table, ids: Sequence[str | None] | pa.Array | None
+) -> Chunk:
+    """A checked chunk with every row of its part of the file.
+
+    Args:
+        chunk: The rows that have a text, and the rejects; a row that is neither is blank.
+        numbers: Where each row is in the file, ascending, shape (n,).
+        columns: The columns of the file, n rows.
+        ids: n ids; None where the file has none.
+    """
+    place = np.full(len(numbers), -1, dtype=np.int64)
+    place[np.searchsorted(numbers, chunk.table["row"].to_numpy())] = np.arange(chunk.table.num_rows)
+    without = place < 0
+    reasons = np.full(len(numbers), None, dtype=object)
+    reasons[without] = EMPTY_TEXT
+    for reject in chunk.rejects:
+        reasons[np.searchsorted(numbers, reject.row)] = reject.reason
+    texts = chunk.table["text"].combine_chunks().take(pa.array(place, mask=without))
+    shown_ids = None if ids is None else string_cells(ids)
+    return replace(chunk, all_rows=AllRows(numbers, shown_ids, texts, pa.array(reasons, pa.string()), columns))
+
+
+def string_cells(values: Sequence[str | None] | pa.Array) -> pa.Array:
+    """A column of strings as the file has them; bytes that are not text are replaced."""
+    if isinstance(values, pa.Array):
+        return values
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError:
+        readable = [None if value is None else value.encode("utf-8", "replace").decode() for value in values]
+        return pa.array(readable, pa.string())
 
 
 def _strings(values: Sequence[str | None] | pa.Array) -> tuple[pa.Array, NDArray[np.bool_]]:

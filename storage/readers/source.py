@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 MAX_CHARACTERS = 100_000
 SHOWN_CHARACTERS = 200
@@ -40,12 +42,36 @@ class Reject:
 
 
 @dataclass(frozen=True)
+class AllRows:
+    """Every row of a chunk in the order of the file, whether it has a text or not, with all columns of the file.
+
+    Attributes:
+        numbers: Where each row is in the file, as in `Reject`, shape (n,).
+        ids: n ids as the file has them; None where it has no column of ids.
+        texts: n texts, stripped and checked; null where a row has none that can be used.
+        reasons: Why it has none, as in `Reject`; null where it has one.
+        columns: The columns of the file, named by `unique_names`: native types from Parquet, else strings; null where
+            a cell is empty.
+    """
+
+    numbers: NDArray[np.int64]
+    ids: pa.Array | None
+    texts: pa.Array
+    reasons: pa.Array
+    columns: pa.Table
+
+
+@dataclass(frozen=True)
 class Chunk:
-    """Some rows of a source as a table of its schema; `bytes_read` counts from the start of the file."""
+    """Some rows of a source as a table of its schema; `bytes_read` counts from the start of the file.
+
+    `all_rows` is there only where it was asked for; the table then has texts alone: no ids, dates or labels.
+    """
 
     table: pa.Table
     rejects: list[Reject]
     bytes_read: int
+    all_rows: AllRows | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +119,7 @@ class Source:
     path: Path
     size_bytes: int
     layout: Layout
-    _read: Callable[[int], Iterator[Chunk]] = field(repr=False)
+    _read: Callable[[int, bool], Iterator[Chunk]] = field(repr=False)
 
     @property
     def description(self) -> str:
@@ -104,4 +130,14 @@ class Source:
         """Read the file from its start, at most `rows` lines or records (and some 16 MB of text) at a time."""
         if rows < 1:
             raise ValueError(f"rows must be at least 1, got {rows}")
-        return self._read(rows)
+        return self._read(rows, False)
+
+    def all_rows(self, rows: int = 65_536) -> Iterator[AllRows]:
+        """Read the file as `chunks` does, but every row with all of its columns.
+
+        Blank lines, and rows of a sheet that show nothing, are not rows. What is wrong with an id or a date does not
+        matter here.
+        """
+        for chunk in self._read(rows, True):
+            if chunk.all_rows is not None:
+                yield chunk.all_rows

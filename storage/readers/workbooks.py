@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from storage.errors import SourceError
-from storage.readers.columns import Asked, choose_columns, layout_of
+from storage.readers.columns import Asked, choose_columns, layout_of, unique_names
 from storage.readers.delimited import SAMPLE_LINES, chunk_of, find_header
 from storage.readers.lines import Records, blank
 from storage.readers.sheets import WorkbookReader
@@ -41,22 +41,24 @@ def open_workbook(path: Path, asked: Asked) -> Source:
         raise SourceError(f"{path} holds a header and no rows.", hint="A file needs at least one text.")
     sample = records[body : body + SAMPLE_LINES]
     columns = choose_columns(path, names, sample, asked)
-    used = {at + 1 for at in (columns.text, columns.item_id, columns.date, columns.label) if at is not None}
-    valueless = {row for row, column in sheet.formulas if column in used}
+    titles = unique_names(names if names is not None else [""] * width)
     size = path.stat().st_size
 
-    def read(count: int) -> Iterator[Chunk]:
+    def read(count: int, all_columns: bool) -> Iterator[Chunk]:
+        roles = (columns.text,) if all_columns else (columns.text, columns.item_id, columns.date, columns.label)
+        used = {at + 1 for at in roles if at is not None}
+        valueless = {row for row, column in sheet.formulas if column in used}
         for start in range(body, len(records), count):
             rows = range(start, min(start + count, len(records)))
             good = [i for i in rows if numbers[i] not in valueless and not blank(records[i])]
+            unfit = {numbers[i]: records[i] for i in rows if numbers[i] in valueless}
             rejects = [
-                Reject(str(path), numbers[i], shortened(" ".join(filter(None, records[i]))), NO_VALUE)
-                for i in rows
-                if numbers[i] in valueless
+                Reject(str(path), row, shortened(" ".join(filter(None, record))), NO_VALUE)
+                for row, record in unfit.items()
             ]
             at = np.array([numbers[i] for i in good], dtype=np.int64)
-            part = Records([records[i] for i in good], at, rejects, size * rows.stop // len(records))
-            yield chunk_of(path, columns, part, " ")
+            part = Records([records[i] for i in good], at, rejects, size * rows.stop // len(records), unfit)
+            yield chunk_of(path, columns, part, " ", titles if all_columns else None)
 
     form = Layout(f"Excel workbook, sheet {sheet.name!r}, {'header' if names else 'no header'}", notes=notes)
     return Source(path, size, layout_of(form, columns, names, sample, path), read)

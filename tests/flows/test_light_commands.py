@@ -51,6 +51,15 @@ def test_a_command_imports_no_heavy_library(
     assert modules & {*NEVER, "pandas", "prefect", *more} == set()
 
 
+def test_the_rows_of_a_file_are_predicted_without_heavy_libraries(lively: Project, tmp_path: Path) -> None:
+    texts, output = tmp_path / "texts.csv", tmp_path / "out.jsonl"
+    texts.write_text("id,text\n7,Storm hits coast\n8,\n", encoding="utf-8")
+    arguments = ["predict", "--file", str(texts), "--output", str(output)]
+    modules, _ = modules_after(lively, COMMAND.format(arguments=arguments))
+    assert modules & {*NEVER, "prefect", "openpyxl"} == set()
+    assert [json.loads(line)["id"] for line in output.read_text(encoding="utf-8").splitlines()] == ["7", "8"]
+
+
 def test_answers_are_ingested_without_torch_arrow_and_prefect(lively: Project) -> None:
     body = """
 from tasks.project import open_project

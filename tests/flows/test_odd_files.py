@@ -16,7 +16,6 @@ import pytest
 
 from annotation.checks import FilledFile
 from annotation.formats.detection import read_filled
-from flows.cli.previews import texts_of_call
 from storage.errors import PalError, SourceError
 from storage.lake.importing import import_source
 from storage.readers.labelled import read_labelled
@@ -144,7 +143,8 @@ def test_import_predict_and_simulate_read_the_same_rows(lake: Workspace, tmp_pat
     assert (report.n_rows, report.n_rejected, report.n_new + report.n_duplicates) == (4, 0, 4)
     items = lake.store().rows("SELECT item_id, text FROM lake.items ORDER BY item_id")
     assert items == [(f"i{n}", text) for n, text in enumerate(TEXTS)]
-    assert [text for part in texts_of_call((), path, None) for text in part] == TEXTS
+    read = [row for part in source.all_rows() for row in zip(part.ids.to_pylist(), part.texts.to_pylist(), strict=True)]
+    assert [(item_id.strip(), text) for item_id, text in read if text is not None] == items
     labelled = read_labelled(path)
     assert labelled.table["text"].to_pylist() == TEXTS
     assert labelled.table["label"].to_pylist() == ["Yes", "no", "Yes", "no"]

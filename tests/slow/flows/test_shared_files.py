@@ -22,7 +22,7 @@ from annotation.synthetic import fill_csv, synthetic_headlines
 from flows.cli.annotating import annotate_batch, publish_formats, submit
 from flows.cli.commands import app
 from flows.cli.model_choice import roll_back
-from flows.cli.previews import predictions
+from flows.cli.predicting import predictions
 from flows.cli.status import status_of
 from flows.import_texts import import_items
 from flows.ingest import ingest as ingest_flow

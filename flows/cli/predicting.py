@@ -1,0 +1,145 @@
+"""`pal predict` without a run: label and probability of given texts and of the rows of a file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.cli.options import print_json
+from flows.log_lines import counted
+from storage.errors import SourceError
+from tasks.project import Project
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from storage.readers.source import Source
+
+STANDARD = Path("-")
+"""Stands for stdin or stdout."""
+
+
+def predictions(
+    project: Project, texts: Sequence[str], file: Path | None, text_column: str | None = None
+) -> Iterator[dict[str, Any]]:
+    """For each text its label, the probability of that label, and those of all labels; a file is read in slices.
+
+    Each row of the file has its number, its id where the file has ids, and where it has no prediction the reason.
+
+    Raises:
+        ModelError: There is no model yet, or it does not fit pal.toml.
+        SourceError: Neither texts nor a file, or the file cannot be read.
+    """
+    if not all(text.strip() for text in texts) or not (texts or file):
+        raise SourceError("no text to label, or an empty one.", hint='pal predict "a text", or pal predict --file FILE')
+    from tasks.predict_file import model_in_production, predict_rows
+
+    model = model_in_production(project)
+    if texts:
+        probabilities = model.predict(list(texts))
+        decided = model.calibration.decisions(probabilities)
+        for text, row, label in zip(texts, probabilities, decided.tolist(), strict=True):
+            yield {"text": text, **_decision(model.labels, row, label)}
+    for rows in described_source(file, text_column).all_rows() if file else ():
+        predicted = predict_rows(model, rows)
+        found = zip(predicted.decided.tolist(), predicted.probabilities, strict=True)
+        ids = rows.ids.to_pylist() if rows.ids is not None else None
+        for k, (number, text, reason) in enumerate(
+            zip(rows.numbers.tolist(), rows.texts.to_pylist(), rows.reasons.to_pylist(), strict=True)
+        ):
+            place = {"row": number} | ({} if ids is None else {"id": ids[k]})
+            if text is None:
+                yield {**place, "text": None, "label": None, "probability": None, "reason": reason}
+            else:
+                label, row = next(found)
+                yield {**place, "text": text, **_decision(model.labels, row, label)}
+
+
+def described_source(file: Path, text_column: str | None) -> Source:
+    """A file of texts, opened; what was understood of it goes to stderr."""
+    from storage.readers.opening import open_source  # a text on the command line needs none of it
+
+    source = open_source(file, text_column=text_column)
+    print(f"{file}: {source.description}", *source.layout.notes, sep="\n  ", file=sys.stderr)
+    return source
+
+
+def _decision(labels: Sequence[str], probabilities: NDArray[np.float32], label: int) -> dict[str, Any]:
+    row = probabilities.tolist()
+    by_label = dict(zip(labels, row, strict=True))
+    return {"label": labels[label], "probability": row[label], "probabilities": by_label}
+
+
+@contextmanager
+def file_or_stdin(project: Project, file: Path | None) -> Iterator[Path | None]:
+    """A file, or for `-` a copy of what is read from stdin: readers look at a file more than once."""
+    if file != STANDARD:
+        yield file
+        return
+    with project.workspace.scratch() as scratch:
+        with (scratch / "stdin").open("wb") as copy:
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+        yield scratch / "stdin"
+
+
+def print_predictions(listed: Iterator[dict[str, Any]], *, as_json: bool) -> None:
+    """Print predictions one by one: as a JSON array, or in lines with tabs between."""
+    if as_json:
+        between = "[\n"
+        for prediction in listed:
+            print(between, json.dumps(prediction, ensure_ascii=False), sep="", end="")
+            between = ",\n"
+        print("\n]")
+        return
+    for each in listed:
+        place = [str(each["row"])] if "row" in each else []
+        place += [_one_line(each["id"])] if "id" in each else []
+        if each["label"] is None:
+            print(*place, "", "", "", each["reason"], sep="\t")
+        else:
+            print(*place, each["label"], f"{each['probability']:.4f}", _one_line(each["text"]), sep="\t")
+
+
+def _one_line(value: str | None) -> str:
+    return " ".join((value or "").split())
+
+
+def write_predictions(project: Project, file: Path, text_column: str | None, output: Path, *, as_json: bool) -> None:
+    """Write a file's rows with their predictions, `-` for stdout, and say what was written.
+
+    Raises:
+        SourceError: The output has a suffix that stands for no format, or is the file itself.
+    """
+    from dataclasses import asdict
+
+    from storage.lake.outgoing import format_of_file
+    from tasks.predict_file import predict_file
+
+    if output == STANDARD:
+        with project.workspace.scratch() as scratch:
+            found = predict_file(project, described_source(file, text_column), scratch / "rows.csv", "csv")
+            with (scratch / "rows.csv").open("rb") as written:
+                shutil.copyfileobj(written, sys.stdout.buffer)
+    else:
+        form = "xlsx" if output.suffix.lower() == ".xlsx" and not output.is_dir() else format_of_file(output)
+        if output.exists() and output.samefile(file):
+            raise SourceError(f"{output} is the file that is read.", hint="Name another file with --output.")
+        found = predict_file(project, described_source(file, text_column), output.resolve(), form)
+    for role, name in found.columns.items():
+        if role != name:
+            print(f"The file has a column {role!r}; the new one is named {name!r}.", file=sys.stderr)
+    if as_json and output != STANDARD:
+        print_json(asdict(found))
+        return
+    without = found.n_rows - found.n_predicted
+    why = f", {without:,} without a prediction (see column {found.columns['reason']!r})" if without else ""
+    print(
+        f"Wrote {output}: {counted(found.n_rows, 'row')}{why}, by model {found.model_id}.",
+        file=sys.stderr if output == STANDARD else sys.stdout,
+    )

@@ -1,0 +1,131 @@
+"""Stage `predict_file`: a user's file with label and probability beside each row, none of its rows left out."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.errors import ModelError
+from storage.lake.models import production_model
+from tasks.learning.stored_model import NumpyModel, numpy_model
+from tasks.project import Project
+
+if TYPE_CHECKING:  # a text on the command line needs no Arrow
+    import pyarrow as pa
+
+    from storage.lake.outgoing import TableFormat
+    from storage.readers.source import AllRows, Source
+
+ADDED = ("label", "probability", "reason")
+"""The columns that a prediction adds to a file."""
+
+
+@dataclass(frozen=True)
+class FilePrediction:
+    """What was written: the file, how many rows it has, how many of them with a prediction, and by which model.
+
+    Attributes:
+        columns: `label`, `probability` and `reason` -> the name of that column in the file.
+    """
+
+    output: str
+    n_rows: int
+    n_predicted: int
+    model_id: str
+    columns: dict[str, str]
+
+
+@dataclass(frozen=True)
+class PredictedRows:
+    """Some rows of a file and what the model says of those that have a text.
+
+    Attributes:
+        has_text: Which rows have one, shape (n,).
+        decided: The label of each row with a text, as its place in `labels`, shape (m,).
+        probabilities: Of every label, shape (m, n_labels).
+    """
+
+    rows: AllRows
+    labels: tuple[str, ...]
+    has_text: NDArray[np.bool_]
+    decided: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+
+    def columns(self) -> list[pa.Array]:
+        """The columns `ADDED`; label and probability are null in rows without a text, the reason in the others."""
+        import pyarrow as pa
+
+        place = pa.array(np.cumsum(self.has_text) - 1, mask=~self.has_text)
+        labels = pa.array(self.labels, pa.string()).take(pa.array(self.decided, pa.int64()))
+        best = pa.array(self.probabilities[np.arange(len(self.decided)), self.decided], pa.float32())
+        return [labels.take(place), best.take(place), self.rows.reasons]
+
+
+def model_in_production(project: Project) -> NumpyModel:
+    """The production model, ready to predict without torch.
+
+    Raises:
+        ModelError: There is none yet, or it does not fit pal.toml.
+    """
+    current = production_model(project.workspace.store())
+    if current is None:
+        raise ModelError("There is no model yet.", hint="See what is missing: pal status")
+    return numpy_model(project.workspace.model_folder(current.model_id), project.label_set.names)
+
+
+def predict_rows(model: NumpyModel, rows: AllRows) -> PredictedRows:
+    """Predict the rows that have a text."""
+    texts = rows.texts.drop_null()
+    has_text = np.asarray(rows.texts.is_valid().to_numpy(zero_copy_only=False), dtype=bool)
+    probabilities = model.predict(texts.to_pylist())
+    return PredictedRows(rows, model.labels, has_text, model.calibration.decisions(probabilities), probabilities)
+
+
+def predict_file(project: Project, source: Source, output: Path, form: TableFormat) -> FilePrediction:
+    """Write all rows and columns of a file, in its order, with `ADDED` after them; the file is there whole or not.
+
+    A column of the file that has the name of one of these keeps it, and the new one gets a number after its name.
+
+    Raises:
+        ModelError: There is no model yet, or it does not fit pal.toml.
+        SourceError: It has more rows than its format can hold.
+    """
+    import pyarrow.parquet as pq
+
+    from storage.files.folders import whole_file
+    from storage.lake.outgoing import join_parts
+    from storage.readers.columns import unique_names
+
+    model = model_in_production(project)
+    n_rows = n_predicted = 0
+    names: list[str] = []
+    with project.workspace.scratch() as scratch:
+        writer: Any = None
+        try:
+            for rows in source.all_rows():
+                predicted = predict_rows(model, rows)
+                names = unique_names([*rows.columns.column_names, *ADDED])
+                table = rows.columns
+                for name, column in zip(ADDED, predicted.columns(), strict=True):
+                    table = table.append_column(name, column)
+                table = table.rename_columns(names)
+                writer = writer or pq.ParquetWriter(scratch / "rows.parquet", table.schema, compression="zstd")
+                writer.write_table(table)
+                n_rows += len(rows.numbers)
+                n_predicted += len(predicted.decided)
+        finally:
+            if writer is not None:
+                writer.close()
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if form == "parquet":  # as Arrow wrote it: types that DuckDB does not have stay what they are
+            with whole_file(output) as part:
+                shutil.copyfile(scratch / "rows.parquet", part)
+        else:
+            join_parts([scratch / "rows.parquet"], output, form)
+    added = dict(zip(ADDED, names[-len(ADDED) :], strict=True))
+    return FilePrediction(str(output), n_rows, n_predicted, model.model_id, added)
