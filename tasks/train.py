@@ -17,13 +17,16 @@ import pyarrow.compute as pc
 
 from storage.files.folders import MANIFEST
 from storage.lake.annotations import labelled_texts
+from storage.lake.items import fixed_sample
 from storage.lake.models import add_model, find_model
 from storage.lake.store import Store
 from storage.records import Model, ModelStatus, Split
 from tasks.learning.encoders import Encoder, StaticVectors
+from tasks.learning.families import PoolStatistics, pool_statistics
 from tasks.learning.model_files import LoadedModel, load_model, save_model
+from tasks.learning.stored_model import read_column
 from tasks.learning.tokens import Examples
-from tasks.learning.training import Target, train
+from tasks.learning.training import Target, TrainingConfig, reads_families, train
 from tasks.prepare import current_encoder
 from tasks.project import Project
 
@@ -52,13 +55,15 @@ def train_model(project: Project) -> LoadedModel:
         log.info("Model %s was trained on these labels already.", model_id)
         return load_model(folder, label_set.names)
     positive = label_set.names.index(label_set.positive) if label_set.positive else None
+    prior = encoder.taught_head(label_set.names) if isinstance(encoder, StaticVectors) else None
     trained = train(
         encoder,
         examples_of(encoder, training, label_set.names),
         examples_of(encoder, validation, label_set.names) if validation.num_rows else None,
         config,
         Target(len(label_set.names), positive),
-        prior=encoder.taught_head(label_set.names) if isinstance(encoder, StaticVectors) else None,
+        prior=prior,
+        statistics=None if prior else statistics_of(store, encoder, config),
     )
     created_at = datetime.now(UTC)
     facts = {
@@ -88,6 +93,19 @@ def train_model(project: Project) -> LoadedModel:
     return LoadedModel(model_id, encoder, trained.classifier.eval(), trained.calibration, label_set.names)
 
 
+SAMPLE_FOR_STATISTICS = 10_000
+"""Items that stand for the pool in document frequencies and the mean direction."""
+
+
+def statistics_of(store: Store, encoder: Encoder, config: TrainingConfig) -> PoolStatistics | None:
+    """What feature families need to know of the lake's texts; None for a model that reads none."""
+    table = encoder.vectors()
+    if table is None or not reads_families(encoder, config):
+        return None
+    texts = fixed_sample(store, SAMPLE_FOR_STATISTICS)
+    return pool_statistics(table, read_column(encoder, pa.array(texts, pa.string()), with_characters=True))
+
+
 def labelled_with(store: Store, split: Split, version: int, names: Sequence[str]) -> pa.Table:
     """The items of a split (item_id, text, label), by item_id, whose label pal.toml has; the others are told."""
     labelled = labelled_texts(store, split, version)
@@ -103,7 +121,8 @@ def examples_of(encoder: Encoder, labelled: pa.Table, names: Sequence[str]) -> E
     """Token ids and label numbers of a table (item_id, text, label)."""
     numbers = pc.index_in(labelled["label"].combine_chunks(), pa.array(names, pa.string()))
     texts = _array(labelled["text"].combine_chunks())
-    return Examples(encoder.tokenize(texts), np.asarray(_array(numbers).to_numpy(), np.int64))
+    tokens = read_column(encoder, texts, with_characters=encoder.vectors() is not None)
+    return Examples(tokens, np.asarray(_array(numbers).to_numpy(), np.int64))
 
 
 def _array(column: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -27,11 +27,14 @@ from storage.files.folders import write_whole
 from storage.readers.labelled import read_labelled
 from storage.readers.spellings import folded_label
 from tasks.learning.encoders import ARTEFACT, BAG_OF_WORDS, MINILM_STATIC, Encoder, fit_bag_of_words, static_vectors
+from tasks.learning.families import pool_statistics
 from tasks.learning.metrics import label_figures
+from tasks.learning.stored_model import read_column
 from tasks.learning.tokens import Examples
 from tasks.reporting.progress import progress
 from tasks.simulation.replay import Material, Oracle, Replay, Step, replay
 
+SAMPLE_FOR_STATISTICS = 10_000
 HELD_OUT_SHARE, MOST_HELD_OUT = 0.25, 2_000
 FIGURES = ("f1", "auc", "ap", "accuracy")
 
@@ -153,9 +156,15 @@ def _material(key: str) -> Material:
         held_out, rows = rows.take(pa.array(order[:n])), rows.take(pa.array(np.sort(order[n:])))
     encoder = _encoder(experiment["encoder"], rows)
     labels = _numbers(rows, names)
-    held = Examples(encoder.tokenize(_texts(held_out)), _numbers(held_out, names))
+    table = encoder.vectors()
+    tokens, held_tokens = (read_column(encoder, _texts(part), table is not None) for part in (rows, held_out))
+    held = Examples(held_tokens, _numbers(held_out, names))
     positive = _positive(experiment["positive"], names, labels)
-    return Material(encoder, len(names), encoder.tokenize(_texts(rows)), labels, held, positive, tuple(read))
+    statistics = None
+    if table is not None:
+        sample = np.random.default_rng(0).permutation(len(tokens))[:SAMPLE_FOR_STATISTICS]
+        statistics = pool_statistics(table, tokens.take(np.sort(sample)))
+    return Material(encoder, len(names), tokens, labels, held, positive, statistics, tuple(read))
 
 
 def _named_alike(rows: pa.Table, names: list[str]) -> pa.Table:

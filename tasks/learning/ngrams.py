@@ -1,0 +1,231 @@
+"""Lexical features: n-grams of token ids or of characters, hashed to buckets and weighted by TF-IDF.
+
+What a mean of token vectors loses (rare words, word order, negation, scripts that the tokenizer does not cover), these
+features keep. Nothing is stored for them: they are computed from the token ids or characters in slices of texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.learning.tokens import Tokens
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from scipy import sparse
+
+BUCKET_BITS = 18
+N_BUCKETS = 1 << BUCKET_BITS
+"""On eight sets of texts 2^20 buckets were no better."""
+
+WORD_ORDERS = (1, 2)
+"""Token ids and pairs of them."""
+
+CHARACTER_ORDERS = (1, 3, 5)
+"""As good as all of 1 to 5 on eight sets of texts, at three fifths of the cost."""
+
+ORDERS = {"words": WORD_ORDERS, "characters": CHARACTER_ORDERS}
+"""Of each lexical family."""
+
+SLICE_TEXTS = 8_192
+SLICE_IDS = 1 << 19
+"""A slice has at most so many ids, but for one longer text."""
+
+_MULTIPLIER = np.uint32(0x9E3779B1)
+_MIXER = np.uint32(0x85EBCA6B)
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The different n-grams of n texts.
+
+    Attributes:
+        offsets: int64 (n + 1,); text k has the entries offsets[k] to offsets[k + 1].
+        buckets: int32, ascending within a text.
+        counts: float32, 1 + ln(number of occurrences in the text).
+    """
+
+    offsets: npt.NDArray[np.int64]
+    buckets: npt.NDArray[np.int32]
+    counts: Floats
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+@dataclass(frozen=True)
+class WeightedTerms:
+    """The different n-grams of n texts, weighted so that each text's squared weights add up to 1.
+
+    Attributes:
+        offsets: int64 (n + 1,).
+        buckets: int32.
+        weights: float32.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    buckets: npt.NDArray[np.int32]
+    weights: Floats
+
+    def matrix(self) -> sparse.csr_matrix:
+        """As a sparse matrix, float32 (n, N_BUCKETS)."""
+        from scipy import sparse
+
+        shape = (len(self.offsets) - 1, N_BUCKETS)
+        return sparse.csr_matrix((self.weights, self.buckets, self.offsets), shape)
+
+
+def slices_of(tokens: Tokens) -> Iterator[tuple[int, int]]:
+    """First and last + 1 text of slices that fit into the processor's cache."""
+    start, n = 0, len(tokens)
+    while start < n:
+        most = int(np.searchsorted(tokens.offsets, tokens.offsets[start] + SLICE_IDS, side="right")) - 1
+        stop = min(n, start + SLICE_TEXTS, max(start + 1, most))
+        yield start, stop
+        start = stop
+
+
+def count_terms(stream: Tokens, orders: Sequence[int]) -> Terms:
+    """The different n-grams of each text of a stream of ids.
+
+    Args:
+        stream: Token ids or characters of n texts.
+        orders: Lengths of the n-grams.
+
+    >>> words = Tokens(np.array([7, 8, 7, 9], np.uint16), np.array([0, 3, 4]))
+    >>> terms = count_terms(words, (1, 2))
+    >>> terms.offsets.tolist(), sorted(terms.counts.round(2).tolist())
+    ([0, 4, 5], [1.0, 1.0, 1.0, 1.0, 1.690000057220459])
+    """
+    parts = [_terms_of_slice(stream.slice(start, stop), orders) for start, stop in slices_of(stream)]
+    if len(parts) == 1:
+        return parts[0]
+    ends = np.cumsum([0, *(len(part.buckets) for part in parts)])
+    offsets = [part.offsets[1:] + end for part, end in zip(parts, ends, strict=False)]
+    return Terms(
+        np.concatenate([np.zeros(1, np.int64), *offsets]),
+        np.concatenate([np.zeros(0, np.int32), *(part.buckets for part in parts)]),
+        np.concatenate([np.zeros(0, np.float32), *(part.counts for part in parts)]),
+    )
+
+
+def _terms_of_slice(stream: Tokens, orders: Sequence[int]) -> Terms:
+    """The terms of at most SLICE_TEXTS texts: text number and bucket share a uint32 each, sorted together."""
+    ids = stream.ids.astype(np.uint32)
+    lengths = stream.lengths
+    row = np.repeat(np.arange(len(stream), dtype=np.uint32) << np.uint32(BUCKET_BITS), lengths)
+    left = np.repeat(stream.offsets[1:], lengths) - np.arange(len(ids))  # ids from here to the end of the text
+    rolling, keys = ids, []
+    for order in range(1, max(orders) + 1):
+        if order > 1:
+            rolling = rolling[:-1] * _MULTIPLIER + ids[order - 1 :]
+        if not len(rolling):
+            break
+        if order in orders:
+            mixed = (rolling + np.uint32(order)) * _MULTIPLIER
+            mixed ^= mixed >> np.uint32(15)
+            mixed *= _MIXER
+            key = row[: len(rolling)] | (mixed >> np.uint32(32 - BUCKET_BITS))
+            keys.append(key if order == 1 else key[left[: len(rolling)] >= order])
+    joined = np.concatenate([np.zeros(0, np.uint32), *keys])
+    joined.sort()
+    firsts = np.flatnonzero(np.diff(joined, prepend=~joined[:1]))
+    terms = joined[firsts]
+    occurrences = np.diff(np.append(firsts, len(joined)))
+    text = terms >> np.uint32(BUCKET_BITS)
+    return Terms(
+        np.searchsorted(text, np.arange(len(stream) + 1, dtype=np.uint32)),
+        (terms & np.uint32(N_BUCKETS - 1)).astype(np.int32),
+        1 + np.log(occurrences.astype(np.float32)),
+    )
+
+
+def document_frequencies(terms: Terms) -> npt.NDArray[np.int64]:
+    """In how many texts each bucket occurs, (N_BUCKETS,)."""
+    return np.bincount(terms.buckets, minlength=N_BUCKETS)
+
+
+def inverse_document_frequencies(terms: Terms) -> Floats:
+    """ln((1 + n) / (1 + document frequency)) + 1 of each bucket, (N_BUCKETS,)."""
+    idf = np.log((1 + len(terms)) / (1 + document_frequencies(terms))) + 1
+    return np.asarray(idf, np.float16).astype(np.float32)  # as a model keeps them
+
+
+def weighted(terms: Terms, idf: Floats) -> WeightedTerms:
+    """Terms weighted by count and inverse document frequency, each text scaled to length 1.
+
+    Args:
+        idf: Of each bucket, (N_BUCKETS,).
+    """
+    weights = terms.counts * idf[terms.buckets]
+    lengths = np.diff(terms.offsets)
+    squares = np.add.reduceat(np.append(np.square(weights), np.float32(0)), terms.offsets[:-1])
+    norms = np.where(lengths > 0, np.sqrt(squares), 1)
+    scaled = weights / np.repeat(norms, lengths)
+    return WeightedTerms(terms.offsets, terms.buckets, scaled.astype(np.float32, copy=False))
+
+
+class CharacterCodes:
+    """Texts as numbers of characters: case, width and kind of white space folded; a space before and after each text.
+
+    A character beyond the first 65,536 shares the number of another. The numbers are Unicode's, the same on every
+    machine.
+    """
+
+    def __init__(self) -> None:
+        import unicodedata
+
+        codes = np.arange(1 << 16, dtype=np.uint16)
+        for code in range(1 << 16):
+            character = chr(code)
+            if 0xD800 <= code < 0xE000:
+                continue
+            lower = unicodedata.normalize("NFKC", character).lower()
+            if character.isspace():
+                codes[code] = 32
+            elif len(lower) == 1:
+                codes[code] = ord(lower) & 0xFFFF
+        self._folded = codes
+
+    def of(self, texts: pa.Array) -> Tokens:
+        """The numbers of a string array (n,)."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        lengths = pc.utf8_length(texts).to_numpy(zero_copy_only=False).astype(np.int64)
+        listed = pa.ListArray.from_arrays(pa.array([0, len(texts)], pa.int32()), texts)
+        return self._framed(str(pc.binary_join(listed, " ")[0].as_py()), lengths)
+
+    def of_few(self, texts: Sequence[str]) -> Tokens:
+        """The same numbers, of texts so few that Arrow would take longer to import."""
+        return self._framed(" ".join(texts), np.array([len(text) for text in texts], np.int64))
+
+    def _framed(self, joined: str, lengths: npt.NDArray[np.int64]) -> Tokens:
+        """Texts that are joined by one space, each framed by two of its own."""
+        wide = np.frombuffer(f" {joined} ".encode("utf-32-le", "surrogatepass"), np.uint32)
+        codes = self._folded[(wide ^ ((wide >> np.uint32(16)) * np.uint32(0x9E37))) & np.uint32(0xFFFF)]
+        offsets = np.concatenate([[0], np.cumsum(lengths + 2)])
+        shared = np.repeat(np.arange(len(lengths)), lengths + 2)  # spaces that texts before this one share
+        return Tokens(codes[np.arange(offsets[-1]) - shared], offsets)
+
+
+def lexical_terms(tokens: Tokens, family: str, idf: Floats) -> WeightedTerms:
+    """The weighted n-grams of n texts in one of the lexical families, "words" or "characters"."""
+    stream = tokens if family == "words" else tokens.characters
+    if stream is None:
+        raise ValueError("this model reads characters, and the texts come without them")
+    return weighted(count_terms(stream, ORDERS[family]), idf)
+
+
+def row_of_bucket(buckets: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """Where each bucket's weights stand, int32 (N_BUCKETS,): 1 for the first of `buckets`; 0 for all others."""
+    rows = np.zeros(N_BUCKETS, np.int32)
+    rows[buckets] = np.arange(1, len(buckets) + 1)
+    return rows
