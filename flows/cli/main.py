@@ -72,7 +72,6 @@ def init(
     """Make a workspace: a directory with a pal.toml to look through and change."""
     from storage.errors import WorkspaceError
     from storage.workspace import CONFIG_NAME
-    from tasks.config.settings import TaskConfig
     from tasks.config.template import config_text, find_preset, named_labels
     from tasks.project import open_project
 
@@ -82,10 +81,8 @@ def init(
         raise WorkspaceError(f"{directory} is a file.", hint="name a new directory: pal init DIR")
     if (directory / CONFIG_NAME).exists():
         raise WorkspaceError(f"{directory / CONFIG_NAME} is there already.", hint=f"use it: cd {directory}; pal status")
-    found = find_preset(preset)
     names = [name.strip() for name in labels.split(",")] if labels else []
-    if names:
-        found = found.model_copy(update={"task": TaskConfig.of(named_labels(names, positive, question))})
+    found = find_preset(preset, named_labels(names, positive, question) if names else None)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / CONFIG_NAME).write_text(config_text(found), encoding="utf-8", newline="\n")
     open_project(directory).workspace.store()
