@@ -26,7 +26,7 @@ from tasks.learning.training import cross_validated_probabilities
 from tasks.prepare import current_encoder
 from tasks.project import Project
 from tasks.sample import load_pool, share_out
-from tasks.train import examples_of, labelled_with, statistics_of
+from tasks.train import examples_of, labelled_with
 
 log = logging.getLogger(__name__)
 
@@ -131,10 +131,7 @@ def out_of_sample(project: Project, version: int) -> OutOfSample:
     encoder = current_encoder(project.workspace, config.encoder)
     training = labelled_with(store, Split.TRAINING, version, names)
     examples = examples_of(encoder, training, names)
-    statistics = statistics_of(store, encoder, config.training)
-    probabilities = cross_validated_probabilities(
-        encoder, examples, config.training, n_labels=len(names), statistics=statistics
-    )
+    probabilities = cross_validated_probabilities(encoder, examples, config.training, n_labels=len(names))
     return OutOfSample(training["item_id"].to_pylist(), examples.labels, probabilities)
 
 

@@ -17,16 +17,14 @@ import pyarrow.compute as pc
 
 from storage.files.folders import MANIFEST
 from storage.lake.annotations import labelled_texts
-from storage.lake.items import fixed_sample
 from storage.lake.models import add_model, find_model
 from storage.lake.store import Store
 from storage.records import Model, ModelStatus, Split
 from tasks.learning.encoders import Encoder, StaticVectors
-from tasks.learning.families import PoolStatistics, pool_statistics
 from tasks.learning.model_files import LoadedModel, load_model, save_model
 from tasks.learning.stored_model import read_column
 from tasks.learning.tokens import Examples
-from tasks.learning.training import Target, TrainingConfig, reads_families, train
+from tasks.learning.training import Target, train
 from tasks.prepare import current_encoder
 from tasks.project import Project
 
@@ -55,15 +53,13 @@ def train_model(project: Project) -> LoadedModel:
         log.info("Model %s was trained on these labels already.", model_id)
         return load_model(folder, label_set.names)
     positive = label_set.names.index(label_set.positive) if label_set.positive else None
-    prior = encoder.taught_head(label_set.names) if isinstance(encoder, StaticVectors) else None
     trained = train(
         encoder,
         examples_of(encoder, training, label_set.names),
         examples_of(encoder, validation, label_set.names) if validation.num_rows else None,
         config,
         Target(len(label_set.names), positive),
-        prior=prior,
-        statistics=None if prior else statistics_of(store, encoder, config),
+        prior=encoder.taught_head(label_set.names) if isinstance(encoder, StaticVectors) else None,
     )
     created_at = datetime.now(UTC)
     facts = {
@@ -91,19 +87,6 @@ def train_model(project: Project) -> LoadedModel:
     )
     log.info("Trained model %s on %s items (%.1f s).", model_id, f"{training.num_rows:,}", time.monotonic() - started)
     return LoadedModel(model_id, encoder, trained.classifier.eval(), trained.calibration, label_set.names)
-
-
-SAMPLE_FOR_STATISTICS = 10_000
-"""Items that stand for the pool in document frequencies and the mean direction."""
-
-
-def statistics_of(store: Store, encoder: Encoder, config: TrainingConfig) -> PoolStatistics | None:
-    """What feature families need to know of the lake's texts; None for a model that reads none."""
-    table = encoder.vectors()
-    if table is None or not reads_families(encoder, config):
-        return None
-    texts = fixed_sample(store, SAMPLE_FOR_STATISTICS)
-    return pool_statistics(table, read_column(encoder, pa.array(texts, pa.string()), with_characters=True))
 
 
 def labelled_with(store: Store, split: Split, version: int, names: Sequence[str]) -> pa.Table:

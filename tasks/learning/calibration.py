@@ -105,7 +105,9 @@ def calibrate_held_out(
         )
     if positive is not None:
         probabilities = fitted.probabilities(logits + shift)[:, positive]
-        fitted = Calibration(fitted.temperature, expected_f1_threshold(probabilities), positive)
+        most = 2 * np.count_nonzero(labels == positive)  # where the items say little, half of the pool is not positive
+        least = float(np.sort(probabilities)[max(0, len(labels) - 1 - int(most))])
+        fitted = Calibration(fitted.temperature, max(expected_f1_threshold(probabilities), least), positive)
     return fitted, shift
 
 

@@ -11,37 +11,37 @@ from torch import nn
 from torch.nn import functional
 
 from tasks.learning.network import Network
-from tasks.learning.ngrams import ORDERS, lexical_terms, row_of_bucket
+from tasks.learning.ngrams import ORDERS, Stream, by_bucket, count_terms, stream_of, weighted
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import unit
 
 if TYPE_CHECKING:
-    from tasks.learning.families import PoolStatistics
+    from tasks.learning.encoders import Encoder
+    from tasks.learning.families import Vocabulary
     from tasks.learning.family_training import FamilyWeights
 
 Floats = npt.NDArray[np.float32]
 
 
-def saved_weights(fitted: FamilyWeights, statistics: PoolStatistics, width: int) -> dict[str, torch.Tensor]:
+def saved_weights(fitted: FamilyWeights, vocabulary: Vocabulary) -> dict[str, torch.Tensor]:
     """The tensors that make a `FamilyClassifier`, by name.
 
     `centre`, `weight` (n_labels, d) and `bias` (n_labels,) always; `flat` where all token vectors have length 1; and of
-    each lexical family `NAME.idf`, `NAME.buckets` (m,) and `NAME.weight` (m, n_labels).
-
-    Args:
-        width: Size d of the token vectors.
+    each lexical family `NAME.buckets`, `NAME.idf` (m,) and `NAME.weight` (m, n_labels).
     """
     flat = "flat_vectors" in fitted.weights
-    weight = fitted.weights.get("flat_vectors" if flat else "vectors", np.zeros((width, len(fitted.bias))))
-    centre = statistics.flat_centre if flat else statistics.centre
+    weight = fitted.weights.get(
+        "flat_vectors" if flat else "vectors", np.zeros((len(vocabulary.centre), len(fitted.bias)))
+    )
+    centre = vocabulary.flat_centre if flat else vocabulary.centre
     tensors = {"centre": centre, "weight": weight.T.astype(np.float32), "bias": fitted.bias.astype(np.float32)}
     if flat:
         tensors["flat"] = np.ones(1, np.uint8)
-    for name, idf in (("words", statistics.word_idf), ("characters", statistics.character_idf)):
-        if name in fitted.weights and idf is not None:
-            buckets = np.flatnonzero(fitted.weights[name].any(axis=1)).astype(np.int32)
+    for name, idf in vocabulary.idf.items():
+        if name in fitted.weights:
+            buckets = np.flatnonzero(idf).astype(np.int32)
             tensors |= {
-                f"{name}.idf": idf.astype(np.float16),
+                f"{name}.idf": idf[buckets],
                 f"{name}.buckets": buckets,
                 f"{name}.weight": fitted.weights[name][buckets].astype(np.float32),
             }
@@ -55,18 +55,20 @@ class FamilyClassifier(Network):
     the lexical families say for each label; the head adds those as they are.
 
     Args:
-        table: The encoder's token vectors (n_tokens, d); not part of the saved weights.
+        encoder: One with token vectors (n_tokens, d), which are not part of the saved weights.
         weights: As `saved_weights` makes them.
     """
 
-    def __init__(self, table: Floats, weights: dict[str, torch.Tensor]) -> None:
+    def __init__(self, encoder: Encoder, weights: dict[str, torch.Tensor]) -> None:
         super().__init__()
+        table, self.pieces = encoder.vectors(), encoder.pieces()
+        assert table is not None
         vectors = unit(table) if "flat" in weights else table
         self.bag = nn.EmbeddingBag.from_pretrained(torch.from_numpy(vectors), mode="mean", freeze=True)
         self.saved = weights
         self.lexical = nn.ModuleDict(
             {
-                name: _Lexical(*(weights[f"{name}.{part}"] for part in ("idf", "buckets", "weight")))
+                name: _Lexical(name, *(weights[f"{name}.{part}"] for part in ("idf", "buckets", "weight")))
                 for name in ORDERS
                 if f"{name}.idf" in weights
             }
@@ -84,7 +86,7 @@ class FamilyClassifier(Network):
         directions = functional.normalize(self.bag(*tokens.tensors()), dim=1)
         parts = [functional.normalize(directions - self.saved["centre"], dim=1)]
         if self.lexical:
-            said = [family(tokens, name) for name, family in self.lexical.items()]
+            said = [family(stream_of(name, tokens, self.pieces)) for name, family in self.lexical.items()]
             parts.append(torch.stack(said).sum(dim=0))
         return torch.cat(parts, dim=1)
 
@@ -94,16 +96,17 @@ class FamilyClassifier(Network):
 
 
 class _Lexical(nn.Module):
-    """Weights of the n-grams that the training items have; all others count only for the length of a text."""
+    """Weights of the n-grams that the training items have; all others are left out."""
 
-    def __init__(self, idf: torch.Tensor, buckets: torch.Tensor, weight: torch.Tensor) -> None:
+    def __init__(self, family: str, idf: torch.Tensor, buckets: torch.Tensor, weight: torch.Tensor) -> None:
         super().__init__()
-        self.idf = idf.numpy().astype(np.float32)
-        self.row_of = row_of_bucket(buckets.numpy())
+        self.orders = ORDERS[family]
+        self.idf = by_bucket(buckets.numpy(), idf.numpy())
+        self.row_of = by_bucket(buckets.numpy(), np.arange(1, len(buckets) + 1, dtype=np.int32))
         self.weight = nn.Parameter(torch.cat([torch.zeros(1, weight.shape[1]), weight]), requires_grad=False)
 
-    def forward(self, tokens: Tokens, family: str) -> torch.Tensor:
-        terms = lexical_terms(tokens, family, self.idf)
+    def forward(self, stream: Stream) -> torch.Tensor:
+        terms = weighted(count_terms(stream, self.orders), self.idf)
         rows, starts = torch.from_numpy(self.row_of[terms.buckets]), torch.from_numpy(terms.offsets[:-1])
         weights = torch.from_numpy(terms.weights)
         return functional.embedding_bag(rows, self.weight, starts.int(), mode="sum", per_sample_weights=weights)

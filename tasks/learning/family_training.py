@@ -85,8 +85,7 @@ def fit_families(
     """
     generator = np.random.default_rng(seed)
     few = _some(labels, MOST_TO_CHOOSE_BY, generator)
-    chosen = texts.take(few)
-    mix = choose_mix(chosen.kernels(chosen), labels[few], weights[few])
+    mix = choose_mix(texts.take(few), labels[few], weights[few])
     problem = _problem(texts, mix, labels, n_labels, weights)
     folds = stratified_folds(labels, N_FOLDS, generator)
     by_c = {each: _held_out(problem, folds, each) for each in ((USUAL_C, *OTHER_CS) if c is None else (c,))}
@@ -130,15 +129,19 @@ class _Problem:
     n_labels: int
     weights: Weights
     kernel: Kernel | None
+    held_out_kernel: Kernel | None
 
     def held_out(self, train: npt.NDArray[np.int64], test: npt.NDArray[np.int64], c: float) -> Kernel:
         """Logits of the texts at `test` by a classifier trained on those at `train`."""
-        if self.kernel is not None:
+        if self.held_out_kernel is not None:
             coefficients, bias = self._in_kernel(train, c)
-            return np.asarray(self.kernel[np.ix_(test, train)] @ coefficients + bias)
-        found = self._in_features(train, c)
-        logits = sum(self.texts.rows[name][test] @ weights for name, weights in found.weights.items())
-        return np.asarray(logits + found.bias)
+            return np.asarray(self.held_out_kernel[np.ix_(test, train)] @ coefficients + bias)
+        trained = self._in_features(train, c)
+        logits = np.tile(trained.bias, (len(test), 1))
+        for name, weights in trained.weights.items():
+            factor = self.texts.unseen[name][test, None] if name in self.texts.unseen else 1.0
+            logits += factor * (self.texts.rows[name][test] @ weights)
+        return logits
 
     def family_weights(self, c: float) -> FamilyWeights:
         """The classifier trained on all texts."""
@@ -179,11 +182,10 @@ class _Problem:
 
 
 def _problem(texts: Design, mix: Mix, labels: Labels, n_labels: int, weights: Weights) -> _Problem:
-    kernel = None
-    if len(labels) <= MOST_IN_KERNEL:
-        used = Design({name: texts.rows[name] for name in mix})
-        kernel = mixed(used.kernels(used), mix)
-    return _Problem(texts, mix, labels, n_labels, weights, kernel)
+    if len(labels) > MOST_IN_KERNEL:
+        return _Problem(texts, mix, labels, n_labels, weights, None, None)
+    kernels = Design({name: texts.rows[name] for name in mix}, {}).kernels()
+    return _Problem(texts, mix, labels, n_labels, weights, mixed(kernels, mix), mixed(kernels, mix, texts.unseen))
 
 
 def _held_out(problem: _Problem, folds: Labels, c: float) -> Kernel:

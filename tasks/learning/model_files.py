@@ -96,12 +96,11 @@ def load_model(folder: Path, labels: Sequence[str] | None = None) -> LoadedModel
     stored = read_model(folder, labels)
     encoder = stored.encoder
     weights = load(stored.weights)
-    table = encoder.vectors()
-    if "centre" in weights and table is not None:
-        families = FamilyClassifier(table, weights).eval()
+    if "centre" in weights:
+        families = FamilyClassifier(encoder, weights).eval()
         return LoadedModel(stored.model_id, encoder, families, stored.calibration, stored.labels)
     with torch.random.fork_rng(devices=[]):  # layers draw before they get their weights
-        classifier = Classifier(encoder.n_tokens, len(stored.labels), vectors=table, hidden=stored.hidden)
+        classifier = Classifier(encoder.n_tokens, len(stored.labels), vectors=encoder.vectors(), hidden=stored.hidden)
     classifier.load_state_dict(weights, strict=not classifier.pretrained)
     classifier.eval()
     return LoadedModel(stored.model_id, encoder, classifier, stored.calibration, stored.labels)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from scipy import sparse
 
+    from tasks.learning.encoders import Pieces
+
 BUCKET_BITS = 18
 N_BUCKETS = 1 << BUCKET_BITS
 """On eight sets of texts 2^20 buckets were no better."""
@@ -82,29 +84,81 @@ class WeightedTerms:
         return sparse.csr_matrix((self.weights, self.buckets, self.offsets), shape)
 
 
-def slices_of(tokens: Tokens) -> Iterator[tuple[int, int]]:
+@dataclass(frozen=True)
+class Stream:
+    """n texts as sequences of numbers: words or characters.
+
+    Attributes:
+        ids: uint32 (number of ids,), text after text.
+        offsets: int64 (n + 1,).
+    """
+
+    ids: npt.NDArray[np.uint32]
+    offsets: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+def words_of(tokens: Tokens, pieces: Pieces) -> Stream:
+    """The words of n texts, each word a hash of its tokens; punctuation and single letters are left out.
+
+    >>> from tasks.learning.encoders import Pieces
+    >>> pieces = Pieces(np.array([False, True, False]), np.array([False, False, True]))
+    >>> words = words_of(Tokens(np.array([0, 1, 2, 0], np.uint16), np.array([0, 3, 4])), pieces)
+    >>> words.offsets.tolist(), words.ids[0] != words.ids[1]
+    ([0, 1, 2], np.True_)
+    """
+    ids = tokens.ids
+    begins = ~pieces.continues[ids]
+    begins[tokens.offsets[:-1][tokens.lengths > 0]] = True
+    firsts = np.flatnonzero(begins)
+    number = np.cumsum(begins) - 1
+    place = np.arange(len(ids)) - firsts[number]
+    powers = np.cumprod(np.full(int(place.max(initial=0)) + 1, _MULTIPLIER, np.uint32), dtype=np.uint32)
+    values = (ids + np.uint32(1)) * powers[place]
+    hashes = np.add.reduceat(values, firsts, dtype=np.uint32) if len(firsts) else values
+    alone = np.diff(np.append(firsts, len(ids))) == 1
+    kept = ~(alone & pieces.left_out[ids[firsts]])
+    before = np.concatenate([[0], np.cumsum(kept)])
+    words_before = np.searchsorted(firsts, tokens.offsets)
+    return Stream(hashes[kept], before[words_before])
+
+
+def characters_of(tokens: Tokens) -> Stream:
+    """The characters that come with the tokens of n texts.
+
+    Raises:
+        ValueError: None do.
+    """
+    if tokens.characters is None:
+        raise ValueError("This model reads characters, and the texts come without them.")
+    return Stream(tokens.characters.ids.astype(np.uint32), tokens.characters.offsets)
+
+
+def slices_of(stream: Stream) -> Iterator[tuple[int, int]]:
     """First and last + 1 text of slices that fit into the processor's cache."""
-    start, n = 0, len(tokens)
+    start, n = 0, len(stream)
     while start < n:
-        most = int(np.searchsorted(tokens.offsets, tokens.offsets[start] + SLICE_IDS, side="right")) - 1
+        most = int(np.searchsorted(stream.offsets, stream.offsets[start] + SLICE_IDS, side="right")) - 1
         stop = min(n, start + SLICE_TEXTS, max(start + 1, most))
         yield start, stop
         start = stop
 
 
-def count_terms(stream: Tokens, orders: Sequence[int]) -> Terms:
+def count_terms(stream: Stream, orders: Sequence[int]) -> Terms:
     """The different n-grams of each text of a stream of ids.
 
     Args:
-        stream: Token ids or characters of n texts.
+        stream: Words or characters of n texts.
         orders: Lengths of the n-grams.
 
-    >>> words = Tokens(np.array([7, 8, 7, 9], np.uint16), np.array([0, 3, 4]))
+    >>> words = Stream(np.array([7, 8, 7, 9], np.uint32), np.array([0, 3, 4]))
     >>> terms = count_terms(words, (1, 2))
     >>> terms.offsets.tolist(), sorted(terms.counts.round(2).tolist())
     ([0, 4, 5], [1.0, 1.0, 1.0, 1.0, 1.690000057220459])
     """
-    parts = [_terms_of_slice(stream.slice(start, stop), orders) for start, stop in slices_of(stream)]
+    parts = [_terms_of_slice(_part(stream, start, stop), orders) for start, stop in slices_of(stream)]
     if len(parts) == 1:
         return parts[0]
     ends = np.cumsum([0, *(len(part.buckets) for part in parts)])
@@ -116,10 +170,14 @@ def count_terms(stream: Tokens, orders: Sequence[int]) -> Terms:
     )
 
 
-def _terms_of_slice(stream: Tokens, orders: Sequence[int]) -> Terms:
+def _part(stream: Stream, start: int, stop: int) -> Stream:
+    offsets = stream.offsets[start : stop + 1]
+    return Stream(stream.ids[offsets[0] : offsets[-1]], offsets - offsets[0])
+
+
+def _terms_of_slice(stream: Stream, orders: Sequence[int]) -> Terms:
     """The terms of at most SLICE_TEXTS texts: text number and bucket share a uint32 each, sorted together."""
-    ids = stream.ids.astype(np.uint32)
-    lengths = stream.lengths
+    ids, lengths = stream.ids, np.diff(stream.offsets)
     row = np.repeat(np.arange(len(stream), dtype=np.uint32) << np.uint32(BUCKET_BITS), lengths)
     left = np.repeat(stream.offsets[1:], lengths) - np.arange(len(ids))  # ids from here to the end of the text
     rolling, keys = ids, []
@@ -153,21 +211,22 @@ def document_frequencies(terms: Terms) -> npt.NDArray[np.int64]:
 
 
 def inverse_document_frequencies(terms: Terms) -> Floats:
-    """ln((1 + n) / (1 + document frequency)) + 1 of each bucket, (N_BUCKETS,)."""
-    idf = np.log((1 + len(terms)) / (1 + document_frequencies(terms))) + 1
-    return np.asarray(idf, np.float16).astype(np.float32)  # as a model keeps them
+    """ln((1 + n) / (1 + document frequency)) + 1 of each bucket, (N_BUCKETS,); 0 for one that no text has."""
+    frequencies = document_frequencies(terms)
+    idf = np.log((1 + len(terms)) / (1 + frequencies)) + 1
+    return np.where(frequencies > 0, idf, 0).astype(np.float32)
 
 
 def weighted(terms: Terms, idf: Floats) -> WeightedTerms:
-    """Terms weighted by count and inverse document frequency, each text scaled to length 1.
+    """Terms weighted by count and inverse document frequency, each text scaled to length 1, or 0 without known terms.
 
     Args:
-        idf: Of each bucket, (N_BUCKETS,).
+        idf: Of each bucket, (N_BUCKETS,); 0 for one that is not known.
     """
     weights = terms.counts * idf[terms.buckets]
     lengths = np.diff(terms.offsets)
     squares = np.add.reduceat(np.append(np.square(weights), np.float32(0)), terms.offsets[:-1])
-    norms = np.where(lengths > 0, np.sqrt(squares), 1)
+    norms = np.where((lengths > 0) & (squares > 0), np.sqrt(squares), 1)
     scaled = weights / np.repeat(norms, lengths)
     return WeightedTerms(terms.offsets, terms.buckets, scaled.astype(np.float32, copy=False))
 
@@ -216,16 +275,13 @@ class CharacterCodes:
         return Tokens(codes[np.arange(offsets[-1]) - shared], offsets)
 
 
-def lexical_terms(tokens: Tokens, family: str, idf: Floats) -> WeightedTerms:
-    """The weighted n-grams of n texts in one of the lexical families, "words" or "characters"."""
-    stream = tokens if family == "words" else tokens.characters
-    if stream is None:
-        raise ValueError("this model reads characters, and the texts come without them")
-    return weighted(count_terms(stream, ORDERS[family]), idf)
+def stream_of(family: str, tokens: Tokens, pieces: Pieces) -> Stream:
+    """Texts as a lexical family reads them, "words" or "characters"."""
+    return words_of(tokens, pieces) if family == "words" else characters_of(tokens)
 
 
-def row_of_bucket(buckets: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-    """Where each bucket's weights stand, int32 (N_BUCKETS,): 1 for the first of `buckets`; 0 for all others."""
-    rows = np.zeros(N_BUCKETS, np.int32)
-    rows[buckets] = np.arange(1, len(buckets) + 1)
-    return rows
+def by_bucket(buckets: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Values (m,) of m buckets as an array (N_BUCKETS,), 0 for all others."""
+    table = np.zeros(N_BUCKETS, values.dtype)
+    table[buckets] = values
+    return table

@@ -19,7 +19,7 @@ from storage.errors import ModelError
 from storage.files.folders import MANIFEST
 from tasks.learning.calibration import Calibration
 from tasks.learning.encoders import Encoder, StaticVectors, encoder_of
-from tasks.learning.ngrams import ORDERS, CharacterCodes, lexical_terms, row_of_bucket
+from tasks.learning.ngrams import ORDERS, CharacterCodes, by_bucket, count_terms, stream_of, weighted
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import unit
 
@@ -180,9 +180,12 @@ class NumpyModel:
         for family in ORDERS:
             if f"{family}.idf" not in self.weights:
                 continue
-            terms = lexical_terms(tokens, family, self.weights[f"{family}.idf"].astype(np.float32))
-            rows = np.concatenate([np.zeros((1, logits.shape[1]), np.float32), self.weights[f"{family}.weight"]])
-            said = rows[row_of_bucket(self.weights[f"{family}.buckets"])[terms.buckets]] * terms.weights[:, None]
+            buckets, idf, weight = (self.weights[f"{family}.{part}"] for part in ("buckets", "idf", "weight"))
+            stream = stream_of(family, tokens, self.encoder.pieces())
+            terms = weighted(count_terms(stream, ORDERS[family]), by_bucket(buckets, idf))
+            row_of = by_bucket(buckets, np.arange(1, len(buckets) + 1))
+            rows = np.concatenate([np.zeros((1, weight.shape[1]), np.float32), weight])
+            said = rows[row_of[terms.buckets]] * terms.weights[:, None]
             totals = np.add.reduceat(
                 np.concatenate([said, np.zeros((1, said.shape[1]), np.float32)]), terms.offsets[:-1]
             )

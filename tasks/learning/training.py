@@ -25,7 +25,7 @@ from torch.nn import functional
 from storage.errors import ModelError
 from tasks.learning.calibration import Calibration, calibrate, calibrate_held_out, stratified_folds
 from tasks.learning.encoders import Encoder, HeadWeights
-from tasks.learning.families import PoolStatistics, design
+from tasks.learning.families import Vocabulary, design
 from tasks.learning.family_classifier import FamilyClassifier, saved_weights
 from tasks.learning.family_training import Fitted, fit_families
 from tasks.learning.network import Network
@@ -93,12 +93,11 @@ def train(
     target: Target,
     *,
     prior: HeadWeights | None = None,
-    statistics: PoolStatistics | None = None,
 ) -> Trained:
     """Train and calibrate.
 
-    With the statistics of the pool a linear classifier reads all feature families, else the vectors alone; a hidden
-    layer, a taught head and bag-of-words do without families. The number of epochs, the temperature and the decision
+    A linear classifier on an encoder with vectors reads all feature families; near a taught head, the vectors alone.
+    The number of epochs, the temperature and the decision
     threshold come from the validation items; where there are none, from 5-fold cross-validation on the training items.
 
     Args:
@@ -109,8 +108,8 @@ def train(
         ModelError: The training items have fewer than two labels, or the encoder has no tokens.
     """
     _check_trainable(encoder, training)
-    if statistics is not None and reads_families(encoder, config, prior):
-        return _train_on_families(encoder, training, validation, config, target, statistics)
+    if prior is None and reads_families(encoder, config):
+        return _train_on_families(encoder, training, validation, config, target)
     fit, positive = _Fit(encoder, config, target.n_labels, prior), target.positive
     if validation is not None and len(validation.labels):
         classifier, epochs = fit(training, validation, config.epochs)
@@ -122,9 +121,9 @@ def train(
     return Trained(classifier, calibrate(logits, training.labels, positive, choose_threshold=False), epochs)
 
 
-def reads_families(encoder: Encoder, config: TrainingConfig, prior: HeadWeights | None = None) -> bool:
-    """Whether a model of this encoder reads all feature families, so that training needs the pool's statistics."""
-    return prior is None and config.hidden == 0 and encoder.vectors() is not None
+def reads_families(encoder: Encoder, config: TrainingConfig) -> bool:
+    """Whether a model of this encoder can read all feature families."""
+    return config.hidden == 0 and encoder.vectors() is not None
 
 
 def _train_on_families(
@@ -133,31 +132,28 @@ def _train_on_families(
     validation: Examples | None,
     config: TrainingConfig,
     target: Target,
-    statistics: PoolStatistics,
 ) -> Trained:
-    fitted, table = _fit_families(encoder, training, config, target.n_labels, statistics)
-    weights = saved_weights(fitted.family_weights, statistics, table.shape[1])
+    fitted, vocabulary = _fit_families(encoder, training, config, target.n_labels)
+    weights = saved_weights(fitted.family_weights, vocabulary)
     if validation is not None and len(validation.labels):
-        logits = predict_logits(FamilyClassifier(table, weights), validation.tokens)
+        logits = predict_logits(FamilyClassifier(encoder, weights), validation.tokens)
         return Trained(
-            FamilyClassifier(table, weights),
+            FamilyClassifier(encoder, weights),
             calibrate(logits, validation.labels, target.positive, choose_threshold=True),
             0,
         )
     calibration, shift = calibrate_held_out(fitted.held_out_logits, training.labels, target.positive)
     weights["bias"] += torch.from_numpy(shift)
-    return Trained(FamilyClassifier(table, weights), calibration, 0)
+    return Trained(FamilyClassifier(encoder, weights), calibration, 0)
 
 
 def _fit_families(
-    encoder: Encoder, training: Examples, config: TrainingConfig, n_labels: int, statistics: PoolStatistics
-) -> tuple[Fitted, npt.NDArray[np.float32]]:
-    table = encoder.vectors()
-    assert table is not None
-    texts = design(table, statistics, training.tokens)
+    encoder: Encoder, training: Examples, config: TrainingConfig, n_labels: int
+) -> tuple[Fitted, Vocabulary]:
+    texts, vocabulary = design(encoder, training.tokens)
     weights = item_weights(training.labels, config)
     c = config.regularisation or None
-    return fit_families(texts, training.labels, n_labels, weights=weights, seed=config.seed, c=c), table
+    return fit_families(texts, training.labels, n_labels, weights=weights, seed=config.seed, c=c), vocabulary
 
 
 def item_weights(labels: Labels, config: TrainingConfig) -> npt.NDArray[np.float64]:
@@ -169,12 +165,7 @@ def item_weights(labels: Labels, config: TrainingConfig) -> npt.NDArray[np.float
 
 
 def cross_validated_probabilities(
-    encoder: Encoder,
-    training: Examples,
-    config: TrainingConfig,
-    *,
-    n_labels: int,
-    statistics: PoolStatistics | None = None,
+    encoder: Encoder, training: Examples, config: TrainingConfig, *, n_labels: int
 ) -> npt.NDArray[np.float32]:
     """Probabilities (n, n_labels) of the examples, each by a classifier that did not see it, with one temperature.
 
@@ -184,8 +175,8 @@ def cross_validated_probabilities(
         ModelError: As `train`.
     """
     _check_trainable(encoder, training)
-    if statistics is not None and reads_families(encoder, config):
-        fitted, _ = _fit_families(encoder, training, config, n_labels, statistics)
+    if reads_families(encoder, config):
+        fitted, _ = _fit_families(encoder, training, config, n_labels)
         calibration, shift = calibrate_held_out(fitted.held_out_logits, training.labels, None)
         return calibration.probabilities(fitted.held_out_logits + shift)
     logits, _ = _cross_validated(training, _Fit(encoder, config, n_labels, None))

@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from storage.errors import SamplingError
 from tasks.learning.encoders import Encoder
-from tasks.learning.families import PoolStatistics
 from tasks.learning.tokens import Examples, Tokens
 from tasks.learning.training import Target, Trained, TrainingConfig, predict_logits, train
 from tasks.sampling.mixer import mix_strategies, scaled_mix
@@ -59,7 +58,6 @@ class Material:
         labels: True label numbers (n,) of the n items.
         held_out: Never asked about, never trained on.
         positive: Number of the label that is looked for; None where no label is.
-        statistics: Of the texts, for models that read feature families.
         read: What was understood of the file, in a few short lines.
     """
 
@@ -69,7 +67,6 @@ class Material:
     labels: Positions
     held_out: Examples
     positive: int | None = None
-    statistics: PoolStatistics | None = None
     read: tuple[str, ...] = ()
 
 
@@ -162,7 +159,6 @@ def replay(
             None,
             config,
             Target(material.n_labels, material.positive),
-            statistics=material.statistics,
         )
         logits = predict_logits(trained.classifier, material.held_out.tokens)
         probabilities = trained.calibration.probabilities(logits)

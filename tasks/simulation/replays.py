@@ -29,14 +29,12 @@ from storage.readers.spellings import folded_label
 from tasks.config.mix_checks import weights
 from tasks.config.settings import default_mix
 from tasks.learning.encoders import ARTEFACT, BAG_OF_WORDS, MINILM_STATIC, Encoder, fit_bag_of_words, static_vectors
-from tasks.learning.families import pool_statistics
 from tasks.learning.metrics import label_figures
 from tasks.learning.stored_model import read_column
 from tasks.learning.tokens import Examples
 from tasks.reporting.progress import progress
 from tasks.simulation.replay import Material, Oracle, Replay, Step, replay
 
-SAMPLE_FOR_STATISTICS = 10_000
 HELD_OUT_SHARE, MOST_HELD_OUT = 0.25, 2_000
 FIGURES = ("f1", "auc", "ap", "accuracy")
 
@@ -161,15 +159,11 @@ def _material(key: str) -> Material:
         held_out, rows = rows.take(pa.array(order[:n])), rows.take(pa.array(np.sort(order[n:])))
     encoder = _encoder(experiment["encoder"], rows)
     labels = _numbers(rows, names)
-    table = encoder.vectors()
-    tokens, held_tokens = (read_column(encoder, _texts(part), table is not None) for part in (rows, held_out))
+    with_characters = encoder.vectors() is not None
+    tokens, held_tokens = (read_column(encoder, _texts(part), with_characters) for part in (rows, held_out))
     held = Examples(held_tokens, _numbers(held_out, names))
     positive = _positive(experiment["positive"], names, labels)
-    statistics = None
-    if table is not None:
-        sample = np.random.default_rng(0).permutation(len(tokens))[:SAMPLE_FOR_STATISTICS]
-        statistics = pool_statistics(table, tokens.take(np.sort(sample)))
-    return Material(encoder, len(names), tokens, labels, held, positive, statistics, tuple(read))
+    return Material(encoder, len(names), tokens, labels, held, positive, tuple(read))
 
 
 def _named_alike(rows: pa.Table, names: list[str]) -> pa.Table:
