@@ -45,6 +45,9 @@ USUAL_MIX: Mix = {"vectors": 0.5, "words": 0.5}
 USUAL_STANDARD_ERRORS = 1.5
 """Unless it is worse than the best mix by more than this, the usual one is taken."""
 
+FEWEST_TO_CHOOSE_BY = 5
+"""Items beside those of the most frequent label; fewer choose nothing."""
+
 STANDARD_ERRORS = 1.0
 """Otherwise mixes that are worse by no more than this are averaged with the best."""
 
@@ -172,6 +175,8 @@ def choose_mix(texts: Design, labels: Labels, weights: npt.NDArray[np.float64]) 
     Source: the leave-one-out residual of a linear smoother is residual / (1 - leverage), e.g. Hastie, Tibshirani and
     Friedman (2009), The Elements of Statistical Learning, section 7.10.
     """
+    if len(labels) - np.bincount(labels).max() < FEWEST_TO_CHOOSE_BY:
+        return USUAL_MIX
     kernels = texts.kernels()
     candidates = [mix for mix in CANDIDATES if set(mix) <= set(kernels)]
     names = np.unique(labels)
