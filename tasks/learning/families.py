@@ -42,14 +42,11 @@ MOST_TO_CHOOSE_BY = 800
 
 RIDGE = 0.1
 USUAL_MIX: Mix = {"vectors": 0.5, "words": 0.5}
-USUAL_STANDARD_ERRORS = 1.5
-"""Unless it is worse than the best mix by more than this, the usual one is taken."""
-
 FEWEST_TO_CHOOSE_BY = 5
-"""Items beside those of the most frequent label; fewer choose nothing."""
+"""Items beside those of the most frequent label; fewer choose nothing, and the usual mix is taken."""
 
 STANDARD_ERRORS = 1.0
-"""Otherwise mixes that are worse by no more than this are averaged with the best."""
+"""Mixes that are worse than the best by no more than this are averaged with it."""
 
 
 def _candidates() -> tuple[Mix, ...]:
@@ -163,9 +160,8 @@ def choose_mix(texts: Design, labels: Labels, weights: npt.NDArray[np.float64]) 
     """How much each family counts, by the labeled items themselves.
 
     Each candidate is judged by the leave-one-out average precision (mean over the labels) of a ridge regression, which
-    costs one matrix inverse. With few labels chance decides much, so the usual mix stays unless the best candidate
-    beats it by more than 1.5 standard errors of the paired difference; if it does, all that are level with the best
-    are averaged.
+    costs one matrix inverse. Candidates that are worse than the best by no more than one standard error of the paired
+    difference are averaged with it: with few labels many are, so that chance decides little.
 
     Args:
         texts: The labeled texts.
@@ -189,10 +185,6 @@ def choose_mix(texts: Design, labels: Labels, weights: npt.NDArray[np.float64]) 
     scores = precisions @ shares
     best = int(scores.argmax())
     errors = np.sqrt(np.square((precisions[best] - precisions) * shares).sum(axis=1))
-    if USUAL_MIX in candidates:
-        usual = candidates.index(USUAL_MIX)
-        if scores[best] - scores[usual] <= USUAL_STANDARD_ERRORS * errors[usual]:
-            return USUAL_MIX
     is_level = scores[best] - scores <= STANDARD_ERRORS * errors
     level = [mix for mix, chosen in zip(candidates, is_level, strict=True) if chosen]
     # A text is looked up in one table of vectors: of the two kinds, the one of the best candidate that has any counts.
