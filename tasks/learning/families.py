@@ -171,7 +171,7 @@ def choose_mix(texts: Design, labels: Labels, weights: npt.NDArray[np.float64]) 
     Source: the leave-one-out residual of a linear smoother is residual / (1 - leverage), e.g. Hastie, Tibshirani and
     Friedman (2009), The Elements of Statistical Learning, section 7.10.
     """
-    if len(labels) - np.bincount(labels).max() < FEWEST_TO_CHOOSE_BY:
+    if few_to_choose_by(labels):
         return USUAL_MIX
     kernels = texts.kernels()
     candidates = [mix for mix in CANDIDATES if set(mix) <= set(kernels)]
@@ -195,6 +195,11 @@ def choose_mix(texts: Design, labels: Labels, weights: npt.NDArray[np.float64]) 
         for name in kernels
         if any(name in mix for mix in level)
     }
+
+
+def few_to_choose_by(labels: Labels) -> bool:
+    """Whether the labels (n,) are too one-sided to choose anything by."""
+    return bool(len(labels) - np.bincount(labels).max() < FEWEST_TO_CHOOSE_BY)
 
 
 def left_one_out(kernel: Kernel, held_out: Kernel, targets: Kernel, weights: npt.NDArray[np.float64]) -> Kernel:

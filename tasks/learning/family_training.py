@@ -25,6 +25,7 @@ from tasks.learning.families import (
     Labels,
     Mix,
     choose_mix,
+    few_to_choose_by,
     mean_precision,
     mixed,
 )
@@ -89,15 +90,15 @@ def fit_families(
     problem = _problem(texts, mix, labels, n_labels, weights)
     folds = stratified_folds(labels, N_FOLDS, generator)
     by_c = {each: _held_out(problem, folds, each) for each in ((USUAL_C, *OTHER_CS) if c is None else (c,))}
-    best = USUAL_C if c is None else c
-    if c is None:
-        best = _best_c(by_c, labels)
+    best = _best_c(by_c, labels) if c is None else c
     return Fitted(problem.family_weights(best), by_c[best].astype(np.float32))
 
 
 def _best_c(by_c: dict[float, Kernel], labels: Labels) -> float:
     """The usual C, or another that ranks the held-out items better by more than a standard error."""
     best, gain = USUAL_C, 0.0
+    if few_to_choose_by(labels):
+        return best
     ranked = {c: log_softmax(logits, axis=1) for c, logits in by_c.items()}
     for other in OTHER_CS:
         better, error = mean_precision(ranked[other], labels, than=ranked[USUAL_C])
