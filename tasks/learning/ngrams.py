@@ -38,6 +38,9 @@ SLICE_TEXTS = 8_192
 SLICE_IDS = 1 << 19
 """A slice has at most so many ids, but for one longer text."""
 
+FRAME = "  "
+"""Between two texts: one space after the first, one before the second."""
+
 _MULTIPLIER = np.uint32(0x9E3779B1)
 _MIXER = np.uint32(0x85EBCA6B)
 
@@ -177,32 +180,38 @@ def _part(stream: Stream, start: int, stop: int) -> Stream:
 
 def _terms_of_slice(stream: Stream, orders: Sequence[int]) -> Terms:
     """The terms of at most SLICE_TEXTS texts: text number and bucket share a uint32 each, sorted together."""
-    ids, lengths = stream.ids, np.diff(stream.offsets)
-    row = np.repeat(np.arange(len(stream), dtype=np.uint32) << np.uint32(BUCKET_BITS), lengths)
-    left = np.repeat(stream.offsets[1:], lengths) - np.arange(len(ids))  # ids from here to the end of the text
-    rolling, keys = ids, []
-    for order in range(1, max(orders) + 1):
+    ids = stream.ids
+    text = np.repeat(np.arange(len(stream), dtype=np.uint32) << np.uint32(BUCKET_BITS), np.diff(stream.offsets))
+    rolling, keys = ids, [np.zeros(0, np.uint32)]
+    for order in range(1, min(max(orders), len(ids)) + 1):
         if order > 1:
             rolling = rolling[:-1] * _MULTIPLIER + ids[order - 1 :]
-        if not len(rolling):
-            break
         if order in orders:
-            mixed = (rolling + np.uint32(order)) * _MULTIPLIER
-            mixed ^= mixed >> np.uint32(15)
-            mixed *= _MIXER
-            key = row[: len(rolling)] | (mixed >> np.uint32(32 - BUCKET_BITS))
-            keys.append(key if order == 1 else key[left[: len(rolling)] >= order])
-    joined = np.concatenate([np.zeros(0, np.uint32), *keys])
-    joined.sort()
-    firsts = np.flatnonzero(np.diff(joined, prepend=~joined[:1]))
-    terms = joined[firsts]
-    occurrences = np.diff(np.append(firsts, len(joined)))
-    text = terms >> np.uint32(BUCKET_BITS)
+            first, last = text[: len(rolling)], text[order - 1 :]
+            keys.append((first | _buckets(rolling, order))[first == last])
+    terms, occurrences = _counted(np.concatenate(keys))
     return Terms(
-        np.searchsorted(text, np.arange(len(stream) + 1, dtype=np.uint32)),
+        np.searchsorted(terms >> np.uint32(BUCKET_BITS), np.arange(len(stream) + 1, dtype=np.uint32)),
         (terms & np.uint32(N_BUCKETS - 1)).astype(np.int32),
         1 + np.log(occurrences.astype(np.float32)),
     )
+
+
+def _buckets(rolling: npt.NDArray[np.uint32], order: int) -> npt.NDArray[np.uint32]:
+    mixed = (rolling + np.uint32(order)) * _MULTIPLIER
+    mixed ^= mixed >> np.uint32(15)
+    mixed *= _MIXER
+    mixed >>= np.uint32(32 - BUCKET_BITS)
+    return mixed
+
+
+def _counted(keys: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+    """The different ones, ascending, and how often each occurs; sorts `keys`."""
+    keys.sort()
+    is_first = np.ones(len(keys), np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=is_first[1:])
+    firsts = np.flatnonzero(is_first)
+    return keys[firsts], np.diff(firsts, append=len(keys))
 
 
 def document_frequencies(terms: Terms) -> npt.NDArray[np.int64]:
@@ -260,19 +269,20 @@ class CharacterCodes:
 
         lengths = pc.utf8_length(texts).to_numpy(zero_copy_only=False).astype(np.int64)
         listed = pa.ListArray.from_arrays(pa.array([0, len(texts)], pa.int32()), texts)
-        return self._framed(str(pc.binary_join(listed, " ")[0].as_py()), lengths)
+        return self._framed(str(pc.binary_join(listed, FRAME)[0].as_py()), lengths)
 
     def of_few(self, texts: Sequence[str]) -> Tokens:
         """The same numbers, of texts so few that Arrow would take longer to import."""
-        return self._framed(" ".join(texts), np.array([len(text) for text in texts], np.int64))
+        return self._framed(FRAME.join(texts), np.array([len(text) for text in texts], np.int64))
 
     def _framed(self, joined: str, lengths: npt.NDArray[np.int64]) -> Tokens:
-        """Texts that are joined by one space, each framed by two of its own."""
+        """Texts that are joined by two spaces: the last of one text and the first of the next."""
         wide = np.frombuffer(f" {joined} ".encode("utf-32-le", "surrogatepass"), np.uint32)
-        codes = self._folded[(wide ^ ((wide >> np.uint32(16)) * np.uint32(0x9E37))) & np.uint32(0xFFFF)]
+        narrow = wide.astype(np.uint16)
+        beyond = np.flatnonzero(wide >> np.uint32(16))
+        narrow[beyond] ^= ((wide[beyond] >> np.uint32(16)) * np.uint32(0x9E37)).astype(np.uint16)
         offsets = np.concatenate([[0], np.cumsum(lengths + 2)])
-        shared = np.repeat(np.arange(len(lengths)), lengths + 2)  # spaces that texts before this one share
-        return Tokens(codes[np.arange(offsets[-1]) - shared], offsets)
+        return Tokens(self._folded[narrow[: offsets[-1]]], offsets)
 
 
 def stream_of(family: str, tokens: Tokens, pieces: Pieces) -> Stream:
