@@ -65,6 +65,10 @@ def _candidates() -> tuple[Mix, ...]:
 CANDIDATES = _candidates()
 
 
+LEAST_ERROR = 0.5
+"""Of an average precision, per item beside those of the most frequent label: few that all rank high say little."""
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """What the labeled items say of the features.
@@ -184,7 +188,8 @@ def choose_mix(texts: Design, labels: Labels, weights: npt.NDArray[np.float64]) 
     precisions = np.stack([_own_precisions(predictions, targets) for predictions in predicted])
     scores = precisions @ shares
     best = int(scores.argmax())
-    errors = np.sqrt(np.square((precisions[best] - precisions) * shares).sum(axis=1))
+    least = LEAST_ERROR / (len(labels) - np.bincount(labels).max())
+    errors = np.hypot(np.sqrt(np.square((precisions[best] - precisions) * shares).sum(axis=1)), least)
     is_level = scores[best] - scores <= STANDARD_ERRORS * errors
     level = [mix for mix, chosen in zip(candidates, is_level, strict=True) if chosen]
     # A text is looked up in one table of vectors: of the two kinds, the one of the best candidate that has any counts.
