@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from storage.errors import ModelError
 from storage.files.folders import MANIFEST
 from tasks.learning.calibration import Calibration
-from tasks.learning.encoders import Encoder, StaticVectors, encoder_of
+from tasks.learning.encoders import Encoder, Pieces, StaticVectors, encoder_of
 from tasks.learning.ngrams import ORDERS, CharacterCodes, by_bucket, count_terms, stream_of, weighted
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import unit
@@ -177,20 +178,27 @@ class NumpyModel:
 
     def _logits_of_families(self, tokens: Tokens, pooled: Floats) -> Floats:
         logits = unit(pooled - self.weights["centre"]) @ self.weights["weight"].T + self.weights["bias"]
-        for family in ORDERS:
-            if f"{family}.idf" not in self.weights:
-                continue
-            buckets, idf, weight = (self.weights[f"{family}.{part}"] for part in ("buckets", "idf", "weight"))
-            stream = stream_of(family, tokens, self.encoder.pieces())
-            terms = weighted(count_terms(stream, ORDERS[family]), by_bucket(buckets, idf))
-            row_of = by_bucket(buckets, np.arange(1, len(buckets) + 1))
-            rows = np.concatenate([np.zeros((1, weight.shape[1]), np.float32), weight])
+        for family, (idf, row_of, rows) in self._lexical.items():
+            terms = weighted(count_terms(stream_of(family, tokens, self._pieces), ORDERS[family]), idf)
             said = rows[row_of[terms.buckets]] * terms.weights[:, None]
-            totals = np.add.reduceat(
-                np.concatenate([said, np.zeros((1, said.shape[1]), np.float32)]), terms.offsets[:-1]
-            )
-            logits += np.where(np.diff(terms.offsets)[:, None] > 0, totals, 0)
+            sums = np.add.reduceat(np.concatenate([said, rows[:1]]), terms.offsets[:-1])
+            logits += np.where(np.diff(terms.offsets)[:, None] > 0, sums, 0)
         return logits
+
+    @cached_property
+    def _pieces(self) -> Pieces:
+        return self.encoder.pieces()
+
+    @cached_property
+    def _lexical(self) -> dict[str, tuple[Floats, npt.NDArray[np.int64], Floats]]:
+        """Lexical family -> inverse document frequency and row of each bucket, and the rows (m + 1, n_labels)."""
+        tables = {}
+        for family in ORDERS:
+            if f"{family}.idf" in self.weights:
+                buckets, idf, weight = (self.weights[f"{family}.{part}"] for part in ("buckets", "idf", "weight"))
+                rows = np.concatenate([np.zeros((1, weight.shape[1]), np.float32), weight])
+                tables[family] = by_bucket(buckets, idf), by_bucket(buckets, np.arange(1, len(rows))), rows
+        return tables
 
     def _pooled(self, tokens: Tokens) -> Floats:
         """Sum of the vectors of each text's tokens, (n, d); of pretrained ones scaled to length 1, as their mean is."""
