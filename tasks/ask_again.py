@@ -127,8 +127,9 @@ def out_of_sample(project: Project, version: int) -> OutOfSample:
         ModelError: They have fewer than two labels.
     """
     names, config = project.label_set.names, project.config.model
+    store = project.workspace.store()
     encoder = current_encoder(project.workspace, config.encoder)
-    training = labelled_with(project.workspace.store(), Split.TRAINING, version, names)
+    training = labelled_with(store, Split.TRAINING, version, names)
     examples = examples_of(encoder, training, names)
     probabilities = cross_validated_probabilities(encoder, examples, config.training, n_labels=len(names))
     return OutOfSample(training["item_id"].to_pylist(), examples.labels, probabilities)

@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from storage.lake.outgoing import FileFormat, count_after, features_of_all, join
 from storage.lake.store import Store
 from storage.records import Model
 from tasks.learning.model_files import LoadedModel, load_model
+from tasks.learning.ngrams import CharacterCodes
 from tasks.learning.tokens import Tokens
 from tasks.prepare import add_missing_features
 from tasks.project import Project
@@ -161,7 +162,10 @@ _NOTHING = pa.schema(
 def _predicted(model: LoadedModel, items: pa.RecordBatch) -> pa.Table:
     """Items (item_id, text, tokens, split, human_label) with their label and the probability of every label."""
     n = items.num_rows
-    probabilities = model.probabilities(Tokens.from_arrow(items.column("tokens")))
+    tokens = Tokens.from_arrow(items.column("tokens"))
+    if model.classifier.reads_characters:
+        tokens = replace(tokens, characters=CharacterCodes().of(items.column("text")))
+    probabilities = model.probabilities(tokens)
     decided = model.calibration.decisions(probabilities)
     labels = pa.DictionaryArray.from_arrays(pa.array(decided, pa.int32()), pa.array(model.labels, pa.string()))
     columns = {

@@ -29,6 +29,8 @@ from storage.lake.store import Store
 from storage.records import Assignment, Batch, Proposal, Share, Split
 from tasks.config.settings import BatchConfig, SamplingConfig, ScaleConfig
 from tasks.learning.encoders import Encoder
+from tasks.learning.ngrams import CharacterCodes
+from tasks.learning.stored_model import read_column
 from tasks.learning.tokens import Examples, Tokens
 from tasks.learning.vectors import TokenVectors, Vectors
 from tasks.plan import Plan, reserve_of, signs_of
@@ -192,10 +194,11 @@ def load_pool(
     store = workspace.store()
     encoder = model.encoder if model is not None else current_encoder(workspace, encoder_name)
     add_missing_features(workspace, encoder)
+    with_characters = model is not None and model.classifier.reads_characters
     vectors: Vectors
     hidden: Vectors | None
     if workers is None:
-        item_ids, tokens = _features(store, encoder, without)
+        item_ids, tokens = _features(store, encoder, without, with_characters)
         vectors = here = token_vectors(tokens, encoder)
         hidden = hidden_vectors(model.classifier, here) if model is not None else None
     else:
@@ -219,8 +222,8 @@ def load_pool(
         encoder,
         (model.classifier, model.calibration) if model is not None else None,
         LabelledTexts(
-            _examples(encoder, training, label_set.names),
-            _examples(encoder, validation, label_set.names),
+            _examples(encoder, training, label_set.names, with_characters),
+            _examples(encoder, validation, label_set.names, with_characters),
             seen=_tokens(encoder, training),  # also of labels that are gone
             positive=label_set.names.index(label_set.positive) if label_set.positive else None,
             keywords=known,
@@ -254,24 +257,26 @@ def _known_keywords(encoder: Encoder, keywords: Sequence[str]) -> tuple[tuple[st
     return names, words.take(np.flatnonzero(known))
 
 
-def _features(store: Store, encoder: Encoder, without: Sequence[str]) -> tuple[pa.Array, Tokens]:
+def _features(store: Store, encoder: Encoder, without: Sequence[str], with_characters: bool) -> tuple[pa.Array, Tokens]:
     item_ids: list[pa.Array] = []
     parts: list[Tokens] = []
-    for batch in pool_features(store, encoder.encoder_id, without=without):
+    codes = CharacterCodes() if with_characters else None
+    for batch in pool_features(store, encoder.encoder_id, without=without, with_text=with_characters):
         item_ids.append(batch.column("item_id"))
-        parts.append(Tokens.from_arrow(batch.column("tokens")))
+        tokens = Tokens.from_arrow(batch.column("tokens"))
+        parts.append(replace(tokens, characters=codes.of(batch.column("text"))) if codes else tokens)
     return pa.concat_arrays(item_ids) if item_ids else pa.array([], pa.string()), Tokens.joined(parts)
 
 
-def _examples(encoder: Encoder, table: pa.Table, names: Sequence[str]) -> Examples:
+def _examples(encoder: Encoder, table: pa.Table, names: Sequence[str], with_characters: bool) -> Examples:
     """The rows of a table (item_id, text, label) whose label pal.toml has."""
     known = table.filter(pc.is_in(table["label"], pa.array(names, pa.string())))
     labels = [names.index(label) for label in known["label"].to_pylist()]
-    return Examples(_tokens(encoder, known), np.array(labels, np.int64))
+    return Examples(_tokens(encoder, known, with_characters), np.array(labels, np.int64))
 
 
-def _tokens(encoder: Encoder, table: pa.Table) -> Tokens:
-    return encoder.tokenize(pa.array(table["text"].to_pylist(), pa.string()))
+def _tokens(encoder: Encoder, table: pa.Table, with_characters: bool = False) -> Tokens:
+    return read_column(encoder, pa.array(table["text"].to_pylist(), pa.string()), with_characters)
 
 
 def lacks_files(project: Project) -> bool:

@@ -22,6 +22,7 @@ from storage.lake.store import Store
 from storage.records import Model, ModelStatus, Split
 from tasks.learning.encoders import Encoder, StaticVectors
 from tasks.learning.model_files import LoadedModel, load_model, save_model
+from tasks.learning.stored_model import read_column
 from tasks.learning.tokens import Examples
 from tasks.learning.training import Target, train
 from tasks.prepare import current_encoder
@@ -103,7 +104,8 @@ def examples_of(encoder: Encoder, labelled: pa.Table, names: Sequence[str]) -> E
     """Token ids and label numbers of a table (item_id, text, label)."""
     numbers = pc.index_in(labelled["label"].combine_chunks(), pa.array(names, pa.string()))
     texts = _array(labelled["text"].combine_chunks())
-    return Examples(encoder.tokenize(texts), np.asarray(_array(numbers).to_numpy(), np.int64))
+    tokens = read_column(encoder, texts, with_characters=encoder.vectors() is not None)
+    return Examples(tokens, np.asarray(_array(numbers).to_numpy(), np.int64))
 
 
 def _array(column: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -214,6 +214,8 @@ def pool_features(
     version: int | None = None,
     bounds: tuple[str, str] | None = None,
     without: Sequence[str] = (),
+    *,
+    with_text: bool = False,
 ) -> Iterator[pa.RecordBatch]:
     """The pool in slices (item_id, tokens), by item_id: the order that every seed relies on.
 
@@ -221,8 +223,10 @@ def pool_features(
         version: The lake version to read; None for the newest.
         bounds: The first and the last id of the part that is wanted; None for the whole pool.
         without: Items that are left out: the evaluation reserve.
+        with_text: Whether a column `text` is added.
     """
-    return store.stream(*_pool("item_id, tokens", encoder_id, version, bounds, without))
+    columns = "item_id, tokens, text" if with_text else "item_id, tokens"
+    return store.stream(*_pool(columns, encoder_id, version, bounds, without))
 
 
 def pool_item_ids(store: Store, version: int, without: Sequence[str] = ()) -> pa.Array:
@@ -257,7 +261,8 @@ def _pool(
     within = "item_id BETWEEN $first AND $last" if bounds else "true"
     parameters: dict[str, Any] = {"encoder": encoder_id, "without": list(without)}
     parameters |= dict(zip(("first", "last"), bounds, strict=True)) if bounds else {}
-    sql = f"""SELECT {columns} FROM lake.features f {at} WHERE encoder_id = $encoder AND {within}
+    texts = f"JOIN lake.items {at} USING (item_id)" if "text" in columns else ""
+    sql = f"""SELECT {columns} FROM lake.features f {at} {texts} WHERE encoder_id = $encoder AND {within}
         AND item_id NOT IN (SELECT item_id FROM ({unavailable(version)}) WHERE {within})
         AND item_id NOT IN (SELECT unnest($without)) ORDER BY item_id"""
     return sql, parameters

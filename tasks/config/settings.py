@@ -255,7 +255,7 @@ class ModelConfig(Section):
     )
     seed: int = Field(0, ge=0, description="Seed of everything random.")
     hidden: int = _rare(0, "Width of a hidden layer; 0 for none (bag-of-words: for the original's 128).", ge=0)
-    regularisation: float = _rare(1.0, "C of the linear head, as in logistic regression.", gt=0)
+    regularisation: float = _rare(0.0, "C of the linear head, as in logistic regression; 0 to choose it.", ge=0)
     epochs: int = _rare(60, "Most epochs of minibatch training.", ge=1)
     patience: int = _rare(3, "Epochs without a better loss on held-out items before training stops.", ge=1)
     minibatch: int = _rare(16, "Items per step of minibatch training.", ge=1)

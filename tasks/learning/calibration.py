@@ -10,7 +10,9 @@ import numpy.typing as npt
 MIN_POSITIVES = 20
 """A threshold is fitted only where at least this many held-out items have the positive label."""
 
-_LOG_TEMPERATURES = np.linspace(np.log(0.05), np.log(20.0), 241)
+LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.05, 20.0
+
+_LOG_TEMPERATURES = np.linspace(np.log(LEAST_TEMPERATURE), np.log(MOST_TEMPERATURE), 241)
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,80 @@ def calibrate(
         return fitted
     scores = fitted.probabilities(logits)[:, positive]
     return Calibration(temperature, best_threshold(scores, labels == positive), positive)
+
+
+def calibrate_held_out(
+    logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], positive: int | None
+) -> tuple[Calibration, npt.NDArray[np.float32]]:
+    """Fit temperature, threshold and, for two labels, the bias on logits of cross-validated training items.
+
+    Two labels: Platt scaling. More: a temperature. A label's only item is left out, for the other folds cannot know
+    it; where fewer than two labels remain, nothing is scaled. The threshold promises the highest expected F1 of the positive label if the probabilities are right, which few
+    positives decide better than their own F1 does; on seven sets of texts it is as good from 100 items on.
+
+    Args:
+        logits: (n, n_labels), each row from a classifier that did not see the item.
+        labels: (n,).
+        positive: The label that the threshold is for; None for the most probable label.
+
+    Returns:
+        The calibration, and what to add to the bias, (n_labels,).
+
+    Source: Platt (1999), Probabilistic Outputs for Support Vector Machines; Lipton, Elkan and Narayanaswamy (2014),
+    Optimal Thresholding of Classifiers to Maximize F1 Measure.
+    """
+    n_labels = logits.shape[1]
+    shift = np.zeros(n_labels, np.float32)
+    known = np.bincount(labels, minlength=n_labels)[labels] > 1
+    if len(np.unique(labels[known])) < 2:
+        fitted = Calibration(1.0, 0.5, positive)
+    elif n_labels == 2:
+        slope, intercept = _platt(logits[:, 1] - logits[:, 0], labels)
+        fitted = Calibration(float(1 / slope), 0.5, positive)
+        shift[1] = intercept / slope
+    else:
+        fitted = calibrate(logits[known], labels[known], positive, choose_threshold=False)
+    if positive is not None:
+        probabilities = fitted.probabilities(logits + shift)[:, positive]
+        most = 2 * np.count_nonzero(labels == positive)  # where the items say little, half of the pool is not positive
+        least = float(np.sort(probabilities)[max(0, len(labels) - 1 - int(most))])
+        fitted = Calibration(fitted.temperature, max(expected_f1_threshold(probabilities), least), positive)
+    return fitted, shift
+
+
+def _platt(margins: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> tuple[float, float]:
+    """Slope and intercept of the log odds of label 1, given the margins (n,)."""
+    from scipy.optimize import minimize  # predicting a few texts goes without it
+
+    n_ones = np.count_nonzero(labels)
+    target = np.where(labels == 1, (n_ones + 1) / (n_ones + 2), 1 / (len(labels) - n_ones + 2))
+    margins = margins.astype(np.float64)
+
+    def loss_and_gradient(line: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        odds = line[0] * margins + line[1]
+        loss = np.mean(np.logaddexp(0, odds) - target * odds)
+        off = 1 / (1 + np.exp(-odds)) - target
+        return float(loss), np.array([np.mean(off * margins), np.mean(off)])
+
+    solved = minimize(
+        loss_and_gradient,
+        np.array([1.0, 0.0]),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(1 / MOST_TEMPERATURE, 1 / LEAST_TEMPERATURE), (None, None)],
+    )
+    return float(solved.x[0]), float(solved.x[1])
+
+
+def expected_f1_threshold(probabilities: npt.NDArray[np.float32]) -> float:
+    """The probability (n,) from which on choosing the positive label has the highest expected F1: half of that F1.
+
+    >>> round(expected_f1_threshold(np.array([0.9, 0.6, 0.1], np.float32)), 3)
+    0.417
+    """
+    ranked = np.sort(probabilities.astype(np.float64))[::-1]
+    expected = 2 * np.cumsum(ranked) / (np.arange(1, len(ranked) + 1) + ranked.sum())
+    return float(expected.max() / 2)
 
 
 def best_threshold(scores: npt.NDArray[np.float32], is_positive: npt.NDArray[np.bool_]) -> float:

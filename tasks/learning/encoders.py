@@ -56,6 +56,24 @@ class Encoder(Protocol):
         """One vector per token, (n_tokens, d); None where the model has to learn them."""
         ...
 
+    def pieces(self) -> Pieces:
+        """How tokens make words."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """How tokens make words.
+
+    Attributes:
+        continues: Whether a token goes on with the word before it, (n_tokens,).
+        left_out: Whether it stands for no word by itself: punctuation, and a single letter or digit of ASCII,
+            (n_tokens,).
+    """
+
+    continues: npt.NDArray[np.bool_]
+    left_out: npt.NDArray[np.bool_]
+
 
 class StaticVectors:
     """WordPiece tokens and int8 vectors distilled from a sentence encoder, as `encoder_files` writes them.
@@ -122,6 +140,14 @@ class StaticVectors:
         """The vectors as float32 (n_tokens, d); `minilm-static` has (29525, 256)."""
         return _dequantised(self._folder)
 
+    def pieces(self) -> Pieces:
+        """How tokens make words."""
+        continues, left_out = np.zeros(self.n_tokens, np.bool_), np.zeros(self.n_tokens, np.bool_)
+        for token, number in self._tokenizer.get_vocab().items():
+            continues[number] = token.startswith("##")
+            left_out[number] = not any(map(str.isalnum, token)) or (len(token) == 1 and token.isascii())
+        return Pieces(continues, left_out)
+
     def rounded_vectors(self) -> tuple[npt.NDArray[np.int8], np.float32]:
         """The vectors as they are kept, int8 (n_tokens, d), and the number that makes float32 of them."""
         return _rounded(self._folder)
@@ -178,6 +204,11 @@ class BagOfWords:
     def vectors(self) -> None:
         """None: the model learns them."""
         return
+
+    def pieces(self) -> Pieces:
+        """Each token is a word."""
+        none = np.zeros(self.n_tokens, np.bool_)
+        return Pieces(none, none)
 
 
 def fit_bag_of_words(slices: Iterable[pa.Array]) -> BagOfWords:

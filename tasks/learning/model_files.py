@@ -18,7 +18,9 @@ from storage.files.folders import MANIFEST as MANIFEST
 from storage.files.folders import publish_folder
 from tasks.learning.calibration import Calibration
 from tasks.learning.encoders import BagOfWords, Encoder
-from tasks.learning.stored_model import MANIFEST_VERSION, model_manifest, read_model
+from tasks.learning.family_classifier import FamilyClassifier
+from tasks.learning.network import Network
+from tasks.learning.stored_model import MANIFEST_VERSION, model_manifest, read_column, read_model
 from tasks.learning.stored_model import WEIGHTS as WEIGHTS
 from tasks.learning.tokens import Tokens
 from tasks.learning.training import Classifier, Trained, TrainingConfig, predict_logits
@@ -30,7 +32,7 @@ class LoadedModel:
 
     model_id: str
     encoder: Encoder
-    classifier: Classifier
+    classifier: Network
     calibration: Calibration
     labels: tuple[str, ...]
 
@@ -40,7 +42,11 @@ class LoadedModel:
 
     def predict(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Probabilities (n, n_labels) of n texts."""
-        return self.probabilities(self.encoder.tokenize(pa.array(texts, pa.string())))
+        return self.probabilities(self.read(pa.array(texts, pa.string())))
+
+    def read(self, texts: pa.Array) -> Tokens:
+        """What it needs of a string array (n,): token ids, and characters where it reads those."""
+        return read_column(self.encoder, texts, self.classifier.reads_characters)
 
 
 def save_model(
@@ -89,8 +95,12 @@ def load_model(folder: Path, labels: Sequence[str] | None = None) -> LoadedModel
     """
     stored = read_model(folder, labels)
     encoder = stored.encoder
+    weights = load(stored.weights)
+    if "centre" in weights:
+        families = FamilyClassifier(encoder, weights).eval()
+        return LoadedModel(stored.model_id, encoder, families, stored.calibration, stored.labels)
     with torch.random.fork_rng(devices=[]):  # layers draw before they get their weights
         classifier = Classifier(encoder.n_tokens, len(stored.labels), vectors=encoder.vectors(), hidden=stored.hidden)
-    classifier.load_state_dict(load(stored.weights), strict=not classifier.pretrained)
+    classifier.load_state_dict(weights, strict=not classifier.pretrained)
     classifier.eval()
     return LoadedModel(stored.model_id, encoder, classifier, stored.calibration, stored.labels)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +18,18 @@ import numpy.typing as npt
 from storage.errors import ModelError
 from storage.files.folders import MANIFEST, read_object
 from tasks.learning.calibration import Calibration
-from tasks.learning.encoders import Encoder, StaticVectors, encoder_of
+from tasks.learning.encoders import Encoder, Pieces, StaticVectors, encoder_of
+from tasks.learning.ngrams import ORDERS, CharacterCodes, by_bucket, count_terms, stream_of, weighted
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import unit
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 WEIGHTS = "model.safetensors"
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
+READABLE_VERSIONS = (1, MANIFEST_VERSION)
+"""Models of version 1 read vectors or words alone."""
 
 
 @dataclass(frozen=True)
@@ -106,19 +113,35 @@ def model_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = read_object(path)
         found = manifest["manifest_version"]
-        if found == MANIFEST_VERSION:
+        if found in READABLE_VERSIONS:
             _check_values(manifest)
     except (ValueError, LookupError, TypeError) as error:
         raise ModelError(
             f"{path} is damaged: {error}.",
             hint=f"Restore it from a backup, or remove {folder} and train again: pal next; see pal check",
         ) from error
-    if found != MANIFEST_VERSION:
+    if found not in READABLE_VERSIONS:
         raise ModelError(
             f"{path} has version {found!r}, this installation reads {MANIFEST_VERSION}.",
             hint=f"upgrade: pip install -U pytorch-active-learning; or remove {folder} and train again: pal next",
         )
     return manifest
+
+
+def read_texts(encoder: Encoder, texts: Sequence[str], with_characters: bool) -> Tokens:
+    """Token ids of texts, with their characters for a model that reads those."""
+    if len(texts) <= FEW_TEXTS:
+        tokens = encoder.tokenize_few(texts)
+        return replace(tokens, characters=CharacterCodes().of_few(texts)) if with_characters else tokens
+    import pyarrow as pa
+
+    return read_column(encoder, pa.array(texts, pa.string()), with_characters)
+
+
+def read_column(encoder: Encoder, texts: pa.Array, with_characters: bool) -> Tokens:
+    """Token ids of a string array (n,), with the characters for a model that reads those."""
+    tokens = encoder.tokenize(texts)
+    return replace(tokens, characters=CharacterCodes().of(texts)) if with_characters else tokens
 
 
 FEW_TEXTS = 1_000
@@ -136,7 +159,7 @@ class NumpyModel:
 
     Attributes:
         vectors: Of each token, (n_tokens, d): float32, or int8 to be multiplied by `scale`.
-        weights: The learned layers by their names in `classifier.Classifier`.
+        weights: The learned layers by their names in `training.Classifier` or `family_classifier.FamilyClassifier`.
         pretrained: Whether texts are means of the encoder's vectors, else sums of learned ones.
     """
 
@@ -151,11 +174,7 @@ class NumpyModel:
 
     def predict(self, texts: Sequence[str]) -> Floats:
         """Probabilities (n, n_labels) of n texts."""
-        if len(texts) <= FEW_TEXTS:
-            return self.probabilities(self.encoder.tokenize_few(texts))
-        import pyarrow as pa
-
-        return self.probabilities(self.encoder.tokenize(pa.array(texts, pa.string())))
+        return self.probabilities(read_texts(self.encoder, texts, "characters.idf" in self.weights))
 
     def probabilities(self, tokens: Tokens) -> Floats:
         """Probabilities (n, n_labels) of n texts given as this model's tokens."""
@@ -167,6 +186,8 @@ class NumpyModel:
 
     def _logits(self, tokens: Tokens) -> Floats:
         hidden = self._pooled(tokens)
+        if "centre" in self.weights:
+            return self._logits_of_families(tokens, hidden)
         if "hidden.weight" in self.weights:
             hidden = hidden @ self.weights["hidden.weight"].T
         if "hidden.bias" in self.weights:
@@ -174,10 +195,36 @@ class NumpyModel:
         logits: Floats = hidden @ self.weights["head.weight"].T + self.weights["head.bias"]
         return logits
 
+    def _logits_of_families(self, tokens: Tokens, pooled: Floats) -> Floats:
+        logits = unit(pooled - self.weights["centre"]) @ self.weights["weight"].T + self.weights["bias"]
+        for family, (idf, row_of, rows) in self._lexical.items():
+            terms = weighted(count_terms(stream_of(family, tokens, self._pieces), ORDERS[family]), idf)
+            said = rows[row_of[terms.buckets]] * terms.weights[:, None]
+            sums = np.add.reduceat(np.concatenate([said, rows[:1]]), terms.offsets[:-1])
+            logits += np.where(np.diff(terms.offsets)[:, None] > 0, sums, 0)
+        return logits
+
+    @cached_property
+    def _pieces(self) -> Pieces:
+        return self.encoder.pieces()
+
+    @cached_property
+    def _lexical(self) -> dict[str, tuple[Floats, npt.NDArray[np.int64], Floats]]:
+        """Lexical family -> inverse document frequency and row of each bucket, and the rows (m + 1, n_labels)."""
+        tables = {}
+        for family in ORDERS:
+            if f"{family}.idf" in self.weights:
+                buckets, idf, weight = (self.weights[f"{family}.{part}"] for part in ("buckets", "idf", "weight"))
+                rows = np.concatenate([np.zeros((1, weight.shape[1]), np.float32), weight])
+                tables[family] = by_bucket(buckets, idf), by_bucket(buckets, np.arange(1, len(rows))), rows
+        return tables
+
     def _pooled(self, tokens: Tokens) -> Floats:
         """Sum of the vectors of each text's tokens, (n, d); of pretrained ones scaled to length 1, as their mean is."""
         known, numbers = np.unique(tokens.ids, return_inverse=True)
         rows = self.vectors[known].astype(np.float32) * self.scale
+        if "flat" in self.weights:
+            rows = unit(rows)
         starts, lengths = tokens.offsets[:-1], tokens.lengths
         sums = np.zeros((len(tokens), rows.shape[1]), np.float32)
         for place in range(lengths.max(initial=0)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
@@ -51,10 +51,12 @@ class Tokens:
     Attributes:
         ids: uint16 (number of ids,), text after text.
         offsets: int64 (n + 1,); text k has ids[offsets[k]:offsets[k + 1]].
+        characters: The same texts as numbers of characters, for models that read them; None where nobody does.
     """
 
     ids: npt.NDArray[np.uint16]
     offsets: npt.NDArray[np.int64]
+    characters: Tokens | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -67,11 +69,13 @@ class Tokens:
     def slice(self, start: int, stop: int) -> Tokens:
         """Texts start to stop, without copying ids."""
         offsets = self.offsets[start : stop + 1]
-        return Tokens(self.ids[offsets[0] : offsets[-1]], offsets - offsets[0])
+        characters = self.characters and self.characters.slice(start, stop)
+        return Tokens(self.ids[offsets[0] : offsets[-1]], offsets - offsets[0], characters)
 
     def take(self, positions: npt.NDArray[np.int64]) -> Tokens:
         """The texts at `positions`, in that order."""
-        return ragged_take(self, positions)
+        taken = ragged_take(self, positions)
+        return replace(taken, characters=ragged_take(self.characters, positions)) if self.characters else taken
 
     def tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
         """What EmbeddingBag takes: ids and the start of each text, both int32."""
@@ -128,7 +132,12 @@ class Tokens:
             return cls(_NONE, np.zeros(1, np.int64))
         ends = np.cumsum([len(part.ids) for part in listed])
         offsets = [part.offsets[1:] + end - len(part.ids) for part, end in zip(listed, ends, strict=True)]
-        return cls(np.concatenate([part.ids for part in listed]), np.concatenate([[0], *offsets]))
+        characters = [part.characters for part in listed if part.characters is not None]
+        return cls(
+            np.concatenate([part.ids for part in listed]),
+            np.concatenate([[0], *offsets]),
+            cls.joined(characters) if len(characters) == len(listed) else None,
+        )
 
 
 _NONE = np.zeros(0, np.uint16)

@@ -23,8 +23,12 @@ from torch import nn
 from torch.nn import functional
 
 from storage.errors import ModelError
-from tasks.learning.calibration import Calibration, calibrate, stratified_folds
+from tasks.learning.calibration import Calibration, calibrate, calibrate_held_out, stratified_folds
 from tasks.learning.encoders import Encoder, HeadWeights
+from tasks.learning.families import Vocabulary, design
+from tasks.learning.family_classifier import FamilyClassifier, saved_weights
+from tasks.learning.family_training import Fitted, fit_families
+from tasks.learning.network import Network
 from tasks.learning.tokens import Examples, Tokens
 
 N_FOLDS = 5
@@ -41,8 +45,8 @@ class TrainingConfig:
     Attributes:
         hidden: Width of a hidden layer; 0 for none (on bag-of-words 0 means the original's 128).
         balance: Against rare labels: `weights` in the loss, `equal_draws` of each label per epoch, or `none`.
-        regularisation: C of the linear head: the loss has |weights|^2 / (C n) added, which for two labels is
-            logistic regression with |w|^2 / (2 C n).
+        regularisation: C of the linear head, as in logistic regression; 0 to choose it by cross-validation, which for
+            a head on vectors alone means 1. There the loss has |weights|^2 / (C n) added.
         epochs: The most epochs of minibatch training; 0 where a linear head needs none.
         patience: Epochs without a better loss on held-out items before it stops.
         minibatch: Items per step.
@@ -52,7 +56,7 @@ class TrainingConfig:
 
     hidden: int = 0
     balance: Literal["weights", "equal_draws", "none"] = "weights"
-    regularisation: float = 1.0
+    regularisation: float = 0.0
     epochs: int = 60
     patience: int = 3
     minibatch: int = 16
@@ -76,7 +80,7 @@ class Target:
 class Trained:
     """A classifier, how its logits become probabilities and decisions, and how many epochs it took."""
 
-    classifier: Classifier
+    classifier: Network
     calibration: Calibration
     epochs: int
 
@@ -92,8 +96,9 @@ def train(
 ) -> Trained:
     """Train and calibrate.
 
-    The number of epochs, the temperature and the decision threshold come from the validation items; where there
-    are none, from 5-fold cross-validation on the training items.
+    A linear classifier on an encoder with vectors reads all feature families; near a taught head, the vectors alone.
+    The number of epochs, the temperature and the decision
+    threshold come from the validation items; where there are none, from 5-fold cross-validation on the training items.
 
     Args:
         encoder: Made the tokens; brings the vectors.
@@ -103,6 +108,8 @@ def train(
         ModelError: The training items have fewer than two labels, or the encoder has no tokens.
     """
     _check_trainable(encoder, training)
+    if prior is None and reads_families(encoder, config):
+        return _train_on_families(encoder, training, validation, config, target)
     fit, positive = _Fit(encoder, config, target.n_labels, prior), target.positive
     if validation is not None and len(validation.labels):
         classifier, epochs = fit(training, validation, config.epochs)
@@ -112,6 +119,49 @@ def train(
     classifier, epochs = fit(training, None, epochs)
     # Training items are not a fair sample of the pool (sampling chose them): no threshold is fitted to them.
     return Trained(classifier, calibrate(logits, training.labels, positive, choose_threshold=False), epochs)
+
+
+def reads_families(encoder: Encoder, config: TrainingConfig) -> bool:
+    """Whether a model of this encoder can read all feature families."""
+    return config.hidden == 0 and encoder.vectors() is not None
+
+
+def _train_on_families(
+    encoder: Encoder,
+    training: Examples,
+    validation: Examples | None,
+    config: TrainingConfig,
+    target: Target,
+) -> Trained:
+    fitted, vocabulary = _fit_families(encoder, training, config, target.n_labels)
+    weights = saved_weights(fitted.family_weights, vocabulary)
+    if validation is not None and len(validation.labels):
+        logits = predict_logits(FamilyClassifier(encoder, weights), validation.tokens)
+        return Trained(
+            FamilyClassifier(encoder, weights),
+            calibrate(logits, validation.labels, target.positive, choose_threshold=True),
+            0,
+        )
+    calibration, shift = calibrate_held_out(fitted.held_out_logits, training.labels, target.positive)
+    weights["bias"] += torch.from_numpy(shift)
+    return Trained(FamilyClassifier(encoder, weights), calibration, 0)
+
+
+def _fit_families(
+    encoder: Encoder, training: Examples, config: TrainingConfig, n_labels: int
+) -> tuple[Fitted, Vocabulary]:
+    texts, vocabulary = design(encoder, training.tokens)
+    weights = item_weights(training.labels, config)
+    c = config.regularisation or None
+    return fit_families(texts, training.labels, n_labels, weights=weights, seed=config.seed, c=c), vocabulary
+
+
+def item_weights(labels: Labels, config: TrainingConfig) -> npt.NDArray[np.float64]:
+    """Weight of each item in the loss, (n,), as `balance` says."""
+    if config.balance == "equal_draws":
+        order = drawn(labels, config, np.random.default_rng(config.seed))
+        return np.bincount(order, minlength=len(labels)).astype(np.float64)
+    return label_weights(labels, int(labels.max()) + 1, config).numpy()[labels].astype(np.float64)
 
 
 def cross_validated_probabilities(
@@ -125,6 +175,10 @@ def cross_validated_probabilities(
         ModelError: As `train`.
     """
     _check_trainable(encoder, training)
+    if reads_families(encoder, config):
+        fitted, _ = _fit_families(encoder, training, config, n_labels)
+        calibration, shift = calibrate_held_out(fitted.held_out_logits, training.labels, None)
+        return calibration.probabilities(fitted.held_out_logits + shift)
     logits, _ = _cross_validated(training, _Fit(encoder, config, n_labels, None))
     return calibrate(logits, training.labels, None, choose_threshold=False).probabilities(logits)
 
@@ -242,8 +296,8 @@ def fit_linear_head(
 def _fit_head(classifier: Classifier, examples: Examples, config: TrainingConfig, prior: HeadWeights | None) -> None:
     """The best head on the examples; near the prior, where there is one, the more of them it was taught by."""
     with torch.no_grad():
-        represented = classifier.represent(*examples.tokens.tensors())
-    order, c = _order_for_draws(examples.labels, config), config.regularisation
+        represented = classifier.represent(examples.tokens)
+    order, c = _order_for_draws(examples.labels, config), config.regularisation or 1.0
     if prior is not None:
         n = len(examples.labels)
         c *= KNOWN_REGULARISATION + NEW_REGULARISATION * max(0, n - prior.n_labelled) / n
@@ -278,7 +332,7 @@ def _fit_minibatches(
         for start in range(0, len(order), config.minibatch):
             chosen = order[start : start + config.minibatch]
             loss = functional.cross_entropy(
-                classifier(*examples.tokens.take(chosen).tensors()), torch.from_numpy(examples.labels[chosen]), weights
+                classifier(examples.tokens.take(chosen)), torch.from_numpy(examples.labels[chosen]), weights
             )
             with torch.no_grad():  # torch.optim would cost 2 s of imports, more than all the steps
                 for parameter, gradient in zip(learned, torch.autograd.grad(loss, learned), strict=True):
@@ -317,7 +371,7 @@ def seeded(seed: int, n_threads: int = 1) -> Iterator[None]:
 BAG_OF_WORDS_HIDDEN = 128
 
 
-class Classifier(nn.Module):
+class Classifier(Network):
     """Texts as token ids to one logit per label.
 
     Args:
@@ -344,29 +398,15 @@ class Classifier(nn.Module):
             self.hidden = _Bias(width, bound)
         self.rectified = not self.pretrained or hidden > 0
         self.head = nn.Linear(width, n_labels)
+        self.linear = self.pretrained and not self.rectified  # only the head is learned: a convex problem
 
-    def represent(self, ids: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
-        """The last representation before the head, (n, width); what 'the hidden layer' means to strategies."""
-        pooled = self.bag(ids, starts)
+    def represent(self, tokens: Tokens) -> torch.Tensor:
+        """The last representation before the head, (n, width)."""
+        pooled = self.bag(*tokens.tensors())
         if self.pretrained:
             pooled = functional.normalize(pooled, dim=1)
         represented: torch.Tensor = self.hidden(pooled)
         return functional.relu(represented) if self.rectified else represented
-
-    def forward(self, ids: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
-        """Logits (n, n_labels) of n texts.
-
-        Args:
-            ids: Token ids of all texts, one after the other.
-            starts: Where each text begins in `ids`, (n,).
-        """
-        logits: torch.Tensor = self.head(self.represent(ids, starts))
-        return logits
-
-    @property
-    def linear(self) -> bool:
-        """Whether only a linear head is learned: a convex problem."""
-        return self.pretrained and not self.rectified
 
     def learned_state(self) -> dict[str, torch.Tensor]:
         """The weights that training made: all but pretrained vectors, which the encoder brings."""
@@ -390,12 +430,12 @@ SLICE_TEXTS = 8_192
 """Few enough for the processor's cache."""
 
 
-def predict_logits(classifier: Classifier, tokens: Tokens) -> npt.NDArray[np.float32]:
+def predict_logits(classifier: Network, tokens: Tokens) -> npt.NDArray[np.float32]:
     """Logits (n, n_labels) of n texts, slice by slice: working memory does not grow with n."""
     classifier.eval()
     logits = np.empty((len(tokens), classifier.head.out_features), np.float32)
     with torch.inference_mode():
         for start in range(0, len(tokens), SLICE_TEXTS):
             stop = min(start + SLICE_TEXTS, len(tokens))
-            logits[start:stop] = classifier(*tokens.slice(start, stop).tensors()).numpy()
+            logits[start:stop] = classifier(tokens.slice(start, stop)).numpy()
     return logits

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tasks.learning.tokens import Tokens, TokenSource
 
 if TYPE_CHECKING:
-    from tasks.learning.training import Classifier
+    from tasks.learning.network import Network
 
 SLICE_TEXTS = 8_192
 """Of 256 numbers each they fit into the processor's cache: 32,768 take three times as long each."""
@@ -246,7 +246,7 @@ class TokenVectors:
 class NetworkVectors:
     """The last representation before a classifier's head, computed slice by slice each time it is asked for."""
 
-    def __init__(self, tokens: Tokens, classifier: Classifier) -> None:
+    def __init__(self, tokens: Tokens, classifier: Network) -> None:
         self._tokens, self._classifier = tokens, classifier.eval()
 
     def __len__(self) -> int:
@@ -339,7 +339,7 @@ class NetworkVectors:
         import torch
 
         with torch.inference_mode():
-            found: Matrix = self._classifier.represent(*tokens.tensors()).numpy()
+            found: Matrix = self._classifier.represent(tokens).numpy()
         return found
 
 

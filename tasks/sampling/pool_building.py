@@ -19,7 +19,7 @@ from tasks.sampling.strategy import NO_TEXTS, Head, Labelled, Pool
 NO_EXAMPLES = Examples(NO_TEXTS, np.zeros(0, np.int64))
 
 if TYPE_CHECKING:
-    from tasks.learning.training import Classifier
+    from tasks.learning.network import Network
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def build_pool(
     item_ids: pa.Array,
     vectors: Vectors,
     encoder: Encoder,
-    model: tuple[Classifier, Calibration] | None,
+    model: tuple[Network, Calibration] | None,
     labelled: LabelledTexts,
     *,
     hidden: Vectors | None = None,
@@ -80,12 +80,12 @@ def token_vectors(tokens: Tokens, encoder: Encoder) -> TokenVectors:
     return TokenVectors(tokens, encoder.n_tokens, encoder.vectors())
 
 
-def hidden_vectors(classifier: Classifier, vectors: TokenVectors) -> SummedVectors:
+def hidden_vectors(classifier: Network, vectors: TokenVectors) -> SummedVectors:
     """The last representation before the head: under a linear head the vectors themselves."""
     return vectors if classifier.linear else NetworkVectors(vectors.tokens, classifier)
 
 
-def _head(classifier: Classifier, calibration: Calibration) -> Head:
+def _head(classifier: Network, calibration: Calibration) -> Head:
     layer = classifier.head
     return Head(layer.weight.detach().numpy(), layer.bias.detach().numpy(), calibration.temperature)
 

@@ -22,6 +22,7 @@ from storage.workspace import Workspace
 from tasks.learning import vectors
 from tasks.learning.encoders import Encoder
 from tasks.learning.model_files import load_model
+from tasks.learning.ngrams import CharacterCodes
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import (
     Matrix,
@@ -128,8 +129,10 @@ class KeptShards:
         model = load_model(workspace.model_folder(shard.model_id), shard.labels)
         if not shard.hidden:
             return _token_vectors(workspace, shard, model.encoder)
-        encoded = self.vectors(replace(shard, hidden=False))
-        return NetworkVectors(encoded.tokens, model.classifier)
+        tokens = self.vectors(replace(shard, hidden=False)).tokens
+        if model.classifier.reads_characters:
+            tokens = replace(tokens, characters=_characters(workspace, shard))
+        return NetworkVectors(tokens, model.classifier)
 
 
 def _token_vectors(workspace: Workspace, shard: Shard, encoder: Encoder) -> TokenVectors:
@@ -142,6 +145,14 @@ def _token_vectors(workspace: Workspace, shard: Shard, encoder: Encoder) -> Toke
             hint="give all workers the same [lake] catalog and data",
         )
     return token_vectors(tokens, encoder)
+
+
+def _characters(workspace: Workspace, shard: Shard) -> Tokens:
+    features = pool_features(
+        workspace.store(), shard.encoder_id, shard.version, shard.bounds, shard.without, with_text=True
+    )
+    codes = CharacterCodes()
+    return Tokens.joined(codes.of(batch.column("text")) for batch in features)
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3

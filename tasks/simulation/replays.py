@@ -30,6 +30,7 @@ from tasks.config.mix_checks import weights
 from tasks.config.settings import default_mix
 from tasks.learning.encoders import ARTEFACT, BAG_OF_WORDS, MINILM_STATIC, Encoder, fit_bag_of_words, static_vectors
 from tasks.learning.metrics import label_figures
+from tasks.learning.stored_model import read_column
 from tasks.learning.tokens import Examples
 from tasks.reporting.progress import progress
 from tasks.simulation.replay import Material, Oracle, Replay, Step, replay
@@ -158,9 +159,11 @@ def _material(key: str) -> Material:
         held_out, rows = rows.take(pa.array(order[:n])), rows.take(pa.array(np.sort(order[n:])))
     encoder = _encoder(experiment["encoder"], rows)
     labels = _numbers(rows, names)
-    held = Examples(encoder.tokenize(_texts(held_out)), _numbers(held_out, names))
+    with_characters = encoder.vectors() is not None
+    tokens, held_tokens = (read_column(encoder, _texts(part), with_characters) for part in (rows, held_out))
+    held = Examples(held_tokens, _numbers(held_out, names))
     positive = _positive(experiment["positive"], names, labels)
-    return Material(encoder, len(names), encoder.tokenize(_texts(rows)), labels, held, positive, tuple(read))
+    return Material(encoder, len(names), tokens, labels, held, positive, tuple(read))
 
 
 def _named_alike(rows: pa.Table, names: list[str]) -> pa.Table:

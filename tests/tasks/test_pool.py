@@ -104,8 +104,9 @@ def test_logits_and_probabilities_are_those_that_the_model_gives_the_texts(
     assert pool.head is not None
     assert pool.hidden is not None
     assert pool.head.temperature == model.calibration.temperature
-    assert (pool.hidden is pool.vectors) == (encoder_name == "minilm-static" and not hidden)
-    assert pool.hidden.width == {("minilm-static", 0): 256, ("bag-of-words", 0): 128}.get((encoder_name, hidden), 16)
+    assert pool.hidden.width == {("minilm-static", 0): 256 + 2, ("bag-of-words", 0): 128}.get(
+        (encoder_name, hidden), 16
+    )
     hidden_rows = pool.hidden.rows(np.arange(len(pool)))
     np.testing.assert_allclose(hidden_rows @ pool.head.weight.T + pool.head.bias, pool.logits, atol=1e-5)
     for labelled, part in ((pool.training, items[:70]), (pool.validation, items[70:100])):

@@ -8,7 +8,7 @@ import pyarrow as pa
 import torch
 
 from tasks.learning.distillation import adapt_vectors, taught_head
-from tasks.learning.encoders import HeadWeights
+from tasks.learning.encoders import HeadWeights, Pieces
 from tasks.learning.tokens import Examples, Tokens
 from tasks.learning.training import Target, TrainingConfig, fit_linear_head, train
 from tasks.learning.vectors import TokenVectors
@@ -57,6 +57,9 @@ class FixedEncoder:
 
     def vectors(self) -> Matrix:
         return some_texts(1, 0)[1]
+
+    def pieces(self) -> Pieces:
+        raise NotImplementedError
 
 
 def test_a_head_stays_near_its_prior_while_that_knows_the_labels_and_leaves_it_for_many_new_ones() -> None:

@@ -3,9 +3,17 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
-from tasks.learning.calibration import MIN_POSITIVES, Calibration, best_threshold, calibrate
+from tasks.learning.calibration import (
+    MIN_POSITIVES,
+    Calibration,
+    best_threshold,
+    calibrate,
+    calibrate_held_out,
+    expected_f1_threshold,
+)
 
 Logits = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
@@ -134,3 +142,38 @@ def test_no_threshold_is_fitted_without_a_positive_label_or_unless_asked_for(
     found = calibrate(logits, labels, positive, choose_threshold=choose)
     assert found == Calibration(found.temperature, 0.5, positive)
     assert found.temperature != 1.0
+
+
+# --- on cross-validated items
+
+
+def test_for_two_labels_held_out_logits_become_the_probabilities_of_platt_scaling() -> None:
+    logits, labels = outcomes(5, 4000, 2, 3.0)
+    logits[:, 1] += 2
+    found, shift = calibrate_held_out(logits, labels, None)
+    margins = (logits[:, 1] - logits[:, 0])[:, None].astype(np.float64)
+    reference = LogisticRegression(C=np.inf, tol=1e-8).fit(margins, labels)
+    np.testing.assert_allclose(found.probabilities(logits + shift), reference.predict_proba(margins), atol=2e-3)
+    assert (found.temperature, float(shift[1])) == pytest.approx((3.0, -2.0), rel=0.15)
+
+
+def test_a_labels_only_item_does_not_drive_the_temperature() -> None:
+    logits, labels = outcomes(6, 300, 5, 1.0)
+    alone = np.concatenate([logits, np.full((1, 5), -30, np.float32) + np.float32([60, 0, 0, 0, 0])])
+    alone = np.concatenate([alone, np.full((301, 1), -30, np.float32)], axis=1)
+    found, shift = calibrate_held_out(alone, np.append(labels, 5), None)
+    assert found.temperature == calibrate(logits, labels, None, choose_threshold=False).temperature
+    assert not shift.any()
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=12))
+def test_the_threshold_of_the_highest_expected_f1_is_the_best_of_all_cuts(values: list[float]) -> None:
+    probabilities = np.array(values, np.float32)
+    total = probabilities.sum(dtype=np.float64)
+
+    def expected(threshold: float) -> float:
+        chosen = probabilities.astype(np.float64) >= threshold
+        return float(2 * probabilities[chosen].sum(dtype=np.float64) / (chosen.sum() + total)) if chosen.any() else 0.0
+
+    best = max(expected(float(cut)) for cut in probabilities)
+    assert expected(expected_f1_threshold(probabilities) - 1e-9) == pytest.approx(best, abs=1e-6)

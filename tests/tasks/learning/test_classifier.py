@@ -27,13 +27,13 @@ def test_on_bag_of_words_it_is_the_originals_network_and_learns_as_that_does(hid
         first.bias.copy_(ours.state_dict()["hidden.bias"])
         last.weight.copy_(ours.head.weight)
         last.bias.copy_(ours.head.bias)
-        torch.testing.assert_close(ours(*tokens_of(TEXTS).tensors()), original(counts_of(TEXTS)), atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(ours(tokens_of(TEXTS)), original(counts_of(TEXTS)), atol=1e-6, rtol=1e-5)
     labels = torch.arange(len(TEXTS)) % 2
-    for network, inputs in ((ours, tokens_of(TEXTS).tensors()), (original, (counts_of(TEXTS),))):
+    for network, inputs in ((ours, tokens_of(TEXTS)), (original, counts_of(TEXTS))):
         optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
         for _ in range(5):
             optimiser.zero_grad()
-            nn.functional.cross_entropy(network(*inputs), labels).backward()  # type: ignore[no-untyped-call]
+            nn.functional.cross_entropy(network(inputs), labels).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
     torch.testing.assert_close(ours.bag.weight.T, first.weight, atol=1e-6, rtol=1e-4)
     torch.testing.assert_close(ours.head.weight, last.weight, atol=1e-6, rtol=1e-4)
@@ -55,16 +55,16 @@ def test_on_pretrained_vectors_it_is_mean_then_unit_length_then_hidden_layer_the
         represented = np.maximum(represented @ state["hidden.weight"].T + state["hidden.bias"], 0)
     expected = represented @ state["head.weight"].T + state["head.bias"]
     with torch.inference_mode():
-        inputs = tokens_of(TEXTS).tensors()
-        np.testing.assert_allclose(network(*inputs).numpy(), expected, atol=1e-5)
-        np.testing.assert_allclose(network.represent(*inputs).numpy(), represented, atol=1e-5)
+        inputs = tokens_of(TEXTS)
+        np.testing.assert_allclose(network(inputs).numpy(), expected, atol=1e-5)
+        np.testing.assert_allclose(network.represent(inputs).numpy(), represented, atol=1e-5)
 
 
 def test_pretrained_vectors_stay_as_they_are_and_are_not_among_what_is_learned() -> None:
     network = Classifier(V, 2, vectors=VECTORS.copy(), hidden=5)
     assert set(network.learned_state()) == {"hidden.weight", "hidden.bias", "head.weight", "head.bias"}
     labels = torch.zeros(len(TEXTS), dtype=torch.long)
-    loss = nn.functional.cross_entropy(network(*tokens_of(TEXTS).tensors()), labels)
+    loss = nn.functional.cross_entropy(network(tokens_of(TEXTS)), labels)
     loss.backward()  # type: ignore[no-untyped-call]
     torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=1.0).step()
     np.testing.assert_array_equal(network.bag.weight.numpy(), VECTORS)

@@ -16,13 +16,21 @@ from annotation.synthetic import synthetic_headlines
 from storage.errors import ModelError
 from tasks.learning.calibration import Calibration
 from tasks.learning.encoders import BagOfWords, Encoder, fit_bag_of_words, minilm_static
+from tasks.learning.families import Mix, design
+from tasks.learning.family_classifier import FamilyClassifier, saved_weights
+from tasks.learning.family_training import FamilyWeights
 from tasks.learning.model_files import WEIGHTS, load_model, save_model
-from tasks.learning.stored_model import FEW_TEXTS, SLICE_TEXTS, numpy_model
+from tasks.learning.stored_model import FEW_TEXTS, SLICE_TEXTS, numpy_model, read_texts
 from tasks.learning.training import Classifier, Trained, TrainingConfig
 
 LABELS = ("not_related", "related", "unclear")
 ODD = ["", "   ", "zzzqqq 龍", "Überschwemmung\u00a0in Köln", "a\x1cb", "İstanbul ΔΟΣ", "flood " * 300]
 HEADS = {"linear": ("minilm-static", 0), "hidden": ("minilm-static", 16), "bag": ("bag", 0), "bag-hidden": ("bag", 8)}
+MIXES: dict[str, Mix] = {
+    "vectors and words": {"vectors": 0.5, "words": 0.5},
+    "flat vectors and characters": {"flat_vectors": 0.3, "characters": 0.7},
+    "all families": {"vectors": 0.2, "words": 0.4, "characters": 0.4},
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +42,8 @@ def headlines() -> list[str]:
 
 def saved_model(folder: Path, head: str, texts: list[str]) -> Path:
     """A model with weights as large as training makes them, which is as good a test as trained ones."""
+    if head in MIXES:
+        return model_of_families(folder, MIXES[head], texts[:400])
     kind, hidden = HEADS[head]
     encoder: Encoder = minilm_static() if kind != "bag" else fit_bag_of_words([pa.array(texts, pa.string())])
     torch.manual_seed(3)
@@ -44,6 +54,17 @@ def saved_model(folder: Path, head: str, texts: list[str]) -> Path:
                 weight.normal_(0, 1.5)
     trained = Trained(classifier, Calibration(1.7, 0.31, 1), 1)
     save_model(folder, trained, encoder, LABELS, TrainingConfig(hidden=hidden), {})
+    return folder
+
+
+def model_of_families(folder: Path, mix: Mix, texts: list[str]) -> Path:
+    encoder, generator = minilm_static(), np.random.default_rng(3)
+    found, vocabulary = design(encoder, read_texts(encoder, texts, with_characters="characters" in mix))
+    weights = {name: generator.normal(0, 2, (found.rows[name].shape[1], len(LABELS))) for name in mix}
+    fitted = FamilyWeights(mix, weights, generator.normal(size=len(LABELS)), 10.0)
+    classifier = FamilyClassifier(encoder, saved_weights(fitted, vocabulary))
+    assert classifier.reads_characters == ("characters" in mix)
+    save_model(folder, Trained(classifier, Calibration(1.7, 0.31, 1), 0), encoder, LABELS, TrainingConfig(), {})
     return folder
 
 
@@ -58,7 +79,7 @@ def assert_same(folder: Path, texts: list[str]) -> None:
     assert len(set(decided.tolist())) > 1, "a model that decides"
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", [*HEADS, *MIXES])
 def test_numpy_and_torch_give_the_same_probabilities_and_decisions(
     tmp_path: Path, headlines: list[str], head: str
 ) -> None:
@@ -71,7 +92,7 @@ def test_numpy_and_torch_give_the_same_probabilities_and_decisions(
         np.testing.assert_allclose(model.predict(headlines[start : start + 5]), whole[start : start + 5], atol=1e-6)
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", [*HEADS, "flat vectors and characters"])
 def test_numpy_and_torch_agree_on_every_real_headline(tmp_path: Path, real_data: Path, head: str) -> None:
     with (real_data / "abcnews-date-text.csv").open(encoding="utf-8", newline="") as file:
         texts = [row[1] for row in csv.reader(file)][1:]

@@ -3,7 +3,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +11,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import torch
+from scipy import sparse
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.class_weight import compute_class_weight
 
 from storage.errors import ModelError
 from storage.readers.original_directory import open_original_pool, read_original
 from tasks.learning.calibration import Calibration, calibrate, stratified_folds
-from tasks.learning.encoders import Encoder, fit_bag_of_words, minilm_static
+from tasks.learning.encoders import Encoder, Pieces, fit_bag_of_words, minilm_static
+from tasks.learning.family_training import fit_softmax
 from tasks.learning.metrics import Evaluation, evaluate
+from tasks.learning.stored_model import read_column
 from tasks.learning.tokens import Examples, Tokens
 from tasks.learning.training import (
     N_FOLDS,
@@ -53,6 +57,9 @@ class Numbered:
     def vectors(self) -> Rows | None:
         generator = np.random.default_rng(5)
         return generator.normal(size=(self.n_tokens, D)).astype(np.float32) if self.with_vectors else None
+
+    def pieces(self) -> Pieces:
+        return Pieces(np.zeros(self.n_tokens, np.bool_), np.zeros(self.n_tokens, np.bool_))
 
 
 PRETRAINED, BAG = Numbered(), Numbered(with_vectors=False)
@@ -98,31 +105,19 @@ def raw_probabilities(trained: Trained, of: Examples) -> Rows:
 # --- the linear head
 
 
-@pytest.mark.parametrize("balance", ["weights", "none"])
-@pytest.mark.parametrize("c", [0.05, 1.0, 20.0])
-def test_a_linear_head_is_the_logistic_regression_of_scikit_learn(balance: Balance, c: float) -> None:
-    training, others = examples(300), examples(200, seed=1)
-    config = replace(LINEAR, regularisation=c, balance=balance)
-    trained = fitted(PRETRAINED, training, others, config)
-    assert trained.classifier.linear
-    with torch.inference_mode():
-        x, x_others = (trained.classifier.represent(*part.tokens.tensors()).numpy() for part in (training, others))
-    class_weight = "balanced" if balance == "weights" else None
-    reference = LogisticRegression(C=c, class_weight=class_weight, tol=1e-10, max_iter=5000).fit(x, training.labels)
-    np.testing.assert_allclose(raw_probabilities(trained, others), reference.predict_proba(x_others), atol=1e-3)
-    head = trained.classifier.head
-    difference = (head.weight[1] - head.weight[0]).detach().numpy()
-    np.testing.assert_allclose(difference, reference.coef_[0], atol=1e-3 * max(1, abs(reference.coef_).max()))
-    assert float((head.bias[1] - head.bias[0]).detach()) == pytest.approx(reference.intercept_[0], abs=2e-3)
-
-
-def test_for_three_labels_it_is_that_of_half_the_c() -> None:
-    training, others = examples(300, 3), examples(200, 3, seed=1)
-    trained = fitted(PRETRAINED, training, others, replace(LINEAR, regularisation=2.0), 3, None)
-    with torch.inference_mode():
-        x, x_others = (trained.classifier.represent(*part.tokens.tensors()).numpy() for part in (training, others))
-    reference = LogisticRegression(C=1.0, class_weight="balanced", tol=1e-10, max_iter=5000).fit(x, training.labels)
-    np.testing.assert_allclose(raw_probabilities(trained, others), reference.predict_proba(x_others), atol=1e-3)
+@pytest.mark.parametrize("n_labels", [2, 5])
+@pytest.mark.parametrize("as_rows", [np.asarray, sparse.csr_matrix])
+def test_the_softmax_fit_is_the_logistic_regression_of_scikit_learn(
+    n_labels: int, as_rows: Callable[[Rows], Any]
+) -> None:
+    generator = np.random.default_rng(0)
+    rows, weights = generator.normal(size=(200, D)), generator.uniform(0.1, 4, 200)
+    labels = (rows[:, :n_labels] + generator.normal(size=(200, n_labels))).argmax(axis=1)
+    for c in (0.05, 1.0, 50.0):
+        found, bias = fit_softmax(as_rows(rows), labels, n_labels, weights, c)
+        of_one_column = 2 if n_labels == 2 else 1  # scikit-learn has one column of weights for two labels
+        reference = LogisticRegression(C=of_one_column * c, tol=1e-10, max_iter=5000).fit(rows, labels, weights)
+        np.testing.assert_allclose(softmax(rows @ found + bias, axis=1), reference.predict_proba(rows), atol=2e-3)
 
 
 def test_equal_draws_of_a_linear_head_come_near_what_weights_give() -> None:
@@ -136,8 +131,8 @@ def test_equal_draws_of_a_linear_head_come_near_what_weights_give() -> None:
 
 
 def test_a_linear_head_needs_no_epochs_and_its_one_optimum_no_seed() -> None:
-    training, validation = examples(200), examples(80, seed=1)
-    one, other = (fitted(PRETRAINED, training, validation, replace(LINEAR, seed=seed)) for seed in (0, 1))
+    training, validation, config = examples(200), examples(80, seed=1), replace(LINEAR, regularisation=5.0)
+    one, other = (fitted(PRETRAINED, training, validation, replace(config, seed=seed)) for seed in (0, 1))
     assert one.epochs == other.epochs == 0
     assert weights_of(one) == weights_of(other)
 
@@ -353,14 +348,14 @@ def test_temperature_and_threshold_come_from_the_validation_items() -> None:
 
 
 @pytest.mark.parametrize("none_at_all", [True, False])
-def test_without_validation_items_no_threshold_is_fitted(none_at_all: bool) -> None:
+def test_without_validation_items_no_threshold_is_fitted_to_a_hidden_layer(none_at_all: bool) -> None:
     validation = None if none_at_all else examples(10).take(np.zeros(10, np.bool_))
-    trained = fitted(PRETRAINED, examples(400), validation, LINEAR)
+    trained = fitted(PRETRAINED, examples(400), validation, HIDDEN)
     assert (trained.calibration.threshold, trained.calibration.positive) == (0.5, 1)
     assert trained.calibration.temperature != 1.0
 
 
-@pytest.mark.parametrize(("encoder", "config"), CASES, ids=CASE_IDS)
+@pytest.mark.parametrize(("encoder", "config"), CASES[1:], ids=CASE_IDS[1:])
 def test_without_validation_items_temperature_and_epochs_come_from_5_folds(
     encoder: Encoder, config: TrainingConfig
 ) -> None:
@@ -405,11 +400,15 @@ def headlines(real_data: Path) -> Headlines:
 
 def measured(encoder: Encoder, headlines: Headlines) -> tuple[Evaluation, Callable[[list[str]], list[float]]]:
     """Figures on the evaluation items of a model trained with the defaults, and what it says of texts."""
+
+    def read(texts: pa.Array) -> Tokens:
+        return read_column(encoder, texts, with_characters=encoder.vectors() is not None)
+
     texts, labels = headlines.training
-    trained = fitted(encoder, Examples(encoder.tokenize(texts), labels), None, TrainingConfig())
+    trained = fitted(encoder, Examples(read(texts), labels), None, TrainingConfig())
 
     def probabilities(texts: pa.Array) -> Rows:
-        return trained.calibration.probabilities(predict_logits(trained.classifier, encoder.tokenize(texts)))
+        return trained.calibration.probabilities(predict_logits(trained.classifier, read(texts)))
 
     held_out, truth = headlines.evaluation
     evaluation = evaluate(probabilities(held_out), truth, ("not_related", "related"), trained.calibration)
@@ -419,21 +418,22 @@ def measured(encoder: Encoder, headlines: Headlines) -> tuple[Evaluation, Callab
 def test_on_the_originals_headlines_minilm_static_is_far_better_than_the_original(headlines: Headlines) -> None:
     assert (len(headlines.training[1]), len(headlines.evaluation[1])) == (813, 1200)
     evaluation, related = measured(minilm_static(), headlines)
-    auc, f1 = evaluation.value("auc"), evaluation.value("f1")
+    auc, ap = evaluation.value("auc"), evaluation.value("ap")
     assert auc is not None
-    assert f1 is not None
+    assert ap is not None
     assert auc >= 0.925
-    assert f1 >= 0.61
+    assert ap >= 0.67
     earthquake, shouted, council, padded = related(
         [
             "hundreds dead after earthquake hits indonesia",
             "HUNDREDS DEAD AFTER EARTHQUAKE HITS INDONESIA",
             "council approves budget for new library",
-            "  council approves  budget for new library ",
+            "council approves \u3000budget for new library",
         ]
     )
     assert earthquake == shouted > 0.8
-    assert council == padded < 0.2
+    assert council == pytest.approx(padded, abs=0.02)
+    assert council < 0.2
 
 
 def test_on_the_originals_headlines_bag_of_words_is_no_worse_than_the_original(headlines: Headlines) -> None:

@@ -1,0 +1,112 @@
+"""The network on feature families: each is a look-up of numbers per token or n-gram, added up and scaled per text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn import functional
+
+from tasks.learning.network import Network
+from tasks.learning.ngrams import ORDERS, Stream, by_bucket, count_terms, stream_of, weighted
+from tasks.learning.tokens import Tokens
+from tasks.learning.vectors import unit
+
+if TYPE_CHECKING:
+    from tasks.learning.encoders import Encoder
+    from tasks.learning.families import Vocabulary
+    from tasks.learning.family_training import FamilyWeights
+
+Floats = npt.NDArray[np.float32]
+
+
+def saved_weights(fitted: FamilyWeights, vocabulary: Vocabulary) -> dict[str, torch.Tensor]:
+    """The tensors that make a `FamilyClassifier`, by name.
+
+    `centre`, `weight` (n_labels, d) and `bias` (n_labels,) always; `flat` where all token vectors have length 1; and of
+    each lexical family `NAME.buckets`, `NAME.idf` (m,) and `NAME.weight` (m, n_labels).
+    """
+    flat = "flat_vectors" in fitted.weights
+    weight = fitted.weights.get(
+        "flat_vectors" if flat else "vectors", np.zeros((len(vocabulary.centre), len(fitted.bias)))
+    )
+    centre = vocabulary.flat_centre if flat else vocabulary.centre
+    tensors = {"centre": centre, "weight": weight.T.astype(np.float32), "bias": fitted.bias.astype(np.float32)}
+    if flat:
+        tensors["flat"] = np.ones(1, np.uint8)
+    for name, idf in vocabulary.idf.items():
+        if name in fitted.weights:
+            buckets = np.flatnonzero(idf).astype(np.int32)
+            tensors |= {
+                f"{name}.idf": idf[buckets],
+                f"{name}.buckets": buckets,
+                f"{name}.weight": fitted.weights[name][buckets].astype(np.float32),
+            }
+    return {name: torch.from_numpy(np.ascontiguousarray(tensor)) for name, tensor in tensors.items()}
+
+
+class FamilyClassifier(Network):
+    """Texts to one logit per label.
+
+    The last representation before the head is the text's centered direction among the token vectors, followed by what
+    the lexical families say for each label; the head adds those as they are.
+
+    Args:
+        encoder: One with token vectors (n_tokens, d), which are not part of the saved weights.
+        weights: As `saved_weights` makes them.
+    """
+
+    def __init__(self, encoder: Encoder, weights: dict[str, torch.Tensor]) -> None:
+        super().__init__()
+        table, self.pieces = encoder.vectors(), encoder.pieces()
+        assert table is not None
+        vectors = unit(table) if "flat" in weights else table
+        self.bag = nn.EmbeddingBag.from_pretrained(torch.from_numpy(vectors), mode="mean", freeze=True)
+        self.saved = weights
+        self.lexical = nn.ModuleDict(
+            {
+                name: _Lexical(name, *(weights[f"{name}.{part}"] for part in ("idf", "buckets", "weight")))
+                for name in ORDERS
+                if f"{name}.idf" in weights
+            }
+        )
+        n_labels = len(weights["bias"])
+        own = [weights["weight"], torch.eye(n_labels)] if self.lexical else [weights["weight"]]
+        self.head = nn.utils.skip_init(nn.Linear, sum(part.shape[1] for part in own), n_labels)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.cat(own, dim=1))
+            self.head.bias.copy_(weights["bias"])
+        self.reads_characters = "characters" in self.lexical
+
+    def represent(self, tokens: Tokens) -> torch.Tensor:
+        """The last representation before the head, (n, width)."""
+        directions = functional.normalize(self.bag(*tokens.tensors()), dim=1)
+        parts = [functional.normalize(directions - self.saved["centre"], dim=1)]
+        if self.lexical:
+            said = [family(stream_of(name, tokens, self.pieces)) for name, family in self.lexical.items()]
+            parts.append(torch.stack(said).sum(dim=0))
+        return torch.cat(parts, dim=1)
+
+    def learned_state(self) -> dict[str, torch.Tensor]:
+        """What is saved: all but the token vectors, which the encoder brings."""
+        return self.saved
+
+
+class _Lexical(nn.Module):
+    """Weights of the n-grams that the training items have; all others are left out."""
+
+    def __init__(self, family: str, idf: torch.Tensor, buckets: torch.Tensor, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.orders = ORDERS[family]
+        self.idf = by_bucket(buckets.numpy(), idf.numpy())
+        self.row_of = by_bucket(buckets.numpy(), np.arange(1, len(buckets) + 1, dtype=np.int32))
+        self.weight = nn.Parameter(torch.cat([torch.zeros(1, weight.shape[1]), weight]), requires_grad=False)
+
+    def forward(self, stream: Stream) -> torch.Tensor:
+        terms = weighted(count_terms(stream, self.orders), self.idf)
+        rows, starts = torch.from_numpy(self.row_of[terms.buckets]), torch.from_numpy(terms.offsets[:-1])
+        weights = torch.from_numpy(terms.weights)
+        return functional.embedding_bag(rows, self.weight, starts.int(), mode="sum", per_sample_weights=weights)
