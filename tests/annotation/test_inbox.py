@@ -129,7 +129,7 @@ def test_a_file_that_another_ingest_put_away_leaves_no_trace(workspace: Workspac
 def test_a_file_that_is_as_it_was_published_does_not_wait_and_once_filled_it_does(workspace: Workspace) -> None:
     folder = folder_of(workspace)
     hashes = {"batch.csv": sha256_of(folder / "batch.csv")}
-    (folder / "manifest.json").write_text(json.dumps({"files": hashes}), encoding="utf-8")
+    (folder / "manifest.json").write_text(json.dumps({"labels": [], "files": hashes}), encoding="utf-8")
     assert waiting_files(workspace) == []
     put(folder / "batch.csv", "filled")
     assert [file.path for file in waiting_files(workspace)] == [folder / "batch.csv"]

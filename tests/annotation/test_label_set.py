@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotation.label_set import RESERVED_KEYS, AnswerError, Label, LabelSet
+from storage.readers.spellings import folded
 
 
 def of(*labels: Label) -> LabelSet:
@@ -55,7 +56,7 @@ def test_no_cell_but_the_known_spellings_becomes_a_label(cell: str) -> None:
         return
     known = {"related", "1", "not_related", "0", "unsure", "skip", ""}
     assert (answer or "") in known
-    assert cell.strip().casefold() in known or cell.strip().rstrip("0").rstrip(".,") in {"", "1", "0"}
+    assert folded(cell) in known or folded(cell).rstrip("0").rstrip(".,") in {"", "1", "0"}
 
 
 def test_the_error_names_the_nearest_answer_first(label_set: LabelSet) -> None:
