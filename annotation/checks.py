@@ -5,16 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 from annotation.label_set import AnswerError, LabelSet
-from storage.lake.items import HASH_CHARS, folded, text_hash
+from storage.readers.spellings import HASH_CHARS, folded, old_text_hash, text_hash
 from storage.records import UNNAMED, Answer, BatchItem
 
 MOST_IN_A_CELL = 32_000
 """UTF-16 units that every spreadsheet keeps; Excel cuts a text off after 32,767."""
+
+MOST_IN_A_NOTE = 10_000
+
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+_AHEAD = timedelta(days=1)
 
 _NUMBER = re.compile(r"[0-9]{1,40}([.,][0-9]{1,40})?(e[+-]?[0-9]{1,3})?", re.IGNORECASE)
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0e-\x1b\x7f\u200b\ufeff\ufffe\uffff]")
@@ -48,6 +53,7 @@ class FilledRow:
         cells: The row as it stood, by column, to give it back with its error.
         part: The file in an archive that it stands in; empty outside of one.
         workspace_id: Of the workspace that asked, as the file says; empty where it does not.
+        is_logged: Its file has the answers in the order in which they were given.
     """
 
     row: int
@@ -64,6 +70,7 @@ class FilledRow:
     cells: Mapping[str, str] = field(default_factory=dict)
     part: str = ""
     workspace_id: str = ""
+    is_logged: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,8 @@ class ItemNames:
 
     def __init__(self, items: Sequence[BatchItem]) -> None:
         by_id = {number: item for item in items if (number := _number(item.item_id)) is not None}
-        self._named: dict[object, BatchItem] = by_id | {item.text_hash: item for item in items}
+        self._named: dict[object, BatchItem] = by_id | {old_text_hash(item.text): item for item in items}
+        self._named |= {item.text_hash: item for item in items}
         self._named |= {item.item_id: item for item in items}
 
     def of(self, row: FilledRow, digest: str | None) -> BatchItem | None:
@@ -119,6 +127,10 @@ def check_rows(
             continue
         if value is None:
             continue
+        if len(row.note) > MOST_IN_A_NOTE:
+            reason = f"the note has {len(row.note):,} characters; at most {MOST_IN_A_NOTE:,} are kept; shorten it"
+            errors.append(_error(row, "note", row.note[:80], reason))
+            continue
         item = _item_of(row, names)
         if isinstance(item, RowError):
             errors.append(item)
@@ -134,10 +146,21 @@ def check_rows(
     return answers, sorted(errors, key=lambda error: error.row)
 
 
+def is_plausible(at: datetime | None, now: datetime) -> bool:
+    """Whether an answer can have been given at a time; one without a time can."""
+    return at is None or _EARLIEST <= at <= now + _AHEAD
+
+
 def _settled(same: list[tuple[FilledRow, Answer]]) -> tuple[list[Answer], list[RowError]]:
-    """One annotator's answers to one item: a history where they have times, else one answer or a contradiction."""
+    """One annotator's answers to one item: a history where they have times, else one answer or a contradiction.
+
+    The history has the order of the times, where all of them are plausible; else that of the file.
+    """
     answers = [answer for _, answer in same]
     if len(same) == 1 or all(answer.annotated_at for answer in answers):
+        now = datetime.now(UTC)
+        if len(same) > 1 and all(not row.is_logged and is_plausible(each.annotated_at, now) for row, each in same):
+            answers.sort(key=lambda answer: answer.annotated_at or now)
         return answers, []
     if len({answer.answer for answer in answers}) == 1:
         return [replace(answers[0], note="; ".join(dict.fromkeys(a.note for a in answers if a.note)))], []
@@ -162,7 +185,7 @@ def _item_of(row: FilledRow, names: ItemNames) -> BatchItem | RowError:
     if row.text is not None and not _reads(row, item):
         reason = f"item {item.item_id} reads {item.text[:80]!r}; if the text was edited, write that back; {way_out}"
         return _error(row, "text", row.text[:80], reason)
-    if digest not in (None, item.text_hash):
+    if digest not in (None, item.text_hash, old_text_hash(item.text)):
         reason = f"item {item.item_id} has {item.text_hash}; if the hash was edited, write that back; {way_out}"
         return _error(row, "text_hash", digest or "", reason)
     known_id = row.item_id in ("", item.item_id) or _same_number(row.item_id, item.item_id)

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from annotation.batch import as_published, batch_files, published_labels, sha256_of
-from annotation.checks import FilledFile, FilledRow, ItemNames, RowError, check_rows
+from annotation.checks import FilledFile, FilledRow, ItemNames, RowError, check_rows, is_plausible
+from annotation.claims import claimed_files, take_free_name
 from annotation.formats.registry import is_for_answers
 from annotation.label_set import LabelSet
 from storage.errors import BatchError, PalError
 from storage.files.folders import MANIFEST, to_disk
-from storage.lake.annotations import not_ingested
-from storage.lake.batches import assignments_of, batches_of_items, find_batch, items_of, published_batches
-from storage.lake.items import text_hash
+from storage.lake.annotations import FileAnswers, annotator_spellings, not_ingested
+from storage.lake.batches import batches_of_items, find_batch, items_of, published_batches
+from storage.lake.schema import workspace_id
 from storage.lake.store import Store
 from storage.readers.sheets import WorkbookReader
-from storage.records import Answer
+from storage.readers.spellings import folded, text_hash
+from storage.records import UNNAMED, Answer
 from storage.workspace import Workspace
 
 ERRORS_SUFFIX = ".errors.csv"
 SETTLE_S = 1.0
 """How long a file of the inbox is watched, where it is fresh; one that grows meanwhile is left for the next time."""
 FRESH_S = 10.0
+
+log = logging.getLogger(__name__)
 
 
 def waiting_files(workspace: Workspace, named: Sequence[Path] = ()) -> list[FilledFile]:
@@ -39,8 +45,8 @@ def waiting_files(workspace: Workspace, named: Sequence[Path] = ()) -> list[Fill
         folder = manifest.parent
         if not folder.name.startswith("."):  # one that is being written, or was when its process was killed
             found += _filled_in(folder)
-    found += [FilledFile(path, in_inbox=True) for path in _candidates(workspace.inbox)]
-    return found
+    inbox = [*_candidates(workspace.inbox), *claimed_files(workspace.inbox)]
+    return found + [FilledFile(path, in_inbox=True) for path in sorted(inbox, key=lambda path: path.name)]
 
 
 def settled_files(files: Sequence[FilledFile]) -> list[FilledFile]:
@@ -71,9 +77,11 @@ class BatchChecks:
     def __init__(self, workspace: Workspace, label_set: LabelSet) -> None:
         self.workspace, self.store = workspace, workspace.store()
         self.workbooks = WorkbookReader()
+        self.workspace_id = workspace_id(self.store)
         self._label_set = label_set
+        self._annotators = annotator_spellings(self.store)
         self._known: set[str] = set()
-        self._batches: dict[str, tuple[dict[str, str], ItemNames, LabelSet]] = {}
+        self._batches: dict[str, tuple[ItemNames, LabelSet]] = {}
 
     def find(self, batch_id: str) -> None:
         """Look whether there is such a batch.
@@ -88,23 +96,21 @@ class BatchChecks:
     def answers(self, batch_id: str, rows: Sequence[FilledRow]) -> tuple[list[Answer], list[RowError]]:
         """The answers in all rows of one file that are of one batch, and every row that is none.
 
-        Whoever is asked about the batch is known by name in any case: `Anna` is no second annotator beside `anna`.
+        Annotators are named as they were named first: `Anna` is no second annotator beside `anna`.
 
         Raises:
             BatchError: Its manifest is damaged.
         """
         if batch_id not in self._batches:
-            self._batches[batch_id] = self._read(batch_id)
-        annotators, names, labels = self._batches[batch_id]
-        named = [
-            replace(row, annotator=annotators.get(row.annotator.strip().casefold(), row.annotator)) for row in rows
-        ]
-        return check_rows(named, names, labels)
+            labels = published_labels(self.workspace.batches / batch_id, self._label_set)
+            self._batches[batch_id] = ItemNames(items_of(self.store, batch_id)), labels
+        return check_rows(
+            [replace(row, annotator=self._named(row.annotator)) for row in rows], *self._batches[batch_id]
+        )
 
-    def _read(self, batch_id: str) -> tuple[dict[str, str], ItemNames, LabelSet]:
-        annotators = {each.annotator.casefold(): each.annotator for each in assignments_of(self.store, batch_id)}
-        labels = published_labels(self.workspace.batches / batch_id, self._label_set)
-        return annotators, ItemNames(items_of(self.store, batch_id)), labels
+    def _named(self, annotator: str) -> str:
+        name = " ".join(annotator.split()) or UNNAMED
+        return self._annotators.setdefault(folded(name), name)
 
 
 def waiting_answers(
@@ -126,17 +132,18 @@ def waiting_answers(
         try:
             rows = [row for row in read_filled(file, workbooks=checks.workbooks).rows if row.batch_id in ("", batch_id)]
             answers, _ = checks.answers(batch_id, rows)
-        except (PalError, OSError):
-            continue  # `pal ingest` says what is wrong with it
-        appended += not_ingested(checks.store, batch_id, answers, workspace.name_of(file.path))
+        except Exception as error:  # noqa: BLE001 `pal ingest` says what is wrong with it
+            log.debug("%s cannot be read: %r", file.path, error)
+            continue
+        appended += not_ingested(checks.store, FileAnswers(workspace.name_of(file.path), batch_id, answers))
     return appended
 
 
-def put_away(file: FilledFile, errors: Sequence[RowError], folder: Path) -> Path | None:
-    """Write `<file>.errors.csv` where there are errors, and return it; move a file of the inbox to `folder`.
+def put_away(file: FilledFile, errors: Sequence[RowError], folder: Path) -> tuple[Path, Path | None]:
+    """Write `<file>.errors.csv` where there are errors; move a file of the inbox to `folder`.
 
-    In `folder` both get a name that is free. A file from elsewhere stays, with its errors beside it; once it has none,
-    an outdated list of errors is removed.
+    Returns where the file is then, and its list of errors. In `folder` both get a name that is free. A file from
+    elsewhere stays, with its errors beside it; once it has none, an outdated list of errors is removed.
     """
     place = _free_place(folder, file.path) if file.in_inbox else file.path
     listed = place.with_name(f"{place.name}{ERRORS_SUFFIX}")
@@ -152,8 +159,8 @@ def put_away(file: FilledFile, errors: Sequence[RowError], folder: Path) -> Path
         except FileNotFoundError:  # another ingest was faster, and reported the same
             place.unlink()
             listed.unlink(missing_ok=True)
-            return None
-    return listed if errors else None
+            return file.path, None
+    return place, listed if errors else None
 
 
 def _free_place(folder: Path, path: Path) -> Path:
@@ -199,7 +206,9 @@ def _candidates(folder: Path) -> list[Path]:
     """Files that an annotator may have put there, by name."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.is_file() and is_for_answers(path.name))
+    return sorted(
+        path for path in folder.iterdir() if (path.is_file() or path.is_symlink()) and is_for_answers(path.name)
+    )
 
 
 @dataclass(frozen=True)
@@ -209,47 +218,90 @@ class CheckedFile:
     Attributes:
         answers: Those that can be taken, by batch.
         errors: Rows that cannot.
-        unreadable: Why the file, or a file of an archive, cannot be read at all.
+        unreadable: Why the file, or a file of an archive, cannot be ingested at all.
+        notes: What is odd about it, and no error.
+        n_rows: Rows that were read.
     """
 
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     errors: list[RowError] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    n_rows: int = 0
 
 
 def check_file(checks: BatchChecks, file: FilledFile, form: str | None = None) -> CheckedFile:
-    """Read a file and check every row; changes nothing.
+    """Read a file and check every row; changes nothing. Whatever goes wrong is an error of this file alone.
 
     Args:
         checks: The same for all files that are looked through one after the other.
         form: Its format; told by its content where that is None.
     """
-    from annotation.formats.detection import PageError, read_filled
+    from annotation.formats.detection import PageError
 
-    found = CheckedFile()
     try:
-        reading = read_filled(file, form, checks.workbooks)
-        found.unreadable.extend(reading.unreadable)
-        for batch_id, rows in by_batch(checks.store, file.path, reading.rows).items():
-            try:
-                checks.find(batch_id)
-            except BatchError as error:
-                reason = f"{error.what} {error.hint}" if batch_id else f"the row names no batch; {error.hint}"
-                answered = [row for row in rows if row.label.strip()]
-                found.errors.extend(
-                    RowError(row.row, "batch_id", batch_id, reason, row.cells, row.part) for row in answered
-                )
-                continue
-            answers, refused = checks.answers(batch_id, rows)
-            found.errors.extend(refused)
-            if answers:
-                found.answers[batch_id] = answers
-    except PageError as error:
-        if file.in_inbox or not file.batch_id:  # in its batch's folder it has its place
-            found.unreadable.append(str(error))
+        if file.path.is_symlink():
+            raise BatchError(f"{file.path} is a symbolic link.", hint="Put a copy of the file itself there.")
+        return _checked(checks, file, form)
+    except PageError as error:  # in its batch's folder it has its place
+        return CheckedFile(unreadable=[str(error)] if file.in_inbox or not file.batch_id else [])
     except PalError as error:
-        found.unreadable.append(str(error))
+        return CheckedFile(unreadable=[str(error)])
+    except OSError:
+        raise
+    except Exception as error:
+        log.debug("Reading %s failed.", file.path, exc_info=True)
+        what = f"{file.path} cannot be read: {type(error).__name__}: {str(error)[:200]}."
+        return CheckedFile(unreadable=[str(BatchError(what, hint="Save the file again, or use another format."))])
+
+
+def _checked(checks: BatchChecks, file: FilledFile, form: str | None) -> CheckedFile:
+    from annotation.formats.detection import read_filled
+
+    reading = read_filled(file, form, checks.workbooks)
+    rows = [row for row in reading.rows if row.workspace_id in ("", checks.workspace_id)]
+    found = CheckedFile(unreadable=list(reading.unreadable), n_rows=len(reading.rows))
+    if len(rows) < len(reading.rows):
+        foreign = sorted({row.part for row in reading.rows if row.workspace_id not in ("", checks.workspace_id)})
+        name = ", ".join(filter(None, (str(file.path), *foreign)))
+        what = f"{name} belongs to another workspace."
+        found.unreadable.append(str(BatchError(what, hint="Ingest it in the workspace that published it.")))
+    for batch_id, of_batch in by_batch(checks.store, file.path, rows).items():
+        try:
+            checks.find(batch_id)
+        except BatchError as error:
+            reason = f"{error.what} {error.hint}" if batch_id else f"the row names no batch; {error.hint}"
+            answered = [row for row in of_batch if row.label.strip()]
+            found.errors.extend(
+                RowError(row.row, "batch_id", batch_id, reason, row.cells, row.part) for row in answered
+            )
+            continue
+        answers, refused = checks.answers(batch_id, of_batch)
+        found.errors.extend(refused)
+        if answers:
+            found.answers[batch_id] = answers
+    if not found.answers and not found.errors and not found.unreadable:
+        _say_what_stands(found, file, rows)
+    now = datetime.now(UTC)
+    odd = sum(not is_plausible(each.annotated_at, now) for answers in found.answers.values() for each in answers)
+    if odd:
+        answers_have = "1 answer has a time" if odd == 1 else f"{odd:,} answers have times"
+        found.notes.append(f"{answers_have} in the future or before 2000; they count in the order of ingestion.")
     return found
+
+
+def _say_what_stands(found: CheckedFile, file: FilledFile, rows: Sequence[FilledRow]) -> None:
+    """Say of a file without answers what stands in it instead, or that it is blank."""
+    from annotation.formats.csv_file import KNOWN_COLUMNS
+
+    cells = [each for row in rows for each in row.cells.items()]
+    unread = {name: cell for name, cell in cells if name not in KNOWN_COLUMNS and cell.strip()}
+    if not unread:
+        found.notes.append("No row is answered yet.")
+        return
+    shown = ", ".join(f"{name}: {cell[:40]!r}" for name, cell in list(unread.items())[:3])
+    what = f"{file.path} has {len(rows):,} rows and no answer in the column 'label', but other columns: {shown}."
+    found.unreadable.append(str(BatchError(what, hint="Name the column of the answers 'label'.")))
 
 
 def by_batch(store: Store, path: Path, rows: Sequence[FilledRow]) -> dict[str, list[FilledRow]]:
@@ -285,22 +337,9 @@ def into_inbox(workspace: Workspace, path: Path) -> Path:
         number = 1
         while True:
             place = workspace.inbox / (path.name if number == 1 else f"{path.stem} ({number}){path.suffix}")
-            if _take_free_name(part, place):
+            if take_free_name(part, place):
                 to_disk(workspace.inbox)
                 return place
             number += 1
     finally:
         part.unlink(missing_ok=True)
-
-
-def _take_free_name(part: Path, place: Path) -> bool:
-    """Give a file its name; False where that is taken, also by another process just now."""
-    try:
-        os.link(part, place)
-    except FileExistsError:
-        return False
-    except OSError:  # a file system without links
-        if place.exists():
-            return False
-        part.replace(place)
-    return True

@@ -14,7 +14,7 @@ from storage.lake.items import count_items, count_pending, count_pool
 from storage.records import Batch, Split
 from tasks.plan import Plan, fitting_minimums, minimums_of, next_batch_plan, reserve_of
 from tasks.prepare import make_features
-from tasks.project import Project
+from tasks.project import Project, refuse_lost_labels
 from tasks.report import batch_rows, learning_curve_rows, write_report
 from tasks.sample import RESERVE, empty_pool, publish_batches, sample_batch
 
@@ -40,6 +40,7 @@ def next_batch(
     """
     project = run.project.with_formats(formats)
     run.rename("next")
+    refuse_lost_labels(project)
     run.stage(publish_batches, project)  # files that a crashed run did not write
     if (batch := find_open_batch(project)) and not another:
         run.batch_id = batch.batch_id
@@ -61,7 +62,9 @@ def check_next(project: Project, another: bool) -> str | None:
 
     Raises:
         SamplingError: No batch is open and the pool is empty.
+        ConfigError: pal.toml lacks a label that items have.
     """
+    refuse_lost_labels(project)
     store = project.workspace.store()
     if (batch := find_open_batch(project)) and not another:
         has_files = (project.workspace.batches / batch.batch_id / MANIFEST).is_file()

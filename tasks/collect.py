@@ -1,35 +1,52 @@
-"""Stage `collect`: the answers of every filled file into the lake, exactly once."""
+"""Stage `collect`: the answers of every filled file into the lake, exactly once.
+
+The protocol: claim the files of the inbox, read and check each alone, look whether it is still as it was read, ingest
+all answers in one transaction, put away what is as it was read, and note in the journal what became of each file.
+Killed at any point, the next run puts claimed files back and goes on; the lake knows by their bytes which it has.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from annotation.batch import sha256_of
 from annotation.checks import FilledFile
+from annotation.claims import FileState, alone_in, claim, put_back, state_of
 from annotation.inbox import BatchChecks, CheckedFile, check_file, put_away, settled_files, waiting_files
 from annotation.label_set import LabelSet
 from storage.errors import BatchError
-from storage.lake.annotations import FileAnswers, Ingested, ingest_files, read_files
+from storage.lake.annotations import Contradiction, FileAnswers, HandIn, Ingested, ingest_files, read_files
 from storage.workspace import Workspace
-from tasks.project import Project
+from tasks.project import Project, refuse_lost_labels
 
 log = logging.getLogger(__name__)
+
+JOURNAL = "ingested-files.jsonl"
+"""In `reports`: a line for each file of each ingest, the oldest first."""
 
 
 @dataclass(frozen=True)
 class FileReport:
-    """What one file brought.
+    """What became of one file.
 
     Attributes:
         n_new: Annotations that were not in the lake.
         n_known: Answers that were.
-        errors: Rows that were not taken, in words; they are listed in `errors_file`.
+        errors: Rows that were not ingested, or why nothing was, in words; rows are listed in `errors_file`.
         completed: Batches that it completed.
+        n_corrected: Of the new ones those that replace an earlier answer of the same annotator.
+        notes: What is odd about it, and no error.
+        place: Where the file is now; empty where it stayed.
+        known_since: When the same bytes were first ingested (UTC); None where they were not.
+        n_rows: Rows that were read.
+        sha256: Of its bytes.
     """
 
     file: str
@@ -38,44 +55,73 @@ class FileReport:
     errors: list[str] = field(default_factory=list)
     errors_file: str | None = None
     completed: list[str] = field(default_factory=list)
+    n_corrected: int = 0
+    notes: list[str] = field(default_factory=list, compare=False)
+    place: str = field(default="", compare=False)
+    known_since: datetime | None = field(default=None, compare=False)
+    n_rows: int = field(default=0, compare=False)
+    sha256: str = field(default="", compare=False)
+
+    def line(self) -> str:
+        """What became of it, for people."""
+        brought = f"{self.n_new - self.n_corrected:,} new, {self.n_corrected:,} corrected, {self.n_known:,} same"
+        line = f"{self.file}: {brought}, {len(self.errors):,} refused"
+        if self.known_since is not None:
+            line += (
+                f"; the same file was ingested on {self.known_since:%Y-%m-%d %H:%M} UTC (to ingest it again: --again)"
+            )
+        return " ".join([f"{line}; now {self.place}." if self.place else f"{line}.", *self.notes])
 
 
-def collect_answers(project: Project, files: Sequence[Path] = (), form: str | None = None) -> list[FileReport]:
+@dataclass(frozen=True)
+class Wanted:
+    """Which files to ingest, and how.
+
+    Attributes:
+        files: Paths; none for all that is filled in.
+        form: The format of the named files; told by their content where that is None.
+        again: Ingest them as later answers, even if the same bytes were ingested before.
+    """
+
+    files: Sequence[Path] = ()
+    form: str | None = None
+    again: bool = False
+
+
+def collect_answers(
+    project: Project, files: Sequence[Path] = (), form: str | None = None, *, again: bool = False
+) -> list[FileReport]:
     """Ingest the named files, or everything filled in `batches/` and `inbox/`; running it again changes nothing.
 
-    All files are read, then what is new goes into the lake in one commit, then the files are put away: killed at any
-    point, the next run takes what is missing. A file of the inbox that is being written while this looks is left for
-    the next time.
+    A file that changes while it is read is left, or put back, for the next run.
 
     Args:
         files: Paths; none for everything.
         form: The format of the named files; told by their content where that is None.
+        again: Take the files as later answers, even if the same bytes were ingested before.
 
     Raises:
-        BatchError: A named file is not there; nothing is taken from the others either.
+        BatchError: A named file is not there; nothing is ingested from the others either.
+        ConfigError: pal.toml lacks a label that items have.
     """
-    workspace = project.workspace
-    with workspace.store().reading():
-        arrivals = _arrivals(project, files, form)
-    for arrival in arrivals:
-        if (
-            not arrival.file.in_inbox and not arrival.fault
-        ):  # it stays, and once it counts as read nobody looks at its errors again
-            arrival.put_away(workspace)
-    answers = [
-        FileAnswers(arrival.name, batch_id, given)
-        for arrival in arrivals
-        for batch_id, given in arrival.content.answers.items()
-    ]
-    read = {arrival.name: arrival.digest for arrival in arrivals if arrival.digest and not arrival.fault}
-    results = iter(ingest_files(workspace.store(), answers, read))
-    reports = []
-    for arrival in arrivals:
-        brought = {batch_id: next(results) for batch_id in arrival.content.answers}
-        if arrival.file.in_inbox and not arrival.fault:
-            arrival.put_away(workspace)
-        reports.append(arrival.report(brought))
-        _tell(reports[-1])
+    workspace, store = project.workspace, project.workspace.store()
+    refuse_lost_labels(project)
+    with alone_in(workspace.inbox):
+        with store.reading():
+            arrivals = _arrivals(project, Wanted(files, form, again))
+        taken = [arrival for arrival in arrivals if arrival.is_as_read()]
+        for arrival in taken:
+            if not arrival.file.in_inbox:  # once it counts as read, nobody looks at its errors again
+                arrival.put_away(workspace)
+        answers = [each for arrival in taken for each in arrival.answers(again=again)]
+        read = {arrival.name: arrival.digest for arrival in taken if arrival.digest and not arrival.fault}
+        results = dict(zip(map(_key, answers), ingest_files(store, answers, read), strict=True))
+        reports = []
+        for arrival in arrivals:
+            brought = {batch_id: results.get((arrival.name, batch_id)) for batch_id in arrival.content.answers}
+            reports.append(arrival.settle(workspace, {k: v for k, v in brought.items() if v is not None}))
+            _tell(reports[-1])
+        _keep(workspace, reports)
     return reports
 
 
@@ -89,7 +135,7 @@ def files_to_collect(project: Project) -> list[FilledFile]:
 
 def _is_read(file: FilledFile, workspace: Workspace, label_set: LabelSet, seen: Mapping[str, str]) -> bool:
     try:
-        return seen.get(workspace.name_of(file.path)) == _digest(file.path, label_set)
+        return seen.get(workspace.name_of(file.path)) == _digest(sha256_of(file.path), label_set)
     except OSError:
         return False  # the ingest says what is wrong with it
 
@@ -113,86 +159,166 @@ class _Arrival:
     """A file on its way into the lake.
 
     Attributes:
-        name: As the lake names it.
+        file: Where it is read: of the inbox, where it was claimed.
+        name: As the lake names it, and `origin` where it came from.
+        state: What it was when it was read; None where it could not be.
         digest: What is to be remembered of it once it is read; empty where nothing is, or where the lake has it.
         fault: Why it cannot be read or put away; empty where nothing is wrong.
         errors_file: The list of its faulty rows, once that is written.
+        is_changed: It is not as it was read.
     """
 
     file: FilledFile
     name: str
+    origin: Path
+    state: FileState | None = None
     digest: str = ""
     content: CheckedFile = field(default_factory=CheckedFile)
     fault: str = ""
     errors_file: Path | None = None
+    place: Path | None = None
+    is_changed: bool = False
 
     def refuse(self, error: OSError) -> None:
         """Say why it cannot be read or put away."""
-        self.fault = f"{self.file.path} cannot be read or moved: {error.strerror or error}"
+        self.fault = f"{self.origin} cannot be read or moved: {error.strerror or error}"
+
+    def is_as_read(self) -> bool:
+        """Whether it is now what was read."""
+        if self.state is None:
+            return not self.fault
+        try:
+            self.is_changed = self.is_changed or state_of(self.file.path) != self.state
+        except OSError:
+            self.is_changed = True
+        return not self.is_changed
+
+    def answers(self, *, again: bool) -> list[FileAnswers]:
+        """Its answers, by batch."""
+        if self.state is None:
+            return []
+        stays = bool(self.file.batch_id)
+        hand_in = HandIn(
+            self.state.sha256,
+            stays=stays,
+            saved_at=datetime.fromtimestamp(self.state.changed_ns / 1e9, UTC),
+            is_journal=stays and self.file.path.match("answers-*.jsonl"),
+            again=again,
+        )
+        return [FileAnswers(self.name, batch_id, given, hand_in) for batch_id, given in self.content.answers.items()]
+
+    def settle(self, workspace: Workspace, brought: Mapping[str, Ingested]) -> FileReport:
+        """Put it away, or back, now that its answers are in the lake; returns what became of it."""
+        contradictions = {each: None for result in brought.values() for each in result.contradictions}
+        if self.file.in_inbox and not self.fault:
+            if contradictions or not self.is_as_read():
+                self._put_back(workspace)
+            else:
+                self.put_away(workspace)
+        notes = list(self.content.notes)
+        if self.is_changed:
+            notes = ["It changed while it was read; it will be ingested on the next run."]
+        errors = [*map(str, self.content.errors), *self.content.unreadable, *filter(None, [self.fault])]
+        errors = [error.replace(str(self.file.path), str(self.origin)) for error in errors]
+        return FileReport(
+            self.name,
+            sum(result.n_new for result in brought.values()),
+            sum(result.n_known for result in brought.values()),
+            [*map(_contradiction, contradictions)] or ([] if self.is_changed else errors),
+            str(self.errors_file) if self.errors_file else None,
+            [batch_id for batch_id, result in brought.items() if result.complete and result.n_new],
+            sum(result.n_corrected for result in brought.values()),
+            notes,
+            workspace.name_of(self.place) if self.place else "",
+            next((result.known_since for result in brought.values()), None),
+            self.content.n_rows,
+            self.state.sha256 if self.state else "",
+        )
 
     def put_away(self, workspace: Workspace) -> None:
         """Move it out of the inbox, and list its errors beside it."""
         folder = workspace.inbox / ("rejected" if self.content.errors or self.content.unreadable else "done")
         try:
-            self.errors_file = put_away(self.file, self.content.errors, folder)
+            place, self.errors_file = put_away(self.file, self.content.errors, folder)
+            self.place = place if self.file.in_inbox else None
         except OSError as error:
             self.refuse(error)
 
-    def report(self, brought: Mapping[str, Ingested]) -> FileReport:
-        """What it brought to each batch."""
-        errors = [*map(str, self.content.errors), *self.content.unreadable, *filter(None, [self.fault])]
-        return FileReport(
-            self.name,
-            sum(result.n_new for result in brought.values()),
-            sum(result.n_known for result in brought.values()),
-            errors,
-            str(self.errors_file) if self.errors_file else None,
-            [batch_id for batch_id, result in brought.items() if result.complete and result.n_new],
-        )
+    def _put_back(self, workspace: Workspace) -> None:
+        try:
+            self.place = put_back(workspace.inbox, self.file.path)
+        except OSError as error:
+            self.refuse(error)
 
 
-def _arrivals(project: Project, files: Sequence[Path], form: str | None) -> list[_Arrival]:
+def _arrivals(project: Project, wanted: Wanted) -> list[_Arrival]:
     """Every file to ingest, read and checked, in order; without those that were read before as they are now."""
     workspace, label_set = project.workspace, project.label_set
     checks = BatchChecks(workspace, label_set)
     seen = read_files(checks.store)
-    waiting = waiting_files(workspace, files)
-    settled = waiting if files else settled_files(waiting)
+    waiting = waiting_files(workspace, wanted.files)
+    settled = waiting if wanted.files else settled_files(waiting)
     for file in waiting:
         if file not in settled:
-            log.warning("%s is still being written; it is taken the next time", workspace.name_of(file.path))
+            log.warning("%s is still being written; it will be ingested on the next run.", workspace.name_of(file.path))
     arrivals = []
     for file in settled:
-        arrival = _Arrival(file, workspace.name_of(file.path))
+        arrival = _Arrival(file, (Path(workspace.name_of(file.path.parent)) / file.path.name).as_posix(), file.path)
         try:
-            if not file.in_inbox:
-                digest = _digest(file.path, label_set)
-                if seen.get(arrival.name) != digest:
+            if file.in_inbox:
+                arrival.file = replace(file, path=claim(workspace.inbox, file.path))
+            if not arrival.file.path.is_symlink():
+                arrival.state = state_of(arrival.file.path)
+                digest = _digest(arrival.state.sha256, label_set)
+                if not file.in_inbox and seen.get(arrival.name) != digest:
                     arrival.digest = digest
-                elif not files:
+                elif not file.in_inbox and not wanted.files:
                     continue
-            arrival.content = check_file(checks, file, form)
+            arrival.content = check_file(checks, arrival.file, wanted.form)
         except FileNotFoundError as error:
-            if files:
-                raise BatchError(f"there is no file {file.path}.", hint="check the path: ls inbox batches") from error
-            continue  # another ingest put it away meanwhile
+            if wanted.files:
+                raise BatchError(f"There is no file {file.path}.", hint="Check the path: ls inbox batches") from error
+            continue  # it was removed meanwhile
         except OSError as error:
             arrival.refuse(error)
         arrivals.append(arrival)
     return arrivals
 
 
-def _digest(path: Path, label_set: LabelSet) -> str:
+def _digest(sha256: str, label_set: LabelSet) -> str:
     """Hash of a file and of the answers it may give: it is read again where one of them changes."""
-    return hashlib.sha256("\x1f".join((sha256_of(path), *label_set.allowed())).encode()).hexdigest()
+    return hashlib.sha256("\x1f".join((sha256, *label_set.allowed())).encode()).hexdigest()
+
+
+def _key(answers: FileAnswers) -> tuple[str, str]:
+    return answers.source_file, answers.batch_id
+
+
+def _contradiction(each: Contradiction) -> str:
+    given = ", ".join(f"{answer!r} in {file}" for file, answer in each.given)
+    return (
+        f"Item {each.item_id}: {each.annotator} gives different answers: {given}. "
+        "Nothing of these files is ingested until one of them is corrected or removed."
+    )
+
+
+def _keep(workspace: Workspace, reports: Sequence[FileReport]) -> None:
+    """Add what became of each file to the journal."""
+    if not reports:
+        return
+    workspace.reports.mkdir(parents=True, exist_ok=True)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    lines = [json.dumps({"at": now} | asdict(report), ensure_ascii=False, default=str) + "\n" for report in reports]
+    with (workspace.reports / JOURNAL).open("a", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+        file.writelines(lines)
 
 
 def _tell(report: FileReport) -> None:
-    if report.n_new or report.n_known or report.errors:
-        log.info("%s: %d new, %d known, %d errors", report.file, report.n_new, report.n_known, len(report.errors))
+    if report.n_new or report.n_known or report.errors or report.notes:
+        log.info("%s", report.line())
     for error in report.errors[:5]:
         log.warning("%s: %s", report.file, error)
     if report.errors_file:
-        log.warning("mend the rows in %s and put that file into inbox/", report.errors_file)
+        log.warning("Fix the rows in %s and put that file into inbox/.", report.errors_file)
     for batch_id in report.completed:
-        log.info("batch %s is complete", batch_id)
+        log.info("Batch %s is complete.", batch_id)

@@ -52,7 +52,7 @@ def evaluate_model(project: Project, model: LoadedModel) -> Evaluation:
     text = json.dumps({"n": n, "metrics": [asdict(metric) for metric in metrics]}, indent=1)
     path = project.workspace.models / model.model_id / "evaluation.json"
     path.write_text(text + "\n", encoding="utf-8", newline="\n")
-    summary = ", ".join(str(metric) for metric in metrics if metric.name in ("f1", "auc", "ap"))
+    summary = ", ".join(str(metric) for metric in metrics if metric.name in ("f1", "auc", "ap", "accuracy"))
     log.info("Evaluated on %s items: %s (%.1f s).", f"{n:,}", summary, time.monotonic() - started)
     return evaluation
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version as installed_version
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from annotation.label_set import LabelSet
-from storage.errors import WorkspaceError
+from storage.errors import ConfigError, WorkspaceError
+from storage.lake.annotations import label_counts
+from storage.records import Split
 from storage.workspace import Workspace, find_root
 from tasks.config.load import read_config
 from tasks.config.settings import Config
@@ -41,6 +44,32 @@ class Project:
     def settings(self) -> str:
         """Everything that a run follows besides the lake: pal.toml and the version of the code."""
         return f"{installed_version('pytorch-active-learning')} {self.config!r}"
+
+
+def lost_labels(project: Project, counts: Mapping[Split, Mapping[str, int]]) -> dict[str, int]:
+    """The labels that items have and pal.toml no longer has, and how many items have each.
+
+    Args:
+        counts: What `label_counts` gives.
+    """
+    lost: Counter[str] = Counter()
+    for by_label in counts.values():
+        lost.update({name: n for name, n in by_label.items() if name not in project.label_set.names})
+    return dict(lost)
+
+
+def refuse_lost_labels(project: Project) -> None:
+    """Go on only where pal.toml has every label that items have.
+
+    Raises:
+        ConfigError: It lacks one: a label that has answers was renamed or removed.
+    """
+    if lost := lost_labels(project, label_counts(project.workspace.store())):
+        labels = ", ".join(f"{name!r} ({n:,})" for name, n in lost.items())
+        raise ConfigError(
+            f"Items have labels that pal.toml no longer has: {labels}.",
+            hint="In pal.toml, give the label its old name. A label that has answers cannot be renamed or removed.",
+        )
 
 
 def open_project(path: Path | None = None) -> Project:

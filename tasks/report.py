@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
@@ -114,6 +114,7 @@ def _report(project: Project, run_id: str | None, loaded: LoadedModel | None) ->
     store = workspace.store()
     model, positive = production_model(store), label_set.positive
     made = [each for each in decisions(store) if model and each.model_id == model.model_id and each.promoted]
+    metrics = metrics_of(store, model.model_id, Split.EVALUATION) if model else {}
     signs = signs_of(store, label_set) if model else ()
     strategies = strategy_results(store, positive) if positive else []
     runs = workspace.runs().recent(N_RUNS)
@@ -128,7 +129,7 @@ def _report(project: Project, run_id: str | None, loaded: LoadedModel | None) ->
         positive=positive,
         model_id=model.model_id if model else None,
         decision=f"since {made[0].decided_at:%Y-%m-%d %H:%M} UTC: {made[0].reason}" if made else "",
-        figures=_figures(store, model.model_id) if model else [],
+        figures=_overall(metrics),
         models=learning_curve(store),
         batches=batch_results(store, [each.name for each in all_strategies() if each.unbiased], positive or ""),
         strategies=strategies,
@@ -138,6 +139,7 @@ def _report(project: Project, run_id: str | None, loaded: LoadedModel | None) ->
         runs=runs,
         run=next((run for run in runs if run.run_id == run_id), None),
         by_strategy=_by_strategy(strategies),
+        per_label=_per_label(metrics),
     )
 
 
@@ -166,10 +168,20 @@ def _next(store: Store) -> str:
     return "pal next" if count_pool(store) else "pal import FILE"
 
 
-def _figures(store: Store, model_id: str) -> list[Metric]:
-    found = metrics_of(store, model_id, Split.EVALUATION)
-    rest = [name for name in found if name not in TITLES]
-    return [found[name] for name in (*TITLES, *rest) if name in found]
+def _overall(metrics: Mapping[str, Metric]) -> list[Metric]:
+    """The metrics that are not about a single label."""
+    rest = [name for name in metrics if name not in TITLES and not name.endswith("]")]
+    return [metrics[name] for name in (*TITLES, *rest) if name in metrics]
+
+
+def _per_label(metrics: Mapping[str, Metric]) -> dict[str, dict[str, Metric]]:
+    """Label -> name of a metric -> the metric, from names such as `f1[label]`."""
+    found: dict[str, dict[str, Metric]] = {}
+    for name, metric in metrics.items():
+        of, _, label = name.removesuffix("]").partition("[")
+        if label:
+            found.setdefault(label, {})[of] = metric
+    return found
 
 
 def _by_strategy(results: Sequence[StrategyResult]) -> list[tuple[str, Point]]:

@@ -137,6 +137,9 @@ def _label(entry: Entry, given: Given) -> str:
     if statuses == {"draft"}:
         return ""
     if statuses == {"submitted"}:
+        others = {name: value for name, (value, _) in given.items() if name != "note"}
+        if "label" not in given and others:
+            return ", ".join(f"{name}: {chosen(value)}" for name, value in others.items())
         return _value(given, "label")
     if statuses == {None}:
         raise BatchError(

@@ -12,14 +12,16 @@ from annotation.checks import FilledRow, RowError
 from annotation.handout import Handout
 from storage.errors import BatchError, SourceError
 from storage.files.formulas import neutralised, restored
-from storage.lake.items import text_hash
 from storage.readers.delimited import ROWS_ABOVE, SAMPLE_LINES, fitted, header_at, rows_above, split_lines
 from storage.readers.file_kinds import find_encoding, open_text, readable_file
 from storage.readers.lines import Dialect, blank, parse_lines
+from storage.readers.spellings import text_hash
 
-COLUMNS = ("text", "label", "note", "annotator", "item_id", "batch_id", "text_hash")
+COLUMNS = ("text", "label", "note", "annotator", "item_id", "batch_id", "text_hash", "workspace_id")
 CONTEXT_COLUMN = "answers so far"
 ERROR_COLUMN = "error"
+KNOWN_COLUMNS = frozenset((*COLUMNS, CONTEXT_COLUMN, ERROR_COLUMN, ""))
+"""What stands in a batch file before anybody filled it in."""
 MAX_BYTES = 200_000_000
 MOST_SHOWN = 200
 """Characters of a row that cannot be told apart into cells."""
@@ -48,6 +50,7 @@ def cells_of(handout: Handout) -> Iterator[dict[str, str]]:
             "item_id": item.item_id,
             "batch_id": handout.batch_id,
             "text_hash": item.text_hash,
+            "workspace_id": handout.workspace_id,
         }
 
 

@@ -25,18 +25,23 @@ class JournalLine:
         text_hash: Hash of the text that was shown.
         answer: What was answered, by whom and when.
         row: The line of the file, from 1.
+        workspace_id: Of the workspace that asked; empty where the line does not say.
     """
 
     batch_id: str
     text_hash: str
     answer: Answer
     row: int
+    workspace_id: str = ""
 
 
 class Journal:
     """An append-only file of answers, one JSON object a line; open it, append, close it (or use `with`).
 
     A line that a killed process left torn at the end of the file is cut off when the journal is opened.
+
+    Args:
+        workspace_id: Of the workspace that asks, which every line then names.
 
     Attributes:
         path: The file.
@@ -46,8 +51,8 @@ class Journal:
         BatchError: On opening: the file cannot be written, or a line other than a torn last one is broken.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, workspace_id: str = "") -> None:
+        self.path, self._workspace_id = path, workspace_id
         created = not path.exists()
         try:
             self._file = path.open("ab", buffering=0)
@@ -79,6 +84,7 @@ class Journal:
             "seconds": answer.seconds,
             "annotated_at": (answer.annotated_at or datetime.now(UTC)).astimezone(UTC).isoformat(),
         }
+        line |= {"workspace_id": self._workspace_id} if self._workspace_id else {}
         # A lone surrogate has no UTF-8; its backslash form is the JSON escape for it.
         self._write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n")
         self.latest[answer.item_id] = answer
@@ -152,11 +158,11 @@ def _scan(path: Path) -> tuple[list[JournalLine], int, bool]:
             continue
         try:
             found.append(_line(raw.removeprefix(b"\xef\xbb\xbf") if row == 1 else raw, row))
-        except ValueError as error:
+        except (ValueError, OverflowError, RecursionError) as error:
             # Every proper beginning of a JSON object fails to parse, so that a torn line cannot pass for a whole one.
             if row == len(raws) and isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
                 return found, len(content) - len(raw), True
-            what = f"not JSON ({error})" if isinstance(error, json.JSONDecodeError) else error
+            what = f"not JSON ({error})" if isinstance(error, json.JSONDecodeError) else str(error)[:200]
             raise BatchError(
                 f"{path}, row {row}: {what}.", hint="mend that line or take it out; the other lines stay."
             ) from error
@@ -183,7 +189,9 @@ def _line(raw: bytes, row: int) -> JournalLine:
         seconds=_seconds(values.get("seconds")),
         annotated_at=_time(values["annotated_at"]),
     )
-    return JournalLine(values["batch_id"], values["text_hash"], answer, row)
+    workspace_id = values.get("workspace_id")
+    named = workspace_id.strip() if isinstance(workspace_id, str) else ""
+    return JournalLine(values["batch_id"], values["text_hash"], answer, row, named)
 
 
 def _seconds(value: Any) -> float | None:

@@ -16,6 +16,8 @@ from annotation.label_set import SKIP, UNSURE
 
 CONFIG_FILE = "label-studio-config.xml"
 
+_SENT = ("text", "context", "item_id", "batch_id", "text_hash", "workspace_id", "annotator")
+_NO_LABEL = frozenset((*_SENT, "id", "annotation_id", "note", "created_at", "updated_at", "lead_time"))
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -74,6 +76,8 @@ def read_label_studio(path: Path, *, batch_id: str = "") -> list[FilledRow]:
 
 def _of_task(entry: Entry, batch_id: str) -> list[FilledRow]:
     data = entry.values["data"]
+    if entry.values.get("completions"):
+        raise entry.fault("its annotations are under 'completions', as Label Studio before 1.0 exports them")
     annotations = entry.objects(entry.values, "annotations")
     if not annotations:
         return [entry.row_of(data, batch_id, "")]
@@ -100,6 +104,9 @@ def _annotation(entry: Entry, data: Mapping[str, Any], given: Mapping[str, Any],
 def _label(result: list[dict[str, Any]]) -> str:
     """The choices named `label`; those of another name, with it, are no answer and so are told."""
     choices = [each for each in result if each.get("type") == "choices"]
+    if not choices:
+        others = [each for each in result if each.get("type") not in ("textarea", "choices")]
+        return ", ".join(f"{cell(each.get('from_name'))}: {cell(each.get('type'))}" for each in others)
     named = [chosen(_value(each).get("choices")) for each in choices if each.get("from_name") == "label"]
     return ", ".join(
         named or [f"{cell(each.get('from_name'))}: {chosen(_value(each).get('choices'))}" for each in choices]
@@ -108,6 +115,8 @@ def _label(result: list[dict[str, Any]]) -> str:
 
 def _minimal(entry: Entry, batch_id: str) -> FilledRow:
     values = entry.values
+    if "label" not in values and (others := [repr(name) for name in values if name not in _NO_LABEL]):
+        raise entry.fault(f"the annotation has no 'label', but {', '.join(others)}")
     row = entry.row_of(
         values,
         batch_id,

@@ -6,11 +6,12 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from annotation.checks import FilledRow
-from annotation.formats.csv_file import as_unicode
+from annotation.formats.csv_file import as_unicode, filled_row
 from annotation.formats.journal import JournalLine, read_journal
 from annotation.handout import Handout
 
@@ -80,9 +81,11 @@ def _answered(line: JournalLine) -> FilledRow:
         "item_id": answer.item_id,
         "batch_id": line.batch_id,
         "text_hash": line.text_hash,
+        **({"workspace_id": line.workspace_id} if line.workspace_id else {}),
     }
     cells = {name: as_unicode(cell) for name, cell in cells.items()}
-    return FilledRow(**cells, row=line.row, seconds=answer.seconds, annotated_at=answer.annotated_at, cells=cells)
+    row = filled_row(line.row, cells, line.batch_id)
+    return replace(row, text=None, seconds=answer.seconds, annotated_at=answer.annotated_at, is_logged=True)
 
 
 def storage_key(handout: Handout) -> str:
@@ -100,6 +103,7 @@ def _for_script(handout: Handout) -> dict[str, Any]:
     ]
     return {
         "batch_id": handout.batch_id,
+        "workspace_id": handout.workspace_id,
         "annotator": handout.annotator,
         "storage_key": storage_key(handout),
         "labels": labels,

@@ -34,9 +34,9 @@ from annotation.handout import Handout
 from annotation.label_set import SKIP, UNSURE, LabelSet
 from storage.errors import BatchError, SourceError
 from storage.files.formulas import restored
-from storage.lake.items import HASH_CHARS, text_hash
 from storage.readers.delimited import ROWS_ABOVE, header_at, rows_above
 from storage.readers.sheets import Sheet, WorkbookReader
+from storage.readers.spellings import HASH_CHARS, text_hash
 
 if TYPE_CHECKING:
     from openpyxl import Workbook
@@ -48,9 +48,10 @@ MOST_IN_AN_EXCEL_CELL = 32_767
 _MOST_IN_A_MESSAGE = 224
 _WRITTEN_AT = datetime(2000, 1, 1)  # the same handout is the same bytes whenever it is written
 _WIDTHS = {"text": 80, CONTEXT_COLUMN: 36, "note": 28, "annotator": 14, "item_id": 14, "batch_id": 18, "text_hash": 14}
+_WIDTHS |= {"workspace_id": 14}
 _DEFINITION_WIDTH = 100
 _MOST_POINTS = 409  # of a row's height, in Excel
-_IDS = ("item_id", "batch_id", "text_hash")
+_IDS = ("item_id", "batch_id", "text_hash", "workspace_id")
 _IS_HASH = re.compile(f"[0-9a-f]{{{HASH_CHARS}}}")
 
 

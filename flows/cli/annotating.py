@@ -29,9 +29,11 @@ from flows.run import start
 from flows.server.prefect_api import ask
 from storage.errors import BatchError
 from storage.files.folders import MANIFEST
+from storage.lake.annotations import annotator_spellings
 from storage.lake.batches import answered_in, find_batch, published_batches
 from storage.lake.history import ItemHistory, gold_items, independent_answers
 from storage.lake.models import metrics_of, production_model
+from storage.readers.spellings import folded
 from storage.records import BatchStatus, Metric, Split
 from tasks.project import Project
 
@@ -258,6 +260,7 @@ def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Ta
     batch = find_batch(store, batch_id).batch
     folder, task = project.workspace.batches / batch_id, project.label_set
     contents = contents_of(store, batch)
+    annotator = annotator_spellings(store).get(folded(annotator), " ".join(annotator.split()))
     if batch.status is BatchStatus.PUBLISHED:  # its files may have been lost
         write_batch(folder, batch, contents, task)
     elif not (folder / MANIFEST).is_file():
@@ -276,7 +279,7 @@ def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Ta
         if whose in (None, answer.annotator):
             answered[answer.item_id] = answer.answer
     try:
-        with Journal(journal_path(folder, annotator)) as journal:
+        with Journal(journal_path(folder, annotator), contents.workspace_id) as journal:
             return annotate(
                 mine[whose or ""],
                 answered,

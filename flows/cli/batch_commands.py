@@ -97,6 +97,9 @@ def ingest(
     form: Annotated[
         str | None, typer.Option("--format", help="Of the named files; told by their content if not given.")
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Take files as later answers, even if they were ingested before.")
+    ] = False,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -113,10 +116,12 @@ def ingest(
         print("[]" if as_json else "Nothing to ingest: no file in batches/ or inbox/ is filled in.")
         return
     names = tuple(map(str, paths))
-    reports = start(project, ingest_flow, names, known)
+    reports = start(project, ingest_flow, names, known, again)
     if as_json:
         print_json([vars(report) for report in reports])
     else:
+        for report in reports:
+            print(report.line())
         new, errors = sum(report.n_new for report in reports), sum(len(report.errors) for report in reports)
         print(f"{new} new annotations from {len(reports)} file(s), {errors} error(s)")
     if any(report.errors for report in reports):

@@ -54,7 +54,6 @@ def init(
     from storage.errors import WorkspaceError
     from storage.files.folders import write_whole
     from storage.workspace import CONFIG_NAME, Workspace
-    from tasks.config.settings import TaskConfig
     from tasks.config.template import config_text, find_preset, label_names, named_labels
 
     if labels is None and (positive or question):
@@ -63,9 +62,8 @@ def init(
         raise WorkspaceError(f"{directory} is a file.", hint="name a new directory: pal init DIR")
     if (directory / CONFIG_NAME).exists():
         raise WorkspaceError(f"{directory / CONFIG_NAME} is there already.", hint=f"use it: cd {directory}; pal status")
-    found = find_preset(preset)
-    if labels is not None:
-        found = found.model_copy(update={"task": TaskConfig.of(named_labels(label_names(labels), positive, question))})
+    label_set = named_labels(label_names(labels), positive, question) if labels is not None else None
+    found = find_preset(preset, label_set)
     directory.mkdir(parents=True, exist_ok=True)
     Workspace(directory.resolve(), found.lake.catalog, found.lake.data, found.files.root).store()
     write_whole(directory / CONFIG_NAME, config_text(found).encode())  # at the end: then it is a workspace

@@ -9,7 +9,6 @@ from pathlib import Path
 from flows.run import Count, Size
 from storage.errors import SamplingError, SourceError
 from tasks.config.mix_checks import mix_faults
-from tasks.config.settings import SamplingConfig
 from tasks.learning.encoders import MINILM_STATIC, SHIPPED
 from tasks.simulation.replay import Oracle
 from tasks.simulation.replays import Experiment
@@ -116,7 +115,7 @@ def _encoder(name: str) -> str:
 
 def _mix(text: str) -> dict[str, float]:
     if text == "default":
-        return dict(SamplingConfig().active)
+        return {}
     try:
         mix = {
             name.strip(): float(weight or 1) for name, _, weight in (part.partition("=") for part in text.split(","))

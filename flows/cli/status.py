@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from annotation.checks import FilledFile
 from annotation.inbox import waiting_answers, waiting_files
+from flows.log_lines import counted
 from storage.lake.annotations import answered_items
 from storage.lake.batches import Progress, answerers_in, open_batches, proposals_of
 from storage.lake.history import disputed_items
@@ -19,7 +20,9 @@ from storage.lake.models import metrics_of, production_model
 from storage.records import Batch, Metric, Split, StopSign
 from tasks.learning.stopping import advice
 from tasks.plan import signs_of
-from tasks.project import Project
+from tasks.project import Project, lost_labels
+
+SHOWN_METRICS = ("f1", "auc", "ap", "accuracy")
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,11 @@ class OpenBatch:
 
 @dataclass(frozen=True)
 class ModelStatus:
-    """The production model and its figures on the evaluation items."""
+    """The production model and its metrics on the evaluation items.
+
+    Attributes:
+        absent_labels: Labels that no evaluation item has; means over labels are without them.
+    """
 
     id: str
     n_training: int
@@ -52,6 +59,7 @@ class ModelStatus:
     auc: float | None
     ap: float | None
     figures: dict[str, Metric] = field(default_factory=dict)
+    absent_labels: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,7 @@ class Status:
     advice: str | None
     stop_signs: list[StopSign]
     next: str
+    lost_labels: dict[str, int] = field(default_factory=dict)
 
     def as_json(self) -> str:
         """One JSON object."""
@@ -92,10 +101,12 @@ class Status:
             lines.append(f"files       shared in {self.files}")
         lines.append(f"items       {self.items:,}: {self.pool:,} in the pool, {self.pending:,} with annotators")
         for k, (split, counts) in enumerate(self.per_label.items()):
-            by_label = ", ".join(f"{n:,} {label}" for label, n in counts.items()) or "none"
-            lines.append(f"{'labels' if not k else '':<12}{split:<11}{self.labels[split]:>7,}  ({by_label})")
+            lines.append(f"{'labels' if not k else '':<12}{split:<11}{self.labels[split]:>7,}  ({folded(counts)})")
         if self.unlabelled:
             lines.append(f"{'':<12}{self.unlabelled:,} more answered without a label: skipped, unsure or disputed")
+        if self.lost_labels:
+            labels = ", ".join(f"{n:,} {name}" for name, n in self.lost_labels.items())
+            lines.append(f"{'':<12}pal.toml no longer has these labels: {labels}. Give them their old names again.")
         if self.disputed:
             lines.append(f"{'':<12}{self.disputed:,} to settle: pal next --adjudicate")
         for batch in self.batches:
@@ -120,10 +131,25 @@ class Status:
     def _model_text(self) -> str:
         if self.model is None:
             return "none yet"
-        figures = " · ".join(
-            str(self.model.figures[name]) for name in ("f1", "auc", "ap") if name in self.model.figures
-        )
+        figures = " · ".join(str(self.model.figures[name]) for name in SHOWN_METRICS if name in self.model.figures)
+        if figures and self.model.absent_labels:
+            figures += f"\n{'':<12}{counted(self.model.absent_labels, 'label')} without evaluation items not included"
         return f"{self.model.id}, trained on {self.model.n_training:,} labels\n{'':<12}{figures or 'not evaluated'}"
+
+
+def folded(counts: Mapping[str, int], most: int = 10) -> str:
+    """Labels with their counts; of many labels only the most frequent.
+
+    >>> folded({"a": 1, "b": 1200, "c": 3}), folded({"a": 1, "b": 1200, "c": 3, "d": 2}, most=3)
+    ('1 a, 1,200 b, 3 c', '1,200 b, 3 c, 2 other labels')
+    """
+    names = list(counts)
+    if len(names) > most:
+        names = sorted(names, key=lambda name: -counts[name])[: most - 1]
+    shown = [f"{counts[name]:,} {name}" for name in names]
+    if others := len(counts) - len(names):
+        shown.append(counted(others, "other label"))
+    return ", ".join(shown) or "none"
 
 
 def status_of(project: Project) -> Status:
@@ -140,7 +166,7 @@ def _status(project: Project) -> Status:
     batches = [_open_batch(project, progress, waiting) for progress in open_batches(store)]
     inbox = sum(file.in_inbox for file in waiting)
     n_items, n_pool = count_items_and_pool(store)
-    model = _model(project)
+    model = _model(project, counts[Split.EVALUATION])
     signs = signs_of(store, project.label_set, (n_items, n_pool)) if model else ()
     return Status(
         workspace=str(workspace.root),
@@ -159,6 +185,7 @@ def _status(project: Project) -> Status:
         advice=advice(signs) if model else None,
         stop_signs=list(signs),
         next=_next_command(project, n_pool, batches, inbox),
+        lost_labels=lost_labels(project, counts),
     )
 
 
@@ -193,14 +220,16 @@ def _n_waiting(project: Project, batch: Batch, files: Sequence[FilledFile]) -> i
     )
 
 
-def _model(project: Project) -> ModelStatus | None:
+def _model(project: Project, evaluation: Mapping[str, int]) -> ModelStatus | None:
     store = project.workspace.store()
     model = production_model(store)
     if model is None:
         return None
     figures = metrics_of(store, model.model_id, Split.EVALUATION)
     values = {name: figures[name].value if name in figures else None for name in ("f1", "auc", "ap")}
-    return ModelStatus(model.model_id, model.n_training, **values, figures=figures)
+    names = project.label_set.names
+    absent = 0 if project.label_set.positive else len({*names} - {*evaluation})
+    return ModelStatus(model.model_id, model.n_training, **values, figures=figures, absent_labels=absent)
 
 
 def pal_command(project: Project) -> str:

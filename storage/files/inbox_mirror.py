@@ -59,7 +59,7 @@ class InboxMirror:
 
     def _bring(self, name: str, stored: Stored) -> None:
         seen = self._seen.get(name)
-        if seen and (self._local / "inbox" / seen.local).exists() and self._is_as_seen(name, stored, seen):
+        if seen and self._is_here(seen) and self._is_as_seen(name, stored, seen):
             return
         content = self._store.get(name)
         if content is None:  # another machine put it away meanwhile
@@ -81,7 +81,7 @@ class InboxMirror:
         listing = self._store.listing("inbox")
         for name in names_in(listing, "inbox"):
             seen = self._seen.get(name)
-            if seen is None or seen.sha256 not in away or (self._local / "inbox" / seen.local).exists():
+            if seen is None or seen.sha256 not in away or self._is_here(seen):
                 continue
             if self._is_as_seen(name, listing[name], seen):
                 self._store.delete(name)
@@ -113,6 +113,10 @@ class InboxMirror:
             return False
         self._seen.remember(name, content, stored, seen.local)
         return True
+
+    def _is_here(self, seen: Seen) -> bool:
+        """Whether it waits in the inbox, or an ingest is reading it."""
+        return any((self._local / "inbox" / folder / seen.local).exists() for folder in ("", ".claimed"))
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._local).as_posix()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from storage.lake.batches import Draft, insert_batch
 from storage.lake.connection import bound, listed
 from storage.lake.schema import current_labels
 from storage.lake.store import Connection, Store, in_utc
+from storage.readers.spellings import folded, spelled_first
 from storage.records import ORIGINAL, Answer, BatchStatus, Proposal, Split
 
 if TYPE_CHECKING:
@@ -19,86 +20,123 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Contradiction:
+    """Files of one ingest in which one annotator answers one item in more than one way.
+
+    Attributes:
+        given: (source_file, answer) of each.
+    """
+
+    item_id: str
+    annotator: str
+    given: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Ingested:
-    """What an ingest did: new annotations, answers that were known already, and whether the batch is complete."""
+    """What became of a file's answers to a batch.
+
+    Attributes:
+        n_new: Answers that count from now on.
+        n_known: Answers that the lake had.
+        complete: Whether the batch is complete.
+        n_corrected: Of the new ones those that replace an answer of the same annotator.
+        known_since: When these very bytes were first ingested (UTC); None where they were not.
+        contradictions: Why nothing of the file was ingested; empty where it was.
+    """
 
     n_new: int
     n_known: int
     complete: bool
+    n_corrected: int = 0
+    known_since: datetime | None = None
+    contradictions: tuple[Contradiction, ...] = ()
+
+
+@dataclass(frozen=True)
+class HandIn:
+    """How a file came in.
+
+    Attributes:
+        sha256: Of its bytes; empty where they are not remembered.
+        stays: It is filled in where it is, and read again as it grows: what it said before, it does not say again.
+        saved_at: When it was last saved.
+        is_journal: The terminal adds every answer to it as it is given.
+        again: Take it as a later answer, even if these bytes were ingested before.
+    """
+
+    sha256: str = ""
+    stays: bool = True
+    saved_at: datetime | None = None
+    is_journal: bool = False
+    again: bool = False
 
 
 @dataclass(frozen=True)
 class FileAnswers:
-    """The answers to one batch in one file.
+    """The answers to one batch in one file, of each annotator to each item the oldest first.
 
     Attributes:
-        source_file: Where they stand, the same for every read of one file.
+        source_file: Its name, the same for every read of one file.
     """
 
     source_file: str
     batch_id: str
     answers: Sequence[Answer]
+    hand_in: HandIn = HandIn()
 
 
 def ingest(store: Store, batch_id: str, answers: Sequence[Answer], source_file: str) -> Ingested:
-    """Append the answers of one file to one batch that are new, as `ingest_files` does."""
+    """Append the answers of one file that stays to one batch, as `ingest_files` does."""
     return ingest_files(store, [FileAnswers(source_file, batch_id, answers)])[0]
 
 
 def ingest_files(store: Store, files: Sequence[FileAnswers], read: Mapping[str, str] | None = None) -> list[Ingested]:
-    """Append the answers that are new, file after file in one commit; the same files again append none, in no commit.
+    """Append the answers that are new, in one commit; the same files again append none, in no commit.
 
-    An answer with a time is new where it is not there with that time. One without a time (a spreadsheet row) is new
-    where it differs from the last one of the same file, or, from a file not seen before, where this annotator never
-    gave it for this item: so neither a copy of an old file nor a second read takes a correction back.
+    Answers count in the order in which they are ingested, whatever their times say; those of terminals come last.
+    Bytes that were ingested before add nothing, a file that stays only what it did not say before. Where two files
+    contradict each other, none of their answers is appended; but an answer that was given in a terminal after the other
+    file was saved is a correction.
 
     Args:
-        read: Files that need not be read again until they change: source_file -> hash of what was read.
+        read: Files that need not be read again until they change: source_file -> hash of what was read. One that
+            contradicts another is read again.
 
     Returns:
         What became of each of `files`, with its batch as it stood after that file.
     """
 
     def change(connection: Connection) -> list[Ingested]:
-        now = datetime.now(UTC).replace(tzinfo=None)
-        batches = _standing(connection, {file.batch_id for file in files})
-        ingestion = _next_ingestion(connection)
-        results, rows, grown = [], [], set()
-        for k, file in enumerate(files):
-            at = now + timedelta(microseconds=k)  # of answers without a time, those of a later file are the newer ones
-            batch = batches[file.batch_id]
-            new = _new_answers(batch.history, file.answers, file.source_file, at)
-            rows += [_row(answer, file.batch_id, at, file.source_file) | {"ingestion": ingestion} for answer in new]
-            if new:
-                grown.add(file.batch_id)
-                batch.close_if_complete()
-            results.append(Ingested(len(new), len(file.answers) - len(new), batch.status == BatchStatus.INGESTED))
-        _append(connection, rows)
-        if grown:
-            # The guard: two ingests of one batch at the same time touch the same row, and one of them runs again.
-            complete = [batch_id for batch_id in grown if batches[batch_id].status == BatchStatus.INGESTED]
-            connection.execute(
-                bound(
-                    """UPDATE lake.batches SET status = CASE WHEN batch_id IN (SELECT unnest($complete))
-                    THEN 'ingested' ELSE status END WHERE batch_id IN (SELECT unnest($grown))""",
-                    {"complete": sorted(complete), "grown": sorted(grown)},
-                )
-            ).fetchone()
-        for source_file, sha256 in (read or {}).items():
-            connection.execute(
-                bound("INSERT INTO lake.read_files VALUES (?, ?, now()::TIMESTAMP)", [source_file, sha256])
-            )
-        return results
+        ingest = _Ingest(connection, files)
+        order = sorted(range(len(files)), key=lambda k: files[k].hand_in.is_journal)
+        results = dict(zip(order, map(ingest.take, [files[k] for k in order]), strict=True))
+        ingest.save()
+        _remember_read(connection, {k: v for k, v in (read or {}).items() if k not in ingest.contradictions})
+        return [results[k] for k in range(len(files))]
 
     if not files and not read:
         return []
     return store.write(change, f"ingest {len({file.source_file for file in files} | {*(read or ())})} files")
 
 
-def not_ingested(store: Store, batch_id: str, answers: Sequence[Answer], source_file: str) -> list[Answer]:
-    """The answers that `ingest` would append; changes nothing."""
-    rows = store.rows(f"{_HISTORY} WHERE batch_id = ? {_OLDEST_FIRST}", [batch_id])
-    return _new_answers(_history(rows).get(batch_id, {}), answers, source_file, datetime.now(UTC).replace(tzinfo=None))
+def not_ingested(store: Store, file: FileAnswers) -> list[Answer]:
+    """The answers that ingesting this file alone would append; changes nothing."""
+    rows = store.rows(f"{_HISTORY} WHERE batch_id = ? {_OLDEST_FIRST}", [file.batch_id])
+    history = _history(rows).get(file.batch_id, {})
+    given: dict[_Key, list[Answer]] = {}
+    for answer in file.answers:
+        given.setdefault((answer.item_id, answer.annotator), []).append(answer)
+    return [
+        answer
+        for key, answers in given.items()
+        for answer in _unsaid(history.get(key, []), answers, file.hand_in, file.source_file)
+    ]
+
+
+def annotator_spellings(store: Store) -> dict[str, str]:
+    """How each annotator's name is written, by its `folded` form: as it was written first."""
+    return spelled_first(name for (name,) in store.rows(_ANNOTATORS))
 
 
 @dataclass(frozen=True)
@@ -134,7 +172,7 @@ def import_labelled(
         batch_id = f"{name}-{taken[0] + 1}" if taken and taken[0] else name
         draft = Draft(split, [item.item_id for item in new], proposals, 0, 0, label_set)
         insert_batch(connection, batch_id, draft, BatchStatus.INGESTED)
-        now = datetime.now(UTC).replace(tzinfo=None)
+        now = utc_now()
         answers = [Answer(item.item_id, item.label, ORIGINAL) for item in new]
         ingestion = {"ingestion": _next_ingestion(connection)}
         _append(connection, [_row(answer, batch_id, now, source_file) | ingestion for answer in answers])
@@ -177,33 +215,45 @@ def answered_items(store: Store) -> tuple[dict[Split, dict[str, int]], int]:
 
 def read_files(store: Store) -> dict[str, str]:
     """Files of batches that were read to the end: source_file -> hash of what was read last."""
-    rows = store.rows("SELECT source_file, arg_max(sha256, read_at) FROM lake.read_files GROUP BY source_file")
-    return dict(rows)
+    newest = "arg_max(sha256, (coalesce(n, 0), read_at))"
+    return dict(store.rows(f"SELECT source_file, {newest} FROM lake.read_files GROUP BY source_file"))
 
 
 def remember_read(store: Store, source_file: str, sha256: str) -> None:
     """Note that a file was read to the end, so that it is not read again until it changes."""
-    store.write(
-        lambda connection: connection.execute(
-            bound("INSERT INTO lake.read_files VALUES (?, ?, now()::TIMESTAMP)", [source_file, sha256])
-        ),
-        f"read {source_file}",
-    )
+    store.write(lambda connection: _remember_read(connection, {source_file: sha256}), f"read {source_file}")
 
 
-_History = dict[tuple[str, str], list[tuple[str, str, datetime, str]]]
-"""(item, annotator) -> (answer, note, annotated_at, source_file) of every annotation, the oldest first."""
+@dataclass(frozen=True)
+class _Said:
+    """An annotation as far as a later one is compared with it; the time as the lake keeps it."""
+
+    answer: str
+    note: str
+    annotated_at: datetime
+    source_file: str
+
+    @property
+    def given(self) -> tuple[str, str]:
+        return self.answer, self.note
+
+
+_Key = tuple[str, str]
+"""Item and annotator."""
+_History = dict[_Key, list[_Said]]
+"""Every annotation of a batch, the oldest first."""
 
 _HISTORY = "SELECT batch_id, item_id, annotator, answer, note, annotated_at, source_file FROM lake.annotations"
-_OLDEST_FIRST = "ORDER BY ingested_at, annotated_at"
+_OLDEST_FIRST = "ORDER BY ingestion, annotated_at, ingested_at"
+_ANNOTATORS = """SELECT annotator FROM (SELECT annotator, min(ingestion) AS k FROM lake.annotations GROUP BY annotator
+    UNION ALL SELECT DISTINCT annotator, NULL FROM lake.assignments) ORDER BY k NULLS LAST, annotator"""
 
 
 def _history(rows: Sequence[tuple[Any, ...]]) -> dict[str, _History]:
     """The history of each batch."""
     histories: dict[str, _History] = {}
-    for batch_id, item_id, annotator, *rest in rows:
-        of_batch = histories.setdefault(batch_id, {})
-        of_batch.setdefault((item_id, annotator), []).append((rest[0], rest[1], rest[2], rest[3]))
+    for batch_id, item_id, annotator, *said in rows:
+        histories.setdefault(batch_id, {}).setdefault((item_id, annotator), []).append(_Said(*said))
     return histories
 
 
@@ -246,26 +296,175 @@ def _standing(connection: Connection, batch_ids: Collection[str]) -> dict[str, _
     return batches
 
 
-def _new_answers(history: _History, answers: Sequence[Answer], source_file: str, now: datetime) -> list[Answer]:
-    """The answers that `ingest` has to append, in order; `history` grows by them.
+class _Ingest:
+    """One ingest inside of its transaction: what the lake has, and what is appended to it.
+
+    Attributes:
+        contradictions: source_file -> why nothing of it is ingested.
+    """
+
+    def __init__(self, connection: Connection, files: Sequence[FileAnswers]) -> None:
+        self._connection, self._now = connection, utc_now()
+        names = [name for (name,) in connection.execute(_ANNOTATORS).fetchall()]
+        self._spellings = spelled_first([*names, *(each.annotator for file in files for each in file.answers)])
+        self._batches = _standing(connection, {file.batch_id for file in files})
+        self._known = _first_ingests(connection, {file.hand_in.sha256 for file in files} - {""})
+        self._hashes: dict[str, str] = {}
+        self._numbers: dict[str, int] = {}
+        self._next = _next_ingestion(connection)
+        self._rows: list[dict[str, Any]] = []
+        self._grown: set[str] = set()
+        self.contradictions = self._find_contradictions(files)
+
+    def take(self, file: FileAnswers) -> Ingested:
+        """Append what is new in a file's answers to a batch."""
+        batch, known_since = self._batches[file.batch_id], self._known_since(file)
+        if contradictions := self.contradictions.get(file.source_file):
+            return Ingested(0, 0, batch.status == BatchStatus.INGESTED, contradictions=tuple(contradictions))
+        number, n_new, n_corrected = self._numbers.setdefault(file.source_file, self._next), 0, 0
+        at = self._now + timedelta(microseconds=len(self._numbers) - 1)
+        for (item_id, annotator), answers in self._by_key(file).items():
+            said = batch.history.setdefault((item_id, annotator), [])
+            for k, answer in enumerate(
+                _unsaid(said, answers, file.hand_in, file.source_file, is_known=known_since is not None)
+            ):
+                differs = not said or said[-1].given != (answer.answer, answer.note)
+                is_new = differs or (answer.annotated_at is not None and not _is_event(said, answer))
+                if not is_new and not file.hand_in.stays:
+                    continue
+                n_new, n_corrected = n_new + is_new, n_corrected + (differs and bool(said))
+                row = _row(replace(answer, annotator=annotator), file.batch_id, at, file.source_file)
+                self._rows.append(row | {"ingestion": number + k})
+                self._next = max(self._next, number + k + 1)
+                said.append(_Said(answer.answer, answer.note, row["annotated_at"], file.source_file))
+                self._grown.add(file.batch_id)
+        if file.batch_id in self._grown:
+            batch.close_if_complete()
+        n_known = len(file.answers) - n_new
+        return Ingested(n_new, n_known, batch.status == BatchStatus.INGESTED, n_corrected, known_since)
+
+    def save(self) -> None:
+        """Write what was taken."""
+        _append(self._connection, self._rows)
+        if self._grown:
+            # The guard: two ingests of one batch at the same time touch the same row, and one of them runs again.
+            complete = [name for name in self._grown if self._batches[name].status == BatchStatus.INGESTED]
+            self._connection.execute(
+                bound(
+                    """UPDATE lake.batches SET status = CASE WHEN batch_id IN (SELECT unnest($complete))
+                    THEN 'ingested' ELSE status END WHERE batch_id IN (SELECT unnest($grown))""",
+                    {"complete": sorted(complete), "grown": sorted(self._grown)},
+                )
+            ).fetchone()
+        columns = {"sha256": "VARCHAR", "source_file": "VARCHAR", "ingestion": "BIGINT", "ingested_at": "TIMESTAMP"}
+        rows = [
+            dict(zip(columns, (sha256, source_file, self._numbers[source_file], self._now), strict=True))
+            for sha256, source_file in self._hashes.items()
+            if source_file in self._numbers
+        ]
+        if rows:
+            self._connection.execute(f"INSERT INTO lake.ingested_files {listed(rows, columns)}")
+
+    def _known_since(self, file: FileAnswers) -> datetime | None:
+        """When the bytes of a file that does not stay were first ingested."""
+        if not file.hand_in.sha256:
+            return None
+        if (since := self._known.get(file.hand_in.sha256)) is None or file.hand_in.again:
+            is_copy = self._hashes.setdefault(file.hand_in.sha256, file.source_file) != file.source_file
+            since = self._now if is_copy else None
+        return None if file.hand_in.stays else since
+
+    def _by_key(self, file: FileAnswers) -> dict[_Key, list[Answer]]:
+        found: dict[_Key, list[Answer]] = {}
+        for answer in file.answers:
+            found.setdefault((answer.item_id, self._spellings[folded(answer.annotator)]), []).append(answer)
+        return found
+
+    def _find_contradictions(self, files: Sequence[FileAnswers]) -> dict[str, list[Contradiction]]:
+        given: dict[tuple[str, str, str], list[tuple[FileAnswers, Answer]]] = {}
+        for file in files:
+            is_known = not file.hand_in.stays and not file.hand_in.again and file.hand_in.sha256 in self._known
+            history = self._batches[file.batch_id].history
+            for key, answers in self._by_key(file).items():
+                if unsaid := _unsaid(history.get(key, []), answers, file.hand_in, file.source_file, is_known=is_known):
+                    given.setdefault((file.batch_id, *key), []).append((file, unsaid[-1]))
+        found: dict[str, list[Contradiction]] = {}
+        for (_, item_id, annotator), each in given.items():
+            if _contradict(each):
+                sources = tuple((file.source_file, answer.answer) for file, answer in each)
+                for file, _ in each:
+                    found.setdefault(file.source_file, []).append(Contradiction(item_id, annotator, sources))
+        return found
+
+
+def _contradict(given: Sequence[tuple[FileAnswers, Answer]]) -> bool:
+    """Whether answers of one annotator to one item in several files contradict each other.
+
+    An answer in a terminal that was given after the other file was saved is a correction of it.
+    """
+    terminal = {answer.answer for file, answer in given if file.hand_in.is_journal}
+    others = {answer.answer for file, answer in given if not file.hand_in.is_journal}
+    if len(terminal | others) == 1 or len(terminal) > 1 or len(others) > 1:
+        return len(terminal | others) > 1
+    saved = [file.hand_in.saved_at for file, _ in given if not file.hand_in.is_journal]
+    answered = [answer.annotated_at for file, answer in given if file.hand_in.is_journal]
+    return not all(a and s and in_utc(a) > in_utc(s) for a in answered for s in saved)
+
+
+def _unsaid(
+    said: Sequence[_Said], answers: Sequence[Answer], hand_in: HandIn, source_file: str, *, is_known: bool = False
+) -> list[Answer]:
+    """One annotator's answers to one item that their file did not give before.
 
     Args:
-        now: The time of an answer without one.
+        said: What the lake has of them, the oldest first.
+        is_known: The file's bytes were ingested before.
     """
-    new = []
-    for answer in answers:
-        before = history.setdefault((answer.item_id, answer.annotator), [])
+    if is_known:
+        return [each for each in answers if (each.answer, each.note) not in {row.given for row in said}]
+    found = []
+    for k, answer in enumerate(answers):
         given = (answer.answer, answer.note)
-        if answer.annotated_at is not None:
-            known = any(row[:3] == (*given, in_utc(answer.annotated_at)) for row in before)
+        if hand_in.stays and not hand_in.again and answer.annotated_at is None:
+            is_said = next((row.given for row in reversed(said) if row.source_file == source_file), None) == given
+        elif (hand_in.stays and not hand_in.again) or k + 1 < len(answers):
+            is_said = answer.annotated_at is not None and _is_event(said, answer)
         else:
-            same_file = [row[:2] for row in before if row[3] == source_file]
-            known = same_file[-1] == given if same_file else any(row[:2] == given for row in before)
-        if not known:
-            at = in_utc(answer.annotated_at) if answer.annotated_at else now
-            before.append((*given, at, source_file))
-            new.append(answer)
-    return new
+            is_said = False  # the last answer in a file that is handed in counts from now on
+        if not is_said:
+            found.append(answer)
+    return found
+
+
+def _is_event(said: Sequence[_Said], answer: Answer) -> bool:
+    """Whether the lake has an answer with its time."""
+    event = (answer.answer, answer.note, answer.annotated_at and in_utc(answer.annotated_at))
+    return any((*row.given, row.annotated_at) == event for row in said)
+
+
+def _first_ingests(connection: Connection, hashes: Collection[str]) -> dict[str, datetime]:
+    """When files of these contents were first ingested: sha256 -> time in UTC."""
+    if not hashes:
+        return {}
+    sql = """SELECT sha256, arg_min(ingested_at, ingestion) FROM lake.ingested_files
+        WHERE sha256 IN (SELECT unnest($hashes)) GROUP BY sha256"""
+    return dict(connection.execute(bound(sql, {"hashes": sorted(hashes)})).fetchall())
+
+
+def _remember_read(connection: Connection, read: Mapping[str, str]) -> None:
+    """Note what was read of files."""
+    if read:
+        rows = [{"source_file": source_file, "sha256": sha256} for source_file, sha256 in read.items()]
+        new = listed(rows, dict.fromkeys(("source_file", "sha256"), "VARCHAR"))
+        connection.execute(
+            f"""INSERT INTO lake.read_files (source_file, sha256, read_at, n) SELECT source_file, sha256,
+            now()::TIMESTAMP, (SELECT 1 + coalesce(max(n), 0) FROM lake.read_files) FROM ({new})"""
+        )
+
+
+def utc_now() -> datetime:
+    """The time as the lake keeps times. It is told with answers, and nothing is ordered by it."""
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 def _row(answer: Answer, batch_id: str, now: datetime, source_file: str) -> dict[str, Any]:

@@ -306,7 +306,7 @@ def batch_results(store: Store, random: Sequence[str], positive: str) -> list[Ba
     return store.records(
         BatchResult,
         f"""WITH firsts AS (
-            SELECT item_id, arg_min(batch_id, (ingested_at, batch_id)) AS batch_id
+            SELECT item_id, arg_min(batch_id, (ingestion, ingested_at, batch_id)) AS batch_id
             FROM lake.annotations GROUP BY item_id
         ), drawn AS (
             SELECT DISTINCT batch_id, item_id FROM lake.batch_items WHERE list_contains($random, strategy)
@@ -335,7 +335,7 @@ def answered_in(store: Store, batch_id: str, annotator: str | None = None) -> di
         annotator: Whose answers; None for anybody's.
     """
     rows = store.rows(
-        """SELECT item_id, arg_max(answer, (annotated_at, ingested_at)) FROM lake.annotations
+        """SELECT item_id, arg_max(answer, (ingestion, annotated_at)) FROM lake.annotations
         WHERE batch_id = $batch AND annotator = coalesce($annotator, annotator) GROUP BY item_id""",
         {"batch": batch_id, "annotator": annotator},
     )

@@ -64,8 +64,8 @@ def history_of(store: Store, item_id: str) -> ItemHistory:
         f"""SELECT a.*, b.purpose, s.item_id IS NOT NULL AS counts
         FROM lake.annotations a JOIN lake.batches b USING (batch_id)
         LEFT JOIN ({standing_answers()}) s USING (item_id, annotator, answer, batch_id, annotated_at, ingested_at,
-            source_file)
-        WHERE a.item_id = ? ORDER BY a.annotated_at, a.ingested_at, a.annotator""",
+            source_file, ingestion)
+        WHERE a.item_id = ? ORDER BY a.ingestion, a.annotated_at, a.annotator""",
         [item_id],
     )
     if decisions := [each for each in answers if each.purpose == Purpose.ADJUDICATION]:
@@ -151,8 +151,8 @@ def independent_answers(store: Store) -> pa.Table:
     """
     return store.read(
         f"""SELECT item_id, annotator, answer, seconds, label FROM (
-            SELECT item_id, annotator, arg_max(answer, (annotated_at, ingested_at)) AS answer,
-                arg_max(seconds, (annotated_at, ingested_at)) AS seconds
+            SELECT item_id, annotator, arg_max(answer, (ingestion, annotated_at)) AS answer,
+                arg_max(seconds, (ingestion, annotated_at)) AS seconds
             FROM lake.annotations JOIN lake.batches USING (batch_id)
             WHERE purpose <> 'adjudication' AND annotator NOT IN ('{UNNAMED}', '{ORIGINAL}')
             GROUP BY item_id, annotator

@@ -1,13 +1,11 @@
 """Items and their features: texts go into the lake once each, token ids go in and out as Arrow.
 
-Two texts are the same item when their Unicode NFC form, case and spaces folded, has the same hash.
+Two texts are the same item when they have the same `text_hash`: see `storage.readers.spellings.folded`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from storage.lake.connection import bound
 from storage.lake.schema import UNAVAILABLE, unavailable
 from storage.lake.store import Connection, Store
+from storage.readers.spellings import folded, text_hash
 from storage.records import Split
 
 if TYPE_CHECKING:
@@ -311,29 +310,6 @@ def texts_of(store: Store, item_ids: Sequence[str]) -> dict[str, str]:
         {"ids": list(item_ids)},
     )
     return dict(rows)
-
-
-HASH_CHARS = 32
-"""Hex characters of a text hash (128 bits)."""
-
-
-def folded(text: str) -> str:
-    """`text` with Unicode NFC, case and white space folded.
-
-    >>> folded("  Floods\\u00a0hit   STRASSE ") == folded("floods hit stra\\u00dfe")
-    True
-    """
-    return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).split())
-
-
-def text_hash(text: str) -> str:
-    """Hash of the folded text: equal for texts that are one item."""
-    return hash_of_folded(folded(text))
-
-
-def hash_of_folded(text: str) -> str:
-    """Hash of a text that is folded already."""
-    return hashlib.sha256(text.encode()).hexdigest()[:HASH_CHARS]
 
 
 def folded_texts(texts: pa.Array) -> pa.Array:

@@ -14,7 +14,7 @@ from storage.errors import SourceError, StoreError
 from storage.files.folders import whole_file
 from storage.files.formulas import neutralised, neutralised_sql
 from storage.files.workbook_file import MOST_ROWS, write_sheet
-from storage.lake.schema import current_labels, standing_answers
+from storage.lake.schema import annotations_at, current_labels, standing_answers
 from storage.lake.store import SLICE_ROWS, Store
 
 FileFormat = Literal["parquet", "csv", "jsonl"]
@@ -137,8 +137,8 @@ def labelled_items(store: Store, version: int) -> pa.Table:
             SELECT item_id, count(*) AS n_answers, list(answer) AS given FROM ({standing_answers(version)})
             WHERE answer <> 'skip' GROUP BY item_id
         ), firsts AS (
-            SELECT item_id, arg_min(batch_id, (ingested_at, batch_id)) AS batch_id
-            FROM lake.annotations {at} GROUP BY item_id
+            SELECT item_id, arg_min(batch_id, (coalesce(ingestion, 0), ingested_at, batch_id)) AS batch_id
+            FROM ({annotations_at(version)}) GROUP BY item_id
         )
         SELECT item_id, text, label, split, n_answers, len(list_filter(given, lambda a: a = label)) AS n_agree,
             batch_id, annotated_at

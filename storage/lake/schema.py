@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from storage.errors import StoreError
-from storage.lake.connection import bound
+from storage.lake.connection import bound, listed
 from storage.lake.store import Connection, Store, records_of
+from storage.readers.spellings import folded, spelled_first, text_hash
 from storage.records import ORIGINAL, UNNAMED, RunRecord
 from storage.run_records import Runs
 
@@ -28,11 +30,44 @@ class Migration:
         purpose: What it is for, in words.
         statements: Run in one transaction, which also records the new version.
         moves_runs: Whether the runs in the lake are first copied to the record of runs.
+        change: What SQL alone cannot do, after the statements.
     """
 
     purpose: str
     statements: tuple[str, ...]
     moves_runs: bool = False
+    change: Callable[[Connection], None] | None = None
+
+
+def _fold_spellings(connection: Connection) -> None:
+    """Give texts that `folded` reads otherwise their new hash, and each annotator the spelling that came first."""
+    rows = connection.execute(
+        "SELECT item_id, text, text_hash FROM lake.items WHERE NOT regexp_full_match(text, '[\\x00-\\x7F]*')"
+    ).fetchall()
+    hashes = [(item_id, new) for item_id, text, old in rows if (new := text_hash(text)) != old]
+    _replace(connection, "items", "item_id", "text_hash", hashes)
+    names = [
+        name
+        for (name,) in connection.execute(
+            """SELECT annotator FROM (SELECT annotator, ingestion FROM lake.annotations
+                UNION ALL SELECT annotator, NULL FROM lake.assignments)
+            GROUP BY annotator ORDER BY min(ingestion) NULLS LAST, annotator"""
+        ).fetchall()
+    ]
+    spellings = spelled_first(names)
+    others = [(name, first) for name in names if (first := spellings[folded(name)]) != name]
+    for table in ("annotations", "assignments"):
+        _replace(connection, table, "annotator", "annotator", others)
+
+
+def _replace(connection: Connection, table: str, key: str, column: str, pairs: list[tuple[str, str]]) -> None:
+    """Set a column of the rows with these keys."""
+    for start in range(0, len(pairs), 10_000):
+        rows = [{"k": k, "v": v} for k, v in pairs[start : start + 10_000]]
+        connection.execute(
+            f"""UPDATE lake.{table} SET {column} = v FROM ({listed(rows, {"k": "VARCHAR", "v": "VARCHAR"})}) n
+            WHERE {key} = k"""
+        )
 
 
 MIGRATIONS: tuple[Migration, ...] = (
@@ -115,6 +150,15 @@ MIGRATIONS: tuple[Migration, ...] = (
             "ALTER TABLE lake.batch_items ADD COLUMN split VARCHAR",
         ),
     ),
+    Migration(
+        "files ingested, one spelling of each annotator, hashes of texts by the rule of all spellings",
+        (
+            """CREATE TABLE lake.ingested_files (sha256 VARCHAR NOT NULL, source_file VARCHAR NOT NULL,
+                ingestion BIGINT NOT NULL, ingested_at TIMESTAMP NOT NULL)""",
+            "ALTER TABLE lake.read_files ADD COLUMN n BIGINT",
+        ),
+        change=_fold_spellings,
+    ),
 )
 """One entry per schema version, oldest first."""
 
@@ -143,6 +187,8 @@ def migrate(store: Store, runs: Runs) -> int:
                 runs.put(records_of(connection, RunRecord, RUNS_IN_LAKE))
             for statement in migration.statements:
                 connection.execute(statement)
+            if migration.change is not None:
+                migration.change(connection)
             version += 1
             connection.execute(bound("INSERT INTO lake.schema_versions VALUES (?, now()::TIMESTAMP)", [version]))
         return version
@@ -229,8 +275,8 @@ def current_labels(version: int | None = None) -> str:
             GROUP BY item_id HAVING count(*) FILTER (n = (SELECT max(n) FROM votes w WHERE w.item_id = v.item_id)) = 1
         ), firsts AS (
             SELECT item_id, max(annotated_at) AS annotated_at, arg_min(coalesce(p.split, b.purpose),
-                (b.purpose IN ('adjudication', 'review'), a.ingested_at, a.batch_id)) AS split
-            FROM lake.annotations a {at} JOIN lake.batches b {at} USING (batch_id)
+                (b.purpose IN ('adjudication', 'review'), coalesce(a.ingestion, 0), a.ingested_at, a.batch_id)) AS split
+            FROM ({annotations_at(version)}) a JOIN lake.batches b {at} USING (batch_id)
             LEFT JOIN ({_SPLITS}) p USING (batch_id, item_id) GROUP BY item_id
         ), settled AS ({adjudicated(version)})
         SELECT item_id, split, CASE WHEN s.item_id IS NULL THEN w.label ELSE s.label END AS label, annotated_at
@@ -242,21 +288,29 @@ _SPLITS = "SELECT DISTINCT batch_id, item_id, split FROM lake.batch_items WHERE 
 the newest are right for any version; those of before schema 6 have no such column."""
 
 
+def annotations_at(version: int | None = None) -> str:
+    """Query for all annotations; of a version before schema 6 with an empty `ingestion`."""
+    if version is None:
+        return "FROM lake.annotations"
+    return f"""FROM lake.annotations AT (VERSION => {int(version)})
+        UNION ALL BY NAME SELECT NULL::BIGINT AS ingestion WHERE false"""
+
+
 def standing_answers(version: int | None = None) -> str:
     """Query for the answers that count: the newest of each annotator to each item, with all columns.
 
-    One without a name (or from the original's files) replaces those before it and is replaced by the next, whoever
-    gives it: it may be the same person's.
+    The newest is the one ingested last, whatever the clocks said; only of versions before schema 6, which have no such
+    number, the times decide. One without a name (or from the original's files) replaces those before it and is replaced
+    by the next, whoever gives it: it may be the same person's.
     """
-    at = f"AT (VERSION => {int(version)})" if version is not None else ""
     return f"""
         WITH latest AS (
-            FROM lake.annotations a {at}
-            QUALIFY row_number() OVER (PARTITION BY item_id, annotator
-                ORDER BY annotated_at DESC, ingested_at DESC, source_file, answer) = 1
+            FROM ({annotations_at(version)}) QUALIFY row_number() OVER (PARTITION BY item_id, annotator
+                ORDER BY coalesce(ingestion, 0) DESC, annotated_at DESC, ingested_at DESC, source_file, answer) = 1
         ), numbered AS (
             SELECT *, annotator IN ('{UNNAMED}', '{ORIGINAL}') AS nameless, row_number() OVER (PARTITION BY item_id
-                ORDER BY annotated_at DESC, ingested_at DESC, annotator, answer) AS age FROM latest
+                ORDER BY coalesce(ingestion, 0) DESC, annotated_at DESC, ingested_at DESC, annotator, answer) AS age
+            FROM latest
         )
         SELECT * EXCLUDE (nameless, age) FROM numbered QUALIFY CASE WHEN nameless THEN age = 1
             ELSE age < coalesce(min(age) FILTER (nameless) OVER (PARTITION BY item_id), age + 1) END"""
@@ -267,8 +321,8 @@ def adjudicated(version: int | None = None) -> str:
     at = f"AT (VERSION => {int(version)})" if version is not None else ""
     return f"""
         SELECT item_id, CASE WHEN answer NOT IN ('unsure', 'skip') THEN answer END AS label FROM (
-            SELECT item_id, arg_max(answer, (annotated_at, ingested_at, annotator)) AS answer
-            FROM lake.annotations a {at} JOIN lake.batches b {at} USING (batch_id)
+            SELECT item_id, arg_max(answer, (coalesce(ingestion, 0), annotated_at, ingested_at, annotator)) AS answer
+            FROM ({annotations_at(version)}) a JOIN lake.batches b {at} USING (batch_id)
             WHERE b.purpose = 'adjudication' GROUP BY item_id)"""
 
 

@@ -1,24 +1,62 @@
-"""How values are spelled: which spellings are one label (in batch files, simulations and pal.toml), and ids as text."""
+"""How values are spelled: when two texts, labels or annotators are the same, and ids as text.
+
+`folded` is the one rule of "same"; everything that compares what people wrote goes through it.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import unicodedata
+from collections.abc import Iterable
 
 _WHOLE = re.compile(r"([+-]?\d+)[.,]0+")
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
+_INVISIBLE = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]")
 _LIST = re.compile(r"""\[\s*(?:(['"])(?P<quoted>.*)\1|(?P<plain>[^\[\],'"]*))\s*\]""", re.DOTALL)
 
 
+HASH_CHARS = 32
+"""Hex characters of a text hash (128 bits)."""
+
+
+def folded(value: str) -> str:
+    """The spelling by which texts, labels and annotators are compared.
+
+    Unicode form (NFKC: width, ligatures, superscripts), case, white space and invisible characters do not count.
+
+    >>> folded("  Floods\\u00a0hit   STRASSE ") == folded("floods \\u200bhit stra\\u00dfe")
+    True
+    """
+    if value.isascii():
+        return " ".join(value.lower().split())
+    composed = unicodedata.normalize("NFKC", _INVISIBLE.sub("", value)).casefold()
+    return " ".join(_INVISIBLE.sub("", unicodedata.normalize("NFKC", composed)).split())
+
+
+def text_hash(text: str) -> str:
+    """Hash of the folded text: equal for texts that are one item."""
+    return hash_of_folded(folded(text))
+
+
+def hash_of_folded(text: str) -> str:
+    """Hash of a text that is folded already."""
+    return hashlib.sha256(text.encode()).hexdigest()[:HASH_CHARS]
+
+
+def old_text_hash(text: str) -> str:
+    """`text_hash` as of before schema 7, which batch files of older versions hold: NFC, invisible characters count."""
+    composed = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    return hashlib.sha256(" ".join(composed.split()).encode()).hexdigest()[:HASH_CHARS]
+
+
 def folded_label(label: str) -> str:
-    """The spelling by which labels are compared: case, white space, width and the `.0` of a spreadsheet do not count.
+    """The spelling by which labels are compared: `folded`, without the `.0` of a spreadsheet.
 
     >>> folded_label(" Not  Related "), folded_label("1.0"), folded_label("\uff11"), folded_label("YES\u200b")
     ('not related', '1', '1', 'yes')
     """
-    composed = unicodedata.normalize("NFKC", _INVISIBLE.sub("", label)).casefold()
-    plain = " ".join(unicodedata.normalize("NFKC", composed).split())
+    plain = folded(label)
     whole = _WHOLE.fullmatch(plain)
     return whole[1] if whole else plain
 
@@ -62,3 +100,15 @@ def id_text(value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     return str(value).strip()
+
+
+def spelled_first(names: Iterable[str]) -> dict[str, str]:
+    """The spelling of each annotator that comes first: `folded` name -> spelling.
+
+    >>> spelled_first(["Anna", "anna ", "Ben  Lee"])
+    {'anna': 'Anna', 'ben lee': 'Ben Lee'}
+    """
+    spellings: dict[str, str] = {}
+    for name in names:
+        spellings.setdefault(folded(name), " ".join(name.split()))
+    return spellings

@@ -16,9 +16,10 @@ from typing import Any, Literal
 from storage.errors import PalError, StoreError, WorkspaceError
 from storage.files.folders import MANIFEST, inside, read_object
 from storage.lake.batches import batch_hashes
-from storage.lake.items import folded_texts, hash_of_folded
+from storage.lake.items import folded_texts
 from storage.lake.models import all_models, production_model
 from storage.lake.store import Store
+from storage.readers.spellings import hash_of_folded
 from storage.run_records import RUNS_FILE
 from storage.upkeep.maintenance import DataFile, DataFolder, files_in_lake
 from storage.workspace import Workspace

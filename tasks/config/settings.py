@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from annotation.formats.registry import FORMATS, find_formats
 from annotation.label_set import Label, LabelSet, with_keys
 from storage.files.object_store import root_faults
+from storage.readers.spellings import folded
 from storage.records import ORIGINAL, UNNAMED
 from storage.workspace import Workspace
 from tasks.config.mix_checks import Option, mix_faults, option_faults, weights
@@ -154,9 +155,9 @@ class BatchConfig(Section):
         for name in names:
             if not name.strip() or name != name.strip() or not name.isprintable():
                 faults.append(f"{as_toml(name)} is empty, or has spaces around it or characters that cannot be shown.")
-            if name in (UNNAMED, ORIGINAL):
+            if folded(name) in (UNNAMED, ORIGINAL):
                 faults.append(f'"{name}" is reserved for answers without a name.')
-        if len({name.casefold() for name in names}) < len(names):
+        if len(set(map(folded, names))) < len(names):
             faults.append("a name is given twice.")
         _refuse(faults)
         return names
@@ -180,12 +181,17 @@ class BatchConfig(Section):
         return self.model_copy(update={"formats": tuple(form.name for form in find_formats(names))}) if names else self
 
 
+def default_mix(n_labels: int) -> dict[str, int | str]:
+    """The mix where pal.toml has none: between many labels least confidence queries what is hopeless."""
+    return {"random": 10, "least_confidence" if n_labels <= 2 else "margin_confidence": 80, "outlier": 10}
+
+
 class SamplingConfig(Section):
     """`[sampling]`."""
 
     mix: dict[str, int | str] = Field(
-        {"random": 10, "least_confidence": 80, "outlier": 10},
-        description='Strategies of a batch, as numbers of items or as percentages ("80%"); list: pal strategies.',
+        default_mix(2),
+        description="Strategies of a batch, as numbers or percentages; above two labels by default margin_confidence.",
         examples=[{"random": "20%", "least_confidence": "80%"}],
     )
     start: dict[str, int | str] = _rare(
@@ -421,3 +427,10 @@ class Config(Section):
         FilesConfig(), description="Where several machines share batches, models and reports; see docs/files.md."
     )
     scale: ScaleConfig = Field(ScaleConfig(), description="Work on several machines.")
+
+    @model_validator(mode="after")
+    def _choose_mix(self) -> Self:
+        if "mix" not in self.sampling.model_fields_set and len(self.task.labels) > 2:
+            sampling = self.sampling.model_copy(update={"mix": default_mix(len(self.task.labels))})
+            object.__setattr__(self, "sampling", sampling)
+        return self

@@ -30,15 +30,15 @@ PRESETS = {
 }
 
 
-def find_preset(name: str) -> Config:
-    """The preset of that name.
+def find_preset(name: str, label_set: LabelSet | None = None) -> Config:
+    """The preset of that name, for its own labels or others.
 
     Raises:
         ConfigError: There is none.
     """
     if name not in PRESETS:
         raise ConfigError(f"There is no preset {name!r}.", hint=f"Choose from: {', '.join(PRESETS)}")
-    return PRESETS[name]
+    return Config(**{**dict(PRESETS[name]), "task": TaskConfig.of(label_set)}) if label_set else PRESETS[name]
 
 
 def label_names(text: str) -> list[str]:
@@ -87,10 +87,10 @@ class Setting(NamedTuple):
 
 
 def settings_of(config: Config) -> Iterator[Setting]:
-    """Every setting, in the order of the schema."""
+    """Every setting, in the order of the schema; defaults are those for its labels."""
     schema = config.model_json_schema()
     values = config.model_dump(exclude_defaults=False)
-    defaults = {name: field.default for name, field in Config.model_fields.items()}
+    defaults = {**dict(Config(task=config.task)), "task": None}
     for section, settings in values.items():
         for name, value in settings.items():
             node, _ = find_node(schema, (section, name))

@@ -70,32 +70,28 @@ def evaluate(
     """
     decisions = calibration.decisions(probabilities)
     weights = resamples(len(labels), n_resamples(len(labels)), np.random.default_rng(seed))
-    per_label = {
-        name: label_figures(probabilities[:, k].astype(np.float64), labels == k, decisions == k)
-        for k, name in enumerate(names)
-    }
-    supports = {name: _supports(labels == k, decisions == k) for k, name in enumerate(names)}
+    counted = range(len(names)) if len(names) > 2 or calibration.positive is None else [calibration.positive]
+    per_label, supports = {}, {}
+    for k in counted:
+        figures = label_figures(probabilities[:, k].astype(np.float64), labels == k, decisions == k)
+        per_label[names[k]] = {name: _resampled(figure, weights) for name, figure in figures.items()}
+        supports[names[k]] = _supports(labels == k, decisions == k)
     found: list[Metric] = []
     if calibration.positive is not None:
         positive = names[calibration.positive]
-        found += [
-            _measured(*each, weights, positive, supports[positive][each[0]]) for each in per_label[positive].items()
-        ]
+        found += [_measured(*each, positive, supports[positive][each[0]]) for each in per_label[positive].items()]
     else:
-        for name in next(iter(per_label.values())):
-            found.append(_macro(name, name, per_label, weights, supports))
+        found += [_macro(name, name, per_label, supports) for name in next(iter(per_label.values()))]
     if len(names) > 2:
-        for label, figures_of in per_label.items():
+        for label, values_of in per_label.items():
             found += [
-                _measured(f"{name}[{label}]", figure, weights, label, supports[label][name])
-                for name, figure in figures_of.items()
+                _measured(f"{name}[{label}]", values, label, supports[label][name])
+                for name, values in values_of.items()
             ]
         if calibration.positive is not None:
-            found.append(_macro("macro_f1", "f1", per_label, weights, supports))
-    found.append(_measured("accuracy", _share(decisions == labels), weights, "any label", len(labels)))
-    found.append(
-        _measured("ece", _calibration_error(probabilities, labels, calibration), weights, "any label", len(labels))
-    )
+            found.append(_macro("macro_f1", "f1", per_label, supports))
+    of_all = {"accuracy": _share(decisions == labels), "ece": _calibration_error(probabilities, labels, calibration)}
+    found += [_measured(name, _resampled(figure, weights), "any label", len(labels)) for name, figure in of_all.items()]
     return Evaluation(len(labels), tuple(found))
 
 
@@ -105,9 +101,12 @@ def n_resamples(n: int) -> int:
 
 
 def resamples(n: int, count: int, generator: np.random.Generator) -> Floats:
-    """Weights (1 + count, n): a row of ones, then how often each item is drawn in `count` draws of n with return."""
+    """Weights (1 + count, n): a row of ones, then how often each item is drawn in `count` draws of n with return.
+
+    The weights of an item are beside each other in memory: metrics that sort the items gather them.
+    """
     drawn = [np.ones(n)] + [np.bincount(generator.integers(0, n, n), minlength=n).astype(float) for _ in range(count)]
-    return np.stack(drawn)
+    return np.stack(drawn, axis=1).T
 
 
 def label_figures(scores: Floats, truth: Bools, chosen: Bools) -> dict[str, Figure]:
@@ -120,9 +119,9 @@ def label_figures(scores: Floats, truth: Bools, chosen: Bools) -> dict[str, Figu
     """
     hit = truth & chosen
     return {
-        "f1": lambda weights: _ratio(2 * weights @ hit, weights @ truth + weights @ chosen),
-        "precision": lambda weights: _ratio(weights @ hit, weights @ chosen),
-        "recall": lambda weights: _ratio(weights @ hit, weights @ truth),
+        "f1": lambda weights: _ratio(2 * _total(weights, hit), _total(weights, truth) + _total(weights, chosen)),
+        "precision": lambda weights: _ratio(_total(weights, hit), _total(weights, chosen)),
+        "recall": lambda weights: _ratio(_total(weights, hit), _total(weights, truth)),
         "auc": lambda weights: area_under_roc(scores, truth, weights),
         "ap": lambda weights: average_precision(scores, truth, weights),
     }
@@ -133,10 +132,12 @@ def area_under_roc(scores: Floats, truth: Bools, weights: Floats) -> Floats:
 
     Source: the Mann-Whitney statistic.
     """
-    with_label, without = _by_score(scores, truth, weights, descending=False)
-    below = np.cumsum(without, axis=1) - without
-    won = (with_label * (below + without / 2)).sum(axis=1)
-    return _ratio(won, with_label.sum(axis=1) * without.sum(axis=1))
+    own, above, upto = _by_score(scores, truth, weights)
+    own_upto, n_own = np.cumsum(own, axis=0), own.sum(axis=0)
+    others_upto, others_above = upto - own_upto, above - (own_upto - own)
+    n_others = weights.sum(axis=1) - n_own
+    won = (own * (n_others - (others_upto + others_above) / 2)).sum(axis=0)
+    return _ratio(won, n_own * n_others)
 
 
 def average_precision(scores: Floats, truth: Bools, weights: Floats) -> Floats:
@@ -144,21 +145,31 @@ def average_precision(scores: Floats, truth: Bools, weights: Floats) -> Floats:
 
     Source: as in scikit-learn's `average_precision_score`.
     """
-    with_label, without = _by_score(scores, truth, weights, descending=True)
-    found = np.cumsum(with_label, axis=1)
-    shown = found + np.cumsum(without, axis=1)
-    gained = np.divide(with_label * found, shown, out=np.zeros_like(found), where=shown > 0).sum(axis=1)
-    return _ratio(gained, found[:, -1])
+    own, _, upto = _by_score(scores, truth, weights)
+    precision = _ratio(np.cumsum(own, axis=0), upto)
+    return _ratio((own * np.nan_to_num(precision)).sum(axis=0), own.sum(axis=0))
 
 
-def _by_score(scores: Floats, truth: Bools, weights: Floats, *, descending: bool) -> tuple[Floats, Floats]:
-    """Weight of the items with and without the label at each distinct score, in order: two of (b, distinct)."""
-    order = np.argsort(-scores if descending else scores, kind="stable")
-    ranked = scores[order]
-    starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
-    ordered = weights[:, order]
-    with_label = np.add.reduceat(ordered * truth[order], starts, axis=1)
-    return with_label, np.add.reduceat(ordered, starts, axis=1) - with_label
+def _by_score(scores: Floats, truth: Bools, weights: Floats) -> tuple[Floats, Floats, Floats]:
+    """At each of the k scores that items with the label have, from the highest on: three weights of (k, b).
+
+    Returns:
+        Of the items with the label there, of all items above, and of all items there or above.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ranked, by_rank = -scores[order], weights.T[order]
+    own = order[truth[order]]
+    levels, starts = np.unique(-scores[own], return_index=True)
+    if not len(levels):
+        return (np.zeros((0, len(weights))),) * 3
+    above, upto = (np.searchsorted(ranked, levels, side=side) for side in ("left", "right"))
+    cuts = np.unique(np.concatenate([[0], above, upto[upto < len(ranked)]]))
+    ends = np.append(cuts[1:], len(ranked))
+    cumulative = np.cumsum(np.add.reduceat(by_rank, cuts, axis=0), axis=0)
+    before = np.concatenate([np.zeros((1, len(weights))), cumulative])
+    cuts = np.append(cuts[:1], ends)
+    with_label = np.add.reduceat(weights.T[own], starts, axis=0)
+    return with_label, before[np.searchsorted(cuts, above)], before[np.searchsorted(cuts, upto)]
 
 
 def _calibration_error(
@@ -174,7 +185,13 @@ def _calibration_error(
 
 
 def _share(right: Bools) -> Figure:
-    return lambda weights: _ratio(weights @ right, weights.sum(axis=1))
+    return lambda weights: _ratio(_total(weights, right), weights.sum(axis=1))
+
+
+def _total(weights: Floats, members: Bools) -> Floats:
+    """The weight (b,) of some items; few of many are gathered faster than they are multiplied."""
+    total: Floats = weights.T[members].sum(axis=0)
+    return total
 
 
 def _supports(truth: Bools, chosen: Bools) -> dict[str, int]:
@@ -190,21 +207,14 @@ def _supports(truth: Bools, chosen: Bools) -> dict[str, int]:
 
 
 def _macro(
-    name: str,
-    of: str,
-    per_label: Mapping[str, Mapping[str, Figure]],
-    weights: Floats,
-    supports: Mapping[str, Mapping[str, int]],
+    name: str, of: str, per_label: Mapping[str, Mapping[str, Floats]], supports: Mapping[str, Mapping[str, int]]
 ) -> Metric:
-    """The mean of a figure over the labels that have it; where none has, the reason names them all."""
-    present = {label: figures[of] for label, figures in per_label.items() if supports[label]["recall"]}
-    defined = [label for label, figure in present.items() if weights.size and not np.isnan(figure(weights[:1])[0])]
-
-    def mean(weights: Floats) -> Floats:
-        return mean_of_defined([present[label](weights) for label in defined], len(weights))
-
+    """The mean of a metric over the labels that have it; where none has, the reason names them all."""
+    present = {label: values[of] for label, values in per_label.items() if supports[label]["recall"]}
+    defined = [label for label, values in present.items() if not np.isnan(values[0])]
+    n = len(next(iter(per_label.values()))[of])
     support = min((supports[label][of] for label in defined), default=0)
-    return _measured(name, mean, weights, ", ".join(per_label), support)
+    return _measured(name, mean_of_defined([present[label] for label in defined], n), ", ".join(per_label), support)
 
 
 def mean_of_defined(values: Sequence[Floats], n: int) -> Floats:
@@ -213,16 +223,23 @@ def mean_of_defined(values: Sequence[Floats], n: int) -> Floats:
     return _ratio(np.nansum(stacked, axis=0), (~np.isnan(stacked)).sum(axis=0))
 
 
-def _measured(name: str, figure: Figure, weights: Floats, label: str, support: int) -> Metric:
-    """The figure with its interval, or the reason why there is none.
+def _resampled(figure: Figure, weights: Floats) -> Floats:
+    """The metric under each row of weights, (b,), slice by slice; none where there are no items."""
+    if weights.shape[1] == 0:
+        return np.zeros(0)
+    step = max(1, _CELLS // weights.shape[1])
+    return np.concatenate([figure(weights[k : k + step]) for k in range(0, len(weights), step)])
+
+
+def _measured(name: str, values: Floats, label: str, support: int) -> Metric:
+    """The metric with its interval, or the reason why there is none.
 
     Args:
+        values: The metric, then those of its resamples.
         support: How many items it rests on.
     """
-    if weights.shape[1] == 0:
+    if not len(values):
         return Metric(name, None, reason="there are no items to measure on")
-    step = max(1, _CELLS // weights.shape[1])
-    values = np.concatenate([figure(weights[k : k + step]) for k in range(0, len(weights), step)])
     if np.isnan(values[0]):
         return Metric(name, None, reason=_why_undefined(name, label))
     value, defined = float(values[0]), values[1:][~np.isnan(values[1:])]

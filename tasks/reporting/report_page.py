@@ -18,6 +18,7 @@ TITLES = {
     "f1": "F1",
     "auc": "AUC",
     "ap": "AP",
+    "accuracy": "accuracy",
     "precision": "precision",
     "recall": "recall",
     "ece": "calibration error",
@@ -59,6 +60,11 @@ class OnEvaluation:
     confusion: list[list[int]]
     mistakes: list[Mistake]
 
+    @property
+    def absent_labels(self) -> int:
+        """How many labels no evaluation item has; means over labels are without them."""
+        return sum(not any(row) for row in self.confusion)
+
 
 @dataclass(frozen=True)
 class Report:
@@ -67,7 +73,7 @@ class Report:
     Attributes:
         state: Where things stand, in a sentence; `next` is what to type.
         decision: Why the production model is in production.
-        figures: Of the production model on the evaluation items.
+        figures: Of the production model on the evaluation items; `per_label` those of single labels, by label.
         models: Every model that was measured, the oldest first.
         signs: Of stopping, with `advice` in a sentence.
         run: The one that the report is of; None where it was asked for.
@@ -94,6 +100,7 @@ class Report:
     runs: list[RunRecord]
     run: RunRecord | None = None
     by_strategy: list[tuple[str, Point]] = field(default_factory=list)
+    per_label: dict[str, dict[str, Metric]] = field(default_factory=dict)
 
 
 def learning_charts(report: Report) -> dict[str, str]:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import version as installed_version
 from itertools import product
@@ -26,6 +26,8 @@ from storage.errors import SourceError
 from storage.files.folders import write_whole
 from storage.readers.labelled import read_labelled
 from storage.readers.spellings import folded_label
+from tasks.config.mix_checks import weights
+from tasks.config.settings import default_mix
 from tasks.learning.encoders import ARTEFACT, BAG_OF_WORDS, MINILM_STATIC, Encoder, fit_bag_of_words, static_vectors
 from tasks.learning.metrics import label_figures
 from tasks.learning.tokens import Examples
@@ -43,7 +45,8 @@ class Experiment:
     Attributes:
         file: Texts with labels; `evaluation` another one to measure on, else a quarter of it, at most 2,000.
         positive: The label that is looked for; None for the rarer one of two, and none of more.
-        mixes: Name -> strategy -> weight; each is replayed with each encoder, in batches of each size, under each seed.
+        mixes: Name -> strategy -> weight, no strategy for the default mix; each is replayed with each encoder, in
+            batches of each size, under each seed.
         iterations: Batches after the start, of the largest size; in smaller ones as many items are asked about.
     """
 
@@ -94,7 +97,9 @@ def run_all(experiment: Experiment, output: Path, jobs: int | None = None) -> pa
         SourceError: The file cannot be read or has no labels.
         SamplingError: It has too few items.
     """
-    material(experiment, experiment.encoders[0])  # what is wrong with the file is told before any process starts
+    n_labels = material(experiment, experiment.encoders[0]).n_labels  # a faulty file fails before any process starts
+    mixes = {name: mix or weights(default_mix(n_labels)) for name, mix in experiment.mixes.items()}
+    experiment = replace(experiment, mixes=mixes)
     (output / "runs").mkdir(parents=True, exist_ok=True)
     runs = list(_runs(experiment, output / "runs"))
     missing = list({run.place: run for run in runs if not run.place.is_file()}.values())

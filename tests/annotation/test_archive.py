@@ -109,12 +109,6 @@ def test_each_file_is_there_with_its_name_in_the_order_of_the_archive(tmp_path: 
     assert list(found.items()) == list(files.items())
 
 
-@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_large_files_come_whole(tmp_path: Path, method: int) -> None:
-    files = {f"{n}.csv": bytes(range(256)) * n for n in (1000, 256, 257, 0)}  # 256 * 256 is a block
-    assert read(zipped(tmp_path / "a.zip", files, method)) == files
-
-
 def test_archives_written_as_a_stream_or_with_zip64_are_read(tmp_path: Path) -> None:
     class Unseekable(io.BytesIO):
         def seekable(self) -> bool:

@@ -27,7 +27,7 @@ from annotation.formats.csv_file import read_csv
 from annotation.formats.registry import FORMATS
 from annotation.label_set import AnswerError, Label, LabelSet
 from storage.errors import BatchError
-from storage.lake.items import text_hash
+from storage.readers.spellings import text_hash
 from storage.records import Assignment, Batch, BatchItem, BatchStatus, Proposal, Purpose, Share, StopSign
 from tasks.config.template import DISASTER
 

@@ -23,7 +23,7 @@ from annotation.formats.csv_file import (
 )
 from annotation.handout import Handout
 from storage.errors import BatchError
-from storage.lake.items import text_hash
+from storage.readers.spellings import text_hash
 from tasks.config.template import DISASTER
 
 
@@ -48,9 +48,9 @@ def intact(rows: list[FilledRow]) -> list[bool]:
 def test_the_file_is_utf8_with_bom_crlf_header_and_the_promised_columns(tmp_path: Path) -> None:
     rows = published(tmp_path / "b.csv", ["plain text", "Zoë"])
     content = (tmp_path / "b.csv").read_bytes()
-    assert content.startswith(b"\xef\xbb\xbftext,label,note,annotator,item_id,batch_id,text_hash\r\n")
+    assert content.startswith(b"\xef\xbb\xbftext,label,note,annotator,item_id,batch_id,text_hash,workspace_id\r\n")
     assert content.count(b"\n") == content.count(b"\r\n") == 3
-    assert rows[1] == ["plain text", "", "", "", "i0", "b0001-training", text_hash("plain text")]
+    assert rows[1] == ["plain text", "", "", "", "i0", "b0001-training", text_hash("plain text"), ""]
 
 
 encodable = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)

@@ -14,24 +14,11 @@ from annotation.handout import Handout
 from annotation.label_set import Label, LabelSet, with_keys
 from storage.errors import BatchError
 from storage.files.folders import MANIFEST
-from storage.lake.items import text_hash
+from storage.readers.spellings import text_hash
 from storage.records import BatchItem
 
 ITEMS = [BatchItem(f"i{k}", text, text_hash(text)) for k, text in enumerate(("Floods in Zürich", "=1+1", "Fire"))]
 EVERY = pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
-
-
-@pytest.mark.parametrize("name", sorted(FORMATS.keys() - {"html"}))  # of the page its file of answers comes back
-def test_a_file_that_nobody_filled_in_reads_back_without_answers(
-    name: str, tmp_path: Path, label_set: LabelSet
-) -> None:
-    form = FORMATS[name]
-    path = form.path(tmp_path, "anna")
-    form.write(path, Handout("b0001-training", label_set, ITEMS, "anna"))
-    rows = form.read(path, "b0001-training")
-    assert [row.text for row in rows] == [item.text for item in ITEMS]
-    assert {row.label.strip() for row in rows} == {""}
-    assert {row.batch_id for row in rows} == {"b0001-training"}
 
 
 @EVERY

@@ -79,7 +79,7 @@ def test_a_named_file_is_known_by_where_it_lies(workspace: Workspace, tmp_path: 
 def test_files_of_the_inbox_move_under_a_name_that_is_free(workspace: Workspace) -> None:
     for content in "abc":
         path = put(workspace.inbox / "batch.csv", content)
-        assert put_away(FilledFile(path, in_inbox=True), [], workspace.inbox / "done") is None
+        assert put_away(FilledFile(path, in_inbox=True), [], workspace.inbox / "done")[1] is None
         assert not path.exists()
     done = workspace.inbox / "done"
     moved = {path.name: path.read_text(encoding="utf-8") for path in done.iterdir()}
@@ -89,7 +89,8 @@ def test_files_of_the_inbox_move_under_a_name_that_is_free(workspace: Workspace)
 def test_errors_of_two_rejected_files_of_one_name_stand_beside_each(workspace: Workspace) -> None:
     rejected = workspace.inbox / "rejected"
     lists = [
-        put_away(FilledFile(put(workspace.inbox / "batch.csv", who), in_inbox=True), [ERROR], rejected) for who in "ab"
+        put_away(FilledFile(put(workspace.inbox / "batch.csv", who), in_inbox=True), [ERROR], rejected)[1]
+        for who in "ab"
     ]
     assert lists == [rejected / "batch.csv.errors.csv", rejected / "batch-2.csv.errors.csv"]
     assert {path.name for path in rejected.iterdir()} == {"batch.csv", "batch-2.csv", *(each.name for each in lists)}
@@ -99,7 +100,7 @@ def test_errors_of_two_rejected_files_of_one_name_stand_beside_each(workspace: W
 def test_a_list_of_errors_that_somebody_is_mending_is_not_overwritten(workspace: Workspace) -> None:
     mending = put(workspace.inbox / "rejected" / "batch.csv.errors.csv", "half mended")
     file = FilledFile(put(workspace.inbox / "batch.csv"), in_inbox=True)
-    listed = put_away(file, [ERROR], workspace.inbox / "rejected")
+    _, listed = put_away(file, [ERROR], workspace.inbox / "rejected")
     assert listed is not None
     assert listed.name == "batch-2.csv.errors.csv"
     assert mending.read_text(encoding="utf-8") == "half mended"
@@ -108,10 +109,11 @@ def test_a_list_of_errors_that_somebody_is_mending_is_not_overwritten(workspace:
 def test_a_file_of_a_batch_stays_and_its_errors_go_once_it_has_none(workspace: Workspace) -> None:
     folder = folder_of(workspace)
     file = FilledFile(folder / "batch.csv", "b1")
-    listed = put_away(file, [ERROR], workspace.inbox / "rejected")
+    _, listed = put_away(file, [ERROR], workspace.inbox / "rejected")
+    assert listed is not None
     assert listed == folder / "batch.csv.errors.csv"
     assert [row.text for row in read_csv(listed)] == ["Floods"]
-    assert put_away(file, [], workspace.inbox / "done") is None
+    assert put_away(file, [], workspace.inbox / "done") == (file.path, None)
     assert not listed.exists()
     assert file.path.exists()
     assert list(workspace.inbox.iterdir()) == []
@@ -120,7 +122,7 @@ def test_a_file_of_a_batch_stays_and_its_errors_go_once_it_has_none(workspace: W
 def test_a_file_that_another_ingest_put_away_leaves_no_trace(workspace: Workspace) -> None:
     gone = FilledFile(workspace.inbox / "batch.csv", in_inbox=True)
     for errors in ([], [ERROR]):
-        assert put_away(gone, errors, workspace.inbox / "done") is None
+        assert put_away(gone, errors, workspace.inbox / "done") == (gone.path, None)
         assert list((workspace.inbox / "done").iterdir()) == []
 
 

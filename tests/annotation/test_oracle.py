@@ -7,7 +7,7 @@ from pathlib import Path
 from annotation.formats.csv_file import read_csv, write_csv
 from annotation.handout import Handout
 from annotation.synthetic import fill_csv
-from storage.lake.items import text_hash
+from storage.readers.spellings import text_hash
 from storage.records import BatchItem
 from tasks.config.template import DISASTER
 

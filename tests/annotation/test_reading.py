@@ -15,7 +15,7 @@ from annotation.formats.journal import Journal
 from annotation.formats.registry import FORMATS
 from annotation.handout import Handout
 from storage.errors import BatchError
-from storage.lake.items import text_hash
+from storage.readers.spellings import text_hash
 from storage.records import Answer, BatchItem
 from tasks.config.template import DISASTER
 

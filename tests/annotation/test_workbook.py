@@ -25,8 +25,8 @@ from annotation.handout import Handout
 from annotation.label_set import Label, LabelSet
 from storage.errors import BatchError
 from storage.files.formulas import restored
-from storage.lake.items import text_hash
 from storage.readers.sheets import WorkbookReader
+from storage.readers.spellings import text_hash
 from storage.records import BatchItem, Proposal
 
 BATCH = "b0001-training"
@@ -176,7 +176,7 @@ def test_what_says_the_item_is_not_typed_over_yet_the_sheet_can_be_sorted(tmp_pa
     _, sheet = published(tmp_path / "b.xlsx", handout)
     (fixed,) = (each for each in sheet.data_validations.dataValidation if each.type == "custom")
     last = len(TEXTS) + 1
-    assert set(str(fixed.sqref).split()) == {f"{letter}2:{letter}{last}" for letter in "AEFG"}
+    assert set(str(fixed.sqref).split()) == {f"{letter}2:{letter}{last}" for letter in "AEFGH"}
     assert (fixed.formula1, fixed.showErrorMessage, fixed.allowBlank) == ("FALSE", True, False)
     assert not sheet.protection.sheet, "Excel sorts no rows that have a locked cell"
 
@@ -184,7 +184,7 @@ def test_what_says_the_item_is_not_typed_over_yet_the_sheet_can_be_sorted(tmp_pa
 def test_the_sheet_is_laid_out_to_be_read_and_printed(tmp_path: Path, handout: Handout) -> None:
     _, sheet = published(tmp_path / "b.xlsx", handout)
     last = len(TEXTS) + 1
-    assert (sheet.freeze_panes, sheet.auto_filter.ref) == ("A2", f"A1:G{last}")
+    assert (sheet.freeze_panes, sheet.auto_filter.ref) == ("A2", f"A1:H{last}")
     assert sheet.print_title_rows == "$1:$1"
     assert sheet.print_area == f"'items'!$A$1:$D${last}", "ids are not printed"
     assert (sheet.page_setup.orientation, sheet.page_setup.fitToHeight) == ("landscape", 0)
@@ -212,10 +212,10 @@ def test_an_adjudicator_sees_the_answers_so_far_and_others_no_such_column(tmp_pa
     items = [handout.items[0], replace(handout.items[1], context="anna: related\nben: =not_related")]
     _, sheet = published(tmp_path / "b.xlsx", replace(handout, items=items))
     names = [cell.value for cell in sheet[1]]
-    assert names == ["text", "label", "note", CONTEXT_COLUMN, "annotator", "item_id", "batch_id", "text_hash"]
+    assert names == [*COLUMNS[:3], CONTEXT_COLUMN, *COLUMNS[3:]]
     assert [cell.value for cell in sheet["D"]] == [CONTEXT_COLUMN, None, "anna: related\nben: =not_related"]
     fixed = next(each for each in sheet.data_validations.dataValidation if each.type == "custom")
-    assert set(str(fixed.sqref).split()) == {"A2:A3", "F2:F3", "G2:G3", "H2:H3"}
+    assert set(str(fixed.sqref).split()) == {"A2:A3", "F2:F3", "G2:G3", "H2:H3", "I2:I3"}
     assert read_workbook(tmp_path / "b.xlsx")[1].cells[CONTEXT_COLUMN] == "anna: related\nben: =not_related"
 
 

@@ -13,7 +13,6 @@ from annotation.synthetic import synthetic_headlines
 from flows.cli.commands import app
 from flows.cli.simulation_options import USUAL, LabelledFile, Replays, experiment_of
 from storage.errors import SamplingError, SourceError
-from tasks.config.settings import SamplingConfig
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def test_mixes_are_strategies_the_default_or_weights(data: LabelledFile) -> None
     found = experiment_of(data, ["entropy", "default", "random=10,badge=90"]).mixes
     assert found == {
         "entropy": {"entropy": 1.0},
-        "default": SamplingConfig().active,
+        "default": {},
         "random=10,badge=90": {"random": 10.0, "badge": 90.0},
     }
     assert tuple(experiment_of(data).mixes) == USUAL

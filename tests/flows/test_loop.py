@@ -191,7 +191,7 @@ def real_project(tmp_path: Path, real_data: Path) -> tuple[Project, Path]:
 def test_the_originals_directory_gives_a_model_as_good_as_promised_and_a_clean_batch(
     real_project: tuple[Project, Path],
 ) -> None:
-    from storage.lake.items import folded
+    from storage.readers.spellings import folded
 
     project, directory = real_project
     report = run_here(project, import_items, original=str(directory))[0]

@@ -18,9 +18,9 @@ from annotation.checks import FilledFile
 from annotation.formats.detection import read_filled
 from storage.errors import PalError, SourceError
 from storage.lake.importing import import_source
-from storage.lake.items import text_hash
 from storage.readers.labelled import read_labelled
 from storage.readers.opening import open_source
+from storage.readers.spellings import text_hash
 from storage.workspace import Workspace
 
 TEXTS = ['Floods hit Québec, 3 "dead"', "Mayor opens school; 10,000 came", "A fire\tor | none", "plain words"]

@@ -15,6 +15,7 @@ from projects import pal_toml
 
 from annotation.batch import contents_of, write_batch
 from annotation.inbox import waiting_answers
+from annotation.label_set import LabelSet
 from annotation.synthetic import fill_csv
 from flows.cli.status import Status, status_of
 from storage.lake.annotations import LabelledItem, import_labelled, ingest
@@ -22,6 +23,7 @@ from storage.lake.batches import Draft, close_batch, reserve
 from storage.lake.models import add_metrics, add_model, promote
 from storage.records import Answer, Assignment, Batch, Metric, Model, ModelStatus, Proposal, Purpose, Split
 from tasks.collect import collect_answers
+from tasks.config.settings import TaskConfig
 from tasks.config.template import DISASTER
 from tasks.project import Project, open_project
 
@@ -185,6 +187,23 @@ def test_the_model_is_told_with_its_figures_and_null_for_those_that_are_undefine
     }
     assert re.search(r"\bm1\b.*\b1,234\b", now.as_text())
     assert re.search(r"F1 0\.750 \[0\.500, 0\.875\].*AUC.*\(one label only\)", now.as_text())
+
+
+def test_labels_without_evaluation_items_are_counted_where_metrics_are_means_over_labels(
+    project: Project, three_labels: LabelSet, reserve_batch: Callable[..., Batch]
+) -> None:
+    store = project.workspace.store()
+    reserve_batch(project.workspace, TEXTS)
+    import_labelled(store, "e", Split.EVALUATION, [LabelledItem("i1", "sport", "random", None)], "d", "test")
+    add_model(store, Model("m1", datetime.now(UTC), 1, 9, "bag-of-words", "{}", "0", ModelStatus.CANDIDATE))
+    promote(store, "m1")
+    add_metrics(store, "m1", Split.EVALUATION, [Metric("accuracy", 0.75, 0.5, 0.875)], n=1, lake_version=1)
+    now = status_of(project.with_config(task=TaskConfig.of(three_labels)))
+    assert json.loads(now.as_json())["model"]["absent_labels"] == 2
+    assert re.search(r"accuracy 0\.750.*\n +2 labels\b", now.as_text())
+    marked = status_of(project).model
+    assert marked is not None
+    assert marked.absent_labels == 0, "one label is positive"
 
 
 # Several annotators

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -12,11 +13,16 @@ from lake_rows import add_rows
 from together import together
 
 from storage.lake.annotations import (
+    Contradiction,
+    FileAnswers,
+    HandIn,
     Ingested,
     LabelledItem,
+    annotator_spellings,
     answered_items,
     import_labelled,
     ingest,
+    ingest_files,
     label_counts,
     labelled_texts,
     read_files,
@@ -37,6 +43,14 @@ def yes(item_id: str, annotator: str = "anna", **more: Any) -> Answer:
 
 def no(item_id: str, annotator: str = "anna", **more: Any) -> Answer:
     return Answer(item_id, "no", annotator, **more)
+
+
+def hand_in(
+    store: Store, batch_id: str, answers: Sequence[Answer], name: str, sha256: str = "", *, again: bool = False
+) -> Ingested:
+    """Ingest a file that was put into the inbox."""
+    came = HandIn(sha256, stays=False, again=again)
+    return ingest_files(store, [FileAnswers(name, batch_id, answers, came)])[0]
 
 
 @pytest.fixture
@@ -77,7 +91,7 @@ def test_the_same_file_again_appends_nothing(store: Store, batch_id: str, at: da
     assert ingest(store, batch_id, answers, "a.csv") == Ingested(3, 0, False)
     before = store.rows("FROM lake.annotations ORDER BY ALL")
     assert ingest(store, batch_id, answers, "a.csv") == Ingested(0, 3, False)
-    assert ingest(store, batch_id, answers, "inbox/copy of a.csv") == Ingested(0, 3, False)
+    assert hand_in(store, batch_id, answers, "inbox/copy of a.csv") == Ingested(0, 3, False)
     assert store.rows("FROM lake.annotations ORDER BY ALL") == before
 
 
@@ -87,12 +101,66 @@ def test_a_file_that_grows_appends_only_what_is_new(store: Store, batch_id: str)
     assert labels(store) == {"i1": "yes", "i2": "no"}
 
 
-@pytest.mark.parametrize("copy", ["a.csv", "inbox/old copy of a.csv"])
-def test_an_old_copy_does_not_take_back_a_correction_from_another_file(store: Store, batch_id: str, copy: str) -> None:
+def test_a_file_that_stays_does_not_take_back_a_correction_by_what_it_said_before(store: Store, batch_id: str) -> None:
     ingest(store, batch_id, [yes("i1")], "a.csv")
-    ingest(store, batch_id, [no("i1")], "corrected.csv")
-    assert ingest(store, batch_id, [yes("i1")], copy) == Ingested(0, 1, False)
+    hand_in(store, batch_id, [no("i1")], "corrected.csv", "2")
+    assert ingest(store, batch_id, [yes("i1"), yes("i2")], "a.csv") == Ingested(1, 1, False)
+    assert labels(store) == {"i1": "no", "i2": "yes"}
+
+
+def test_files_handed_in_count_in_their_order_and_only_bytes_that_were_ingested_before_change_nothing(
+    store: Store, batch_id: str
+) -> None:
+    later = TIME + timedelta(days=36_500)
+    assert hand_in(store, batch_id, [yes("i1", annotated_at=later)], "a.csv", "1").n_new == 1
+    assert hand_in(store, batch_id, [no("i1")], "b.csv", "2").n_corrected == 1
+    again = hand_in(store, batch_id, [yes("i1", annotated_at=later)], "c.csv", "1")
+    assert (again.n_new, again.n_known, again.known_since is not None) == (0, 1, True)
     assert labels(store) == {"i1": "no"}
+    assert hand_in(store, batch_id, [yes("i1", annotated_at=TIME)], "a.csv", "3").n_corrected == 1
+    assert labels(store) == {"i1": "yes"}
+    assert hand_in(store, batch_id, [no("i1")], "b.csv", "2", again=True).n_corrected == 1
+    assert labels(store) == {"i1": "no"}
+
+
+def test_files_of_one_ingest_that_contradict_each_other_are_left_out_and_named(store: Store, batch_id: str) -> None:
+    files = [
+        FileAnswers(name, batch_id, answers, HandIn(name, stays=False))
+        for name, answers in {
+            "a.csv": [yes("i1"), yes("i3")],
+            "b.csv": [no("i1", " Anna")],
+            "c.csv": [yes("i2"), no("i1", "ben")],
+        }.items()
+    ]
+    a, b, c = ingest_files(store, files)
+    assert (a.n_new, b.n_new, c.n_new) == (0, 0, 2)
+    given = (("a.csv", "yes"), ("b.csv", "no"))
+    assert a.contradictions == b.contradictions == (Contradiction("i1", "anna", given),)
+    assert hand_in(store, batch_id, files[0].answers, "a.csv", "a.csv").n_new == 2, "it was not ingested before"
+
+
+@pytest.mark.parametrize(("minutes", "label"), [(1, "no"), (-1, None)])
+def test_an_answer_in_a_terminal_corrects_a_file_that_was_saved_before_it(
+    store: Store, batch_id: str, minutes: int, label: str | None
+) -> None:
+    saved = TIME.replace(tzinfo=None)
+    journal = [no("i1", annotated_at=TIME + timedelta(minutes=minutes))]
+    results = ingest_files(
+        store,
+        [
+            FileAnswers("j.jsonl", batch_id, journal, HandIn(is_journal=True)),
+            FileAnswers("a.csv", batch_id, [yes("i1")], HandIn("1", stays=False, saved_at=saved)),
+        ],
+    )
+    assert labels(store).get("i1") == label
+    assert [bool(each.contradictions) for each in results] == [label is None] * 2
+
+
+def test_annotators_whose_names_are_the_same_are_one_annotator(store: Store, batch_id: str) -> None:
+    for name in ("Zoe\u0301 Lee", "zo\u00e9  lee", "\uff3ao\u00c9 LEE\u200b"):
+        ingest(store, batch_id, [yes("i1", name)], f"{name}.csv")
+    assert {row[0] for row in store.rows("SELECT annotator FROM lake.annotations")} == {"Zoe\u0301 Lee"}
+    assert annotator_spellings(store) == {"zo\u00e9 lee": "Zoe\u0301 Lee"}
 
 
 def test_one_file_may_change_its_mind_and_change_it_back(store: Store, batch_id: str) -> None:
@@ -129,7 +197,7 @@ def test_a_batch_is_complete_when_its_last_item_has_any_answer(store: Store, bat
     assert find_batch(store, batch_id).batch.status == BatchStatus.PUBLISHED
     assert ingest(store, batch_id, [Answer("i3", "unsure", "anna")], "b.csv").complete
     assert find_batch(store, batch_id).batch.status == BatchStatus.INGESTED
-    assert ingest(store, batch_id, [no("i3")], "b.csv") == Ingested(1, 0, True)
+    assert ingest(store, batch_id, [no("i3")], "b.csv") == Ingested(1, 0, True, n_corrected=1)
 
 
 @pytest.mark.parametrize("seed", range(6))

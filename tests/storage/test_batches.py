@@ -14,8 +14,9 @@ from storage.errors import BatchError
 from storage.lake import batches
 from storage.lake.annotations import ingest
 from storage.lake.batches import OvertakenError, close_batch, find_batch, reserve
-from storage.lake.items import count_pool, text_hash
+from storage.lake.items import count_pool
 from storage.lake.store import Store
+from storage.readers.spellings import text_hash
 from storage.records import Answer, Assignment, BatchItem, BatchStatus, Proposal, Purpose, Share, Split, StopSign
 from storage.workspace import Workspace
 

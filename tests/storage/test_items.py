@@ -19,8 +19,8 @@ from together import together
 from storage.lake import items
 from storage.lake.annotations import LabelledItem, import_labelled, ingest
 from storage.lake.batches import close_batch
-from storage.lake.items import text_hash
 from storage.lake.store import Store
+from storage.readers.spellings import text_hash
 from storage.records import Answer, Split
 from storage.workspace import Workspace
 

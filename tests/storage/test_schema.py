@@ -28,6 +28,7 @@ from storage.lake.schema import (
     standing_answers,
 )
 from storage.lake.store import Connection, Store
+from storage.readers.spellings import old_text_hash, text_hash
 from storage.records import ORIGINAL, UNNAMED, Answer, Batch, BatchStatus, Share, Split, StopSign
 from storage.run_records import runs_of
 
@@ -109,6 +110,26 @@ def test_a_batch_of_schema_version_1_reads_and_works_with_no_strategies_known_an
         made = draft("i4", shares=(Share("random", 1, "random"),), stop_signs=signs)
         new, _ = reserve(store, made, beside_open=False)
         assert (new.batch_id, new.shares, new.stop_signs) == ("b0002-training", made.shares, signs)
+
+
+def test_schema_7_folds_the_hashes_of_texts_and_the_spellings_of_annotators_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path) as store:
+        monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS[:6])
+        migrate(store)
+        text = "\uff26loods\u200b"
+        item = "INSERT INTO lake.items (item_id, text, text_hash, source, imported_at) VALUES (?, ?, ?, 'f', ?)"
+        store.write(lambda c: c.execute(item, ["i1", text, old_text_hash(text), TIME]), "item")
+        for k, name in enumerate(("Anna", "anna ", "ben")):
+            annotate(store, "i1", name, "yes", at=k)
+        monkeypatch.undo()
+        migrate(store)
+        assert store.rows("SELECT text_hash FROM lake.items") == [(text_hash("floods"),)]
+        assert store.rows("SELECT annotator, count(*) FROM lake.annotations GROUP BY 1 ORDER BY 1") == [
+            ("Anna", 2),
+            ("ben", 1),
+        ]
 
 
 def test_a_step_that_fails_leaves_nothing_of_itself(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,7 @@ from annotation.formats.journal import Journal
 from annotation.label_set import Label, LabelSet
 from storage.errors import BatchError
 from storage.lake.batches import find_batch
-from storage.lake.items import text_hash
-from storage.lake.schema import current_labels
+from storage.readers.spellings import text_hash
 from storage.records import Answer, Batch, BatchStatus
 from storage.workspace import Workspace
 from tasks.collect import FileReport, collect_answers
@@ -346,7 +345,7 @@ def test_what_happened_is_logged(
     caplog.set_level(logging.INFO, logger="tasks.collect")
     fill(sheet, ALL | {"i4": "?"})
     collect(workspace, label_set)
-    assert ["3", "0", "1"] in [figures(line)[-3:] for line in caplog.messages]
+    assert ["3", "0", "0", "1"] in [figures(line)[-4:] for line in caplog.messages]
     assert ".errors.csv" in caplog.text
     caplog.clear()
     fill(sheet, {"i4": "skip"})
@@ -371,28 +370,15 @@ def test_many_files_are_one_commit_and_what_brings_nothing_new_is_none(
     assert inbox(workspace).keys() == {"done"}
 
 
-def test_of_two_files_that_give_one_answer_each_the_later_one_counts(
-    workspace: Workspace, label_set: LabelSet, sheet: Path
-) -> None:
-    for name, label in (("z.csv", "1"), ("b.csv", "0"), ("a.csv", "1")):
-        fill(sheet, {"i3": label}, workspace.root / name, annotator="anna")
-    files = [workspace.root / name for name in ("z.csv", "b.csv", "a.csv")]
-    assert [(report.n_new, report.n_known) for report in collect(workspace, label_set, *files)] == [
-        (1, 0),
-        (1, 0),
-        (0, 1),
-    ]
-    sql = f"SELECT label FROM ({current_labels()})"
-    assert workspace.store().rows(sql) == [("not_related",)], "the third repeats what the first one said"
-
-
 def test_the_file_that_completes_a_batch_is_the_one_that_says_so(
     workspace: Workspace, label_set: LabelSet, sheet: Path
 ) -> None:
-    parts = ({"284006": "1"}, {"00123": "0", "i3": "1"}, {"i4": "skip"}, {"i3": "0"})
+    parts = ({"284006": "1"}, {"00123": "0", "i3": "1"}, {"i4": "skip"})
     files = [fill(sheet, part, workspace.root / f"{k}.csv") for k, part in enumerate(parts)]
     completed = [report.completed for report in collect(workspace, label_set, *files)]
-    assert completed == [[], [], [sheet.parent.name], [sheet.parent.name]], "the last one corrects a complete batch"
+    assert completed == [[], [], [sheet.parent.name]]
+    (report,) = collect(workspace, label_set, fill(sheet, {"i3": "0"}, workspace.root / "corrected.csv"))
+    assert (report.n_corrected, report.completed) == (1, [sheet.parent.name]), "it corrects a complete batch"
 
 
 def test_the_list_of_errors_of_a_file_that_stays_is_there_before_its_answers_are(

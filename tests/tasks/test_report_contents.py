@@ -158,7 +158,18 @@ def test_labels_without_a_rare_one_and_without_evaluation_items_break_nothing(
     assert report.evaluation is not None
     assert (report.evaluation.subject, report.evaluation.curve) == ("right", [])
     assert np.shape(report.evaluation.confusion) == (3, 3)
-    assert '<th class="n">politics</th>' in report_page(report)
+    metrics = metrics_of(workspace.store(), model.model_id, Split.EVALUATION)
+    assert {*report.per_label} == {*three_labels.names}
+    assert report.per_label["sport"]["f1"] == metrics["f1[sport]"]
+    assert not any("[" in metric.name for metric in report.figures)
+    page = report_page(report)
+    n_folded = page.count("<details>")
+    assert "<summary>By label</summary>" in page
+    assert '<th class="n">politics</th>' in page
+    none_of_sport = replace(report.evaluation, confusion=[[0, 0, 0], *report.evaluation.confusion[1:]])
+    many = replace(none_of_sport, labels=tuple(map(str, range(13))), confusion=[[1] * 13] * 13)
+    assert none_of_sport.absent_labels == 1
+    assert report_page(replace(report, evaluation=many)).count("<details>") == n_folded + 1
 
 
 def test_a_batch_that_waits_is_what_comes_next(workspace: Workspace, reserve_batch: Callable[..., object]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from annotation.checks import FilledRow, check_rows
 from annotation.handout import Handout
 from annotation.label_set import Label, LabelSet
-from storage.lake.items import text_hash
+from storage.readers.spellings import text_hash
 from storage.records import BatchItem, Proposal
 
 LABELS = LabelSet(

@@ -13,7 +13,7 @@ from annotation.formats.doccano import write_doccano
 from annotation.formats.label_studio import write_label_studio
 from annotation.formats.original_rows import is_original, read_original, write_original
 from storage.errors import BatchError
-from storage.lake.items import text_hash
+from storage.readers.spellings import text_hash
 from storage.records import BatchItem
 
 FIXTURE = Path(__file__).with_name("fixtures") / "original.csv"

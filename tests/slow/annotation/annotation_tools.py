@@ -7,7 +7,7 @@ from pathlib import Path
 from handouts import IDS, LABELS, NASTY
 
 from annotation.handout import Handout
-from storage.lake.items import text_hash
+from storage.readers.spellings import text_hash
 from storage.records import BatchItem
 
 ROOT = Path(__file__).parents[3]

@@ -33,7 +33,7 @@ from annotation.formats.workbook import read_workbook, write_workbook
 from annotation.handout import Handout
 from annotation.label_set import LabelSet
 from storage.errors import BatchError
-from storage.lake.items import text_hash
+from storage.readers.spellings import text_hash
 from storage.records import Answer, BatchItem
 
 BATCH = "b0001-training"

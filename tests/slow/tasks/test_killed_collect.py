@@ -11,7 +11,7 @@ from test_collect import ALL, TAKEN, TEXTS, annotations, batch, collect, fill, i
 
 from annotation.formats.journal import Journal
 from annotation.label_set import LabelSet
-from storage.lake.items import text_hash
+from storage.readers.spellings import text_hash
 from storage.records import Answer
 from storage.workspace import Workspace
 

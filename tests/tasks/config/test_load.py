@@ -50,6 +50,15 @@ def test_every_section_but_task_may_be_missing(tmp_path: Path) -> None:
     assert config.model.training == TrainingConfig(), "the library and pal.toml have the same defaults"
 
 
+def test_the_default_mix_has_margin_above_two_labels_unless_pal_toml_has_a_mix(tmp_path: Path) -> None:
+    three = TASK.replace("labels = [", 'labels = [{ name = "third" }, ')
+    assert read(tmp_path, three).sampling.active == {"random": 10.0, "margin_confidence": 80.0, "outlier": 10.0}
+    keywords = read(tmp_path, f'{three}\n[sampling]\nkeywords = ["flood"]\n').sampling
+    assert ("margin_confidence" in keywords.mix, keywords.keywords) == (True, ("flood",))
+    written = read(tmp_path, f"{three}\n[sampling]\nmix = {{ least_confidence = 1 }}\n")
+    assert written.sampling.active == {"least_confidence": 1.0}
+
+
 def test_a_workspace_of_version_0_1_0_keeps_its_settings(tmp_path: Path) -> None:
     with tarfile.open(ROOT / "tests" / "storage" / "workspace-0.1.0.tar.gz") as archive:
         archive.extract("workspace/pal.toml", tmp_path, filter="data")

@@ -16,7 +16,16 @@ from annotation.label_set import Label, LabelSet
 from flows.cli.commands import app
 from storage.errors import ConfigError
 from tasks.config.settings import BatchConfig, Config, MinimumsConfig, ModelConfig, SamplingConfig, TaskConfig
-from tasks.config.template import DISASTER, PRESETS, config_text, find_preset, label_names, named_labels, settings_page
+from tasks.config.template import (
+    DISASTER,
+    PRESETS,
+    config_text,
+    find_preset,
+    label_names,
+    named_labels,
+    settings_of,
+    settings_page,
+)
 from tasks.project import Project
 
 ROOT = Path(__file__).parents[3]
@@ -70,6 +79,15 @@ def test_any_settings_read_back(text: str, keywords: list[str], rate: float, str
 def test_any_label_reads_back(name: str) -> None:
     label_set = LabelSet("t", "?", "d", (Label(name, "1"), Label("b", "2", default=True)))
     assert back(config_text(Config(task=TaskConfig.of(label_set)))).task.label_set == label_set
+
+
+def test_other_labels_keep_a_presets_numbers_and_get_their_own_default_mix() -> None:
+    config = find_preset("chapter-2", named_labels(["a", "b", "c"], None, None))
+    assert config.minimums == PRESETS["chapter-2"].minimums
+    assert "margin_confidence" in config.sampling.mix
+    assert back(config_text(config)) == config
+    (mix,) = (each for each in settings_of(config) if each.name == "mix")
+    assert mix.is_default
 
 
 def test_an_unknown_preset_is_an_error_that_names_all() -> None:

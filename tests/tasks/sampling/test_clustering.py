@@ -33,19 +33,6 @@ def topical_texts(n: int, seed: int) -> list[list[int]]:
     ]
 
 
-def test_clusters_worked_by_hand() -> None:
-    # The first three add up to (3, 2, 1) / sqrt(2), so their centre is (3, 2, 1) / sqrt(14): cosines (3 + 2) / sqrt(28)
-    # and (3 + 1) / sqrt(28). The other two are alike.
-    found = clusters_of(vectors_of([[0, 1], [0, 2], [1, 0], [5, 6], [6, 5]]), 2)
-    first, last = found.labels[0], found.labels[4]
-    assert found.labels.tolist() == [first, first, first, last, last]
-    assert first != last
-    assert found.sizes[[first, last]].tolist() == [3, 2]
-    expected = [5 / 28**0.5, 4 / 28**0.5, 5 / 28**0.5, 1, 1]
-    np.testing.assert_allclose(found.cosines, expected, atol=1e-6)
-    np.testing.assert_allclose(found.centroids[first, :4], np.array([3, 2, 1, 0]) / 14**0.5, atol=1e-6)
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_a_centre_is_the_mean_direction_of_its_members_and_each_text_is_nearest_to_its_own(seed: int) -> None:
     vectors = vectors_of(topical_texts(80, seed))

@@ -20,16 +20,6 @@ def dense(n: int, seed: int, width: int = 5) -> npt.NDArray[np.float32]:
 # core_set
 
 
-def test_core_set_worked_by_hand() -> None:
-    # From the training item at 0 degrees: 1 - cos = 0.134 (30), 1 (90), 0.5 (60), 0.015 (10). So 90 leads; then the
-    # nearest centre of 60 and of 30 is 30 degrees away (0.134 both), 10 is 10 away; 30 or 60 next, the other after it.
-    pool = pool_of_vectors(angles(30, 90, 60, 10), training=angles(0), training_labels=[0])
-    ranking = propose("core_set", pool, 4)
-    assert positions(ranking)[0] == 1
-    assert set(positions(ranking)[1:3]) == {0, 2}
-    np.testing.assert_allclose(ranking.scores[[0, 1, 3]], [1, 0.134, 0.0152], atol=1e-4)
-
-
 @pytest.mark.parametrize("leaders", [1, 7, 10_000])
 @pytest.mark.parametrize("seed", range(3))
 def test_core_set_is_the_greedy_k_center_of_the_whole_pool(

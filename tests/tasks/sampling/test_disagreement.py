@@ -266,11 +266,3 @@ def test_contrastive_looks_only_at_candidates_and_anchors_drawn() -> None:
 def test_a_prediction_without_any_doubt_has_a_finite_score() -> None:
     pool = pool_of_texts([[1], [1]], [[1, 0], [0, 1]], training=Labelled(pool_of_texts([[1]]).tokens, logits=SURE))
     np.testing.assert_allclose(propose("contrastive", pool, 2).scores, [-np.log(1e-7), 0], atol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["bald", "drop_query", "contrastive"])
-def test_texts_that_are_copies_or_empty_are_ranked_under_one_hot_vectors_too(name: str) -> None:
-    texts = [[1, 2]] * 5 + [[]] * 3 + [[3]]
-    pool = pool_of_texts(texts, [[0.6, 0.4]] * 9, training=random_pool(1, n_training=1).training)
-    for n in range(1, 10):
-        assert len(set(propose(name, pool, n).item_ids)) == n

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from pools import pool_of_texts, propose
 
 from tasks.sampling.strategies import outliers as room
-from tasks.sampling.strategies.outliers import novelty
 from tasks.sampling.strategy import Pool, Ranking
 
 pools = st.lists(st.lists(st.integers(0, 7), max_size=4), min_size=1, max_size=25)
@@ -28,19 +27,6 @@ def assert_greedy(texts: list[list[int]], counts: npt.ArrayLike, ranking: Rankin
         assert fresh[picked] == max(fresh.values()) == score
         for token in left.pop(picked):
             now[token] += 1
-
-
-def test_novelty_worked_by_hand() -> None:
-    pool = pool_of([[0, 1], [2], [0, 0, 1], []], [3, 1, 0])
-    assert novelty(pool, pool.token_counts).tolist() == [2 / 5, 1.0, 3 / 8, 1.0]
-
-
-def test_ranking_worked_by_hand() -> None:
-    # At first: 3/1, 2/1, 1/(1+4), 2/1. After the first pick (tokens 0 1 2): the second is 2/(1+2), the fourth still 2.
-    texts = [[0, 1, 2], [0, 1], [5], [3, 4]]
-    ranking = propose("outlier", pool_of(texts, [0, 0, 0, 0, 0, 4]), 4)
-    assert ranking.item_ids == ("item-0000", "item-0003", "item-0001", "item-0002")
-    assert ranking.scores.tolist() == [3.0, 2.0, 2 / 3, 1 / 5]
 
 
 @given(pools, counts_lists, st.data())

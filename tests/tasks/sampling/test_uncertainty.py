@@ -65,12 +65,6 @@ def test_for_two_labels_the_four_rank_alike(numerators: list[int]) -> None:
     assert len(rankings) == 1
 
 
-def test_for_three_labels_they_need_not_rank_alike() -> None:
-    pool = pool_of_texts([[]] * 2, [[0.49, 0.49, 0.02], [0.46, 0.27, 0.27]])
-    assert positions(propose("margin_confidence", pool, 1)) == [0]
-    assert positions(propose("least_confidence", pool, 1)) == [1]
-
-
 def test_random_draws_every_item_equally_often_and_first_place_too() -> None:
     pool = pool_of_texts([[]] * 10)
     drawn = np.array([positions(propose("random", pool, 3, seed)) for seed in range(300)])

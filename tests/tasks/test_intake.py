@@ -1,0 +1,353 @@
+"""The intake of files: claimed, isolated, put away as they were read, by rules of precedence that no clock changes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from projects import project_of
+from test_collect import ALL, TAKEN, TEXTS, annotations, batch, collect, fill, inbox, labels_in, sheet
+
+import tasks.collect
+from annotation.claims import CLAIMED, alone_in, claim
+from annotation.formats.journal import Journal, journal_path
+from annotation.formats.registry import FORMATS
+from annotation.inbox import waiting_answers
+from annotation.label_set import Label, LabelSet
+from flows.cli.annotating import annotate_batch, publish_formats
+from flows.cli.status import status_of
+from flows.ingest import check_ingest
+from flows.next_batch import check_next
+from storage.errors import BatchError, ConfigError
+from storage.lake.items import item_ids_of
+from storage.lake.schema import current_labels, workspace_id
+from storage.readers.labelled import read_labelled
+from storage.readers.spellings import text_hash
+from storage.records import Answer, Batch
+from storage.workspace import Workspace
+from tasks.collect import JOURNAL, FileReport, collect_answers
+from tasks.config.settings import BatchConfig
+from tasks.import_files import ReadOptions, import_file
+from tasks.sample import publish_batches
+
+__all__ = ["batch", "sheet"]  # fixtures
+
+
+def label_of(workspace: Workspace, item_id: str) -> str | None:
+    rows = workspace.store().rows(f"SELECT label FROM ({current_labels()}) WHERE item_id = ?", [item_id])
+    return rows[0][0] if rows else None
+
+
+def journal_line(batch: Batch, item_id: str = "i3", **values: object) -> str:
+    line = {"batch_id": batch.batch_id, "item_id": item_id, "text_hash": text_hash(TEXTS[item_id])}
+    line |= {"answer": "related", "note": "", "annotator": "anna", "annotated_at": "2026-01-02T03:04:05+00:00"}
+    return json.dumps(line | values) + "\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"annotated_at": "0001-01-01T00:00:00+14:00"},
+        {"annotated_at": "9999-12-31T23:59:00-14:00"},
+        {"seconds": 10**400},
+        {"seconds": json.loads("[" * 500 + "]" * 500)},
+        {"text_hash": None},
+    ],
+)
+@pytest.mark.parametrize("in_batch", [True, False])
+def test_a_value_that_cannot_be_is_an_error_of_its_file_and_row_and_all_other_files_go_on(
+    workspace: Workspace, label_set: LabelSet, batch: Batch, sheet: Path, line: dict[str, object], in_batch: bool
+) -> None:
+    place = sheet.parent if in_batch else workspace.inbox
+    (place / "answers-ben.jsonl").write_text(journal_line(batch) + journal_line(batch, "i4", **line), encoding="utf-8")
+    good = fill(sheet, ALL, workspace.inbox / "good.csv")
+    reports = {Path(report.file).name: report for report in collect(workspace, label_set)}
+    assert reports[good.name].n_new == 4
+    (error,) = reports["answers-ben.jsonl"].errors
+    assert "row 2" in error
+    assert CLAIMED not in error
+    assert waiting_answers(workspace, batch.batch_id, label_set) == []
+
+
+def test_whatever_a_reader_raises_is_an_error_of_its_file(
+    workspace: Workspace, label_set: LabelSet, sheet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(sheet, ALL, workspace.inbox / "a.csv", annotator="anna")
+    fill(sheet, ALL, workspace.inbox / "b.csv", annotator="ben")
+    read = tasks.collect.check_file.__globals__["_checked"]
+
+    def fails(checks: object, file: object, form: object) -> object:
+        if "a.csv" in str(file):
+            raise ZeroDivisionError("an unforeseen fault")
+        return read(checks, file, form)
+
+    monkeypatch.setattr("annotation.inbox._checked", fails)
+    a, b = collect(workspace, label_set)
+    assert (len(a.errors), a.place, b.n_new) == (1, "inbox/rejected/a.csv", 4)
+
+
+@pytest.mark.parametrize("moment", ["read", "ingested"])
+@pytest.mark.parametrize("in_batch", [True, False])
+def test_a_file_that_changes_while_it_is_read_is_read_again_and_nothing_of_it_is_lost(
+    workspace: Workspace, label_set: LabelSet, sheet: Path, moment: str, in_batch: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = fill(sheet, {"i3": "1"}, None if in_batch else workspace.inbox / "anna.csv")
+    claimed = path if in_batch else workspace.inbox / CLAIMED / "anna.csv"
+    called = getattr(tasks.collect, "check_file" if moment == "read" else "ingest_files")
+
+    def and_changes(*arguments: object) -> object:
+        result = called(*arguments)
+        fill(claimed, ALL)
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks.collect, called.__name__, and_changes)
+        (report,) = collect(workspace, label_set)
+    assert (report.n_new, report.errors) == (int(moment == "ingested"), [])
+    assert path.exists()
+    collect(workspace, label_set)
+    assert labels_in(workspace) == TAKEN
+    assert path.exists() == in_batch
+
+
+def test_a_file_that_is_saved_again_under_its_name_while_it_is_read_is_another_file(
+    workspace: Workspace, label_set: LabelSet, sheet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = fill(sheet, {"i3": "1"}, workspace.inbox / "anna.csv")
+    ingest_files = tasks.collect.ingest_files
+
+    def and_saves(*arguments: object) -> object:
+        fill(sheet, ALL, path)
+        return ingest_files(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks.collect, "ingest_files", and_saves)
+        collect(workspace, label_set)
+    assert inbox(workspace) == {"done": ["anna.csv"], "inbox": ["anna.csv"]}
+    assert [report.n_new for report in collect(workspace, label_set)] == [3]
+
+
+def test_a_file_that_a_crashed_ingest_claimed_waits_again(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    path = fill(sheet, ALL, workspace.inbox / "anna.csv")
+    claim(workspace.inbox, path)
+    assert check_ingest(project_of(workspace, label_set), [path])
+    assert status_of(project_of(workspace, label_set)).inbox == 1
+    fill(sheet, {"i3": "1"}, path, annotator="ben")
+    assert [report.n_new for report in collect(workspace, label_set)] == [4, 1]
+    assert inbox(workspace) == {"done": ["anna (2).csv", "anna.csv"]}
+
+
+def test_the_journal_says_what_became_of_every_file(workspace: Workspace, label_set: LabelSet, sheet: Path) -> None:
+    fill(sheet, ALL | {"i4": "?"}, workspace.inbox / "anna.csv", annotator="anna")
+    collect(workspace, label_set)
+    fill(sheet, {"i3": "0"}, workspace.inbox / "anna.csv", annotator="Anna ")
+    collect(workspace, label_set)
+    lines = (workspace.reports / JOURNAL).read_text(encoding="utf-8").splitlines()
+    names = ("file", "n_rows", "n_new", "n_corrected", "n_known", "place")
+    assert [tuple(json.loads(line)[name] for name in names) for line in lines] == [
+        ("inbox/anna.csv", 4, 3, 0, 0, "inbox/rejected/anna.csv"),
+        ("inbox/anna.csv", 4, 1, 1, 0, "inbox/done/anna.csv"),
+    ]
+    assert all(len(json.loads(line)["sha256"]) == 64 for line in lines)
+
+
+def test_bytes_ingested_before_change_nothing_unless_asked_and_the_date_is_shown(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    def hand_in(name: str, label: str, note: str = "") -> FileReport:
+        fill(sheet, {"i3": label}, workspace.inbox / name, annotator="anna", note=note)
+        return collect(workspace, label_set)[-1]
+
+    assert hand_in("a.csv", "1").n_new == 1
+    assert hand_in("b.csv", "0").n_corrected == 1
+    again = hand_in("old copy.csv", "1")
+    assert (again.n_new, again.n_known, label_of(workspace, "i3")) == (0, 1, "not_related")
+    assert again.known_since is not None
+    assert f"{again.known_since:%Y-%m-%d}" in again.line()
+    assert hand_in("c.csv", "1", note="sure").n_corrected == 1, "another file, the same answer"
+    assert label_of(workspace, "i3") == "related"
+    copy = fill(sheet, {"i3": "0"}, workspace.inbox / "b.csv", annotator="anna")
+    (report,) = collect_answers(project_of(workspace, label_set), [copy], again=True)
+    assert (report.n_corrected, label_of(workspace, "i3")) == (1, "not_related")
+
+
+def test_files_that_contradict_each_other_stay_and_are_named_until_one_is_corrected(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    fill(sheet, ALL, annotator="anna")
+    one = fill(sheet, ALL | {"i3": "0"}, workspace.inbox / "one.csv", annotator="ANNA")
+    fill(sheet, ALL, workspace.inbox / "two.csv", annotator="ben")
+    for _ in range(2):
+        reports = collect(workspace, label_set)
+        named = [report for report in reports if report.errors]
+        assert [report.file for report in named] == [f"batches/{sheet.parent.name}/batch.csv", "inbox/one.csv"]
+        assert all(name in report.errors[0] for report in named for name in ("batch.csv", "one.csv", "i3", "anna"))
+        assert {row[1] for row in annotations(workspace)} == {"ben"}
+    one.unlink()
+    assert [report.n_new for report in collect(workspace, label_set)] == [4]
+
+
+@pytest.mark.parametrize("later", [True, False])
+def test_an_answer_in_the_terminal_wins_over_a_file_that_was_handed_in_before_it(
+    workspace: Workspace, label_set: LabelSet, batch: Batch, sheet: Path, later: bool
+) -> None:
+    path = fill(sheet, {"i3": "1"}, workspace.inbox / "anna.csv", annotator="anna")
+    given = datetime.now(UTC) + timedelta(seconds=60 if later else -60)
+    with Journal(sheet.with_name("answers-anna.jsonl")) as journal:
+        journal.append(batch.batch_id, text_hash(TEXTS["i3"]), Answer("i3", "not_related", "anna", annotated_at=given))
+    errors = [error for report in collect(workspace, label_set) for error in report.errors]
+    assert (label_of(workspace, "i3"), len(errors)) == (("not_related", 0) if later else (None, 2))
+    assert path.exists() is not later
+
+
+def test_a_time_ahead_of_the_clock_outranks_no_later_file_and_is_reported(
+    workspace: Workspace, label_set: LabelSet, batch: Batch, sheet: Path
+) -> None:
+    (workspace.inbox / "phone.jsonl").write_text(
+        journal_line(batch, annotated_at="2126-01-01T00:00:00+00:00"), encoding="utf-8"
+    )
+    (report,) = collect(workspace, label_set)
+    assert (report.n_new, len(report.notes)) == (1, 1)
+    fill(sheet, {"i3": "0"}, workspace.inbox / "corrected.csv", annotator="anna")
+    collect(workspace, label_set)
+    assert label_of(workspace, "i3") == "not_related"
+
+
+@pytest.mark.parametrize("format_name", [name for name in FORMATS if name not in ("original", "html")])
+def test_a_file_of_another_workspace_is_refused_in_every_format(
+    workspace: Workspace, label_set: LabelSet, reserve_batch: Callable[..., Batch], format_name: str, tmp_path: Path
+) -> None:
+    def published(root: Path) -> tuple[Workspace, Path]:
+        made = Workspace(root)
+        made.make()
+        reserved, project = reserve_batch(made, TEXTS), project_of(made, label_set)
+        publish_batches(project)
+        return made, publish_formats(project, reserved.batch_id, [format_name])[0]
+
+    (here, own), (_, foreign) = published(tmp_path / "here"), published(tmp_path / "there")
+    own.replace(here.inbox / own.name)
+    foreign.replace(here.inbox / f"foreign-{foreign.name}")
+    reports = {Path(report.file).name: report for report in collect(here, label_set)}
+    assert (reports[own.name].errors, len(reports[own.name].notes)) == ([], 1), "it is blank"
+    assert len(reports[f"foreign-{own.name}"].errors) == 1
+    assert inbox(here) == {"done": [own.name], "rejected": [f"foreign-{own.name}"]}
+
+
+def test_answers_of_a_page_and_of_a_terminal_name_their_workspace(
+    workspace: Workspace, label_set: LabelSet, batch: Batch, sheet: Path
+) -> None:
+    assert workspace_id(workspace.store()) in sheet.read_text(encoding="utf-8")
+    (workspace.inbox / "page.jsonl").write_text(journal_line(batch, workspace_id="another"), encoding="utf-8")
+    with Journal(sheet.with_name("answers-ben.jsonl"), "another") as journal:
+        journal.append(batch.batch_id, text_hash(TEXTS["i3"]), Answer("i3", "related", "ben"))
+    assert [len(report.errors) for report in collect(workspace, label_set)] == [1, 1]
+    assert annotations(workspace) == []
+
+
+def test_a_file_in_which_no_answer_is_recognized_is_refused_and_what_stands_there_is_said(
+    workspace: Workspace, label_set: LabelSet, batch: Batch, sheet: Path
+) -> None:
+    header, *rows = fill(sheet, {}, workspace.inbox / "a.csv").read_text(encoding="utf-8").splitlines()
+    lines = [f"{header};my answer", *(f"{row};yes" for row in rows)]
+    (workspace.inbox / "a.csv").write_text("\n".join(lines), encoding="utf-8")
+    data = {"text": TEXTS["i3"], "item_id": "i3", "batch_id": batch.batch_id}
+    old = [{"id": 1, "data": data, "completions": [{"id": 1, "result": []}]}]
+    (workspace.inbox / "b.json").write_text(json.dumps(old), encoding="utf-8")
+    minimal = [{**data, "id": 1, "annotation_id": 1, "sentiment": "related"}]
+    (workspace.inbox / "c.json").write_text(json.dumps(minimal), encoding="utf-8")
+    flat = [
+        {
+            **data,
+            "sentiment.responses": ["yes"],
+            "sentiment.responses.users": ["u"],
+            "sentiment.responses.status": ["submitted"],
+        }
+    ]
+    (workspace.inbox / "d.json").write_text(json.dumps(flat), encoding="utf-8")
+    reports = collect(workspace, label_set)
+    assert [len(report.errors) for report in reports] == [1, 1, 1, 1]
+    for report, word in zip(reports, ("my answer", "completions", "sentiment", "sentiment"), strict=True):
+        assert word in report.errors[0]
+        assert report.place.startswith("inbox/rejected/")
+
+
+def test_links_and_endless_notes_are_refused(workspace: Workspace, label_set: LabelSet, sheet: Path) -> None:
+    outside = fill(sheet, ALL, workspace.root / "outside.csv")
+    (workspace.inbox / "link.csv").symlink_to(outside)
+    fill(sheet, {"i3": "1"}, workspace.inbox / "note.csv", note="x" * 10_001)
+    link, note = collect(workspace, label_set)
+    assert [len(report.errors) for report in (link, note)] == [1, 1]
+    assert "note" in note.errors[0]
+    assert (annotations(workspace), outside.exists()) == ([], True)
+
+
+def test_a_label_renamed_in_pal_toml_is_reported_and_next_and_ingest_refuse(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    fill(sheet, ALL)
+    collect(workspace, label_set)
+    renamed = replace(label_set, labels=(Label("relevant", "1", positive=True), label_set.labels[1]))
+    project = project_of(workspace, renamed)
+    assert status_of(project).lost_labels == {"related": 2}
+    for refused in (
+        lambda: check_next(project, another=True),
+        lambda: check_ingest(project, []),
+        lambda: collect(workspace, renamed),
+    ):
+        with pytest.raises(ConfigError, match="related"):
+            refused()
+    assert status_of(project_of(workspace, label_set)).lost_labels == {}
+
+
+def test_a_clock_that_was_set_back_changes_no_split_and_no_order(
+    workspace: Workspace, label_set: LabelSet, sheet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(sheet, {"i3": "1"}, workspace.inbox / "a.csv", annotator="anna")
+    collect(workspace, label_set)
+    monkeypatch.setattr("storage.lake.annotations.utc_now", lambda: datetime(2001, 1, 1))
+    fill(sheet, {"i3": "0"}, workspace.inbox / "b.csv", annotator="anna")
+    collect(workspace, label_set)
+    assert label_of(workspace, "i3") == "not_related"
+    os.utime(sheet, (0, 0))
+    assert status_of(project_of(workspace, label_set)).labels["training"] == 1
+
+
+def test_one_ingest_at_a_time(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("annotation.claims.PATIENCE_S", 0.1)
+    with alone_in(workspace.inbox), pytest.raises(BatchError), alone_in(workspace.inbox):
+        pytest.fail("two at once")
+
+
+def test_the_same_means_the_same_wherever_texts_labels_and_annotators_come_in(
+    workspace: Workspace, label_set: LabelSet, batch: Batch, sheet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = project_of(workspace, label_set)
+    texts = [TEXTS["i3"], "\uff26IRE,\u200b and smoke", "  fire, \ufeffand\u00a0smoke"]
+    odd = workspace.root / "odd.csv"
+    with odd.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(
+            [("text", "label"), *((text, label) for text, label in zip(texts, "yYＹ", strict=True))]
+        )
+    assert import_file(project, odd, ReadOptions(text_column="text")).n_new == 0, "import"
+    assert read_labelled(odd).table.select(["text", "label"]).to_pylist() == [{"text": texts[0], "label": "y"}], (
+        "simulate"
+    )
+    assert set(item_ids_of(workspace.store(), pa.chunked_array([texts]))) == {"i3"}, "predict"
+    fill(sheet, {"i3": "ＲELATED\u200b"}, workspace.inbox / "anna.csv", annotator="Anna")
+    fill(sheet, {"i4": "１"}, workspace.inbox / "b.csv", annotator=" ＡNNA")
+    assert [report.n_new for report in collect(workspace, label_set)] == [1, 1]
+    monkeypatch.setattr("sys.stdin", io.StringIO("1\n1\nq\n"))
+    annotate_batch(project, batch.batch_id, "an\u200bna")
+    assert journal_path(sheet.parent, "Anna").is_file(), "annotate"
+    with pytest.raises(ValueError, match="twice"):
+        BatchConfig(annotators=("Anna", "ａnna"))
