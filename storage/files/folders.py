@@ -131,6 +131,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.touch()
+        part.unlink()  # DuckDB writes beside a file that is there
         yield part
         to_disk(part)
         os.replace(part, path)  # noqa: PTH105
