@@ -31,7 +31,7 @@ def predict(
     """Label and probability: of texts, one line each with tabs between; or of every item or row, into a file.
 
     With --file every row comes back in its order, with its number and id, or in --output with all of its columns.
-    A row without a prediction says why. --output is written whole or not at all.
+    A row without a prediction says why; blank lines are not rows. --output is written whole or not at all.
     """
     if pool and output is None:
         raise typer.BadParameter("--pool needs --output FILE")

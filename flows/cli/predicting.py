@@ -16,9 +16,6 @@ from storage.errors import SourceError
 from tasks.project import Project
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from storage.readers.source import Source
 
 STANDARD = Path("-")
@@ -44,11 +41,11 @@ def predictions(
     if texts:
         probabilities = model.predict(list(texts))
         decided = model.calibration.decisions(probabilities)
-        for text, row, label in zip(texts, probabilities, decided.tolist(), strict=True):
+        for text, row, label in zip(texts, probabilities.tolist(), decided.tolist(), strict=True):
             yield {"text": text, **_decision(model.labels, row, label)}
     for rows in described_source(file, text_column).all_rows() if file else ():
         predicted = predict_rows(model, rows)
-        found = zip(predicted.decided.tolist(), predicted.probabilities, strict=True)
+        found = zip(predicted.decided.tolist(), predicted.probabilities.tolist(), strict=True)
         ids = rows.ids.to_pylist() if rows.ids is not None else None
         for k, (number, text, reason) in enumerate(
             zip(rows.numbers.tolist(), rows.texts.to_pylist(), rows.reasons.to_pylist(), strict=True)
@@ -70,10 +67,9 @@ def described_source(file: Path, text_column: str | None) -> Source:
     return source
 
 
-def _decision(labels: Sequence[str], probabilities: NDArray[np.float32], label: int) -> dict[str, Any]:
-    row = probabilities.tolist()
-    by_label = dict(zip(labels, row, strict=True))
-    return {"label": labels[label], "probability": row[label], "probabilities": by_label}
+def _decision(labels: Sequence[str], probabilities: Sequence[float], label: int) -> dict[str, Any]:
+    by_label = dict(zip(labels, probabilities, strict=True))
+    return {"label": labels[label], "probability": probabilities[label], "probabilities": by_label}
 
 
 @contextmanager

@@ -123,9 +123,15 @@ def write_whole(path: Path, content: bytes) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A place beside `path` to write to; what is there at the end takes its name, after an error nothing does."""
+    """A place beside `path` to write to; what is there at the end takes its name, after an error nothing does.
+
+    Raises:
+        OSError: It cannot be written there; this comes first.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        part.touch()
+        part.unlink()  # DuckDB writes beside a file that is there
         yield part
         to_disk(part)
         os.replace(part, path)  # noqa: PTH105

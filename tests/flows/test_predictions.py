@@ -17,10 +17,12 @@ from projects import pal, pal_toml
 from annotation.label_set import LabelSet
 from flows.cli.predicting import predictions
 from storage.errors import ModelError, SourceError
+from storage.files.workbook_file import MOST_IN_A_CELL, write_sheet
 from storage.lake import outgoing
 from storage.lake.models import production_model, promote
 from storage.readers.opening import open_source
 from storage.readers.rows import EMPTY_TEXT, NUL
+from storage.readers.sheets import WorkbookReader
 from storage.readers.source import TOO_LONG
 from tasks.config.settings import TaskConfig
 from tasks.learning.model_files import LoadedModel, load_model
@@ -209,6 +211,18 @@ def test_a_csv_of_predictions_is_harmless_in_a_spreadsheet(trained: Project, tmp
         head, first, _ = csv.reader(file)
     assert head[:2] == ["\ufefftext", '\'=cmd "x"']
     assert first[:2] == ["'=1+1", "'@sum"]
+
+
+def test_a_workbook_holds_values_as_far_as_a_spreadsheet_can(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    values = ["=1+1", "_x0041_", "a\0b", "x" * 40_000, 12_345_678_901_234_567, 7, 0.5, float("nan"), None, b"b", True]
+    write_sheet(tmp_path / "a.xlsx", ["=name"] * len(values), [values])
+    (sheet,) = WorkbookReader().sheets(tmp_path / "a.xlsx")
+    long = "x" * MOST_IN_A_CELL
+    shown = ["=1+1", "_x0041_", "ab", long, "12345678901234567", "7", "0.5", "nan", "", "b'b'", "TRUE"]
+    assert sheet.rows[2] == shown
+    assert sheet.rows[1] == ["=name"] * len(values)
+    assert not sheet.formulas
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 def test_more_rows_than_a_sheet_has_are_refused_and_the_old_file_stays(
