@@ -75,7 +75,8 @@ class FamilyClassifier(Network):
         )
         n_labels = len(weights["bias"])
         own = [weights["weight"], torch.eye(n_labels)] if self.lexical else [weights["weight"]]
-        self.head = nn.utils.skip_init(nn.Linear, sum(part.shape[1] for part in own), n_labels)
+        width = sum(part.shape[1] for part in own)
+        self.head = nn.utils.skip_init(nn.Linear, width, n_labels)  # type: ignore[no-untyped-call]
         with torch.no_grad():
             self.head.weight.copy_(torch.cat(own, dim=1))
             self.head.bias.copy_(weights["bias"])
