@@ -132,10 +132,10 @@ def characters_of(tokens: Tokens) -> Stream:
     """The characters that come with the tokens of n texts.
 
     Raises:
-        ValueError: None do.
+        ValueError: The tokens come without characters.
     """
     if tokens.characters is None:
-        raise ValueError("This model reads characters, and the texts come without them.")
+        raise ValueError("This model reads characters, but the texts came without them.")
     return Stream(tokens.characters.ids.astype(np.uint32), tokens.characters.offsets)
 
 

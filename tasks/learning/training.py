@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.nn import functional
 
@@ -97,8 +98,8 @@ def train(
     """Train and calibrate.
 
     A linear classifier on an encoder with vectors reads all feature families; near a taught head, the vectors alone.
-    The number of epochs, the temperature and the decision
-    threshold come from the validation items; where there are none, from 5-fold cross-validation on the training items.
+    The number of epochs, the temperature and the decision threshold come from the validation items; where there are
+    none, from 5-fold cross-validation on the training items.
 
     Args:
         encoder: Made the tokens; brings the vectors.
@@ -150,10 +151,11 @@ def _train_on_families(
 def _fit_families(
     encoder: Encoder, training: Examples, config: TrainingConfig, n_labels: int
 ) -> tuple[Fitted, Vocabulary]:
-    texts, vocabulary = design(encoder, training.tokens)
-    weights = item_weights(training.labels, config)
-    c = config.regularisation or None
-    return fit_families(texts, training.labels, n_labels, weights=weights, seed=config.seed, c=c), vocabulary
+    weights, c = item_weights(training.labels, config), config.regularisation or None
+    # A second thread of the BLAS gains little on matrices this small, and on a busy machine they wait for each other.
+    with threadpool_limits(limits=1, user_api="blas"):
+        texts, vocabulary = design(encoder, training.tokens)
+        return fit_families(texts, training.labels, n_labels, weights=weights, seed=config.seed, c=c), vocabulary
 
 
 def item_weights(labels: Labels, config: TrainingConfig) -> npt.NDArray[np.float64]:

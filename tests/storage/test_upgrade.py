@@ -33,6 +33,7 @@ from storage.upkeep.backup import restore
 from storage.upkeep.upgrade import plan_upgrade, upgrade
 from storage.workspace import Workspace
 from tasks.learning.model_files import load_model
+from tasks.learning.stored_model import numpy_model
 
 ARCHIVE = Path(__file__).with_name("workspace-0.1.0.tar.gz")
 COUNTS = {"items": 203, "features": 203, "annotations": 60, "batches": 3, "batch_items": 92}
@@ -136,8 +137,11 @@ def test_the_old_model_and_its_training_set_are_found(old: Workspace, label_set:
     for version in (model.lake_version, store.version()):
         found = labelled_texts(store, Split.TRAINING, version).to_pylist()
         assert [tuple(row.values()) for row in found] == wanted
-    loaded = load_model(old.model_folder(model.model_id), label_set.names)
-    assert loaded.predict(["floods cut off town"]).shape == (1, 2)
+    folder, texts = old.model_folder(model.model_id), ["floods cut off town", "council approves library"]
+    loaded = load_model(folder, label_set.names)
+    assert loaded.classifier.linear
+    for now in (loaded, numpy_model(folder)):
+        assert now.predict(texts)[:, 0].tolist() == pytest.approx([0.45138, 0.43974], abs=1e-5), "as 0.1.0 predicts"
 
 
 def test_before_that_the_catalog_is_copied_and_the_copy_is_a_lake(

@@ -77,7 +77,7 @@ def texts_of(workspace: Workspace, item_ids: Sequence[str]) -> list[str]:
 
 
 def logits_of(model: LoadedModel, texts: Sequence[str]) -> np.ndarray:
-    return predict_logits(model.classifier, model.encoder.tokenize(pa.array(texts, pa.string())))
+    return predict_logits(model.classifier, model.read(pa.array(texts, pa.string())))
 
 
 def assert_same_tokens(found: Tokens, expected: Tokens) -> None:
@@ -92,6 +92,7 @@ def test_logits_and_probabilities_are_those_that_the_model_gives_the_texts(
     training = TrainingConfig(hidden=hidden, epochs=3)
     model_id = train_model(project_of(workspace, label_set, encoder_name, training)).model_id
     model = load_model(workspace.models / model_id)
+    assert model.classifier.reads_characters == ((encoder_name, hidden) == ("minilm-static", 0))
     pool = loaded(workspace, label_set, encoder_name, model)
     ids = sorted(item_id for item_id, _ in items[110:])
     assert pool.item_ids.to_pylist() == ids

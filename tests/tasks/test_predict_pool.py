@@ -81,6 +81,7 @@ def test_every_item_has_the_label_and_the_probability_that_the_model_gives_its_t
     assert (found.n, found.model_id, len(rows)) == (303, model_id, 303)
     assert [row["item_id"] for row in rows] == sorted(row["item_id"] for row in rows)
     model = load_model(filled.models / model_id)
+    assert model.classifier.reads_characters == (encoder == MINILM_STATIC)
     alone = model.predict([row["text"] for row in rows])
     assert np.allclose([row["p_related"] for row in rows], alone[:, 0], atol=1e-6)
     decided = model.calibration.decisions(alone)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from projects import project_of
 
@@ -14,7 +15,9 @@ from storage.errors import ModelError, StoreError
 from storage.lake.items import bounds_without_features, pool_ids
 from storage.workspace import ENVIRONMENT, Workspace
 from tasks.prepare import add_shard_features, current_encoder, make_features
+from tasks.sample import load_pool
 from tasks.scale.shards import KeptShards, Shard
+from tasks.train import train_model
 
 STATIC = "minilm-static"
 
@@ -43,6 +46,27 @@ def test_a_shard_reads_the_version_it_is_asked_for_and_is_kept_until_another_poo
     newer = replace(shard, version=shard.workspace.store().version(), n=400, bounds=("demo-00001", "demo-00400"))
     assert len(kept.vectors(newer)) == 400
     assert len(kept) == 1, "a pool that is over takes no memory"
+
+
+def test_a_shard_of_a_model_that_reads_characters_has_the_same_hidden_vectors_as_the_pool_here(
+    workspace: Workspace,
+    label_set: LabelSet,
+    take_headlines: Callable[..., dict[str, str]],
+    give_labels: Callable[..., None],
+) -> None:
+    give_labels(workspace, dict(list(take_headlines(workspace, 300).items())[:70]))
+    project = project_of(workspace, label_set)
+    make_features(project)
+    model, version = train_model(project), workspace.store().version()
+    assert model.classifier.reads_characters
+    pool = load_pool(project, version, model)
+    assert pool.hidden is not None
+    ids, encoder_id = pool.item_ids.to_pylist(), model.encoder.encoder_id
+    part = Shard(
+        workspace, version, encoder_id, STATIC, model.model_id, label_set.names, True, (ids[20], ids[199]), 180
+    )
+    found, expected = KeptShards().vectors(part), pool.hidden.rows(np.arange(20, 200))
+    np.testing.assert_allclose(found.rows(np.arange(180)), expected, atol=1e-6)
 
 
 def test_a_worker_that_sees_another_lake_says_so(shard: Shard) -> None:

@@ -21,50 +21,14 @@ Texts = list[str]
 Labels = npt.NDArray[np.int64]
 Draw = Callable[[np.random.Generator], tuple[Texts, Labels]]
 NOUNS = ["table", "garden", "window", "river", "letter", "mountain", "button", "engine", "pencil", "carpet"]
-ANIMALS = [
-    "dog",
-    "cat",
-    "horse",
-    "cow",
-    "sheep",
-    "goat",
-    "rabbit",
-    "lion",
-    "tiger",
-    "wolf",
-    "fox",
-    "bear",
-    "mouse",
-    "pig",
-    "duck",
-    "goose",
-    "eagle",
-    "hawk",
-    "owl",
-    "whale",
-]
-FOODS = [
-    "bread",
-    "cheese",
-    "soup",
-    "rice",
-    "pasta",
-    "cake",
-    "butter",
-    "salad",
-    "pizza",
-    "sausage",
-    "fruit",
-    "pie",
-    "omelette",
-    "pancake",
-    "yogurt",
-    "noodles",
-    "honey",
-    "jam",
-    "chocolate",
-    "biscuit",
-]
+SUBJECTS = """
+    dog cat horse cow sheep goat rabbit lion tiger wolf fox bear mouse pig duck goose eagle hawk owl whale dolphin shark
+    salmon trout snake lizard frog turtle spider beetle monkey gorilla elephant zebra giraffe camel donkey deer otter
+    ;
+    bread cheese soup rice pasta cake butter salad pizza sausage fruit pie omelette pancake yogurt noodles honey jam
+    chocolate biscuit muffin potato tomato onion garlic carrot cabbage spinach apple banana orange peach cherry sandwich
+"""
+ANIMALS, FOODS = (words.split() for words in SUBJECTS.split(";"))
 N = 160
 
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import pytest
 from cleanlab.count import compute_confident_joint
@@ -11,8 +14,9 @@ from hypothesis import strategies as st
 from annotation.synthetic import synthetic_headlines
 from storage.errors import ModelError
 from tasks.learning.calibration import calibrate, stratified_folds
-from tasks.learning.encoders import fit_bag_of_words
+from tasks.learning.encoders import fit_bag_of_words, minilm_static
 from tasks.learning.label_errors import TOLERANCE, Floats, Ints, LabelErrors, label_errors
+from tasks.learning.stored_model import read_texts
 from tasks.learning.tokens import Examples
 from tasks.learning.training import (
     N_FOLDS,
@@ -39,7 +43,7 @@ def drawn(seed: int, n: int, n_labels: int, noise: float, surety: float = 2.0) -
 
 
 def of_cleanlab(labels: Ints, probabilities: Floats) -> list[int]:
-    options = {"filter_by": "confident_learning", "return_indices_ranked_by": "normalized_margin"}
+    options = {"filter_by": "confident_learning", "return_indices_ranked_by": "self_confidence"}
     return [int(position) for position in find_label_issues(labels, probabilities, **options)]
 
 
@@ -63,7 +67,7 @@ def test_worked_by_hand() -> None:
     found = label_errors(labels, rows)
     assert found.positions.tolist() == [2]
     assert found.believed.tolist() == [1]
-    assert found.scores == pytest.approx([0.6])
+    assert found.scores == pytest.approx([0.8])
     assert found.joint.tolist() == [[2, 1], [0, 1]]
 
 
@@ -74,7 +78,7 @@ def test_of_two_labels_that_reach_their_threshold_the_more_probable_counts() -> 
     found = label_errors(labels, rows)
     assert found.positions.tolist() == [3, 0]
     assert found.believed.tolist() == [1, 2]
-    assert found.scores == pytest.approx([0.25, 0.1])
+    assert found.scores == pytest.approx([0.8, 0.7])
 
 
 def test_no_label_is_believed_that_is_less_probable_than_the_given_one() -> None:
@@ -86,12 +90,12 @@ def test_no_label_is_believed_that_is_less_probable_than_the_given_one() -> None
     assert 2 not in found.positions
 
 
-def test_the_score_is_that_of_the_most_probable_label_the_suggestion_the_one_that_reaches_its_threshold() -> None:
+def test_the_suggestion_is_the_label_that_reaches_its_threshold_not_a_more_probable_one() -> None:
     labels = np.array([0, 1, 2, 0])
     rows = np.array([[0.8, 0.1, 0.1], [0.3, 0.4, 0.3], [0.05, 0.05, 0.9], [0.1, 0.4, 0.5]])
     found = label_errors(labels, rows)  # thresholds .45, .4, .9
     assert (found.positions.tolist(), found.believed.tolist()) == ([3], [1])
-    assert found.scores == pytest.approx([0.5 - 0.1])
+    assert found.scores == pytest.approx([0.9])
 
 
 def test_equal_probabilities_reach_the_threshold_that_they_make() -> None:
@@ -151,8 +155,8 @@ def test_of_two_labels_suspects_and_their_order_are_those_of_cleanlab(seed: int,
     found = label_errors(given, rows)
     assert len(found.positions) > 5
     assert found.positions.tolist() == of_cleanlab(given, rows)
-    quality = get_label_quality_scores(given, rows, method="normalized_margin")
-    np.testing.assert_allclose((1 - found.scores) / 2, quality[found.positions])
+    quality = get_label_quality_scores(given, rows, method="self_confidence")
+    np.testing.assert_allclose(1 - found.scores, quality[found.positions])
     np.testing.assert_array_equal(found.joint, compute_confident_joint(given, rows, calibrate=False))
 
 
@@ -174,6 +178,23 @@ def test_of_more_labels_they_are_wherever_the_most_probable_label_reaches_its_th
 
 
 # --- planted errors
+
+
+def test_most_errors_planted_among_300_labels_of_77_are_among_the_first_40() -> None:
+    path = Path(__file__).parents[4] / "shared" / "data" / "classification" / "banking77.train.csv"
+    if not path.is_file():
+        pytest.skip(f"the labelled texts are not at {path.parent}")
+    with path.open(encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    names = sorted({row["label"] for row in table})
+    generator = np.random.default_rng(0)
+    rows = [table[k] for k in generator.permutation(len(table))[:300]]
+    labels, planted = np.array([names.index(row["label"]) for row in rows]), generator.choice(300, 18, replace=False)
+    labels[planted] = (labels[planted] + generator.integers(1, 77, 18)) % 77
+    encoder = minilm_static()
+    examples = Examples(read_texts(encoder, [row["text"] for row in rows], with_characters=True), labels)
+    found = label_errors(labels, cross_validated_probabilities(encoder, examples, TrainingConfig(), n_labels=77))
+    assert np.isin(found.positions[:40], planted).sum() >= 10
 
 
 # --- out-of-sample probabilities of the training items

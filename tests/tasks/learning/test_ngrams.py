@@ -1,4 +1,4 @@
-"""N-grams against scikit-learn's TF-IDF and a hash in Python; words and characters against splits in Python."""
+"""N-grams against scikit-learn's TF-IDF and a hash in Python; words and characters against Python's strings."""
 
 from __future__ import annotations
 
