@@ -78,9 +78,9 @@ def calibrate_held_out(
     """Fit temperature, threshold and, for two labels, the bias on logits of cross-validated training items.
 
     Two labels: Platt scaling. More: a temperature. A label's only item is left out, for the other folds cannot know it;
-    where fewer than two labels remain, nothing is scaled. The threshold promises the highest expected F1 of the positive
-    label if the probabilities are right, which few positives decide better than their own F1 does; on seven sets of
-    texts it is as good from 100 items on.
+    where fewer than two labels remain, nothing is scaled. The threshold promises the highest expected F1 of the
+    positive label if the probabilities are right, which few positives decide better than their own F1 does; on seven
+    sets of texts it is as good from 100 items on.
 
     Args:
         logits: (n, n_labels), each row from a classifier that did not see the item.
