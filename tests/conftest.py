@@ -60,6 +60,13 @@ def real_data() -> Path:
     return REAL_DATA
 
 
+@pytest.fixture
+def all_families(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linear models on vectors read characters, too, whatever the labeled items would choose."""
+    mix = {"vectors": 0.4, "words": 0.3, "characters": 0.3}
+    monkeypatch.setattr("tasks.learning.family_training.choose_mix", lambda *_: mix)
+
+
 @pytest.fixture(scope="session")
 def empty_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with its folders and an empty lake. Tests take a copy: to make a lake takes five times as long."""

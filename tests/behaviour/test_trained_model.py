@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pytest
+from scipy.special import logit
 
 from annotation.synthetic import synthetic_headlines
 from tasks.learning.encoders import minilm_static
+from tasks.learning.stored_model import read_texts
 from tasks.learning.tokens import Examples
 from tasks.learning.training import Target, TrainingConfig, predict_logits, train
 
@@ -51,11 +52,11 @@ def related(request: pytest.FixtureRequest) -> Probabilities:
     texts, labels = source()
     encoder = minilm_static()
     numbers = np.array([0 if label == "related" else 1 for label in labels], np.int64)
-    examples = Examples(encoder.tokenize(pa.array(texts, pa.string())), numbers)
+    examples = Examples(read_texts(encoder, texts, with_characters=True), numbers)
     trained = train(encoder, examples, None, TrainingConfig(), Target(2, 0))
 
     def probabilities(asked: list[str]) -> npt.NDArray[np.float32]:
-        logits = predict_logits(trained.classifier, encoder.tokenize(pa.array(asked, pa.string())))
+        logits = predict_logits(trained.classifier, read_texts(encoder, asked, with_characters=True))
         return np.asarray(trained.calibration.probabilities(logits)[:, 0])
 
     return probabilities
@@ -87,4 +88,4 @@ def test_the_name_of_the_place_decides_nothing(related: Probabilities) -> None:
 def test_a_disaster_that_is_added_makes_it_more_probable(related: Probabilities) -> None:
     before, after = related(QUIET), related([f"{text} as flood kills twelve" for text in QUIET])
     assert (after > before).all()
-    assert np.median(after - before) > 0.2
+    assert np.median(logit(after) - logit(before)) > 2, "log odds: on synthetic headlines the model is very sure"

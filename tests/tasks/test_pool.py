@@ -84,6 +84,7 @@ def assert_same_tokens(found: Tokens, expected: Tokens) -> None:
     assert (found.ids.tolist(), found.offsets.tolist()) == (expected.ids.tolist(), expected.offsets.tolist())
 
 
+@pytest.mark.usefixtures("all_families")
 @pytest.mark.parametrize(("encoder_name", "hidden"), [("minilm-static", 0), ("minilm-static", 16), ("bag-of-words", 0)])
 def test_logits_and_probabilities_are_those_that_the_model_gives_the_texts(
     shared: Shared, label_set: LabelSet, encoder_name: str, hidden: int

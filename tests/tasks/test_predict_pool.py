@@ -71,6 +71,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     return list(pq.read_table(path).to_pylist())
 
 
+@pytest.mark.usefixtures("all_families")
 @pytest.mark.parametrize("encoder", [MINILM_STATIC, BAG_OF_WORDS])
 def test_every_item_has_the_label_and_the_probability_that_the_model_gives_its_text(
     filled: Workspace, encoder: str

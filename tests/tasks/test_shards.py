@@ -48,6 +48,7 @@ def test_a_shard_reads_the_version_it_is_asked_for_and_is_kept_until_another_poo
     assert len(kept) == 1, "a pool that is over takes no memory"
 
 
+@pytest.mark.usefixtures("all_families")
 def test_a_shard_of_a_model_that_reads_characters_has_the_same_hidden_vectors_as_the_pool_here(
     workspace: Workspace,
     label_set: LabelSet,

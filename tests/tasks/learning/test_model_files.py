@@ -64,11 +64,8 @@ np.savez(models / "found.npz", **{folder.name: load_model(folder).predict(texts)
 """
 
 
-def test_a_saved_model_predicts_bit_for_bit_the_same_in_a_fresh_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    families = {"vectors": 0.4, "words": 0.3, "characters": 0.3}
-    monkeypatch.setattr("tasks.learning.family_training.choose_mix", lambda *_: families)
+@pytest.mark.usefixtures("all_families")
+def test_a_saved_model_predicts_bit_for_bit_the_same_in_a_fresh_process(tmp_path: Path) -> None:
     models = tmp_path / "models"
     expected = {}
     for case, (encoder, _) in CASES.items():
