@@ -199,7 +199,7 @@ def test_a_workbook_opened_and_saved_still_guards_the_items_and_offers_the_answe
     assert offered == ["related", "not_related", "unsure", "skip", "1", "0"]
     assert set(str(rules["custom"].sqref).split()) >= {f"A2:A{last}"}
     assert (rules["custom"].showErrorMessage, rules["custom"].errorStyle) == (True, "stop")
-    assert (sheet.freeze_panes, sheet.auto_filter.ref) == ("A2", f"A1:G{last}")
+    assert (sheet.freeze_panes, sheet.auto_filter.ref) == ("A2", f"A1:H{last}")
     assert {cell.number_format for row in sheet.iter_rows(max_row=last) for cell in row} == {"@"}
     assert len(sheet.conditional_formatting) == 1
     with zipfile.ZipFile(tmp_path / "saved.xlsx") as parts:
