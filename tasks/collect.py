@@ -314,8 +314,7 @@ def _keep(workspace: Workspace, reports: Sequence[FileReport]) -> None:
 
 
 def _tell(report: FileReport) -> None:
-    if report.n_new or report.n_known or report.errors or report.notes:
-        log.info("%s", report.line())
+    log.info("%s", report.line())
     for error in report.errors[:5]:
         log.warning("%s: %s", report.file, error)
     if report.errors_file:

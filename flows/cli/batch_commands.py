@@ -18,6 +18,7 @@ from flows.cli.options import (
     project_at,
     show_batch,
 )
+from flows.log_lines import counted
 
 Method = Literal["confident-learning", "active-lab"]
 
@@ -120,10 +121,8 @@ def ingest(
     if as_json:
         print_json([vars(report) for report in reports])
     else:
-        for report in reports:
-            print(report.line())
         new, errors = sum(report.n_new for report in reports), sum(len(report.errors) for report in reports)
-        print(f"{new} new annotations from {len(reports)} file(s), {errors} error(s)")
+        print(f"{counted(new, 'new annotation')} from {counted(len(reports), 'file')}, {counted(errors, 'error')}")
     if any(report.errors for report in reports):
         raise typer.Exit(1)
 
