@@ -47,6 +47,8 @@ class FileReport:
         known_since: When the same bytes were first ingested (UTC); None where they were not.
         n_rows: Rows that were read.
         sha256: Of its bytes.
+        size: In bytes, when it was read.
+        changed_ns: When it was last changed before that, in nanoseconds since 1970.
     """
 
     file: str
@@ -61,6 +63,8 @@ class FileReport:
     known_since: datetime | None = field(default=None, compare=False)
     n_rows: int = field(default=0, compare=False)
     sha256: str = field(default="", compare=False)
+    size: int = field(default=0, compare=False)
+    changed_ns: int = field(default=0, compare=False)
 
     def line(self) -> str:
         """What became of it, for people."""
@@ -107,6 +111,9 @@ def collect_answers(
     workspace, store = project.workspace, project.workspace.store()
     refuse_lost_labels(project)
     with alone_in(workspace.inbox):
+        for path in changed_since(workspace):
+            name = put_back(workspace.inbox, path).name
+            log.warning("%s was written to after it was ingested: put back into the inbox as %s.", path, name)
         with store.reading():
             arrivals = _arrivals(project, Wanted(files, form, again))
         taken = [arrival for arrival in arrivals if arrival.is_as_read()]
@@ -128,9 +135,31 @@ def collect_answers(
 def files_to_collect(project: Project) -> list[FilledFile]:
     """The files of `batches/` and `inbox/` that were filled in and not read as they are now."""
     workspace = project.workspace
-    waiting = waiting_files(workspace)
+    waiting = waiting_files(workspace) + [FilledFile(path, in_inbox=True) for path in changed_since(workspace)]
     seen = read_files(workspace.store()) if waiting else {}
     return [file for file in waiting if file.in_inbox or not _is_read(file, workspace, project.label_set, seen)]
+
+
+def changed_since(workspace: Workspace) -> list[Path]:
+    """Files that were put away and are no longer as they were read: an upload stalled, and went on."""
+    try:
+        lines = (workspace.reports / JOURNAL).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    places = {}
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            places[str(entry["place"])] = (entry["size"], entry["changed_ns"])
+        except (ValueError, LookupError, TypeError):
+            continue  # torn by a kill, or of an earlier version: nothing is known of that file
+    changed = []
+    for place, read in places.items():
+        path = workspace.root / place
+        is_put_away = path.parent.parent == workspace.inbox and any(read)
+        if is_put_away and path.is_file() and (path.stat().st_size, path.stat().st_mtime_ns) != read:
+            changed.append(path)
+    return changed
 
 
 def _is_read(file: FilledFile, workspace: Workspace, label_set: LabelSet, seen: Mapping[str, str]) -> bool:
@@ -233,6 +262,8 @@ class _Arrival:
             next((result.known_since for result in brought.values()), None),
             self.content.n_rows,
             self.state.sha256 if self.state else "",
+            self.state.size if self.state else 0,
+            self.state.changed_ns if self.state else 0,
         )
 
     def put_away(self, workspace: Workspace) -> None:

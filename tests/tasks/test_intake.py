@@ -33,7 +33,7 @@ from storage.readers.labelled import read_labelled
 from storage.readers.spellings import text_hash
 from storage.records import Answer, Batch
 from storage.workspace import Workspace
-from tasks.collect import JOURNAL, FileReport, collect_answers
+from tasks.collect import JOURNAL, FileReport, collect_answers, files_to_collect
 from tasks.config.settings import BatchConfig
 from tasks.import_files import ReadOptions, import_file
 from tasks.sample import publish_batches
@@ -116,6 +116,23 @@ def test_a_file_that_changes_while_it_is_read_is_read_again_and_nothing_of_it_is
     collect(workspace, label_set)
     assert labels_in(workspace) == TAKEN
     assert path.exists() == in_batch
+
+
+def test_a_file_that_is_written_on_after_it_was_put_away_is_read_again(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    lines = fill(sheet, ALL, workspace.inbox / "stalled.csv").read_bytes().splitlines(keepends=True)
+    (workspace.inbox / "stalled.csv").unlink()
+    with (workspace.inbox / "stalled.csv").open("wb", buffering=0) as upload:
+        upload.writelines(lines[:3])
+        (first,) = collect(workspace, label_set)
+        assert first.n_new == 2
+        assert not files_to_collect(project_of(workspace, label_set))
+        upload.writelines(lines[3:])
+    assert files_to_collect(project_of(workspace, label_set))
+    (second,) = collect(workspace, label_set)
+    assert (second.n_new, second.n_known) == (len(ALL) - 2, 2)
+    assert collect(workspace, label_set) == []
 
 
 def test_a_file_that_is_saved_again_under_its_name_while_it_is_read_is_another_file(
