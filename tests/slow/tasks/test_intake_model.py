@@ -28,7 +28,7 @@ from annotation.formats.journal import Journal, journal_path
 from annotation.inbox import FRESH_S
 from flows.cli.status import status_of
 from storage.lake.batches import close_batch
-from storage.lake.schema import current_labels, standing_answers
+from storage.lake.schema import OUT, current_labels, standing_answers
 from storage.readers.spellings import folded, text_hash
 from storage.records import Answer, BatchStatus, Purpose
 from storage.workspace import Workspace
@@ -233,7 +233,11 @@ class Intake(RuleBasedStateMachine):
     @rule(purpose=st.sampled_from((Purpose.ADJUDICATION, Purpose.REVIEW)))
     def ask_again(self, purpose: Purpose) -> None:
         """Publish what is answered again, to be settled or reviewed."""
-        items = sorted({item_id for item_id, _ in self.model.order})
+        out = f"SELECT item_id FROM ({OUT}) WHERE purpose = ?"
+        being_asked = {item_id for (item_id,) in self.workspace.store().rows(out, [purpose])}
+        items = sorted({item_id for item_id, _ in self.model.order} - being_asked)
+        if not items:
+            return
         batch_id = publish(self.workspace.store(), *items, purpose=purpose)
         self.asked[batch_id] = set(items)
         self.adjudications |= {batch_id} if purpose is Purpose.ADJUDICATION else set()
