@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.batch_commands import commands as batch_commands
+from flows.cli.find_commands import commands as find_commands
 from flows.cli.lake_commands import commands as lake_commands
 from flows.cli.model_commands import commands as model_commands
 from flows.cli.options import JsonOption, WorkspaceOption, print_json, project_at, show_batch
@@ -226,6 +227,7 @@ def demo(
 
 for commands in (
     batch_commands,
+    find_commands,
     model_commands,
     output_commands,
     service_commands,
