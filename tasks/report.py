@@ -28,11 +28,12 @@ from storage.lake.models import (
     production_model,
     strategy_results,
 )
+from storage.lake.people import people
 from storage.lake.store import Store
 from storage.records import Metric, Split
 from tasks.learning.metrics import calibration_bins, confusion, precision_recall, worst_mistakes
 from tasks.learning.stopping import advice, wilson_interval
-from tasks.plan import signs_of
+from tasks.plan import outlook_of, signs_of
 from tasks.project import Project
 from tasks.reporting.charts import Point
 from tasks.reporting.report_page import CURVES, TITLES, Mistake, OnEvaluation, Report, figure_text, report_page
@@ -110,6 +111,8 @@ def report_of(project: Project, run_id: str | None = None, loaded: LoadedModel |
 
 
 def _report(project: Project, run_id: str | None, loaded: LoadedModel | None) -> Report:
+    from tasks.model_change import model_change  # torch takes seconds to import
+
     workspace, label_set = project.workspace, project.label_set
     store = workspace.store()
     model, positive = production_model(store), label_set.positive
@@ -140,6 +143,9 @@ def _report(project: Project, run_id: str | None, loaded: LoadedModel | None) ->
         run=next((run for run in runs if run.run_id == run_id), None),
         by_strategy=_by_strategy(strategies),
         per_label=_per_label(metrics),
+        people=people(store),
+        outlook=outlook_of(project, model.n_training, metrics, label_counts(store)) if model else None,
+        change=model_change(project),
     )
 
 
