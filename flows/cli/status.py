@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from annotation.checks import FilledFile
-from annotation.inbox import waiting_answers, waiting_files
+from annotation.inbox import passed_over, waiting_answers, waiting_files
 from flows.log_lines import counted
 from storage.lake.annotations import answered_items
 from storage.lake.batches import Progress, answerers_in, open_batches, proposals_of
@@ -87,6 +87,7 @@ class Status:
     stop_signs: list[StopSign]
     next: str
     lost_labels: dict[str, int] = field(default_factory=dict)
+    passed_over: list[str] = field(default_factory=list)
 
     def as_json(self) -> str:
         """One JSON object."""
@@ -118,6 +119,7 @@ class Status:
             lines.append("open        no batch")
         if self.inbox:
             lines.append(f"inbox       {self.inbox} file(s) to ingest")
+        lines += [f"{'':<12}{line}" for line in self.passed_over]
         lines.append(f"model       {self._model_text()}")
         for k, sign in enumerate(self.stop_signs):
             mark = {True: "yes", False: "no", None: ""}[sign.holds]
@@ -186,6 +188,7 @@ def _status(project: Project) -> Status:
         stop_signs=list(signs),
         next=_next_command(project, n_pool, batches, inbox),
         lost_labels=lost_labels(project, counts),
+        passed_over=passed_over(workspace),
     )
 
 
