@@ -273,7 +273,8 @@ def _manifest(
 
 def _definition(label_set: LabelSet) -> str:
     answers = "\n".join(f"  {answer}" for answer in label_set.allowed())
-    return f"{label_set.question}\n\n{label_set.definition}\n\nWrite one of these in the column `label`:\n{answers}\n"
+    definition = f"{label_set.definition}\n\n" if label_set.definition else ""
+    return f"{label_set.question}\n\n{definition}Write one of these in the column `label`:\n{answers}\n"
 
 
 def with_answers(items: Sequence[BatchItem], answers: Mapping[str, Sequence[tuple[str, str, str]]]) -> list[BatchItem]:

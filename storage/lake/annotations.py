@@ -220,6 +220,13 @@ def answered_items(store: Store) -> tuple[dict[Split, dict[str, int]], int]:
     return counts, unlabelled
 
 
+def recent_seconds(store: Store) -> list[float]:
+    """How long the newest 200 answers took whose time is known; breaks of more than five minutes are left out."""
+    sql = """SELECT seconds FROM lake.annotations WHERE seconds BETWEEN 0.1 AND 300
+        ORDER BY ingestion DESC, annotated_at DESC LIMIT 200"""
+    return [row[0] for row in store.rows(sql)]
+
+
 def read_files(store: Store) -> dict[str, str]:
     """Files of batches that were read to the end: source_file -> hash of what was read last."""
     newest = "arg_max(sha256, (coalesce(n, 0), read_at))"

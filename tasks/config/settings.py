@@ -66,16 +66,27 @@ class LabelConfig(Section):
     default: bool = Field(False, description="Whether Enter chooses it.")
 
 
+OLD_PLACEHOLDER = "Say here what each label means, with examples of the hard cases."
+"""What `pal init` wrote as the definition up to version 0.1; annotators are not shown it."""
+
+
 class TaskConfig(Section):
     """`[task]`."""
 
     name: str = Field(description="Name of the task.")
     question: str = Field(description="Question that annotators answer about each text.")
-    definition: str = Field(description="What each label means, with examples of hard cases; annotators can open it.")
+    definition: str = Field(
+        "", description="What each label means, with examples of hard cases; annotators can open it. May be left empty."
+    )
     labels: Annotated[tuple[LabelConfig, ...], _FROM_LISTS] = Field(
         description="Labels: name, key (optional), positive = true for the rare one, default = true for Enter.",
         examples=[[{"name": "spam"}, {"name": "ham"}]],
     )
+
+    @field_validator("definition")
+    @classmethod
+    def _leave_out_placeholder(cls, definition: str) -> str:
+        return "" if definition.strip() == OLD_PLACEHOLDER else definition
 
     @field_validator("labels")
     @classmethod
