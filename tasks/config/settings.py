@@ -49,6 +49,11 @@ def _refuse(faults: Sequence[str]) -> None:
         raise ValueError(*faults)
 
 
+def _empty_words(words: Sequence[str]) -> list[str]:
+    """What is wrong with a list of words."""
+    return [f"{as_toml(word)} is empty." for word in words if not word.strip()]
+
+
 class Section(BaseModel):
     """A section of pal.toml. A validator raises ValueError with one argument for each error that it finds."""
 
@@ -64,6 +69,7 @@ class LabelConfig(Section):
     )
     positive: bool = Field(False, description="Whether it is the rare label that the metrics are about.")
     default: bool = Field(False, description="Whether Enter chooses it.")
+    description: str = Field("", description="What it means, in a sentence that annotators see.")
 
 
 OLD_PLACEHOLDER = "Say here what each label means, with examples of the hard cases."
@@ -79,7 +85,7 @@ class TaskConfig(Section):
         "", description="What each label means, with examples of hard cases; annotators can open it. May be left empty."
     )
     labels: Annotated[tuple[LabelConfig, ...], _FROM_LISTS] = Field(
-        description="Labels: name, key (optional), positive = true for the rare one, default = true for Enter.",
+        description="Labels: name; if wanted key, description, positive = true (the rare one), default = true (Enter).",
         examples=[[{"name": "spam"}, {"name": "ham"}]],
     )
 
@@ -145,6 +151,9 @@ class BatchConfig(Section):
         examples=[["anna", "ben"]],
     )
     overlap: int = Field(1, ge=1, description="How many annotators get each item.")
+    highlight: Annotated[tuple[str, ...], _FROM_LISTS] = Field(
+        (), description="Words that are marked in texts on the page and in the terminal.", examples=[["flood", "fire"]]
+    )
     gold: float = Field(
         0.0,
         ge=0,
@@ -158,6 +167,12 @@ class BatchConfig(Section):
         unknown = [f'there is no format "{name}"{suggest(name, FORMATS)}' for name in formats if name not in FORMATS]
         _refuse(unknown if formats else [f"there is none{suggest('', FORMATS)}"])
         return formats
+
+    @field_validator("highlight")
+    @classmethod
+    def _check_highlight(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        _refuse(_empty_words(words))
+        return words
 
     @field_validator("annotators")
     @classmethod
@@ -232,7 +247,7 @@ class SamplingConfig(Section):
     @field_validator("keywords")
     @classmethod
     def _check_keywords(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        _refuse([f"{as_toml(word)} is empty." for word in words if not word.strip()])
+        _refuse(_empty_words(words))
         return words
 
     @field_validator("options")
