@@ -19,7 +19,7 @@ from annotation.formats.registry import FORMATS, find_formats
 from annotation.label_set import Label, LabelSet, with_keys
 from storage.files.object_store import root_faults
 from storage.readers.spellings import folded
-from storage.records import ORIGINAL, UNNAMED
+from storage.records import NAMELESS
 from storage.workspace import Workspace
 from tasks.config.mix_checks import Option, mix_faults, option_faults, weights
 from tasks.config.values import as_toml, suggest
@@ -181,7 +181,7 @@ class BatchConfig(Section):
         for name in names:
             if not name.strip() or name != name.strip() or not name.isprintable():
                 faults.append(f"{as_toml(name)} is empty, or has spaces around it or characters that cannot be shown.")
-            if folded(name) in (UNNAMED, ORIGINAL):
+            if folded(name) in NAMELESS:
                 faults.append(f'"{name}" is reserved for answers without a name.')
         if len(set(map(folded, names))) < len(names):
             faults.append("a name is given twice.")
