@@ -274,18 +274,11 @@ def _manifest(
 
 def _definition(label_set: LabelSet) -> str:
     means = (f": {' '.join(label.description.split())}" if label.description else "" for label in label_set.labels)
-    answers = "
-".join(
+    answers = "\n".join(
         f"  {answer}{meaning}" for answer, meaning in zip_longest(label_set.allowed(), means, fillvalue="")
     )
-    definition = f"{label_set.definition}
-
-" if label_set.definition else ""
-    return f"{label_set.question}
-
-{definition}Write one of these in the column `label`:
-{answers}
-"
+    definition = f"{label_set.definition}\n\n" if label_set.definition else ""
+    return f"{label_set.question}\n\n{definition}Write one of these in the column `label`:\n{answers}\n"
 
 
 def with_answers(items: Sequence[BatchItem], answers: Mapping[str, Sequence[tuple[str, str, str]]]) -> list[BatchItem]:
