@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from typer.core import TyperGroup
-
-if TYPE_CHECKING:
-    from typer import Context
-    from typer._click import HelpFormatter
 
 GROUPS = {
     "Start": "init status config demo",
@@ -25,7 +21,7 @@ GROUPS = {
 class GroupedHelp(TyperGroup):
     """The commands of `GROUPS`; one that is in no group is listed at the end."""
 
-    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write a section for each group."""
         groups = {title: names.split() for title, names in GROUPS.items()}
         known = {name for names in groups.values() for name in names}
