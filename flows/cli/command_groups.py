@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from typer._click import Context, HelpFormatter
 
 GROUPS = {
     "Start": "init status config demo",
@@ -21,7 +24,7 @@ GROUPS = {
 class GroupedHelp(TyperGroup):
     """The commands of `GROUPS`; one that is in no group is listed at the end."""
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
+    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write a section for each group."""
         groups = {title: names.split() for title, names in GROUPS.items()}
         known = {name for names in groups.values() for name in names}
