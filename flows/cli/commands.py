@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.batch_commands import commands as batch_commands
+from flows.cli.item_commands import commands as item_commands
 from flows.cli.lake_commands import commands as lake_commands
 from flows.cli.model_commands import commands as model_commands
 from flows.cli.options import JsonOption, WorkspaceOption, print_json, project_at, show_batch
@@ -50,8 +51,10 @@ def options(
 ) -> None:
     """Options before any command."""
     listen(debug=debug)
-    if workspace is not None:  # the default of every command's own option
-        context.default_map = {str(context.invoked_subcommand): {"workspace": str(workspace)}}
+    if workspace is not None:  # the default of every command's own option, and of those of a group
+        named, command = {"workspace": str(workspace)}, str(context.invoked_subcommand)
+        group = getattr(getattr(context.command, "commands", {}).get(command), "commands", {})
+        context.default_map = {command: named | dict.fromkeys(group, named)}
 
 
 @app.command(epilog="Example: pal init headlines --preset disaster-headlines")
@@ -226,6 +229,7 @@ def demo(
 
 for commands in (
     batch_commands,
+    item_commands,
     model_commands,
     output_commands,
     service_commands,

@@ -174,7 +174,7 @@ def import_labelled(
         insert_batch(connection, batch_id, draft, BatchStatus.INGESTED)
         now = utc_now()
         answers = [Answer(item.item_id, item.label, ORIGINAL) for item in new]
-        ingestion = {"ingestion": _next_ingestion(connection)}
+        ingestion = {"ingestion": next_ingestion(connection)}
         _append(connection, [_row(answer, batch_id, now, source_file) | ingestion for answer in answers])
         return len(new)
 
@@ -311,7 +311,7 @@ class _Ingest:
         self._known = _first_ingests(connection, {file.hand_in.sha256 for file in files} - {""})
         self._hashes: dict[str, str] = {}
         self._numbers: dict[str, int] = {}
-        self._next = _next_ingestion(connection)
+        self._next = next_ingestion(connection)
         self._rows: list[dict[str, Any]] = []
         self._grown: set[str] = set()
         self.contradictions = self._find_contradictions(files)
@@ -491,7 +491,7 @@ _COLUMNS = {
 """Of the table, in order."""
 
 
-def _next_ingestion(connection: Connection) -> int:
+def next_ingestion(connection: Connection) -> int:
     """The number of the commit that ingests now: higher than all before, whatever the clocks said."""
     row = connection.execute("SELECT 1 + coalesce(max(ingestion), 0) FROM lake.annotations").fetchone()
     return int(row[0]) if row else 1
