@@ -23,6 +23,7 @@ from storage.errors import BatchError, PalError
 from storage.files.folders import MANIFEST, to_disk
 from storage.lake.annotations import FileAnswers, annotator_spellings, ingested_hashes, not_ingested
 from storage.lake.batches import batches_of_items, find_batch, items_of, published_batches
+from storage.lake.edits import answers_to_earlier_texts, earlier_texts
 from storage.lake.schema import workspace_id
 from storage.lake.store import Store
 from storage.readers.sheets import WorkbookReader
@@ -129,7 +130,12 @@ class BatchChecks:
         """
         if batch_id not in self._batches:
             labels = published_labels(self.workspace.batches / batch_id, self._label_set)
-            self._batches[batch_id] = ItemNames(items_of(self.store, batch_id)), labels
+            names = ItemNames(
+                items_of(self.store, batch_id),
+                earlier_texts(self.store, batch_id),
+                answers_to_earlier_texts(self.store, batch_id),
+            )
+            self._batches[batch_id] = names, labels
         return check_rows(
             [replace(row, annotator=self._named(row.annotator)) for row in rows], *self._batches[batch_id]
         )

@@ -13,6 +13,7 @@ import typer
 from flows.cli.batch_commands import commands as batch_commands
 from flows.cli.command_groups import GroupedHelp
 from flows.cli.find_commands import commands as find_commands
+from flows.cli.item_commands import commands as item_commands
 from flows.cli.lake_commands import commands as lake_commands
 from flows.cli.model_commands import commands as model_commands
 from flows.cli.options import JsonOption, WorkspaceOption, print_json, project_at, show_batch
@@ -64,8 +65,10 @@ def options(
     listen(debug=debug)
     if context.invoked_subcommand is None:
         _status_or_help(context, workspace)
-    if workspace is not None:  # the default of every command's own option
-        context.default_map = {str(context.invoked_subcommand): {"workspace": str(workspace)}}
+    if workspace is not None:  # the default of every command's own option, and of those of a group
+        named, command = {"workspace": str(workspace)}, str(context.invoked_subcommand)
+        group = getattr(getattr(context.command, "commands", {}).get(command), "commands", {})
+        context.default_map = {command: named | dict.fromkeys(group, named)}
 
 
 @app.command(epilog='Example: pal init news --labels disaster,other --positive disaster --definition "..."')
@@ -262,6 +265,7 @@ def demo(
 for commands in (
     batch_commands,
     find_commands,
+    item_commands,
     model_commands,
     output_commands,
     service_commands,
