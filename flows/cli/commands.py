@@ -13,6 +13,7 @@ import typer
 from flows.cli.batch_commands import commands as batch_commands
 from flows.cli.command_groups import GroupedHelp
 from flows.cli.find_commands import commands as find_commands
+from flows.cli.item_commands import commands as item_commands
 from flows.cli.lake_commands import commands as lake_commands
 from flows.cli.model_commands import commands as model_commands
 from flows.cli.options import JsonOption, WorkspaceOption, print_json, project_at, show_batch
@@ -20,6 +21,7 @@ from flows.cli.output_commands import commands as output_commands
 from flows.cli.service_commands import commands as service_commands
 from flows.cli.simulation_commands import commands as simulation_commands
 from flows.log_lines import listen
+from storage.records import Split
 
 app = typer.Typer(
     name="pal",
@@ -63,8 +65,10 @@ def options(
     listen(debug=debug)
     if context.invoked_subcommand is None:
         _status_or_help(context, workspace)
-    if workspace is not None:  # the default of every command's own option
-        context.default_map = {str(context.invoked_subcommand): {"workspace": str(workspace)}}
+    if workspace is not None:  # the default of every command's own option, and of those of a group
+        named, command = {"workspace": str(workspace)}, str(context.invoked_subcommand)
+        group = getattr(getattr(context.command, "commands", {}).get(command), "commands", {})
+        context.default_map = {command: named | dict.fromkeys(group, named)}
 
 
 @app.command(epilog='Example: pal init news --labels disaster,other --positive disaster --definition "..."')
@@ -137,34 +141,40 @@ def config(
 def import_(
     files: Annotated[list[Path] | None, typer.Argument(help="CSV, TSV, plain text, .xlsx, JSON or Parquet.")] = None,
     original: Annotated[Path | None, typer.Option(help="A directory of the original scripts, pool and labels.")] = None,
-    text_column: Annotated[str | None, typer.Option(help="Name or number of the text column.")] = None,
+    text_column: Annotated[list[str] | None, typer.Option(help="Text column; repeat it to join several.")] = None,
     id_column: Annotated[str | None, typer.Option(help="Name or number of the id column.")] = None,
+    context: Annotated[
+        list[str] | None, typer.Option(help="Columns to keep beside the text: url,date; or none (default: all).")
+    ] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column with labels to import as annotations.")] = None,
+    split: Annotated[Split, typer.Option(help="What items of --label-column are for.")] = Split.TRAINING,
     encoding: Annotated[str | None, typer.Option(help="utf-8, utf-16, windows-1252 ...")] = None,
     delimiter: Annotated[str | None, typer.Option(help="One character, or tab.")] = None,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Take texts into the pool: each text once, bad rows listed in a rejects file, twice changes nothing."""
+    from dataclasses import asdict
+
+    from flows.cli.import_summary import summary
     from flows.cli.status import pal_command
     from flows.import_texts import check_import, import_items
     from flows.run import start
     from tasks.import_files import ReadOptions
 
     project = project_at(workspace)
-    options = ReadOptions(text_column or "", id_column or "", encoding or "", delimiter or "")
+    kept = tuple(name.strip() for value in context or () for name in value.split(",") if name.strip())
+    read = (id_column or "", encoding or "", delimiter or "")
+    options = ReadOptions(tuple(text_column or ()), *read, kept, label_column or "", split.value)
     paths = [file.resolve() for file in files or ()]
     directory = str(original.resolve()) if original else ""
     check_import(project, paths, directory, options)
     reports = start(project, import_items, tuple(map(str, paths)), directory, options)
     if as_json:
-        print_json([vars(report) for report in reports])
+        print_json([asdict(report) for report in reports])
         return
     for report in reports:
-        print(*report.layout, sep="\n", end="\n" if report.layout else "")
-        print(
-            f"{report.source}: {report.n_new:,} new items, {report.n_duplicates:,} duplicates, "
-            f"{report.n_rejected:,} rejected" + (f" (see {report.rejects_file})" if report.rejects_file else "")
-        )
+        print(*summary(report), sep="\n")
     print(f"next: {pal_command(project)} next")
 
 
@@ -255,6 +265,7 @@ def demo(
 for commands in (
     batch_commands,
     find_commands,
+    item_commands,
     model_commands,
     output_commands,
     service_commands,

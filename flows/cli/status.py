@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from annotation.checks import FilledFile
-from annotation.inbox import waiting_answers, waiting_files
+from annotation.inbox import passed_over, waiting_answers, waiting_files
 from flows.log_lines import counted
 from storage.lake.annotations import answered_items, recent_seconds
 from storage.lake.batches import Progress, answerers_in, open_batches, proposals_of
@@ -97,6 +97,7 @@ class Status:
     outlook: Outlook | None = None
     seconds_to_outlook: float | None = None
     lost_labels: dict[str, int] = field(default_factory=dict)
+    passed_over: list[str] = field(default_factory=list)
 
     def as_json(self) -> str:
         """One JSON object."""
@@ -128,6 +129,7 @@ class Status:
             lines.append("open        no batch")
         if self.inbox:
             lines.append(f"inbox       {counted(self.inbox, 'file')} to ingest")
+        lines += [f"{'':<12}{line}" for line in self.passed_over]
         lines.append(f"model       {self._model_text()}")
         if self.outlook:
             took = f", {about(self.seconds_to_outlook)}," if self.seconds_to_outlook is not None else ""
@@ -230,6 +232,7 @@ def _status(project: Project) -> Status:
         outlook=outlook,
         seconds_to_outlook=outlook.n_answers * median(seconds) if outlook and seconds else None,
         lost_labels=lost_labels(project, counts),
+        passed_over=passed_over(workspace),
     )
 
 
