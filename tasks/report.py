@@ -111,7 +111,7 @@ def report_of(project: Project, run_id: str | None = None, loaded: LoadedModel |
 
 
 def _report(project: Project, run_id: str | None, loaded: LoadedModel | None) -> Report:
-    from tasks.model_change import model_change  # torch takes seconds to import
+    from tasks.model_verdict import model_change  # torch takes seconds to import
 
     workspace, label_set = project.workspace, project.label_set
     store = workspace.store()
