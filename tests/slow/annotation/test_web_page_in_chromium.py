@@ -760,8 +760,7 @@ def test_the_direction_of_a_text_is_its_own(open_page: Open) -> None:
 
 def test_the_list_jumps_to_any_item_and_shows_and_filters_answers(open_page: Open) -> None:
     page = open_page()
-    page.press("1", "u")
-    page.click("#show-list")
+    page.press("1", "u", "l")
     assert page.browser.switch_to.active_element.get_attribute("data-place") == "2", "the item in view"
     rows = page.browser.find_elements("css selector", "#rows li")
     assert [row.text.split("\n") for row in rows[1:3]] == [["2", "one", "unsure"], ["3", "two", "open"]]
