@@ -108,6 +108,20 @@ def write_again(folder: Path, batch: Batch, contents: Contents, label_set: Label
     write_batch(folder, batch, contents, label_set)
 
 
+def write_changed(folder: Path, batch: Batch, contents: Contents, label_set: LabelSet) -> None:
+    """Write a published batch's files anew where they are as published; what annotators filled in stays as it is."""
+    if not (folder / MANIFEST).is_file():
+        return
+    label_set, formats = published_labels(folder, label_set), {each.format for each in batch_files(folder)}
+    for name, digest in as_published(folder).items():
+        path = folder / name
+        if name != DEFINITION_NAME and path.is_file() and sha256_of(path) == digest:
+            path.unlink()
+    (folder / MANIFEST).unlink()
+    write_batch(folder, batch, contents, label_set)
+    add_formats(folder, batch, contents, label_set, [FORMATS[name] for name in sorted(formats)])
+
+
 def add_formats(
     folder: Path, batch: Batch, contents: Contents, label_set: LabelSet, formats: Sequence[Format]
 ) -> list[Path]:
@@ -277,7 +291,8 @@ def _definition(label_set: LabelSet) -> str:
     answers = "\n".join(
         f"  {answer}{meaning}" for answer, meaning in zip_longest(label_set.allowed(), means, fillvalue="")
     )
-    return f"{label_set.question}\n\n{label_set.definition}\n\nWrite one of these in the column `label`:\n{answers}\n"
+    definition = f"{label_set.definition}\n\n" if label_set.definition else ""
+    return f"{label_set.question}\n\n{definition}Write one of these in the column `label`:\n{answers}\n"
 
 
 def with_answers(items: Sequence[BatchItem], answers: Mapping[str, Sequence[tuple[str, str, str]]]) -> list[BatchItem]:

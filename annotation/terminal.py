@@ -323,7 +323,7 @@ class _Session:
 
     def _help(self) -> None:
         """What each label means, and its key."""
-        self._say(self._labels.definition + "\n")
+        self._say((self._labels.definition or "No definition was written for these labels.") + "\n")
         for label in self._labels.labels:
             meaning = f": {' '.join(plain(label.description).split())}" if label.description else ""
             self._say(

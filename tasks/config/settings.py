@@ -19,7 +19,7 @@ from annotation.formats.registry import FORMATS, find_formats
 from annotation.label_set import Label, LabelSet, with_keys
 from storage.files.object_store import root_faults
 from storage.readers.spellings import folded
-from storage.records import ORIGINAL, UNNAMED
+from storage.records import NAMELESS
 from storage.workspace import Workspace
 from tasks.config.mix_checks import Option, mix_faults, option_faults, weights
 from tasks.config.values import as_toml, suggest
@@ -72,16 +72,27 @@ class LabelConfig(Section):
     description: str = Field("", description="What it means, in a sentence that annotators see.")
 
 
+OLD_PLACEHOLDER = "Say here what each label means, with examples of the hard cases."
+"""What `pal init` wrote as the definition up to version 0.1; annotators are not shown it."""
+
+
 class TaskConfig(Section):
     """`[task]`."""
 
     name: str = Field(description="Name of the task.")
     question: str = Field(description="Question that annotators answer about each text.")
-    definition: str = Field(description="What each label means, with examples of hard cases; annotators can open it.")
+    definition: str = Field(
+        "", description="What each label means, with examples of hard cases; annotators can open it. May be left empty."
+    )
     labels: Annotated[tuple[LabelConfig, ...], _FROM_LISTS] = Field(
         description="Labels: name; if wanted key, description, positive = true (the rare one), default = true (Enter).",
         examples=[[{"name": "spam"}, {"name": "ham"}]],
     )
+
+    @field_validator("definition")
+    @classmethod
+    def _leave_out_placeholder(cls, definition: str) -> str:
+        return "" if definition.strip() == OLD_PLACEHOLDER else definition
 
     @field_validator("labels")
     @classmethod
@@ -170,7 +181,7 @@ class BatchConfig(Section):
         for name in names:
             if not name.strip() or name != name.strip() or not name.isprintable():
                 faults.append(f"{as_toml(name)} is empty, or has spaces around it or characters that cannot be shown.")
-            if folded(name) in (UNNAMED, ORIGINAL):
+            if folded(name) in NAMELESS:
                 faults.append(f'"{name}" is reserved for answers without a name.')
         if len(set(map(folded, names))) < len(names):
             faults.append("a name is given twice.")
