@@ -202,10 +202,10 @@ def test_definition_shows_it_and_the_item_again(tmp_path: Path) -> None:
     assert written == ["i1 related"]
 
 
-def test_without_a_definition_its_key_is_not_offered(tmp_path: Path) -> None:
-    _, _, shown = ask(tmp_path, ["1"], labels=replace(LABELS, definition=""))
-    assert "u unsure" in shown
-    assert "d definition" not in shown
+def test_without_a_definition_help_says_so_and_has_the_keys(tmp_path: Path) -> None:
+    _, _, shown = ask(tmp_path, ["?"], labels=replace(LABELS, definition=""))
+    assert "No definition was written" in shown
+    assert "  0 or Enter  not_related\n" in shown
 
 
 def test_a_note_goes_with_the_answer_given_next(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from chromium import PHONE, WIDE, Browser, chromium
 from projects import project_of
-from selenium.common.exceptions import ElementClickInterceptedException
+from selenium.common.exceptions import ElementClickInterceptedException, ElementNotInteractableException
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
 from waiting import until
@@ -75,7 +75,7 @@ class Page:
     def _is_clicked(self, css: str) -> bool:
         try:
             self.browser.element(css).click()
-        except ElementClickInterceptedException:  # a dialog is still coming up
+        except (ElementClickInterceptedException, ElementNotInteractableException):  # a dialog is still coming up
             return False
         return True
 
@@ -124,7 +124,7 @@ class Page:
         self.browser.element("#file").send_keys(str(path))
         until(lambda: told in self.text("#message-text"))
         outcome = self.text("#message-title") + "\n" + self.text("#message-text")
-        self.press(Keys.ENTER)
+        self.click("#message button")
         return outcome
 
     def answers(self) -> list[tuple[str, str, str]]:
