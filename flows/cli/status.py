@@ -21,6 +21,7 @@ from storage.records import Batch, Metric, Split, StopSign
 from tasks.learning.stopping import advice
 from tasks.plan import signs_of
 from tasks.project import Project, lost_labels
+from tasks.sentence_vectors import made_so_far
 
 SHOWN_METRICS = ("f1", "auc", "ap", "accuracy")
 
@@ -68,6 +69,7 @@ class Status:
 
     Attributes:
         files: The URI of what other machines share; empty where all is here only.
+        sentence_vectors: Items that have a sentence vector; None where models read none.
     """
 
     workspace: str
@@ -87,6 +89,7 @@ class Status:
     stop_signs: list[StopSign]
     next: str
     lost_labels: dict[str, int] = field(default_factory=dict)
+    sentence_vectors: int | None = None
 
     def as_json(self) -> str:
         """One JSON object."""
@@ -100,6 +103,8 @@ class Status:
         if self.files:
             lines.append(f"files       shared in {self.files}")
         lines.append(f"items       {self.items:,}: {self.pool:,} in the pool, {self.pending:,} with annotators")
+        if self.sentence_vectors is not None and self.sentence_vectors < self.items:
+            lines.append(f"{'':<12}{self.sentence_vectors:,} with sentence vectors; pal nightly makes the others")
         for k, (split, counts) in enumerate(self.per_label.items()):
             lines.append(f"{'labels' if not k else '':<12}{split:<11}{self.labels[split]:>7,}  ({folded(counts)})")
         if self.unlabelled:
@@ -186,6 +191,7 @@ def _status(project: Project) -> Status:
         stop_signs=list(signs),
         next=_next_command(project, n_pool, batches, inbox),
         lost_labels=lost_labels(project, counts),
+        sentence_vectors=sentences[0] if (sentences := made_so_far(project)) else None,
     )
 
 
