@@ -22,6 +22,7 @@ from storage.records import Batch, Metric, RunStatus, Split, StopSign
 from tasks.learning.stopping import advice
 from tasks.plan import answers_before_model, minimums_of, signs_of
 from tasks.project import Project, lost_labels
+from tasks.sentence_vectors import made_so_far
 
 SHOWN_METRICS = ("f1", "auc", "ap", "accuracy")
 
@@ -69,6 +70,7 @@ class Status:
 
     Attributes:
         files: The URI of what other machines share; empty where all is here only.
+        sentence_vectors: Items that have a sentence vector; None where models read none.
         n_left: Answers that the batch in `next` still needs, and the seconds that they take at the pace of the newest
             answers; for `pal next` the seconds that it took the last time. None where that is not known.
         then: What comes after `next`, in words.
@@ -94,6 +96,7 @@ class Status:
     seconds_left: float | None = None
     then: str = ""
     lost_labels: dict[str, int] = field(default_factory=dict)
+    sentence_vectors: int | None = None
     passed_over: list[str] = field(default_factory=list)
 
     def as_json(self) -> str:
@@ -108,6 +111,8 @@ class Status:
         if self.files:
             lines.append(f"files       shared in {self.files}")
         lines.append(f"items       {self.items:,}: {self.pool:,} in the pool, {self.pending:,} with annotators")
+        if self.sentence_vectors is not None and self.sentence_vectors < self.items:
+            lines.append(f"{'':<12}{self.sentence_vectors:,} with sentence vectors; pal nightly makes the others")
         for k, (split, counts) in enumerate(self.per_label.items()):
             lines.append(f"{'labels' if not k else '':<12}{split:<11}{self.labels[split]:>7,}  ({folded(counts)})")
         if self.unlabelled:
@@ -222,6 +227,7 @@ def _status(project: Project) -> Status:
         seconds_left=_seconds_of(project, step, n_left, seconds),
         then=_then(step, n_before_model, n_left + sum(each.n_waiting for each in batches)),
         lost_labels=lost_labels(project, counts),
+        sentence_vectors=sentences[0] if (sentences := made_so_far(project)) else None,
         passed_over=passed_over(workspace),
     )
 
