@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.annotator_commands import commands as annotator_commands
 from flows.cli.batch_commands import commands as batch_commands
 from flows.cli.item_commands import commands as item_commands
 from flows.cli.lake_commands import commands as lake_commands
@@ -229,6 +230,7 @@ def demo(
 
 for commands in (
     batch_commands,
+    annotator_commands,
     item_commands,
     model_commands,
     output_commands,
