@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -286,8 +287,12 @@ def _manifest(
 
 
 def _definition(label_set: LabelSet) -> str:
-    answers = "\n".join(f"  {answer}" for answer in label_set.allowed())
-    return f"{label_set.question}\n\n{label_set.definition}\n\nWrite one of these in the column `label`:\n{answers}\n"
+    means = (f": {' '.join(label.description.split())}" if label.description else "" for label in label_set.labels)
+    answers = "\n".join(
+        f"  {answer}{meaning}" for answer, meaning in zip_longest(label_set.allowed(), means, fillvalue="")
+    )
+    definition = f"{label_set.definition}\n\n" if label_set.definition else ""
+    return f"{label_set.question}\n\n{definition}Write one of these in the column `label`:\n{answers}\n"
 
 
 def with_answers(items: Sequence[BatchItem], answers: Mapping[str, Sequence[tuple[str, str, str]]]) -> list[BatchItem]:

@@ -25,7 +25,7 @@ _COPY = ".stdin"
 
 
 def predictions(
-    project: Project, texts: Sequence[str], file: Path | None, text_column: str | None = None
+    project: Project, texts: Sequence[str], file: Path | None, text_column: Sequence[str] | None = None
 ) -> Iterator[dict[str, Any]]:
     """For each text its label, the probability of that label, and those of all labels; a file is read in slices.
 
@@ -60,7 +60,7 @@ def predictions(
                 yield {**place, "text": text, **_decision(model.labels, row, label)}
 
 
-def described_source(file: Path, text_column: str | None) -> Source:
+def described_source(file: Path, text_column: Sequence[str] | None) -> Source:
     """A file of texts, opened; what was understood of it goes to stderr."""
     is_copy = file.name == _COPY
     from storage.readers.opening import open_source  # a text on the command line needs none of it
@@ -113,7 +113,9 @@ def _one_line(value: str | None) -> str:
     return " ".join((value or "").split())
 
 
-def write_predictions(project: Project, file: Path, text_column: str | None, output: Path, *, as_json: bool) -> None:
+def write_predictions(
+    project: Project, file: Path, text_column: Sequence[str] | None, output: Path, *, as_json: bool
+) -> None:
     """Write a file's rows with their predictions, `-` for stdout, and say what was written.
 
     Raises:

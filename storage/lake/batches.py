@@ -118,8 +118,14 @@ def reserve(store: Store, draft: Draft, *, beside_open: bool) -> tuple[Batch, bo
     return store.write(change, f"publish a {draft.purpose.value} batch of {len(draft.item_ids)}")
 
 
-def insert_batch(connection: Connection, batch_id: str, draft: Draft, status: BatchStatus) -> None:
-    """Write a batch and its proposals; inside somebody's transaction."""
+def insert_batch(
+    connection: Connection, batch_id: str, draft: Draft, status: BatchStatus, n: int | None = None
+) -> None:
+    """Write a batch and its proposals; inside somebody's transaction.
+
+    Args:
+        n: Its number of items, where somebody else writes these.
+    """
     connection.execute(
         bound(
             f"INSERT INTO lake.batches ({_COLUMNS}) VALUES (?, ?, ?, ?, now()::TIMESTAMP{', ?' * 11})",
@@ -127,7 +133,7 @@ def insert_batch(connection: Connection, batch_id: str, draft: Draft, status: Ba
                 batch_id,
                 draft.purpose.value,
                 status.value,
-                len(draft.item_ids),
+                len(draft.item_ids) if n is None else n,
                 draft.model_id,
                 draft.seed,
                 draft.lake_version,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from storage.errors import BatchError
 from storage.lake.schema import ANSWERS_TO_BATCHES, OUT, adjudicated, current_labels, standing_answers
 from storage.lake.store import Store
-from storage.records import ORIGINAL, UNNAMED, Batch, Purpose, Split
+from storage.records import NAMELESS, Batch, Purpose, Split
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -154,7 +154,7 @@ def independent_answers(store: Store) -> pa.Table:
             SELECT item_id, annotator, arg_max(answer, (ingestion, annotated_at)) AS answer,
                 arg_max(seconds, (ingestion, annotated_at)) AS seconds
             FROM lake.annotations JOIN lake.batches USING (batch_id)
-            WHERE purpose <> 'adjudication' AND annotator NOT IN ('{UNNAMED}', '{ORIGINAL}')
+            WHERE purpose <> 'adjudication' AND annotator NOT IN {NAMELESS}
             GROUP BY item_id, annotator
         ) JOIN ({current_labels()}) USING (item_id) ORDER BY item_id, annotator"""
     )

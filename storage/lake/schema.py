@@ -17,7 +17,7 @@ from storage.errors import StoreError
 from storage.lake.connection import bound, listed
 from storage.lake.store import Connection, Store, records_of
 from storage.readers.spellings import folded, spelled_first, text_hash
-from storage.records import ORIGINAL, UNNAMED, RunRecord
+from storage.records import NAMELESS, RunRecord
 from storage.run_records import Runs
 
 log = logging.getLogger(__name__)
@@ -321,7 +321,7 @@ def standing_answers(version: int | None = None) -> str:
     Answers to a text that was corrected since do not count.
 
     The newest is the one ingested last, whatever the clocks said; only of versions before schema 6, which have no such
-    number, the times decide. One without a name (or from the original's files) replaces those before it and is replaced
+    number, the times decide. One without a name (or from an imported file) replaces those before it and is replaced
     by the next, whoever gives it: it may be the same person's.
     """
     return f"""
@@ -329,7 +329,7 @@ def standing_answers(version: int | None = None) -> str:
             FROM ({_to_current_texts(version)}) QUALIFY row_number() OVER (PARTITION BY item_id, annotator
                 ORDER BY coalesce(ingestion, 0) DESC, annotated_at DESC, ingested_at DESC, source_file, answer) = 1
         ), numbered AS (
-            SELECT *, annotator IN ('{UNNAMED}', '{ORIGINAL}') AS nameless, row_number() OVER (PARTITION BY item_id
+            SELECT *, annotator IN {NAMELESS} AS nameless, row_number() OVER (PARTITION BY item_id
                 ORDER BY coalesce(ingestion, 0) DESC, annotated_at DESC, ingested_at DESC, annotator, answer) AS age
             FROM latest
         )

@@ -171,7 +171,11 @@ def test_what_was_erased_is_not_imported_again_and_twice_is_once(lived: Project,
         with pytest.raises(BatchError):
             plan_of(lived, item_ids)
     assert store.version() == version
-    assert add_rows(store, [("gone", "A new text under the old id")]).n_new == 1
+    again = add_rows(store, [("gone", EARLIER), ("gone", "A new text under the old id"), ("gone", "And another")])
+    assert (again.n_new, [row["owner"] for row in again.conflicts.to_pylist()]) == (
+        1,
+        [None, "A new text under the old id"],
+    )
 
 
 def test_files_that_wait_to_be_ingested_are_not_lost(lived: Project) -> None:
