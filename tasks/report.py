@@ -38,6 +38,7 @@ from tasks.reporting.charts import Point
 from tasks.reporting.report_page import CURVES, TITLES, Mistake, OnEvaluation, Report, figure_text, report_page
 from tasks.sampling.catalogue import all_strategies
 from tasks.sentence_vectors import stored_vectors
+from tasks.watch_drift import watch_drift
 
 if TYPE_CHECKING:
     from tasks.learning.model_files import LoadedModel
@@ -119,6 +120,7 @@ def _report(project: Project, run_id: str | None, loaded: LoadedModel | None) ->
     signs = signs_of(store, label_set) if model else ()
     strategies = strategy_results(store, positive) if positive else []
     runs = workspace.runs().recent(N_RUNS)
+    watched = watch_drift(project)
     return Report(
         task=label_set.name,
         workspace=str(workspace.root),
@@ -141,6 +143,8 @@ def _report(project: Project, run_id: str | None, loaded: LoadedModel | None) ->
         run=next((run for run in runs if run.run_id == run_id), None),
         by_strategy=_by_strategy(strategies),
         per_label=_per_label(metrics),
+        drift=watched.line() if watched else "",
+        drift_fires=watched is not None and watched.fires,
     )
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 GROUPS = {
     "Start": "init status config demo",
     "Import": "import",
-    "Label": "next annotate loop ingest submit publish close find show sample strategies review agreement history",
+    "Label": "next annotate loop ingest submit publish close find show sample strategies review agreement history annotators",
     "Model": "models promote rollback adapt predict report simulate",
     "Run": "nightly up down",
     "Data": "items export",

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.annotator_commands import commands as annotator_commands
 from flows.cli.batch_commands import commands as batch_commands
 from flows.cli.command_groups import GroupedHelp
 from flows.cli.find_commands import commands as find_commands
@@ -264,6 +265,7 @@ def demo(
 
 for commands in (
     batch_commands,
+    annotator_commands,
     find_commands,
     item_commands,
     model_commands,

@@ -78,6 +78,8 @@ class Report:
         signs: Of stopping, with `advice` in a sentence.
         run: The one that the report is of; None where it was asked for.
         runs: The newest ones, the newest first.
+        drift: The newest texts beside the older ones, in a sentence; empty where there are too few.
+        drift_fires: Whether that is drift.
     """
 
     task: str
@@ -101,6 +103,8 @@ class Report:
     run: RunRecord | None = None
     by_strategy: list[tuple[str, Point]] = field(default_factory=list)
     per_label: dict[str, dict[str, Metric]] = field(default_factory=dict)
+    drift: str = ""
+    drift_fires: bool = False
 
 
 def learning_charts(report: Report) -> dict[str, str]:
@@ -189,7 +193,7 @@ def figure_text(metric: Metric) -> str:
 
 def report_markdown(report: Report) -> str:
     """The report as Markdown, charts as images in it: what the Prefect UI shows."""
-    parts = [f"**{report.state}**", f"Next: `{report.next}`"]
+    parts = [f"**{report.state}**", f"Next: `{report.next}`", *filter(None, [report.drift])]
     if report.model_id:
         n = report.evaluation.n if report.evaluation else 0
         rows = [(TITLES.get(metric.name, metric.name), figure_text(metric)) for metric in report.figures]
