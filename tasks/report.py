@@ -28,11 +28,12 @@ from storage.lake.models import (
     production_model,
     strategy_results,
 )
+from storage.lake.people import people
 from storage.lake.store import Store
 from storage.records import Metric, Split
 from tasks.learning.metrics import calibration_bins, confusion, precision_recall, worst_mistakes
 from tasks.learning.stopping import advice, wilson_interval
-from tasks.plan import signs_of
+from tasks.plan import outlook_of, signs_of
 from tasks.project import Project
 from tasks.reporting.charts import Point
 from tasks.reporting.report_page import CURVES, TITLES, Mistake, OnEvaluation, Report, figure_text, report_page
@@ -112,6 +113,8 @@ def report_of(project: Project, run_id: str | None = None, loaded: LoadedModel |
 
 
 def _report(project: Project, run_id: str | None, loaded: LoadedModel | None) -> Report:
+    from tasks.model_change import model_change  # torch takes seconds to import
+
     workspace, label_set = project.workspace, project.label_set
     store = workspace.store()
     model, positive = production_model(store), label_set.positive
@@ -145,6 +148,9 @@ def _report(project: Project, run_id: str | None, loaded: LoadedModel | None) ->
         per_label=_per_label(metrics),
         drift=watched.line() if watched else "",
         drift_fires=watched is not None and watched.fires,
+        people=people(store),
+        outlook=outlook_of(project, model.n_training, metrics, label_counts(store)) if model else None,
+        change=model_change(project),
     )
 
 
