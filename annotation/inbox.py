@@ -16,11 +16,12 @@ from annotation.batch import as_published, batch_files, published_labels, sha256
 from annotation.checks import FilledFile, FilledRow, ItemNames, RowError, check_rows, is_plausible
 from annotation.claims import claimed_files, take_free_name
 from annotation.formats.registry import is_for_answers
-from annotation.label_set import LabelSet
+from annotation.label_set import LabelSet, label_set_of
 from storage.errors import BatchError, PalError
 from storage.files.folders import MANIFEST, to_disk
 from storage.lake.annotations import FileAnswers, annotator_spellings, not_ingested
 from storage.lake.batches import batches_of_items, find_batch, items_of, published_batches
+from storage.lake.codebook import codebook_of
 from storage.lake.schema import workspace_id
 from storage.lake.store import Store
 from storage.readers.sheets import WorkbookReader
@@ -78,7 +79,7 @@ class BatchChecks:
         self.workspace, self.store = workspace, workspace.store()
         self.workbooks = WorkbookReader()
         self.workspace_id = workspace_id(self.store)
-        self._label_set = label_set
+        self._label_set, self._codebook = label_set, codebook_of(self.store)
         self._annotators = annotator_spellings(self.store)
         self._known: set[str] = set()
         self._batches: dict[str, tuple[ItemNames, LabelSet]] = {}
@@ -102,7 +103,10 @@ class BatchChecks:
             BatchError: Its manifest is damaged.
         """
         if batch_id not in self._batches:
-            labels = published_labels(self.workspace.batches / batch_id, self._label_set)
+            labels = self._label_set
+            if self._codebook.changes:
+                labels = label_set_of(labels, self._codebook, find_batch(self.store, batch_id).batch.codebook)
+            labels = published_labels(self.workspace.batches / batch_id, labels)
             self._batches[batch_id] = ItemNames(items_of(self.store, batch_id)), labels
         return check_rows(
             [replace(row, annotator=self._named(row.annotator)) for row in rows], *self._batches[batch_id]
