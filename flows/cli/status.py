@@ -106,7 +106,7 @@ class Status:
             lines.append(f"{'':<12}{self.unlabelled:,} more answered without a label: skipped, unsure or disputed")
         if self.lost_labels:
             labels = ", ".join(f"{n:,} {name}" for name, n in self.lost_labels.items())
-            lines.append(f"{'':<12}pal.toml no longer has these labels: {labels}. Give them their old names again.")
+            lines.append(f"{'':<12}pal.toml does not have these labels: {labels}. Say what became of them: pal labels")
         if self.disputed:
             lines.append(f"{'':<12}{self.disputed:,} to settle: pal next --adjudicate")
         for batch in self.batches:
@@ -185,7 +185,7 @@ def _status(project: Project) -> Status:
         advice=advice(signs) if model else None,
         stop_signs=list(signs),
         next=_next_command(project, n_pool, batches, inbox),
-        lost_labels=lost_labels(project, counts),
+        lost_labels=lost_labels(project),
     )
 
 
