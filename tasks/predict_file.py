@@ -90,10 +90,8 @@ def model_in_production(project: Project) -> NumpyModel:
 def say_labels(model: NumpyModel | LoadedModel) -> None:
     """Say so where a model was trained before labels were renamed or merged."""
     if model.outputs is not None:
-        now = (
-            f"{name} is now {model.labels[at]}"
-            for name, at in zip(model.outputs.names, model.outputs.places, strict=True)
-        )
+        pairs = zip(model.outputs.names, model.outputs.places, strict=True)
+        now = (f"{name} is now {model.labels[at]}" for name, at in pairs if name != model.labels[at])
         log.info("Model %s was trained for other labels: %s.", model.model_id, ", ".join(now))
 
 

@@ -50,8 +50,9 @@ class Project:
 
 
 def lost_labels(project: Project) -> dict[str, int]:
-    """The labels that were answered and that pal.toml does not have, and to how many items each was answered."""
-    answered = answered_labels(project.workspace.store())
+    """The labels that pal.toml lacks, and to how many items each was answered: all that were, or that a change made."""
+    store = project.workspace.store()
+    answered = dict.fromkeys(sorted(codebook_of(store).known), 0) | answered_labels(store)
     return {name: n for name, n in answered.items() if name not in project.label_set.names}
 
 
@@ -64,24 +65,28 @@ def refuse_lost_labels(project: Project) -> None:
     if lost := lost_labels(project):
         labels = ", ".join(f"{name!r} ({n:,})" for name, n in lost.items())
         raise ConfigError(
-            f"Items have labels that pal.toml does not have: {labels}.",
+            f"pal.toml does not have these labels of items: {labels}.",
             hint=f"Say what became of them: {'; '.join(possible_changes(project, lost))}",
         )
 
 
 def possible_changes(project: Project, lost: Iterable[str]) -> list[str]:
     """The commands that could be meant by a pal.toml without these labels."""
-    store, names = project.workspace.store(), project.label_set.names
+    store = project.workspace.store()
     codebook, answered = codebook_of(store), answered_labels(store)
-    new = [name for name in names if name not in answered]
+    new = [name for name in project.label_set.names if name not in answered]
     commands = []
     for name in lost:
-        behind = [old for old in names if any(row.becomes == name for row in codebook.last_of(old)) and old in new]
+        rows = codebook.made_by(name)
+        old = [row.label for row in rows if row.label is not None]
+        if rows and {*old} <= {*project.label_set.names}:  # made on another machine; here it changes pal.toml only
+            added = ",".join(row.becomes or "" for row in rows if row.label is None)
+            into = {"rename": [name], "add": [name], "merge": ["--into", name], "split": ["--into", added]}
+            commands.append(f"pal labels {rows[0].kind} {shlex.join([*old, *into[rows[0].kind]])}")
         nearest = get_close_matches(name, new, n=1, cutoff=0.0)
-        commands += [f"pal labels rename {shlex.join((old, name))}" for old in behind]
-        commands += [f"pal labels rename {shlex.join((name, *nearest))}"] if nearest and not behind else []
+        commands += [f"pal labels rename {shlex.join((name, *nearest))}"] if nearest else []
         commands.append(f"pal labels retire {shlex.quote(name)}")
-    return commands
+    return list(dict.fromkeys(commands))
 
 
 def open_project(path: Path | None = None) -> Project:

@@ -72,7 +72,8 @@ def plan_relabeling(project: Project, edit: LabelEdit, reason: str = "", ask_abo
     workspace, store = project.workspace, project.workspace.store()
     content = workspace.config_file.read_bytes()
     codebook, answered = codebook_of(store), answered_labels(store)
-    is_made = _is_made(codebook, edit)
+    has_both = edit.kind == "rename" and {*edit.labels, *edit.into} <= {*project.label_set.names}
+    is_made = not has_both and _is_made(codebook, edit)
     if not is_made:
         _check(project.label_set, answered, edit)
     after = edited(content, edit, workspace.config_file)
@@ -84,8 +85,8 @@ def plan_relabeling(project: Project, edit: LabelEdit, reason: str = "", ask_abo
         raise _no_label(ask_about, project.label_set)
     change = NewChange(
         edit.kind,
-        dict.fromkeys((name for name in edit.labels if name not in edit.into or edit.kind == "split"), _heir(edit)),
-        edit.into if edit.kind in ("add", "split") else (),
+        _going(edit),
+        _added(edit),
         _labels_before(project.label_set, answered, edit),
         getpass.getuser(),
         reason,
@@ -126,7 +127,7 @@ def finish_relabeling(workspace: Workspace) -> None:
         edit = LabelEdit(noted["kind"], tuple(noted["labels"]), tuple(noted["into"]))
         codebook = codebook_of(workspace.store())
         made = {(each.label, each.becomes) for each in codebook.changes if each.codebook == noted["codebook"]}
-        if made and all((name, _heir(edit)) in made for name in edit.labels if name not in edit.into):
+        if made == {*_going(edit).items(), *((None, name) for name in _added(edit))}:
             _write(workspace.config_file, edit)
             log.info("Finished an interrupted change of labels (%s) in pal.toml.", edit.kind)
         else:
@@ -147,6 +148,15 @@ def _write(path: Path, edit: LabelEdit) -> None:
 def _heir(edit: LabelEdit) -> str | None:
     """What the labels that go become."""
     return edit.into[0] if edit.kind in ("rename", "merge") else None
+
+
+def _going(edit: LabelEdit) -> dict[str, str | None]:
+    """The labels that go, with what they become."""
+    return {name: _heir(edit) for name in edit.labels if edit.kind == "split" or name not in edit.into}
+
+
+def _added(edit: LabelEdit) -> tuple[str, ...]:
+    return edit.into if edit.kind in ("add", "split") else ()
 
 
 def _is_made(codebook: Codebook, edit: LabelEdit) -> bool:

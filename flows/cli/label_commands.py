@@ -201,7 +201,9 @@ def _run(project: Project, planned: Relabeling, *, ask: bool = False, yes: bool,
     done, batch_id = not dry_run and (planned.change is not None or planned.edits_file), None
     if done:
         if not yes and not as_json and sys.stdin.isatty():
-            typer.confirm("Make this change?", abort=True)
+            if not typer.confirm("Make this change?"):
+                print("No label was changed.")
+                return
         elif not yes:
             raise ConfigError("No label was changed.", hint="Add --yes to make this change.")
         refuse_while_running(project, "pal labels")

@@ -76,6 +76,16 @@ class Codebook:
         """Name and key of each label of an earlier number; None for the one in force, whose labels pal.toml has."""
         return next((each.labels_before for each in self.changes if each.codebook > number), None)
 
+    @property
+    def known(self) -> set[str]:
+        """The labels that changes made, and no later one took."""
+        return {each.becomes for each in self.changes if each.becomes is not None and not self.last_of(each.becomes)}
+
+    def made_by(self, label: str) -> list[LabelChange]:
+        """The rows of the newest change that made a label; none where none did."""
+        number = max((each.codebook for each in self.changes if each.becomes == label), default=0)
+        return [each for each in self.changes if each.codebook == number]
+
     def last_of(self, label: str) -> list[LabelChange]:
         """The rows of the change by which a label went; none where it never did, or came back."""
         gone = max((each.codebook for each in self.changes if each.label == label), default=0)

@@ -56,7 +56,7 @@ def edited(content: bytes, edit: LabelEdit, path: Path) -> bytes:
 def _apply(entries: list[Entry], edit: LabelEdit) -> None:
     """Change the labels of `[task]`; what is gone or there already is left as it is."""
     names = [entry["name"] for entry in entries]
-    going = [name for name in edit.labels if name in names and name not in edit.into]
+    going = [name for name in names if name in edit.labels and name not in edit.into]
     new = [name for name in edit.into if name not in names]
     marks = {mark for name in going for mark in MARKS if entries[names.index(name)].get(mark)}
     place = names.index(going[0]) if going else len(names)
