@@ -73,6 +73,12 @@ UNNAMED = "unnamed"
 ORIGINAL = "original"
 """The annotator of labels that came with the original scripts' files."""
 
+IMPORTED = "imported"
+"""The annotator of labels that stood in an imported file."""
+
+NAMELESS = (UNNAMED, ORIGINAL, IMPORTED)
+"""The annotators that are nobody in particular: any later answer replaces theirs."""
+
 
 @dataclass(frozen=True)
 class BatchItem:

@@ -13,12 +13,14 @@ import tomllib
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 
 from filelock import FileLock
 
 from annotation.label_set import LabelSet
 from storage.errors import ConfigError
 from storage.files.folders import write_whole
+from storage.lake.annotations import recent_seconds
 from storage.lake.batches import Draft, count_batches
 from storage.lake.codebook import (
     Codebook,
@@ -28,7 +30,6 @@ from storage.lake.codebook import (
     change_labels,
     codebook_of,
     forecast,
-    seconds_per_answer,
 )
 from storage.records import Proposal, Purpose
 from storage.workspace import Workspace
@@ -92,7 +93,10 @@ def plan_relabeling(project: Project, edit: LabelEdit, reason: str = "", ask_abo
         reason,
         ask_about,
     )
-    return Relabeling(edit, label_set, change, forecast(store, change), seconds_per_answer(store), edits_file)
+    seconds = recent_seconds(store)
+    return Relabeling(
+        edit, label_set, change, forecast(store, change), median(seconds) if seconds else None, edits_file
+    )
 
 
 def relabel(project: Project, planned: Relabeling, *, ask: bool) -> str | None:

@@ -63,6 +63,7 @@ class HandIn:
         saved_at: When it was last saved.
         is_journal: The terminal adds every answer to it as it is given.
         again: Take it as a later answer, even if these bytes were ingested before.
+        parts: SHA-256 of the files in it, where it is an archive.
     """
 
     sha256: str = ""
@@ -70,6 +71,7 @@ class HandIn:
     saved_at: datetime | None = None
     is_journal: bool = False
     again: bool = False
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,11 @@ def ingest_files(store: Store, files: Sequence[FileAnswers], read: Mapping[str, 
     return store.write(change, f"ingest {len({file.source_file for file in files} | {*(read or ())})} files")
 
 
+def ingested_hashes(store: Store) -> frozenset[str]:
+    """SHA-256 of every file that was ingested, those in archives included."""
+    return frozenset(sha256 for (sha256,) in store.rows("SELECT DISTINCT sha256 FROM lake.ingested_files"))
+
+
 def not_ingested(store: Store, file: FileAnswers) -> list[Answer]:
     """The answers that ingesting this file alone would append; changes nothing."""
     rows = store.rows(f"{_HISTORY} WHERE batch_id = ? {_OLDEST_FIRST}", [file.batch_id])
@@ -163,22 +170,23 @@ def import_labelled(
         if not new:
             return 0
         proposals = [Proposal(item.item_id, item.strategy, item.score, k + 1) for k, item in enumerate(new)]
-        taken = connection.execute(
-            bound(
-                "SELECT count(*) FROM lake.batches WHERE batch_id = $name OR starts_with(batch_id, $name || '-')",
-                {"name": name},
-            ),
-        ).fetchone()
-        batch_id = f"{name}-{taken[0] + 1}" if taken and taken[0] else name
+        batch_id = free_batch_id(connection, name)
         draft = Draft(split, [item.item_id for item in new], proposals, 0, 0, label_set)
         insert_batch(connection, batch_id, draft, BatchStatus.INGESTED)
         now = utc_now()
         answers = [Answer(item.item_id, item.label, ORIGINAL) for item in new]
-        ingestion = {"ingestion": _next_ingestion(connection)}
+        ingestion = {"ingestion": next_ingestion(connection)}
         _append(connection, [_row(answer, batch_id, now, source_file) | ingestion for answer in answers])
         return len(new)
 
     return store.write(change, f"import {len(labelled)} labels for {split.value}")
+
+
+def free_batch_id(connection: Connection, name: str) -> str:
+    """`name` for a batch of labels that were given elsewhere, with a number after it where there was one before."""
+    sql = "SELECT count(*) FROM lake.batches WHERE batch_id = $name OR starts_with(batch_id, $name || '-')"
+    taken = connection.execute(bound(sql, {"name": name})).fetchone()
+    return f"{name}-{taken[0] + 1}" if taken and taken[0] else name
 
 
 def labelled_texts(store: Store, split: Split, version: int) -> pa.Table:
@@ -211,6 +219,13 @@ def answered_items(store: Store) -> tuple[dict[Split, dict[str, int]], int]:
         else:
             counts[Split(split)][label] = n
     return counts, unlabelled
+
+
+def recent_seconds(store: Store) -> list[float]:
+    """How long the newest 200 answers took whose time is known; breaks of more than five minutes are left out."""
+    sql = """SELECT seconds FROM lake.annotations WHERE seconds BETWEEN 0.1 AND 300
+        ORDER BY ingestion DESC, annotated_at DESC LIMIT 200"""
+    return [row[0] for row in store.rows(sql)]
 
 
 def read_files(store: Store) -> dict[str, str]:
@@ -309,9 +324,9 @@ class _Ingest:
         self._spellings = spelled_first([*names, *(each.annotator for file in files for each in file.answers)])
         self._batches = _standing(connection, {file.batch_id for file in files})
         self._known = _first_ingests(connection, {file.hand_in.sha256 for file in files} - {""})
-        self._hashes: dict[str, str] = {}
+        self._hashes = {sha256: file.source_file for file in files for sha256 in file.hand_in.parts}
         self._numbers: dict[str, int] = {}
-        self._next = _next_ingestion(connection)
+        self._next = next_ingestion(connection)
         self._rows: list[dict[str, Any]] = []
         self._grown: set[str] = set()
         self.contradictions = self._find_contradictions(files)
@@ -491,7 +506,7 @@ _COLUMNS = {
 """Of the table, in order."""
 
 
-def _next_ingestion(connection: Connection) -> int:
+def next_ingestion(connection: Connection) -> int:
     """The number of the commit that ingests now: higher than all before, whatever the clocks said."""
     row = connection.execute("SELECT 1 + coalesce(max(ingestion), 0) FROM lake.annotations").fetchone()
     return int(row[0]) if row else 1

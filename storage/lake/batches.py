@@ -119,8 +119,14 @@ def next_batch_id(connection: Connection, purpose: Purpose | Split) -> str:
     return f"b{number[0] if number else 1:04d}-{purpose.value}"
 
 
-def insert_batch(connection: Connection, batch_id: str, draft: Draft, status: BatchStatus) -> None:
-    """Write a batch and its proposals; inside somebody's transaction."""
+def insert_batch(
+    connection: Connection, batch_id: str, draft: Draft, status: BatchStatus, n: int | None = None
+) -> None:
+    """Write a batch and its proposals; inside somebody's transaction.
+
+    Args:
+        n: Its number of items, where somebody else writes these.
+    """
     connection.execute(
         bound(
             f"""INSERT INTO lake.batches ({_COLUMNS}) VALUES (?, ?, ?, ?, now()::TIMESTAMP{", ?" * 9},
@@ -129,7 +135,7 @@ def insert_batch(connection: Connection, batch_id: str, draft: Draft, status: Ba
                 batch_id,
                 draft.purpose.value,
                 status.value,
-                len(draft.item_ids),
+                len(draft.item_ids) if n is None else n,
                 draft.model_id,
                 draft.seed,
                 draft.lake_version,
@@ -215,10 +221,10 @@ def count_iterations(store: Store) -> int:
 
 @dataclass(frozen=True)
 class BatchHashes:
-    """What the lake has of a batch: whether it is open, and its items, item_id -> text hash."""
+    """What the lake has of a batch: whether it is open, and of its items the hashes of all texts that they had."""
 
     is_open: bool
-    hashes: dict[str, str]
+    hashes: dict[str, set[str]]
 
 
 def batch_hashes(store: Store) -> dict[str, BatchHashes]:
@@ -228,9 +234,11 @@ def batch_hashes(store: Store) -> dict[str, BatchHashes]:
         for batch_id, status in store.rows("SELECT batch_id, status FROM lake.batches")
     }
     for batch_id, item_id, text_hash in store.rows(
-        "SELECT DISTINCT batch_id, item_id, text_hash FROM lake.batch_items JOIN lake.items USING (item_id)"
+        """SELECT DISTINCT batch_id, item_id, text_hash FROM lake.batch_items JOIN (
+            SELECT item_id, text_hash FROM lake.items UNION SELECT item_id, text_hash FROM lake.edits
+        ) USING (item_id)"""
     ):
-        found[batch_id].hashes[item_id] = text_hash
+        found[batch_id].hashes.setdefault(item_id, set()).add(text_hash)
     return found
 
 

@@ -161,12 +161,6 @@ def items_without_label(store: Store) -> list[str]:
     return [row[0] for row in store.rows(sql)]
 
 
-def seconds_per_answer(store: Store) -> float | None:
-    """The median time that an answer took; None where no answer has one."""
-    seconds = store.rows("SELECT median(seconds) FROM lake.annotations")[0][0]
-    return None if seconds is None else float(seconds)
-
-
 def forecast(store: Store, change: NewChange) -> Effect:
     """What a change would do: it is made, looked at, and undone."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from storage.errors import BatchError
 from storage.lake.schema import ANSWERS_TO_BATCHES, OUT, adjudicated, answers_at, current_labels, standing_answers
 from storage.lake.store import Store
-from storage.records import ORIGINAL, UNNAMED, Batch, Purpose, Split
+from storage.records import NAMELESS, Batch, Purpose, Split
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,7 +84,7 @@ def disputed_items(store: Store) -> list[str]:
         f"""SELECT item_id FROM ({current_labels()}) l WHERE label IS NULL
             AND item_id IN (SELECT item_id FROM ({standing_answers()}) WHERE answer <> 'skip')
             AND item_id NOT IN (SELECT item_id FROM ({adjudicated()}))
-            AND item_id NOT IN (SELECT item_id FROM ({_WAITING}))
+            AND item_id NOT IN (SELECT item_id FROM ({WAITING}))
         ORDER BY annotated_at, item_id"""
     )
     return [row[0] for row in rows]
@@ -156,13 +156,13 @@ def independent_answers(store: Store) -> pa.Table:
             SELECT item_id, annotator, arg_max_null(answer, (ingestion, annotated_at)) AS answer,
                 arg_max(seconds, (ingestion, annotated_at)) AS seconds
             FROM ({answers_at()}) JOIN lake.batches USING (batch_id)
-            WHERE purpose <> 'adjudication' AND annotator NOT IN ('{UNNAMED}', '{ORIGINAL}')
+            WHERE purpose <> 'adjudication' AND annotator NOT IN {NAMELESS}
             GROUP BY item_id, annotator
         ) JOIN ({current_labels()}) USING (item_id) ORDER BY item_id, annotator"""
     )
 
 
-_WAITING = f"""SELECT o.item_id FROM ({OUT}) o JOIN lake.batches b USING (batch_id)
+WAITING = f"""SELECT o.item_id FROM ({OUT}) o JOIN lake.batches b USING (batch_id)
     LEFT JOIN ({ANSWERS_TO_BATCHES}) a ON a.batch_id = o.batch_id AND a.item_id = o.item_id
     WHERE coalesce(a.n, 0) < coalesce(b.overlap, 1)"""
 """Query for the items that an open batch still needs an answer to."""

@@ -5,6 +5,7 @@ Two texts are the same item when they have the same `text_hash`: see `storage.re
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ _STAGE = (
         SELECT item_id, min(row) AS first FROM staged GROUP BY item_id HAVING count(*) > 1""",
     """CREATE OR REPLACE TEMP TABLE conflicts AS
         SELECT s.row, s.item_id, NULL::BIGINT AS first FROM staged s JOIN lake.items i USING (item_id)
-        WHERE s.text_hash <> i.text_hash::UUID
+        WHERE s.text_hash <> i.text_hash::UUID AND s.text_hash NOT IN (SELECT text_hash::UUID FROM lake.edits)
         UNION ALL
         SELECT s.row, s.item_id, first FROM staged s JOIN repeated USING (item_id) JOIN staged o ON o.row = first
         WHERE s.text_hash <> o.text_hash AND s.item_id NOT IN (SELECT item_id FROM lake.items)""",
@@ -40,28 +41,45 @@ _CONFLICTS = """
     FROM conflicts c JOIN read_parquet($staged) s ON s.row = c.row LEFT JOIN read_parquet($staged) o ON o.row = c.first
     LEFT JOIN lake.items i ON i.item_id = c.item_id ORDER BY c.row"""
 
-_TAKEN = """
+_KNOWN = """SELECT text_hash, item_id FROM lake.items UNION ALL
+    SELECT text_hash, arg_max(item_id, edited_at) AS item_id FROM lake.edits
+    WHERE text_hash NOT IN (SELECT text_hash FROM lake.items) GROUP BY text_hash"""
+"""Query for the texts that are or were those of an item: (text_hash, item_id)."""
+
+_TAKEN = f"""
     CREATE OR REPLACE TEMP TABLE taken AS
     SELECT min(row) AS row, arg_min(item_id, row) AS item_id, text_hash
     FROM staged ANTI JOIN conflicts USING (row)
-    ANTI JOIN (SELECT text_hash::UUID AS text_hash FROM lake.items) USING (text_hash) GROUP BY text_hash"""
+    ANTI JOIN (SELECT text_hash::UUID AS text_hash FROM ({_KNOWN})) USING (text_hash) GROUP BY text_hash"""
 """The first row of each text that is not in the lake."""
 
 _TAKE = """
-    INSERT INTO lake.items (item_id, text, text_hash, published_at, source, imported_at)
-    SELECT item_id, text, replace(text_hash::VARCHAR, '-', ''), published_at, $source, now()::TIMESTAMP
-    FROM (SELECT row, text, published_at FROM read_parquet($staged)) JOIN taken USING (row) ORDER BY item_id"""
+    INSERT INTO lake.items (item_id, text, text_hash, published_at, source, imported_at, context)
+    SELECT item_id, text, replace(text_hash::VARCHAR, '-', ''), published_at, $source, now()::TIMESTAMP, {context}
+    FROM (SELECT * EXCLUDE (item_id) FROM read_parquet($staged)) JOIN taken USING (row) ORDER BY item_id"""
+
+_FILL = """
+    UPDATE lake.items SET context = n.context FROM (
+        SELECT i.item_id, json_merge_patch(coalesce(i.context, '{{}}'),
+            json_merge_patch(s.context, coalesce(i.context, '{{}}')))::VARCHAR AS context
+        FROM (SELECT row, {context} AS context FROM read_parquet($staged) WHERE context IS NOT NULL) s JOIN (
+            SELECT min(row) AS row, text_hash FROM staged ANTI JOIN conflicts USING (row)
+            ANTI JOIN taken USING (text_hash) GROUP BY text_hash
+        ) f USING (row) JOIN lake.items i ON i.text_hash::UUID = f.text_hash
+        WHERE s.context IS NOT NULL AND i.context IS DISTINCT FROM s.context
+    ) n WHERE items.item_id = n.item_id AND items.context IS DISTINCT FROM n.context"""
+"""Columns that items which are in the lake did not have; what they have stays."""
 
 _NAME = """
     INSERT INTO lake.item_ids (item_id, source_id, source, source_row) SELECT item_id, NULL, $source, row FROM taken"""
 """Where the new items came from."""
 
-_NAME_AGAIN = """
+_NAME_AGAIN = f"""
     INSERT INTO lake.item_ids (item_id, source_id, source, source_row)
     SELECT item_id, source_id, $source, row FROM (
         SELECT i.item_id, CASE WHEN s.item_id NOT IN (i.item_id, left(i.text_hash, 16)) THEN s.item_id END AS source_id,
             row FROM staged s ANTI JOIN conflicts USING (row) ANTI JOIN taken USING (row)
-        JOIN lake.items i ON i.text_hash::UUID = s.text_hash
+        JOIN ({_KNOWN}) i ON i.text_hash::UUID = s.text_hash
     ) n WHERE NOT EXISTS (
         FROM lake.item_ids k WHERE source = $source AND k.source_row = n.row AND k.item_id = n.item_id
         AND k.source_id IS NOT DISTINCT FROM n.source_id) ORDER BY row"""
@@ -70,23 +88,36 @@ _NAME_AGAIN = """
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did: new items, rows that repeat a text, and rows whose id stands for another text."""
+    """What an import did: new items, rows that repeat a text, and rows whose id stands for another text.
+
+    Attributes:
+        n_filled: Items that were there and got columns that they did not have.
+    """
 
     n_new: int
     n_duplicates: int
     conflicts: pa.Table
+    n_filled: int = 0
 
 
 def stage(chunks: Iterable[pa.Table], path: Path) -> int:
-    """Write tables (row, item_id, text, published_at) with their folded text to one Parquet file; returns the rows."""
+    """Write tables (row, item_id, text, published_at) with their folded text to one Parquet file; returns the rows.
+
+    Columns `label` and `context` are kept where the tables have them.
+    """
     import pyarrow as pa  # commands that only look at a workspace need not pay for it
     import pyarrow.parquet as pq
 
     columns = [("row", pa.int64()), ("item_id", pa.string()), ("text", pa.string()), ("folded", pa.string())]
     schema = pa.schema([*columns, ("published_at", pa.timestamp("us"))])
+    chunks = iter(chunks)
+    first = next(chunks, None)
+    if first is not None:
+        more = [field for field in first.schema if field.name in ("label", "context")]
+        schema = pa.schema([*schema, *more])
     n = 0
     with pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=False, write_statistics=False) as writer:
-        for chunk in chunks:
+        for chunk in itertools.chain([] if first is None else [first], chunks):
             table = chunk.combine_chunks()
             folded = [folded_texts(part) for part in table["text"].chunks]
             table = table.append_column("folded", pa.chunked_array(folded, pa.string()))
@@ -107,19 +138,32 @@ def add_items(store: Store, staged: Path, source: str) -> Imported:
 
     def change(connection: Connection) -> Imported:
         file = {"staged": str(staged)}
+        context = _context_in(connection, staged)
         for statement in _STAGE:
             connection.execute(bound(statement, file if "$staged" in statement else None))
         conflicts = connection.execute(bound(_CONFLICTS, file)).to_arrow_table()
         connection.execute(_TAKEN)
-        n_new = _count(connection, _TAKE, {**file, "source": source})
+        n_new = _count(connection, _TAKE.format(context=context), {**file, "source": source})
         connection.execute(bound(_NAME, {"source": source}))
         n_duplicates = _count(connection, "SELECT count(*) FROM staged") - n_new - conflicts.num_rows
         if n_duplicates:
             connection.execute(bound(_NAME_AGAIN, {"source": source}))
+        is_kept = n_duplicates and context != "NULL"
+        n_filled = _count(connection, _FILL.format(context=context), file) if is_kept else 0
         connection.execute("DROP TABLE staged; DROP TABLE repeated; DROP TABLE conflicts; DROP TABLE taken")
-        return Imported(n_new, n_duplicates, conflicts)
+        return Imported(n_new, n_duplicates, conflicts, n_filled)
 
     return store.write(change, f"import {source}", bulk=True)
+
+
+def _context_in(connection: Connection, staged: Path) -> str:
+    """SQL for the context of a staged row: one JSON text of the columns that say something; NULL for none."""
+    described = connection.execute(bound("DESCRIBE FROM read_parquet(?)", [str(staged)])).fetchall()
+    kind = {name: kind for name, kind, *_ in described}.get("context")
+    if kind is None:
+        return "NULL"
+    value = "context::JSON" if kind == "VARCHAR" else "to_json(context)"
+    return f"nullif(json_merge_patch('{{}}', {value})::VARCHAR, '{{}}')"
 
 
 def count_items(store: Store) -> int:

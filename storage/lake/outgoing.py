@@ -55,7 +55,7 @@ def features_of_all(
     """Every item of a lake version that has features, in slices by item_id.
 
     Columns: item_id, text, tokens, split (`pool` or `pending` of an item that nobody answered yet), human_label (NULL
-    where it has none).
+    where it has none), other_ids (under which its text was imported, too; NULL for none).
 
     Args:
         after: Only items whose id is above it.
@@ -64,9 +64,11 @@ def features_of_all(
     return store.stream(
         f"""SELECT item_id, text, tokens, CASE WHEN split IS NOT NULL THEN split WHEN item_id IN (
             SELECT item_id FROM lake.batch_items b {at} JOIN lake.batches c {at} USING (batch_id)
-            WHERE status = 'published') THEN 'pending' ELSE 'pool' END AS split, label AS human_label
+            WHERE status = 'published') THEN 'pending' ELSE 'pool' END AS split, label AS human_label, other_ids
         FROM lake.items i {at} JOIN lake.features f {at} USING (item_id) LEFT JOIN ({current_labels(version)}) l
-        USING (item_id) WHERE encoder_id = $encoder AND item_id > $after ORDER BY item_id""",
+        USING (item_id) LEFT JOIN (SELECT item_id, list_sort(list(DISTINCT source_id)) AS other_ids
+            FROM lake.item_ids {at} WHERE source_id IS NOT NULL GROUP BY item_id) USING (item_id)
+        WHERE encoder_id = $encoder AND item_id > $after ORDER BY item_id""",
         {"encoder": encoder_id, "after": after},
         rows,
     )

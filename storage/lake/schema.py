@@ -16,7 +16,7 @@ from storage.errors import StoreError
 from storage.lake.connection import bound, listed
 from storage.lake.store import Connection, Store, records_of
 from storage.readers.spellings import folded, spelled_first, text_hash
-from storage.records import ORIGINAL, UNNAMED, RunRecord
+from storage.records import NAMELESS, RunRecord
 from storage.run_records import Runs
 
 log = logging.getLogger(__name__)
@@ -167,6 +167,16 @@ MIGRATIONS: tuple[Migration, ...] = (
                 changed_by VARCHAR NOT NULL, reason VARCHAR NOT NULL, changed_at TIMESTAMP NOT NULL)""",
         ),
     ),
+    Migration(
+        "corrected and erased texts, names that annotators had",
+        (
+            """CREATE TABLE lake.edits (item_id VARCHAR NOT NULL, text VARCHAR NOT NULL, text_hash VARCHAR NOT NULL,
+                edited_at TIMESTAMP NOT NULL, ingestion BIGINT, after_version BIGINT NOT NULL)""",
+            "CREATE TABLE lake.erased (text_hash VARCHAR NOT NULL, erased_at TIMESTAMP NOT NULL)",
+            "CREATE TABLE lake.unreproducible (model_id VARCHAR NOT NULL, since TIMESTAMP NOT NULL)",
+            "CREATE TABLE lake.renamed_annotators (name VARCHAR NOT NULL, annotator VARCHAR NOT NULL)",
+        ),
+    ),
 )
 """One entry per schema version, oldest first."""
 
@@ -278,7 +288,8 @@ def current_labels(version: int | None = None) -> str:
     at = f"AT (VERSION => {int(version)})" if version is not None else ""
     return f"""
         WITH given AS MATERIALIZED (SELECT * EXCLUDE (note, seconds) FROM ({answers_at(version)})
-        ), standing AS ({_standing("given")}), votes AS (
+        ), current AS MATERIALIZED ({_to_current_texts("given", version)}
+        ), standing AS ({_standing("current")}), votes AS (
             SELECT item_id, answer, count(*) AS n FROM standing WHERE answer <> 'skip' GROUP BY ALL
         ), winners AS (
             SELECT item_id, nullif(arg_max(answer, n), 'unsure') AS label FROM votes v
@@ -288,7 +299,7 @@ def current_labels(version: int | None = None) -> str:
                 (b.purpose IN ('adjudication', 'review'), coalesce(a.ingestion, 0), a.ingested_at, a.batch_id)) AS split
             FROM given a JOIN lake.batches b {at} USING (batch_id)
             LEFT JOIN ({_SPLITS}) p USING (batch_id, item_id) GROUP BY item_id
-        ), settled AS ({_adjudicated("given", at)})
+        ), settled AS ({_adjudicated("current", at)})
         SELECT item_id, split, CASE WHEN s.item_id IS NULL THEN w.label ELSE s.label END AS label, annotated_at
         FROM firsts LEFT JOIN winners w USING (item_id) LEFT JOIN settled s USING (item_id)"""
 
@@ -338,14 +349,24 @@ def answers_at(version: int | None = None) -> str:
             ON a.answer = m.label AND coalesce(b.codebook, 1) >= m.since AND coalesce(b.codebook, 1) < m.codebook"""
 
 
+def _to_current_texts(answers: str, version: int | None = None) -> str:
+    """Query for those answers that are to the text that their item has: not those of before it was corrected."""
+    until = f"WHERE after_version < {int(version)}" if version is not None else ""
+    return f"""SELECT a.* FROM {answers} a
+        LEFT JOIN (SELECT item_id, max(ingestion) AS cut FROM lake.edits {until} GROUP BY item_id) e USING (item_id)
+        WHERE coalesce(a.ingestion, 0) >= coalesce(e.cut, 0)"""
+
+
 def standing_answers(version: int | None = None) -> str:
     """Query for the answers that count: the newest of each annotator to each item, with all columns.
 
+    Answers to a text that was corrected since do not count.
+
     The newest is the one ingested last, whatever the clocks said; only of versions before schema 6, which have no such
-    number, the times decide. One without a name (or from the original's files) replaces those before it and is replaced
+    number, the times decide. One without a name (or from an imported file) replaces those before it and is replaced
     by the next, whoever gives it: it may be the same person's.
     """
-    return _standing(f"({answers_at(version)})")
+    return _standing(f"({_to_current_texts(f'({answers_at(version)})', version)})")
 
 
 def _standing(answers: str) -> str:
@@ -354,7 +375,7 @@ def _standing(answers: str) -> str:
             FROM {answers} QUALIFY row_number() OVER (PARTITION BY item_id, annotator
                 ORDER BY coalesce(ingestion, 0) DESC, annotated_at DESC, ingested_at DESC, source_file, answer) = 1
         ), numbered AS (
-            SELECT *, annotator IN ('{UNNAMED}', '{ORIGINAL}') AS nameless, row_number() OVER (PARTITION BY item_id
+            SELECT *, annotator IN {NAMELESS} AS nameless, row_number() OVER (PARTITION BY item_id
                 ORDER BY coalesce(ingestion, 0) DESC, annotated_at DESC, ingested_at DESC, annotator, answer) AS age
             FROM latest
         )
@@ -368,7 +389,7 @@ def adjudicated(version: int | None = None) -> str:
     Left out are items whose adjudicated label was retired or split: other answers decide again.
     """
     at = f"AT (VERSION => {int(version)})" if version is not None else ""
-    return _adjudicated(f"({answers_at(version)})", at)
+    return _adjudicated(f"({_to_current_texts(f'({answers_at(version)})', version)})", at)
 
 
 def _adjudicated(answers: str, at: str) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -42,12 +42,15 @@ class Asked:
     """The columns that the user asked for, each by name or by number (from 1); None: find it.
 
     Attributes:
+        text: Several are joined to one text.
         label: Empty: find the labels, which are needed; None: they are not needed.
+        context: Columns to keep beside the text; None for all but those of texts, ids and labels.
     """
 
-    text: str | None = None
+    text: tuple[str, ...] = ()
     item_id: str | None = None
     label: str | None = None
+    context: tuple[str, ...] | None = ()
 
 
 DETECT = Asked()
@@ -60,6 +63,8 @@ class Columns:
 
     Attributes:
         notes: What was found and not taken, in sentences.
+        more_texts: Columns that are joined to the text.
+        context: Columns that are kept beside the text, by name.
     """
 
     text: int
@@ -67,10 +72,23 @@ class Columns:
     date: int | None
     label: int | None = None
     notes: tuple[str, ...] = ()
+    more_texts: tuple[int, ...] = ()
+    context: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def texts(self) -> tuple[int, ...]:
+        """Every column of which the text is made."""
+        return (self.text, *self.more_texts)
+
+    @property
+    def used(self) -> set[int]:
+        """Every column that is read."""
+        single = {at for at in (self.item_id, self.date, self.label) if at is not None}
+        return {*self.texts, *single, *self.context.values()}
 
     def text_alone(self) -> Columns:
-        """The same without id, date and label, so that these are not checked."""
-        return Columns(self.text, None, None)
+        """The same without id, date, label and context, so that these are not checked."""
+        return Columns(self.text, None, None, more_texts=self.more_texts)
 
 
 def known_text(name: str) -> bool:
@@ -117,21 +135,22 @@ def choose_columns(path: Path, names: Sequence[str] | None, sample: Sequence[Seq
     table = _Table(path, titles, [[row[i].strip() for row in sample] for i in range(width)])
     item_id = None if asked.item_id is None else table.asked(asked.item_id, "--id-column")
     label = table.asked(asked.label, "--label-column") if asked.label else None
-    text = None if asked.text is None else table.asked(asked.text, "--text-column")
+    texts = list(dict.fromkeys(table.asked(name, "--text-column") for name in asked.text))
+    text, more_texts = (texts[0], tuple(texts[1:])) if texts else (None, ())
     for position, role, option in ((item_id, "id", "--id-column"), (label, "label", "--label-column")):
-        if position is not None and position == text:
-            what = f"{titles[position]} of {path} cannot be both the text and the {role}."
+        if position is not None and position in (text, *more_texts):
+            what = f"Column {titles[position]!r} of {path} cannot be both the text and the {role}."
             raise SourceError(what, hint=f"Name two columns with --text-column and {option}.")
     if item_id is not None and table.is_empty(item_id):
         what = f"The id column {titles[item_id]!r} of {path} is empty."
         raise SourceError(what, hint="Name another with --id-column, or leave the option out: ids are made.")
-    taken = {text, item_id, label}
+    taken = {text, *more_texts, item_id, label}
     date = table.known(DATE_NAMES, taken)
     if text is None:
         text = table.known_text(taken)
     notes = []
     if item_id is None:
-        item_id = table.known(ID_NAMES, {text, label})
+        item_id = table.known(ID_NAMES, {text, *more_texts, label})
         if item_id is not None and table.is_empty(item_id):
             notes.append(f"The id column {titles[item_id]!r} is empty and is not used.")
             item_id = None
@@ -143,7 +162,9 @@ def choose_columns(path: Path, names: Sequence[str] | None, sample: Sequence[Seq
             item_id = table.identifying({text, date, label})
     if asked.label is not None and label is None:
         label = table.label({text, item_id, date})
-    return Columns(text, item_id, None if date in {text, item_id, label} else date, label, tuple(notes))
+    date = None if date in {text, item_id, label} else date
+    found = Columns(text, item_id, date, label, tuple(notes), more_texts)
+    return replace(found, context=table.context(asked.context, {*found.texts, item_id, label}))
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
@@ -174,19 +195,24 @@ def layout_of(
     titles = [f"column {i + 1}" for i in range(width)] if names is None else [name.strip() for name in names]
     roles = {"id": columns.item_id, "text": columns.text, "date": columns.date, "label": columns.label}
     used = {role: position for role, position in roles.items() if position is not None}
-    left = [i for i in range(width) if i not in used.values()]
+    left = [i for i in range(width) if i not in columns.used]
     probable = columns.label
     if probable is None:
         table = _Table(path, titles, [[row[i].strip() for row in sample] for i in range(width)])
-        probable = next(iter(table.label_candidates(set(used.values()))), None)
+        probable = next(iter(table.label_candidates({*columns.texts, columns.item_id, columns.date})), None)
     return replace(
         form,
         columns={role: titles[position] for role, position in used.items()},
         described=described(columns, names, sample),
         unused=[titles[i] for i in left if titles[i]],
+        kept=list(columns.context),
         label_column="" if probable is None else titles[probable],
         notes=[*form.notes, *columns.notes],
-        sample=[{role: shortened(row[position]) for role, position in used.items()} for row in sample[:3]],
+        sample=[
+            {role: shortened(row[position]) for role, position in used.items()}
+            | {"text": shortened(" ".join(row[position] for position in columns.texts))}
+            for row in sample[:3]
+        ],
     )
 
 
@@ -198,10 +224,11 @@ def described(columns: Columns, names: Sequence[str] | None, sample: Sequence[Se
             return f"no {role}"
         return f"{role} column {position + 1}" if names is None else f"{role} {names[position].strip()!r}"
 
-    roles = [("text", columns.text), ("id", columns.item_id), ("date", columns.date)]
+    roles = [("id", columns.item_id), ("date", columns.date)]
     if columns.label is not None:
-        roles.insert(1, ("label", columns.label))
-    said = ", ".join(one(role, position) for role, position in roles)
+        roles.insert(0, ("label", columns.label))
+    texts = " + ".join(one("text", at).removeprefix("" if at == columns.text else "text ") for at in columns.texts)
+    said = ", ".join([texts, *(one(role, position) for role, position in roles)])
     dates = [] if columns.date is None else [row[columns.date].strip() for row in sample]
     unread = next(filter(None, dates), None)
     if unread is None or any(map(parse_date, dates)):
@@ -239,6 +266,17 @@ class _Table:
             f"{option} {_quoted(nearest[0])}" if nearest else f"{option} NAME, or its number, 1 to {len(self.titles)}."
         )
         raise SourceError(f"{self.path} has no column {wanted!r}. Its columns: {_listed(self.titles)}.", hint=hint)
+
+    def context(self, wanted: Sequence[str] | None, taken: set[int | None]) -> dict[str, int]:
+        """The columns to keep, by name: those of `wanted`, else all that are not taken and say something."""
+        names = unique_names(self.titles)
+        if wanted is None:
+            places = [
+                i for i, title in enumerate(self.titles) if i not in taken and (title.strip() or any(self.values[i]))
+            ]
+        else:
+            places = [self.asked(name, "--context") for name in wanted]
+        return {names[i]: i for i in places}
 
     def refuse_twice(self, position: int, option: str) -> None:
         """Refuse a column whose name another one has too."""

@@ -88,7 +88,11 @@ def chunk_of(path: Path, columns: Columns, part: Records, delimiter: str, titles
         delimiter: Joins the values of a reject.
         titles: The names of all columns, where every row is to come back with them.
     """
-    from storage.readers.rows import Cells, checked  # batch files, which need the dialects alone, need no Arrow
+    from storage.readers.rows import (
+        Cells,
+        checked,
+        string_cells,
+    )  # batch files, which need the dialects alone, need no Arrow
 
     if titles is not None:
         chunk = chunk_of(path, columns.text_alone(), part, delimiter)
@@ -100,7 +104,12 @@ def chunk_of(path: Path, columns: Columns, part: Records, delimiter: str, titles
     def shown(i: int) -> str | None:
         return None if blank(part.records[i]) else delimiter.join(part.records[i])
 
-    cells = Cells(values(columns.text) or [], values(columns.item_id), values(columns.date), values(columns.label))
+    texts = [values(at) or [] for at in columns.texts]
+    context = {
+        name: string_cells([cell.strip() or None for cell in values(at) or []]) for name, at in columns.context.items()
+    }
+    single = (values(columns.item_id), values(columns.date), values(columns.label))
+    cells = Cells(texts[0], *single, more_texts=texts[1:], context=context)
     table, rejects = checked(str(path), part.rows, cells, shown)
     return Chunk(table, sorted(part.rejects + rejects, key=lambda reject: reject.row), part.bytes_read)
 
@@ -349,7 +358,7 @@ def _named(record: Record, asked: Asked) -> int:
     """How surely a record names columns: by names that are known, or that the user asked for."""
     names = [name.strip() for name in record]
     number = sum(map(known_name, names))
-    wanted = [name for name in (asked.text, asked.item_id, asked.label) if name and not name.isdecimal()]
+    wanted = [name for name in (*asked.text, asked.item_id, asked.label) if name and not name.isdecimal()]
     if number > 1 or (any(map(known_text, names)) and any(map(known_label, names))):
         return 2
     if any(find_name(record, name) is not None for name in wanted):

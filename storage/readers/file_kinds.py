@@ -36,7 +36,9 @@ NOT_TEXTS = {
     b"SQLite format 3": ("an SQLite database", "Export the table as CSV and use that file."),
     b"ARROW1": ("an Arrow file", "Write it as Parquet and use that file."),
 }
-DEFAULT_HINT = "Files of texts are CSV, TSV, plain text (one text a line), Excel workbooks (.xlsx), JSON and Parquet."
+DEFAULT_HINT = (
+    "Files of texts are CSV, TSV, plain text (one text a line), Excel workbooks (.xlsx), JSON, RIS and Parquet."
+)
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:

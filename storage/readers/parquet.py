@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,16 +47,22 @@ def open_parquet(path: Path, asked: Asked) -> Source:
         hint = f"--text-column {strings[0]}" if strings else "A column of strings is needed."
         raise SourceError(what, hint=hint)
 
+    layout = layout_of(Layout(f"Parquet, {number:,} rows"), columns, names, sample, path)
+    if asked.context is None and (nested := [name for name in schema.names if name not in names]):
+        every = unique_names([*names, *nested])
+        more = {every[at]: at for at in range(len(names), len(every))}
+        names = [*names, *nested]
+        columns = replace(columns, context={**columns.context, **more})
+        layout = replace(layout, kept=[*layout.kept, *more])
+
     def read(count: int, all_columns: bool) -> Iterator[Chunk]:
         return _chunks(path, names, columns, count, all_columns)
 
-    form = Layout(f"Parquet, {number:,} rows")
-    return Source(path, path.stat().st_size, layout_of(form, columns, names, sample, path), read)
+    return Source(path, path.stat().st_size, layout, read)
 
 
 def _chunks(path: Path, names: list[str], columns: Columns, count: int, all_columns: bool) -> Iterator[Chunk]:
-    roles = (columns.text, columns.item_id, columns.date, columns.label)
-    wanted = {names[at] for at in roles if at is not None}
+    wanted = {names[at] for at in columns.used}
     size = path.stat().st_size
     with pq.ParquetFile(path) as file:
         number = file.metadata.num_rows
@@ -74,8 +81,7 @@ def _with_all_rows(chunk: Chunk, batch: pa.RecordBatch, names: list[str], column
     """A chunk with every row of its batch; columns keep their types but for texts in bytes, which become strings."""
     text_at = _place(batch, names, columns.text)
     cells = [
-        string_cells(_texts(column)) if pa.types.is_string(column.type) or at == text_at else column
-        for at, column in enumerate(batch.columns)
+        string_cells(_texts(column)) if at == text_at else _as_cells(column) for at, column in enumerate(batch.columns)
     ]
     ids = None if columns.item_id is None else _ids(batch.column(_place(batch, names, columns.item_id)))
     numbers = np.arange(done + 1, done + len(batch) + 1, dtype=np.int64)
@@ -103,14 +109,15 @@ def _chunk(path: Path, batch: pa.RecordBatch, names: list[str], columns: Columns
     def column(at: int) -> pa.Array:
         return batch.column(_place(batch, names, at))
 
-    texts = _texts(column(columns.text))
+    texts, *more = [_texts(column(at)) for at in columns.texts]
     ids = None if columns.item_id is None else _ids(column(columns.item_id))
     dates = None if columns.date is None else column(columns.date)
     labels = None if columns.label is None else _labels(column(columns.label))
+    context = {name: _as_cells(column(at)) for name, at in columns.context.items()}
     table, rejects = checked(
         str(path),
         np.arange(done + 1, done + len(batch) + 1, dtype=np.int64),
-        Cells(texts, ids, dates, labels),
+        Cells(texts, ids, dates, labels, more, context),
         lambda i: ", ".join(_shown(values[i]) for values in (ids, texts) if values is not None),
     )
     return Chunk(table, rejects, bytes_read)
@@ -126,6 +133,11 @@ def _texts(column: pa.Array) -> pa.Array | list[str | None]:
     except pa.ArrowInvalid:
         values = column.cast(pa.large_binary()).to_pylist()
         return [None if value is None else value.decode("utf-8", "surrogateescape") for value in values]
+
+
+def _as_cells(column: pa.Array) -> pa.Array:
+    """A column of any type; strings such that they are UTF-8."""
+    return string_cells(_texts(column)) if pa.types.is_string(column.type) else column
 
 
 def _ids(column: pa.Array) -> pa.Array | list[str | None]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from storage.readers.dates import parse_dates
 from storage.readers.source import MAX_CHARACTERS, TOO_LONG, AllRows, Chunk, Reject, shortened
+from storage.readers.spellings import INVISIBLE
 
 NOT_TEXT = "holds bytes that are not text in the file's encoding"
 EMPTY_TEXT = "the text is empty"
+_BLANK = rf"^[\s\pZ{INVISIBLE}]*$"
 NUL = "holds a NUL byte"
 EMPTY_ID = "the id is empty"
 SCHEMA = pa.schema(
@@ -40,12 +42,16 @@ class Cells:
         ids: n ids.
         dates: n dates as the file has them.
         labels: n labels as the file has them; empty where nobody has answered.
+        more_texts: Columns that are joined to the texts, with a blank line between.
+        context: Columns that are kept beside the text, by name; or n JSON texts of them.
     """
 
     texts: Sequence[str | None] | pa.Array
     ids: Sequence[str | None] | pa.Array | None = None
     dates: Iterable[str | None] | pa.Array | None = None
     labels: Sequence[str | None] | pa.Array | None = None
+    more_texts: Sequence[Sequence[str | None] | pa.Array] = ()
+    context: Mapping[str, pa.Array] | pa.Array = field(default_factory=dict)
 
 
 def checked(
@@ -59,10 +65,10 @@ def checked(
         shown: the content of the i-th row for a reject; None when it is blank and may pass in silence.
 
     Returns:
-        A table of `SCHEMA` (with labels: of `LABELLED_SCHEMA`) with the good rows in order, and a reject for each
-        other one.
+        A table of `SCHEMA` (with labels: of `LABELLED_SCHEMA`; with a column `context` where columns are kept) with the
+        good rows in order, and a reject for each other one.
     """
-    text, text_broken = _strings(cells.texts)
+    text, text_broken = _joined([cells.texts, *cells.more_texts])
     faults = [(text_broken, NOT_TEXT)]
     item_id: pa.Array = pa.nulls(len(rows), pa.string())
     if cells.ids is not None:
@@ -72,7 +78,7 @@ def checked(
         label, label_broken = _strings(cells.labels)
         faults.append((label_broken, NOT_TEXT))
     faults += [
-        (_mask(pc.equal(pc.binary_length(text), 0)), EMPTY_TEXT),
+        (_mask(pc.match_substring_regex(text, _BLANK)), EMPTY_TEXT),
         (_mask(pc.match_substring(text, "\0")), NUL),
         (_long(text), TOO_LONG),
     ]
@@ -84,6 +90,11 @@ def checked(
     if cells.labels is not None:
         columns.append(label)
     table = pa.Table.from_arrays(columns, schema=SCHEMA if cells.labels is None else LABELLED_SCHEMA)
+    if len(cells.context):
+        kept = cells.context
+        if isinstance(kept, Mapping):
+            kept = pa.StructArray.from_arrays(list(kept.values()), list(kept))
+        table = table.append_column("context", kept)
     if not bad.any():
         return table, []
     rejects = []
@@ -127,6 +138,16 @@ def string_cells(values: Sequence[str | None] | pa.Array) -> pa.Array:
     except UnicodeEncodeError:
         readable = [None if value is None else value.encode("utf-8", "replace").decode() for value in values]
         return pa.array(readable, pa.string())
+
+
+def _joined(columns: Sequence[Sequence[str | None] | pa.Array]) -> tuple[pa.Array, NDArray[np.bool_]]:
+    """The texts of several columns as one, with a blank line between, and which of them cannot be written as UTF-8."""
+    parts = [_strings(column) for column in columns]
+    if len(parts) == 1:
+        return parts[0]
+    texts = [pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text) for text, _ in parts]
+    joined = pc.binary_join_element_wise(*texts, "\n\n", null_handling="skip")
+    return joined, np.logical_or.reduce([broken for _, broken in parts])
 
 
 def _strings(values: Sequence[str | None] | pa.Array) -> tuple[pa.Array, NDArray[np.bool_]]:

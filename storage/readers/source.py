@@ -65,7 +65,8 @@ class AllRows:
 class Chunk:
     """Some rows of a source as a table of its schema; `bytes_read` counts from the start of the file.
 
-    `all_rows` is there only where it was asked for; the table then has texts alone: no ids, dates or labels.
+    The table has a column `context` where columns are kept: structs, or JSON texts. `all_rows` is there only where it
+    was asked for; the table then has texts alone: no ids, dates, labels or context.
     """
 
     table: pa.Table
@@ -85,6 +86,7 @@ class Layout:
         columns: Role (text, id, date, label) -> the name of the column, or `column 2` in a file without header.
         described: The columns of text, id and date in words.
         unused: The other columns.
+        kept: The columns that are kept as context.
         label_column: The column that probably holds labels; empty where there is none.
         notes: What was skipped or left out, in sentences.
         sample: The first three rows, by role.
@@ -96,6 +98,7 @@ class Layout:
     columns: dict[str, str] = field(default_factory=dict)
     described: str = ""
     unused: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
     label_column: str = ""
     notes: list[str] = field(default_factory=list)
     sample: list[dict[str, str]] = field(default_factory=list)
@@ -105,9 +108,11 @@ class Layout:
 
     def lines(self) -> list[str]:
         """The layout for a person, in a few short lines."""
-        unused = [f"{name!r} (labels?)" if name == self.label_column else repr(name) for name in self.unused[:8]]
-        more = f" and {len(self.unused) - 8} more" if len(self.unused) > 8 else ""
-        shown = [f"  unused: {', '.join(unused)}{more}"] if unused else []
+        shown = []
+        for what, names in (("Kept as context", self.kept), ("Not used", self.unused)):
+            listed = [f"{name!r} (labels?)" if name == self.label_column else repr(name) for name in names[:8]]
+            more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+            shown += [f"  {what}: {', '.join(listed)}{more}"] if names else []
         rows = [" | ".join(" ".join(value.split())[:80] for value in row.values()) for row in self.sample]
         return [str(self), *(f"  {note}" for note in self.notes), *shown, *(f"  > {row}" for row in rows)]
 

@@ -11,7 +11,9 @@ PATH = Path("a.csv")
 
 
 def found(*lines: str, name: str = "a.csv", text_column: str | None = None) -> Dialect:
-    return find_dialect(Path(name), [line + "\n" for line in lines], "utf-8", None, Asked(text_column))
+    return find_dialect(
+        Path(name), [line + "\n" for line in lines], "utf-8", None, Asked((text_column,) if text_column else ())
+    )
 
 
 @pytest.mark.parametrize(
