@@ -19,6 +19,7 @@ from storage.errors import ModelError
 from storage.files.folders import write_whole
 from storage.lake.annotations import label_counts, labelled_texts
 from storage.lake.batches import batch_results, open_batches, published_batches
+from storage.lake.codebook import codebook_of
 from storage.lake.items import count_pool
 from storage.lake.models import (
     StrategyResult,
@@ -215,7 +216,8 @@ def _on_evaluation(project: Project, model_id: str, loaded: LoadedModel | None) 
     try:
         is_loaded = loaded is not None and loaded.model_id == model_id
         folder = project.workspace.model_folder
-        model = loaded if loaded and is_loaded else load_model(folder(model_id), project.label_set.names)
+        names, became = project.label_set.names, codebook_of(store).became_after
+        model = loaded if loaded and is_loaded else load_model(folder(model_id), names, became)
     except ModelError:
         return None  # of other labels, or damaged: `pal status` and the next run say so
     items = labelled_texts(store, Split.EVALUATION, store.version())

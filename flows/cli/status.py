@@ -122,7 +122,7 @@ class Status:
             lines.append(f"{'':<12}{self.unlabelled:,} more answered without a label: skipped, unsure or disputed")
         if self.lost_labels:
             labels = ", ".join(f"{n:,} {name}" for name, n in self.lost_labels.items())
-            lines.append(f"{'':<12}pal.toml no longer has these labels: {labels}. Give them their old names again.")
+            lines.append(f"{'':<12}pal.toml does not have these labels: {labels}. Say what became of them: pal labels")
         if self.disputed:
             lines.append(f"{'':<12}{self.disputed:,} to settle: pal next --adjudicate")
         for batch in self.batches:
@@ -236,8 +236,8 @@ def _status(project: Project) -> Status:
         then=_then(step, n_before_model, n_left + sum(each.n_waiting for each in batches)),
         outlook=outlook,
         seconds_to_outlook=outlook.n_answers * median(seconds) if outlook and seconds else None,
-        lost_labels=lost_labels(project, counts),
         sentence_vectors=sentences[0] if (sentences := made_so_far(project)) else None,
+        lost_labels=lost_labels(project),
         passed_over=passed_over(workspace),
     )
 
