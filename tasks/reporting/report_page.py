@@ -84,6 +84,8 @@ class Report:
         signs: Of stopping, with `advice` in a sentence.
         run: The one that the report is of; None where it was asked for.
         runs: The newest ones, the newest first.
+        drift: The newest texts beside the older ones, in a sentence; empty where there are too few.
+        drift_fires: Whether that is drift.
         outlook: What the next batch is expected to bring.
         change: The two newest models against each other; None where there are no two.
     """
@@ -109,6 +111,8 @@ class Report:
     run: RunRecord | None = None
     by_strategy: list[tuple[str, Point]] = field(default_factory=list)
     per_label: dict[str, dict[str, Metric]] = field(default_factory=dict)
+    drift: str = ""
+    drift_fires: bool = False
     people: list[Person] = field(default_factory=list)
     change: ModelChange | None = None
     outlook: Outlook | None = None
@@ -200,7 +204,7 @@ def figure_text(metric: Metric) -> str:
 
 def report_markdown(report: Report) -> str:
     """The report as Markdown, charts as images in it: what the Prefect UI shows."""
-    parts = [f"**{report.state}**", f"Next: `{report.next}`"]
+    parts = [f"**{report.state}**", f"Next: `{report.next}`", *filter(None, [report.drift])]
     if report.change and report.change.verdict:
         parts.append(report.change.verdict)
     if report.model_id:
