@@ -112,8 +112,6 @@ def init(
     Workspace(directory.resolve(), found.lake.catalog, found.lake.data, found.files.root).store()
     write_whole(directory / CONFIG_NAME, config_text(found).encode())  # at the end: then it is a workspace
     print(f"workspace {directory}: look through {directory / CONFIG_NAME}")
-    if not found.task.definition:
-        print("No definition of the labels is written yet; add it to pal.toml before other people annotate.")
     print(f"next: cd {shlex.quote(str(directory))}; pal import FILE")
 
 
