@@ -155,6 +155,8 @@ def report(run: Run, model: LoadedModel | None) -> None:
 
     written = run.stage(write_report, run.project, run.record.run_id, model)
     run.share(*written.pages)
+    if written.report.drift_fires:
+        notify(run.project, "drift", written.report.drift)
     run.show(
         Markdown("report", written.report.state, report_markdown(written.report)),
         Table("learning-curve", "Every model on the evaluation items.", learning_curve_rows(written.report)),

@@ -12,6 +12,7 @@ from storage.lake.items import count_pool
 from storage.records import RunRecord
 from tasks.collect import collect_answers
 from tasks.prepare import make_features
+from tasks.project import refuse_lost_labels
 from tasks.sample import publish_batches
 from tasks.sentence_vectors import make_sentence_vectors, vectors_are_due
 
@@ -28,6 +29,7 @@ def nightly(run: Run) -> str | None:
     """
     project = run.project
     run.rename(f"nightly {datetime.now():%Y-%m-%d}")
+    refuse_lost_labels(project)
     run.stage(publish_batches, project)
     run.stage(collect_answers, project)
     if last := run.last_without_news():

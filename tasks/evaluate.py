@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from storage.errors import ModelError
 from storage.lake.annotations import labelled_texts
+from storage.lake.codebook import codebook_of
 from storage.lake.items import fixed_sample
 from storage.lake.models import Measurement, metrics_of, model_to_compare_with
 from storage.lake.store import Store
@@ -98,7 +99,7 @@ def compare_with_previous(project: Project, model: LoadedModel) -> Measurement |
         return None
     texts = fixed_sample(store, N_SAMPLE)
     try:
-        previous = load_model(workspace.model_folder(before.model_id), label_set.names)
+        previous = load_model(workspace.model_folder(before.model_id), label_set.names, codebook_of(store).became_after)
     except ModelError as error:
         log.warning("Not compared with the previous model: %s", error.what)
         return None

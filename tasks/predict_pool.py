@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from storage.errors import ModelError, WorkspaceError
 from storage.files.folders import MANIFEST, write_whole
+from storage.lake.codebook import codebook_of
 from storage.lake.models import all_models, find_model, production_model
 from storage.lake.outgoing import FileFormat, count_after, features_of_all, join_parts
 from storage.lake.store import Store
@@ -24,6 +25,7 @@ from storage.records import Model
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.ngrams import CharacterCodes
 from tasks.model_input import beside_tokens, tokens_in
+from tasks.predict_file import say_labels
 from tasks.prepare import add_missing_features
 from tasks.project import Project
 from tasks.reporting.progress import progress
@@ -71,7 +73,9 @@ def predict_pool(project: Project, output: Path, form: FileFormat, model_id: str
     workspace = project.workspace
     store = workspace.store()
     record = model_to_predict_with(store, model_id)
-    model = load_model(workspace.model_folder(record.model_id), project.label_set.names)
+    names, became = project.label_set.names, codebook_of(store).became_after
+    model = load_model(workspace.model_folder(record.model_id), names, became)
+    say_labels(model)
     add_missing_features(workspace, model.encoder)
     if model.sentence_encoder_id:
         add_missing_sentence_vectors(project, model.sentence_encoder_id)

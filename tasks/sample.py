@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from annotation.batch import assign, contents_of, with_gold, write_batch
-from storage.errors import SamplingError
+from storage.errors import ModelError, SamplingError
 from storage.files.folders import MANIFEST
 from storage.lake.annotations import labelled_texts
 from storage.lake.batches import Draft, OvertakenError, count_batches, published_batches
@@ -191,6 +191,11 @@ def load_pool(
         workers: Who holds the texts, in shards; None for this process.
         reserve: Left out; None for what batches left out so far.
     """
+    if model is not None and model.outputs is not None and model.outputs.are_merged:
+        raise ModelError(
+            f"Labels were merged since model {model.model_id} was trained; it cannot choose items.",
+            hint="Train a new one: pal next",
+        )
     without = (reserve or find_reserve(project.workspace.store(), 0, 0)).item_ids
     workspace, label_set, encoder_name = project.workspace, project.label_set, project.config.model.encoder
     store = workspace.store()

@@ -25,19 +25,27 @@ _STAGE = (
     """CREATE OR REPLACE TEMP TABLE staged AS SELECT row, left(sha256(folded), 32)::UUID AS text_hash,
         coalesce(item_id, left(sha256(folded), 16)) AS item_id FROM read_parquet($staged)""",
     """CREATE OR REPLACE TEMP TABLE repeated AS
-        SELECT item_id, min(row) AS first FROM staged GROUP BY item_id HAVING count(*) > 1""",
+        SELECT item_id, min(row) AS first FROM staged ANTI JOIN (
+            SELECT text_hash::UUID AS text_hash FROM lake.erased) USING (text_hash)
+        GROUP BY item_id HAVING count(*) > 1""",
     """CREATE OR REPLACE TEMP TABLE conflicts AS
         SELECT s.row, s.item_id, NULL::BIGINT AS first FROM staged s JOIN lake.items i USING (item_id)
-        WHERE s.text_hash <> i.text_hash::UUID AND s.text_hash NOT IN (SELECT text_hash::UUID FROM lake.edits)
+        WHERE s.text_hash <> i.text_hash::UUID AND s.text_hash NOT IN (
+            SELECT text_hash::UUID FROM lake.edits UNION SELECT text_hash::UUID FROM lake.erased)
         UNION ALL
         SELECT s.row, s.item_id, first FROM staged s JOIN repeated USING (item_id) JOIN staged o ON o.row = first
-        WHERE s.text_hash <> o.text_hash AND s.item_id NOT IN (SELECT item_id FROM lake.items)""",
+        WHERE s.text_hash <> o.text_hash AND s.item_id NOT IN (SELECT item_id FROM lake.items)
+        AND s.text_hash NOT IN (SELECT text_hash::UUID FROM lake.erased)
+        UNION ALL
+        SELECT row, NULL, NULL FROM staged SEMI JOIN (
+            SELECT text_hash::UUID AS text_hash FROM lake.erased) USING (text_hash)""",
 )
 """Rows by hash and id, ids of several rows, and rows whose id stands for another text, in the lake or else in the id's
 first row. Without the texts, so that ten million of them fit in memory."""
 
 _CONFLICTS = """
-    SELECT c.row, c.item_id, s.text, coalesce(o.text, i.text) AS owner
+    SELECT c.row, c.item_id, CASE WHEN c.item_id IS NULL THEN '' ELSE s.text END AS text,
+        coalesce(o.text, i.text) AS owner
     FROM conflicts c JOIN read_parquet($staged) s ON s.row = c.row LEFT JOIN read_parquet($staged) o ON o.row = c.first
     LEFT JOIN lake.items i ON i.item_id = c.item_id ORDER BY c.row"""
 
@@ -129,7 +137,8 @@ def stage(chunks: Iterable[pa.Table], path: Path) -> int:
 def add_items(store: Store, staged: Path, source: str) -> Imported:
     """Take every staged row whose text is not in the lake, the first of each; the same call again takes none.
 
-    A row whose id already stands for another text (in the lake or in an earlier row) is not taken but returned.
+    A row whose id already stands for another text (in the lake or in an earlier row) is not taken but returned; so is
+    one with a text that was erased, without its id and text.
 
     Args:
         staged: A file written by `stage`.

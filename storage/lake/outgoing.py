@@ -137,7 +137,7 @@ def _write_workbook(parts: Sequence[Path], place: Path) -> None:
 
 
 def labelled_items(store: Store, version: int) -> pa.Table:
-    """Every item that has a label, by item_id.
+    """Every item that has a label, but for erased ones, by item_id.
 
     Columns: item_id, text, label, split, n_answers (that count), n_agree (of them those that equal the label), batch_id
     (the first that asked), annotated_at.
@@ -154,7 +154,7 @@ def labelled_items(store: Store, version: int) -> pa.Table:
         SELECT item_id, text, label, split, n_answers, len(list_filter(given, lambda a: a = label)) AS n_agree,
             batch_id, annotated_at
         FROM ({current_labels(version)}) JOIN lake.items i {at} USING (item_id) JOIN answers USING (item_id)
-        JOIN firsts USING (item_id) WHERE label IS NOT NULL ORDER BY item_id"""
+        JOIN firsts USING (item_id) WHERE label IS NOT NULL AND text <> '' ORDER BY item_id"""
     )
 
 

@@ -27,7 +27,7 @@ from tasks.config.values import as_toml, suggest
 if TYPE_CHECKING:
     from tasks.learning.training import TrainingConfig
 
-Event = Literal["batch", "promotion", "failure"]
+Event = Literal["batch", "promotion", "failure", "drift"]
 EVENTS: tuple[Event, ...] = get_args(Event)
 
 _FROM_LISTS = Field(strict=False)
@@ -367,7 +367,7 @@ class NotifyConfig(Section):
         (), description="Program that gets the same JSON on standard input.", examples=[["./notify.sh"]]
     )
     on: Annotated[tuple[Event, ...], _FROM_LISTS] = Field(
-        EVENTS, description='Events: "batch", "promotion", "failure".', examples=[["failure"]]
+        EVENTS, description='Events: "batch", "promotion", "failure", "drift".', examples=[["failure"]]
     )
 
     @field_validator("webhook")

@@ -22,7 +22,7 @@ from tasks.learning.family_classifier import FamilyClassifier
 from tasks.learning.network import Network
 from tasks.learning.sentence_package import sentence_encoder_id
 from tasks.learning.sentences import SentenceEncoder, SentenceRows
-from tasks.learning.stored_model import MANIFEST_VERSION, model_manifest, read_column, read_model
+from tasks.learning.stored_model import MANIFEST_VERSION, Became, Outputs, model_manifest, read_column, read_model
 from tasks.learning.stored_model import WEIGHTS as WEIGHTS
 from tasks.learning.tokens import Tokens
 from tasks.learning.training import Classifier, Trained, TrainingConfig, predict_logits
@@ -37,10 +37,12 @@ class LoadedModel:
     classifier: Network
     calibration: Calibration
     labels: tuple[str, ...]
+    outputs: Outputs | None = None
 
     def probabilities(self, tokens: Tokens) -> npt.NDArray[np.float32]:
         """Probabilities (n, n_labels) of n texts given as this model's tokens."""
-        return self.calibration.probabilities(predict_logits(self.classifier, tokens))
+        probabilities = self.calibration.probabilities(predict_logits(self.classifier, tokens))
+        return self.outputs.summed(probabilities) if self.outputs else probabilities
 
     def predict(self, texts: Sequence[str], sentences: SentenceRows | None = None) -> npt.NDArray[np.float32]:
         """Probabilities (n, n_labels) of n texts.
@@ -99,23 +101,24 @@ def save_model(
     return str(model_manifest(folder)["weights_sha256"])
 
 
-def load_model(folder: Path, labels: Sequence[str] | None = None) -> LoadedModel:
+def load_model(folder: Path, labels: Sequence[str] | None = None, became: Became | None = None) -> LoadedModel:
     """Read a model's directory; an adapted encoder is looked for in `encoders` beside the folder of models.
 
     Args:
         labels: The labels that it must have been trained for, in order; None to take what it has.
+        became: How labels changed since, as `stored_model.read_model` takes it.
 
     Raises:
         ModelError: It is missing or damaged, or made for another encoder, other labels or a newer version of this.
     """
-    stored = read_model(folder, labels)
+    stored = read_model(folder, labels, became)
     encoder = stored.encoder
     weights = load(stored.weights)
     if "centre" in weights:
         families = FamilyClassifier(encoder, weights).eval()
-        return LoadedModel(stored.model_id, encoder, families, stored.calibration, stored.labels)
+        return LoadedModel(stored.model_id, encoder, families, stored.calibration, stored.labels, stored.outputs)
     with torch.random.fork_rng(devices=[]):  # layers draw before they get their weights
-        classifier = Classifier(encoder.n_tokens, len(stored.labels), vectors=encoder.vectors(), hidden=stored.hidden)
+        classifier = Classifier(encoder.n_tokens, stored.n_outputs, vectors=encoder.vectors(), hidden=stored.hidden)
     classifier.load_state_dict(weights, strict=not classifier.pretrained)
     classifier.eval()
-    return LoadedModel(stored.model_id, encoder, classifier, stored.calibration, stored.labels)
+    return LoadedModel(stored.model_id, encoder, classifier, stored.calibration, stored.labels, stored.outputs)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from storage.errors import StoreError
+from storage.lake.codebook import codebook_of
 from storage.lake.items import TOKENS_ALONE, Beside, pool_features
 from storage.workspace import Workspace
 from tasks.learning import vectors
@@ -127,7 +128,9 @@ class KeptShards:
         workspace = on_this_machine(shard.workspace)
         if shard.model_id is None:
             return _token_vectors(workspace, shard, current_encoder(workspace, shard.encoder_name))
-        model = load_model(workspace.model_folder(shard.model_id), shard.labels)
+        model = load_model(
+            workspace.model_folder(shard.model_id), shard.labels, codebook_of(workspace.store()).became_after
+        )
         if not shard.hidden:
             return _token_vectors(workspace, shard, model.encoder)
         tokens = self.vectors(replace(shard, hidden=False)).tokens
