@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -24,7 +23,7 @@ from tasks.learning.metrics import evaluate
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.stopping import change_of_f, cohen_kappa
 from tasks.project import Project
-from tasks.sentence_vectors import stored_vectors
+from tasks.sentence_vectors import predict_stored
 
 log = logging.getLogger(__name__)
 
@@ -73,11 +72,6 @@ def predict_held_out(store: Store, model: LoadedModel, version: int) -> HeldOut:
     table = table.filter(pc.is_in(table["label"], pa.array(model.labels, pa.string())))
     numbers = [model.labels.index(label) for label in table["label"].to_pylist()]
     return HeldOut(predict_stored(store, model, table["text"].to_pylist()), np.array(numbers, np.int64), version)
-
-
-def predict_stored(store: Store, model: LoadedModel, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-    """A model's probabilities (n, n_labels) for n texts of the lake."""
-    return model.predict(texts, stored_vectors(store, model.sentence_encoder_id, texts))
 
 
 N_SAMPLE = 2_000

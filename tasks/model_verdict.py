@@ -14,6 +14,7 @@ from tasks.learning.forecast import LEAST_POSITIVES
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.promotion import Comparison, Scored, compare
 from tasks.project import Project
+from tasks.sentence_vectors import predict_stored
 
 N_FLIPS = 10
 METRICS = {"ap": "AP", "f1": "F1", "auc": "AUC"}
@@ -60,8 +61,8 @@ def model_change(project: Project) -> ModelChange | None:
     version = store.version()
     held_out = [predict_held_out(store, model, version) for model in (before, now)]
     texts = fixed_sample(store, N_SAMPLE)
-    first, second = (model.calibration.decisions(model.predict(texts)) for model in (before, now))
-    probabilities = now.predict(texts)
+    first, second = (model.calibration.decisions(predict_stored(store, model, texts)) for model in (before, now))
+    probabilities = predict_stored(store, now, texts)
     flipped = np.flatnonzero(first != second)
     surest = flipped[np.argsort(-probabilities[flipped, second[flipped]], kind="stable")][:N_FLIPS]
     flips = [

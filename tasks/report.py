@@ -39,7 +39,7 @@ from tasks.project import Project
 from tasks.reporting.charts import Point
 from tasks.reporting.report_page import CURVES, TITLES, Mistake, OnEvaluation, Report, figure_text, report_page
 from tasks.sampling.catalogue import all_strategies
-from tasks.sentence_vectors import stored_vectors
+from tasks.sentence_vectors import predict_stored
 from tasks.watch_drift import watch_drift
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ def _on_evaluation(project: Project, model_id: str, loaded: LoadedModel | None) 
 def _measured(store: Store, model: LoadedModel, items: pa.Table) -> OnEvaluation:
     texts, ids = items["text"].to_pylist(), items["item_id"].to_pylist()
     labels = np.array([model.labels.index(label) for label in items["label"].to_pylist()], np.int64)
-    probabilities = model.predict(texts, stored_vectors(store, model.sentence_encoder_id, texts))
+    probabilities = predict_stored(store, model, texts)
     decided = model.calibration.decisions(probabilities)
     subject = model.calibration.positive
     if subject is None:  # no rare label: of the label decided for, whichever it is

@@ -18,7 +18,12 @@ from tasks.project import Project
 from tasks.reporting.progress import progress
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from tasks.learning.model_files import LoadedModel
     from tasks.learning.sentences import SentenceRows
+    from tasks.learning.stored_model import NumpyModel
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +105,11 @@ def stored_vectors(store: Store, encoder_id: str | None, texts: Sequence[str]) -
         made = to_arrow(SentenceEncoder().encode(missing))
         found.update(zip(missing, made.to_pylist(), strict=True))
     return from_arrow(pa.array([found[text] for text in texts], pa.binary()))
+
+
+def predict_stored(store: Store, model: LoadedModel | NumpyModel, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    """A model's probabilities (n, n_labels) for n texts of the lake."""
+    return model.predict(texts, stored_vectors(store, model.sentence_encoder_id, texts))
 
 
 def made_so_far(project: Project) -> tuple[int, int] | None:

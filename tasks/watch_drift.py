@@ -18,6 +18,7 @@ from tasks.learning.families import directions
 from tasks.learning.stopping import wilson_interval
 from tasks.predict_file import model_in_production
 from tasks.project import Project
+from tasks.sentence_vectors import predict_stored
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,8 @@ def watch_drift(project: Project) -> Watched | None:
 
 def _positive(project: Project, recent: RecentTexts) -> tuple[tuple[float, float, float], ...]:
     positive = project.label_set.positive
-    if positive is None or production_model(project.workspace.store()) is None:
+    store = project.workspace.store()
+    if positive is None or production_model(store) is None:
         return ()
     try:
         model = model_in_production(project)
@@ -85,6 +87,6 @@ def _positive(project: Project, recent: RecentTexts) -> tuple[tuple[float, float
         return ()
     at, shares = model.labels.index(positive), []
     for texts in (recent.old, recent.new):
-        n = int((model.calibration.decisions(model.predict(texts)) == at).sum())
+        n = int((model.calibration.decisions(predict_stored(store, model, texts)) == at).sum())
         shares.append((n / len(texts), *wilson_interval(n, len(texts))))
     return tuple(shares)

@@ -21,7 +21,7 @@ from tasks.learning.calibration import Calibration
 from tasks.learning.encoders import Encoder, Pieces, StaticVectors, encoder_of
 from tasks.learning.ngrams import ORDERS, CharacterCodes, by_bucket, count_terms, stream_of, weighted
 from tasks.learning.sentence_package import sentence_encoder_id
-from tasks.learning.sentences import SentenceEncoder, sentences_of
+from tasks.learning.sentences import SentenceEncoder, SentenceRows, sentences_of
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import unit
 
@@ -230,11 +230,20 @@ class NumpyModel:
     pretrained: bool
     outputs: Outputs | None = None
 
-    def predict(self, texts: Sequence[str]) -> Floats:
-        """Probabilities (n, n_labels) of n texts; a model that reads sentence vectors makes those first."""
+    @property
+    def sentence_encoder_id(self) -> str | None:
+        """The sentence encoder whose vectors it reads; None where it reads none."""
+        return sentence_encoder_id() if "sentences.weight" in self.weights else None
+
+    def predict(self, texts: Sequence[str], sentences: SentenceRows | None = None) -> Floats:
+        """Probabilities (n, n_labels) of n texts.
+
+        Args:
+            sentences: Their sentence vectors; a model that reads them makes them where None.
+        """
         tokens = read_texts(self.encoder, texts, "characters.idf" in self.weights)
         if "sentences.weight" in self.weights:
-            tokens = replace(tokens, sentences=self._sentence_encoder.encode(texts))
+            tokens = replace(tokens, sentences=self._sentence_encoder.encode(texts) if sentences is None else sentences)
         return self.probabilities(tokens)
 
     def probabilities(self, tokens: Tokens) -> Floats:
