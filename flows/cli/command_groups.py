@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 GROUPS = {
     "Start": "init status config demo",
     "Import": "import",
-    "Label": "next annotate loop ingest submit publish close find show sample strategies review agreement history annotators",
+    "Label": "next annotate loop ingest submit publish close find show sample strategies review agreement history",
     "Model": "models promote rollback adapt predict report simulate",
     "Run": "nightly up down",
-    "Data": "items export",
+    "Data": "items annotators export",
     "Lake": "check backup restore maintain migrate lake",
 }
 """Title -> commands, in the order in which help lists them."""
