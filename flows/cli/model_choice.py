@@ -8,6 +8,7 @@ from datetime import datetime
 from difflib import get_close_matches
 
 from storage.errors import ModelError
+from storage.lake.codebook import codebook_of
 from storage.lake.models import all_models, decisions, measured_on, metrics_of, model_before, production_model, promote
 from storage.records import DecidedBy, Decision, Metric, ModelStatus, Split
 from storage.upkeep.erasure import unreproducible_models
@@ -116,7 +117,8 @@ def roll_back(project: Project) -> Decision:
 def _check(project: Project, model_id: str) -> None:
     from tasks.learning.model_files import load_model
 
-    load_model(project.workspace.model_folder(model_id), project.label_set.names)
+    became = codebook_of(project.workspace.store()).became_after
+    load_model(project.workspace.model_folder(model_id), project.label_set.names, became)
 
 
 def _found(known: list[str], model_id: str) -> str:

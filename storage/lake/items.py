@@ -261,6 +261,45 @@ def add_features(store: Store, encoder_id: str, path: Path) -> int:
     )
 
 
+def features_of_texts(store: Store, encoder_id: str, texts: Sequence[str]) -> dict[str, bytes]:
+    """Text -> features under this encoder, of those texts that are items to the letter and have some."""
+    rows = store.rows(
+        """SELECT text, tokens FROM lake.items
+        SEMI JOIN (SELECT unnest($hashes) AS text_hash) USING (text_hash)
+        JOIN lake.features USING (item_id) WHERE encoder_id = $encoder""",
+        {"hashes": [text_hash(text) for text in texts], "encoder": encoder_id},
+    )
+    return dict(rows)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is read of items beside their tokens.
+
+    Attributes:
+        text: Their texts, as column `text`.
+        sentences: The sentence encoder whose vectors are read, as column `sentence`; empty for none. Items without one
+            are left out.
+    """
+
+    text: bool = False
+    sentences: str = ""
+
+    @property
+    def sentence_column(self) -> str:
+        """The vectors as a further column in SQL."""
+        return ", s.tokens AS sentence" if self.sentences else ""
+
+    def joined(self, at: str) -> str:
+        """The join in SQL that brings the vectors of the lake version `at`."""
+        if not self.sentences:
+            return ""
+        return f"JOIN (FROM lake.features {at} WHERE encoder_id = $sentences) s USING (item_id)"
+
+
+TOKENS_ALONE = Beside()
+
+
 def pool_features(
     store: Store,
     encoder_id: str,
@@ -268,7 +307,7 @@ def pool_features(
     bounds: tuple[str, str] | None = None,
     without: Sequence[str] = (),
     *,
-    with_text: bool = False,
+    beside: Beside = TOKENS_ALONE,
 ) -> Iterator[pa.RecordBatch]:
     """The pool in slices (item_id, tokens), by item_id: the order that every seed relies on.
 
@@ -276,10 +315,10 @@ def pool_features(
         version: The lake version to read; None for the newest.
         bounds: The first and the last id of the part that is wanted; None for the whole pool.
         without: Items that are left out: the evaluation reserve.
-        with_text: Whether a column `text` is added.
+        beside: What further columns are added.
     """
-    columns = "item_id, tokens, text" if with_text else "item_id, tokens"
-    return store.stream(*_pool(columns, encoder_id, version, bounds, without))
+    columns = "item_id, f.tokens, text" if beside.text else "item_id, f.tokens"
+    return store.stream(*_pool(columns, encoder_id, version, bounds, without, beside))
 
 
 def pool_item_ids(store: Store, version: int, without: Sequence[str] = ()) -> pa.Array:
@@ -309,13 +348,16 @@ def _pool(
     version: int | None,
     bounds: tuple[str, str] | None,
     without: Sequence[str],
+    beside: Beside = TOKENS_ALONE,
 ) -> tuple[str, dict[str, Any]]:
     at = f"AT (VERSION => {int(version)})" if version is not None else ""
     within = "item_id BETWEEN $first AND $last" if bounds else "true"
     parameters: dict[str, Any] = {"encoder": encoder_id, "without": list(without)}
     parameters |= dict(zip(("first", "last"), bounds, strict=True)) if bounds else {}
-    texts = f"JOIN lake.items {at} USING (item_id)" if "text" in columns else ""
-    sql = f"""SELECT {columns} FROM lake.features f {at} {texts} WHERE encoder_id = $encoder AND {within}
+    parameters |= {"sentences": beside.sentences} if beside.sentences else {}
+    texts = f"JOIN lake.items {at} USING (item_id)" if beside.text else ""
+    sql = f"""SELECT {columns}{beside.sentence_column} FROM lake.features f {at} {texts} {beside.joined(at)}
+        WHERE f.encoder_id = $encoder AND {within}
         AND item_id NOT IN (SELECT item_id FROM ({unavailable(version)}) WHERE {within})
         AND item_id NOT IN (SELECT unnest($without)) ORDER BY item_id"""
     return sql, parameters
