@@ -64,7 +64,9 @@ def project_at(root: Path) -> Project:
 @pytest.fixture
 def lived(workspace: Workspace, reserve_batch: Callable[..., Batch], give_labels: Callable[..., None]) -> Project:
     """A workspace in which item `gone` was imported, edited, answered, quoted, learned from, predicted and reported."""
-    project, store, root = project_at(workspace.root), workspace.store(), workspace.root
+    project = project_at(workspace.root)
+    workspace = project.workspace  # one connection: two would mind the catalog being written anew
+    store, root = workspace.store(), workspace.root
     maintain(store)
     first = reserve_batch(workspace, {"gone": EARLIER, **dict(list(OTHERS.items())[:2])})
     publish_batches(project)
