@@ -1,3 +1,5 @@
-"""pal.toml: every setting (`settings.py`), how it is read (`load.py`), written (`template.py`) and changed
-(`label_lines.py`).
+"""pal.toml: every setting, and how it is read, written and changed.
+
+The settings are in `settings.py`, their reading in `load.py`, the template in `template.py`, changes in
+`label_lines.py`.
 """
