@@ -1,3 +1,4 @@
-"""pal.toml: every setting (`settings.py`), how it is read (`load.py`), written (`template.py`) and changed
-(`label_lines.py`).
+"""pal.toml: every setting (`settings.py`), how it is read (`load.py`), written (`template.py`) and changed.
+
+`label_lines.py` changes the labels in a file that a user wrote, and nothing else in it.
 """
