@@ -17,7 +17,6 @@ from annotation.batch import as_published, batch_files, published_labels, sha256
 from annotation.checks import FilledFile, FilledRow, ItemNames, RowError, check_rows, is_plausible
 from annotation.claims import claimed_files, take_free_name
 from annotation.formats.registry import HALF_COPIED, is_for_answers
-from annotation.formats.zip_archive import is_zip
 from annotation.label_set import LabelSet, label_set_of
 from storage.errors import BatchError, PalError
 from storage.files.folders import MANIFEST, to_disk
@@ -295,6 +294,7 @@ def check_file(checks: BatchChecks, file: FilledFile, form: str | None = None) -
 
 def _checked(checks: BatchChecks, file: FilledFile, form: str | None) -> CheckedFile:
     from annotation.formats.detection import read_filled
+    from annotation.formats.zip_archive import is_zip
 
     known = checks.known if is_zip(file.path) else ()
     reading = read_filled(file, form, checks.workbooks, known)

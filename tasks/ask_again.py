@@ -27,6 +27,7 @@ from tasks.learning.training import cross_validated_probabilities
 from tasks.prepare import current_encoder
 from tasks.project import Project
 from tasks.sample import load_pool, share_out
+from tasks.sentence_vectors import stored_vectors, usable_encoder_id
 from tasks.train import examples_of, labelled_with
 
 log = logging.getLogger(__name__)
@@ -150,7 +151,8 @@ def out_of_sample(project: Project, version: int) -> OutOfSample:
     store = project.workspace.store()
     encoder = current_encoder(project.workspace, config.encoder)
     training = labelled_with(store, Split.TRAINING, version, names)
-    examples = examples_of(encoder, training, names)
+    sentences = stored_vectors(store, usable_encoder_id(project), training["text"].to_pylist())
+    examples = examples_of(encoder, training, names, sentences)
     probabilities = cross_validated_probabilities(encoder, examples, config.training, n_labels=len(names))
     return OutOfSample(training["item_id"].to_pylist(), examples.labels, probabilities)
 

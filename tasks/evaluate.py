@@ -23,6 +23,7 @@ from tasks.learning.metrics import evaluate
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.stopping import change_of_f, cohen_kappa
 from tasks.project import Project
+from tasks.sentence_vectors import predict_stored
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def predict_held_out(store: Store, model: LoadedModel, version: int) -> HeldOut:
     table = labelled_texts(store, Split.EVALUATION, version)
     table = table.filter(pc.is_in(table["label"], pa.array(model.labels, pa.string())))
     numbers = [model.labels.index(label) for label in table["label"].to_pylist()]
-    return HeldOut(model.predict(table["text"].to_pylist()), np.array(numbers, np.int64), version)
+    return HeldOut(predict_stored(store, model, table["text"].to_pylist()), np.array(numbers, np.int64), version)
 
 
 N_SAMPLE = 2_000
@@ -96,7 +97,7 @@ def compare_with_previous(project: Project, model: LoadedModel) -> Measurement |
     except ModelError as error:
         log.warning("Not compared with the previous model: %s", error.what)
         return None
-    first, second = (each.calibration.decisions(each.predict(texts)) for each in (previous, model))
+    first, second = (each.calibration.decisions(predict_stored(store, each, texts)) for each in (previous, model))
     kappa = cohen_kappa(first, second)
     metrics = [Metric("kappa", kappa, reason=None if kappa is not None else "both give all items one label")]
     if label_set.positive:

@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +24,12 @@ from storage.lake.store import Store
 from storage.records import Model
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.ngrams import CharacterCodes
-from tasks.learning.tokens import Tokens
+from tasks.model_input import beside_tokens, tokens_in
 from tasks.predict_file import say_labels
 from tasks.prepare import add_missing_features
 from tasks.project import Project
 from tasks.reporting.progress import progress
+from tasks.sentence_vectors import add_missing_sentence_vectors
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,8 @@ def predict_pool(project: Project, output: Path, form: FileFormat, model_id: str
     model = load_model(workspace.model_folder(record.model_id), names, became)
     say_labels(model)
     add_missing_features(workspace, model.encoder)
+    if model.sentence_encoder_id:
+        add_missing_sentence_vectors(project, model.sentence_encoder_id)
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = output.with_name(f".{output.name}.parts")
     folder.mkdir(exist_ok=True)
@@ -138,7 +141,8 @@ def _write_parts(store: Store, folder: Path, model: LoadedModel, pinned: _Pinned
     left = count_after(store, pinned.lake_version, after)
     done = 0
     with progress("predicting", left) as advance:
-        slices = features_of_all(store, model.encoder.encoder_id, pinned.lake_version, after, ROWS)
+        beside = beside_tokens(model)
+        slices = features_of_all(store, model.encoder.encoder_id, pinned.lake_version, after, ROWS, beside)
         for number, items in enumerate(slices, start=len(parts)):
             path = folder / f"{number:08d}.parquet"
             part = path.with_suffix(".part")
@@ -171,10 +175,8 @@ def _predicted(model: LoadedModel, items: pa.RecordBatch) -> pa.Table:
     One row for each id under which an item's text was imported, its own id first.
     """
     n = items.num_rows
-    tokens = Tokens.from_arrow(items.column("tokens"))
-    if model.classifier.reads_characters:
-        tokens = replace(tokens, characters=CharacterCodes().of(items.column("text")))
-    probabilities = model.probabilities(tokens)
+    codes = CharacterCodes() if model.classifier.reads_characters else None
+    probabilities = model.probabilities(tokens_in(items, codes))
     decided = model.calibration.decisions(probabilities)
     labels = pa.DictionaryArray.from_arrays(pa.array(decided, pa.int32()), pa.array(model.labels, pa.string()))
     others = items.column("other_ids")

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.annotator_commands import commands as annotator_commands
 from flows.cli.batch_commands import commands as batch_commands
 from flows.cli.command_groups import GroupedHelp
 from flows.cli.find_commands import commands as find_commands
@@ -111,8 +112,6 @@ def init(
     Workspace(directory.resolve(), found.lake.catalog, found.lake.data, found.files.root).store()
     write_whole(directory / CONFIG_NAME, config_text(found).encode())  # at the end: then it is a workspace
     print(f"workspace {directory}: look through {directory / CONFIG_NAME}")
-    if not found.task.definition:
-        print("No definition of the labels is written yet; add it to pal.toml before other people annotate.")
     print(f"next: cd {shlex.quote(str(directory))}; pal import FILE")
 
 
@@ -267,6 +266,7 @@ def demo(
 
 for commands in (
     batch_commands,
+    annotator_commands,
     find_commands,
     item_commands,
     model_commands,

@@ -1,7 +1,8 @@
 """The tables of the lake, the migrations that make them, and the queries that everything else is built from.
 
 Only scalar columns: nested values lose quotes when DuckLake inlines them. Items, features, annotations, metrics and
-decisions are only ever appended; batches and models change their status.
+decisions are only ever appended; batches and models change their status. What a person corrects is the exception: the
+text of an item (`edits.py`) and the name of an annotator (`annotators.py`).
 """
 
 from __future__ import annotations

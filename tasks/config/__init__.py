@@ -1,4 +1,5 @@
-"""pal.toml: every setting (`settings.py`), how it is read (`load.py`), written (`template.py`) and changed.
+"""pal.toml: every setting, and how it is read, written and changed.
 
-`label_lines.py` changes the labels in a file that a user wrote, and nothing else in it.
+The settings are in `settings.py`, their reading in `load.py`, the template in `template.py`, changes in
+`label_lines.py`.
 """

@@ -20,6 +20,8 @@ from storage.files.folders import MANIFEST, read_object
 from tasks.learning.calibration import Calibration
 from tasks.learning.encoders import Encoder, Pieces, StaticVectors, encoder_of
 from tasks.learning.ngrams import ORDERS, CharacterCodes, by_bucket, count_terms, stream_of, weighted
+from tasks.learning.sentence_package import sentence_encoder_id
+from tasks.learning.sentences import SentenceEncoder, SentenceRows, sentences_of
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import unit
 
@@ -114,6 +116,12 @@ def read_model(folder: Path, labels: Sequence[str] | None = None, became: Became
         raise ModelError(
             f"{folder / WEIGHTS} has sha256 {found}, its manifest says {manifest['weights_sha256']}.",
             hint=f"Restore it from a backup, or remove {folder} and train again: pal next; see pal check",
+        )
+    read = manifest.get("sentence_encoder_id")
+    if read is not None and read != sentence_encoder_id():
+        raise ModelError(
+            f"Model {folder.name} reads sentence vectors of {read}, which is not installed.",
+            hint='Install the extra: pip install "pytorch-active-learning[sentence]"; or train without: pal next',
         )
     try:
         encoder = encoder_of(manifest["encoder_id"], manifest["vocabulary"], folder.parent.parent / "encoders")
@@ -222,9 +230,21 @@ class NumpyModel:
     pretrained: bool
     outputs: Outputs | None = None
 
-    def predict(self, texts: Sequence[str]) -> Floats:
-        """Probabilities (n, n_labels) of n texts."""
-        return self.probabilities(read_texts(self.encoder, texts, "characters.idf" in self.weights))
+    @property
+    def sentence_encoder_id(self) -> str | None:
+        """The sentence encoder whose vectors it reads; None where it reads none."""
+        return sentence_encoder_id() if "sentences.weight" in self.weights else None
+
+    def predict(self, texts: Sequence[str], sentences: SentenceRows | None = None) -> Floats:
+        """Probabilities (n, n_labels) of n texts.
+
+        Args:
+            sentences: Their sentence vectors; a model that reads them makes them where None.
+        """
+        tokens = read_texts(self.encoder, texts, "characters.idf" in self.weights)
+        if "sentences.weight" in self.weights:
+            tokens = replace(tokens, sentences=self._sentence_encoder.encode(texts) if sentences is None else sentences)
+        return self.probabilities(tokens)
 
     def probabilities(self, tokens: Tokens) -> Floats:
         """Probabilities (n, n_labels) of n texts given as this model's tokens."""
@@ -248,12 +268,19 @@ class NumpyModel:
 
     def _logits_of_families(self, tokens: Tokens, pooled: Floats) -> Floats:
         logits = unit(pooled - self.weights["centre"]) @ self.weights["weight"].T + self.weights["bias"]
+        if "sentences.weight" in self.weights:
+            sentences = unit(sentences_of(tokens) - self.weights["sentences.centre"])
+            logits += sentences @ self.weights["sentences.weight"].T
         for family, (idf, row_of, rows) in self._lexical.items():
             terms = weighted(count_terms(stream_of(family, tokens, self._pieces), ORDERS[family]), idf)
             said = rows[row_of[terms.buckets]] * terms.weights[:, None]
             sums = np.add.reduceat(np.concatenate([said, rows[:1]]), terms.offsets[:-1])
             logits += np.where(np.diff(terms.offsets)[:, None] > 0, sums, 0)
         return logits
+
+    @cached_property
+    def _sentence_encoder(self) -> SentenceEncoder:
+        return SentenceEncoder()
 
     @cached_property
     def _pieces(self) -> Pieces:

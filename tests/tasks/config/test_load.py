@@ -165,7 +165,7 @@ def test_all_errors_come_at_once_with_their_place_and_the_nearest_name(tmp_path:
         ('[schedule]\ntimezone = "Europe/Berln"', '[schedule] timezone = "Europe/Berln"', '"Europe/Berlin"'),
         ('[schedule]\ntimezone = "#"', '[schedule] timezone = "#"', '"Europe/Berlin"'),
         ("[server]\nport = 0", "[server] port = 0", "from 1 to 65535"),
-        ('[notify]\non = ["night"]', '[notify] on, entry 1 = "night"', '"batch", "promotion" or "failure"'),
+        ('[notify]\non = ["night"]', '[notify] on, entry 1 = "night"', '"batch", "promotion", "failure" or "drift"'),
         ('[notify]\nwebhook = "example.org/hook"', "[notify] webhook", "https://"),
         ('[files]\nroot = "bucket/folder"', "[files] root", "s3://bucket/folder"),
         (f"[batch]\nsize = {'[' * 50}{']' * 50}", "[batch] size = [[[...]]]", "a whole number"),
