@@ -133,7 +133,8 @@ def _write_parts(store: Store, folder: Path, model: LoadedModel, pinned: _Pinned
     left = count_after(store, pinned.lake_version, after)
     done = 0
     with progress("predicting", left) as advance:
-        slices = features_of_all(store, model.encoder.encoder_id, pinned.lake_version, after, ROWS)
+        beside = _predicted(model, pa.RecordBatch.from_pylist([], _NOTHING)).column_names
+        slices = features_of_all(store, model.encoder.encoder_id, pinned.lake_version, after, ROWS, [*beside, "tokens"])
         for number, items in enumerate(slices, start=len(parts)):
             path = folder / f"{number:08d}.parquet"
             part = path.with_suffix(".part")
@@ -160,7 +161,7 @@ _NOTHING = pa.schema(
 
 
 def _predicted(model: LoadedModel, items: pa.RecordBatch) -> pa.Table:
-    """Items (item_id, text, tokens, split, human_label) with their label and the probability of every label."""
+    """Items (as `features_of_all` gives them) with their label and the probability of every label, context last."""
     n = items.num_rows
     tokens = Tokens.from_arrow(items.column("tokens"))
     if model.classifier.reads_characters:
@@ -177,5 +178,6 @@ def _predicted(model: LoadedModel, items: pa.RecordBatch) -> pa.Table:
         "split": items.column("split"),
         "human_label": items.column("human_label"),
         "model_id": pa.repeat(pa.scalar(model.model_id, pa.string()), n),
+        **{name: items.column(name) for name in items.schema.names[len(_NOTHING) :]},
     }
     return pa.table(columns)

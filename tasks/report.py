@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -198,7 +198,9 @@ def _by_strategy(results: Sequence[StrategyResult]) -> list[tuple[str, Point]]:
 
 
 def _on_evaluation(project: Project, model_id: str, loaded: LoadedModel | None) -> OnEvaluation | None:
-    from tasks.learning.model_files import load_model  # torch takes seconds to import
+    from tasks.evaluate import HeldOut  # torch takes seconds to import
+    from tasks.learning.model_files import load_model
+    from tasks.slices import slices_of
 
     store = project.workspace.store()
     try:
@@ -211,7 +213,14 @@ def _on_evaluation(project: Project, model_id: str, loaded: LoadedModel | None) 
     items = items.filter(pc.is_in(items["label"], pa.array(model.labels, pa.string())))
     if not items.num_rows:
         return None
-    return _measured(model, items)
+    measured = _measured(model, items)
+    columns = project.config.report.slices
+    if not columns:
+        return measured
+    labels = np.array([model.labels.index(label) for label in items["label"].to_pylist()], np.int64)
+    held_out = HeldOut(model.predict(items["text"].to_pylist()), labels, store.version())
+    slices = slices_of(store, columns, items["item_id"].to_pylist(), model, held_out)
+    return replace(measured, slices=tuple(slices))
 
 
 def _measured(model: LoadedModel, items: pa.Table) -> OnEvaluation:

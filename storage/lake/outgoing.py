@@ -14,6 +14,7 @@ from storage.errors import SourceError, StoreError
 from storage.files.folders import whole_file
 from storage.files.formulas import neutralised, neutralised_sql
 from storage.files.workbook_file import MOST_ROWS, write_sheet
+from storage.lake.context import items_at, known_columns, selected_columns
 from storage.lake.schema import annotations_at, current_labels, standing_answers
 from storage.lake.store import SLICE_ROWS, Store
 
@@ -50,22 +51,24 @@ def format_of_file(path: Path) -> FileFormat:
 
 
 def features_of_all(
-    store: Store, encoder_id: str, version: int, after: str = "", rows: int = SLICE_ROWS
+    store: Store, encoder_id: str, version: int, after: str = "", rows: int = SLICE_ROWS, beside: Sequence[str] = ()
 ) -> Iterator[pa.RecordBatch]:
     """Every item of a lake version that has features, in slices by item_id.
 
     Columns: item_id, text, tokens, split (`pool` or `pending` of an item that nobody answered yet), human_label (NULL
-    where it has none).
+    where it has none), and those of the context, named such that `beside` have their names.
 
     Args:
         after: Only items whose id is above it.
+        beside: Other columns that the rows are going to have.
     """
+    context = selected_columns(known_columns(store, version), beside)
     at = f"AT (VERSION => {int(version)})"
     return store.stream(
         f"""SELECT item_id, text, tokens, CASE WHEN split IS NOT NULL THEN split WHEN item_id IN (
             SELECT item_id FROM lake.batch_items b {at} JOIN lake.batches c {at} USING (batch_id)
-            WHERE status = 'published') THEN 'pending' ELSE 'pool' END AS split, label AS human_label
-        FROM lake.items i {at} JOIN lake.features f {at} USING (item_id) LEFT JOIN ({current_labels(version)}) l
+            WHERE status = 'published') THEN 'pending' ELSE 'pool' END AS split, label AS human_label{context}
+        FROM ({items_at(at)}) i JOIN lake.features f {at} USING (item_id) LEFT JOIN ({current_labels(version)}) l
         USING (item_id) WHERE encoder_id = $encoder AND item_id > $after ORDER BY item_id""",
         {"encoder": encoder_id, "after": after},
         rows,
@@ -129,8 +132,10 @@ def labelled_items(store: Store, version: int) -> pa.Table:
     """Every item that has a label, by item_id.
 
     Columns: item_id, text, label, split, n_answers (that count), n_agree (of them those that equal the label), batch_id
-    (the first that asked), annotated_at.
+    (the first that asked), annotated_at, and those of the context.
     """
+    fixed = ["item_id", "text", "label", "split", "n_answers", "n_agree", "batch_id", "annotated_at"]
+    context = selected_columns(known_columns(store, version), fixed)
     at = f"AT (VERSION => {int(version)})"
     return store.read(
         f"""WITH answers AS (
@@ -141,8 +146,8 @@ def labelled_items(store: Store, version: int) -> pa.Table:
             FROM ({annotations_at(version)}) GROUP BY item_id
         )
         SELECT item_id, text, label, split, n_answers, len(list_filter(given, lambda a: a = label)) AS n_agree,
-            batch_id, annotated_at
-        FROM ({current_labels(version)}) JOIN lake.items i {at} USING (item_id) JOIN answers USING (item_id)
+            batch_id, annotated_at{context}
+        FROM ({current_labels(version)}) JOIN ({items_at(at)}) i USING (item_id) JOIN answers USING (item_id)
         JOIN firsts USING (item_id) WHERE label IS NOT NULL ORDER BY item_id"""
     )
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from storage.errors import StoreError
-from storage.lake.items import pool_features
+from storage.lake.items import ALL, Askable, pool_features
 from storage.workspace import Workspace
 from tasks.learning import vectors
 from tasks.learning.encoders import Encoder
@@ -56,7 +56,7 @@ class Shard:
         hidden: Its last representation before the head is meant, not the encoder's space.
         bounds: First and last item id.
         n: Number of items.
-        without: Items that are left out: the evaluation reserve.
+        askable: What of the pool may be queried.
     """
 
     workspace: Workspace
@@ -68,7 +68,7 @@ class Shard:
     hidden: bool = False
     bounds: tuple[str, str] = ("", "")
     n: int = 0
-    without: tuple[str, ...] = ()
+    askable: Askable = ALL
 
 
 def sharded_vectors(workers: Workers, here: SummedVectors, item_ids: pa.Array, whole: Shard) -> ShardedVectors:
@@ -136,7 +136,7 @@ class KeptShards:
 
 
 def _token_vectors(workspace: Workspace, shard: Shard, encoder: Encoder) -> TokenVectors:
-    features = pool_features(workspace.store(), shard.encoder_id, shard.version, shard.bounds, shard.without)
+    features = pool_features(workspace.store(), shard.encoder_id, shard.version, shard.bounds, shard.askable)
     tokens = Tokens.joined(Tokens.from_arrow(batch.column("tokens")) for batch in features)
     if len(tokens) != shard.n:
         raise StoreError(
@@ -149,7 +149,7 @@ def _token_vectors(workspace: Workspace, shard: Shard, encoder: Encoder) -> Toke
 
 def _characters(workspace: Workspace, shard: Shard) -> Tokens:
     features = pool_features(
-        workspace.store(), shard.encoder_id, shard.version, shard.bounds, shard.without, with_text=True
+        workspace.store(), shard.encoder_id, shard.version, shard.bounds, shard.askable, with_text=True
     )
     codes = CharacterCodes()
     return Tokens.joined(codes.of(batch.column("text")) for batch in features)
