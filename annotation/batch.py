@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,20 @@ def write_again(folder: Path, batch: Batch, contents: Contents, label_set: Label
     if (folder / MANIFEST).exists():
         (folder / MANIFEST).replace(folder / f"{MANIFEST}.damaged")
     write_batch(folder, batch, contents, label_set)
+
+
+def write_changed(folder: Path, batch: Batch, contents: Contents, label_set: LabelSet) -> None:
+    """Write a published batch's files anew where they are as published; what annotators filled in stays as it is."""
+    if not (folder / MANIFEST).is_file():
+        return
+    label_set, formats = published_labels(folder, label_set), {each.format for each in batch_files(folder)}
+    for name, digest in as_published(folder).items():
+        path = folder / name
+        if name != DEFINITION_NAME and path.is_file() and sha256_of(path) == digest:
+            path.unlink()
+    (folder / MANIFEST).unlink()
+    write_batch(folder, batch, contents, label_set)
+    add_formats(folder, batch, contents, label_set, [FORMATS[name] for name in sorted(formats)])
 
 
 def add_formats(
@@ -277,8 +292,12 @@ def _manifest(
 
 
 def _definition(label_set: LabelSet) -> str:
-    answers = "\n".join(f"  {answer}" for answer in label_set.allowed())
-    return f"{label_set.question}\n\n{label_set.definition}\n\nWrite one of these in the column `label`:\n{answers}\n"
+    means = (f": {' '.join(label.description.split())}" if label.description else "" for label in label_set.labels)
+    answers = "\n".join(
+        f"  {answer}{meaning}" for answer, meaning in zip_longest(label_set.allowed(), means, fillvalue="")
+    )
+    definition = f"{label_set.definition}\n\n" if label_set.definition else ""
+    return f"{label_set.question}\n\n{definition}Write one of these in the column `label`:\n{answers}\n"
 
 
 def with_answers(items: Sequence[BatchItem], answers: Mapping[str, Sequence[tuple[str, str, str]]]) -> list[BatchItem]:

@@ -10,17 +10,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from annotation.batch import as_published, batch_files, published_labels, sha256_of
 from annotation.checks import FilledFile, FilledRow, ItemNames, RowError, check_rows, is_plausible
 from annotation.claims import claimed_files, take_free_name
-from annotation.formats.registry import is_for_answers
+from annotation.formats.registry import HALF_COPIED, is_for_answers
+from annotation.formats.zip_archive import is_zip
 from annotation.label_set import LabelSet
 from storage.errors import BatchError, PalError
 from storage.files.folders import MANIFEST, to_disk
-from storage.lake.annotations import FileAnswers, annotator_spellings, not_ingested
+from storage.lake.annotations import FileAnswers, annotator_spellings, ingested_hashes, not_ingested
 from storage.lake.batches import batches_of_items, find_batch, items_of, published_batches
+from storage.lake.edits import answers_to_earlier_texts, earlier_texts
 from storage.lake.schema import workspace_id
 from storage.lake.store import Store
 from storage.readers.sheets import WorkbookReader
@@ -32,6 +35,9 @@ ERRORS_SUFFIX = ".errors.csv"
 SETTLE_S = 1.0
 """How long a file of the inbox is watched, where it is fresh; one that grows meanwhile is left for the next time."""
 FRESH_S = 10.0
+PUT_AWAY = ("done", "rejected")
+"""Folders in the inbox of the files that were ingested, and of those that hold what was refused."""
+_FOREIGN = "the row belongs to another workspace; ingest it in the one that published it"
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +53,21 @@ def waiting_files(workspace: Workspace, named: Sequence[Path] = ()) -> list[Fill
             found += _filled_in(folder)
     inbox = [*_candidates(workspace.inbox), *claimed_files(workspace.inbox)]
     return found + [FilledFile(path, in_inbox=True) for path in sorted(inbox, key=lambda path: path.name)]
+
+
+def passed_over(workspace: Workspace) -> list[str]:
+    """What lies in the inbox and is not ingested from there, and what to do with it; hidden files are not named."""
+    if not workspace.inbox.is_dir():
+        return []
+    advice = []
+    for path in sorted(workspace.inbox.iterdir()):
+        name = workspace.name_of(path)
+        if path.is_dir() and path.name not in PUT_AWAY and not path.name.startswith((".", "~", "__")):
+            if any(path.iterdir()):
+                advice.append(f"{name} is a folder: move its files into inbox, or ingest them with pal ingest {name}/*")
+        elif path.name.endswith(HALF_COPIED):
+            advice.append(f"{name} is a half-copied file: wait until it is whole, or rename it")
+    return advice
 
 
 def settled_files(files: Sequence[FilledFile]) -> list[FilledFile]:
@@ -72,16 +93,22 @@ class BatchChecks:
 
     Args:
         label_set: As pal.toml has it by now.
+        again: Read the files of archives even if their bytes were ingested before.
     """
 
-    def __init__(self, workspace: Workspace, label_set: LabelSet) -> None:
+    def __init__(self, workspace: Workspace, label_set: LabelSet, *, again: bool = False) -> None:
         self.workspace, self.store = workspace, workspace.store()
         self.workbooks = WorkbookReader()
         self.workspace_id = workspace_id(self.store)
-        self._label_set = label_set
+        self._label_set, self._again = label_set, again
         self._annotators = annotator_spellings(self.store)
         self._known: set[str] = set()
         self._batches: dict[str, tuple[ItemNames, LabelSet]] = {}
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """SHA-256 of the files that are passed over in archives."""
+        return frozenset() if self._again else ingested_hashes(self.store)
 
     def find(self, batch_id: str) -> None:
         """Look whether there is such a batch.
@@ -103,7 +130,12 @@ class BatchChecks:
         """
         if batch_id not in self._batches:
             labels = published_labels(self.workspace.batches / batch_id, self._label_set)
-            self._batches[batch_id] = ItemNames(items_of(self.store, batch_id)), labels
+            names = ItemNames(
+                items_of(self.store, batch_id),
+                earlier_texts(self.store, batch_id),
+                answers_to_earlier_texts(self.store, batch_id),
+            )
+            self._batches[batch_id] = names, labels
         return check_rows(
             [replace(row, annotator=self._named(row.annotator)) for row in rows], *self._batches[batch_id]
         )
@@ -221,6 +253,7 @@ class CheckedFile:
         unreadable: Why the file, or a file of an archive, cannot be ingested at all.
         notes: What is odd about it, and no error.
         n_rows: Rows that were read.
+        parts: SHA-256 of the files in it without a faulty row, where it is an archive.
     """
 
     answers: dict[str, list[Answer]] = field(default_factory=dict)
@@ -228,6 +261,7 @@ class CheckedFile:
     unreadable: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     n_rows: int = 0
+    parts: tuple[str, ...] = ()
 
 
 def check_file(checks: BatchChecks, file: FilledFile, form: str | None = None) -> CheckedFile:
@@ -258,14 +292,20 @@ def check_file(checks: BatchChecks, file: FilledFile, form: str | None = None) -
 def _checked(checks: BatchChecks, file: FilledFile, form: str | None) -> CheckedFile:
     from annotation.formats.detection import read_filled
 
-    reading = read_filled(file, form, checks.workbooks)
+    known = checks.known if is_zip(file.path) else ()
+    reading = read_filled(file, form, checks.workbooks, known)
     rows = [row for row in reading.rows if row.workspace_id in ("", checks.workspace_id)]
     found = CheckedFile(unreadable=list(reading.unreadable), n_rows=len(reading.rows))
-    if len(rows) < len(reading.rows):
-        foreign = sorted({row.part for row in reading.rows if row.workspace_id not in ("", checks.workspace_id)})
-        name = ", ".join(filter(None, (str(file.path), *foreign)))
-        what = f"{name} belongs to another workspace."
+    if reading.known:
+        found.notes.append(f"Ingested before, and passed over: {', '.join(reading.known)}.")
+    if reading.rows and not rows:
+        what = f"{file.path} belongs to another workspace."
         found.unreadable.append(str(BatchError(what, hint="Ingest it in the workspace that published it.")))
+    found.errors.extend(
+        RowError(row.row, "workspace_id", row.workspace_id, _FOREIGN, row.cells, row.part)
+        for row in reading.rows
+        if rows and row.workspace_id not in ("", checks.workspace_id) and row.label.strip()
+    )
     for batch_id, of_batch in by_batch(checks.store, file.path, rows).items():
         try:
             checks.find(batch_id)
@@ -280,14 +320,16 @@ def _checked(checks: BatchChecks, file: FilledFile, form: str | None) -> Checked
         found.errors.extend(refused)
         if answers:
             found.answers[batch_id] = answers
-    if not found.answers and not found.errors and not found.unreadable:
+    if not found.answers and not found.errors and not found.unreadable and not reading.known:
         _say_what_stands(found, file, rows)
     now = datetime.now(UTC)
     odd = sum(not is_plausible(each.annotated_at, now) for answers in found.answers.values() for each in answers)
     if odd:
         answers_have = "1 answer has a time" if odd == 1 else f"{odd:,} answers have times"
         found.notes.append(f"{answers_have} in the future or before 2000; they count in the order of ingestion.")
-    return found
+    faulty = {error.part.partition(", ")[0] for error in found.errors}
+    whole = tuple(digest for name, digest in reading.hashes.items() if name.partition(", ")[0] not in faulty)
+    return replace(found, parts=whole)
 
 
 def _say_what_stands(found: CheckedFile, file: FilledFile, rows: Sequence[FilledRow]) -> None:

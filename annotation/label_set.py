@@ -36,12 +36,14 @@ class Label:
         key: One character that chooses it in the terminal, accepted in files too; empty where it has none.
         positive: The rare label that the figures are about (at most one).
         default: Chosen by Enter in the terminal (at most one).
+        description: What it means, in a sentence for annotators; may be empty.
     """
 
     name: str
     key: str = ""
     positive: bool = False
     default: bool = False
+    description: str = ""
 
     @property
     def has_own_key(self) -> bool:
@@ -53,6 +55,9 @@ class Label:
 class LabelSet:
     """The question that annotators answer.
 
+    Attributes:
+        highlight: Words that are marked in the texts that annotators read.
+
     >>> from annotation.label_set import Label, LabelSet
     >>> labels = LabelSet("t", "Related?", "...", (Label("related", "1", positive=True), Label("not_related", "0")))
     >>> labels.answer(" Related "), labels.answer("1.0"), labels.answer("unsure"), labels.answer("")
@@ -63,6 +68,7 @@ class LabelSet:
     question: str
     definition: str
     labels: tuple[Label, ...]
+    highlight: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -81,8 +87,9 @@ class LabelSet:
 
     @property
     def digest(self) -> str:
-        """Hash of the names, the question and the definition: which guideline an answer was given under."""
-        text = "\x1f".join((*self.names, self.question, self.definition))
+        """Hash of names, question, definition and descriptions: which guideline an answer was given under."""
+        described = (f"{label.name}\x1e{label.description}" for label in self.labels if label.description)
+        text = "\x1f".join((*self.names, self.question, self.definition, *described))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def answer(self, cell: str) -> str | None:

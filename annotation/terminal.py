@@ -130,7 +130,7 @@ class _Session:
             case "/" if self._is_typed:
                 self._type_label(item)
             case "d" | "?":
-                self._say(self._labels.definition)
+                self._say(self._labels.definition or "No definition was written for these labels.")
                 self._show(item)
             case "s" | "q":
                 raise _Leave
@@ -234,7 +234,8 @@ class _Session:
         keys = [(label.name, "Enter" if label.default else label.key) for label in self._labels.labels]
         labels = [f"{key} {name}" for name, key in keys if key]
         labels += [f"/ another label ({sum(not key for _, key in keys)} without a key)"] if self._is_typed else []
-        rest = [f"{self._back_key()} back", "u unsure", "space skip", "n note", "d definition", "s save and leave"]
+        rest = [f"{self._back_key()} back", "u unsure", "space skip", "n note"]
+        rest += [*(["d definition"] if self._labels.definition else []), "s save and leave"]
         return " · ".join([*labels, *rest])
 
     def _back_key(self) -> str:

@@ -74,8 +74,12 @@ class Again:
     assignments: Sequence[Assignment] = ()
 
 
-def reserve_again(project: Project, purpose: Purpose, again: Again) -> str:
-    """Reserve answered items to ask about them again; returns the batch's id, an open one's if another was faster."""
+def reserve_again(project: Project, purpose: Purpose, again: Again, *, beside_open: bool = False) -> str:
+    """Reserve answered items to ask about them again; returns the batch's id, an open one's if another was faster.
+
+    Args:
+        beside_open: Also where a batch of this purpose is open.
+    """
     store, asking = project.workspace.store(), project.config.batch
     scores: Sequence[float | None] = again.scores or [None] * len(again.item_ids)
     proposals = [
@@ -96,7 +100,7 @@ def reserve_again(project: Project, purpose: Purpose, again: Again) -> str:
         assignments=again.assignments,
     )
     try:
-        return reserve(store, draft, beside_open=False)[0].batch_id
+        return reserve(store, draft, beside_open=beside_open)[0].batch_id
     except OvertakenError:
         if opened := open_again(store, purpose):
             return opened

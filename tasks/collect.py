@@ -19,7 +19,16 @@ from typing import Any
 from annotation.batch import sha256_of
 from annotation.checks import FilledFile
 from annotation.claims import FileState, alone_in, claim, put_back, state_of
-from annotation.inbox import BatchChecks, CheckedFile, check_file, put_away, settled_files, waiting_files
+from annotation.inbox import (
+    PUT_AWAY,
+    BatchChecks,
+    CheckedFile,
+    check_file,
+    passed_over,
+    put_away,
+    settled_files,
+    waiting_files,
+)
 from annotation.label_set import LabelSet
 from storage.errors import BatchError
 from storage.lake.annotations import Contradiction, FileAnswers, HandIn, Ingested, ingest_files, read_files
@@ -114,6 +123,8 @@ def collect_answers(
         for path in changed_since(workspace):
             name = put_back(workspace.inbox, path).name
             log.warning("%s was written to after it was ingested: put back into the inbox as %s.", path, name)
+        for line in passed_over(workspace):
+            log.warning("%s.", line)
         with store.reading():
             arrivals = _arrivals(project, Wanted(files, form, again))
         taken = [arrival for arrival in arrivals if arrival.is_as_read()]
@@ -233,6 +244,7 @@ class _Arrival:
             saved_at=datetime.fromtimestamp(self.state.changed_ns / 1e9, UTC),
             is_journal=stays and self.file.path.match("answers-*.jsonl"),
             again=again,
+            parts=self.content.parts,
         )
         return [FileAnswers(self.name, batch_id, given, hand_in) for batch_id, given in self.content.answers.items()]
 
@@ -268,7 +280,7 @@ class _Arrival:
 
     def put_away(self, workspace: Workspace) -> None:
         """Move it out of the inbox, and list its errors beside it."""
-        folder = workspace.inbox / ("rejected" if self.content.errors or self.content.unreadable else "done")
+        folder = workspace.inbox / PUT_AWAY[bool(self.content.errors or self.content.unreadable)]
         try:
             place, self.errors_file = put_away(self.file, self.content.errors, folder)
             self.place = place if self.file.in_inbox else None
@@ -285,7 +297,7 @@ class _Arrival:
 def _arrivals(project: Project, wanted: Wanted) -> list[_Arrival]:
     """Every file to ingest, read and checked, in order; without those that were read before as they are now."""
     workspace, label_set = project.workspace, project.label_set
-    checks = BatchChecks(workspace, label_set)
+    checks = BatchChecks(workspace, label_set, again=wanted.again)
     seen = read_files(checks.store)
     waiting = waiting_files(workspace, wanted.files)
     settled = waiting if wanted.files else settled_files(waiting)

@@ -155,6 +155,7 @@ def data_card(label_set: LabelSet, facts: CardFacts, files: Mapping[str, str] | 
     """
     total = sum(n for counts in facts.counts.values() for n in counts.values())
     names = ", ".join(f"`{label.name}`{' (the rare one)' if label.positive else ''}" for label in label_set.labels)
+    annotators = f"{facts.n_annotators:,} annotator{'s' if facts.n_annotators != 1 else ''}"
     rows = [
         f"| {SPLIT_NAMES.get(split, split)} | {label} | {n:,} |"
         for split, counts in facts.counts.items()
@@ -166,7 +167,7 @@ def data_card(label_set: LabelSet, facts: CardFacts, files: Mapping[str, str] | 
 
 **Question to the annotators:** {label_set.question}
 
-{label_set.definition}
+{label_set.definition or "No definition was written down."}
 
 | split | label | items |
 |---|---|---|
@@ -174,7 +175,7 @@ def data_card(label_set: LabelSet, facts: CardFacts, files: Mapping[str, str] | 
 
 ## How it came about
 
-- {facts.n_answers:,} answers of {facts.n_annotators:,} annotator(s). A label is the answer of most of them, or what an
+- {facts.n_answers:,} answers of {annotators}. A label is the answer of most of them, or what an
   adjudicator settled. `n_answers` counts those that stand, `n_agree` those that equal the label.
 - The texts of `test` and `validation` were drawn at random: figures on them hold for the whole collection.
 - The texts of `train` were partly chosen by a model, because it was unsure of them or had seen nothing like them: the

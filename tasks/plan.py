@@ -152,6 +152,20 @@ def fitting_minimums(minimums: Minimums, n_items: int) -> Minimums:
     return replace(minimums, **{name: int(n * n_items / 2 / total) for name, n in wanted.items()})
 
 
+def answers_before_model(minimums: Minimums, counts: Mapping[Split, Mapping[str, int]], n_items: int) -> int:
+    """About how many answers the first model still needs.
+
+    >>> answers_before_model(Minimums(), {}, 5000), answers_before_model(Minimums(evaluation_share=0), {}, 5000)
+    (100, 1300)
+    """
+    fitting = fitting_minimums(minimums, n_items)
+    missing = _missing(counts, fitting, {})
+    n_training = missing[Split.TRAINING]
+    if fitting.evaluation_share:  # as many evaluation items come with them, until there are enough
+        return n_training + missing[Split.VALIDATION] + min(n_training, missing[Split.EVALUATION])
+    return sum(missing.values())
+
+
 def minimums_of(project: Project) -> Minimums:
     """The minimums of pal.toml."""
     return Minimums(**project.config.minimums.model_dump())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
@@ -35,7 +36,7 @@ ROWS = 100_000
 
 @dataclass(frozen=True)
 class PoolPrediction:
-    """What was written: the file, how many items it has, by which model, of which lake version."""
+    """What was written: the file, how many rows it has (one for each id), by which model, of which lake version."""
 
     output: str
     n: int
@@ -134,7 +135,9 @@ def _write_parts(store: Store, folder: Path, model: LoadedModel, pinned: _Pinned
     done = 0
     with progress("predicting", left) as advance:
         beside = _predicted(model, pa.RecordBatch.from_pylist([], _NOTHING)).column_names
-        slices = features_of_all(store, model.encoder.encoder_id, pinned.lake_version, after, ROWS, [*beside, "tokens"])
+        slices = features_of_all(
+            store, model.encoder.encoder_id, pinned.lake_version, after, ROWS, [*beside, "tokens", "other_ids"]
+        )
         for number, items in enumerate(slices, start=len(parts)):
             path = folder / f"{number:08d}.parquet"
             part = path.with_suffix(".part")
@@ -156,12 +159,16 @@ _NOTHING = pa.schema(
         ("tokens", pa.binary()),
         ("split", pa.string()),
         ("human_label", pa.string()),
+        ("other_ids", pa.list_(pa.string())),
     ]
 )
 
 
 def _predicted(model: LoadedModel, items: pa.RecordBatch) -> pa.Table:
-    """Items (as `features_of_all` gives them) with their label and the probability of every label, context last."""
+    """Items, columns as of `features_of_all`, with their label and the probability of every label, context last.
+
+    One row for each id under which an item's text was imported, its own id first.
+    """
     n = items.num_rows
     tokens = Tokens.from_arrow(items.column("tokens"))
     if model.classifier.reads_characters:
@@ -169,6 +176,10 @@ def _predicted(model: LoadedModel, items: pa.RecordBatch) -> pa.Table:
     probabilities = model.probabilities(tokens)
     decided = model.calibration.decisions(probabilities)
     labels = pa.DictionaryArray.from_arrays(pa.array(decided, pa.int32()), pa.array(model.labels, pa.string()))
+    others = items.column("other_ids")
+    rows = np.concatenate([np.arange(n), pc.list_parent_indices(others).to_numpy()])
+    ids = pa.concat_arrays([items.column("item_id"), pc.list_flatten(others).cast(pa.string())])
+    order = np.argsort(rows, kind="stable")
     columns = {
         "item_id": items.column("item_id"),
         "text": items.column("text"),
@@ -180,4 +191,4 @@ def _predicted(model: LoadedModel, items: pa.RecordBatch) -> pa.Table:
         "model_id": pa.repeat(pa.scalar(model.model_id, pa.string()), n),
         **{name: items.column(name) for name in items.schema.names[len(_NOTHING) :]},
     }
-    return pa.table(columns)
+    return pa.table(columns).take(rows[order]).add_column(0, "id", ids.take(pa.array(order)))

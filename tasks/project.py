@@ -29,8 +29,8 @@ class Project:
 
     @cached_property
     def label_set(self) -> LabelSet:
-        """What annotators are asked: `[task]`."""
-        return self.config.task.label_set
+        """What annotators are asked, `[task]`, with the words that `[batch] highlight` marks."""
+        return dataclasses.replace(self.config.task.label_set, highlight=self.config.batch.highlight)
 
     def with_formats(self, formats: Sequence[str]) -> Project:
         """The same project with other formats of batch files; none for those of pal.toml."""

@@ -91,7 +91,8 @@ def _decide(project: Project, candidate: LoadedModel, evaluation: Evaluation) ->
 
 def _reason(compared: Comparison, gate: PromotionConfig, production_id: str) -> str:
     name = {"f1": "F1", "auc": "AUC", "ap": "AP"}[gate.metric]
-    return (
+    is_equal = compared.not_worse >= gate.confidence and compared.low <= 0 <= compared.high
+    return ("about equal; the newer one is kept: " if is_equal else "") + (
         f"{name} {compared.candidate:.3f} against {compared.production:.3f} of {production_id} on the same"
         f" {compared.n:,} items, difference [{compared.low:+.3f}, {compared.high:+.3f}]; {compared.not_worse:.0%}"
         f" probable that it is not worse by more than {gate.margin:g}, {gate.confidence:.0%} needed"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from annotation.batch import sha256_of
 from annotation.checks import FilledFile, FilledRow
 from annotation.formats.csv_file import MAX_BYTES
 from annotation.formats.registry import (
@@ -41,18 +42,28 @@ class Reading:
 
     Attributes:
         unreadable: Files of an archive that could not be read, in words.
+        hashes: Name -> SHA-256 of each file of an archive that was read.
+        known: Files of an archive that were passed over, since their bytes are known.
     """
 
     rows: list[FilledRow]
-    unreadable: list[str]
+    unreadable: list[str] = field(default_factory=list)
+    hashes: dict[str, str] = field(default_factory=dict)
+    known: list[str] = field(default_factory=list)
 
 
-def read_filled(file: FilledFile, form: str | None = None, workbooks: WorkbookReader | None = None) -> Reading:
+def read_filled(
+    file: FilledFile,
+    form: str | None = None,
+    workbooks: WorkbookReader | None = None,
+    known: Collection[str] = (),
+) -> Reading:
     """The rows of a filled file, or of every file in an archive of them.
 
     Args:
         form: Its format, by its name in `annotation.formats.registry`; told by the content where that is None.
         workbooks: What reads workbooks; one for this file alone where None.
+        known: SHA-256 of files that were ingested before; in an archive they are passed over.
 
     Raises:
         PalError: It is no file of a batch.
@@ -62,28 +73,36 @@ def read_filled(file: FilledFile, form: str | None = None, workbooks: WorkbookRe
     if size > MAX_BYTES:
         what = f"{file.path} has {size:,} bytes; at most {MAX_BYTES:,} are read."
         raise BatchError(what, hint="a batch file is far smaller; split it.")
-    known, workbooks = FORMATS[form] if form else None, workbooks or WorkbookReader()
+    wanted, workbooks = FORMATS[form] if form else None, workbooks or WorkbookReader()
     if not is_zip(file.path) or is_workbook(file.path):
-        found = _read(file.path, file.batch_id, file.path.name, known, workbooks)
-        return Reading([replace(row, annotator=row.annotator.strip() or file.annotator) for row in found], [])
-    rows, unreadable, pages = [], [], []
+        found = _read(file.path, file.batch_id, file.path.name, wanted, workbooks)
+        return Reading([replace(row, annotator=row.annotator.strip() or file.annotator) for row in found])
+    reading, pages = Reading([]), []
     with opened_archive(file.path) as parts:
         for part in parts:
             if not is_for_answers(PurePosixPath(part.name).name):  # a batch's whole folder was sent back
                 continue
             try:
                 with _placed(part.content, f"{file.path}, {part.name}"):
+                    digest = sha256_of(part.path)
+                    if digest in known:
+                        reading.known.append(part.name)
+                        continue
                     name = PurePosixPath(part.name).name
-                    found = _read(part.path, file.batch_id, name, known, workbooks)
+                    found = _read(part.path, file.batch_id, name, wanted, workbooks)
             except PageError as error:
                 pages.append(str(error))
                 continue
             except PalError as error:
-                unreadable.append(str(error))
+                reading.unreadable.append(str(error))
                 continue
-            rows += [replace(row, part=f"{part.name}, {row.part}" if row.part else part.name) for row in found]
-    answered = any(row.label.strip() for row in rows)  # a whole folder was sent, in which the page has its place
-    return Reading(rows, unreadable if answered else unreadable + pages)
+            reading.hashes[part.name] = digest
+            reading.rows.extend(
+                replace(row, part=f"{part.name}, {row.part}" if row.part else part.name) for row in found
+            )
+    if not reading.known and not any(row.label.strip() for row in reading.rows):  # else a whole folder was sent
+        reading.unreadable.extend(pages)
+    return reading
 
 
 def format_of(path: Path) -> Format:

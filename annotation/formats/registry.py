@@ -152,7 +152,11 @@ def find_formats(names: Iterable[str]) -> list[Format]:
     return found
 
 
+HALF_COPIED = (".part", ".crdownload", ".tmp", ".download")
+"""How the names of files end that a program is still writing."""
+
+
 def is_for_answers(name: str) -> bool:
     """Whether a file of that name may hold answers: it is none that goes with a batch, nor hidden, nor half copied."""
-    hidden = name.startswith((".", "~")) or name.endswith((".part", ".crdownload", ".tmp", ".download"))
+    hidden = name.startswith((".", "~")) or name.endswith(HALF_COPIED)
     return not hidden and name not in {MANIFEST, DEFINITION_NAME, *SETUP_FILES}

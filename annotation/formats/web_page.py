@@ -113,6 +113,7 @@ def _for_script(handout: Handout) -> dict[str, Any]:
         "annotator": handout.annotator,
         "storage_key": storage_key(handout),
         "labels": labels,
+        "highlight": handout.label_set.highlight,
         "items": items,
     }
 

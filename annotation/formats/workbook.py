@@ -180,7 +180,7 @@ def _write_definition(sheet: Worksheet, handout: Handout) -> str:
     labels = handout.label_set
     above = {
         "Question": labels.question,
-        "Definition": labels.definition,
+        **({"Definition": labels.definition} if labels.definition else {}),
         "Fill in": "The yellow column, label, of the sheet items. What is left empty is not done yet.",
         "Good to know": "Sort, filter, and add columns as you like. The grey columns say which text it is: keep them.",
         "Give back": "Save the file and send it back, as a workbook or CSV (UTF-8). Where you have pal: pal ingest",

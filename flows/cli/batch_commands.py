@@ -146,8 +146,8 @@ def submit(
         print_json([asdict(each) for each in found])
         return
     for each in found:
-        batches = ", ".join(f"{n} answers to {batch_id}" for batch_id, n in each.answers.items())
-        print(f"{each.file}: {batches or 'no answer that can be taken'}, {len(each.errors)} error(s)")
+        batches = ", ".join(f"{counted(n, 'answer')} to {batch_id}" for batch_id, n in each.answers.items())
+        print(f"{each.file}: {batches or 'no answer that can be taken'}, {counted(len(each.errors), 'error')}")
         for error in each.errors[:5]:
             print(f"  {error}", file=sys.stderr)
         ingested = (

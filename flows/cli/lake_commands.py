@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from tasks.project import Project
 
 commands = typer.Typer(rich_markup_mode=None)
+
+_SINGULAR = re.compile("(?<=ch)es$|s$")
 lake = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 commands.add_typer(
     lake,
@@ -83,7 +86,7 @@ def check(
     if as_json:
         print_json({"damaged": [asdict(each) for each in found.damaged], "repaired": done, "checked": found.counts})
     else:
-        print("Checked " + ", ".join(counted(n, name.removesuffix("s")) for name, n in found.counts.items()) + ".")
+        print("Checked " + ", ".join(counted(n, _SINGULAR.sub("", name)) for name, n in found.counts.items()) + ".")
         for line in (*done, *(f"Damaged: {each.path}: {each.what}.\n  {each.hint}" for each in found.damaged)):
             print(line)
         print(f"Damaged in {counted(len(found.damaged), 'place')}." if found.damaged else "No damage.")

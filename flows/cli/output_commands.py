@@ -59,7 +59,7 @@ def predict(
         if as_json:
             print_json(asdict(found))
         else:
-            print(f"{found.output}: {found.n:,} items by {found.model_id}")
+            print(f"{found.output}: {found.n:,} rows by {found.model_id}")
         return
     from flows.cli.predicting import file_or_stdin, predictions, print_predictions, write_predictions
 

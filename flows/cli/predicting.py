@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 STANDARD = Path("-")
 """Stands for stdin or stdout."""
+_COPY = ".stdin"
+"""The name of the copy of what was read from stdin; people are told `stdin`."""
 
 
 def predictions(
@@ -60,10 +62,11 @@ def predictions(
 
 def described_source(file: Path, text_column: Sequence[str] | None) -> Source:
     """A file of texts, opened; what was understood of it goes to stderr."""
+    is_copy = file.name == _COPY
     from storage.readers.opening import open_source  # a text on the command line needs none of it
 
     source = open_source(file, text_column=text_column)
-    print(f"{file}: {source.description}", *source.layout.notes, sep="\n  ", file=sys.stderr)
+    print(f"{'stdin' if is_copy else file}: {source.description}", *source.layout.notes, sep="\n  ", file=sys.stderr)
     return source
 
 
@@ -79,9 +82,13 @@ def file_or_stdin(project: Project, file: Path | None) -> Iterator[Path | None]:
         yield file
         return
     with project.workspace.scratch() as scratch:
-        with (scratch / "stdin").open("wb") as copy:
+        with (scratch / _COPY).open("wb") as copy:
             shutil.copyfileobj(sys.stdin.buffer, copy)
-        yield scratch / "stdin"
+        try:
+            yield scratch / _COPY
+        except SourceError as error:
+            path = str(scratch / _COPY)
+            raise SourceError(error.what.replace(path, "stdin"), error.hint.replace(path, "stdin")) from error
 
 
 def print_predictions(listed: Iterator[dict[str, Any]], *, as_json: bool) -> None:

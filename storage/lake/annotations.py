@@ -63,6 +63,7 @@ class HandIn:
         saved_at: When it was last saved.
         is_journal: The terminal adds every answer to it as it is given.
         again: Take it as a later answer, even if these bytes were ingested before.
+        parts: SHA-256 of the files in it, where it is an archive.
     """
 
     sha256: str = ""
@@ -70,6 +71,7 @@ class HandIn:
     saved_at: datetime | None = None
     is_journal: bool = False
     again: bool = False
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,11 @@ def ingest_files(store: Store, files: Sequence[FileAnswers], read: Mapping[str, 
     if not files and not read:
         return []
     return store.write(change, f"ingest {len({file.source_file for file in files} | {*(read or ())})} files")
+
+
+def ingested_hashes(store: Store) -> frozenset[str]:
+    """SHA-256 of every file that was ingested, those in archives included."""
+    return frozenset(sha256 for (sha256,) in store.rows("SELECT DISTINCT sha256 FROM lake.ingested_files"))
 
 
 def not_ingested(store: Store, file: FileAnswers) -> list[Answer]:
@@ -212,6 +219,13 @@ def answered_items(store: Store) -> tuple[dict[Split, dict[str, int]], int]:
         else:
             counts[Split(split)][label] = n
     return counts, unlabelled
+
+
+def recent_seconds(store: Store) -> list[float]:
+    """How long the newest 200 answers took whose time is known; breaks of more than five minutes are left out."""
+    sql = """SELECT seconds FROM lake.annotations WHERE seconds BETWEEN 0.1 AND 300
+        ORDER BY ingestion DESC, annotated_at DESC LIMIT 200"""
+    return [row[0] for row in store.rows(sql)]
 
 
 def read_files(store: Store) -> dict[str, str]:
@@ -310,7 +324,7 @@ class _Ingest:
         self._spellings = spelled_first([*names, *(each.annotator for file in files for each in file.answers)])
         self._batches = _standing(connection, {file.batch_id for file in files})
         self._known = _first_ingests(connection, {file.hand_in.sha256 for file in files} - {""})
-        self._hashes: dict[str, str] = {}
+        self._hashes = {sha256: file.source_file for file in files for sha256 in file.hand_in.parts}
         self._numbers: dict[str, int] = {}
         self._next = next_ingestion(connection)
         self._rows: list[dict[str, Any]] = []

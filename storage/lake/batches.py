@@ -220,10 +220,10 @@ def count_iterations(store: Store) -> int:
 
 @dataclass(frozen=True)
 class BatchHashes:
-    """What the lake has of a batch: whether it is open, and its items, item_id -> text hash."""
+    """What the lake has of a batch: whether it is open, and of its items the hashes of all texts that they had."""
 
     is_open: bool
-    hashes: dict[str, str]
+    hashes: dict[str, set[str]]
 
 
 def batch_hashes(store: Store) -> dict[str, BatchHashes]:
@@ -233,9 +233,11 @@ def batch_hashes(store: Store) -> dict[str, BatchHashes]:
         for batch_id, status in store.rows("SELECT batch_id, status FROM lake.batches")
     }
     for batch_id, item_id, text_hash in store.rows(
-        "SELECT DISTINCT batch_id, item_id, text_hash FROM lake.batch_items JOIN lake.items USING (item_id)"
+        """SELECT DISTINCT batch_id, item_id, text_hash FROM lake.batch_items JOIN (
+            SELECT item_id, text_hash FROM lake.items UNION SELECT item_id, text_hash FROM lake.edits
+        ) USING (item_id)"""
     ):
-        found[batch_id].hashes[item_id] = text_hash
+        found[batch_id].hashes.setdefault(item_id, set()).add(text_hash)
     return found
 
 

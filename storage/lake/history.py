@@ -84,7 +84,7 @@ def disputed_items(store: Store) -> list[str]:
         f"""SELECT item_id FROM ({current_labels()}) l WHERE label IS NULL
             AND item_id IN (SELECT item_id FROM ({standing_answers()}) WHERE answer <> 'skip')
             AND item_id NOT IN (SELECT item_id FROM ({adjudicated()}))
-            AND item_id NOT IN (SELECT item_id FROM ({_WAITING}))
+            AND item_id NOT IN (SELECT item_id FROM ({WAITING}))
         ORDER BY annotated_at, item_id"""
     )
     return [row[0] for row in rows]
@@ -160,7 +160,7 @@ def independent_answers(store: Store) -> pa.Table:
     )
 
 
-_WAITING = f"""SELECT o.item_id FROM ({OUT}) o JOIN lake.batches b USING (batch_id)
+WAITING = f"""SELECT o.item_id FROM ({OUT}) o JOIN lake.batches b USING (batch_id)
     LEFT JOIN ({ANSWERS_TO_BATCHES}) a ON a.batch_id = o.batch_id AND a.item_id = o.item_id
     WHERE coalesce(a.n, 0) < coalesce(b.overlap, 1)"""
 """Query for the items that an open batch still needs an answer to."""

@@ -29,7 +29,7 @@ _STAGE = (
         SELECT item_id, min(row) AS first FROM staged GROUP BY item_id HAVING count(*) > 1""",
     """CREATE OR REPLACE TEMP TABLE conflicts AS
         SELECT s.row, s.item_id, NULL::BIGINT AS first FROM staged s JOIN lake.items i USING (item_id)
-        WHERE s.text_hash <> i.text_hash::UUID
+        WHERE s.text_hash <> i.text_hash::UUID AND s.text_hash NOT IN (SELECT text_hash::UUID FROM lake.edits)
         UNION ALL
         SELECT s.row, s.item_id, first FROM staged s JOIN repeated USING (item_id) JOIN staged o ON o.row = first
         WHERE s.text_hash <> o.text_hash AND s.item_id NOT IN (SELECT item_id FROM lake.items)""",
@@ -42,11 +42,16 @@ _CONFLICTS = """
     FROM conflicts c JOIN read_parquet($staged) s ON s.row = c.row LEFT JOIN read_parquet($staged) o ON o.row = c.first
     LEFT JOIN lake.items i ON i.item_id = c.item_id ORDER BY c.row"""
 
-_TAKEN = """
+_KNOWN = """SELECT text_hash, item_id FROM lake.items UNION ALL
+    SELECT text_hash, arg_max(item_id, edited_at) AS item_id FROM lake.edits
+    WHERE text_hash NOT IN (SELECT text_hash FROM lake.items) GROUP BY text_hash"""
+"""Query for the texts that are or were those of an item: (text_hash, item_id)."""
+
+_TAKEN = f"""
     CREATE OR REPLACE TEMP TABLE taken AS
     SELECT min(row) AS row, arg_min(item_id, row) AS item_id, text_hash
     FROM staged ANTI JOIN conflicts USING (row)
-    ANTI JOIN (SELECT text_hash::UUID AS text_hash FROM lake.items) USING (text_hash) GROUP BY text_hash"""
+    ANTI JOIN (SELECT text_hash::UUID AS text_hash FROM ({_KNOWN})) USING (text_hash) GROUP BY text_hash"""
 """The first row of each text that is not in the lake."""
 
 _TAKE = """
@@ -70,12 +75,12 @@ _NAME = """
     INSERT INTO lake.item_ids (item_id, source_id, source, source_row) SELECT item_id, NULL, $source, row FROM taken"""
 """Where the new items came from."""
 
-_NAME_AGAIN = """
+_NAME_AGAIN = f"""
     INSERT INTO lake.item_ids (item_id, source_id, source, source_row)
     SELECT item_id, source_id, $source, row FROM (
         SELECT i.item_id, CASE WHEN s.item_id NOT IN (i.item_id, left(i.text_hash, 16)) THEN s.item_id END AS source_id,
             row FROM staged s ANTI JOIN conflicts USING (row) ANTI JOIN taken USING (row)
-        JOIN lake.items i ON i.text_hash::UUID = s.text_hash
+        JOIN ({_KNOWN}) i ON i.text_hash::UUID = s.text_hash
     ) n WHERE NOT EXISTS (
         FROM lake.item_ids k WHERE source = $source AND k.source_row = n.row AND k.item_id = n.item_id
         AND k.source_id IS NOT DISTINCT FROM n.source_id) ORDER BY row"""

@@ -56,7 +56,8 @@ def features_of_all(
     """Every item of a lake version that has features, in slices by item_id.
 
     Columns: item_id, text, tokens, split (`pool` or `pending` of an item that nobody answered yet), human_label (NULL
-    where it has none), and those of the context, named such that `beside` have their names.
+    where it has none), other_ids (under which its text was imported, too; NULL for none), and those of the context,
+    named such that `beside` have their names.
 
     Args:
         after: Only items whose id is above it.
@@ -67,9 +68,12 @@ def features_of_all(
     return store.stream(
         f"""SELECT item_id, text, tokens, CASE WHEN split IS NOT NULL THEN split WHEN item_id IN (
             SELECT item_id FROM lake.batch_items b {at} JOIN lake.batches c {at} USING (batch_id)
-            WHERE status = 'published') THEN 'pending' ELSE 'pool' END AS split, label AS human_label{context}
+            WHERE status = 'published') THEN 'pending' ELSE 'pool' END AS split, label AS human_label,
+            other_ids{context}
         FROM ({items_at(at)}) i JOIN lake.features f {at} USING (item_id) LEFT JOIN ({current_labels(version)}) l
-        USING (item_id) WHERE encoder_id = $encoder AND item_id > $after ORDER BY item_id""",
+        USING (item_id) LEFT JOIN (SELECT item_id, list_sort(list(DISTINCT source_id)) AS other_ids
+            FROM lake.item_ids {at} WHERE source_id IS NOT NULL GROUP BY item_id) USING (item_id)
+        WHERE encoder_id = $encoder AND item_id > $after ORDER BY item_id""",
         {"encoder": encoder_id, "after": after},
         rows,
     )

@@ -159,6 +159,16 @@ MIGRATIONS: tuple[Migration, ...] = (
         ),
         change=_fold_spellings,
     ),
+    Migration(
+        "corrected and erased texts, names that annotators had",
+        (
+            """CREATE TABLE lake.edits (item_id VARCHAR NOT NULL, text VARCHAR NOT NULL, text_hash VARCHAR NOT NULL,
+                edited_at TIMESTAMP NOT NULL, ingestion BIGINT, after_version BIGINT NOT NULL)""",
+            "CREATE TABLE lake.erased (text_hash VARCHAR NOT NULL, erased_at TIMESTAMP NOT NULL)",
+            "CREATE TABLE lake.unreproducible (model_id VARCHAR NOT NULL, since TIMESTAMP NOT NULL)",
+            "CREATE TABLE lake.renamed_annotators (name VARCHAR NOT NULL, annotator VARCHAR NOT NULL)",
+        ),
+    ),
 )
 """One entry per schema version, oldest first."""
 
@@ -296,8 +306,18 @@ def annotations_at(version: int | None = None) -> str:
         UNION ALL BY NAME SELECT NULL::BIGINT AS ingestion WHERE false"""
 
 
+def _to_current_texts(version: int | None = None) -> str:
+    """Query for the annotations that are to the text that their item has: not those of before it was corrected."""
+    until = f"WHERE after_version < {int(version)}" if version is not None else ""
+    return f"""SELECT a.* FROM ({annotations_at(version)}) a
+        LEFT JOIN (SELECT item_id, max(ingestion) AS cut FROM lake.edits {until} GROUP BY item_id) e USING (item_id)
+        WHERE coalesce(a.ingestion, 0) >= coalesce(e.cut, 0)"""
+
+
 def standing_answers(version: int | None = None) -> str:
     """Query for the answers that count: the newest of each annotator to each item, with all columns.
+
+    Answers to a text that was corrected since do not count.
 
     The newest is the one ingested last, whatever the clocks said; only of versions before schema 6, which have no such
     number, the times decide. One without a name (or from an imported file) replaces those before it and is replaced
@@ -305,7 +325,7 @@ def standing_answers(version: int | None = None) -> str:
     """
     return f"""
         WITH latest AS (
-            FROM ({annotations_at(version)}) QUALIFY row_number() OVER (PARTITION BY item_id, annotator
+            FROM ({_to_current_texts(version)}) QUALIFY row_number() OVER (PARTITION BY item_id, annotator
                 ORDER BY coalesce(ingestion, 0) DESC, annotated_at DESC, ingested_at DESC, source_file, answer) = 1
         ), numbered AS (
             SELECT *, annotator IN {NAMELESS} AS nameless, row_number() OVER (PARTITION BY item_id
@@ -322,7 +342,7 @@ def adjudicated(version: int | None = None) -> str:
     return f"""
         SELECT item_id, CASE WHEN answer NOT IN ('unsure', 'skip') THEN answer END AS label FROM (
             SELECT item_id, arg_max(answer, (coalesce(ingestion, 0), annotated_at, ingested_at, annotator)) AS answer
-            FROM ({annotations_at(version)}) a JOIN lake.batches b {at} USING (batch_id)
+            FROM ({_to_current_texts(version)}) a JOIN lake.batches b {at} USING (batch_id)
             WHERE b.purpose = 'adjudication' GROUP BY item_id)"""
 
 

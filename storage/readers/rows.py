@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from storage.readers.dates import parse_dates
 from storage.readers.source import MAX_CHARACTERS, TOO_LONG, AllRows, Chunk, Reject, shortened
+from storage.readers.spellings import INVISIBLE
 
 NOT_TEXT = "holds bytes that are not text in the file's encoding"
 EMPTY_TEXT = "the text is empty"
+_BLANK = rf"^[\s\pZ{INVISIBLE}]*$"
 NUL = "holds a NUL byte"
 EMPTY_ID = "the id is empty"
 SCHEMA = pa.schema(
@@ -76,7 +78,7 @@ def checked(
         label, label_broken = _strings(cells.labels)
         faults.append((label_broken, NOT_TEXT))
     faults += [
-        (_mask(pc.equal(pc.binary_length(text), 0)), EMPTY_TEXT),
+        (_mask(pc.match_substring_regex(text, _BLANK)), EMPTY_TEXT),
         (_mask(pc.match_substring(text, "\0")), NUL),
         (_long(text), TOO_LONG),
     ]

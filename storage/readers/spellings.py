@@ -12,7 +12,10 @@ import unicodedata
 from collections.abc import Iterable
 
 _WHOLE = re.compile(r"([+-]?\d+)[.,]0+")
-_INVISIBLE = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]")
+INVISIBLE = "\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
+"""Characters that nobody sees, as in a class of a regular expression."""
+
+_INVISIBLE = re.compile(f"[{INVISIBLE}]")
 _LIST = re.compile(r"""\[\s*(?:(['"])(?P<quoted>.*)\1|(?P<plain>[^\[\],'"]*))\s*\]""", re.DOTALL)
 
 

@@ -231,7 +231,7 @@ def _check_batches(workspace: Workspace, store: Store, found: Checked) -> None:
         for file in missing:
             found.damaged.append(Damage(f"{place}/{file}", "it is missing", _REPAIR, "batch", name))
         own = known[name].hashes
-        if any(items.get(item_id) != text_hash for item_id, text_hash in own.items()):
+        if any(items.get(item_id) not in hashes for item_id, hashes in own.items()):
             what = "its items are not those that the lake has for this batch"
             found.damaged.append(Damage(f"{place}/{MANIFEST}", what, _REPAIR, "batch", name))
     there = {folder.name for folder in folders}

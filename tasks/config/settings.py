@@ -49,6 +49,11 @@ def _refuse(faults: Sequence[str]) -> None:
         raise ValueError(*faults)
 
 
+def _empty_words(words: Sequence[str]) -> list[str]:
+    """What is wrong with a list of words."""
+    return [f"{as_toml(word)} is empty." for word in words if not word.strip()]
+
+
 class Section(BaseModel):
     """A section of pal.toml. A validator raises ValueError with one argument for each error that it finds."""
 
@@ -64,6 +69,11 @@ class LabelConfig(Section):
     )
     positive: bool = Field(False, description="Whether it is the rare label that the metrics are about.")
     default: bool = Field(False, description="Whether Enter chooses it.")
+    description: str = Field("", description="What it means, in a sentence that annotators see.")
+
+
+OLD_PLACEHOLDER = "Say here what each label means, with examples of the hard cases."
+"""What `pal init` wrote as the definition up to version 0.1; annotators are not shown it."""
 
 
 class TaskConfig(Section):
@@ -71,11 +81,18 @@ class TaskConfig(Section):
 
     name: str = Field(description="Name of the task.")
     question: str = Field(description="Question that annotators answer about each text.")
-    definition: str = Field(description="What each label means, with examples of hard cases; annotators can open it.")
+    definition: str = Field(
+        "", description="What each label means, with examples of hard cases; annotators can open it. May be left empty."
+    )
     labels: Annotated[tuple[LabelConfig, ...], _FROM_LISTS] = Field(
-        description="Labels: name, key (optional), positive = true for the rare one, default = true for Enter.",
+        description="Labels: name; if wanted key, description, positive = true (the rare one), default = true (Enter).",
         examples=[[{"name": "spam"}, {"name": "ham"}]],
     )
+
+    @field_validator("definition")
+    @classmethod
+    def _leave_out_placeholder(cls, definition: str) -> str:
+        return "" if definition.strip() == OLD_PLACEHOLDER else definition
 
     @field_validator("labels")
     @classmethod
@@ -137,6 +154,9 @@ class BatchConfig(Section):
     context: Annotated[tuple[str, ...], _FROM_LISTS] = Field(
         (), description="Imported columns that annotators see beside the text.", examples=[["url", "date"]]
     )
+    highlight: Annotated[tuple[str, ...], _FROM_LISTS] = Field(
+        (), description="Words that are marked in texts on the page and in the terminal.", examples=[["flood", "fire"]]
+    )
     gold: float = Field(
         0.0,
         ge=0,
@@ -150,6 +170,12 @@ class BatchConfig(Section):
         unknown = [f'there is no format "{name}"{suggest(name, FORMATS)}' for name in formats if name not in FORMATS]
         _refuse(unknown if formats else [f"there is none{suggest('', FORMATS)}"])
         return formats
+
+    @field_validator("highlight")
+    @classmethod
+    def _check_highlight(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        _refuse(_empty_words(words))
+        return words
 
     @field_validator("annotators")
     @classmethod
@@ -229,7 +255,7 @@ class SamplingConfig(Section):
     @field_validator("keywords")
     @classmethod
     def _check_keywords(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        _refuse([f"{as_toml(word)} is empty." for word in words if not word.strip()])
+        _refuse(_empty_words(words))
         return words
 
     @field_validator("options")

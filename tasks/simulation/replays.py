@@ -143,7 +143,10 @@ def _material(key: str) -> Material:
     rows, read = found.table, [*found.layout.lines(), *found.notes]
     names = sorted(set(rows["label"].to_pylist()))
     if len(names) < 2:
-        raise SourceError(f"{experiment['file']} has {len(names)} label(s).", hint="replaying needs at least two")
+        raise SourceError(
+            f"{experiment['file']} has {len(names)} {'label' if len(names) == 1 else 'labels'}.",
+            hint="replaying needs at least two",
+        )
     if experiment["evaluation"]:
         other = read_labelled(Path(experiment["evaluation"]), experiment["text_column"], experiment["label_column"])
         held_out, read = _named_alike(other.table, names), [*read, *other.layout.lines(), *other.notes]

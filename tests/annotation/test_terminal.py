@@ -198,6 +198,12 @@ def test_definition_shows_it_and_the_item_again(tmp_path: Path) -> None:
     assert written == ["i1 related"]
 
 
+def test_without_a_definition_its_key_is_not_offered(tmp_path: Path) -> None:
+    _, _, shown = ask(tmp_path, ["1"], labels=replace(LABELS, definition=""))
+    assert "u unsure" in shown
+    assert "d definition" not in shown
+
+
 def test_a_note_goes_with_the_answer_given_next(tmp_path: Path) -> None:
     _, written, _ = ask(tmp_path, ["n", *"1 sx", "backspace", *"?", "enter", "1", "1"])
     assert written == ["i1 related 1 s?", "i2 related"]

@@ -7,21 +7,23 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from projects import pal_toml
 
 from annotation.batch import contents_of, write_batch
+from annotation.formats.journal import Journal
 from annotation.inbox import waiting_answers
 from annotation.label_set import LabelSet
 from annotation.synthetic import fill_csv
 from flows.cli.status import Status, status_of
 from storage.lake.annotations import LabelledItem, import_labelled, ingest
-from storage.lake.batches import Draft, close_batch, reserve
+from storage.lake.batches import Draft, close_batch, items_of, reserve
 from storage.lake.models import add_metrics, add_model, promote
-from storage.records import Answer, Assignment, Batch, Metric, Model, ModelStatus, Proposal, Purpose, Split
+from storage.records import Answer, Assignment, Batch, Metric, Model, ModelStatus, Proposal, Purpose, RunStatus, Split
+from storage.run_records import new_run
 from tasks.collect import collect_answers
 from tasks.config.settings import TaskConfig
 from tasks.config.template import DISASTER
@@ -204,6 +206,31 @@ def test_labels_without_evaluation_items_are_counted_where_metrics_are_means_ove
     marked = status_of(project).model
     assert marked is not None
     assert marked.absent_labels == 0, "one label is positive"
+
+
+def test_the_next_step_says_how_long_it_takes_and_what_comes_after(
+    project: Project, publish: Publish, at: Callable[[], Status]
+) -> None:
+    batch, file = publish()
+    now = at()
+    assert (now.n_left, now.seconds_left) == (4, None), "nobody's pace is known"
+    ingest(project.workspace.store(), batch.batch_id, [Answer("i1", "related", "anna", seconds=4.0)], "f")
+    with Journal(file.with_name("answers-anna.jsonl")) as journal:
+        item = items_of(project.workspace.store(), batch.batch_id)[1]
+        journal.append(batch.batch_id, item.text_hash, Answer(item.item_id, "related", "anna", seconds=8.0))
+    now = at()
+    assert (now.n_left, now.seconds_left) == (2, 12.0)
+    assert re.search(r"^ +2 left, about 12 seconds\b", now.as_text(), re.MULTILINE)
+    assert now.then.startswith("pal ingest")
+
+
+def test_a_run_takes_as_long_as_the_last_one(project: Project, publish: Publish, at: Callable[[], Status]) -> None:
+    close_batch(project.workspace.store(), publish()[0].batch_id)
+    assert at().seconds_left is None
+    started = datetime(2026, 1, 2, 3, 4, 5)
+    run = replace(new_run("next-batch"), status=RunStatus.COMPLETED, started_at=started)
+    project.workspace.runs().put([replace(run, ended_at=started + timedelta(seconds=90))])
+    assert (at().next, at().seconds_left) == ("pal next", 90)
 
 
 # Several annotators

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -198,6 +199,45 @@ def test_bytes_ingested_before_change_nothing_unless_asked_and_the_date_is_shown
     assert (report.n_corrected, label_of(workspace, "i3")) == (1, "not_related")
 
 
+def test_in_an_archive_files_that_were_ingested_before_are_passed_over_in_either_order(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    def zipped(name: str, **labels: str) -> None:
+        with zipfile.ZipFile(workspace.inbox / name, "w") as archive:
+            for part, label in labels.items():
+                items = {"i3": label} if part != "ben" else {"i4": label}
+                archive.write(fill(sheet, items, workspace.root / f"{part}.csv", annotator=part), f"{part}.csv")
+
+    zipped("week 1.zip", anna="1", eve="?")
+    collect(workspace, label_set)
+    fill(sheet, {"i3": "0"}, workspace.inbox / "corrected.csv", annotator="anna")
+    collect(workspace, label_set)
+    zipped("week 2.zip", anna="1", ben="1", eve="?")
+    (report,) = collect(workspace, label_set)
+    assert (report.n_new, report.n_corrected, len(report.notes)) == (1, 0, 1)
+    assert (label_of(workspace, "i3"), label_of(workspace, "i4")) == ("not_related", "related")
+    assert any("'?'" in error for error in report.errors), "what was refused is looked at again"
+    fill(sheet, {"i4": "1"}, workspace.inbox / "ben.csv", annotator="ben")
+    (report,) = collect(workspace, label_set)
+    assert report.known_since is not None
+    zipped("again.zip", anna="1")
+    (report,) = collect_answers(project_of(workspace, label_set), [workspace.inbox / "again.zip"], again=True)
+    assert (report.n_corrected, label_of(workspace, "i3")) == (1, "related")
+
+
+def test_what_is_passed_over_in_the_inbox_is_named(
+    workspace: Workspace, label_set: LabelSet, sheet: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (workspace.inbox / "anna").mkdir()
+    fill(sheet, ALL, workspace.inbox / "anna" / "batch.csv")
+    fill(sheet, ALL, workspace.inbox / "ben.csv.part")
+    fill(sheet, ALL, workspace.inbox / "eve.csv")
+    assert [report.file for report in collect(workspace, label_set)] == ["inbox/eve.csv"]
+    named = [line.split(" ")[0] for line in status_of(project_of(workspace, label_set)).passed_over]
+    assert named == ["inbox/anna", "inbox/ben.csv.part"]
+    assert all(name in caplog.text for name in named)
+
+
 def test_files_that_contradict_each_other_stay_and_are_named_until_one_is_corrected(
     workspace: Workspace, label_set: LabelSet, sheet: Path
 ) -> None:
@@ -258,6 +298,18 @@ def test_a_file_of_another_workspace_is_refused_in_every_format(
     assert (reports[own.name].errors, len(reports[own.name].notes)) == ([], 1), "it is blank"
     assert len(reports[f"foreign-{own.name}"].errors) == 1
     assert inbox(here) == {"done": [own.name], "rejected": [f"foreign-{own.name}"]}
+
+
+def test_in_a_file_that_is_partly_of_another_workspace_every_foreign_row_is_refused(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    path = fill(sheet, ALL, workspace.inbox / "anna.csv")
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    foreign = [line.replace(workspace_id(workspace.store()), "another") for line in lines[3:]]
+    path.write_text("".join(lines[:3] + foreign), encoding="utf-8")
+    (report,) = collect(workspace, label_set)
+    assert (report.n_new, len(report.errors)) == (2, 2)
+    assert report.errors_file is not None
 
 
 def test_answers_of_a_page_and_of_a_terminal_name_their_workspace(

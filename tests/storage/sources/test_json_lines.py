@@ -39,7 +39,7 @@ def test_objects_become_rows_and_ids_become_strings(tmp_path: Path) -> None:
         ('{"id": 1, "text": [5]}', "'text'"),
         ('{"id": 1, "text": true}', "'text'"),
         ('{"id": 1, "text": null}', EMPTY_TEXT),
-        ('{"id": 1, "text": " "}', EMPTY_TEXT),
+        ('{"id": 1, "text": " \u200b\u3000"}', EMPTY_TEXT),
         ('{"text": "no id"}', EMPTY_ID),
         ('{"id": null, "text": "no id"}', EMPTY_ID),
         ('{"id": true, "text": "no id"}', EMPTY_ID),
