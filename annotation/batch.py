@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from annotation.formats.registry import CSV, DEFINITION_NAME, FORMATS, Format
 from annotation.handout import Handout
-from annotation.label_set import LabelSet
+from annotation.label_set import LabelSet, label_set_of
 from storage.errors import BatchError, WorkspaceError
 from storage.files.folders import MANIFEST, add_files, inside, publish_folder, read_object
 from storage.lake.batches import assignments_of, has_reserve, items_of, proposals_of
+from storage.lake.codebook import UNCHANGED, Codebook, codebook_of
 from storage.lake.context import with_columns
 from storage.lake.history import answers_before
 from storage.lake.schema import workspace_id
@@ -44,6 +45,7 @@ class Contents:
         assignments: Who is asked about what; empty where whoever takes it is asked about all of its own.
         workspace_id: Of the workspace that asks.
         has_reserve: Whether items of the evaluation reserve are mixed in.
+        codebook: How labels changed.
     """
 
     items: Sequence[BatchItem]
@@ -51,6 +53,7 @@ class Contents:
     assignments: Sequence[Assignment] = ()
     workspace_id: str = ""
     has_reserve: bool = False
+    codebook: Codebook = UNCHANGED
 
     @property
     def is_mixed(self) -> bool:
@@ -73,6 +76,7 @@ def contents_of(store: Store, batch: Batch, context: Sequence[str] = ()) -> Cont
         assignments_of(store, batch.batch_id),
         workspace_id(store),
         has_reserve(store, batch.batch_id),
+        codebook_of(store),
     )
 
 
@@ -82,7 +86,7 @@ def write_batch(folder: Path, batch: Batch, contents: Contents, label_set: Label
     A folder of that name without a manifest gets what it lacks: what an annotator has in it stays. Where its files were
     written under other keys, as its definition tells, labels are read by their names alone from then on.
     """
-    label_set = _as_told(folder, label_set)
+    label_set = _as_told(folder, label_set_of(label_set, contents.codebook, batch.codebook))
 
     def write(part: Path) -> dict[str, Any]:
         (part / DEFINITION_NAME).write_text(_definition(label_set), encoding="utf-8", newline="\n")
@@ -134,7 +138,8 @@ def add_formats(
 
     The keys are those of its first files, whatever pal.toml says by now. The manifest that names them is written last.
     """
-    manifest, label_set = read_manifest(folder), published_labels(folder, label_set)
+    manifest = read_manifest(folder)
+    label_set = published_labels(folder, label_set_of(label_set, contents.codebook, batch.codebook))
     known = batch_files(folder)
 
     def write(part: Path) -> dict[str, Any]:
@@ -224,6 +229,10 @@ def as_published(folder: Path) -> dict[str, str]:
 
 def handouts(batch: Batch, contents: Contents, label_set: LabelSet) -> Iterator[Handout]:
     """What each annotator gets; one handout of all its own items where nobody in particular is asked."""
+    return _handouts(batch, contents, label_set_of(label_set, contents.codebook, batch.codebook))
+
+
+def _handouts(batch: Batch, contents: Contents, label_set: LabelSet) -> Iterator[Handout]:
     by_id = {item.item_id: item for item in contents.items}
     first: dict[str, Proposal] = {}
     for proposal in _shown_proposals(contents):
@@ -243,7 +252,7 @@ def _shown_proposals(contents: Contents) -> Sequence[Proposal]:
 
 def _write(folder: Path, form: Format, batch: Batch, contents: Contents, label_set: LabelSet) -> list[HandoutFile]:
     written = []
-    for handout in handouts(batch, contents, label_set):
+    for handout in _handouts(batch, contents, label_set):
         path = form.path(folder, handout.annotator)
         form.write(path, handout)
         written.append(HandoutFile(form.name, handout.annotator, path.name))

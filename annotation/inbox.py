@@ -18,11 +18,12 @@ from annotation.checks import FilledFile, FilledRow, ItemNames, RowError, check_
 from annotation.claims import claimed_files, take_free_name
 from annotation.formats.registry import HALF_COPIED, is_for_answers
 from annotation.formats.zip_archive import is_zip
-from annotation.label_set import LabelSet
+from annotation.label_set import LabelSet, label_set_of
 from storage.errors import BatchError, PalError
 from storage.files.folders import MANIFEST, to_disk
 from storage.lake.annotations import FileAnswers, annotator_spellings, ingested_hashes, not_ingested
 from storage.lake.batches import batches_of_items, find_batch, items_of, published_batches
+from storage.lake.codebook import codebook_of
 from storage.lake.edits import answers_to_earlier_texts, earlier_texts
 from storage.lake.schema import workspace_id
 from storage.lake.store import Store
@@ -100,7 +101,7 @@ class BatchChecks:
         self.workspace, self.store = workspace, workspace.store()
         self.workbooks = WorkbookReader()
         self.workspace_id = workspace_id(self.store)
-        self._label_set, self._again = label_set, again
+        self._label_set, self._again, self._codebook = label_set, again, codebook_of(self.store)
         self._annotators = annotator_spellings(self.store)
         self._known: set[str] = set()
         self._batches: dict[str, tuple[ItemNames, LabelSet]] = {}
@@ -129,7 +130,10 @@ class BatchChecks:
             BatchError: Its manifest is damaged.
         """
         if batch_id not in self._batches:
-            labels = published_labels(self.workspace.batches / batch_id, self._label_set)
+            labels = self._label_set
+            if self._codebook.changes:
+                labels = label_set_of(labels, self._codebook, find_batch(self.store, batch_id).batch.codebook)
+            labels = published_labels(self.workspace.batches / batch_id, labels)
             names = ItemNames(
                 items_of(self.store, batch_id),
                 earlier_texts(self.store, batch_id),

@@ -17,6 +17,7 @@ from tasks.prepare import make_features
 from tasks.project import Project, refuse_lost_labels
 from tasks.report import batch_rows, learning_curve_rows, write_report
 from tasks.sample import RESERVE, empty_pool, publish_batches, sample_batch
+from tasks.sentence_vectors import FEW, MANY, make_sentence_vectors, vectors_are_due
 
 if TYPE_CHECKING:
     from tasks.learning.model_files import LoadedModel
@@ -110,13 +111,19 @@ def plan_next_batch(project: Project, n: int = 0) -> Plan:
     return plan.resized(n, n_before) if n else plan
 
 
-def train_and_promote(run: Run) -> LoadedModel:
-    """Train, evaluate, promote or keep; returns the model in production afterwards."""
+def train_and_promote(run: Run, *, at_night: bool = False) -> LoadedModel:
+    """Train, evaluate, promote or keep; returns the model in production afterwards.
+
+    Args:
+        at_night: Whether there is time to begin with sentence vectors, or to make many.
+    """
     from tasks.evaluate import compare_with_previous, evaluate_model
     from tasks.promote import promote_or_keep
     from tasks.train import train_model  # torch takes seconds to import
 
     project = run.project
+    if vectors_are_due(project, MANY if at_night else FEW, begin=at_night):
+        run.stage(make_sentence_vectors, project)
     candidate = run.stage(train_model, project)
     evaluation = run.stage(evaluate_model, project, candidate)
     comparison = run.stage(compare_with_previous, project, candidate)
@@ -150,6 +157,8 @@ def report(run: Run, model: LoadedModel | None) -> None:
 
     written = run.stage(write_report, run.project, run.record.run_id, model)
     run.share(*written.pages)
+    if written.report.drift_fires:
+        notify(run.project, "drift", written.report.drift)
     run.show(
         Markdown("report", written.report.state, report_markdown(written.report)),
         Table("learning-curve", "Every model on the evaluation items.", learning_curve_rows(written.report)),

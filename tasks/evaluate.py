@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow.compute as pc
 
 from storage.errors import ModelError
 from storage.lake.annotations import labelled_texts
+from storage.lake.codebook import codebook_of
 from storage.lake.items import fixed_sample
 from storage.lake.models import Measurement, metrics_of, model_to_compare_with
 from storage.lake.store import Store
@@ -22,6 +24,7 @@ from tasks.learning.metrics import evaluate
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.stopping import change_of_f, cohen_kappa
 from tasks.project import Project
+from tasks.sentence_vectors import stored_vectors
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +72,12 @@ def predict_held_out(store: Store, model: LoadedModel, version: int) -> HeldOut:
     table = labelled_texts(store, Split.EVALUATION, version)
     table = table.filter(pc.is_in(table["label"], pa.array(model.labels, pa.string())))
     numbers = [model.labels.index(label) for label in table["label"].to_pylist()]
-    return HeldOut(model.predict(table["text"].to_pylist()), np.array(numbers, np.int64), version)
+    return HeldOut(predict_stored(store, model, table["text"].to_pylist()), np.array(numbers, np.int64), version)
+
+
+def predict_stored(store: Store, model: LoadedModel, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    """A model's probabilities (n, n_labels) for n texts of the lake."""
+    return model.predict(texts, stored_vectors(store, model.sentence_encoder_id, texts))
 
 
 N_SAMPLE = 2_000
@@ -91,11 +99,11 @@ def compare_with_previous(project: Project, model: LoadedModel) -> Measurement |
         return None
     texts = fixed_sample(store, N_SAMPLE)
     try:
-        previous = load_model(workspace.model_folder(before.model_id), label_set.names)
+        previous = load_model(workspace.model_folder(before.model_id), label_set.names, codebook_of(store).became_after)
     except ModelError as error:
         log.warning("Not compared with the previous model: %s", error.what)
         return None
-    first, second = (each.calibration.decisions(each.predict(texts)) for each in (previous, model))
+    first, second = (each.calibration.decisions(predict_stored(store, each, texts)) for each in (previous, model))
     kappa = cohen_kappa(first, second)
     metrics = [Metric("kappa", kappa, reason=None if kappa is not None else "both give all items one label")]
     if label_set.positive:

@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from annotation.label_set import LabelSet
+from annotation.label_set import LabelSet, label_set_of
 from storage.errors import SourceError
 from storage.files.folders import MANIFEST, publish_folder, write_whole
+from storage.lake.codebook import codebook_of
 from storage.lake.outgoing import check_version, count_annotators, format_of_file, join_parts, labelled_items
 from storage.workspace import Workspace
 
@@ -61,6 +62,8 @@ def export(
     if version is not None:
         check_version(store, version)
     at = version if version is not None else store.version()
+    codebook = codebook_of(store)
+    label_set = label_set_of(label_set, codebook, codebook.at(at))
     found = labelled_items(store, at)
     items = found.filter(pc.is_in(found["label"], pa.array(label_set.names, pa.string())))
     exported = Exported(str(output), _counts(items), at, found.num_rows - items.num_rows)

@@ -14,7 +14,8 @@ from storage.lake.evaluation_reserve import Reserve, find_reserve
 from storage.lake.items import count_items, count_items_and_pool
 from storage.lake.models import recent_values
 from storage.lake.store import Store
-from storage.records import SUCCESSIVE, Split, StopSign
+from storage.records import SUCCESSIVE, Metric, Split, StopSign
+from tasks.learning.forecast import LEAST_EVALUATION, LEAST_POSITIVES, forecast
 from tasks.learning.stopping import WINDOW, Findings, stop_signs
 
 if TYPE_CHECKING:
@@ -209,6 +210,42 @@ def reserve_of(project: Project) -> Reserve:
         fitting = fitting_minimums(minimums, n_items)
         size = max(fitting.reserve, min(LEAST_RESERVE, n_items // 10)) if fitting.reserve else 0
         return find_reserve(store, fitting.evaluation, min(size, n_items // 2), project.config.sampling.where)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What the next batch is expected to bring.
+
+    Attributes:
+        n_answers: Of that batch, and `n_training` of them that are trained on.
+        expected: Average precision after it, with a 95 % interval.
+    """
+
+    n_answers: int
+    n_training: int
+    expected: Metric
+
+
+def outlook_of(
+    project: Project, n_training: int, figures: Mapping[str, Metric], counts: Mapping[Split, Mapping[str, int]]
+) -> Outlook | None:
+    """The outlook of the production model; None where too few evaluation items, or positives, make it a guess.
+
+    Args:
+        n_training: Labels that it was trained on.
+        figures: Of it on the evaluation items.
+        counts: Split -> label -> labelled items.
+    """
+    evaluation, minimums = counts.get(Split.EVALUATION, {}), minimums_of(project)
+    n_evaluation, positive = sum(evaluation.values()), project.label_set.positive
+    few = n_evaluation < LEAST_EVALUATION or (positive and evaluation.get(positive, 0) < LEAST_POSITIVES)
+    if few or "ap" not in figures:
+        return None
+    n_answers = project.config.batch.size
+    share = minimums.evaluation_share if n_evaluation < minimums.evaluation else 0.0
+    n_more = n_answers - part_of(share, n_answers, 0)
+    expected = forecast(figures["ap"], n_training, n_more)
+    return Outlook(n_answers, n_more, expected) if expected else None
 
 
 def signs_of(store: Store, label_set: LabelSet, counts: tuple[int, int] | None = None) -> tuple[StopSign, ...]:

@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +17,20 @@ from filelock import FileLock, Timeout
 
 from storage.errors import ModelError, WorkspaceError
 from storage.files.folders import MANIFEST, write_whole
+from storage.lake.codebook import codebook_of
 from storage.lake.models import all_models, find_model, production_model
-from storage.lake.outgoing import FileFormat, count_after, features_of_all, join_parts
+from storage.lake.outgoing import CONTEXT, FileFormat, count_after, features_of_all, join_parts
 from storage.lake.store import Store
+from storage.readers.columns import unique_names
 from storage.records import Model
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.ngrams import CharacterCodes
-from tasks.learning.tokens import Tokens
+from tasks.model_input import beside_tokens, tokens_in
+from tasks.predict_file import say_labels
 from tasks.prepare import add_missing_features
 from tasks.project import Project
 from tasks.reporting.progress import progress
+from tasks.sentence_vectors import add_missing_sentence_vectors
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +74,12 @@ def predict_pool(project: Project, output: Path, form: FileFormat, model_id: str
     workspace = project.workspace
     store = workspace.store()
     record = model_to_predict_with(store, model_id)
-    model = load_model(workspace.model_folder(record.model_id), project.label_set.names)
+    names, became = project.label_set.names, codebook_of(store).became_after
+    model = load_model(workspace.model_folder(record.model_id), names, became)
+    say_labels(model)
     add_missing_features(workspace, model.encoder)
+    if model.sentence_encoder_id:
+        add_missing_sentence_vectors(project, model.sentence_encoder_id)
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = output.with_name(f".{output.name}.parts")
     folder.mkdir(exist_ok=True)
@@ -134,10 +142,8 @@ def _write_parts(store: Store, folder: Path, model: LoadedModel, pinned: _Pinned
     left = count_after(store, pinned.lake_version, after)
     done = 0
     with progress("predicting", left) as advance:
-        beside = _predicted(model, pa.RecordBatch.from_pylist([], _NOTHING)).column_names
-        slices = features_of_all(
-            store, model.encoder.encoder_id, pinned.lake_version, after, ROWS, [*beside, "tokens", "other_ids"]
-        )
+        beside = beside_tokens(model)
+        slices = features_of_all(store, model.encoder.encoder_id, pinned.lake_version, after, ROWS, beside)
         for number, items in enumerate(slices, start=len(parts)):
             path = folder / f"{number:08d}.parquet"
             part = path.with_suffix(".part")
@@ -170,10 +176,8 @@ def _predicted(model: LoadedModel, items: pa.RecordBatch) -> pa.Table:
     One row for each id under which an item's text was imported, its own id first.
     """
     n = items.num_rows
-    tokens = Tokens.from_arrow(items.column("tokens"))
-    if model.classifier.reads_characters:
-        tokens = replace(tokens, characters=CharacterCodes().of(items.column("text")))
-    probabilities = model.probabilities(tokens)
+    codes = CharacterCodes() if model.classifier.reads_characters else None
+    probabilities = model.probabilities(tokens_in(items, codes))
     decided = model.calibration.decisions(probabilities)
     labels = pa.DictionaryArray.from_arrays(pa.array(decided, pa.int32()), pa.array(model.labels, pa.string()))
     others = items.column("other_ids")
@@ -189,6 +193,8 @@ def _predicted(model: LoadedModel, items: pa.RecordBatch) -> pa.Table:
         "split": items.column("split"),
         "human_label": items.column("human_label"),
         "model_id": pa.repeat(pa.scalar(model.model_id, pa.string()), n),
-        **{name: items.column(name) for name in items.schema.names[len(_NOTHING) :]},
     }
+    context = [name for name in items.schema.names if name.startswith(CONTEXT)]
+    names = unique_names(["id", *columns, *(name.removeprefix(CONTEXT) for name in context)])
+    columns |= dict(zip(names[1 + len(columns) :], map(items.column, context), strict=True))
     return pa.table(columns).take(rows[order]).add_column(0, "id", ids.take(pa.array(order)))

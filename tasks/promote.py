@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from storage.errors import ModelError
+from storage.lake.codebook import codebook_of
 from storage.lake.models import Measurement, Verdict, production_model, record_verdict, taken_back
 from storage.records import DecidedBy
 from tasks.config.settings import PromotionConfig
@@ -64,9 +65,11 @@ def _decide(project: Project, candidate: LoadedModel, evaluation: Evaluation) ->
     if current.model_id == candidate.model_id:
         return Outcome(candidate, False, "it is in production already")
     try:
-        production = load_model(workspace.model_folder(current.model_id), names)
+        production = load_model(workspace.model_folder(current.model_id), names, codebook_of(store).became_after)
     except ModelError as error:
         return Outcome(candidate, True, f"the model in production cannot be used: {error.what}")
+    if production.outputs is not None and production.outputs.are_merged:
+        return Outcome(candidate, True, "labels were merged since the model in production was trained")
     ours = evaluation.held_out
     theirs = predict_held_out(store, production, ours.lake_version)
     if taken := taken_back(store, candidate.model_id):

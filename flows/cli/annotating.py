@@ -35,7 +35,7 @@ from storage.lake.history import ItemHistory, gold_items, independent_answers
 from storage.lake.models import metrics_of, production_model
 from storage.readers.spellings import folded
 from storage.records import BatchStatus, Metric, Split
-from tasks.project import Project
+from tasks.project import Project, refuse_lost_labels
 
 
 def agreement_of(project: Project, *, unsure_counts: bool = False) -> Agreement:
@@ -138,7 +138,9 @@ def publish_formats(project: Project, batch_id: str, formats: Sequence[str]) -> 
 
     Raises:
         BatchError: There is no such batch or format, or the batch is not open.
+        ConfigError: pal.toml lacks a label that was answered.
     """
+    refuse_lost_labels(project)
     store, task = project.workspace.store(), project.label_set
     found = find_formats(formats or project.config.batch.formats)
     batch = find_batch(store, batch_id).batch

@@ -15,7 +15,7 @@ GROUPS = {
     "Label": "next annotate loop ingest submit publish close find show sample strategies review agreement history",
     "Model": "models promote rollback adapt predict report simulate",
     "Run": "nightly up down",
-    "Data": "items export",
+    "Data": "labels items annotators export",
     "Lake": "check backup restore maintain migrate lake",
 }
 """Title -> commands, in the order in which help lists them."""

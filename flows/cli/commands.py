@@ -10,10 +10,12 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.annotator_commands import commands as annotator_commands
 from flows.cli.batch_commands import commands as batch_commands
 from flows.cli.command_groups import GroupedHelp
 from flows.cli.find_commands import commands as find_commands
 from flows.cli.item_commands import commands as item_commands
+from flows.cli.label_commands import labels as label_commands
 from flows.cli.lake_commands import commands as lake_commands
 from flows.cli.model_commands import commands as model_commands
 from flows.cli.options import JsonOption, WorkspaceOption, print_json, project_at, show_batch
@@ -231,8 +233,10 @@ def nightly(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> N
     """What runs every night: ingest, train, evaluate, promote or keep, and a batch when none is open."""
     from flows.nightly import nightly as nightly_flow
     from flows.run import start
+    from tasks.project import refuse_lost_labels
 
     project = project_at(workspace)
+    refuse_lost_labels(project)
     show_batch(project, start(project, nightly_flow), as_json)
 
 
@@ -264,6 +268,7 @@ def demo(
 
 for commands in (
     batch_commands,
+    annotator_commands,
     find_commands,
     item_commands,
     model_commands,
@@ -273,3 +278,4 @@ for commands in (
     lake_commands,
 ):
     app.add_typer(commands)
+app.add_typer(label_commands)

@@ -53,6 +53,51 @@ def edit(
         print(f"Batch {batch_id} asks about the corrected text: {pal_command(project)} annotate {batch_id}")
 
 
+@items.command(epilog="Example: pal items erase 284006 --yes")
+def erase(
+    item: Annotated[list[str] | None, typer.Argument(help="Ids; none to finish an erasure that was killed.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A UTF-8 file with an id a line; - for stdin.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; else it is only shown.")] = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Erase texts for good: from every version of the lake and every file of the workspace; backups stay.
+
+    Other versions of the lake stay readable. Files that are not pal's own are listed and stay: then it exits with 1.
+    """
+    from dataclasses import asdict
+
+    from flows.cli.lake_commands import refuse_while_running
+    from tasks.erase_items import erase_items, plan_of
+
+    project = project_at(workspace)
+    refuse_while_running(project, "pal items erase", up_too=True)
+    project.workspace.pull()
+    ids = [*(item or ()), *(line.strip() for line in (_content(file).splitlines() if file else ()) if line.strip())]
+    done = plan_of(project, ids)
+    if yes:
+        done = erase_items(project, done)
+    erasure = done.erasure
+    if as_json:
+        values = {**asdict(erasure), "deleted": done.deleted, "left": done.left, "erased": yes}
+        print_json({name: value for name, value in values.items() if name != "texts"})
+    else:
+        print(
+            f"{'Erased' if yes else 'Would erase'} {counted(len(erasure.item_ids), 'item')} from the lake and ", end=""
+        )
+        print(f"the files of {', '.join(erasure.batches) or 'no batch'}, with {counted(erasure.n_answers, 'answer')}.")
+        if erasure.models:
+            print(f"Models that had seen them and cannot be reproduced: {', '.join(erasure.models)}.")
+        for name in done.deleted:
+            print(f"{'Deleted' if yes else 'Would delete'} {name}.")
+        for name in done.left:
+            print(f"Not touched: {name}.")
+        if not yes:
+            print("To do it, add --yes.")
+    if yes and done.left:
+        raise typer.Exit(1)
+
+
 def _content(file: Path) -> str:
     """The text in a file, without white space around it.
 

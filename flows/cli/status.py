@@ -20,8 +20,9 @@ from storage.lake.items import count_items_and_pool, count_pending
 from storage.lake.models import metrics_of, production_model
 from storage.records import Batch, Metric, RunStatus, Split, StopSign
 from tasks.learning.stopping import advice
-from tasks.plan import answers_before_model, minimums_of, signs_of
+from tasks.plan import Outlook, answers_before_model, minimums_of, outlook_of, signs_of
 from tasks.project import Project, lost_labels
+from tasks.sentence_vectors import made_so_far
 
 SHOWN_METRICS = ("f1", "auc", "ap", "accuracy")
 
@@ -69,9 +70,11 @@ class Status:
 
     Attributes:
         files: The URI of what other machines share; empty where all is here only.
+        sentence_vectors: Items that have a sentence vector; None where models read none.
         n_left: Answers that the batch in `next` still needs, and the seconds that they take at the pace of the newest
             answers; for `pal next` the seconds that it took the last time. None where that is not known.
         then: What comes after `next`, in words.
+        outlook: What a batch is expected to bring, and the seconds that its answers take at that pace.
     """
 
     workspace: str
@@ -93,7 +96,10 @@ class Status:
     n_left: int = 0
     seconds_left: float | None = None
     then: str = ""
+    outlook: Outlook | None = None
+    seconds_to_outlook: float | None = None
     lost_labels: dict[str, int] = field(default_factory=dict)
+    sentence_vectors: int | None = None
     passed_over: list[str] = field(default_factory=list)
 
     def as_json(self) -> str:
@@ -108,13 +114,15 @@ class Status:
         if self.files:
             lines.append(f"files       shared in {self.files}")
         lines.append(f"items       {self.items:,}: {self.pool:,} in the pool, {self.pending:,} with annotators")
+        if self.sentence_vectors is not None and self.sentence_vectors < self.items:
+            lines.append(f"{'':<12}{self.sentence_vectors:,} with sentence vectors; pal nightly makes the others")
         for k, (split, counts) in enumerate(self.per_label.items()):
             lines.append(f"{'labels' if not k else '':<12}{split:<11}{self.labels[split]:>7,}  ({folded(counts)})")
         if self.unlabelled:
             lines.append(f"{'':<12}{self.unlabelled:,} more answered without a label: skipped, unsure or disputed")
         if self.lost_labels:
             labels = ", ".join(f"{n:,} {name}" for name, n in self.lost_labels.items())
-            lines.append(f"{'':<12}pal.toml no longer has these labels: {labels}. Give them their old names again.")
+            lines.append(f"{'':<12}pal.toml does not have these labels: {labels}. Say what became of them: pal labels")
         if self.disputed:
             lines.append(f"{'':<12}{self.disputed:,} to settle: pal next --adjudicate")
         for batch in self.batches:
@@ -128,6 +136,10 @@ class Status:
             lines.append(f"inbox       {counted(self.inbox, 'file')} to ingest")
         lines += [f"{'':<12}{line}" for line in self.passed_over]
         lines.append(f"model       {self._model_text()}")
+        if self.outlook:
+            took = f", {about(self.seconds_to_outlook)}," if self.seconds_to_outlook is not None else ""
+            answers = counted(self.outlook.n_answers, "more answer")
+            lines.append(f"{'forecast':<12}{answers}{took} are expected to bring {self.outlook.expected}")
         for k, sign in enumerate(self.stop_signs):
             mark = {True: "yes", False: "no", None: ""}[sign.holds]
             lines.append(
@@ -200,6 +212,7 @@ def _status(project: Project) -> Status:
     step = _next_command(project, n_pool, batches, inbox)
     left = batches[0] if " annotate " in step else None
     n_left = left.n * left.overlap - left.n_ingested - left.n_waiting if left else 0
+    outlook = outlook_of(project, model.n_training, model.figures, counts) if model else None
     n_before_model = 0 if model else answers_before_model(minimums_of(project), counts, n_items)
     return Status(
         workspace=str(workspace.root),
@@ -221,7 +234,10 @@ def _status(project: Project) -> Status:
         n_left=n_left,
         seconds_left=_seconds_of(project, step, n_left, seconds),
         then=_then(step, n_before_model, n_left + sum(each.n_waiting for each in batches)),
-        lost_labels=lost_labels(project, counts),
+        outlook=outlook,
+        seconds_to_outlook=outlook.n_answers * median(seconds) if outlook and seconds else None,
+        sentence_vectors=sentences[0] if (sentences := made_so_far(project)) else None,
+        lost_labels=lost_labels(project),
         passed_over=passed_over(workspace),
     )
 

@@ -142,8 +142,16 @@ def not_ingested(store: Store, file: FileAnswers) -> list[Answer]:
 
 
 def annotator_spellings(store: Store) -> dict[str, str]:
-    """How each annotator's name is written, by its `folded` form: as it was written first."""
-    return spelled_first(name for (name,) in store.rows(_ANNOTATORS))
+    """How each annotator's name is written, by its `folded` form: as it was first, earlier names as the name of now."""
+    return spelled_first(name for (name,) in store.rows(_ANNOTATORS)) | _renamed(store.rows(_RENAMED))
+
+
+_RENAMED = "SELECT name, annotator FROM lake.renamed_annotators"
+
+
+def _renamed(rows: Sequence[tuple[Any, ...]]) -> dict[str, str]:
+    """The name of now of every annotator by a `folded` earlier one."""
+    return {folded(name): annotator for name, annotator in rows}
 
 
 @dataclass(frozen=True)
@@ -190,11 +198,11 @@ def free_batch_id(connection: Connection, name: str) -> str:
 
 
 def labelled_texts(store: Store, split: Split, version: int) -> pa.Table:
-    """The labelled items of a split at a lake version: (item_id, text, label), by item_id."""
+    """The labelled items of a split at a lake version, but for erased ones: (item_id, text, label), by item_id."""
     return store.read(
         f"""SELECT item_id, text, label FROM ({current_labels(version)})
         JOIN lake.items i AT (VERSION => {int(version)}) USING (item_id)
-        WHERE split = ? AND label IS NOT NULL ORDER BY item_id""",
+        WHERE split = ? AND label IS NOT NULL AND text <> '' ORDER BY item_id""",
         [split.value],
     )
 
@@ -321,7 +329,8 @@ class _Ingest:
     def __init__(self, connection: Connection, files: Sequence[FileAnswers]) -> None:
         self._connection, self._now = connection, utc_now()
         names = [name for (name,) in connection.execute(_ANNOTATORS).fetchall()]
-        self._spellings = spelled_first([*names, *(each.annotator for file in files for each in file.answers)])
+        spellings = spelled_first([*names, *(each.annotator for file in files for each in file.answers)])
+        self._spellings = spellings | _renamed(connection.execute(_RENAMED).fetchall())
         self._batches = _standing(connection, {file.batch_id for file in files})
         self._known = _first_ingests(connection, {file.hand_in.sha256 for file in files} - {""})
         self._hashes = {sha256: file.source_file for file in files for sha256 in file.hand_in.parts}

@@ -28,10 +28,6 @@ _COLUMNS = """batch_id, purpose, status, n, created_at, model_id, seed, lake_ver
     stop_signs, overlap, formats, codebook, reserve_below"""
 
 
-CODEBOOK = 1
-"""Version of the codebook that the items of a batch are annotated by."""
-
-
 class OvertakenError(BatchError):
     """Another process took items of this batch out of the pool in the meantime: draw again."""
 
@@ -108,14 +104,19 @@ def reserve(store: Store, draft: Draft, *, beside_open: bool) -> tuple[Batch, bo
                 " while the batch was drawn.",
                 hint="run the same command again.",
             )
-        number = connection.execute(
-            r"SELECT 1 + coalesce(max(TRY_CAST(regexp_extract(batch_id, '^b(\d+)', 1) AS BIGINT)), 0) FROM lake.batches"
-        ).fetchone()
-        batch_id = f"b{number[0] if number else 1:04d}-{draft.purpose.value}"
+        batch_id = next_batch_id(connection, draft.purpose)
         insert_batch(connection, batch_id, draft, BatchStatus.PUBLISHED)
         return records_of(connection, Batch, "FROM lake.batches WHERE batch_id = ?", [batch_id])[0], True
 
     return store.write(change, f"publish a {draft.purpose.value} batch of {len(draft.item_ids)}")
+
+
+def next_batch_id(connection: Connection, purpose: Purpose | Split) -> str:
+    """The id of the next batch that is published; inside somebody's transaction."""
+    number = connection.execute(
+        r"SELECT 1 + coalesce(max(TRY_CAST(regexp_extract(batch_id, '^b(\d+)', 1) AS BIGINT)), 0) FROM lake.batches"
+    ).fetchone()
+    return f"b{number[0] if number else 1:04d}-{purpose.value}"
 
 
 def insert_batch(
@@ -128,7 +129,8 @@ def insert_batch(
     """
     connection.execute(
         bound(
-            f"INSERT INTO lake.batches ({_COLUMNS}) VALUES (?, ?, ?, ?, now()::TIMESTAMP{', ?' * 11})",
+            f"""INSERT INTO lake.batches ({_COLUMNS}) VALUES (?, ?, ?, ?, now()::TIMESTAMP{", ?" * 9},
+            (SELECT coalesce(max(codebook), 1) FROM lake.label_changes), ?)""",
             [
                 batch_id,
                 draft.purpose.value,
@@ -143,7 +145,6 @@ def insert_batch(
                 json.dumps([asdict(sign) for sign in draft.stop_signs]),
                 draft.overlap,
                 json.dumps(list(draft.formats)),
-                CODEBOOK,
                 draft.reserve_below,
             ],
         ),

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from storage.errors import BatchError
-from storage.lake.schema import ANSWERS_TO_BATCHES, OUT, adjudicated, current_labels, standing_answers
+from storage.lake.schema import ANSWERS_TO_BATCHES, OUT, adjudicated, answers_at, current_labels, standing_answers
 from storage.lake.store import Store
 from storage.records import NAMELESS, Batch, Purpose, Split
 
@@ -63,7 +63,7 @@ def history_of(store: Store, item_id: str) -> ItemHistory:
         GivenAnswer,
         f"""SELECT a.*, b.purpose, s.item_id IS NOT NULL AS counts
         FROM lake.annotations a JOIN lake.batches b USING (batch_id)
-        LEFT JOIN ({standing_answers()}) s USING (item_id, annotator, answer, batch_id, annotated_at, ingested_at,
+        LEFT JOIN ({standing_answers()}) s USING (item_id, annotator, batch_id, annotated_at, ingested_at,
             source_file, ingestion)
         WHERE a.item_id = ? ORDER BY a.ingestion, a.annotated_at, a.annotator""",
         [item_id],
@@ -94,7 +94,8 @@ def answers_before(store: Store, batch: Batch) -> dict[str, list[tuple[str, str,
     """What stood when a batch was drawn, for each of its items: (annotator, answer, note), by annotator."""
     rows = store.rows(
         f"""SELECT item_id, annotator, answer, note FROM ({standing_answers(batch.lake_version)})
-        SEMI JOIN (FROM lake.batch_items WHERE batch_id = ?) USING (item_id) ORDER BY item_id, annotator, answer""",
+        SEMI JOIN (FROM lake.batch_items WHERE batch_id = ?) USING (item_id)
+        WHERE answer IS NOT NULL ORDER BY item_id, annotator, answer""",
         [batch.batch_id],
     )
     found: dict[str, list[tuple[str, str, str]]] = {}
@@ -146,14 +147,15 @@ def annotators_of(store: Store, item_ids: Sequence[str]) -> dict[str, set[str]]:
 def independent_answers(store: Store) -> pa.Table:
     """The newest answer of each annotator to each item, given without seeing another's: by item_id and annotator.
 
-    Columns: item_id, annotator, answer, seconds, label (the item's as of now, NULL where it has none). Answers of
-    adjudicators, who see the others', and answers without a name (the original's files too) are left out.
+    Columns: item_id, annotator, answer (NULL where its label is gone), seconds, label (the item's as of now, NULL where
+    it has none). Answers of adjudicators, who see the others', and answers without a name (the original's files too)
+    are left out.
     """
     return store.read(
         f"""SELECT item_id, annotator, answer, seconds, label FROM (
-            SELECT item_id, annotator, arg_max(answer, (ingestion, annotated_at)) AS answer,
+            SELECT item_id, annotator, arg_max_null(answer, (ingestion, annotated_at)) AS answer,
                 arg_max(seconds, (ingestion, annotated_at)) AS seconds
-            FROM lake.annotations JOIN lake.batches USING (batch_id)
+            FROM ({answers_at()}) JOIN lake.batches USING (batch_id)
             WHERE purpose <> 'adjudication' AND annotator NOT IN {NAMELESS}
             GROUP BY item_id, annotator
         ) JOIN ({current_labels()}) USING (item_id) ORDER BY item_id, annotator"""

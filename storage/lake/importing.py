@@ -242,7 +242,9 @@ def _conflicts(done: Imported, place: Callable[[int], tuple[str, int]]) -> list[
         Reject(
             *place(row["row"]),
             shortened(row["text"]),
-            f"id {row['item_id']} already stands for another text: {shortened(row['owner'])}",
+            f"id {row['item_id']} already stands for another text: {shortened(row['owner'])}"
+            if row["item_id"] is not None
+            else "this text was erased (pal items erase) and is not imported again",
         )
         for row in done.conflicts.to_pylist()
     ]

@@ -26,19 +26,27 @@ _STAGE = (
     """CREATE OR REPLACE TEMP TABLE staged AS SELECT row, left(sha256(folded), 32)::UUID AS text_hash,
         coalesce(item_id, left(sha256(folded), 16)) AS item_id FROM read_parquet($staged)""",
     """CREATE OR REPLACE TEMP TABLE repeated AS
-        SELECT item_id, min(row) AS first FROM staged GROUP BY item_id HAVING count(*) > 1""",
+        SELECT item_id, min(row) AS first FROM staged ANTI JOIN (
+            SELECT text_hash::UUID AS text_hash FROM lake.erased) USING (text_hash)
+        GROUP BY item_id HAVING count(*) > 1""",
     """CREATE OR REPLACE TEMP TABLE conflicts AS
         SELECT s.row, s.item_id, NULL::BIGINT AS first FROM staged s JOIN lake.items i USING (item_id)
-        WHERE s.text_hash <> i.text_hash::UUID AND s.text_hash NOT IN (SELECT text_hash::UUID FROM lake.edits)
+        WHERE s.text_hash <> i.text_hash::UUID AND s.text_hash NOT IN (
+            SELECT text_hash::UUID FROM lake.edits UNION SELECT text_hash::UUID FROM lake.erased)
         UNION ALL
         SELECT s.row, s.item_id, first FROM staged s JOIN repeated USING (item_id) JOIN staged o ON o.row = first
-        WHERE s.text_hash <> o.text_hash AND s.item_id NOT IN (SELECT item_id FROM lake.items)""",
+        WHERE s.text_hash <> o.text_hash AND s.item_id NOT IN (SELECT item_id FROM lake.items)
+        AND s.text_hash NOT IN (SELECT text_hash::UUID FROM lake.erased)
+        UNION ALL
+        SELECT row, NULL, NULL FROM staged SEMI JOIN (
+            SELECT text_hash::UUID AS text_hash FROM lake.erased) USING (text_hash)""",
 )
 """Rows by hash and id, ids of several rows, and rows whose id stands for another text, in the lake or else in the id's
 first row. Without the texts, so that ten million of them fit in memory."""
 
 _CONFLICTS = """
-    SELECT c.row, c.item_id, s.text, coalesce(o.text, i.text) AS owner
+    SELECT c.row, c.item_id, CASE WHEN c.item_id IS NULL THEN '' ELSE s.text END AS text,
+        coalesce(o.text, i.text) AS owner
     FROM conflicts c JOIN read_parquet($staged) s ON s.row = c.row LEFT JOIN read_parquet($staged) o ON o.row = c.first
     LEFT JOIN lake.items i ON i.item_id = c.item_id ORDER BY c.row"""
 
@@ -146,7 +154,8 @@ def stage(chunks: Iterable[pa.Table], path: Path) -> int:
 def add_items(store: Store, staged: Path, source: str) -> Imported:
     """Take every staged row whose text is not in the lake, the first of each; the same call again takes none.
 
-    A row whose id already stands for another text (in the lake or in an earlier row) is not taken but returned.
+    A row whose id already stands for another text (in the lake or in an earlier row) is not taken but returned; so is
+    one with a text that was erased, without its id and text.
 
     Args:
         staged: A file written by `stage`.
@@ -269,6 +278,45 @@ def add_features(store: Store, encoder_id: str, path: Path) -> int:
     )
 
 
+def features_of_texts(store: Store, encoder_id: str, texts: Sequence[str]) -> dict[str, bytes]:
+    """Text -> features under this encoder, of those texts that are items to the letter and have some."""
+    rows = store.rows(
+        """SELECT text, tokens FROM lake.items
+        SEMI JOIN (SELECT unnest($hashes) AS text_hash) USING (text_hash)
+        JOIN lake.features USING (item_id) WHERE encoder_id = $encoder""",
+        {"hashes": [text_hash(text) for text in texts], "encoder": encoder_id},
+    )
+    return dict(rows)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is read of items beside their tokens.
+
+    Attributes:
+        text: Their texts, as column `text`.
+        sentences: The sentence encoder whose vectors are read, as column `sentence`; empty for none. Items without one
+            are left out.
+    """
+
+    text: bool = False
+    sentences: str = ""
+
+    @property
+    def sentence_column(self) -> str:
+        """The vectors as a further column in SQL."""
+        return ", s.tokens AS sentence" if self.sentences else ""
+
+    def joined(self, at: str) -> str:
+        """The join in SQL that brings the vectors of the lake version `at`."""
+        if not self.sentences:
+            return ""
+        return f"JOIN (FROM lake.features {at} WHERE encoder_id = $sentences) s USING (item_id)"
+
+
+TOKENS_ALONE = Beside()
+
+
 def pool_features(
     store: Store,
     encoder_id: str,
@@ -276,7 +324,7 @@ def pool_features(
     bounds: tuple[str, str] | None = None,
     askable: Askable = ALL,
     *,
-    with_text: bool = False,
+    beside: Beside = TOKENS_ALONE,
 ) -> Iterator[pa.RecordBatch]:
     """The pool in slices (item_id, tokens), by item_id: the order that every seed relies on.
 
@@ -284,10 +332,10 @@ def pool_features(
         version: The lake version to read; None for the newest.
         bounds: The first and the last id of the part that is wanted; None for the whole pool.
         askable: What of it is wanted.
-        with_text: Whether a column `text` is added.
+        beside: What further columns are added.
     """
-    columns = "item_id, tokens, text" if with_text else "item_id, tokens"
-    return store.stream(*_pool(columns, encoder_id, version, bounds, askable))
+    columns = "item_id, f.tokens, text" if beside.text else "item_id, f.tokens"
+    return store.stream(*_pool(columns, encoder_id, version, bounds, askable, beside))
 
 
 def pool_item_ids(store: Store, version: int, askable: Askable = ALL) -> pa.Array:
@@ -317,13 +365,16 @@ def _pool(
     version: int | None,
     bounds: tuple[str, str] | None,
     askable: Askable,
+    beside: Beside = TOKENS_ALONE,
 ) -> tuple[str, dict[str, Any]]:
     at = f"AT (VERSION => {int(version)})" if version is not None else ""
     within = "item_id BETWEEN $first AND $last" if bounds else "true"
     parameters: dict[str, Any] = {"encoder": encoder_id, "without": list(askable.without)}
     parameters |= dict(zip(("first", "last"), bounds, strict=True)) if bounds else {}
-    texts = f"JOIN lake.items {at} USING (item_id)" if "text" in columns else ""
-    sql = f"""SELECT {columns} FROM lake.features f {at} {texts} WHERE encoder_id = $encoder AND {within}
+    parameters |= {"sentences": beside.sentences} if beside.sentences else {}
+    texts = f"JOIN lake.items {at} USING (item_id)" if beside.text else ""
+    sql = f"""SELECT {columns}{beside.sentence_column} FROM lake.features f {at} {texts} {beside.joined(at)}
+        WHERE f.encoder_id = $encoder AND {within}
         AND item_id NOT IN (SELECT item_id FROM ({unavailable(version)}) WHERE {within})
         AND item_id NOT IN (SELECT unnest($without)) AND {among(askable.where, version)} ORDER BY item_id"""
     return sql, parameters

@@ -1,1 +1,3 @@
-"""pal.toml: every setting (`settings.py`), how the file is read (`load.py`) and how it is written (`template.py`)."""
+"""pal.toml: every setting (`settings.py`), how it is read (`load.py`), written (`template.py`) and changed
+(`label_lines.py`).
+"""

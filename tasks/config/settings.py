@@ -27,7 +27,7 @@ from tasks.config.values import as_toml, suggest
 if TYPE_CHECKING:
     from tasks.learning.training import TrainingConfig
 
-Event = Literal["batch", "promotion", "failure"]
+Event = Literal["batch", "promotion", "failure", "drift"]
 EVENTS: tuple[Event, ...] = get_args(Event)
 
 _FROM_LISTS = Field(strict=False)
@@ -284,6 +284,10 @@ class ModelConfig(Section):
         "minilm-static",
         description='Encoder: "minilm-static", "minilm-adapted" (after pal adapt) or "bag-of-words" (the original\'s).',
     )
+    sentence: Literal["auto", "off"] = Field(
+        "auto",
+        description='Sentence vectors: "auto" (with the extra `sentence`, once every text has one) or "off".',
+    )
     balance: Literal["weights", "equal_draws", "none"] = Field(
         "weights", description='Against rare labels: "weights" in the loss, "equal_draws" per epoch, or "none".'
     )
@@ -300,7 +304,12 @@ class ModelConfig(Section):
         """How to train, without the encoder; imports torch."""
         from tasks.learning.training import TrainingConfig
 
-        return TrainingConfig(**self.model_dump(exclude={"encoder"}))
+        return TrainingConfig(**self.model_dump(exclude={"encoder", "sentence"}))
+
+    @property
+    def reads_sentences(self) -> bool:
+        """Whether models may read sentence vectors: linear ones on the shipped encoder."""
+        return self.sentence == "auto" and self.encoder == "minilm-static" and self.hidden == 0
 
 
 class PromotionConfig(Section):
@@ -374,7 +383,7 @@ class NotifyConfig(Section):
         (), description="Program that gets the same JSON on standard input.", examples=[["./notify.sh"]]
     )
     on: Annotated[tuple[Event, ...], _FROM_LISTS] = Field(
-        EVENTS, description='Events: "batch", "promotion", "failure".', examples=[["failure"]]
+        EVENTS, description='Events: "batch", "promotion", "failure", "drift".', examples=[["failure"]]
     )
 
     @field_validator("webhook")

@@ -116,6 +116,16 @@ def test_the_question_the_definition_and_the_labels_stand_in_the_page_as_written
     assert '<dd id="means-1" class="written">&#34;&lt;/dd&gt;&#34;</dd>' in page
 
 
+def test_the_definition_is_offered_where_there_is_one_or_a_label_has_a_description() -> None:
+    bare = replace(DISASTER, definition="")
+    described = replace(bare, labels=(*DISASTER.labels[:1], replace(DISASTER.labels[1], description="d")))
+    for label_set, is_hidden in ((DISASTER, False), (described, False), (bare, True)):
+        (attributes,) = re.findall(
+            r'<button [^>]*id="show-definition"([^>]*)>', web_page(handout_of(label_set=label_set))
+        )
+        assert (" hidden" in attributes) is is_hidden
+
+
 @pytest.mark.parametrize(("second_key", "shown"), [("2", "←"), ("0", "2")])
 def test_the_key_2_means_back_only_where_no_label_has_it(second_key: str, shown: str) -> None:
     page = web_page(handout_of(label_set=replace(DISASTER, labels=(Label("a", "1"), Label("b", second_key)))))

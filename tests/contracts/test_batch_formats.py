@@ -13,7 +13,7 @@ from datetime import UTC
 from pathlib import Path
 
 import pytest
-from fillers import PROGRAMS, Given, History, Log, Program
+from fillers import PROGRAMS, Given, History, Log, Program, latest
 from lake_rows import add_rows
 from projects import project_of
 
@@ -21,10 +21,12 @@ from annotation.formats.csv_file import read_csv
 from annotation.formats.json_entries import read_entries
 from annotation.formats.registry import FORMATS
 from annotation.formats.workbook import read_workbook
-from annotation.label_set import LabelSet
+from annotation.label_set import Label, LabelSet
 from storage.files.formulas import restored
 from storage.lake.batches import Draft, items_of, reserve
+from storage.lake.codebook import NewChange, change_labels, forecast
 from storage.lake.connection import bound
+from storage.lake.schema import current_labels
 from storage.records import Proposal, Split
 from storage.workspace import Workspace
 from tasks.collect import FileReport, collect_answers
@@ -257,6 +259,22 @@ def test_columns_are_shown_as_they_are_and_are_no_answers(batch: Published, form
     if form != "html":
         report = ingest(batch, path)
         assert (report.n_new, report.errors) == (0, [])
+
+
+@pytest.mark.parametrize("texts", ["nasty"], indirect=True)
+def test_names_and_keys_from_before_a_rename_come_back_right(batch: Published, program: Program) -> None:
+    given, path = answers(batch.item_ids[:12]), batch.workspace.root / program.file
+    program.fill(batch.folder, path, given)
+    rename = NewChange("rename", {"related": "disaster"}, (), {"related": "1", "not_related": "0"}, "anna")
+    store = batch.workspace.store()
+    change_labels(store, rename, forecast(store, rename))
+    label_set = LabelSet("t", "?", "...", (Label("disaster", "0", positive=True), Label("not_related", "1")))
+    (report,) = collect_answers(project_of(batch.workspace, label_set), [path])
+    assert report.errors == []
+    assert history(batch, program) == program.told(given), "answers stay as they were given"
+    wanted = {item_id: {"related": "disaster"}.get(each.answer, each.answer) for item_id, each in latest(given).items()}
+    found = dict(store.rows(f"SELECT item_id, label FROM ({current_labels()}) WHERE label IS NOT NULL"))
+    assert found == {item_id: label for item_id, label in wanted.items() if label not in ("unsure", "skip")}
 
 
 @pytest.mark.parametrize("texts", ["nasty"], indirect=True)

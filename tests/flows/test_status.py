@@ -27,6 +27,7 @@ from storage.run_records import new_run
 from tasks.collect import collect_answers
 from tasks.config.settings import TaskConfig
 from tasks.config.template import DISASTER
+from tasks.learning.forecast import forecast
 from tasks.project import Project, open_project
 
 TEXTS = {"i1": "Floods", "i2": "Fair", "i3": "Fire", "i4": "Cats"}
@@ -222,6 +223,29 @@ def test_the_next_step_says_how_long_it_takes_and_what_comes_after(
     assert (now.n_left, now.seconds_left) == (2, 12.0)
     assert re.search(r"^ +2 left, about 12 seconds\b", now.as_text(), re.MULTILINE)
     assert now.then.startswith("pal ingest")
+
+
+def test_the_outlook_needs_enough_positives_to_evaluate_on(
+    project: Project,
+    at: Callable[[], Status],
+    take_headlines: Callable[..., dict[str, str]],
+    give_labels: Callable[..., None],
+) -> None:
+    store = project.workspace.store()
+    items = list(take_headlines(project.workspace, 80))
+    add_model(store, Model("m1", datetime.now(UTC), 1, 300, "bag-of-words", "{}", "0", ModelStatus.CANDIDATE))
+    promote(store, "m1")
+    metrics = [Metric("ap", 0.63, 0.55, 0.70)]
+    add_metrics(store, "m1", Split.EVALUATION, metrics, n=60, lake_version=1)
+    labels = {item_id: ("related" if k < 9 else "not_related") for k, item_id in enumerate(items[:60])}
+    give_labels(project.workspace, labels, Split.EVALUATION)
+    assert at().outlook is None
+    give_labels(project.workspace, {items[60]: "related"}, Split.EVALUATION)
+    now = at()
+    assert now.outlook is not None
+    assert now.outlook.expected == forecast(metrics[0], 300, now.outlook.n_training)
+    assert (now.outlook.n_answers, now.outlook.n_training) == (100, 100), "evaluation items come first here"
+    assert str(now.outlook.expected) in now.as_text()
 
 
 def test_a_run_takes_as_long_as_the_last_one(project: Project, publish: Publish, at: Callable[[], Status]) -> None:

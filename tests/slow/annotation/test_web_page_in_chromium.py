@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from chromium import PHONE, WIDE, Browser, chromium
 from projects import project_of
-from selenium.common.exceptions import ElementClickInterceptedException
+from selenium.common.exceptions import ElementClickInterceptedException, ElementNotInteractableException
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
 from waiting import until
@@ -75,7 +75,7 @@ class Page:
     def _is_clicked(self, css: str) -> bool:
         try:
             self.browser.element(css).click()
-        except ElementClickInterceptedException:  # a dialog is still coming up
+        except (ElementClickInterceptedException, ElementNotInteractableException):  # a dialog is still coming up
             return False
         return True
 
@@ -124,7 +124,7 @@ class Page:
         self.browser.element("#file").send_keys(str(path))
         until(lambda: told in self.text("#message-text"))
         outcome = self.text("#message-title") + "\n" + self.text("#message-text")
-        self.press(Keys.ENTER)
+        self.click("#message button")
         return outcome
 
     def answers(self) -> list[tuple[str, str, str]]:
@@ -760,8 +760,7 @@ def test_the_direction_of_a_text_is_its_own(open_page: Open) -> None:
 
 def test_the_list_jumps_to_any_item_and_shows_and_filters_answers(open_page: Open) -> None:
     page = open_page()
-    page.press("1", "u")
-    page.click("#show-list")
+    page.press("1", "u", "l")
     assert page.browser.switch_to.active_element.get_attribute("data-place") == "2", "the item in view"
     rows = page.browser.find_elements("css selector", "#rows li")
     assert [row.text.split("\n") for row in rows[1:3]] == [["2", "one", "unsure"], ["3", "two", "open"]]
