@@ -212,7 +212,7 @@ def _by_strategy(results: Sequence[StrategyResult]) -> list[tuple[str, Point]]:
 def _on_evaluation(project: Project, model_id: str, loaded: LoadedModel | None) -> OnEvaluation | None:
     from tasks.evaluate import HeldOut  # torch takes seconds to import
     from tasks.learning.model_files import load_model
-    from tasks.slices import slices_of
+    from tasks.metrics_by_column import slices_of
 
     store = project.workspace.store()
     try:
