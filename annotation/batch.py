@@ -23,6 +23,7 @@ from storage.errors import BatchError, WorkspaceError
 from storage.files.folders import MANIFEST, add_files, inside, publish_folder, read_object
 from storage.lake.batches import assignments_of, has_reserve, items_of, proposals_of
 from storage.lake.codebook import UNCHANGED, Codebook, codebook_of
+from storage.lake.context import with_columns
 from storage.lake.history import answers_before
 from storage.lake.schema import workspace_id
 from storage.lake.store import Store
@@ -60,9 +61,13 @@ class Contents:
         return self.has_reserve or any(each.gold for each in self.assignments)
 
 
-def contents_of(store: Store, batch: Batch) -> Contents:
-    """What a batch holds; of one to adjudicate with the answers that stood when it was drawn."""
-    items = items_of(store, batch.batch_id)
+def contents_of(store: Store, batch: Batch, context: Sequence[str] = ()) -> Contents:
+    """What a batch holds; of one to adjudicate with the answers that stood when it was drawn.
+
+    Args:
+        context: Columns that are shown beside the texts.
+    """
+    items = with_columns(store, items_of(store, batch.batch_id), context)
     if batch.purpose is Purpose.ADJUDICATION:
         items = with_answers(items, answers_before(store, batch))
     return Contents(

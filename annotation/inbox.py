@@ -340,9 +340,9 @@ def _checked(checks: BatchChecks, file: FilledFile, form: str | None) -> Checked
 
 def _say_what_stands(found: CheckedFile, file: FilledFile, rows: Sequence[FilledRow]) -> None:
     """Say of a file without answers what stands in it instead, or that it is blank."""
-    from annotation.formats.csv_file import KNOWN_COLUMNS
+    from annotation.formats.csv_file import CONTEXT_PREFIX, KNOWN_COLUMNS
 
-    cells = [each for row in rows for each in row.cells.items()]
+    cells = [each for row in rows for each in row.cells.items() if not each[0].startswith(CONTEXT_PREFIX)]
     unread = {name: cell for name, cell in cells if name not in KNOWN_COLUMNS and cell.strip()}
     if not unread:
         found.notes.append("No row is answered yet.")

@@ -298,6 +298,8 @@ class _Session:
     def _show(self, item: BatchItem) -> None:
         self._say(f"\n{self._at + 1}/{len(self._items)} · batch {self._batch_id}", "2")
         self._say(self._highlighted("\n  " + plain(item.text).replace("\n", "\n  ") + "\n"), "1")
+        for name, value in item.columns:
+            self._say(f"{plain(name)}: {plain(value)}", "2")
         if item.context:
             self._say(f"answers so far: {plain(item.context)}", "36")
         if answer := self._answers.get(item.item_id):

@@ -10,9 +10,9 @@ from flows.run import FormatName, Markdown, Run, Seed, Size, Table
 from storage.files.folders import MANIFEST
 from storage.lake.annotations import label_counts
 from storage.lake.batches import find_batch, published_batches
-from storage.lake.items import count_items, count_pending, count_pool
+from storage.lake.items import count_pending, count_pool
 from storage.records import Batch, Split
-from tasks.plan import Plan, fitting_minimums, minimums_of, next_batch_plan, reserve_of
+from tasks.plan import Plan, check_context, count_askable, fitting_minimums, minimums_of, next_batch_plan, reserve_of
 from tasks.prepare import make_features
 from tasks.project import Project, refuse_lost_labels
 from tasks.report import batch_rows, learning_curve_rows, write_report
@@ -42,6 +42,7 @@ def next_batch(
     project = run.project.with_formats(formats)
     run.rename("next")
     refuse_lost_labels(project)
+    check_context(project)
     run.stage(publish_batches, project)  # files that a crashed run did not write
     if (batch := find_open_batch(project)) and not another:
         run.batch_id = batch.batch_id
@@ -63,9 +64,10 @@ def check_next(project: Project, another: bool) -> str | None:
 
     Raises:
         SamplingError: No batch is open and the pool is empty.
-        ConfigError: pal.toml lacks a label that items have.
+        ConfigError: pal.toml lacks a label that items have, or names a column that none has.
     """
     refuse_lost_labels(project)
+    check_context(project)
     store = project.workspace.store()
     if (batch := find_open_batch(project)) and not another:
         has_files = (project.workspace.batches / batch.batch_id / MANIFEST).is_file()
@@ -90,7 +92,7 @@ def plan_next_batch(project: Project, n: int = 0) -> Plan:
     store, names = project.workspace.store(), project.label_set.names
     minimums = minimums_of(project)
     with store.reading():
-        n_items, pending, labelled = count_items(store), count_pending(store), label_counts(store)
+        n_items, pending, labelled = count_askable(project), count_pending(store), label_counts(store)
     fitting = fitting_minimums(minimums, n_items)
     if fitting != minimums:
         numbers = ", ".join(f"{name} = {getattr(fitting, name)}" for name in ("evaluation", "validation", "training"))

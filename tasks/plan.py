@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from annotation.label_set import LabelSet
 from storage.lake.batches import batch_results
+from storage.lake.context import check_columns, check_where, matching_items
 from storage.lake.evaluation_reserve import Reserve, find_reserve
 from storage.lake.items import count_items, count_items_and_pool
 from storage.lake.models import recent_values
@@ -183,14 +184,32 @@ def _missing(
     return found
 
 
+def check_context(project: Project) -> None:
+    """Make sure that the columns that pal.toml names are there.
+
+    Raises:
+        ConfigError: No item has one of them, or `[sampling] where` is no condition on columns.
+    """
+    store, config = project.workspace.store(), project.config
+    check_columns(store, config.batch.context, "[batch] context")
+    check_columns(store, config.report.slices, "[report] slices")
+    check_where(store, config.sampling.where)
+
+
+def count_askable(project: Project) -> int:
+    """Number of items that `[sampling] where` lets through: all without one."""
+    store, where = project.workspace.store(), project.config.sampling.where
+    return count_items(store) if not where else store.rows(f"SELECT count(*) FROM ({matching_items(where)})")[0][0]
+
+
 def reserve_of(project: Project) -> Reserve:
     """The evaluation reserve that pal.toml asks for, and what of it is to be asked next."""
     store, minimums = project.workspace.store(), minimums_of(project)
     with store.reading():
-        n_items = count_items(store)
+        n_items = count_askable(project)
         fitting = fitting_minimums(minimums, n_items)
         size = max(fitting.reserve, min(LEAST_RESERVE, n_items // 10)) if fitting.reserve else 0
-        return find_reserve(store, fitting.evaluation, min(size, n_items // 2))
+        return find_reserve(store, fitting.evaluation, min(size, n_items // 2), project.config.sampling.where)
 
 
 @dataclass(frozen=True)

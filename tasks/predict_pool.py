@@ -19,8 +19,9 @@ from storage.errors import ModelError, WorkspaceError
 from storage.files.folders import MANIFEST, write_whole
 from storage.lake.codebook import codebook_of
 from storage.lake.models import all_models, find_model, production_model
-from storage.lake.outgoing import FileFormat, count_after, features_of_all, join_parts
+from storage.lake.outgoing import CONTEXT, FileFormat, count_after, features_of_all, join_parts
 from storage.lake.store import Store
+from storage.readers.columns import unique_names
 from storage.records import Model
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.ngrams import CharacterCodes
@@ -170,7 +171,7 @@ _NOTHING = pa.schema(
 
 
 def _predicted(model: LoadedModel, items: pa.RecordBatch) -> pa.Table:
-    """Items, columns as of `features_of_all`, with their label and the probability of every label.
+    """Items, columns as of `features_of_all`, with their label and the probability of every label, context last.
 
     One row for each id under which an item's text was imported, its own id first.
     """
@@ -193,4 +194,7 @@ def _predicted(model: LoadedModel, items: pa.RecordBatch) -> pa.Table:
         "human_label": items.column("human_label"),
         "model_id": pa.repeat(pa.scalar(model.model_id, pa.string()), n),
     }
+    context = [name for name in items.schema.names if name.startswith(CONTEXT)]
+    names = unique_names(["id", *columns, *(name.removeprefix(CONTEXT) for name in context)])
+    columns |= dict(zip(names[1 + len(columns) :], map(items.column, context), strict=True))
     return pa.table(columns).take(rows[order]).add_column(0, "id", ids.take(pa.array(order)))

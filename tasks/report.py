@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -210,7 +210,9 @@ def _by_strategy(results: Sequence[StrategyResult]) -> list[tuple[str, Point]]:
 
 
 def _on_evaluation(project: Project, model_id: str, loaded: LoadedModel | None) -> OnEvaluation | None:
-    from tasks.learning.model_files import load_model  # torch takes seconds to import
+    from tasks.evaluate import HeldOut  # torch takes seconds to import
+    from tasks.learning.model_files import load_model
+    from tasks.metrics_by_column import slices_of
 
     store = project.workspace.store()
     try:
@@ -224,7 +226,17 @@ def _on_evaluation(project: Project, model_id: str, loaded: LoadedModel | None) 
     items = items.filter(pc.is_in(items["label"], pa.array(model.labels, pa.string())))
     if not items.num_rows:
         return None
-    return _measured(store, model, items)
+    measured = _measured(store, model, items)
+    columns = project.config.report.slices
+    if not columns:
+        return measured
+    texts = items["text"].to_pylist()
+    labels = np.array([model.labels.index(label) for label in items["label"].to_pylist()], np.int64)
+    held_out = HeldOut(
+        model.predict(texts, stored_vectors(store, model.sentence_encoder_id, texts)), labels, store.version()
+    )
+    slices = slices_of(store, columns, items["item_id"].to_pylist(), model, held_out)
+    return replace(measured, slices=tuple(slices))
 
 
 def _measured(store: Store, model: LoadedModel, items: pa.Table) -> OnEvaluation:

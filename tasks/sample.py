@@ -24,7 +24,7 @@ from storage.lake.batches import Draft, OvertakenError, count_batches, published
 from storage.lake.batches import reserve as reserve_batch
 from storage.lake.evaluation_reserve import Reserve, find_reserve
 from storage.lake.history import annotators_of, settled_labels
-from storage.lake.items import Beside, pool_features, pool_ids, pool_item_ids
+from storage.lake.items import Askable, Beside, pool_features, pool_ids, pool_item_ids
 from storage.lake.store import Store
 from storage.records import Assignment, Batch, Proposal, Share, Split
 from tasks.config.settings import BatchConfig, SamplingConfig, ScaleConfig
@@ -85,7 +85,7 @@ def sample_batch(
         is_random = all(find_strategy(name).unbiased for name in weights)
         with open_workers(ScaleConfig() if is_random else config.scale) as workers:
             if is_random:
-                pool = load_pool_ids(project, version, reserve.item_ids)
+                pool = load_pool_ids(project, version, reserve)
             else:
                 pool = load_pool(project, version, model, workers, reserve)
             asked = reserve.due[: plan.n_evaluation]
@@ -128,7 +128,10 @@ def sample_batch(
 
 def empty_pool() -> SamplingError:
     """The error of a command that needs items of the pool where there are none."""
-    return SamplingError("The pool is empty: every item is annotated or out.", hint="add texts: pal import FILE")
+    return SamplingError(
+        "The pool is empty: every item is annotated, out, or left out by [sampling] where.",
+        hint="Add texts: pal import FILE",
+    )
 
 
 def share_out(store: Store, item_ids: Sequence[str], asking: BatchConfig, seed: int) -> list[Assignment]:
@@ -196,7 +199,7 @@ def load_pool(
             f"Labels were merged since model {model.model_id} was trained; it cannot choose items.",
             hint="Train a new one: pal next",
         )
-    without = (reserve or find_reserve(project.workspace.store(), 0, 0)).item_ids
+    askable = _askable(project, reserve or find_reserve(project.workspace.store(), 0, 0))
     workspace, label_set, encoder_name = project.workspace, project.label_set, project.config.model.encoder
     store = workspace.store()
     encoder = model.encoder if model is not None else current_encoder(workspace, encoder_name)
@@ -207,16 +210,16 @@ def load_pool(
     vectors: Vectors
     hidden: Vectors | None
     if workers is None:
-        item_ids, tokens = _features(store, encoder, without, beside)
+        item_ids, tokens = _features(store, encoder, askable, beside)
         vectors = here = token_vectors(tokens, encoder)
         hidden = hidden_vectors(model.classifier, here) if model is not None else None
     else:
         from tasks.scale.shards import Shard, sharded_vectors
 
         at = store.version()
-        item_ids = pool_ids(store, encoder.encoder_id, at, without)
+        item_ids = pool_ids(store, encoder.encoder_id, at, askable)
         model_id = model.model_id if model is not None else None
-        shard = Shard(workspace, at, encoder.encoder_id, encoder_name, model_id, label_set.names, without=without)
+        shard = Shard(workspace, at, encoder.encoder_id, encoder_name, model_id, label_set.names, askable=askable)
         vectors = sharded_vectors(workers, token_vectors(NO_TEXTS, encoder), item_ids, shard)
         hidden = vectors if model is not None else None
         if model is not None and not model.classifier.linear:
@@ -242,9 +245,13 @@ def load_pool(
     )
 
 
-def load_pool_ids(project: Project, version: int, without: Sequence[str] = ()) -> Pool:
+def _askable(project: Project, reserve: Reserve) -> Askable:
+    return Askable(reserve.item_ids, project.config.sampling.where)
+
+
+def load_pool_ids(project: Project, version: int, reserve: Reserve) -> Pool:
     """The pool without its texts: enough for strategies that look at none, and quick."""
-    item_ids = pool_item_ids(project.workspace.store(), version, without)
+    item_ids = pool_item_ids(project.workspace.store(), version, _askable(project, reserve))
     no_tokens = Tokens(NO_TEXTS.ids, np.zeros(len(item_ids) + 1, np.int64))
     none = np.zeros((len(item_ids), 0), np.float32)
     return Pool(item_ids, TokenVectors(no_tokens, 0, None), np.zeros(0), none, none)
@@ -266,11 +273,11 @@ def _known_keywords(encoder: Encoder, keywords: Sequence[str]) -> tuple[tuple[st
     return names, words.take(np.flatnonzero(known))
 
 
-def _features(store: Store, encoder: Encoder, without: Sequence[str], beside: Beside) -> tuple[pa.Array, Tokens]:
+def _features(store: Store, encoder: Encoder, askable: Askable, beside: Beside) -> tuple[pa.Array, Tokens]:
     item_ids: list[pa.Array] = []
     parts: list[Tokens] = []
     codes = CharacterCodes() if beside.text else None
-    for batch in pool_features(store, encoder.encoder_id, without=without, beside=beside):
+    for batch in pool_features(store, encoder.encoder_id, askable=askable, beside=beside):
         item_ids.append(batch.column("item_id"))
         parts.append(tokens_in(batch, codes))
     return pa.concat_arrays(item_ids) if item_ids else pa.array([], pa.string()), Tokens.joined(parts)
@@ -304,7 +311,7 @@ def publish_batches(project: Project) -> list[Path]:
         folder = workspace.batches / batch.batch_id
         if (folder / MANIFEST).is_file():
             continue
-        if write_batch(folder, batch, contents_of(store, batch), project.label_set):
+        if write_batch(folder, batch, contents_of(store, batch, project.config.batch.context), project.label_set):
             log.info("Wrote the files of batch %s: %s", batch.batch_id, folder)
             written.append(folder)
     return written

@@ -65,7 +65,7 @@ _GIVEN = """
     CREATE OR REPLACE TEMP TABLE given AS
     SELECT i.item_id, row, answer, first_value(answer) OVER texts AS label, first_value(row) OVER texts AS first
     FROM read_parquet($staged) s JOIN ({answers}) USING (label)
-    JOIN (SELECT item_id, text_hash FROM lake.items) i ON i.text_hash = left(sha256(s.folded), 32)
+    JOIN (SELECT item_id, text_hash FROM lake.items WHERE text <> '') i ON i.text_hash = left(sha256(s.folded), 32)
     WHERE answer IS NOT NULL WINDOW texts AS (PARTITION BY i.item_id ORDER BY row)"""
 
 _NEW = """

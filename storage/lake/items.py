@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.lake.connection import bound
+from storage.lake.context import among
 from storage.lake.schema import UNAVAILABLE, unavailable
 from storage.lake.store import Connection, Store
 from storage.readers.spellings import folded, text_hash
@@ -92,6 +93,22 @@ _NAME_AGAIN = f"""
         FROM lake.item_ids k WHERE source = $source AND k.source_row = n.row AND k.item_id = n.item_id
         AND k.source_id IS NOT DISTINCT FROM n.source_id) ORDER BY row"""
 """Where texts that are items already came from this time: each row of a file once, however often it is imported."""
+
+
+@dataclass(frozen=True)
+class Askable:
+    """What of the pool may be queried.
+
+    Attributes:
+        without: Items that are left out: the evaluation reserve.
+        where: Condition on the columns of the others; empty for all.
+    """
+
+    without: tuple[str, ...] = ()
+    where: str = ""
+
+
+ALL = Askable()
 
 
 @dataclass(frozen=True)
@@ -305,7 +322,7 @@ def pool_features(
     encoder_id: str,
     version: int | None = None,
     bounds: tuple[str, str] | None = None,
-    without: Sequence[str] = (),
+    askable: Askable = ALL,
     *,
     beside: Beside = TOKENS_ALONE,
 ) -> Iterator[pa.RecordBatch]:
@@ -314,24 +331,24 @@ def pool_features(
     Args:
         version: The lake version to read; None for the newest.
         bounds: The first and the last id of the part that is wanted; None for the whole pool.
-        without: Items that are left out: the evaluation reserve.
+        askable: What of it is wanted.
         beside: What further columns are added.
     """
     columns = "item_id, f.tokens, text" if beside.text else "item_id, f.tokens"
-    return store.stream(*_pool(columns, encoder_id, version, bounds, without, beside))
+    return store.stream(*_pool(columns, encoder_id, version, bounds, askable, beside))
 
 
-def pool_item_ids(store: Store, version: int, without: Sequence[str] = ()) -> pa.Array:
+def pool_item_ids(store: Store, version: int, askable: Askable = ALL) -> pa.Array:
     """The ids of the whole pool of a lake version, (n,), ascending, whether their features are made or not."""
     at = f"AT (VERSION => {int(version)})"
     sql = f"""SELECT item_id FROM lake.items i {at} WHERE item_id NOT IN ({unavailable(version)})
-        AND item_id NOT IN (SELECT unnest($without)) ORDER BY item_id"""
-    return _joined(batch.column("item_id") for batch in store.stream(sql, {"without": list(without)}))
+        AND item_id NOT IN (SELECT unnest($without)) AND {among(askable.where, version)} ORDER BY item_id"""
+    return _joined(batch.column("item_id") for batch in store.stream(sql, {"without": list(askable.without)}))
 
 
-def pool_ids(store: Store, encoder_id: str, version: int, without: Sequence[str] = ()) -> pa.Array:
+def pool_ids(store: Store, encoder_id: str, version: int, askable: Askable = ALL) -> pa.Array:
     """The ids of the whole pool of a lake version that have features under this encoder, (n,), ascending."""
-    query = _pool("item_id", encoder_id, version, None, without)
+    query = _pool("item_id", encoder_id, version, None, askable)
     return _joined(batch.column("item_id") for batch in store.stream(*query))
 
 
@@ -347,19 +364,19 @@ def _pool(
     encoder_id: str,
     version: int | None,
     bounds: tuple[str, str] | None,
-    without: Sequence[str],
+    askable: Askable,
     beside: Beside = TOKENS_ALONE,
 ) -> tuple[str, dict[str, Any]]:
     at = f"AT (VERSION => {int(version)})" if version is not None else ""
     within = "item_id BETWEEN $first AND $last" if bounds else "true"
-    parameters: dict[str, Any] = {"encoder": encoder_id, "without": list(without)}
+    parameters: dict[str, Any] = {"encoder": encoder_id, "without": list(askable.without)}
     parameters |= dict(zip(("first", "last"), bounds, strict=True)) if bounds else {}
     parameters |= {"sentences": beside.sentences} if beside.sentences else {}
     texts = f"JOIN lake.items {at} USING (item_id)" if beside.text else ""
     sql = f"""SELECT {columns}{beside.sentence_column} FROM lake.features f {at} {texts} {beside.joined(at)}
         WHERE f.encoder_id = $encoder AND {within}
         AND item_id NOT IN (SELECT item_id FROM ({unavailable(version)}) WHERE {within})
-        AND item_id NOT IN (SELECT unnest($without)) ORDER BY item_id"""
+        AND item_id NOT IN (SELECT unnest($without)) AND {among(askable.where, version)} ORDER BY item_id"""
     return sql, parameters
 
 

@@ -151,6 +151,9 @@ class BatchConfig(Section):
         examples=[["anna", "ben"]],
     )
     overlap: int = Field(1, ge=1, description="How many annotators get each item.")
+    context: Annotated[tuple[str, ...], _FROM_LISTS] = Field(
+        (), description="Imported columns that annotators see beside the text.", examples=[["url", "date"]]
+    )
     highlight: Annotated[tuple[str, ...], _FROM_LISTS] = Field(
         (), description="Words that are marked in texts on the page and in the terminal.", examples=[["flood", "fire"]]
     )
@@ -227,6 +230,11 @@ class SamplingConfig(Section):
     )
     keywords: Annotated[tuple[str, ...], _FROM_LISTS] = Field(
         (), description="Words that hint at the rare label, for the strategy keyword.", examples=[["flood", "quake"]]
+    )
+    where: str = Field(
+        "",
+        description="Condition on imported columns, in SQL; other items are not asked about.",
+        examples=["lang = 'en' AND date >= '2026-01-01'"],
     )
     options: dict[str, dict[str, Option]] = _rare(
         {}, "Options of strategies; their defaults are in docs/strategies.md.", examples=[{"anchor": {"size": 500}}]
@@ -312,6 +320,14 @@ class PromotionConfig(Section):
     )
     margin: float = Field(0.01, description="How much worse a candidate may be and still count as not worse.")
     confidence: float = Field(0.5, ge=0, le=1, description="How probable it must be that the candidate is not worse.")
+
+
+class ReportConfig(Section):
+    """`[report]`."""
+
+    slices: Annotated[tuple[str, ...], _FROM_LISTS] = Field(
+        (), description="Imported columns; the report has metrics for each of their values.", examples=[["source"]]
+    )
 
 
 class ScheduleConfig(Section):
@@ -454,6 +470,7 @@ class Config(Section):
     promotion: PromotionConfig = Field(
         PromotionConfig(), description="When a candidate replaces the production model: if it is probably not worse."
     )
+    report: ReportConfig = Field(ReportConfig(), description="What the report shows.")
     schedule: ScheduleConfig = Field(ScheduleConfig(), description="Schedule of pal up.")
     server: ServerConfig = Field(ServerConfig(), description="Prefect's server, started by pal up.")
     notify: NotifyConfig = Field(NotifyConfig(), description="Notifications of new batches, promotions and failures.")

@@ -45,6 +45,16 @@ class Mistake:
 
 
 @dataclass(frozen=True)
+class Slice:
+    """The evaluation items with a value of a column, how many they are, and the model's metrics on them."""
+
+    column: str
+    value: str
+    n: int
+    metrics: tuple[Metric, ...]
+
+
+@dataclass(frozen=True)
 class OnEvaluation:
     """The production model on the evaluation items.
 
@@ -54,6 +64,7 @@ class OnEvaluation:
         bins: Probability against how often it is right, each with its number of items as its note.
         confusion: Items by the label they have (row) and the one decided (column).
         mistakes: The surest first.
+        slices: Metrics of each part of the items that `[report] slices` asks for.
     """
 
     n: int
@@ -65,6 +76,7 @@ class OnEvaluation:
     bins: list[Point]
     confusion: list[list[int]]
     mistakes: list[Mistake]
+    slices: tuple[Slice, ...] = ()
 
     @property
     def absent_labels(self) -> int:

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from storage.errors import StoreError
 from storage.lake.codebook import codebook_of
-from storage.lake.items import TOKENS_ALONE, Beside, pool_features
+from storage.lake.items import ALL, TOKENS_ALONE, Askable, Beside, pool_features
 from storage.workspace import Workspace
 from tasks.learning import vectors
 from tasks.learning.encoders import Encoder
@@ -58,7 +58,7 @@ class Shard:
         hidden: Its last representation before the head is meant, not the encoder's space.
         bounds: First and last item id.
         n: Number of items.
-        without: Items that are left out: the evaluation reserve.
+        askable: What of the pool may be queried.
     """
 
     workspace: Workspace
@@ -70,7 +70,7 @@ class Shard:
     hidden: bool = False
     bounds: tuple[str, str] = ("", "")
     n: int = 0
-    without: tuple[str, ...] = ()
+    askable: Askable = ALL
 
 
 def sharded_vectors(workers: Workers, here: SummedVectors, item_ids: pa.Array, whole: Shard) -> ShardedVectors:
@@ -154,7 +154,7 @@ def _token_vectors(workspace: Workspace, shard: Shard, encoder: Encoder) -> Toke
 
 def _features(workspace: Workspace, shard: Shard, beside: Beside = TOKENS_ALONE) -> Iterator[pa.RecordBatch]:
     store = workspace.store()
-    return pool_features(store, shard.encoder_id, shard.version, shard.bounds, shard.without, beside=beside)
+    return pool_features(store, shard.encoder_id, shard.version, shard.bounds, shard.askable, beside=beside)
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3

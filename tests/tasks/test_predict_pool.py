@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from lake_rows import add_rows
+from lake_rows import add_rows, set_context
 from projects import project_of
 
 from storage.errors import ModelError, WorkspaceError
@@ -78,6 +78,7 @@ def test_every_item_has_the_label_and_the_probability_that_the_model_gives_its_t
     filled: Workspace, encoder: str
 ) -> None:
     model_id = trained(filled, encoder)
+    set_context(filled, {"label": "mine", "url": "=u"}, "item_id = 'i1'")
     found = predicted(filled, "all.parquet")
     rows = rows_of(filled.root / "all.parquet")
     assert (found.n, found.model_id, len(rows)) == (303, model_id, 303)
@@ -97,6 +98,7 @@ def test_every_item_has_the_label_and_the_probability_that_the_model_gives_its_t
         "pool": 230,
     }
     assert sum(row["human_label"] is not None for row in rows) == 70
+    assert [(row["label_2"], row["url"]) for row in rows if row["url"]] == [("mine", "=u")]
 
 
 def test_every_id_under_which_a_text_was_imported_has_a_row(filled: Workspace) -> None:

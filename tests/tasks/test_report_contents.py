@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from figures import figures
+from lake_rows import set_context
 from projects import project_of
 
 from annotation.label_set import LabelSet
@@ -25,7 +26,7 @@ from storage.lake.people import people
 from storage.records import Answer, Assignment, Proposal, Purpose, Split
 from storage.workspace import Workspace
 from tasks.collect import collect_answers
-from tasks.config.settings import PromotionConfig, TaskConfig
+from tasks.config.settings import PromotionConfig, ReportConfig, TaskConfig
 from tasks.evaluate import evaluate_model
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.training import TrainingConfig
@@ -163,6 +164,19 @@ def test_page_and_markdown_have_every_part(worked: Project) -> None:
     assert markdown.count("](data:image/svg+xml;base64,") == 7
     assert f"| F1 | {report.figures[0].value:.3f} [" in markdown
     assert "| train_model |" in markdown
+
+
+def test_the_parts_of_the_evaluation_items_are_measured_one_by_one(worked: Project) -> None:
+    set_context(worked.workspace, {"from": "<b>paper"}, "text_hash < '8'")
+    report = report_of(worked.with_config(report=ReportConfig(slices=("from",))))
+    assert report.evaluation is not None
+    parts = {each.value: each for each in report.evaluation.slices}
+    assert parts.keys() == {"<b>paper", "(none)"}
+    assert sum(each.n for each in parts.values()) == 150
+    accuracy = np.trace(report.evaluation.confusion) / 150
+    values = [(each.n, metric.value) for each in parts.values() for metric in each.metrics if metric.name == "accuracy"]
+    assert sum(n * value for n, value in values if value is not None) / 150 == pytest.approx(accuracy)
+    assert "<td>&lt;b&gt;paper</td>" in report_page(report)
 
 
 def test_the_same_report_is_the_same_page(worked: Project, tmp_path: Path) -> None:
