@@ -232,9 +232,7 @@ def _on_evaluation(project: Project, model_id: str, loaded: LoadedModel | None) 
         return measured
     texts = items["text"].to_pylist()
     labels = np.array([model.labels.index(label) for label in items["label"].to_pylist()], np.int64)
-    held_out = HeldOut(
-        model.predict(texts, stored_vectors(store, model.sentence_encoder_id, texts)), labels, store.version()
-    )
+    held_out = HeldOut(predict_stored(store, model, texts), labels, store.version())
     slices = slices_of(store, columns, items["item_id"].to_pylist(), model, held_out)
     return replace(measured, slices=tuple(slices))
 
