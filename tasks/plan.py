@@ -191,8 +191,8 @@ def check_context(project: Project) -> None:
         ConfigError: No item has one of them, or `[sampling] where` is no condition on columns.
     """
     store, config = project.workspace.store(), project.config
-    check_columns(store, config.batch.context, "[batch] context")
-    check_columns(store, config.report.slices, "[report] slices")
+    check_columns(store, config.batch.context, "[batch] context in pal.toml")
+    check_columns(store, config.report.slices, "[report] slices in pal.toml")
     check_where(store, config.sampling.where)
 
 
