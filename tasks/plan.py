@@ -15,7 +15,7 @@ from storage.lake.items import count_items, count_items_and_pool
 from storage.lake.models import recent_values
 from storage.lake.store import Store
 from storage.records import SUCCESSIVE, Metric, Split, StopSign
-from tasks.learning.forecast import LEAST_EVALUATION, LEAST_POSITIVES, forecast
+from tasks.learning.forecast import LEAST_EACH, LEAST_EVALUATION, LEAST_POSITIVES, forecast
 from tasks.learning.stopping import WINDOW, Findings, stop_signs
 
 if TYPE_CHECKING:
@@ -238,7 +238,8 @@ def outlook_of(
     """
     evaluation, minimums = counts.get(Split.EVALUATION, {}), minimums_of(project)
     n_evaluation, positive = sum(evaluation.values()), project.label_set.positive
-    few = n_evaluation < LEAST_EVALUATION or (positive and evaluation.get(positive, 0) < LEAST_POSITIVES)
+    least = max(LEAST_EVALUATION, LEAST_EACH * len(project.label_set.names))
+    few = n_evaluation < least or (positive and evaluation.get(positive, 0) < LEAST_POSITIVES)
     if few or "ap" not in figures:
         return None
     n_answers = project.config.batch.size
