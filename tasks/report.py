@@ -44,6 +44,7 @@ from tasks.watch_drift import watch_drift
 
 if TYPE_CHECKING:
     from tasks.learning.model_files import LoadedModel
+    from tasks.model_verdict import ModelChange
 
 log = logging.getLogger(__name__)
 
@@ -114,8 +115,6 @@ def report_of(project: Project, run_id: str | None = None, loaded: LoadedModel |
 
 
 def _report(project: Project, run_id: str | None, loaded: LoadedModel | None) -> Report:
-    from tasks.model_verdict import model_change  # torch takes seconds to import
-
     workspace, label_set = project.workspace, project.label_set
     store = workspace.store()
     model, positive = production_model(store), label_set.positive
@@ -124,7 +123,7 @@ def _report(project: Project, run_id: str | None, loaded: LoadedModel | None) ->
     signs = signs_of(store, label_set) if model else ()
     strategies = strategy_results(store, positive) if positive else []
     runs = workspace.runs().recent(N_RUNS)
-    watched = watch_drift(project)
+    watched, curve = watch_drift(project), learning_curve(store)
     return Report(
         task=label_set.name,
         workspace=str(workspace.root),
@@ -137,7 +136,7 @@ def _report(project: Project, run_id: str | None, loaded: LoadedModel | None) ->
         model_id=model.model_id if model else None,
         decision=f"since {made[0].decided_at:%Y-%m-%d %H:%M} UTC: {made[0].reason}" if made else "",
         figures=_overall(metrics),
-        models=learning_curve(store),
+        models=curve,
         batches=batch_results(store, [each.name for each in all_strategies() if each.unbiased], positive or ""),
         strategies=strategies,
         evaluation=_on_evaluation(project, model.model_id, loaded) if model else None,
@@ -151,8 +150,14 @@ def _report(project: Project, run_id: str | None, loaded: LoadedModel | None) ->
         drift_fires=watched is not None and watched.fires,
         people=people(store),
         outlook=outlook_of(project, model.n_training, metrics, label_counts(store)) if model else None,
-        change=model_change(project),
+        change=_change(project) if len(curve) > 1 else None,
     )
+
+
+def _change(project: Project) -> ModelChange | None:
+    from tasks.model_verdict import model_change  # torch takes seconds to import
+
+    return model_change(project)
 
 
 def write_page(report: Report, *places: Path) -> None:

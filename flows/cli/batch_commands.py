@@ -38,7 +38,6 @@ def next_(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Publish the next batch: random items until there are enough labels, then train and choose; an open one stays."""
-    from flows.adjudicate import adjudicate as adjudicate_flow
     from flows.next_batch import check_next, next_batch
     from flows.run import start
     from tasks.project import refuse_lost_labels
@@ -47,6 +46,8 @@ def next_(
         raise typer.BadParameter("--adjudicate goes with -n and --format only")
     formats, project = format_names(form), project_at(workspace)
     if adjudicate:
+        from flows.adjudicate import adjudicate as adjudicate_flow
+
         refuse_lost_labels(project)
         disputed = start(project, adjudicate_flow, n or 0, formats)
         show_batch(project, disputed, as_json, none="No batch was published")

@@ -6,11 +6,13 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from projects import pal_toml
 
-from tasks.project import Project
+from tasks.project import Project, open_project
 
 ROOT = Path(__file__).parents[2]
 NEVER = ("torch", "scipy", "sklearn")
@@ -60,10 +62,27 @@ def test_the_rows_of_a_file_are_predicted_without_heavy_libraries(lively: Projec
     assert [json.loads(line)["id"] for line in output.read_text(encoding="utf-8").splitlines()] == ["7", "8"]
 
 
-def test_a_model_is_loaded_for_the_report_without_what_only_training_needs(lively: Project) -> None:
-    modules, _ = modules_after(lively, COMMAND.format(arguments=["report"]))
-    assert "torch" in modules
-    assert modules & {"sympy", "scipy.optimize", "sklearn", "prefect"} == set()
+def test_a_model_is_loaded_without_what_only_training_needs(lively: Project) -> None:
+    body = """
+import torch
+from tasks.learning.encoders import minilm_static
+from tasks.learning.family_classifier import FamilyClassifier
+from tasks.learning.model_files import load_model
+encoder = minilm_static()
+width = encoder.vectors().shape[1]
+FamilyClassifier(encoder, {"centre": torch.zeros(width), "weight": torch.zeros(2, width), "bias": torch.zeros(2)})"""
+    assert modules_after(lively, body)[0] & {"sympy", "scipy.optimize", "sklearn"} == set()
+
+
+def test_the_first_batch_is_published_without_torch(
+    tmp_path: Path, take_headlines: Callable[..., dict[str, str]]
+) -> None:
+    (tmp_path / "pal.toml").write_text(pal_toml(evaluation=20), encoding="utf-8")
+    project = open_project(tmp_path)
+    take_headlines(project.workspace, 100)
+    modules, _ = modules_after(project, COMMAND.format(arguments=["next"]))
+    assert len(list(project.workspace.batches.iterdir())) == 1
+    assert modules & {*NEVER, "prefect"} == set()
 
 
 def test_answers_are_ingested_without_torch_arrow_and_prefect(lively: Project) -> None:
