@@ -138,7 +138,7 @@ class LabelSet:
         """Everything that is wrong with this label set, in words; empty when it can be used."""
         found = []
         if len(self.labels) < 2:
-            found.append(f"{len(self.labels)} labels; a task needs at least 2")
+            found.append(f"{'1 label' if self.labels else 'no labels'}; a task needs at least 2")
         for label in self.labels:
             if not label.name.strip() or label.name != label.name.strip():
                 found.append(f"label name {label.name!r} is empty or has spaces around it")

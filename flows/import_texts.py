@@ -9,7 +9,7 @@ from storage.errors import SourceError
 from storage.lake.importing import ImportReport
 from tasks.import_files import DETECT, ReadOptions, import_file, import_original_directory, open_file, original_labels
 from tasks.prepare import make_features
-from tasks.project import Project
+from tasks.project import Project, refuse_lost_labels
 
 
 def import_items(
@@ -42,6 +42,8 @@ def check_import(project: Project, paths: list[Path], original: str, options: Re
     """
     if not paths and not original:
         raise SourceError("Nothing to import.", hint="pal import texts.csv, or pal import --original DIR")
+    if original or options.label_column:
+        refuse_lost_labels(project)
     for path in paths:
         open_file(path, options)
     if original:
