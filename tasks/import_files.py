@@ -60,7 +60,7 @@ def import_file(project: Project, path: Path, options: ReadOptions) -> ImportRep
     labels = file_labels(project, options.split) if options.label_column else None
     with workspace.scratch() as scratch, progress(f"import {path.name}", source.size_bytes) as advance:
         report = import_source(workspace.store(), source, scratch, _rejects_file(workspace, path), advance, labels)
-    _log(report)
+    log.info("%s: %s", report.source, report.description)
     return report
 
 
@@ -78,7 +78,7 @@ def import_original_directory(project: Project, directory: Path) -> ImportReport
             _rejects_file(workspace, directory),
             advance,
         )
-    _log(report)
+    log.info("%s: %s", report.source, report.description)
     return report
 
 
@@ -130,22 +130,6 @@ def open_file(path: Path, options: ReadOptions) -> Source:
     context = () if options.context == ("none",) else options.context or None
     asked = Asked(options.text_columns, options.id_column or None, options.label_column or None, context)
     return open_columns(path, asked, options.encoding or None, options.delimiter or None)
-
-
-def _log(report: ImportReport) -> None:
-    log.info("%s: %s", report.source, report.description)
-    log.info(
-        "%s rows: %s new items, %s duplicates, %s rejected%s.",
-        f"{report.n_rows:,}",
-        f"{report.n_new:,}",
-        f"{report.n_duplicates:,}",
-        f"{report.n_rejected:,}",
-        f" (see {report.rejects_file})" if report.rejects_file else "",
-    )
-    for note in report.notes:
-        log.info("%s", note)
-    if report.labels:
-        log.info("Labels: %s.", ", ".join(f"{n:,} {split}" for split, n in report.labels.items()))
 
 
 def _rejects_file(workspace: Workspace, path: Path) -> Path:
