@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import SourceError
-from storage.readers.columns import Asked
+from storage.readers.columns import ColumnRequest
 from storage.readers.delimited import find_dialect
 from storage.readers.lines import ONE_COLUMN, Dialect
 
@@ -11,7 +11,7 @@ PATH = Path("a.csv")
 
 
 def found(*lines: str, name: str = "a.csv", text_column: str | None = None) -> Dialect:
-    return find_dialect(Path(name), [line + "\n" for line in lines], "utf-8", None, Asked(text_column))
+    return find_dialect(Path(name), [line + "\n" for line in lines], "utf-8", None, ColumnRequest(text_column))
 
 
 @pytest.mark.parametrize(
