@@ -27,12 +27,14 @@ test test-slow: export OMP_NUM_THREADS := 1
 test: setup ## the fast tests: no server, browser, office or network
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
-test-slow: setup $(TOOLS)/argilla/installed $(TOOLS)/label-studio/installed ## tests/slow: real servers, browsers, kills, ...
+test-slow: setup $(TOOLS)/argilla/installed $(TOOLS)/label-studio/installed $(TOOLS)/axe/installed ## tests/slow: real servers, browsers, kills, ...
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile tests/slow
 
 # Annotation tools that the slow tests exchange files with. They want other versions of much: each has its own venv.
 $(TOOLS)/argilla/installed: INSTALL := argilla==2.8.0 requests
 $(TOOLS)/label-studio/installed: INSTALL := label-studio==1.23.0
+# axe-core (MPL-2.0), which checks pages for barriers; the package brings it as one file.
+$(TOOLS)/axe/installed: INSTALL := --no-deps axe-playwright-python==0.1.8
 $(TOOLS)/%/installed:
 	$(PYTHON) -m venv $(TOOLS)/$*
 	$(TOOLS)/$*/bin/pip install --quiet $(INSTALL)

@@ -4,7 +4,7 @@
 - `batch.py`: a published batch: its folder, its manifest and who gets which items. `handout.py`: one annotator's part.
 - `formats/`: one module per file format, both ways.
 - `inbox.py`, `checks.py`: filled files are read, checked against their batch, and put away.
-- `terminal.py`, `keys.py`: annotating in a terminal.
+- `terminal.py`, `keys.py`, `wrapping.py`: annotating in a terminal.
 - `agreement.py`, `consensus.py`: how far annotators agree, and what their answers say together.
 - `synthetic.py`: made-up headlines and a simulated annotator, for demos and tests.
 """

@@ -12,15 +12,18 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from annotation.formats.registry import CSV, DEFINITION_NAME, FORMATS, Format
 from annotation.handout import Handout
-from annotation.label_set import LabelSet
+from annotation.label_set import LabelSet, label_set_of
 from storage.errors import BatchError, WorkspaceError
 from storage.files.folders import MANIFEST, add_files, inside, publish_folder, read_object
 from storage.lake.batches import assignments_of, has_reserve, items_of, proposals_of
+from storage.lake.codebook import UNCHANGED, Codebook, codebook_of
+from storage.lake.context import with_columns
 from storage.lake.history import answers_before
 from storage.lake.schema import workspace_id
 from storage.lake.store import Store
@@ -42,6 +45,7 @@ class Contents:
         assignments: Who is asked about what; empty where whoever takes it is asked about all of its own.
         workspace_id: Of the workspace that asks.
         has_reserve: Whether items of the evaluation reserve are mixed in.
+        codebook: How labels changed.
     """
 
     items: Sequence[BatchItem]
@@ -49,6 +53,7 @@ class Contents:
     assignments: Sequence[Assignment] = ()
     workspace_id: str = ""
     has_reserve: bool = False
+    codebook: Codebook = UNCHANGED
 
     @property
     def is_mixed(self) -> bool:
@@ -56,9 +61,13 @@ class Contents:
         return self.has_reserve or any(each.gold for each in self.assignments)
 
 
-def contents_of(store: Store, batch: Batch) -> Contents:
-    """What a batch holds; of one to adjudicate with the answers that stood when it was drawn."""
-    items = items_of(store, batch.batch_id)
+def contents_of(store: Store, batch: Batch, context: Sequence[str] = ()) -> Contents:
+    """What a batch holds; of one to adjudicate with the answers that stood when it was drawn.
+
+    Args:
+        context: Columns that are shown beside the texts.
+    """
+    items = with_columns(store, items_of(store, batch.batch_id), context)
     if batch.purpose is Purpose.ADJUDICATION:
         items = with_answers(items, answers_before(store, batch))
     return Contents(
@@ -67,6 +76,7 @@ def contents_of(store: Store, batch: Batch) -> Contents:
         assignments_of(store, batch.batch_id),
         workspace_id(store),
         has_reserve(store, batch.batch_id),
+        codebook_of(store),
     )
 
 
@@ -76,7 +86,7 @@ def write_batch(folder: Path, batch: Batch, contents: Contents, label_set: Label
     A folder of that name without a manifest gets what it lacks: what an annotator has in it stays. Where its files were
     written under other keys, as its definition tells, labels are read by their names alone from then on.
     """
-    label_set = _as_told(folder, label_set)
+    label_set = _as_told(folder, label_set_of(label_set, contents.codebook, batch.codebook))
 
     def write(part: Path) -> dict[str, Any]:
         (part / DEFINITION_NAME).write_text(_definition(label_set), encoding="utf-8", newline="\n")
@@ -107,6 +117,20 @@ def write_again(folder: Path, batch: Batch, contents: Contents, label_set: Label
     write_batch(folder, batch, contents, label_set)
 
 
+def write_changed(folder: Path, batch: Batch, contents: Contents, label_set: LabelSet) -> None:
+    """Write a published batch's files anew where they are as published; what annotators filled in stays as it is."""
+    if not (folder / MANIFEST).is_file():
+        return
+    label_set, formats = published_labels(folder, label_set), {each.format for each in batch_files(folder)}
+    for name, digest in as_published(folder).items():
+        path = folder / name
+        if name != DEFINITION_NAME and path.is_file() and sha256_of(path) == digest:
+            path.unlink()
+    (folder / MANIFEST).unlink()
+    write_batch(folder, batch, contents, label_set)
+    add_formats(folder, batch, contents, label_set, [FORMATS[name] for name in sorted(formats)])
+
+
 def add_formats(
     folder: Path, batch: Batch, contents: Contents, label_set: LabelSet, formats: Sequence[Format]
 ) -> list[Path]:
@@ -114,7 +138,8 @@ def add_formats(
 
     The keys are those of its first files, whatever pal.toml says by now. The manifest that names them is written last.
     """
-    manifest, label_set = read_manifest(folder), published_labels(folder, label_set)
+    manifest = read_manifest(folder)
+    label_set = published_labels(folder, label_set_of(label_set, contents.codebook, batch.codebook))
     known = batch_files(folder)
 
     def write(part: Path) -> dict[str, Any]:
@@ -204,6 +229,10 @@ def as_published(folder: Path) -> dict[str, str]:
 
 def handouts(batch: Batch, contents: Contents, label_set: LabelSet) -> Iterator[Handout]:
     """What each annotator gets; one handout of all its own items where nobody in particular is asked."""
+    return _handouts(batch, contents, label_set_of(label_set, contents.codebook, batch.codebook))
+
+
+def _handouts(batch: Batch, contents: Contents, label_set: LabelSet) -> Iterator[Handout]:
     by_id = {item.item_id: item for item in contents.items}
     first: dict[str, Proposal] = {}
     for proposal in _shown_proposals(contents):
@@ -223,7 +252,7 @@ def _shown_proposals(contents: Contents) -> Sequence[Proposal]:
 
 def _write(folder: Path, form: Format, batch: Batch, contents: Contents, label_set: LabelSet) -> list[HandoutFile]:
     written = []
-    for handout in handouts(batch, contents, label_set):
+    for handout in _handouts(batch, contents, label_set):
         path = form.path(folder, handout.annotator)
         form.write(path, handout)
         written.append(HandoutFile(form.name, handout.annotator, path.name))
@@ -272,8 +301,12 @@ def _manifest(
 
 
 def _definition(label_set: LabelSet) -> str:
-    answers = "\n".join(f"  {answer}" for answer in label_set.allowed())
-    return f"{label_set.question}\n\n{label_set.definition}\n\nWrite one of these in the column `label`:\n{answers}\n"
+    means = (f": {' '.join(label.description.split())}" if label.description else "" for label in label_set.labels)
+    answers = "\n".join(
+        f"  {answer}{meaning}" for answer, meaning in zip_longest(label_set.allowed(), means, fillvalue="")
+    )
+    definition = f"{label_set.definition}\n\n" if label_set.definition else ""
+    return f"{label_set.question}\n\n{definition}Write one of these in the column `label`:\n{answers}\n"
 
 
 def with_answers(items: Sequence[BatchItem], answers: Mapping[str, Sequence[tuple[str, str, str]]]) -> list[BatchItem]:

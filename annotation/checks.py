@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 from annotation.label_set import AnswerError, LabelSet
+from storage.lake.edits import EarlierText
 from storage.readers.spellings import HASH_CHARS, folded, old_text_hash, text_hash
 from storage.records import UNNAMED, Answer, BatchItem
 
@@ -75,7 +76,11 @@ class FilledRow:
 
 @dataclass(frozen=True)
 class RowError:
-    """A row that was not taken, and why, with the way out."""
+    """A row that was not taken, and why, with the way out.
+
+    Attributes:
+        item_id: Of an answer to an earlier text of this item; empty otherwise.
+    """
 
     row: int
     column: str
@@ -83,6 +88,7 @@ class RowError:
     reason: str
     cells: Mapping[str, str]
     part: str = ""
+    item_id: str = ""
 
     def __str__(self) -> str:
         place = f"{self.part}, " if self.part else ""
@@ -90,13 +96,27 @@ class RowError:
 
 
 class ItemNames:
-    """The items of a batch by everything that may name one in a row: id, hash of the text, the id as a number."""
+    """The items of a batch by everything that may name one in a row: id, hash of the text, the id as a number.
 
-    def __init__(self, items: Sequence[BatchItem]) -> None:
+    Args:
+        earlier: Texts that they had until they were corrected.
+        outdated: The answers that the batch got to these: (item_id, `folded` annotator, answer).
+    """
+
+    def __init__(
+        self,
+        items: Sequence[BatchItem],
+        earlier: Sequence[EarlierText] = (),
+        outdated: Collection[tuple[str, str, str]] = (),
+    ) -> None:
+        self.outdated = outdated
+        self._earlier = earlier
         by_id = {number: item for item in items if (number := _number(item.item_id)) is not None}
         self._named: dict[object, BatchItem] = by_id | {old_text_hash(item.text): item for item in items}
+        items_by_id: dict[object, BatchItem] = {item.item_id: item for item in items}
+        self._named |= {each.text_hash: items_by_id[each.item_id] for each in earlier if each.item_id in items_by_id}
         self._named |= {item.text_hash: item for item in items}
-        self._named |= {item.item_id: item for item in items}
+        self._named |= items_by_id
 
     def of(self, row: FilledRow, digest: str | None) -> BatchItem | None:
         """The item that a row names in one of these ways, the id first; None where it names none.
@@ -106,6 +126,18 @@ class ItemNames:
         """
         ways = (row.item_id, digest, text_hash(row.text or ""), _number(row.item_id))
         return next((self._named[way] for way in ways if way in self._named), None)
+
+    def earlier_text(self, row: FilledRow, item: BatchItem, digest: str | None) -> EarlierText | None:
+        """The earlier text of an item that a row has; None where it has the text of now, or another one."""
+        if _reads(row, item) if row.text is not None else digest == item.text_hash:
+            return None
+        for each in self._earlier:
+            was = replace(item, text=each.text, text_hash=each.text_hash)
+            if each.item_id == item.item_id and (
+                _reads(row, was) if row.text is not None else digest == each.text_hash
+            ):
+                return each
+        return None
 
 
 def check_rows(
@@ -131,11 +163,11 @@ def check_rows(
             reason = f"the note has {len(row.note):,} characters; at most {MOST_IN_A_NOTE:,} are kept; shorten it"
             errors.append(_error(row, "note", row.note[:80], reason))
             continue
-        item = _item_of(row, names)
+        item, annotator = _item_of(row, names), row.annotator.strip() or UNNAMED
         if isinstance(item, RowError):
-            errors.append(item)
+            if (item.item_id, folded(annotator), value) not in names.outdated:  # else the lake has it from before
+                errors.append(item)
             continue
-        annotator = row.annotator.strip() or UNNAMED
         answer = Answer(item.item_id, value, annotator, row.note.strip(), row.seconds, row.annotated_at)
         given.setdefault((item.item_id, annotator), []).append((row, answer))
     answers = []
@@ -181,6 +213,10 @@ def _item_of(row: FilledRow, names: ItemNames) -> BatchItem | RowError:
     if item is None:
         reason = f"not an item of batch {row.batch_id}, and neither is the text; put the id back as it was published"
         return _error(row, "item_id", row.item_id, reason)
+    if was := names.earlier_text(row, item, digest):
+        reason = f"the text of item {item.item_id} was corrected on {was.edited_at:%Y-%m-%d %H:%M} UTC; this answer is "
+        reason += "to the earlier text and does not count. Answer the corrected one: see the open batches in pal status"
+        return replace(_error(row, "text", was.text[:80], reason), item_id=item.item_id)
     way_out = f"if one column was sorted alone, answer this item again: pal annotate {row.batch_id}"
     if row.text is not None and not _reads(row, item):
         reason = f"item {item.item_id} reads {item.text[:80]!r}; if the text was edited, write that back; {way_out}"

@@ -30,6 +30,16 @@ class Handout:
     workspace_id: str = ""
 
 
+def beside(item: BatchItem) -> str:
+    """What is shown beside a text, in lines, for formats that have one place for it.
+
+    >>> print(beside(BatchItem("i1", "Floods", "h", "ben: unsure", (("url", "http://x"),))))
+    ben: unsure
+    url: http://x
+    """
+    return "\n".join([*filter(None, [item.context]), *(f"{name}: {value}" for name, value in item.columns)])
+
+
 def safe_name(name: str) -> str:
     """`name` as part of a file name; distinct names stay distinct on every file system.
 

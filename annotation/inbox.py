@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,12 +17,13 @@ from annotation.batch import as_published, batch_files, published_labels, sha256
 from annotation.checks import FilledFile, FilledRow, ItemNames, RowError, check_rows, is_plausible
 from annotation.claims import claimed_files, take_free_name
 from annotation.formats.registry import HALF_COPIED, is_for_answers
-from annotation.formats.zip_archive import is_zip
-from annotation.label_set import LabelSet
+from annotation.label_set import LabelSet, label_set_of
 from storage.errors import BatchError, PalError
 from storage.files.folders import MANIFEST, to_disk
 from storage.lake.annotations import FileAnswers, annotator_spellings, ingested_hashes, not_ingested
 from storage.lake.batches import batches_of_items, find_batch, items_of, published_batches
+from storage.lake.codebook import codebook_of
+from storage.lake.edits import answers_to_earlier_texts, earlier_texts
 from storage.lake.schema import workspace_id
 from storage.lake.store import Store
 from storage.readers.sheets import WorkbookReader
@@ -99,7 +100,7 @@ class BatchChecks:
         self.workspace, self.store = workspace, workspace.store()
         self.workbooks = WorkbookReader()
         self.workspace_id = workspace_id(self.store)
-        self._label_set, self._again = label_set, again
+        self._label_set, self._again, self._codebook = label_set, again, codebook_of(self.store)
         self._annotators = annotator_spellings(self.store)
         self._known: set[str] = set()
         self._batches: dict[str, tuple[ItemNames, LabelSet]] = {}
@@ -128,8 +129,16 @@ class BatchChecks:
             BatchError: Its manifest is damaged.
         """
         if batch_id not in self._batches:
-            labels = published_labels(self.workspace.batches / batch_id, self._label_set)
-            self._batches[batch_id] = ItemNames(items_of(self.store, batch_id)), labels
+            labels = self._label_set
+            if self._codebook.changes:
+                labels = label_set_of(labels, self._codebook, find_batch(self.store, batch_id).batch.codebook)
+            labels = published_labels(self.workspace.batches / batch_id, labels)
+            names = ItemNames(
+                items_of(self.store, batch_id),
+                earlier_texts(self.store, batch_id),
+                answers_to_earlier_texts(self.store, batch_id),
+            )
+            self._batches[batch_id] = names, labels
         return check_rows(
             [replace(row, annotator=self._named(row.annotator)) for row in rows], *self._batches[batch_id]
         )
@@ -285,8 +294,11 @@ def check_file(checks: BatchChecks, file: FilledFile, form: str | None = None) -
 
 def _checked(checks: BatchChecks, file: FilledFile, form: str | None) -> CheckedFile:
     from annotation.formats.detection import read_filled
+    from annotation.formats.zip_archive import is_zip
 
-    known = checks.known if is_zip(file.path) else ()
+    known: Collection[str] = checks.known if is_zip(file.path) else ()
+    if known and sha256_of(file.path) in known:  # the answers of a whole file are known by themselves
+        known = ()
     reading = read_filled(file, form, checks.workbooks, known)
     rows = [row for row in reading.rows if row.workspace_id in ("", checks.workspace_id)]
     found = CheckedFile(unreadable=list(reading.unreadable), n_rows=len(reading.rows))
@@ -328,9 +340,9 @@ def _checked(checks: BatchChecks, file: FilledFile, form: str | None) -> Checked
 
 def _say_what_stands(found: CheckedFile, file: FilledFile, rows: Sequence[FilledRow]) -> None:
     """Say of a file without answers what stands in it instead, or that it is blank."""
-    from annotation.formats.csv_file import KNOWN_COLUMNS
+    from annotation.formats.csv_file import CONTEXT_PREFIX, KNOWN_COLUMNS
 
-    cells = [each for row in rows for each in row.cells.items()]
+    cells = [each for row in rows for each in row.cells.items() if not each[0].startswith(CONTEXT_PREFIX)]
     unread = {name: cell for name, cell in cells if name not in KNOWN_COLUMNS and cell.strip()}
     if not unread:
         found.notes.append("No row is answered yet.")

@@ -6,9 +6,13 @@ import difflib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from storage.errors import PalError
 from storage.readers.spellings import folded_label
+
+if TYPE_CHECKING:
+    from storage.lake.codebook import Codebook
 
 UNSURE = "unsure"
 SKIP = "skip"
@@ -36,12 +40,14 @@ class Label:
         key: One character that chooses it in the terminal, accepted in files too; empty where it has none.
         positive: The rare label that the figures are about (at most one).
         default: Chosen by Enter in the terminal (at most one).
+        description: What it means, in a sentence for annotators; may be empty.
     """
 
     name: str
     key: str = ""
     positive: bool = False
     default: bool = False
+    description: str = ""
 
     @property
     def has_own_key(self) -> bool:
@@ -53,16 +59,24 @@ class Label:
 class LabelSet:
     """The question that annotators answer.
 
+    Attributes:
+        highlight: Words that are marked in the texts that annotators read.
+
     >>> from annotation.label_set import Label, LabelSet
     >>> labels = LabelSet("t", "Related?", "...", (Label("related", "1", positive=True), Label("not_related", "0")))
     >>> labels.answer(" Related "), labels.answer("1.0"), labels.answer("unsure"), labels.answer("")
     ('related', 'related', 'unsure', None)
+
+    Attributes:
+        also: Other names that are accepted, each with the label name, or answer, that it stands for.
     """
 
     name: str
     question: str
     definition: str
     labels: tuple[Label, ...]
+    highlight: tuple[str, ...] = ()
+    also: tuple[tuple[str, str], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -81,8 +95,9 @@ class LabelSet:
 
     @property
     def digest(self) -> str:
-        """Hash of the names, the question and the definition: which guideline an answer was given under."""
-        text = "\x1f".join((*self.names, self.question, self.definition))
+        """Hash of names, question, definition and descriptions: which guideline an answer was given under."""
+        described = (f"{label.name}\x1e{label.description}" for label in self.labels if label.description)
+        text = "\x1f".join((*self.names, self.question, self.definition, *described))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def answer(self, cell: str) -> str | None:
@@ -147,11 +162,30 @@ class LabelSet:
         return found
 
     def _spellings(self) -> dict[str, str]:
-        spellings = {UNSURE: UNSURE, SKIP: SKIP}
+        spellings = {folded_label(name): answer for name, answer in self.also} | {UNSURE: UNSURE, SKIP: SKIP}
         for label in self.labels:
             spellings |= {folded_label(label.key): label.name} if label.key else {}
             spellings[folded_label(label.name)] = label.name
         return spellings
+
+
+def label_set_of(label_set: LabelSet, codebook: Codebook, number: int) -> LabelSet:
+    """What a batch of a number of the codebook asks: where labels changed since, those that it was published with.
+
+    Its answers name its own labels. What stands for one of them today is accepted, too.
+    """
+    names = codebook.labels_of(number)
+    if names is None:
+        return label_set
+    now = {label.name: label for label in label_set.labels}
+    became = {name: codebook.became(name, number) or "" for name in names}
+    heirs = {new: name for name, new in became.items() if new in now and [*became.values()].count(new) == 1}
+    labels = tuple(
+        replace(now[became[name]], name=name, key=key) if name in heirs.values() else Label(name, key)
+        for name, key in names.items()
+    )
+    others = [name for name in now if name not in heirs and codebook.became(name, number) == name]
+    return replace(label_set, labels=labels, also=(*heirs.items(), *zip(others, others, strict=True)))
 
 
 def with_keys(labels: Sequence[Label]) -> tuple[Label, ...]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TextIO
@@ -15,7 +16,16 @@ from annotation.formats.journal import Journal
 from annotation.handout import Handout
 from annotation.keys import HABIT_S, LEAVE, LineKeys, plain, typed_line
 from annotation.label_set import SKIP, UNSURE, AnswerError
+from annotation.wrapping import cut, in_a_row, wrapped
+from storage.readers.spellings import folded
 from storage.records import Answer, BatchItem
+
+MOST_SHOWN = 12
+"""Labels that are shown with each item; of more, `?` shows the keys and `/` asks for a part of the name."""
+LISTED = 15
+"""Items that the list shows at once: they fit into 24 lines."""
+LETTER = "(?![\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff])\\w"
+"""A letter of a script that has spaces between words."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +89,18 @@ class _Session:
         self._answers = {item.item_id: answered[item.item_id] for item in self._items if answered.get(item.item_id)}
         self._notes = {item_id: answer.note for item_id, answer in journal.latest.items() if answer.note}
         self._unkept: set[str] = set()  # items with a note but no answer to keep it with
+        self._replaced: list[str | None] = []  # by each answer of this session
+        self._marked = _pattern(handout.label_set.highlight)
         self._at, self._shown_at = 0, 0.0
-        self._is_typed = any(not label.key and not label.default for label in self._labels.labels)
+        self._is_typed = len(self._labels.labels) > MOST_SHOWN or any(
+            not label.key and not label.default for label in self._labels.labels
+        )
         self._pressed = ("", 0.0), ("", 0.0)  # the last two keys, and when each was read
         self._colours = out.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
     def run(self) -> None:
         self._say(self._labels.question, "1")
+        self._say(self._commands(), "2")
         self._at = self._next_open(0)
         while True:
             here = self._at
@@ -130,14 +145,18 @@ class _Session:
             case "/" if self._is_typed:
                 self._type_label(item)
             case "d" | "?":
-                self._say(self._labels.definition)
+                self._help()
                 self._show(item)
+            case other if other == self._undo_key():
+                self._undo()
+            case other if other == self._list_key():
+                self._list()
             case "s" | "q":
                 raise _Leave
             case "enter":
-                self._say(f"Enter stands for no answer here. Keys: {self._prompt()}", "33")
+                self._say("Enter stands for no answer here; ? shows the keys.", "33")
             case _:
-                self._unknown(key, self._prompt())
+                self._say(f"{plain(key)!r} does nothing here; ? shows the keys.", "33")
 
     def _label(self, key: str) -> str | None:
         if key == "enter":
@@ -145,15 +164,17 @@ class _Session:
         return next((x.name for x in self._labels.labels if x.key and x.key.casefold() == key.casefold()), None)
 
     def _type_label(self, item: BatchItem) -> None:
-        self._write("label, then Enter (nothing = none): ")
-        if (line := typed_line(self._keys, self._write)) is None:
-            raise _Leave
-        self._say("")
+        line = self._typed("label or a part of it, then Enter (nothing = none): ")
+        near = [name for name in self._labels.names if line and folded(line) in folded(name)]
         try:
             answer = self._labels.answer(line)
         except AnswerError as error:
-            self._say(plain(str(error)), "33")
-            return
+            if len(near) != 1:
+                self._say(
+                    f"Several labels have {plain(line)!r}: {', '.join(near)}." if near else plain(str(error)), "33"
+                )
+                return
+            answer = near[0]
         if answer:
             self._answer(item, answer)
 
@@ -176,6 +197,7 @@ class _Session:
         note = self._notes.get(item.item_id, "")
         kept = Answer(item.item_id, answer, self._annotator, note, seconds, datetime.now(UTC))
         self._journal.append(self._batch_id, item.text_hash, kept)
+        self._replaced.append(self._answers.get(item.item_id))
         self._answers[item.item_id] = answer
         self._unkept.discard(item.item_id)
 
@@ -185,12 +207,63 @@ class _Session:
         else:
             self._at -= 1
 
-    def _note(self, item: BatchItem) -> None:
-        self._write("note, then Enter (nothing = no change): ")
+    def _undo(self) -> None:
+        """Take back the last answer of this session, and ask for it again."""
+        undone = self._journal.undo()
+        if undone is None:
+            self._say("There is nothing to undo; go back to change an answer.", "33")
+            return
+        item_id, before = undone.item_id, self._replaced.pop()
+        if before is None:
+            del self._answers[item_id]
+        else:
+            self._answers[item_id] = before
+        if kept := self._journal.latest.get(item_id):
+            self._notes[item_id] = kept.note
+        elif before is None and undone.note:
+            self._unkept.add(item_id)
+        self._say(f"Undone: {undone.answer}.", "32")
+        self._go(next(at for at, item in enumerate(self._items) if item.item_id == item_id))
+
+    def _list(self) -> None:
+        """Show items with their answers; go to one by its number, or find those with some words or an answer."""
+        sought = ""
+        while True:
+            self._say("")
+            places = [at for at, item in enumerate(self._items) if sought in self._searched(item)]
+            start = 0 if sought else max(0, min(self._at - LISTED // 2, len(places) - LISTED))
+            for at in places[start : start + LISTED]:
+                item, mark = self._items[at], ">" if at == self._at else " "
+                answer = self._answers.get(item.item_id, "-")
+                line = f"{mark}{at + 1:>5}  {cut(answer, 14):<14}  {' '.join(plain(item.text).split())}"
+                self._say(cut(line, self._width() or 80))
+            hidden = len(places) - min(len(places), LISTED)
+            self._say(f"{hidden:,} more not shown." if hidden else "" if places else "No item has that.", "2")
+            line = self._typed("number = go there, words = find, nothing = close: ").strip()
+            if line.isdecimal() and 1 <= int(line) <= len(self._items):
+                return self._go(int(line) - 1)
+            if not line:
+                return self._go(self._at)
+            sought = folded(line)
+
+    def _searched(self, item: BatchItem) -> str:
+        return folded(f"{self._answers.get(item.item_id, '')} {self._notes.get(item.item_id, '')} {item.text}")
+
+    def _go(self, to: int) -> None:
+        """Show an item next, the present one too."""
+        if to == self._at < len(self._items):
+            self._show(self._items[to])
+        self._at = to
+
+    def _typed(self, asked: str) -> str:
+        self._write(asked)
         if (line := typed_line(self._keys, self._write)) is None:
             raise _Leave
-        note = plain(line).replace("\n", " ").strip()
         self._say("")
+        return line
+
+    def _note(self, item: BatchItem) -> None:
+        note = plain(self._typed("note, then Enter (nothing = no change): ")).replace("\n", " ").strip()
         if not note:
             self._say("No note was written.")
             return
@@ -200,13 +273,13 @@ class _Session:
             self._say(f"Note kept: {note}", "32")
         else:
             self._unkept.add(item.item_id)
-            self._say(f"To be kept with your answer: {note}\n{self._prompt()}")
+            self._say(f"To be kept with your answer: {note}")
 
     def _end(self) -> None:
         if not self._items:
             raise _Leave
         back = self._back_key()
-        allowed = f"{back} = back · Enter or s = finish"
+        allowed = f"{back} = back · {self._list_key()} = list · {self._undo_key()} = undo · Enter or s = finish"
         self._say(f"\nAll {len(self._items)} are answered. {allowed}")
         while self._at == len(self._items):
             match (key := self._key()).casefold():
@@ -214,32 +287,72 @@ class _Session:
                     raise _Leave
                 case "backspace" | "left" | "2" if key != "2" or back == "2":
                     self._back()
+                case other if other == self._undo_key():
+                    self._undo()
+                case other if other == self._list_key():
+                    self._list()
+                    return
                 case _:
-                    self._unknown(key, allowed)
+                    self._say(f"{plain(key)!r} does nothing here. Keys: {allowed}", "33")
 
     def _show(self, item: BatchItem) -> None:
         self._say(f"\n{self._at + 1}/{len(self._items)} · batch {self._batch_id}", "2")
-        self._say("\n  " + plain(item.text).replace("\n", "\n  ") + "\n", "1")
+        self._say(self._highlighted("\n  " + plain(item.text).replace("\n", "\n  ") + "\n"), "1")
+        for name, value in item.columns:
+            self._say(f"{plain(name)}: {plain(value)}", "2")
         if item.context:
             self._say(f"answers so far: {plain(item.context)}", "36")
         if answer := self._answers.get(item.item_id):
             self._say(f"now: {answer} · right = keep it and go on", "36")
         if note := self._notes.get(item.item_id):
             self._say(f"note: {plain(note)}", "36")
-        self._say(self._prompt(), "2")
+        self._say(self._choices(), "2")
 
-    def _prompt(self) -> str:
+    def _choices(self) -> str:
+        if len(self._labels.labels) > MOST_SHOWN:
+            return in_a_row(["/ label", "? keys"])
         keys = [(label.name, "Enter" if label.default else label.key) for label in self._labels.labels]
         labels = [f"{key} {name}" for name, key in keys if key]
-        labels += [f"/ another label ({sum(not key for _, key in keys)} without a key)"] if self._is_typed else []
-        rest = [f"{self._back_key()} back", "u unsure", "space skip", "n note", "d definition", "s save and leave"]
-        return " · ".join([*labels, *rest])
+        return in_a_row(
+            [*labels, f"/ another label ({sum(not key for _, key in keys)} without a key)"]
+            if self._is_typed
+            else labels
+        )
+
+    def _commands(self) -> str:
+        rest = ["u unsure", "space skip", "n note", f"{self._list_key()} list", f"{self._undo_key()} undo", "? help"]
+        return in_a_row([f"{self._back_key()} back", *rest, "s leave"])
+
+    def _help(self) -> None:
+        """What each label means, and its key."""
+        self._say((self._labels.definition or "No definition was written for these labels.") + "\n")
+        for label in self._labels.labels:
+            meaning = f": {' '.join(plain(label.description).split())}" if label.description else ""
+            self._say(
+                f"  {' or '.join(filter(None, [label.key, 'Enter' * label.default])) or '/'}  {label.name}{meaning}"
+            )
+        self._say(f"\n{self._commands()}", "2")
 
     def _back_key(self) -> str:
         return "left" if self._labels.by_key("2") else "2"
 
-    def _unknown(self, key: str, allowed: str) -> None:
-        self._say(f"{plain(key)!r} does nothing here. Keys: {allowed}", "33")
+    def _list_key(self) -> str:
+        return "ctrl-l" if self._label("l") else "l"
+
+    def _undo_key(self) -> str:
+        return "ctrl-u" if self._label("z") else "z"
+
+    def _highlighted(self, text: str) -> str:
+        return self._marked.sub("\x1b[4m\\g<0>\x1b[24m", text) if self._marked and self._colours else text
+
+    def _width(self) -> int:
+        """Columns of the terminal; 0 for none."""
+        if not self._out.isatty():
+            return 0
+        try:
+            return os.get_terminal_size(self._out.fileno()).columns or 80
+        except OSError:
+            return 80
 
     def _next_open(self, start: int) -> int:
         """The place of the first item from `start` on without an answer; the number of items where there is none."""
@@ -254,9 +367,16 @@ class _Session:
         return key
 
     def _say(self, text: str, colour: str = "") -> None:
+        text = wrapped(text, self._width()).replace("\u00a0", " ")
         self._write(f"\x1b[{colour}m{text}\x1b[0m\n" if colour and self._colours else f"{text}\n")
 
     def _write(self, text: str) -> None:
         encoding = self._out.encoding or "utf-8"
         self._out.write(text.encode(encoding, "replace").decode(encoding))
         self._out.flush()
+
+
+def _pattern(words: Sequence[str]) -> re.Pattern[str] | None:
+    """Finds whole words in any case."""
+    parts = "|".join(r"\s+".join(map(re.escape, word.split())) for word in words)
+    return re.compile(f"(?<!{LETTER})(?:{parts})(?!{LETTER})", re.IGNORECASE) if parts else None

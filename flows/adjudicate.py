@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flows.run import FormatName, Run, Size
 from tasks.ask_again import draw_disputed
+from tasks.project import refuse_lost_labels
 from tasks.sample import publish_batches
 
 
@@ -15,6 +16,7 @@ def adjudicate(run: Run, n: Size = 0, formats: tuple[FormatName, ...] = ()) -> s
         formats: Formats of the batch files; none for those in pal.toml.
     """
     project = run.project.with_formats(formats)
+    refuse_lost_labels(project)
     run.batch_id = run.stage(draw_disputed, project, n)
     run.stage(publish_batches, project)
     run.rename(f"adjudicate {run.batch_id or ''}".strip())

@@ -48,10 +48,12 @@ def as_json() -> bool:
 def counted(n: int, noun: str) -> str:
     """Return a number with a noun in the singular or plural.
 
-    >>> counted(1, "file"), counted(1200, "answer")
-    ('1 file', '1,200 answers')
+    >>> counted(1, "file"), counted(1200, "answer"), counted(2, "batch")
+    ('1 file', '1,200 answers', '2 batches')
     """
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+    if n == 1:
+        return f"{n:,} {noun}"
+    return f"{n:,} {noun}{'es' if noun.endswith(('ch', 'sh', 's', 'x')) else 's'}"
 
 
 class _Lines(logging.Handler):

@@ -10,13 +10,14 @@ from flows.run import FormatName, Markdown, Run, Seed, Size, Table
 from storage.files.folders import MANIFEST
 from storage.lake.annotations import label_counts
 from storage.lake.batches import find_batch, published_batches
-from storage.lake.items import count_items, count_pending, count_pool
+from storage.lake.items import count_pending, count_pool
 from storage.records import Batch, Split
-from tasks.plan import Plan, fitting_minimums, minimums_of, next_batch_plan, reserve_of
+from tasks.plan import Plan, check_context, count_askable, fitting_minimums, minimums_of, next_batch_plan, reserve_of
 from tasks.prepare import make_features
 from tasks.project import Project, refuse_lost_labels
 from tasks.report import batch_rows, learning_curve_rows, write_report
 from tasks.sample import RESERVE, empty_pool, publish_batches, sample_batch
+from tasks.sentence_vectors import FEW, MANY, make_sentence_vectors, vectors_are_due
 
 if TYPE_CHECKING:
     from tasks.learning.model_files import LoadedModel
@@ -41,6 +42,7 @@ def next_batch(
     project = run.project.with_formats(formats)
     run.rename("next")
     refuse_lost_labels(project)
+    check_context(project)
     run.stage(publish_batches, project)  # files that a crashed run did not write
     if (batch := find_open_batch(project)) and not another:
         run.batch_id = batch.batch_id
@@ -62,9 +64,10 @@ def check_next(project: Project, another: bool) -> str | None:
 
     Raises:
         SamplingError: No batch is open and the pool is empty.
-        ConfigError: pal.toml lacks a label that items have.
+        ConfigError: pal.toml lacks a label that items have, or names a column that none has.
     """
     refuse_lost_labels(project)
+    check_context(project)
     store = project.workspace.store()
     if (batch := find_open_batch(project)) and not another:
         has_files = (project.workspace.batches / batch.batch_id / MANIFEST).is_file()
@@ -90,7 +93,7 @@ def plan_next_batch(project: Project, n: int = 0) -> Plan:
     store, names = project.workspace.store(), project.label_set.names
     minimums = minimums_of(project)
     with store.reading():
-        n_items, pending, labelled = count_items(store), count_pending(store), label_counts(store)
+        n_items, pending, labelled = count_askable(project), count_pending(store), label_counts(store)
     fitting = fitting_minimums(minimums, n_items)
     if fitting != minimums:
         numbers = ", ".join(f"{name} = {getattr(fitting, name)}" for name in ("evaluation", "validation", "training"))
@@ -109,13 +112,20 @@ def plan_next_batch(project: Project, n: int = 0) -> Plan:
     return plan.resized(n, n_before) if n else plan
 
 
-def train_and_promote(run: Run) -> LoadedModel:
-    """Train and evaluate a model, promote it or keep the previous one; return the model in production afterwards."""
+def train_and_promote(run: Run, *, at_night: bool = False) -> LoadedModel:
+    """Train and evaluate a model, promote it or keep the previous one; return the model in production afterwards.
+
+    Args:
+        run: The run.
+        at_night: Whether there is time to introduce sentence vectors, or to compute many.
+    """
     from tasks.evaluate import compare_with_previous, evaluate_model
     from tasks.promote import promote_or_keep
     from tasks.train import train_model  # torch takes seconds to import
 
     project = run.project
+    if vectors_are_due(project, MANY if at_night else FEW, begin=at_night):
+        run.stage(make_sentence_vectors, project)
     candidate = run.stage(train_model, project)
     evaluation = run.stage(evaluate_model, project, candidate)
     comparison = run.stage(compare_with_previous, project, candidate)
@@ -149,6 +159,8 @@ def report(run: Run, model: LoadedModel | None) -> None:
 
     written = run.stage(write_report, run.project, run.record.run_id, model)
     run.share(*written.pages)
+    if written.report.drift_fires:
+        notify(run.project, "drift", written.report.drift)
     run.show(
         Markdown("report", written.report.state, report_markdown(written.report)),
         Table("learning-curve", "Every model on the evaluation items.", learning_curve_rows(written.report)),

@@ -12,7 +12,9 @@ from storage.lake.items import count_pool
 from storage.records import RunRecord
 from tasks.collect import collect_answers
 from tasks.prepare import make_features
+from tasks.project import refuse_lost_labels
 from tasks.sample import publish_batches
+from tasks.sentence_vectors import make_sentence_vectors, vectors_are_due
 
 if TYPE_CHECKING:
     from tasks.learning.model_files import LoadedModel
@@ -27,15 +29,17 @@ def nightly(run: Run) -> str | None:
     """
     project = run.project
     run.rename(f"nightly {datetime.now():%Y-%m-%d}")
+    refuse_lost_labels(project)
     run.stage(publish_batches, project)
     run.stage(collect_answers, project)
     if last := run.last_without_news():
         repeat(run, last)
         run.complete_work()
+        make_missing_vectors(run)
         return run.batch_id
     run.stage(make_features, project)
     plan = plan_next_batch(project)
-    model: LoadedModel | None = train_and_promote(run) if plan.active else None
+    model: LoadedModel | None = train_and_promote(run, at_night=True) if plan.active else None
     if batch := find_open_batch(project):
         run.batch_id = batch.batch_id
         run.say(f"Batch {batch.batch_id} is still open.")
@@ -45,7 +49,14 @@ def nightly(run: Run) -> str | None:
         log.warning("The pool is empty, so there is nothing to annotate. Add texts: pal import FILE")
     run.complete_work()
     report(run, model)
+    make_missing_vectors(run)
     return run.batch_id
+
+
+def make_missing_vectors(run: Run) -> None:
+    """Make the sentence vectors for which there was no time before."""
+    if vectors_are_due(run.project):
+        run.stage(make_sentence_vectors, run.project)
 
 
 def repeat(run: Run, last: RunRecord) -> None:

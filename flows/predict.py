@@ -30,7 +30,7 @@ def predict(
         predict_pool, run.project, path, format_of_file(path) if form == "by suffix" else form, model_id
     )
     run.model_id = prediction.model_id
-    run.say(f"Predicted {prediction.n:,} items: {prediction.output}")
+    run.say(f"Predicted {prediction.n:,} rows: {prediction.output}")
     return prediction
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flows.run import FormatName, Run, Size
 from tasks.ask_again import Method, draw_review
 from tasks.prepare import make_features
+from tasks.project import refuse_lost_labels
 from tasks.sample import publish_batches
 
 
@@ -19,6 +20,7 @@ def review(
         formats: Formats of the batch files; none for those in pal.toml.
     """
     project = run.project.with_formats(formats)
+    refuse_lost_labels(project)
     run.stage(make_features, project)
     run.batch_id = run.stage(draw_review, project, n, method)
     run.stage(publish_batches, project)

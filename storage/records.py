@@ -73,6 +73,12 @@ UNNAMED = "unnamed"
 ORIGINAL = "original"
 """The annotator of labels that came with the original scripts' files."""
 
+IMPORTED = "imported"
+"""The annotator of labels that stood in an imported file."""
+
+NAMELESS = (UNNAMED, ORIGINAL, IMPORTED)
+"""The annotators that are nobody in particular: any later answer replaces theirs."""
+
 
 @dataclass(frozen=True)
 class BatchItem:
@@ -80,12 +86,14 @@ class BatchItem:
 
     Attributes:
         context: What is shown beside the text: to an adjudicator the answers given so far; empty else.
+        columns: Name and value of each column of `[batch] context` that the item has, shown beside the text, too.
     """
 
     item_id: str
     text: str
     text_hash: str
     context: str = ""
+    columns: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

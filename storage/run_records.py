@@ -93,6 +93,11 @@ class Runs:
         """
         return _records(self._database.rows(_RECENT, (flow, status.value if status else None, n)))
 
+    def compact(self) -> None:
+        """Let no page of a file keep what was replaced; nothing is done on PostgreSQL."""
+        if isinstance(self._database, _File):
+            self._database.compact()
+
     def all(self) -> list[RunRecord]:
         """Every run, oldest first."""
         return _records(self._database.rows(_ALL, ()))
@@ -235,6 +240,11 @@ class _File:
                 if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
                     return []
                 raise
+
+    def compact(self) -> None:
+        if self._path.is_file():
+            with self._connected("rw") as connection:
+                connection.execute("VACUUM")
 
     @contextlib.contextmanager
     def _connected(self, mode: str) -> Iterator[sqlite3.Connection]:

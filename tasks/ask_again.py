@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from annotation.label_set import LabelSet
 from storage.lake.batches import Draft, OvertakenError, count_batches, published_batches, reserve
+from storage.lake.codebook import codebook_of, items_without_label
 from storage.lake.history import disputed_items, independent_answers, reviewed_items
 from storage.lake.models import production_model
 from storage.lake.store import Store
@@ -26,6 +27,7 @@ from tasks.learning.training import cross_validated_probabilities
 from tasks.prepare import current_encoder
 from tasks.project import Project
 from tasks.sample import load_pool, share_out
+from tasks.sentence_vectors import stored_vectors, usable_encoder_id
 from tasks.train import examples_of, labelled_with
 
 log = logging.getLogger(__name__)
@@ -74,8 +76,12 @@ class Again:
     assignments: Sequence[Assignment] = ()
 
 
-def reserve_again(project: Project, purpose: Purpose, again: Again) -> str:
-    """Reserve answered items to ask about them again; returns the batch's id, an open one's if another was faster."""
+def reserve_again(project: Project, purpose: Purpose, again: Again, *, beside_open: bool = False) -> str:
+    """Reserve answered items to ask about them again; returns the batch's id, an open one's if another was faster.
+
+    Args:
+        beside_open: Also where a batch of this purpose is open.
+    """
     store, asking = project.workspace.store(), project.config.batch
     scores: Sequence[float | None] = again.scores or [None] * len(again.item_ids)
     proposals = [
@@ -96,11 +102,26 @@ def reserve_again(project: Project, purpose: Purpose, again: Again) -> str:
         assignments=again.assignments,
     )
     try:
-        return reserve(store, draft, beside_open=False)[0].batch_id
+        return reserve(store, draft, beside_open=beside_open)[0].batch_id
     except OvertakenError:
         if opened := open_again(store, purpose):
             return opened
         raise
+
+
+def draw_unlabelled(project: Project) -> str | None:
+    """Reserve the items whose label was retired or split; returns the batch's id, None where there are none.
+
+    An open review is returned as it is.
+    """
+    store, config = project.workspace.store(), project.config
+    if open_batch := open_again(store, Purpose.REVIEW):
+        return open_batch
+    item_ids = items_without_label(store)
+    if not item_ids:
+        return None
+    assignments = share_out(store, item_ids, config.batch, config.model.seed + count_batches(store))
+    return reserve_again(project, Purpose.REVIEW, Again(item_ids, "relabel", assignments=assignments))
 
 
 Method = Literal["confident-learning", "active-lab"]
@@ -130,7 +151,8 @@ def out_of_sample(project: Project, version: int) -> OutOfSample:
     store = project.workspace.store()
     encoder = current_encoder(project.workspace, config.encoder)
     training = labelled_with(store, Split.TRAINING, version, names)
-    examples = examples_of(encoder, training, names)
+    sentences = stored_vectors(store, usable_encoder_id(project), training["text"].to_pylist())
+    examples = examples_of(encoder, training, names, sentences)
     probabilities = cross_validated_probabilities(encoder, examples, config.training, n_labels=len(names))
     return OutOfSample(training["item_id"].to_pylist(), examples.labels, probabilities)
 
@@ -205,7 +227,8 @@ def _worth_most(
     probabilities = items.probabilities[answered]
     matrix = matrix[answered]
     if model is not None:
-        pool = load_pool(project, version, load_model(project.workspace.model_folder(model.model_id), label_set.names))
+        folder, became = project.workspace.model_folder(model.model_id), codebook_of(store).became_after
+        pool = load_pool(project, version, load_model(folder, label_set.names, became))
         new = np.full((len(pool), len(names)), -1, np.int64)
         matrix, probabilities = np.vstack([matrix, new]), np.vstack([probabilities, pool.probabilities])
     scores = ask_scores(matrix, probabilities)

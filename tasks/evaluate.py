@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from storage.errors import ModelError
 from storage.lake.annotations import labelled_texts
+from storage.lake.codebook import codebook_of
 from storage.lake.items import fixed_sample
 from storage.lake.models import Measurement, metrics_of, model_to_compare_with
 from storage.lake.store import Store
@@ -22,6 +23,7 @@ from tasks.learning.metrics import evaluate
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.stopping import change_of_f, cohen_kappa
 from tasks.project import Project
+from tasks.sentence_vectors import predict_stored
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +71,7 @@ def predict_held_out(store: Store, model: LoadedModel, version: int) -> HeldOut:
     table = labelled_texts(store, Split.EVALUATION, version)
     table = table.filter(pc.is_in(table["label"], pa.array(model.labels, pa.string())))
     numbers = [model.labels.index(label) for label in table["label"].to_pylist()]
-    return HeldOut(model.predict(table["text"].to_pylist()), np.array(numbers, np.int64), version)
+    return HeldOut(predict_stored(store, model, table["text"].to_pylist()), np.array(numbers, np.int64), version)
 
 
 N_SAMPLE = 2_000
@@ -91,11 +93,11 @@ def compare_with_previous(project: Project, model: LoadedModel) -> Measurement |
         return None
     texts = fixed_sample(store, N_SAMPLE)
     try:
-        previous = load_model(workspace.model_folder(before.model_id), label_set.names)
+        previous = load_model(workspace.model_folder(before.model_id), label_set.names, codebook_of(store).became_after)
     except ModelError as error:
         log.warning("Not compared with the previous model: %s", error.what)
         return None
-    first, second = (each.calibration.decisions(each.predict(texts)) for each in (previous, model))
+    first, second = (each.calibration.decisions(predict_stored(store, each, texts)) for each in (previous, model))
     kappa = cohen_kappa(first, second)
     metrics = [Metric("kappa", kappa, reason=None if kappa is not None else "both give all items one label")]
     if label_set.positive:

@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from annotation.label_set import LabelSet
+from annotation.label_set import LabelSet, label_set_of
 from storage.errors import SourceError
 from storage.files.folders import MANIFEST, publish_folder, write_whole
+from storage.lake.codebook import codebook_of
 from storage.lake.outgoing import check_version, count_annotators, format_of_file, join_parts, labelled_items
 from storage.workspace import Workspace
 
@@ -61,6 +62,8 @@ def export(
     if version is not None:
         check_version(store, version)
     at = version if version is not None else store.version()
+    codebook = codebook_of(store)
+    label_set = label_set_of(label_set, codebook, codebook.at(at))
     found = labelled_items(store, at)
     items = found.filter(pc.is_in(found["label"], pa.array(label_set.names, pa.string())))
     exported = Exported(str(output), _counts(items), at, found.num_rows - items.num_rows)
@@ -155,6 +158,7 @@ def data_card(label_set: LabelSet, facts: CardFacts, files: Mapping[str, str] | 
     """
     total = sum(n for counts in facts.counts.values() for n in counts.values())
     names = ", ".join(f"`{label.name}`{' (the rare one)' if label.positive else ''}" for label in label_set.labels)
+    annotators = f"{facts.n_annotators:,} annotator{'s' if facts.n_annotators != 1 else ''}"
     rows = [
         f"| {SPLIT_NAMES.get(split, split)} | {label} | {n:,} |"
         for split, counts in facts.counts.items()
@@ -166,7 +170,7 @@ def data_card(label_set: LabelSet, facts: CardFacts, files: Mapping[str, str] | 
 
 **Question to the annotators:** {label_set.question}
 
-{label_set.definition}
+{label_set.definition or "No definition was written down."}
 
 | split | label | items |
 |---|---|---|
@@ -174,7 +178,7 @@ def data_card(label_set: LabelSet, facts: CardFacts, files: Mapping[str, str] | 
 
 ## How it came about
 
-- {facts.n_answers:,} answers of {facts.n_annotators:,} annotator(s). A label is the answer of most of them, or what an
+- {facts.n_answers:,} answers of {annotators}. A label is the answer of most of them, or what an
   adjudicator settled. `n_answers` counts those that stand, `n_agree` those that equal the label.
 - The texts of `test` and `validation` were drawn at random: figures on them hold for the whole collection.
 - The texts of `train` were partly chosen by a model, because it was unsure of them or had seen nothing like them: the

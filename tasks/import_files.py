@@ -7,12 +7,17 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from annotation.label_set import AnswerError, LabelSet
 from storage.errors import SourceError
+from storage.lake.given_labels import FileLabels
 from storage.lake.importing import ImportReport, import_original, import_source
-from storage.readers.opening import open_source
+from storage.readers.columns import ColumnRequest
+from storage.readers.opening import open_columns
 from storage.readers.source import Source
+from storage.readers.spellings import without_list
+from storage.records import Split
 from storage.workspace import Workspace
 from tasks.project import Project
 from tasks.reporting.progress import progress
@@ -25,16 +30,22 @@ class ReadOptions:
     """How to read files whose layout cannot be detected; what is left empty is detected.
 
     Attributes:
-        text_column: Name or number of the column with the text.
+        text_columns: Name or number of the column with the text; several are joined.
         id_column: Name or number of the column with the ids.
         encoding: Of the files.
         delimiter: Of the files: one character, or `tab`.
+        context: Names or numbers of columns to keep beside the text; if empty all others, `none` for none.
+        label_column: Name or number of a column with labels to import; if empty, none are.
+        split: What the labelled items are for.
     """
 
-    text_column: str = ""
+    text_columns: tuple[str, ...] = ()
     id_column: str = ""
     encoding: str = ""
     delimiter: str = ""
+    context: tuple[str, ...] = ()
+    label_column: str = ""
+    split: Literal["training", "validation", "evaluation"] = "training"
 
 
 DETECT = ReadOptions()
@@ -44,8 +55,9 @@ DETECT = ReadOptions()
 def import_file(project: Project, path: Path, options: ReadOptions) -> ImportReport:
     """Import the texts of one file; importing it again changes nothing."""
     workspace, source = project.workspace, open_file(path, options)
+    labels = file_labels(project.label_set, options.split) if options.label_column else None
     with workspace.scratch() as scratch, progress(f"import {path.name}", source.size_bytes) as advance:
-        report = import_source(workspace.store(), source, scratch, _rejects_file(workspace, path), advance)
+        report = import_source(workspace.store(), source, scratch, _rejects_file(workspace, path), advance, labels)
     _log(report)
     return report
 
@@ -66,6 +78,20 @@ def import_original_directory(project: Project, directory: Path) -> ImportReport
         )
     _log(report)
     return report
+
+
+def file_labels(label_set: LabelSet, split: str) -> FileLabels:
+    """How labels in a file are understood: as in a batch file, by name or key, in any case and spacing."""
+
+    def answer(label: str) -> str | None:
+        try:
+            return label_set.answer(without_list(label))
+        except AnswerError as error:
+            names = ", ".join(label_set.allowed()[:20])
+            hint = f"In pal.toml, add it to the labels, or make it the key of one; or write in the file: {names}."
+            raise SourceError(error.what, hint=hint) from error
+
+    return FileLabels(Split(split), answer, label_set.digest)
 
 
 def original_labels(label_set: LabelSet) -> dict[str, str]:
@@ -89,13 +115,9 @@ def open_file(path: Path, options: ReadOptions) -> Source:
     Raises:
         SourceError: There is no such file, it cannot be read, or its text column cannot be found.
     """
-    return open_source(
-        path,
-        text_column=options.text_column or None,
-        id_column=options.id_column or None,
-        encoding=options.encoding or None,
-        delimiter=options.delimiter or None,
-    )
+    context = () if options.context == ("none",) else options.context or None
+    asked = ColumnRequest(options.text_columns, options.id_column or None, options.label_column or None, context)
+    return open_columns(path, asked, options.encoding or None, options.delimiter or None)
 
 
 def _log(report: ImportReport) -> None:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from annotation.label_set import LabelSet
 from storage.lake.batches import batch_results
+from storage.lake.context import check_columns, check_where, matching_items
 from storage.lake.evaluation_reserve import Reserve, find_reserve
 from storage.lake.items import count_items, count_items_and_pool
 from storage.lake.models import recent_values
 from storage.lake.store import Store
-from storage.records import SUCCESSIVE, Split, StopSign
+from storage.records import SUCCESSIVE, Metric, Split, StopSign
+from tasks.learning.forecast import LEAST_EVALUATION, LEAST_POSITIVES, forecast
 from tasks.learning.stopping import WINDOW, Findings, stop_signs
 
 if TYPE_CHECKING:
@@ -151,6 +153,20 @@ def fitting_minimums(minimums: Minimums, n_items: int) -> Minimums:
     return replace(minimums, **{name: int(n * n_items / 2 / total) for name, n in wanted.items()})
 
 
+def answers_before_model(minimums: Minimums, counts: Mapping[Split, Mapping[str, int]], n_items: int) -> int:
+    """About how many answers the first model still needs.
+
+    >>> answers_before_model(Minimums(), {}, 5000), answers_before_model(Minimums(evaluation_share=0), {}, 5000)
+    (100, 1300)
+    """
+    fitting = fitting_minimums(minimums, n_items)
+    missing = _missing(counts, fitting, {})
+    n_training = missing[Split.TRAINING]
+    if fitting.evaluation_share:  # as many evaluation items come with them, until there are enough
+        return n_training + missing[Split.VALIDATION] + min(n_training, missing[Split.EVALUATION])
+    return sum(missing.values())
+
+
 def minimums_of(project: Project) -> Minimums:
     """The minimums of pal.toml."""
     return Minimums(**project.config.minimums.model_dump())
@@ -168,14 +184,68 @@ def _missing(
     return found
 
 
+def check_context(project: Project) -> None:
+    """Make sure that the columns that pal.toml names are there.
+
+    Raises:
+        ConfigError: No item has one of them, or `[sampling] where` is no condition on columns.
+    """
+    store, config = project.workspace.store(), project.config
+    check_columns(store, config.batch.context, "[batch] context")
+    check_columns(store, config.report.slices, "[report] slices")
+    check_where(store, config.sampling.where)
+
+
+def count_askable(project: Project) -> int:
+    """Number of items that `[sampling] where` lets through: all without one."""
+    store, where = project.workspace.store(), project.config.sampling.where
+    return count_items(store) if not where else store.rows(f"SELECT count(*) FROM ({matching_items(where)})")[0][0]
+
+
 def reserve_of(project: Project) -> Reserve:
     """The evaluation reserve that pal.toml asks for, and what of it is to be asked next."""
     store, minimums = project.workspace.store(), minimums_of(project)
     with store.reading():
-        n_items = count_items(store)
+        n_items = count_askable(project)
         fitting = fitting_minimums(minimums, n_items)
         size = max(fitting.reserve, min(LEAST_RESERVE, n_items // 10)) if fitting.reserve else 0
-        return find_reserve(store, fitting.evaluation, min(size, n_items // 2))
+        return find_reserve(store, fitting.evaluation, min(size, n_items // 2), project.config.sampling.where)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What the next batch is expected to bring.
+
+    Attributes:
+        n_answers: Of that batch, and `n_training` of them that are trained on.
+        expected: Average precision after it, with a 95 % interval.
+    """
+
+    n_answers: int
+    n_training: int
+    expected: Metric
+
+
+def outlook_of(
+    project: Project, n_training: int, figures: Mapping[str, Metric], counts: Mapping[Split, Mapping[str, int]]
+) -> Outlook | None:
+    """The outlook of the production model; None where too few evaluation items, or positives, make it a guess.
+
+    Args:
+        n_training: Labels that it was trained on.
+        figures: Of it on the evaluation items.
+        counts: Split -> label -> labelled items.
+    """
+    evaluation, minimums = counts.get(Split.EVALUATION, {}), minimums_of(project)
+    n_evaluation, positive = sum(evaluation.values()), project.label_set.positive
+    few = n_evaluation < LEAST_EVALUATION or (positive and evaluation.get(positive, 0) < LEAST_POSITIVES)
+    if few or "ap" not in figures:
+        return None
+    n_answers = project.config.batch.size
+    share = minimums.evaluation_share if n_evaluation < minimums.evaluation else 0.0
+    n_more = n_answers - part_of(share, n_answers, 0)
+    expected = forecast(figures["ap"], n_training, n_more)
+    return Outlook(n_answers, n_more, expected) if expected else None
 
 
 def signs_of(store: Store, label_set: LabelSet, counts: tuple[int, int] | None = None) -> tuple[StopSign, ...]:

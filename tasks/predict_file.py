@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.errors import ModelError
+from storage.lake.codebook import codebook_of
 from storage.lake.models import production_model
 from tasks.learning.stored_model import NumpyModel, numpy_model
 from tasks.project import Project
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:  # a text on the command line needs no Arrow
     import pyarrow as pa
 
     from storage.lake.outgoing import TableFormat
     from storage.readers.source import AllRows, Source
+    from tasks.learning.model_files import LoadedModel
 
 ADDED = ("label", "probability", "reason")
 """The columns that a prediction adds to a file."""
@@ -72,10 +77,22 @@ def model_in_production(project: Project) -> NumpyModel:
     Raises:
         ModelError: There is none yet, or it does not fit pal.toml.
     """
-    current = production_model(project.workspace.store())
+    store = project.workspace.store()
+    current = production_model(store)
     if current is None:
         raise ModelError("There is no model yet.", hint="See what is missing: pal status")
-    return numpy_model(project.workspace.model_folder(current.model_id), project.label_set.names)
+    became = codebook_of(store).became_after
+    model = numpy_model(project.workspace.model_folder(current.model_id), project.label_set.names, became)
+    say_labels(model)
+    return model
+
+
+def say_labels(model: NumpyModel | LoadedModel) -> None:
+    """Say so where a model was trained before labels were renamed or merged."""
+    if model.outputs is not None:
+        pairs = zip(model.outputs.names, model.outputs.places, strict=True)
+        now = (f"{name} is now {model.labels[at]}" for name, at in pairs if name != model.labels[at])
+        log.info("Model %s was trained for other labels: %s.", model.model_id, ", ".join(now))
 
 
 def predict_rows(model: NumpyModel, rows: AllRows) -> PredictedRows:

@@ -6,26 +6,31 @@ import json
 import logging
 import shutil
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from storage.errors import ModelError, WorkspaceError
 from storage.files.folders import MANIFEST, write_whole
+from storage.lake.codebook import codebook_of
 from storage.lake.models import all_models, find_model, production_model
-from storage.lake.outgoing import FileFormat, count_after, features_of_all, join_parts
+from storage.lake.outgoing import CONTEXT, FileFormat, count_after, features_of_all, join_parts
 from storage.lake.store import Store
+from storage.readers.columns import unique_names
 from storage.records import Model
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.ngrams import CharacterCodes
-from tasks.learning.tokens import Tokens
+from tasks.model_input import beside_tokens, tokens_in
+from tasks.predict_file import say_labels
 from tasks.prepare import add_missing_features
 from tasks.project import Project
 from tasks.reporting.progress import progress
+from tasks.sentence_vectors import add_missing_sentence_vectors
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +40,7 @@ ROWS = 100_000
 
 @dataclass(frozen=True)
 class PoolPrediction:
-    """What was written: the file, how many items it has, by which model, of which lake version."""
+    """What was written: the file, how many rows it has (one for each id), by which model, of which lake version."""
 
     output: str
     n: int
@@ -69,8 +74,12 @@ def predict_pool(project: Project, output: Path, form: FileFormat, model_id: str
     workspace = project.workspace
     store = workspace.store()
     record = model_to_predict_with(store, model_id)
-    model = load_model(workspace.model_folder(record.model_id), project.label_set.names)
+    names, became = project.label_set.names, codebook_of(store).became_after
+    model = load_model(workspace.model_folder(record.model_id), names, became)
+    say_labels(model)
     add_missing_features(workspace, model.encoder)
+    if model.sentence_encoder_id:
+        add_missing_sentence_vectors(project, model.sentence_encoder_id)
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = output.with_name(f".{output.name}.parts")
     folder.mkdir(exist_ok=True)
@@ -133,7 +142,8 @@ def _write_parts(store: Store, folder: Path, model: LoadedModel, pinned: _Pinned
     left = count_after(store, pinned.lake_version, after)
     done = 0
     with progress("predicting", left) as advance:
-        slices = features_of_all(store, model.encoder.encoder_id, pinned.lake_version, after, ROWS)
+        beside = beside_tokens(model)
+        slices = features_of_all(store, model.encoder.encoder_id, pinned.lake_version, after, ROWS, beside)
         for number, items in enumerate(slices, start=len(parts)):
             path = folder / f"{number:08d}.parquet"
             part = path.with_suffix(".part")
@@ -155,19 +165,25 @@ _NOTHING = pa.schema(
         ("tokens", pa.binary()),
         ("split", pa.string()),
         ("human_label", pa.string()),
+        ("other_ids", pa.list_(pa.string())),
     ]
 )
 
 
 def _predicted(model: LoadedModel, items: pa.RecordBatch) -> pa.Table:
-    """Items (item_id, text, tokens, split, human_label) with their label and the probability of every label."""
+    """Items, columns as of `features_of_all`, with their label and the probability of every label, context last.
+
+    One row for each id under which an item's text was imported, its own id first.
+    """
     n = items.num_rows
-    tokens = Tokens.from_arrow(items.column("tokens"))
-    if model.classifier.reads_characters:
-        tokens = replace(tokens, characters=CharacterCodes().of(items.column("text")))
-    probabilities = model.probabilities(tokens)
+    codes = CharacterCodes() if model.classifier.reads_characters else None
+    probabilities = model.probabilities(tokens_in(items, codes))
     decided = model.calibration.decisions(probabilities)
     labels = pa.DictionaryArray.from_arrays(pa.array(decided, pa.int32()), pa.array(model.labels, pa.string()))
+    others = items.column("other_ids")
+    rows = np.concatenate([np.arange(n), pc.list_parent_indices(others).to_numpy()])
+    ids = pa.concat_arrays([items.column("item_id"), pc.list_flatten(others).cast(pa.string())])
+    order = np.argsort(rows, kind="stable")
     columns = {
         "item_id": items.column("item_id"),
         "text": items.column("text"),
@@ -178,4 +194,7 @@ def _predicted(model: LoadedModel, items: pa.RecordBatch) -> pa.Table:
         "human_label": items.column("human_label"),
         "model_id": pa.repeat(pa.scalar(model.model_id, pa.string()), n),
     }
-    return pa.table(columns)
+    context = [name for name in items.schema.names if name.startswith(CONTEXT)]
+    names = unique_names(["id", *columns, *(name.removeprefix(CONTEXT) for name in context)])
+    columns |= dict(zip(names[1 + len(columns) :], map(items.column, context), strict=True))
+    return pa.table(columns).take(rows[order]).add_column(0, "id", ids.take(pa.array(order)))

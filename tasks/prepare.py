@@ -27,10 +27,12 @@ from tasks.learning.encoders import (
     MINILM_ADAPTED,
     BagOfWords,
     Encoder,
+    StaticVectors,
     fit_bag_of_words,
     minilm_static,
     newest_adapted,
 )
+from tasks.learning.token_cover import MOST_FRAGMENTS, fragments_per_letter
 from tasks.project import Project
 from tasks.reporting.progress import progress
 from tasks.scale.workers import on_this_machine, open_workers
@@ -39,6 +41,9 @@ log = logging.getLogger(__name__)
 
 ITEMS_OF_A_CALL = 262_144
 """What a worker makes features of at once, and writes in one commit; fewer are made here."""
+
+SAMPLE = 2_000
+"""Texts from which it is told whether the encoder covers their language."""
 
 _FEATURES = pa.schema([("item_id", pa.string()), ("tokens", pa.binary())])
 
@@ -56,35 +61,56 @@ def make_features(project: Project) -> str:
 
 def add_missing_features(workspace: Workspace, encoder: Encoder) -> None:
     """Features for the items that have none under this encoder, made here."""
-    started = time.monotonic()
+    started, fragments = time.monotonic(), 0.0
+
+    def make(texts: pa.Array) -> pa.Array:
+        nonlocal fragments
+        tokens = encoder.tokenize(texts)
+        if isinstance(encoder, StaticVectors) and not fragments:
+            some = texts.slice(0, SAMPLE).to_pylist()
+            fragments = fragments_per_letter(encoder, some, tokens.slice(0, len(some)))
+        return tokens.to_arrow()
+
     if missing := count_without_features(workspace.store(), encoder.encoder_id):
         with progress("features", missing) as advance:
-            made = write_features(workspace, encoder, advance=advance)
+            made = write_features(workspace, encoder.encoder_id, make, advance=advance)
         _tell(made, encoder, started)
+    if fragments > MOST_FRAGMENTS:
+        log.warning(
+            "The encoder does not cover the language of these texts: 10 letters make %.1f pieces (English: 2.5). "
+            "Models will rely on sequences of characters instead and need more labels than for English texts.",
+            10 * fragments,
+        )
 
 
 def write_features(
     workspace: Workspace,
-    encoder: Encoder,
+    encoder_id: str,
+    make: Callable[[pa.Array], pa.Array],
     bounds: tuple[str, str] | None = None,
     advance: Callable[[int], object] | None = None,
 ) -> int:
     """Make the features that are missing and take them into the lake, all at once; returns how many.
 
     Args:
+        make: Texts (n,) to features, binary (n,).
         bounds: First and last id of the items that are meant; all where None.
         advance: Told how many are made.
     """
     with workspace.scratch() as scratch:
         path, done = scratch / "features.parquet", 0
         with pq.ParquetWriter(path, _FEATURES) as writer:
-            for batch in texts_without_features(workspace.store(), encoder.encoder_id, bounds):
-                tokens = encoder.tokenize(batch.column("text"))
-                writer.write_batch(pa.record_batch([batch.column("item_id"), tokens.to_arrow()], schema=_FEATURES))
+            for batch in texts_without_features(workspace.store(), encoder_id, bounds):
+                made = make(batch.column("text"))
+                writer.write_batch(pa.record_batch([batch.column("item_id"), made], schema=_FEATURES))
                 done += batch.num_rows
                 if advance is not None:
                     advance(done)
-        return add_features(workspace.store(), encoder.encoder_id, path)
+        return add_features(workspace.store(), encoder_id, path)
+
+
+def _tokens_of(encoder: Encoder) -> Callable[[pa.Array], pa.Array]:
+    return lambda texts: encoder.tokenize(texts).to_arrow()
 
 
 def _made_by_workers(workspace: Workspace, encoder_name: str, encoder: Encoder, scale: ScaleConfig) -> None:
@@ -106,7 +132,7 @@ def add_shard_features(workspace: Workspace, encoder_name: str, encoder_id: str,
             f"this worker has encoder {encoder.encoder_id!r} / {encoder_id!r} is asked for.",
             hint="install the same version everywhere, and give all workers the same [lake] and [files]",
         )
-    return write_features(here, encoder, bounds)
+    return write_features(here, encoder_id, _tokens_of(encoder), bounds)
 
 
 def _tell(made: int, encoder: Encoder, started: float) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -13,11 +14,13 @@ from typing import Any
 
 from annotation.label_set import LabelSet
 from storage.errors import ConfigError, WorkspaceError
-from storage.lake.annotations import label_counts
-from storage.records import Split
+from storage.lake.codebook import answered_labels, codebook_of
 from storage.workspace import Workspace, find_root
 from tasks.config.load import read_config
 from tasks.config.settings import Config
+
+RELABELING = "lake/label-change.json"
+"""What `tasks.relabel` notes of a change of labels before it begins."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,8 @@ class Project:
 
     @cached_property
     def label_set(self) -> LabelSet:
-        """What annotators are asked: `[task]`."""
-        return self.config.task.label_set
+        """What annotators are asked, `[task]`, with the words that `[batch] highlight` marks."""
+        return dataclasses.replace(self.config.task.label_set, highlight=self.config.batch.highlight)
 
     def with_formats(self, formats: Sequence[str]) -> Project:
         """The same project with other formats of batch files; none for those of pal.toml."""
@@ -46,30 +49,44 @@ class Project:
         return f"{installed_version('pytorch-active-learning')} {self.config!r}"
 
 
-def lost_labels(project: Project, counts: Mapping[Split, Mapping[str, int]]) -> dict[str, int]:
-    """The labels that items have and pal.toml no longer has, and how many items have each.
-
-    Args:
-        counts: What `label_counts` gives.
-    """
-    lost: Counter[str] = Counter()
-    for by_label in counts.values():
-        lost.update({name: n for name, n in by_label.items() if name not in project.label_set.names})
-    return dict(lost)
+def lost_labels(project: Project) -> dict[str, int]:
+    """The labels that pal.toml lacks, and to how many items each was answered: all that were, or that a change made."""
+    store = project.workspace.store()
+    answered = dict.fromkeys(sorted(codebook_of(store).known), 0) | answered_labels(store)
+    return {name: n for name, n in answered.items() if name not in project.label_set.names}
 
 
 def refuse_lost_labels(project: Project) -> None:
-    """Go on only where pal.toml has every label that items have.
+    """Go on only where pal.toml has every label that was answered.
 
     Raises:
-        ConfigError: It lacks one: a label that has answers was renamed or removed.
+        ConfigError: It lacks one: it was edited by hand, or a change of labels on another machine is missing there.
     """
-    if lost := lost_labels(project, label_counts(project.workspace.store())):
+    if lost := lost_labels(project):
         labels = ", ".join(f"{name!r} ({n:,})" for name, n in lost.items())
         raise ConfigError(
-            f"Items have labels that pal.toml no longer has: {labels}.",
-            hint="In pal.toml, give the label its old name. A label that has answers cannot be renamed or removed.",
+            f"pal.toml does not have these labels of items: {labels}.",
+            hint=f"Say what became of them: {'; '.join(possible_changes(project, lost))}",
         )
+
+
+def possible_changes(project: Project, lost: Iterable[str]) -> list[str]:
+    """The commands that could be meant by a pal.toml without these labels."""
+    store = project.workspace.store()
+    codebook, answered = codebook_of(store), answered_labels(store)
+    new = [name for name in project.label_set.names if name not in answered]
+    commands = []
+    for name in lost:
+        rows = codebook.made_by(name)
+        old = [row.label for row in rows if row.label is not None]
+        if rows and {*old} <= {*project.label_set.names}:  # made on another machine; here it changes pal.toml only
+            added = ",".join(row.becomes or "" for row in rows if row.label is None)
+            into = {"rename": [name], "add": [name], "merge": ["--into", name], "split": ["--into", added]}
+            commands.append(f"pal labels {rows[0].kind} {shlex.join([*old, *into[rows[0].kind]])}")
+        nearest = get_close_matches(name, new, n=1, cutoff=0.0)
+        commands += [f"pal labels rename {shlex.join((name, *nearest))}"] if nearest else []
+        commands.append(f"pal labels retire {shlex.quote(name)}")
+    return list(dict.fromkeys(commands))
 
 
 def open_project(path: Path | None = None) -> Project:
@@ -84,6 +101,11 @@ def open_project(path: Path | None = None) -> Project:
     config = read_config(bare.config_file)
     workspace = Workspace(root, config.lake.catalog, config.lake.data, config.files.root)
     workspace.make()
+    if (root / RELABELING).exists():
+        from tasks.relabel import finish_relabeling  # which is rarely needed
+
+        finish_relabeling(workspace)
+        config = read_config(bare.config_file)
     return Project(workspace, config)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from storage.errors import ModelError
+from storage.lake.codebook import codebook_of
 from storage.lake.models import Measurement, Verdict, production_model, record_verdict, taken_back
 from storage.records import DecidedBy
 from tasks.config.settings import PromotionConfig
@@ -64,9 +65,11 @@ def _decide(project: Project, candidate: LoadedModel, evaluation: Evaluation) ->
     if current.model_id == candidate.model_id:
         return Outcome(candidate, False, "it is in production already")
     try:
-        production = load_model(workspace.model_folder(current.model_id), names)
+        production = load_model(workspace.model_folder(current.model_id), names, codebook_of(store).became_after)
     except ModelError as error:
         return Outcome(candidate, True, f"the model in production cannot be used: {error.what}")
+    if production.outputs is not None and production.outputs.are_merged:
+        return Outcome(candidate, True, "labels were merged since the model in production was trained")
     ours = evaluation.held_out
     theirs = predict_held_out(store, production, ours.lake_version)
     if taken := taken_back(store, candidate.model_id):
@@ -91,7 +94,8 @@ def _decide(project: Project, candidate: LoadedModel, evaluation: Evaluation) ->
 
 def _reason(compared: Comparison, gate: PromotionConfig, production_id: str) -> str:
     name = {"f1": "F1", "auc": "AUC", "ap": "AP"}[gate.metric]
-    return (
+    is_equal = compared.not_worse >= gate.confidence and compared.low <= 0 <= compared.high
+    return ("about equal; the newer one is kept: " if is_equal else "") + (
         f"{name} {compared.candidate:.3f} against {compared.production:.3f} of {production_id} on the same"
         f" {compared.n:,} items, difference [{compared.low:+.3f}, {compared.high:+.3f}]; {compared.not_worse:.0%}"
         f" probable that it is not worse by more than {gate.margin:g}, {gate.confidence:.0%} needed"

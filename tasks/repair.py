@@ -62,7 +62,12 @@ def repair(project: Project, found: Checked) -> list[str]:
 def _write_batch_again(project: Project, batch_id: str) -> str:
     store = project.workspace.store()
     batch = find_batch(store, batch_id).batch
-    write_again(project.workspace.batches / batch_id, batch, contents_of(store, batch), project.label_set)
+    write_again(
+        project.workspace.batches / batch_id,
+        batch,
+        contents_of(store, batch, project.config.batch.context),
+        project.label_set,
+    )
     return f"Wrote the missing files of batch {batch_id} again."
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -19,6 +19,7 @@ from storage.errors import ModelError
 from storage.files.folders import write_whole
 from storage.lake.annotations import label_counts, labelled_texts
 from storage.lake.batches import batch_results, open_batches, published_batches
+from storage.lake.codebook import codebook_of
 from storage.lake.items import count_pool
 from storage.lake.models import (
     StrategyResult,
@@ -28,15 +29,18 @@ from storage.lake.models import (
     production_model,
     strategy_results,
 )
+from storage.lake.people import people
 from storage.lake.store import Store
 from storage.records import Metric, Split
 from tasks.learning.metrics import calibration_bins, confusion, precision_recall, worst_mistakes
 from tasks.learning.stopping import advice, wilson_interval
-from tasks.plan import signs_of
+from tasks.plan import outlook_of, signs_of
 from tasks.project import Project
 from tasks.reporting.charts import Point
 from tasks.reporting.report_page import CURVES, TITLES, Mistake, OnEvaluation, Report, figure_text, report_page
 from tasks.sampling.catalogue import all_strategies
+from tasks.sentence_vectors import predict_stored
+from tasks.watch_drift import watch_drift
 
 if TYPE_CHECKING:
     from tasks.learning.model_files import LoadedModel
@@ -110,6 +114,8 @@ def report_of(project: Project, run_id: str | None = None, loaded: LoadedModel |
 
 
 def _report(project: Project, run_id: str | None, loaded: LoadedModel | None) -> Report:
+    from tasks.model_verdict import model_change  # torch takes seconds to import
+
     workspace, label_set = project.workspace, project.label_set
     store = workspace.store()
     model, positive = production_model(store), label_set.positive
@@ -118,6 +124,7 @@ def _report(project: Project, run_id: str | None, loaded: LoadedModel | None) ->
     signs = signs_of(store, label_set) if model else ()
     strategies = strategy_results(store, positive) if positive else []
     runs = workspace.runs().recent(N_RUNS)
+    watched = watch_drift(project)
     return Report(
         task=label_set.name,
         workspace=str(workspace.root),
@@ -140,6 +147,11 @@ def _report(project: Project, run_id: str | None, loaded: LoadedModel | None) ->
         run=next((run for run in runs if run.run_id == run_id), None),
         by_strategy=_by_strategy(strategies),
         per_label=_per_label(metrics),
+        drift=watched.line() if watched else "",
+        drift_fires=watched is not None and watched.fires,
+        people=people(store),
+        outlook=outlook_of(project, model.n_training, metrics, label_counts(store)) if model else None,
+        change=model_change(project),
     )
 
 
@@ -198,26 +210,37 @@ def _by_strategy(results: Sequence[StrategyResult]) -> list[tuple[str, Point]]:
 
 
 def _on_evaluation(project: Project, model_id: str, loaded: LoadedModel | None) -> OnEvaluation | None:
-    from tasks.learning.model_files import load_model  # torch takes seconds to import
+    from tasks.evaluate import HeldOut  # torch takes seconds to import
+    from tasks.learning.model_files import load_model
+    from tasks.metrics_by_column import slices_of
 
     store = project.workspace.store()
     try:
         is_loaded = loaded is not None and loaded.model_id == model_id
         folder = project.workspace.model_folder
-        model = loaded if loaded and is_loaded else load_model(folder(model_id), project.label_set.names)
+        names, became = project.label_set.names, codebook_of(store).became_after
+        model = loaded if loaded and is_loaded else load_model(folder(model_id), names, became)
     except ModelError:
         return None  # of other labels, or damaged: `pal status` and the next run say so
     items = labelled_texts(store, Split.EVALUATION, store.version())
     items = items.filter(pc.is_in(items["label"], pa.array(model.labels, pa.string())))
     if not items.num_rows:
         return None
-    return _measured(model, items)
+    measured = _measured(store, model, items)
+    columns = project.config.report.slices
+    if not columns:
+        return measured
+    texts = items["text"].to_pylist()
+    labels = np.array([model.labels.index(label) for label in items["label"].to_pylist()], np.int64)
+    held_out = HeldOut(predict_stored(store, model, texts), labels, store.version())
+    slices = slices_of(store, columns, items["item_id"].to_pylist(), model, held_out)
+    return replace(measured, slices=tuple(slices))
 
 
-def _measured(model: LoadedModel, items: pa.Table) -> OnEvaluation:
+def _measured(store: Store, model: LoadedModel, items: pa.Table) -> OnEvaluation:
     texts, ids = items["text"].to_pylist(), items["item_id"].to_pylist()
     labels = np.array([model.labels.index(label) for label in items["label"].to_pylist()], np.int64)
-    probabilities = model.predict(texts)
+    probabilities = predict_stored(store, model, texts)
     decided = model.calibration.decisions(probabilities)
     subject = model.calibration.positive
     if subject is None:  # no rare label: of the label decided for, whichever it is

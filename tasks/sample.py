@@ -17,14 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from annotation.batch import assign, contents_of, with_gold, write_batch
-from storage.errors import SamplingError
+from storage.errors import ModelError, SamplingError
 from storage.files.folders import MANIFEST
 from storage.lake.annotations import labelled_texts
 from storage.lake.batches import Draft, OvertakenError, count_batches, published_batches
 from storage.lake.batches import reserve as reserve_batch
 from storage.lake.evaluation_reserve import Reserve, find_reserve
 from storage.lake.history import annotators_of, settled_labels
-from storage.lake.items import pool_features, pool_ids, pool_item_ids
+from storage.lake.items import Askable, Beside, pool_features, pool_ids, pool_item_ids
 from storage.lake.store import Store
 from storage.records import Assignment, Batch, Proposal, Share, Split
 from tasks.config.settings import BatchConfig, SamplingConfig, ScaleConfig
@@ -33,6 +33,7 @@ from tasks.learning.ngrams import CharacterCodes
 from tasks.learning.stored_model import read_column
 from tasks.learning.tokens import Examples, Tokens
 from tasks.learning.vectors import TokenVectors, Vectors
+from tasks.model_input import beside_tokens, tokens_in
 from tasks.plan import Plan, reserve_of, signs_of
 from tasks.prepare import add_missing_features, current_encoder
 from tasks.project import Project
@@ -41,6 +42,7 @@ from tasks.sampling.mixer import Mixed, mix_strategies, scaled_mix
 from tasks.sampling.pool_building import LabelledTexts, build_pool, hidden_vectors, token_vectors
 from tasks.sampling.strategy import NO_TEXTS, Pool
 from tasks.scale.workers import open_workers
+from tasks.sentence_vectors import add_missing_sentence_vectors, stored_vectors
 
 if TYPE_CHECKING:
     from tasks.learning.model_files import LoadedModel
@@ -83,7 +85,7 @@ def sample_batch(
         is_random = all(find_strategy(name).unbiased for name in weights)
         with open_workers(ScaleConfig() if is_random else config.scale) as workers:
             if is_random:
-                pool = load_pool_ids(project, version, reserve.item_ids)
+                pool = load_pool_ids(project, version, reserve)
             else:
                 pool = load_pool(project, version, model, workers, reserve)
             asked = reserve.due[: plan.n_evaluation]
@@ -126,7 +128,10 @@ def sample_batch(
 
 def empty_pool() -> SamplingError:
     """The error of a command that needs items of the pool where there are none."""
-    return SamplingError("The pool is empty: every item is annotated or out.", hint="add texts: pal import FILE")
+    return SamplingError(
+        "The pool is empty: every item is annotated, out, or left out by [sampling] where.",
+        hint="Add texts: pal import FILE",
+    )
 
 
 def share_out(store: Store, item_ids: Sequence[str], asking: BatchConfig, seed: int) -> list[Assignment]:
@@ -189,25 +194,32 @@ def load_pool(
         workers: Who holds the texts, in shards; None for this process.
         reserve: Left out; None for what batches left out so far.
     """
-    without = (reserve or find_reserve(project.workspace.store(), 0, 0)).item_ids
+    if model is not None and model.outputs is not None and model.outputs.are_merged:
+        raise ModelError(
+            f"Labels were merged since model {model.model_id} was trained; it cannot choose items.",
+            hint="Train a new one: pal next",
+        )
+    askable = _askable(project, reserve or find_reserve(project.workspace.store(), 0, 0))
     workspace, label_set, encoder_name = project.workspace, project.label_set, project.config.model.encoder
     store = workspace.store()
     encoder = model.encoder if model is not None else current_encoder(workspace, encoder_name)
     add_missing_features(workspace, encoder)
-    with_characters = model is not None and model.classifier.reads_characters
+    beside = beside_tokens(model)
+    if beside.sentences:
+        add_missing_sentence_vectors(project, beside.sentences)
     vectors: Vectors
     hidden: Vectors | None
     if workers is None:
-        item_ids, tokens = _features(store, encoder, without, with_characters)
+        item_ids, tokens = _features(store, encoder, askable, beside)
         vectors = here = token_vectors(tokens, encoder)
         hidden = hidden_vectors(model.classifier, here) if model is not None else None
     else:
         from tasks.scale.shards import Shard, sharded_vectors
 
         at = store.version()
-        item_ids = pool_ids(store, encoder.encoder_id, at, without)
+        item_ids = pool_ids(store, encoder.encoder_id, at, askable)
         model_id = model.model_id if model is not None else None
-        shard = Shard(workspace, at, encoder.encoder_id, encoder_name, model_id, label_set.names, without=without)
+        shard = Shard(workspace, at, encoder.encoder_id, encoder_name, model_id, label_set.names, askable=askable)
         vectors = sharded_vectors(workers, token_vectors(NO_TEXTS, encoder), item_ids, shard)
         hidden = vectors if model is not None else None
         if model is not None and not model.classifier.linear:
@@ -222,9 +234,9 @@ def load_pool(
         encoder,
         (model.classifier, model.calibration) if model is not None else None,
         LabelledTexts(
-            _examples(encoder, training, label_set.names, with_characters),
-            _examples(encoder, validation, label_set.names, with_characters),
-            seen=_tokens(encoder, training),  # also of labels that are gone
+            _examples(store, encoder, training, label_set.names, beside),
+            _examples(store, encoder, validation, label_set.names, beside),
+            seen=_tokens(encoder, training, with_characters=False),  # also of labels that are gone
             positive=label_set.names.index(label_set.positive) if label_set.positive else None,
             keywords=known,
             keyword_names=words,
@@ -233,9 +245,13 @@ def load_pool(
     )
 
 
-def load_pool_ids(project: Project, version: int, without: Sequence[str] = ()) -> Pool:
+def _askable(project: Project, reserve: Reserve) -> Askable:
+    return Askable(reserve.item_ids, project.config.sampling.where)
+
+
+def load_pool_ids(project: Project, version: int, reserve: Reserve) -> Pool:
     """The pool without its texts: enough for strategies that look at none, and quick."""
-    item_ids = pool_item_ids(project.workspace.store(), version, without)
+    item_ids = pool_item_ids(project.workspace.store(), version, _askable(project, reserve))
     no_tokens = Tokens(NO_TEXTS.ids, np.zeros(len(item_ids) + 1, np.int64))
     none = np.zeros((len(item_ids), 0), np.float32)
     return Pool(item_ids, TokenVectors(no_tokens, 0, None), np.zeros(0), none, none)
@@ -257,25 +273,26 @@ def _known_keywords(encoder: Encoder, keywords: Sequence[str]) -> tuple[tuple[st
     return names, words.take(np.flatnonzero(known))
 
 
-def _features(store: Store, encoder: Encoder, without: Sequence[str], with_characters: bool) -> tuple[pa.Array, Tokens]:
+def _features(store: Store, encoder: Encoder, askable: Askable, beside: Beside) -> tuple[pa.Array, Tokens]:
     item_ids: list[pa.Array] = []
     parts: list[Tokens] = []
-    codes = CharacterCodes() if with_characters else None
-    for batch in pool_features(store, encoder.encoder_id, without=without, with_text=with_characters):
+    codes = CharacterCodes() if beside.text else None
+    for batch in pool_features(store, encoder.encoder_id, askable=askable, beside=beside):
         item_ids.append(batch.column("item_id"))
-        tokens = Tokens.from_arrow(batch.column("tokens"))
-        parts.append(replace(tokens, characters=codes.of(batch.column("text"))) if codes else tokens)
+        parts.append(tokens_in(batch, codes))
     return pa.concat_arrays(item_ids) if item_ids else pa.array([], pa.string()), Tokens.joined(parts)
 
 
-def _examples(encoder: Encoder, table: pa.Table, names: Sequence[str], with_characters: bool) -> Examples:
+def _examples(store: Store, encoder: Encoder, table: pa.Table, names: Sequence[str], beside: Beside) -> Examples:
     """The rows of a table (item_id, text, label) whose label pal.toml has."""
     known = table.filter(pc.is_in(table["label"], pa.array(names, pa.string())))
     labels = [names.index(label) for label in known["label"].to_pylist()]
-    return Examples(_tokens(encoder, known, with_characters), np.array(labels, np.int64))
+    tokens = _tokens(encoder, known, beside.text)
+    sentences = stored_vectors(store, beside.sentences or None, known["text"].to_pylist())
+    return Examples(replace(tokens, sentences=sentences), np.array(labels, np.int64))
 
 
-def _tokens(encoder: Encoder, table: pa.Table, with_characters: bool = False) -> Tokens:
+def _tokens(encoder: Encoder, table: pa.Table, with_characters: bool) -> Tokens:
     return read_column(encoder, pa.array(table["text"].to_pylist(), pa.string()), with_characters)
 
 
@@ -294,7 +311,7 @@ def publish_batches(project: Project) -> list[Path]:
         folder = workspace.batches / batch.batch_id
         if (folder / MANIFEST).is_file():
             continue
-        if write_batch(folder, batch, contents_of(store, batch), project.label_set):
+        if write_batch(folder, batch, contents_of(store, batch, project.config.batch.context), project.label_set):
             log.info("Wrote the files of batch %s: %s", batch.batch_id, folder)
             written.append(folder)
     return written

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 
@@ -22,11 +22,13 @@ from storage.lake.store import Store
 from storage.records import Model, ModelStatus, Split
 from tasks.learning.encoders import Encoder, StaticVectors
 from tasks.learning.model_files import LoadedModel, load_model, save_model
+from tasks.learning.sentences import SentenceRows
 from tasks.learning.stored_model import read_column
 from tasks.learning.tokens import Examples
 from tasks.learning.training import Target, train
 from tasks.prepare import current_encoder
 from tasks.project import Project
+from tasks.sentence_vectors import stored_vectors, usable_encoder_id
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +44,11 @@ def train_model(project: Project) -> LoadedModel:
     store = workspace.store()
     version = store.version()
     encoder = current_encoder(workspace, project.config.model.encoder)
+    sentences = usable_encoder_id(project)
     training = labelled_with(store, Split.TRAINING, version, label_set.names)
     validation = labelled_with(store, Split.VALIDATION, version, label_set.names)
     code_version = installed_version("pytorch-active-learning")
-    settings = [list(label_set.names), label_set.positive, encoder.encoder_id, asdict(config), code_version]
+    settings = [list(label_set.names), label_set.positive, encoder.encoder_id, asdict(config), code_version, sentences]
     fingerprint = _fingerprint([training, validation], settings)
     model_id = f"m{training.num_rows:05d}-{fingerprint}"
     folder = workspace.models / model_id
@@ -55,8 +58,10 @@ def train_model(project: Project) -> LoadedModel:
     positive = label_set.names.index(label_set.positive) if label_set.positive else None
     trained = train(
         encoder,
-        examples_of(encoder, training, label_set.names),
-        examples_of(encoder, validation, label_set.names) if validation.num_rows else None,
+        examples_of(encoder, training, label_set.names, stored_vectors(store, sentences, _texts(training))),
+        examples_of(encoder, validation, label_set.names, stored_vectors(store, sentences, _texts(validation)))
+        if validation.num_rows
+        else None,
         config,
         Target(len(label_set.names), positive),
         prior=encoder.taught_head(label_set.names) if isinstance(encoder, StaticVectors) else None,
@@ -100,12 +105,22 @@ def labelled_with(store: Store, split: Split, version: int, names: Sequence[str]
     return labelled.filter(known)
 
 
-def examples_of(encoder: Encoder, labelled: pa.Table, names: Sequence[str]) -> Examples:
-    """Token ids and label numbers of a table (item_id, text, label)."""
+def examples_of(
+    encoder: Encoder, labelled: pa.Table, names: Sequence[str], sentences: SentenceRows | None = None
+) -> Examples:
+    """Token ids and label numbers of a table (item_id, text, label).
+
+    Args:
+        sentences: The texts' sentence vectors, where they may be read.
+    """
     numbers = pc.index_in(labelled["label"].combine_chunks(), pa.array(names, pa.string()))
     texts = _array(labelled["text"].combine_chunks())
     tokens = read_column(encoder, texts, with_characters=encoder.vectors() is not None)
-    return Examples(tokens, np.asarray(_array(numbers).to_numpy(), np.int64))
+    return Examples(replace(tokens, sentences=sentences), np.asarray(_array(numbers).to_numpy(), np.int64))
+
+
+def _texts(labelled: pa.Table) -> list[str]:
+    return [str(text) for text in labelled["text"].to_pylist()]
 
 
 def _array(column: pa.Array | pa.ChunkedArray) -> pa.Array:

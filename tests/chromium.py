@@ -18,6 +18,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from urllib3.exceptions import HTTPError
 from waiting import until
 
+AXE = Path(__file__).parents[1] / ".venv" / "tools" / "axe"
 WIDE, PHONE = (1280, 800), (390, 844)
 SWITCHES = (
     "--headless=new",
@@ -62,6 +63,24 @@ class Browser(Chrome):
     def console(self) -> list[str]:
         """What was written to the console since the last call, blocked content included."""
         return [str(entry["message"]) for entry in self.execute("getLog", {"type": "browser"})["value"]]
+
+    def barriers(self) -> list[str]:
+        """What axe-core (WCAG 2.2 A and AA, and best practices) finds wrong with the page as it stands."""
+        axe = next(AXE.glob("lib/python3*/site-packages/axe_playwright_python/axe.min.js"), None)
+        if axe is None:
+            absent = pytest.fail if os.environ.get("CI") else pytest.skip
+            absent("no axe-core: make .venv/tools/axe/installed")
+        self.execute_script(axe.read_text(encoding="utf-8"))
+        found = self.execute_async_script(
+            "const shown = Promise.all(document.getAnimations().map((each) => each.finished));"
+            "shown.then(() => axe.run()).then(arguments[0], (error) => arguments[0](String(error)))"
+        )
+        assert isinstance(found, dict), found
+        return [
+            f"{each['id']}: {node['html']} {node['failureSummary']}"
+            for each in found["violations"]
+            for node in each["nodes"]
+        ]
 
     def downloaded(self, name: str = "*") -> Path:
         """The one file that matches in the download folder, once it is whole."""

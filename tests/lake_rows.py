@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from storage.lake.connection import bound
 from storage.lake.items import Imported, add_items, stage
 from storage.lake.store import Store
+from storage.workspace import Workspace
 
 TABLES = {
     "items": "item_id, text, text_hash, published_at, source",
@@ -34,6 +37,12 @@ def add_rows(store: Store, rows: Sequence[tuple[str | None, str]], source: str =
     with tempfile.TemporaryDirectory() as folder:
         stage([table], Path(folder) / "staged.parquet")
         return add_items(store, Path(folder) / "staged.parquet", source)
+
+
+def set_context(workspace: Workspace, columns: Mapping[str, Any], where: str = "true") -> None:
+    """Give items columns, as an import does."""
+    sql = bound(f"UPDATE lake.items SET context = ? WHERE {where}", [json.dumps(columns)])
+    workspace.store().write(lambda connection: connection.execute(sql), "context")
 
 
 def contents(store: Store) -> dict[str, list[tuple[Any, ...]]]:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from chromium import Browser, chromium
+from waiting import until
 
 from annotation.synthetic import fill_csv
 from flows.cli.demo import _truth as truth_of_demo
@@ -33,6 +34,7 @@ def take(browser: Browser, url: str, name: str, keys: str = "", wait_s: float = 
     browser.show_as(SIZE)
     browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
     browser.get(url)
+    until(lambda: not keys or browser.find_elements("css selector", "html[data-ready]"))
     for key in keys:
         browser.switch_to.active_element.send_keys(key)
         time.sleep(0.1)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from waiting import PATIENCE_S
 
@@ -24,6 +24,7 @@ def project_of(
     label_set: LabelSet = DISASTER,
     encoder: str = "minilm-static",
     training: TrainingConfig | None = None,
+    sentence: Literal["auto", "off"] = "off",
     **sections: Any,
 ) -> Project:
     """A project on a workspace.
@@ -31,14 +32,15 @@ def project_of(
     Args:
         sections: Other sections of pal.toml by name, such as `batch=BatchConfig(size=2)`.
     """
-    model = ModelConfig(**asdict(training or TrainingConfig()), encoder=encoder)
+    model = ModelConfig(**asdict(training or TrainingConfig()), encoder=encoder, sentence=sentence)
     return Project(workspace, Config(task=TaskConfig.of(label_set), model=model, **sections))
 
 
 def pal_toml(evaluation: int = 1200, validation: int = 200, training: int = 100, label_set: LabelSet = DISASTER) -> str:
-    """What `pal init` writes, with these minimums; evaluation items come first."""
+    """What `pal init` writes, with these minimums and no sentence vectors; evaluation items come first."""
     minimums = MinimumsConfig(evaluation=evaluation, evaluation_share=0, validation=validation, training=training)
-    return config_text(Config(task=TaskConfig.of(label_set), minimums=minimums))
+    model = ModelConfig(sentence="off")
+    return config_text(Config(task=TaskConfig.of(label_set), minimums=minimums, model=model))
 
 
 def pal(*arguments: str, cwd: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:

@@ -40,7 +40,7 @@ def argilla_settings(handout: Handout) -> str:
     metadata = ["item_id", "batch_id", "text_hash", *(["annotator"] if handout.annotator else [])]
     metadata += ["workspace_id"] if handout.workspace_id else []
     settings = {
-        "guidelines": f"{labels.question}\n\n{labels.definition}",
+        "guidelines": f"{labels.question}\n\n{labels.definition}".strip(),
         "fields": [_setting(name, name.capitalize(), {"type": "text"}, required=name == "text") for name in fields],
         "questions": [
             _setting("label", labels.question, {"type": "label_selection", "options": options}, required=True),

@@ -19,9 +19,11 @@ from storage.readers.spellings import text_hash
 
 COLUMNS = ("text", "label", "note", "annotator", "item_id", "batch_id", "text_hash", "workspace_id")
 CONTEXT_COLUMN = "answers so far"
+CONTEXT_PREFIX = "context_"
+"""Begins the names of columns that are shown beside the text and are not read back."""
 ERROR_COLUMN = "error"
 KNOWN_COLUMNS = frozenset((*COLUMNS, CONTEXT_COLUMN, ERROR_COLUMN, ""))
-"""What stands in a batch file before anybody filled it in."""
+"""What stands in a batch file before anybody filled it in, beside columns that begin with `CONTEXT_PREFIX`."""
 MAX_BYTES = 200_000_000
 MOST_SHOWN = 200
 """Characters of a row that cannot be told apart into cells."""
@@ -36,8 +38,13 @@ def write_csv(path: Path, handout: Handout) -> None:
 
 def columns_of(handout: Handout) -> tuple[str, ...]:
     """The columns of a file to fill in; one more, after the note, where there is something to show beside a text."""
-    shown = (CONTEXT_COLUMN,) if any(item.context for item in handout.items) else ()
+    shown = [CONTEXT_COLUMN] if any(item.context for item in handout.items) else []
+    shown += dict.fromkeys(_column(name) for item in handout.items for name, _ in item.columns)
     return (*COLUMNS[:3], *shown, *COLUMNS[3:])
+
+
+def _column(name: str) -> str:
+    return CONTEXT_PREFIX + " ".join(name.split())
 
 
 def cells_of(handout: Handout) -> Iterator[dict[str, str]]:
@@ -46,6 +53,7 @@ def cells_of(handout: Handout) -> Iterator[dict[str, str]]:
         yield {
             "text": item.text,
             CONTEXT_COLUMN: item.context,
+            **{_column(name): value for name, value in item.columns},
             "annotator": handout.annotator,
             "item_id": item.item_id,
             "batch_id": handout.batch_id,

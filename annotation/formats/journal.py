@@ -36,7 +36,7 @@ class JournalLine:
 
 
 class Journal:
-    """An append-only file of answers, one JSON object a line; open it, append, close it (or use `with`).
+    """A file to which answers are appended, one JSON object a line; open it, append, close it (or use `with`).
 
     A line that a killed process left torn at the end of the file is cut off when the journal is opened.
 
@@ -53,6 +53,9 @@ class Journal:
 
     def __init__(self, path: Path, workspace_id: str = "") -> None:
         self.path, self._workspace_id = path, workspace_id
+        self._appended: list[
+            tuple[int, int, Answer, Answer | None]
+        ] = []  # from and to which byte, and what it replaced
         created = not path.exists()
         try:
             self._file = path.open("ab", buffering=0)
@@ -86,8 +89,30 @@ class Journal:
         }
         line |= {"workspace_id": self._workspace_id} if self._workspace_id else {}
         # A lone surrogate has no UTF-8; its backslash form is the JSON escape for it.
-        self._write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n")
+        data = json.dumps(line, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n"
+        start = self._write(data)
+        self._appended.append((start, start + len(data), answer, self.latest.get(answer.item_id)))
         self.latest[answer.item_id] = answer
+
+    def undo(self) -> Answer | None:
+        """Cut off the last line appended here and return its answer; None where there is none, or others follow it.
+
+        Raises:
+            BatchError: The file cannot be written.
+        """
+        if not self._appended or os.fstat(self._file.fileno()).st_size != self._appended[-1][1]:
+            return None
+        start, _, undone, before = self._appended.pop()
+        try:
+            self._file.truncate(start)
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        if before:
+            self.latest[undone.item_id] = before
+        else:
+            del self.latest[undone.item_id]
+        return undone
 
     def close(self) -> None:
         """Close the file; every answer is on disk already."""
@@ -108,7 +133,7 @@ class Journal:
             self._write(b"\n")
         return {line.answer.item_id: line.answer for line in lines}
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes) -> int:
         size = os.fstat(self._file.fileno()).st_size
         try:
             written = self._file.write(data)
@@ -119,6 +144,7 @@ class Journal:
             with contextlib.suppress(OSError):
                 self._file.truncate(size)
             raise _unwritable(self.path, error) from error
+        return size
 
 
 def read_journal(path: Path) -> list[JournalLine]:

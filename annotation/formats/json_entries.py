@@ -13,7 +13,7 @@ from typing import Any
 
 from annotation.checks import FilledRow
 from annotation.formats.csv_file import MAX_BYTES, as_unicode, filled_row
-from annotation.handout import Handout
+from annotation.handout import Handout, beside
 from storage.errors import BatchError, SourceError
 from storage.readers.file_kinds import find_encoding, open_text, readable_file
 from storage.readers.spellings import id_text
@@ -107,7 +107,7 @@ class Entry:
 
 def has_context(handout: Handout) -> bool:
     """Whether something is shown beside the texts; then beside each, as tools want the same keys in all entries."""
-    return any(item.context for item in handout.items)
+    return any(map(beside, handout.items))
 
 
 def outgoing(handout: Handout) -> Iterator[tuple[BatchItem, dict[str, str], dict[str, str]]]:
@@ -117,7 +117,7 @@ def outgoing(handout: Handout) -> Iterator[tuple[BatchItem, dict[str, str], dict
     named = {name: value for name, value in more.items() if value}
     for item in handout.items:
         sent = {"item_id": item.item_id, "batch_id": handout.batch_id, "text_hash": item.text_hash}
-        yield item, {"context": item.context} if context else {}, sent | named
+        yield item, {"context": beside(item)} if context else {}, sent | named
 
 
 def write_list(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:

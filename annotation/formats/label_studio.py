@@ -37,7 +37,7 @@ def label_studio_config(handout: Handout) -> str:
     lines = [
         "<View>",
         f"  <Header value={_attribute(labels.question)}/>",
-        f'  <Header size="5" value={_attribute(labels.definition)}/>',
+        *([f'  <Header size="5" value={_attribute(labels.definition)}/>'] if labels.definition else []),
         '  <Text name="text" value="$text"/>',
         *(['  <Text name="context" value="$context"/>'] if has_context(handout) else []),
         '  <Choices name="label" toName="text" choice="single" required="true">',

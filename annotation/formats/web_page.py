@@ -98,7 +98,13 @@ def storage_key(handout: Handout) -> str:
 def _for_script(handout: Handout) -> dict[str, Any]:
     labels = [{"name": label.name, "key": label.key, "default": label.default} for label in handout.label_set.labels]
     items = [
-        {"item_id": item.item_id, "text": item.text, "text_hash": item.text_hash, "context": item.context}
+        {
+            "item_id": item.item_id,
+            "text": item.text,
+            "text_hash": item.text_hash,
+            "context": item.context,
+            "columns": item.columns,
+        }
         for item in handout.items
     ]
     return {
@@ -107,6 +113,7 @@ def _for_script(handout: Handout) -> dict[str, Any]:
         "annotator": handout.annotator,
         "storage_key": storage_key(handout),
         "labels": labels,
+        "highlight": handout.label_set.highlight,
         "items": items,
     }
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from annotation.checks import FilledRow
 from annotation.formats.csv_file import (
     CONTEXT_COLUMN,
+    CONTEXT_PREFIX,
     as_unicode,
     cells_of,
     column_names,
@@ -151,13 +152,14 @@ def _write_items(sheet: Worksheet, columns: Sequence[str], handout: Handout) -> 
 
     for number, name in enumerate(columns, start=1):
         _write(sheet, 1, number, name, "pal header to fill in" if name == "label" else "pal header")
-        width = _WIDTHS.get(name) or max(14, 4 + max(map(len, handout.label_set.names)))
+        width = _width(name) or max(14, 4 + max(map(len, handout.label_set.names)))
         sheet.column_dimensions[get_column_letter(number)].width = min(width, 80)
     looks = {"label": "pal to fill in", **dict.fromkeys(_IDS, "pal id")}
     for row, cells in enumerate(cells_of(handout), start=2):
         for number, name in enumerate(columns, start=1):
             _write(sheet, row, number, cells.get(name, ""), looks.get(name, "pal text"))
-        sheet.row_dimensions[row].height = max(_height(cells[name], _WIDTHS[name]) for name in ("text", CONTEXT_COLUMN))
+        shown = ("text", CONTEXT_COLUMN, *(name for name in cells if name.startswith(CONTEXT_PREFIX)))
+        sheet.row_dimensions[row].height = max(_height(cells[name], _width(name)) for name in shown)
     last = 1 + len(handout.items)
     sheet.row_dimensions[1].height = 22
     sheet.freeze_panes = "A2"
@@ -169,12 +171,16 @@ def _write_items(sheet: Worksheet, columns: Sequence[str], handout: Handout) -> 
     _set_page(sheet)
 
 
+def _width(name: str) -> int:
+    return _WIDTHS.get(CONTEXT_COLUMN if name.startswith(CONTEXT_PREFIX) else name, 0)
+
+
 def _write_definition(sheet: Worksheet, handout: Handout) -> str:
     """Write the sheet that says what is asked; returns where the answers stand that are allowed."""
     labels = handout.label_set
     above = {
         "Question": labels.question,
-        "Definition": labels.definition,
+        **({"Definition": labels.definition} if labels.definition else {}),
         "Fill in": "The yellow column, label, of the sheet items. What is left empty is not done yet.",
         "Good to know": "Sort, filter, and add columns as you like. The grey columns say which text it is: keep them.",
         "Give back": "Save the file and send it back, as a workbook or CSV (UTF-8). Where you have pal: pal ingest",
@@ -212,7 +218,7 @@ def _guard(sheet: Worksheet, columns: Sequence[str], answers: str, label_set: La
     message = "This says which text it is. Press Esc, and write into: label, note."
     fixed = DataValidation("custom", "FALSE", None, True, errorTitle="Not to be changed", error=message)
     choice.add(cells["label"])
-    for name in ("text", *_IDS):
+    for name in ("text", *_IDS, *(name for name in columns if name.startswith(CONTEXT_PREFIX))):
         fixed.add(cells[name])
     sheet.add_data_validation(choice)
     sheet.add_data_validation(fixed)

@@ -35,7 +35,7 @@ from storage.lake.history import ItemHistory, gold_items, independent_answers
 from storage.lake.models import metrics_of, production_model
 from storage.readers.spellings import folded
 from storage.records import BatchStatus, Metric, Split
-from tasks.project import Project
+from tasks.project import Project, refuse_lost_labels
 
 
 def agreement_of(project: Project, *, unsure_counts: bool = False) -> Agreement:
@@ -138,14 +138,16 @@ def publish_formats(project: Project, batch_id: str, formats: Sequence[str]) -> 
 
     Raises:
         BatchError: There is no such batch or format, or the batch is not open.
+        ConfigError: pal.toml lacks a label that was answered.
     """
+    refuse_lost_labels(project)
     store, task = project.workspace.store(), project.label_set
     found = find_formats(formats or project.config.batch.formats)
     batch = find_batch(store, batch_id).batch
     if batch.status is not BatchStatus.PUBLISHED:
         raise BatchError(f"batch {batch_id} is {batch.status.value}.", hint="open batches: pal status")
     project.workspace.pull()
-    folder, contents = project.workspace.batches / batch_id, contents_of(store, batch)
+    folder, contents = project.workspace.batches / batch_id, contents_of(store, batch, project.config.batch.context)
     write_batch(folder, batch, contents, task)  # where a crash left it unwritten
     written = add_formats(folder, batch, contents, task, found)
     project.workspace.push()
@@ -259,7 +261,7 @@ def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Ta
         batch_id = opened[0].batch_id
     batch = find_batch(store, batch_id).batch
     folder, task = project.workspace.batches / batch_id, project.label_set
-    contents = contents_of(store, batch)
+    contents = contents_of(store, batch, project.config.batch.context)
     annotator = annotator_spellings(store).get(folded(annotator), " ".join(annotator.split()))
     if batch.status is BatchStatus.PUBLISHED:  # its files may have been lost
         write_batch(folder, batch, contents, task)

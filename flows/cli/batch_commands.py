@@ -41,11 +41,13 @@ def next_(
     from flows.adjudicate import adjudicate as adjudicate_flow
     from flows.next_batch import check_next, next_batch
     from flows.run import start
+    from tasks.project import refuse_lost_labels
 
     if adjudicate and (another or seed is not None):
         raise typer.BadParameter("--adjudicate goes with -n and --format only")
     formats, project = format_names(form), project_at(workspace)
     if adjudicate:
+        refuse_lost_labels(project)
         disputed = start(project, adjudicate_flow, n or 0, formats)
         show_batch(project, disputed, as_json, none="No batch was published")
         return
@@ -146,8 +148,8 @@ def submit(
         print_json([asdict(each) for each in found])
         return
     for each in found:
-        batches = ", ".join(f"{n} answers to {batch_id}" for batch_id, n in each.answers.items())
-        print(f"{each.file}: {batches or 'no answer that can be taken'}, {len(each.errors)} error(s)")
+        batches = ", ".join(f"{counted(n, 'answer')} to {batch_id}" for batch_id, n in each.answers.items())
+        print(f"{each.file}: {batches or 'no answer that can be taken'}, {counted(len(each.errors), 'error')}")
         for error in each.errors[:5]:
             print(f"  {error}", file=sys.stderr)
         ingested = (
@@ -194,8 +196,10 @@ def review(
     """Publish the training items that are most likely mislabelled, to be asked again without their label."""
     from flows.review import review as review_flow
     from flows.run import start
+    from tasks.project import refuse_lost_labels
 
     project = project_at(workspace)
+    refuse_lost_labels(project)
     batch_id = start(project, review_flow, n or 0, method, format_names(form))
     show_batch(project, batch_id, as_json, none="No batch was published")
 

@@ -10,7 +10,12 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.annotator_commands import commands as annotator_commands
 from flows.cli.batch_commands import commands as batch_commands
+from flows.cli.command_groups import GroupedHelp
+from flows.cli.find_commands import commands as find_commands
+from flows.cli.item_commands import commands as item_commands
+from flows.cli.label_commands import labels as label_commands
 from flows.cli.lake_commands import commands as lake_commands
 from flows.cli.model_commands import commands as model_commands
 from flows.cli.options import JsonOption, WorkspaceOption, print_json, project_at, show_batch
@@ -18,11 +23,12 @@ from flows.cli.output_commands import commands as output_commands
 from flows.cli.service_commands import commands as service_commands
 from flows.cli.simulation_commands import commands as simulation_commands
 from flows.log_lines import listen
+from storage.records import Split
 
 app = typer.Typer(
     name="pal",
-    no_args_is_help=True,
-    add_completion=False,
+    cls=GroupedHelp,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Human-in-the-loop text classification: import texts, publish batches, ingest answers, train, repeat.",
@@ -39,6 +45,15 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _status_or_help(context: typer.Context, workspace: Path | None) -> None:
+    """Print the status of the workspace here; help where there is none."""
+    from flows.cli.status import status_of
+    from tasks.project import project_here
+
+    project = project_at(workspace) if workspace is not None else project_here()
+    print(status_of(project).as_text() if project is not None else context.get_help())
+
+
 @app.callback()
 def options(
     context: typer.Context,
@@ -50,32 +65,49 @@ def options(
 ) -> None:
     """Options before any command."""
     listen(debug=debug)
-    if workspace is not None:  # the default of every command's own option
-        context.default_map = {str(context.invoked_subcommand): {"workspace": str(workspace)}}
+    if context.invoked_subcommand is None:
+        _status_or_help(context, workspace)
+    if workspace is not None:  # the default of every command's own option, and of those of a group
+        named, command = {"workspace": str(workspace)}, str(context.invoked_subcommand)
+        group = getattr(getattr(context.command, "commands", {}).get(command), "commands", {})
+        context.default_map = {command: named | dict.fromkeys(group, named)}
 
 
-@app.command(epilog="Example: pal init headlines --preset disaster-headlines")
+@app.command(epilog='Example: pal init news --labels disaster,other --positive disaster --definition "..."')
 def init(
-    directory: Annotated[Path, typer.Argument(help="The new project's directory.")],
-    preset: Annotated[str, typer.Option(help="disaster-headlines, chapter-2 or demo.")] = "disaster-headlines",
-    labels: Annotated[str | None, typer.Option(help="Your own labels instead, with commas: spam,ham")] = None,
+    directory: Annotated[Path | None, typer.Argument(help="The new project's directory.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="disaster-headlines, chapter-2 or demo; with --labels its other settings.")
+    ] = None,
+    labels: Annotated[str | None, typer.Option(help="Your own labels, with commas: spam,ham")] = None,
     positive: Annotated[str | None, typer.Option(help="Which of --labels is the rare one.")] = None,
     question: Annotated[str | None, typer.Option(help="What to ask annotators, with --labels.")] = None,
+    definition: Annotated[str | None, typer.Option(help="What each of --labels means; annotators see it.")] = None,
 ) -> None:
-    """Make a workspace: a directory with a pal.toml to look through and change."""
+    """Make a workspace: a directory with a pal.toml. On a terminal it asks for what is not given."""
+    from annotation.label_set import LabelSet
+    from flows.cli.asking import ask_directory, ask_labels
     from storage.errors import WorkspaceError
     from storage.files.folders import write_whole
     from storage.workspace import CONFIG_NAME, Workspace
     from tasks.config.template import config_text, find_preset, label_names, named_labels
 
-    if labels is None and (positive or question):
-        raise typer.BadParameter("--positive and --question go with --labels")
+    if labels is None and (positive or question or definition):
+        raise typer.BadParameter("--positive, --question and --definition go with --labels.")
+    asks = labels is None and preset is None and sys.stdin.isatty()
+    if directory is None and not asks:
+        raise typer.BadParameter("Name the new project's directory: pal init DIR")
+    directory = directory or ask_directory()
     if directory.is_file():
         raise WorkspaceError(f"{directory} is a file.", hint="name a new directory: pal init DIR")
     if (directory / CONFIG_NAME).exists():
         raise WorkspaceError(f"{directory / CONFIG_NAME} is there already.", hint=f"use it: cd {directory}; pal status")
-    label_set = named_labels(label_names(labels), positive, question) if labels is not None else None
-    found = find_preset(preset, label_set)
+    label_set: LabelSet | None = None
+    if labels is not None:
+        label_set = named_labels(label_names(labels), positive, question, definition)
+    elif asks:
+        label_set = ask_labels()
+    found = find_preset(preset or "disaster-headlines", label_set)
     directory.mkdir(parents=True, exist_ok=True)
     Workspace(directory.resolve(), found.lake.catalog, found.lake.data, found.files.root).store()
     write_whole(directory / CONFIG_NAME, config_text(found).encode())  # at the end: then it is a workspace
@@ -109,34 +141,40 @@ def config(
 def import_(
     files: Annotated[list[Path] | None, typer.Argument(help="CSV, TSV, plain text, .xlsx, JSON or Parquet.")] = None,
     original: Annotated[Path | None, typer.Option(help="A directory of the original scripts, pool and labels.")] = None,
-    text_column: Annotated[str | None, typer.Option(help="Name or number of the text column.")] = None,
+    text_column: Annotated[list[str] | None, typer.Option(help="Text column; repeat it to join several.")] = None,
     id_column: Annotated[str | None, typer.Option(help="Name or number of the id column.")] = None,
+    context: Annotated[
+        list[str] | None, typer.Option(help="Columns to keep beside the text: url,date; or none (default: all).")
+    ] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column with labels to import as annotations.")] = None,
+    split: Annotated[Split, typer.Option(help="What items of --label-column are for.")] = Split.TRAINING,
     encoding: Annotated[str | None, typer.Option(help="utf-8, utf-16, windows-1252 ...")] = None,
     delimiter: Annotated[str | None, typer.Option(help="One character, or tab.")] = None,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Take texts into the pool: each text once, bad rows listed in a rejects file, twice changes nothing."""
+    from dataclasses import asdict
+
+    from flows.cli.import_summary import summary
     from flows.cli.status import pal_command
     from flows.import_texts import check_import, import_items
     from flows.run import start
     from tasks.import_files import ReadOptions
 
     project = project_at(workspace)
-    options = ReadOptions(text_column or "", id_column or "", encoding or "", delimiter or "")
+    kept = tuple(name.strip() for value in context or () for name in value.split(",") if name.strip())
+    read = (id_column or "", encoding or "", delimiter or "")
+    options = ReadOptions(tuple(text_column or ()), *read, kept, label_column or "", split.value)
     paths = [file.resolve() for file in files or ()]
     directory = str(original.resolve()) if original else ""
     check_import(project, paths, directory, options)
     reports = start(project, import_items, tuple(map(str, paths)), directory, options)
     if as_json:
-        print_json([vars(report) for report in reports])
+        print_json([asdict(report) for report in reports])
         return
     for report in reports:
-        print(*report.layout, sep="\n", end="\n" if report.layout else "")
-        print(
-            f"{report.source}: {report.n_new:,} new items, {report.n_duplicates:,} duplicates, "
-            f"{report.n_rejected:,} rejected" + (f" (see {report.rejects_file})" if report.rejects_file else "")
-        )
+        print(*summary(report), sep="\n")
     print(f"next: {pal_command(project)} next")
 
 
@@ -180,7 +218,7 @@ def loop(
     annotator: Annotated[str | None, typer.Option(help="Your name; the login name if not given.")] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """The original's one command: next batch, questions, ingest, train and report, again - until you save and leave."""
+    """Annotate in the terminal, batch after batch: ask, ingest, train, report, and again until you save and leave."""
     import getpass
 
     from flows.cli.annotating import loop_at_terminal
@@ -193,14 +231,16 @@ def nightly(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> N
     """What runs every night: ingest, train, evaluate, promote or keep, and a batch when none is open."""
     from flows.nightly import nightly as nightly_flow
     from flows.run import start
+    from tasks.project import refuse_lost_labels
 
     project = project_at(workspace)
+    refuse_lost_labels(project)
     show_batch(project, start(project, nightly_flow), as_json)
 
 
 @app.command(epilog="Example: pal status --json")
 def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
-    """What is there, what is out, how good the model is, and what to type next."""
+    """Show what there is, what is out, how good the model is, and what to type next."""
     from flows.cli.status import status_of
 
     found = status_of(project_at(workspace))
@@ -226,6 +266,9 @@ def demo(
 
 for commands in (
     batch_commands,
+    annotator_commands,
+    find_commands,
+    item_commands,
     model_commands,
     output_commands,
     service_commands,
@@ -233,3 +276,4 @@ for commands in (
     lake_commands,
 ):
     app.add_typer(commands)
+app.add_typer(label_commands)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from tasks.project import Project
 
 commands = typer.Typer(rich_markup_mode=None)
+
+_SINGULAR = re.compile("(?<=ch)es$|s$")
 lake = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 commands.add_typer(
     lake,
@@ -43,7 +46,7 @@ def move(
 
     project = project_at(workspace)
     checked(LakeConfig, {"catalog": catalog, "data": data}, "The command", "pal lake move --help")
-    _refuse_while_running(project, "pal lake move", up_too=True)
+    refuse_while_running(project, "pal lake move", up_too=True)
     root = project.workspace.root
     moved = move_lake(project.workspace.store(), *Workspace(root, catalog, data).lake, root)
     if switch:
@@ -77,13 +80,13 @@ def check(
     found, done = check_project(project), []
     if repair:
         if not any(damage.repair == "runs" or damage.path.startswith("lake") for damage in found.damaged):
-            _refuse_while_running(project, "pal check --repair")
+            refuse_while_running(project, "pal check --repair")
         done = make_again(project, found)
         found = check_project(project) if done else found
     if as_json:
         print_json({"damaged": [asdict(each) for each in found.damaged], "repaired": done, "checked": found.counts})
     else:
-        print("Checked " + ", ".join(counted(n, name.removesuffix("s")) for name, n in found.counts.items()) + ".")
+        print("Checked " + ", ".join(counted(n, _SINGULAR.sub("", name)) for name, n in found.counts.items()) + ".")
         for line in (*done, *(f"Damaged: {each.path}: {each.what}.\n  {each.hint}" for each in found.damaged)):
             print(line)
         print(f"Damaged in {counted(len(found.damaged), 'place')}." if found.damaged else "No damage.")
@@ -131,7 +134,7 @@ def maintain(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> 
     from storage.upkeep.maintenance import maintain as tidy
 
     project = project_at(workspace)
-    _refuse_while_running(project, "pal maintain")
+    refuse_while_running(project, "pal maintain")
     done = tidy(project.workspace.store())
     if as_json:
         print_json(asdict(done))
@@ -183,7 +186,7 @@ def _busy(run: RunRecord, command: str) -> ServiceError:
     )
 
 
-def _refuse_while_running(project: Project, command: str, *, up_too: bool = False) -> None:
+def refuse_while_running(project: Project, command: str, *, up_too: bool = False) -> None:
     """Begin nothing while a flow of the workspace runs, or, with `up_too`, could be started by `pal up`.
 
     Raises:

@@ -8,8 +8,10 @@ from datetime import datetime
 from difflib import get_close_matches
 
 from storage.errors import ModelError
+from storage.lake.codebook import codebook_of
 from storage.lake.models import all_models, decisions, measured_on, metrics_of, model_before, production_model, promote
 from storage.records import DecidedBy, Decision, Metric, ModelStatus, Split
+from storage.upkeep.erasure import unreproducible_models
 from tasks.project import Project
 
 FIGURES = ("f1", "auc", "ap")
@@ -21,6 +23,7 @@ class ModelRow:
 
     Attributes:
         n_measured: Evaluation items that the figures are of; 0 where it was never measured.
+        reproducible: Whether no text that it had seen was erased.
     """
 
     model_id: str
@@ -30,12 +33,14 @@ class ModelRow:
     n_measured: int
     figures: dict[str, Metric]
     decision: Decision | None
+    reproducible: bool = True
 
 
 def model_rows(project: Project) -> list[ModelRow]:
     """Every model, the newest first."""
     store = project.workspace.store()
     last: dict[str, Decision] = {}
+    unreproducible = unreproducible_models(store)
     for decision in decisions(store):
         last.setdefault(decision.model_id, decision)
     return [
@@ -47,6 +52,7 @@ def model_rows(project: Project) -> list[ModelRow]:
             measured_on(store, model.model_id, Split.EVALUATION),
             metrics_of(store, model.model_id, Split.EVALUATION),
             last.get(model.model_id),
+            model.model_id not in unreproducible,
         )
         for model in all_models(store)
     ]
@@ -62,7 +68,8 @@ def models_text(rows: list[ModelRow], most: int | None = 15) -> str:
         mark = "*" if row.status is ModelStatus.PRODUCTION else ""
         figures = "".join(f"{_figure(row.figures.get(name)):<19}" for name in FIGURES)
         made = f"{row.created_at:%Y-%m-%d}"
-        lines.append(f"{mark:<2}{row.model_id:<19}{row.n_training:>7,}  {figures}{row.n_measured:>6,}  {made}")
+        erased = "" if row.reproducible else "  not reproducible: texts erased"
+        lines.append(f"{mark:<2}{row.model_id:<19}{row.n_training:>7,}  {figures}{row.n_measured:>6,}  {made}{erased}")
     if len(shown) < len(rows):
         lines.append(f"  and {len(rows) - len(shown)} older ones: pal models --all")
     lines.append("(* in production; figures with 95 % intervals on so many evaluation items; times in UTC)")
@@ -110,7 +117,8 @@ def roll_back(project: Project) -> Decision:
 def _check(project: Project, model_id: str) -> None:
     from tasks.learning.model_files import load_model
 
-    load_model(project.workspace.model_folder(model_id), project.label_set.names)
+    became = codebook_of(project.workspace.store()).became_after
+    load_model(project.workspace.model_folder(model_id), project.label_set.names, became)
 
 
 def _found(known: list[str], model_id: str) -> str:

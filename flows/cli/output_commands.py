@@ -16,7 +16,7 @@ commands = typer.Typer(rich_markup_mode=None)
 def predict(
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to label.")] = None,
     file: Annotated[Path | None, typer.Option(help="A file of texts, as `pal import` reads it; - for stdin.")] = None,
-    text_column: Annotated[str | None, typer.Option(help="Name or number of the text column.")] = None,
+    text_column: Annotated[list[str] | None, typer.Option(help="Text column; repeat it to join several.")] = None,
     pool: Annotated[bool, typer.Option("--pool", help="Every item of the lake, into --output.")] = False,
     output: Annotated[
         Path | None,
@@ -59,7 +59,7 @@ def predict(
         if as_json:
             print_json(asdict(found))
         else:
-            print(f"{found.output}: {found.n:,} items by {found.model_id}")
+            print(f"{found.output}: {found.n:,} rows by {found.model_id}")
         return
     from flows.cli.predicting import file_or_stdin, predictions, print_predictions, write_predictions
 

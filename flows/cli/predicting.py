@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 STANDARD = Path("-")
 """Stands for stdin or stdout."""
+_COPY = ".stdin"
+"""The name of the copy of what was read from stdin; people are told `stdin`."""
 
 
 def predictions(
-    project: Project, texts: Sequence[str], file: Path | None, text_column: str | None = None
+    project: Project, texts: Sequence[str], file: Path | None, text_column: Sequence[str] | None = None
 ) -> Iterator[dict[str, Any]]:
     """For each text its label, the probability of that label, and those of all labels; a file is read in slices.
 
@@ -58,12 +60,13 @@ def predictions(
                 yield {**place, "text": text, **_decision(model.labels, row, label)}
 
 
-def described_source(file: Path, text_column: str | None) -> Source:
+def described_source(file: Path, text_column: Sequence[str] | None) -> Source:
     """A file of texts, opened; what was understood of it goes to stderr."""
+    is_copy = file.name == _COPY
     from storage.readers.opening import open_source  # a text on the command line needs none of it
 
     source = open_source(file, text_column=text_column)
-    print(f"{file}: {source.description}", *source.layout.notes, sep="\n  ", file=sys.stderr)
+    print(f"{'stdin' if is_copy else file}: {source.description}", *source.layout.notes, sep="\n  ", file=sys.stderr)
     return source
 
 
@@ -79,9 +82,13 @@ def file_or_stdin(project: Project, file: Path | None) -> Iterator[Path | None]:
         yield file
         return
     with project.workspace.scratch() as scratch:
-        with (scratch / "stdin").open("wb") as copy:
+        with (scratch / _COPY).open("wb") as copy:
             shutil.copyfileobj(sys.stdin.buffer, copy)
-        yield scratch / "stdin"
+        try:
+            yield scratch / _COPY
+        except SourceError as error:
+            path = str(scratch / _COPY)
+            raise SourceError(error.what.replace(path, "stdin"), error.hint.replace(path, "stdin")) from error
 
 
 def print_predictions(listed: Iterator[dict[str, Any]], *, as_json: bool) -> None:
@@ -106,7 +113,9 @@ def _one_line(value: str | None) -> str:
     return " ".join((value or "").split())
 
 
-def write_predictions(project: Project, file: Path, text_column: str | None, output: Path, *, as_json: bool) -> None:
+def write_predictions(
+    project: Project, file: Path, text_column: Sequence[str] | None, output: Path, *, as_json: bool
+) -> None:
     """Write a file's rows with their predictions, `-` for stdout, and say what was written.
 
     Raises:

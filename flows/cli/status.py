@@ -7,20 +7,22 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from annotation.checks import FilledFile
 from annotation.inbox import passed_over, waiting_answers, waiting_files
 from flows.log_lines import counted
-from storage.lake.annotations import answered_items
+from storage.lake.annotations import answered_items, recent_seconds
 from storage.lake.batches import Progress, answerers_in, open_batches, proposals_of
 from storage.lake.history import disputed_items
 from storage.lake.items import count_items_and_pool, count_pending
 from storage.lake.models import metrics_of, production_model
-from storage.records import Batch, Metric, Split, StopSign
+from storage.records import Batch, Metric, RunStatus, Split, StopSign
 from tasks.learning.stopping import advice
-from tasks.plan import signs_of
+from tasks.plan import Outlook, answers_before_model, minimums_of, outlook_of, signs_of
 from tasks.project import Project, lost_labels
+from tasks.sentence_vectors import made_so_far
 
 SHOWN_METRICS = ("f1", "auc", "ap", "accuracy")
 
@@ -68,6 +70,11 @@ class Status:
 
     Attributes:
         files: The URI of what other machines share; empty where all is here only.
+        sentence_vectors: Items that have a sentence vector; None where models read none.
+        n_left: Answers that the batch in `next` still needs, and the seconds that they take at the pace of the newest
+            answers; for `pal next` the seconds that it took the last time. None where that is not known.
+        then: What comes after `next`, in words.
+        outlook: What a batch is expected to bring, and the seconds that its answers take at that pace.
     """
 
     workspace: str
@@ -86,7 +93,13 @@ class Status:
     advice: str | None
     stop_signs: list[StopSign]
     next: str
+    n_left: int = 0
+    seconds_left: float | None = None
+    then: str = ""
+    outlook: Outlook | None = None
+    seconds_to_outlook: float | None = None
     lost_labels: dict[str, int] = field(default_factory=dict)
+    sentence_vectors: int | None = None
     passed_over: list[str] = field(default_factory=list)
 
     def as_json(self) -> str:
@@ -101,13 +114,15 @@ class Status:
         if self.files:
             lines.append(f"files       shared in {self.files}")
         lines.append(f"items       {self.items:,}: {self.pool:,} in the pool, {self.pending:,} with annotators")
+        if self.sentence_vectors is not None and self.sentence_vectors < self.items:
+            lines.append(f"{'':<12}{self.sentence_vectors:,} with sentence vectors; pal nightly makes the others")
         for k, (split, counts) in enumerate(self.per_label.items()):
             lines.append(f"{'labels' if not k else '':<12}{split:<11}{self.labels[split]:>7,}  ({folded(counts)})")
         if self.unlabelled:
             lines.append(f"{'':<12}{self.unlabelled:,} more answered without a label: skipped, unsure or disputed")
         if self.lost_labels:
             labels = ", ".join(f"{n:,} {name}" for name, n in self.lost_labels.items())
-            lines.append(f"{'':<12}pal.toml no longer has these labels: {labels}. Give them their old names again.")
+            lines.append(f"{'':<12}pal.toml does not have these labels: {labels}. Say what became of them: pal labels")
         if self.disputed:
             lines.append(f"{'':<12}{self.disputed:,} to settle: pal next --adjudicate")
         for batch in self.batches:
@@ -118,9 +133,13 @@ class Status:
         if not self.batches:
             lines.append("open        no batch")
         if self.inbox:
-            lines.append(f"inbox       {self.inbox} file(s) to ingest")
+            lines.append(f"inbox       {counted(self.inbox, 'file')} to ingest")
         lines += [f"{'':<12}{line}" for line in self.passed_over]
         lines.append(f"model       {self._model_text()}")
+        if self.outlook:
+            took = f", {about(self.seconds_to_outlook)}," if self.seconds_to_outlook is not None else ""
+            answers = counted(self.outlook.n_answers, "more answer")
+            lines.append(f"{'forecast':<12}{answers}{took} are expected to bring {self.outlook.expected}")
         for k, sign in enumerate(self.stop_signs):
             mark = {True: "yes", False: "no", None: ""}[sign.holds]
             lines.append(
@@ -128,7 +147,13 @@ class Status:
             )
         if self.advice:
             lines.append(f"advice      {self.advice}")
-        return "\n".join([*lines, f"next        {self.next}"])
+        lines.append(f"next        {self.next}")
+        if self.n_left:
+            pace = f", {about(self.seconds_left)} at your pace" if self.seconds_left is not None else ""
+            lines.append(f"{'':<12}{self.n_left:,} left{pace}")
+        elif self.seconds_left is not None:
+            lines.append(f"{'':<12}{about(self.seconds_left)}, as the last time")
+        return "\n".join([*lines, f"then        {self.then}"])
 
     def _model_text(self) -> str:
         if self.model is None:
@@ -137,6 +162,19 @@ class Status:
         if figures and self.model.absent_labels:
             figures += f"\n{'':<12}{counted(self.model.absent_labels, 'label')} without evaluation items not included"
         return f"{self.model.id}, trained on {self.model.n_training:,} labels\n{'':<12}{figures or 'not evaluated'}"
+
+
+def about(seconds: float) -> str:
+    """A duration as people say it.
+
+    >>> about(8), about(100), about(290), about(5400)
+    ('about 8 seconds', 'about 2 minutes', 'about 5 minutes', 'about 1.5 hours')
+    """
+    if seconds < 60:
+        return f"about {counted(max(1, round(seconds)), 'second')}"
+    if seconds < 3600:
+        return f"about {counted(round(seconds / 60), 'minute')}"
+    return f"about {seconds / 3600:.1f} hours"
 
 
 def folded(counts: Mapping[str, int], most: int = 10) -> str:
@@ -165,11 +203,17 @@ def _status(project: Project) -> Status:
     store, workspace = project.workspace.store(), project.workspace
     counts, unlabelled = answered_items(store)
     waiting = waiting_files(workspace)
-    batches = [_open_batch(project, progress, waiting) for progress in open_batches(store)]
+    seconds = recent_seconds(store)
+    batches = [_open_batch(project, progress, waiting, seconds) for progress in open_batches(store)]
     inbox = sum(file.in_inbox for file in waiting)
     n_items, n_pool = count_items_and_pool(store)
     model = _model(project, counts[Split.EVALUATION])
     signs = signs_of(store, project.label_set, (n_items, n_pool)) if model else ()
+    step = _next_command(project, n_pool, batches, inbox)
+    left = batches[0] if " annotate " in step else None
+    n_left = left.n * left.overlap - left.n_ingested - left.n_waiting if left else 0
+    outlook = outlook_of(project, model.n_training, model.figures, counts) if model else None
+    n_before_model = 0 if model else answers_before_model(minimums_of(project), counts, n_items)
     return Status(
         workspace=str(workspace.root),
         files=workspace.files,
@@ -186,13 +230,47 @@ def _status(project: Project) -> Status:
         model=model,
         advice=advice(signs) if model else None,
         stop_signs=list(signs),
-        next=_next_command(project, n_pool, batches, inbox),
-        lost_labels=lost_labels(project, counts),
+        next=step,
+        n_left=n_left,
+        seconds_left=_seconds_of(project, step, n_left, seconds),
+        then=_then(step, n_before_model, n_left + sum(each.n_waiting for each in batches)),
+        outlook=outlook,
+        seconds_to_outlook=outlook.n_answers * median(seconds) if outlook and seconds else None,
+        sentence_vectors=sentences[0] if (sentences := made_so_far(project)) else None,
+        lost_labels=lost_labels(project),
         passed_over=passed_over(workspace),
     )
 
 
-def _open_batch(project: Project, progress: Progress, files: Sequence[FilledFile]) -> OpenBatch:
+def _seconds_of(project: Project, step: str, n_left: int, seconds: Sequence[float]) -> float | None:
+    """How long the next step takes: answers at the newest ones' pace, a run as long as the last one; None: unknown."""
+    if n_left:
+        return n_left * median(seconds) if seconds else None
+    if step.endswith(" next"):
+        for run in project.workspace.runs().recent(1, flow="next-batch", status=RunStatus.COMPLETED):
+            return (run.ended_at - run.started_at).total_seconds() if run.ended_at else None
+    return None
+
+
+def _then(step: str, n_before_model: int, n_coming: int) -> str:
+    """What comes after the next step.
+
+    Args:
+        n_before_model: Answers that the first model still needs; 0 where the next run trains one.
+        n_coming: Answers that come in with the open batches.
+    """
+    if " import " in step:
+        return "pal next: the first items to annotate"
+    trains = "a model is trained and chooses the next items"
+    if n_before_model > n_coming:
+        trains = f"random items; the first model comes after about {n_before_model - n_coming:,} more answers"
+    if step.endswith(" next"):
+        return f"pal annotate ({trains})"
+    return f"pal next: {trains}" if step.endswith(" ingest") else f"pal ingest, and pal next: {trains}"
+
+
+def _open_batch(project: Project, progress: Progress, files: Sequence[FilledFile], seconds: list[float]) -> OpenBatch:
+    """An open batch; the seconds of its answers that are not ingested yet are added to `seconds`."""
     batch, workspace = progress.batch, project.workspace
     return OpenBatch(
         batch_id=batch.batch_id,
@@ -200,16 +278,17 @@ def _open_batch(project: Project, progress: Progress, files: Sequence[FilledFile
         n=batch.n,
         overlap=batch.overlap,
         n_ingested=progress.n_answers,
-        n_waiting=_n_waiting(project, batch, files),
+        n_waiting=_n_waiting(project, batch, files, seconds),
         folder=str(workspace.batches / batch.batch_id),
     )
 
 
-def _n_waiting(project: Project, batch: Batch, files: Sequence[FilledFile]) -> int:
-    """How many answers that the batch needs are in these files and not in the lake."""
+def _n_waiting(project: Project, batch: Batch, files: Sequence[FilledFile], seconds: list[float]) -> int:
+    """How many answers that the batch needs are in these files and not in the lake; their seconds go into `seconds`."""
     answers = waiting_answers(project.workspace, batch.batch_id, project.label_set, files)
     if not answers:
         return 0
+    seconds += [answer.seconds for answer in answers if answer.seconds is not None]
     store = project.workspace.store()
     known = answerers_in(store, batch.batch_id)
     own = {proposal.item_id for proposal in proposals_of(store, batch.batch_id)}

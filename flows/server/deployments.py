@@ -38,6 +38,7 @@ import flows.ingest
 import flows.next_batch
 import flows.nightly
 import flows.predict
+import flows.publish_found
 import flows.review
 import flows.simulate
 from flows.log_lines import ROOMS
@@ -220,6 +221,7 @@ import_items = as_flow(flows.import_texts.import_items, "import-items")
 next_batch = as_flow(flows.next_batch.next_batch, "next-batch")
 ingest = as_flow(flows.ingest.ingest, "ingest")
 adjudicate = as_flow(flows.adjudicate.adjudicate, "adjudicate")
+publish_found = as_flow(flows.publish_found.publish_found, "publish-found")
 review = as_flow(flows.review.review, "review")
 predict = as_flow(flows.predict.predict, "predict")
 adapt = as_flow(flows.adapt.adapt, "adapt")
@@ -228,7 +230,18 @@ nightly = as_flow(flows.nightly.nightly, "nightly")
 
 FLOWS: dict[str, Flow[..., Any]] = {
     prefect_flow.name: prefect_flow
-    for prefect_flow in (import_items, next_batch, ingest, adjudicate, review, predict, adapt, simulate, nightly)
+    for prefect_flow in (
+        import_items,
+        next_batch,
+        ingest,
+        adjudicate,
+        review,
+        publish_found,
+        predict,
+        adapt,
+        simulate,
+        nightly,
+    )
 }
 """Every flow by its name, which is also the name of its deployment."""
 

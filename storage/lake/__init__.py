@@ -2,6 +2,6 @@
 
 Start with `store.py`, the only way to read or write, then `schema.py`, which holds the tables, migrations and views.
 `row_mapper.py` turns rows into records by column names.
-`items.py`, `batches.py`, `annotations.py`, `history.py` and `models.py` hold the SQL of one subject each;
-`importing.py` fills the pool and `outgoing.py` reads rows for predictions and exports. SQL lives nowhere else.
+`items.py`, `batches.py`, `annotations.py`, `codebook.py`, `history.py` and `models.py` hold the SQL of one subject
+each; `importing.py` fills the pool and `outgoing.py` reads rows for predictions and exports. SQL lives nowhere else.
 """

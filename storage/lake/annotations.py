@@ -142,8 +142,16 @@ def not_ingested(store: Store, file: FileAnswers) -> list[Answer]:
 
 
 def annotator_spellings(store: Store) -> dict[str, str]:
-    """How each annotator's name is written, by its `folded` form: as it was written first."""
-    return spelled_first(name for (name,) in store.rows(_ANNOTATORS))
+    """How each annotator's name is written, by its `folded` form: as it was first, earlier names as the name of now."""
+    return spelled_first(name for (name,) in store.rows(_ANNOTATORS)) | _renamed(store.rows(_RENAMED))
+
+
+_RENAMED = "SELECT name, annotator FROM lake.renamed_annotators"
+
+
+def _renamed(rows: Sequence[tuple[Any, ...]]) -> dict[str, str]:
+    """The name of now of every annotator by a `folded` earlier one."""
+    return {folded(name): annotator for name, annotator in rows}
 
 
 @dataclass(frozen=True)
@@ -170,30 +178,31 @@ def import_labelled(
         if not new:
             return 0
         proposals = [Proposal(item.item_id, item.strategy, item.score, k + 1) for k, item in enumerate(new)]
-        taken = connection.execute(
-            bound(
-                "SELECT count(*) FROM lake.batches WHERE batch_id = $name OR starts_with(batch_id, $name || '-')",
-                {"name": name},
-            ),
-        ).fetchone()
-        batch_id = f"{name}-{taken[0] + 1}" if taken and taken[0] else name
+        batch_id = free_batch_id(connection, name)
         draft = Draft(split, [item.item_id for item in new], proposals, 0, 0, label_set)
         insert_batch(connection, batch_id, draft, BatchStatus.INGESTED)
         now = utc_now()
         answers = [Answer(item.item_id, item.label, ORIGINAL) for item in new]
-        ingestion = {"ingestion": _next_ingestion(connection)}
+        ingestion = {"ingestion": next_ingestion(connection)}
         _append(connection, [_row(answer, batch_id, now, source_file) | ingestion for answer in answers])
         return len(new)
 
     return store.write(change, f"import {len(labelled)} labels for {split.value}")
 
 
+def free_batch_id(connection: Connection, name: str) -> str:
+    """`name` for a batch of labels that were given elsewhere, with a number after it where there was one before."""
+    sql = "SELECT count(*) FROM lake.batches WHERE batch_id = $name OR starts_with(batch_id, $name || '-')"
+    taken = connection.execute(bound(sql, {"name": name})).fetchone()
+    return f"{name}-{taken[0] + 1}" if taken and taken[0] else name
+
+
 def labelled_texts(store: Store, split: Split, version: int) -> pa.Table:
-    """The labelled items of a split at a lake version: (item_id, text, label), by item_id."""
+    """The labelled items of a split at a lake version, but for erased ones: (item_id, text, label), by item_id."""
     return store.read(
         f"""SELECT item_id, text, label FROM ({current_labels(version)})
         JOIN lake.items i AT (VERSION => {int(version)}) USING (item_id)
-        WHERE split = ? AND label IS NOT NULL ORDER BY item_id""",
+        WHERE split = ? AND label IS NOT NULL AND text <> '' ORDER BY item_id""",
         [split.value],
     )
 
@@ -218,6 +227,13 @@ def answered_items(store: Store) -> tuple[dict[Split, dict[str, int]], int]:
         else:
             counts[Split(split)][label] = n
     return counts, unlabelled
+
+
+def recent_seconds(store: Store) -> list[float]:
+    """How long the newest 200 answers took whose time is known; breaks of more than five minutes are left out."""
+    sql = """SELECT seconds FROM lake.annotations WHERE seconds BETWEEN 0.1 AND 300
+        ORDER BY ingestion DESC, annotated_at DESC LIMIT 200"""
+    return [row[0] for row in store.rows(sql)]
 
 
 def read_files(store: Store) -> dict[str, str]:
@@ -313,12 +329,13 @@ class _Ingest:
     def __init__(self, connection: Connection, files: Sequence[FileAnswers]) -> None:
         self._connection, self._now = connection, utc_now()
         names = [name for (name,) in connection.execute(_ANNOTATORS).fetchall()]
-        self._spellings = spelled_first([*names, *(each.annotator for file in files for each in file.answers)])
+        spellings = spelled_first([*names, *(each.annotator for file in files for each in file.answers)])
+        self._spellings = spellings | _renamed(connection.execute(_RENAMED).fetchall())
         self._batches = _standing(connection, {file.batch_id for file in files})
         self._known = _first_ingests(connection, {file.hand_in.sha256 for file in files} - {""})
         self._hashes = {sha256: file.source_file for file in files for sha256 in file.hand_in.parts}
         self._numbers: dict[str, int] = {}
-        self._next = _next_ingestion(connection)
+        self._next = next_ingestion(connection)
         self._rows: list[dict[str, Any]] = []
         self._grown: set[str] = set()
         self.contradictions = self._find_contradictions(files)
@@ -498,7 +515,7 @@ _COLUMNS = {
 """Of the table, in order."""
 
 
-def _next_ingestion(connection: Connection) -> int:
+def next_ingestion(connection: Connection) -> int:
     """The number of the commit that ingests now: higher than all before, whatever the clocks said."""
     row = connection.execute("SELECT 1 + coalesce(max(ingestion), 0) FROM lake.annotations").fetchone()
     return int(row[0]) if row else 1

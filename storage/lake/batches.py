@@ -28,10 +28,6 @@ _COLUMNS = """batch_id, purpose, status, n, created_at, model_id, seed, lake_ver
     stop_signs, overlap, formats, codebook, reserve_below"""
 
 
-CODEBOOK = 1
-"""Version of the codebook that the items of a batch are annotated by."""
-
-
 class OvertakenError(BatchError):
     """Another process took items of this batch out of the pool in the meantime: draw again."""
 
@@ -108,26 +104,38 @@ def reserve(store: Store, draft: Draft, *, beside_open: bool) -> tuple[Batch, bo
                 " while the batch was drawn.",
                 hint="run the same command again.",
             )
-        number = connection.execute(
-            r"SELECT 1 + coalesce(max(TRY_CAST(regexp_extract(batch_id, '^b(\d+)', 1) AS BIGINT)), 0) FROM lake.batches"
-        ).fetchone()
-        batch_id = f"b{number[0] if number else 1:04d}-{draft.purpose.value}"
+        batch_id = next_batch_id(connection, draft.purpose)
         insert_batch(connection, batch_id, draft, BatchStatus.PUBLISHED)
         return records_of(connection, Batch, "FROM lake.batches WHERE batch_id = ?", [batch_id])[0], True
 
     return store.write(change, f"publish a {draft.purpose.value} batch of {len(draft.item_ids)}")
 
 
-def insert_batch(connection: Connection, batch_id: str, draft: Draft, status: BatchStatus) -> None:
-    """Write a batch and its proposals; inside somebody's transaction."""
+def next_batch_id(connection: Connection, purpose: Purpose | Split) -> str:
+    """The id of the next batch that is published; inside somebody's transaction."""
+    number = connection.execute(
+        r"SELECT 1 + coalesce(max(TRY_CAST(regexp_extract(batch_id, '^b(\d+)', 1) AS BIGINT)), 0) FROM lake.batches"
+    ).fetchone()
+    return f"b{number[0] if number else 1:04d}-{purpose.value}"
+
+
+def insert_batch(
+    connection: Connection, batch_id: str, draft: Draft, status: BatchStatus, n: int | None = None
+) -> None:
+    """Write a batch and its proposals; inside somebody's transaction.
+
+    Args:
+        n: Its number of items, where somebody else writes these.
+    """
     connection.execute(
         bound(
-            f"INSERT INTO lake.batches ({_COLUMNS}) VALUES (?, ?, ?, ?, now()::TIMESTAMP{', ?' * 11})",
+            f"""INSERT INTO lake.batches ({_COLUMNS}) VALUES (?, ?, ?, ?, now()::TIMESTAMP{", ?" * 9},
+            (SELECT coalesce(max(codebook), 1) FROM lake.label_changes), ?)""",
             [
                 batch_id,
                 draft.purpose.value,
                 status.value,
-                len(draft.item_ids),
+                len(draft.item_ids) if n is None else n,
                 draft.model_id,
                 draft.seed,
                 draft.lake_version,
@@ -137,7 +145,6 @@ def insert_batch(connection: Connection, batch_id: str, draft: Draft, status: Ba
                 json.dumps([asdict(sign) for sign in draft.stop_signs]),
                 draft.overlap,
                 json.dumps(list(draft.formats)),
-                CODEBOOK,
                 draft.reserve_below,
             ],
         ),
@@ -214,10 +221,10 @@ def count_iterations(store: Store) -> int:
 
 @dataclass(frozen=True)
 class BatchHashes:
-    """What the lake has of a batch: whether it is open, and its items, item_id -> text hash."""
+    """What the lake has of a batch: whether it is open, and of its items the hashes of all texts that they had."""
 
     is_open: bool
-    hashes: dict[str, str]
+    hashes: dict[str, set[str]]
 
 
 def batch_hashes(store: Store) -> dict[str, BatchHashes]:
@@ -227,9 +234,11 @@ def batch_hashes(store: Store) -> dict[str, BatchHashes]:
         for batch_id, status in store.rows("SELECT batch_id, status FROM lake.batches")
     }
     for batch_id, item_id, text_hash in store.rows(
-        "SELECT DISTINCT batch_id, item_id, text_hash FROM lake.batch_items JOIN lake.items USING (item_id)"
+        """SELECT DISTINCT batch_id, item_id, text_hash FROM lake.batch_items JOIN (
+            SELECT item_id, text_hash FROM lake.items UNION SELECT item_id, text_hash FROM lake.edits
+        ) USING (item_id)"""
     ):
-        found[batch_id].hashes[item_id] = text_hash
+        found[batch_id].hashes.setdefault(item_id, set()).add(text_hash)
     return found
 
 

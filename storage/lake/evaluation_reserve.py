@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from storage.lake.context import among
 from storage.lake.schema import UNAVAILABLE, current_labels
 from storage.lake.store import Store
 
@@ -32,7 +33,7 @@ class Reserve:
     spare: tuple[str, ...] = ()
 
 
-def find_reserve(store: Store, target: int, size: int) -> Reserve:
+def find_reserve(store: Store, target: int, size: int, where: str = "") -> Reserve:
     """The reserve, and what of it is to be asked next.
 
     It never takes in higher ranks than earlier batches left out: what they could query is no random sample any more.
@@ -41,13 +42,15 @@ def find_reserve(store: Store, target: int, size: int) -> Reserve:
     Args:
         target: Labelled evaluation items wanted. Those of batches that were for evaluation alone count too.
         size: Items that the reserve is to have; 0 for as many as earlier batches left out.
+        where: Condition on their columns.
     """
     left_out: int | None = store.rows("SELECT min(reserve_below) FROM lake.batches")[0][0]
     if not size and left_out is None:
         return Reserve()
     lowest = store.records(
         _Ranked,
-        f"""FROM (SELECT item_id, {RANK} AS rank FROM lake.items) WHERE rank < coalesce($left_out, rank + 1)
+        f"""FROM (SELECT item_id, {RANK} AS rank FROM lake.items WHERE {among(where)})
+        WHERE rank < coalesce($left_out, rank + 1)
         ORDER BY rank, item_id {f"LIMIT {int(size)}" if size else ""}""",
         {"left_out": left_out},
     )

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from storage.errors import BatchError
-from storage.lake.schema import ANSWERS_TO_BATCHES, OUT, adjudicated, current_labels, standing_answers
+from storage.lake.schema import ANSWERS_TO_BATCHES, OUT, adjudicated, answers_at, current_labels, standing_answers
 from storage.lake.store import Store
-from storage.records import ORIGINAL, UNNAMED, Batch, Purpose, Split
+from storage.records import NAMELESS, Batch, Purpose, Split
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,7 +63,7 @@ def history_of(store: Store, item_id: str) -> ItemHistory:
         GivenAnswer,
         f"""SELECT a.*, b.purpose, s.item_id IS NOT NULL AS counts
         FROM lake.annotations a JOIN lake.batches b USING (batch_id)
-        LEFT JOIN ({standing_answers()}) s USING (item_id, annotator, answer, batch_id, annotated_at, ingested_at,
+        LEFT JOIN ({standing_answers()}) s USING (item_id, annotator, batch_id, annotated_at, ingested_at,
             source_file, ingestion)
         WHERE a.item_id = ? ORDER BY a.ingestion, a.annotated_at, a.annotator""",
         [item_id],
@@ -84,7 +84,7 @@ def disputed_items(store: Store) -> list[str]:
         f"""SELECT item_id FROM ({current_labels()}) l WHERE label IS NULL
             AND item_id IN (SELECT item_id FROM ({standing_answers()}) WHERE answer <> 'skip')
             AND item_id NOT IN (SELECT item_id FROM ({adjudicated()}))
-            AND item_id NOT IN (SELECT item_id FROM ({_WAITING}))
+            AND item_id NOT IN (SELECT item_id FROM ({WAITING}))
         ORDER BY annotated_at, item_id"""
     )
     return [row[0] for row in rows]
@@ -94,7 +94,8 @@ def answers_before(store: Store, batch: Batch) -> dict[str, list[tuple[str, str,
     """What stood when a batch was drawn, for each of its items: (annotator, answer, note), by annotator."""
     rows = store.rows(
         f"""SELECT item_id, annotator, answer, note FROM ({standing_answers(batch.lake_version)})
-        SEMI JOIN (FROM lake.batch_items WHERE batch_id = ?) USING (item_id) ORDER BY item_id, annotator, answer""",
+        SEMI JOIN (FROM lake.batch_items WHERE batch_id = ?) USING (item_id)
+        WHERE answer IS NOT NULL ORDER BY item_id, annotator, answer""",
         [batch.batch_id],
     )
     found: dict[str, list[tuple[str, str, str]]] = {}
@@ -146,21 +147,22 @@ def annotators_of(store: Store, item_ids: Sequence[str]) -> dict[str, set[str]]:
 def independent_answers(store: Store) -> pa.Table:
     """The newest answer of each annotator to each item, given without seeing another's: by item_id and annotator.
 
-    Columns: item_id, annotator, answer, seconds, label (the item's as of now, NULL where it has none). Answers of
-    adjudicators, who see the others', and answers without a name (the original's files too) are left out.
+    Columns: item_id, annotator, answer (NULL where its label is gone), seconds, label (the item's as of now, NULL where
+    it has none). Answers of adjudicators, who see the others', and answers without a name (the original's files too)
+    are left out.
     """
     return store.read(
         f"""SELECT item_id, annotator, answer, seconds, label FROM (
-            SELECT item_id, annotator, arg_max(answer, (ingestion, annotated_at)) AS answer,
+            SELECT item_id, annotator, arg_max_null(answer, (ingestion, annotated_at)) AS answer,
                 arg_max(seconds, (ingestion, annotated_at)) AS seconds
-            FROM lake.annotations JOIN lake.batches USING (batch_id)
-            WHERE purpose <> 'adjudication' AND annotator NOT IN ('{UNNAMED}', '{ORIGINAL}')
+            FROM ({answers_at()}) JOIN lake.batches USING (batch_id)
+            WHERE purpose <> 'adjudication' AND annotator NOT IN {NAMELESS}
             GROUP BY item_id, annotator
         ) JOIN ({current_labels()}) USING (item_id) ORDER BY item_id, annotator"""
     )
 
 
-_WAITING = f"""SELECT o.item_id FROM ({OUT}) o JOIN lake.batches b USING (batch_id)
+WAITING = f"""SELECT o.item_id FROM ({OUT}) o JOIN lake.batches b USING (batch_id)
     LEFT JOIN ({ANSWERS_TO_BATCHES}) a ON a.batch_id = o.batch_id AND a.item_id = o.item_id
     WHERE coalesce(a.n, 0) < coalesce(b.overlap, 1)"""
 """Query for the items that an open batch still needs an answer to."""

@@ -7,13 +7,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 
 from storage.files.formulas import neutralised
 from storage.lake.annotations import LabelledItem, import_labelled
+from storage.lake.connection import bound
+from storage.lake.given_labels import FileLabels, LabelsTaken, answers_in, import_labels, label_rejects
 from storage.lake.items import Imported, add_items, item_ids_of, stage
 from storage.lake.store import Store
 from storage.readers.original_directory import open_original_pool, read_original
+from storage.readers.rows import EMPTY_TEXT
 from storage.readers.source import Reject, Source, shortened
 from storage.records import Split
 
@@ -32,8 +36,10 @@ class ImportReport:
         n_duplicates: Rows whose text is an item already.
         n_rejected: Rows not taken; they are listed in `rejects_file`.
         layout: What was understood of the file, in a few short lines.
-        labels: Split -> labels taken (only from the original's files).
+        labels: Split -> labels taken.
         notes: What else to know, in sentences.
+        n_filled: Items that were in the lake and got columns that they did not have.
+        lengths: Of the texts; None where the file has none.
     """
 
     source: str
@@ -46,6 +52,22 @@ class ImportReport:
     layout: list[str] = field(default_factory=list)
     labels: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    n_filled: int = 0
+    lengths: Lengths | None = None
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long the texts of a file are, in characters, and rows whose text says nothing, such as `N/A`.
+
+    Attributes:
+        n_blank: How many say nothing; `blank` has the first three, as (row, text).
+    """
+
+    median: int
+    longest: int
+    n_blank: int = 0
+    blank: tuple[tuple[int, str], ...] = ()
 
 
 class Rejects:
@@ -53,7 +75,7 @@ class Rejects:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.n = 0
+        self.n = self.n_empty = 0
         path.unlink(missing_ok=True)
 
     @property
@@ -73,14 +95,75 @@ class Rejects:
                 (neutralised(each.file), each.row, neutralised(each.value), each.reason) for each in rejects
             )
         self.n += len(rejects)
+        self.n_empty += sum(reject.reason == EMPTY_TEXT for reject in rejects)
 
 
-def import_source(store: Store, source: Source, scratch: Path, rejects_file: Path, advance: Advance) -> ImportReport:
-    """Take the texts of one file."""
+def import_source(
+    store: Store,
+    source: Source,
+    scratch: Path,
+    rejects_file: Path,
+    advance: Advance,
+    labels: FileLabels | None = None,
+) -> ImportReport:
+    """Take the texts of one file, and their labels where it was opened for them.
+
+    Raises:
+        SourceError: A label stands for no answer; then nothing is taken.
+    """
     rejects = Rejects(rejects_file)
-    n_rows, done = _take(store, source, scratch, rejects, advance)
-    counts = (n_rows, done.n_new, done.n_duplicates, rejects.n)
-    return ImportReport(source.path.name, source.description, *counts, rejects.path, source.layout.lines())
+    staged = scratch / f"{source.path.stem}.parquet"
+    n_rows = stage(_tables(source, rejects, advance), staged)
+    answers = answers_in(source, staged, labels) if labels else {}
+    done = _add(store, staged, source, rejects)
+    notes = [f"Rows without a text: {rejects.n_empty:,}."] if rejects.n_empty else []
+    if done.n_filled:
+        notes.append(f"Items of earlier imports whose context was filled in: {done.n_filled:,}.")
+    n_labels = {}
+    if labels:
+        taken = import_labels(store, staged, answers, labels, source.path.name)
+        rejects.add(label_rejects(source.path, taken))
+        n_labels = {labels.split.value: taken.n_new}
+        notes += _label_notes(answers, taken)
+    return ImportReport(
+        source.path.name,
+        source.description,
+        n_rows,
+        done.n_new,
+        done.n_duplicates,
+        rejects.n,
+        rejects.path,
+        source.layout.lines(),
+        n_labels,
+        notes,
+        done.n_filled,
+        _lengths(staged) if n_rows else None,
+    )
+
+
+def _label_notes(answers: Mapping[str, str | None], taken: LabelsTaken) -> list[str]:
+    read = ", ".join(f"{label!r} as {name!r}" for label, name in answers.items() if name not in (label, None))
+    notes = [f"Labels were read as those of pal.toml: {read}."] if read else []
+    if taken.n_answered:
+        notes.append(f"Labeled items that had an answer before, which is kept: {taken.n_answered:,}.")
+    if taken.conflicts:
+        notes.append(f"Rows with another label than an equal text above (see the rejects): {len(taken.conflicts):,}.")
+    return notes
+
+
+_BLANK = "('nan', 'n/a', 'na', '#n/a', 'null', '(null)', 'none', 'nil', 'undefined', 'n.a.', 'no text', 'no abstract')"
+
+_PUNCTUATION = r"[ -/:-@\[-`{-~]*"
+
+
+def _lengths(staged: Path) -> Lengths:
+    sql = f"""SELECT median(length(text))::BIGINT, max(length(text)), count(*) FILTER (is_blank),
+        min((row, text), 3) FILTER (is_blank) FROM (
+            SELECT row, text, folded IN {_BLANK} OR regexp_full_match(folded, '{_PUNCTUATION}') AS is_blank
+            FROM read_parquet(?))"""
+    with duckdb.connect() as connection:
+        median, longest, n_blank, blank = connection.execute(bound(sql, [str(staged)])).fetchall()[0]
+    return Lengths(median, longest, n_blank, tuple((row, shortened(text)) for row, text in blank or ()))
 
 
 def import_original(
@@ -123,7 +206,8 @@ def import_original(
         counts[split.value] = import_labelled(store, name, split, taken_labels, label_set, f"{directory.name}")
     if files.pool is not None:
         source = open_original_pool(files.pool)
-        n_pool, taken = _take(store, source, scratch, rejects, advance)
+        n_pool = stage(_tables(source, rejects, advance), scratch / "pool.parquet")
+        taken = _add(store, scratch / "pool.parquet", source, rejects)
         n_rows, n_new, n_duplicates = n_rows + n_pool, n_new + taken.n_new, n_duplicates + taken.n_duplicates
         notes.append(f"pool: {n_pool:,} rows, {taken.n_new:,} new items, {taken.n_duplicates:,} texts known already")
     return ImportReport(
@@ -139,18 +223,17 @@ def import_original(
     )
 
 
-def _take(store: Store, source: Source, scratch: Path, rejects: Rejects, advance: Advance) -> tuple[int, Imported]:
-    def tables() -> Iterator[pa.Table]:
-        for chunk in source.chunks(CHUNK_ROWS):
-            rejects.add(chunk.rejects)
-            advance(chunk.bytes_read)
-            yield chunk.table
+def _tables(source: Source, rejects: Rejects, advance: Advance) -> Iterator[pa.Table]:
+    for chunk in source.chunks(CHUNK_ROWS):
+        rejects.add(chunk.rejects)
+        advance(chunk.bytes_read)
+        yield chunk.table
 
-    staged = scratch / f"{source.path.stem}.parquet"
-    n_rows = stage(tables(), staged)
+
+def _add(store: Store, staged: Path, source: Source, rejects: Rejects) -> Imported:
     done = add_items(store, staged, source.path.name)
     rejects.add(_conflicts(done, lambda row: (str(source.path), row)))
-    return n_rows, done
+    return done
 
 
 def _conflicts(done: Imported, place: Callable[[int], tuple[str, int]]) -> list[Reject]:
@@ -159,7 +242,9 @@ def _conflicts(done: Imported, place: Callable[[int], tuple[str, int]]) -> list[
         Reject(
             *place(row["row"]),
             shortened(row["text"]),
-            f"id {row['item_id']} already stands for another text: {shortened(row['owner'])}",
+            f"id {row['item_id']} already stands for another text: {shortened(row['owner'])}"
+            if row["item_id"] is not None
+            else "this text was erased (pal items erase) and is not imported again",
         )
         for row in done.conflicts.to_pylist()
     ]

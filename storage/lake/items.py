@@ -5,6 +5,7 @@ Two texts are the same item when they have the same `text_hash`: see `storage.re
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.lake.connection import bound
+from storage.lake.context import among
 from storage.lake.schema import UNAVAILABLE, unavailable
 from storage.lake.store import Connection, Store
 from storage.readers.spellings import folded, text_hash
@@ -24,44 +26,69 @@ _STAGE = (
     """CREATE OR REPLACE TEMP TABLE staged AS SELECT row, left(sha256(folded), 32)::UUID AS text_hash,
         coalesce(item_id, left(sha256(folded), 16)) AS item_id FROM read_parquet($staged)""",
     """CREATE OR REPLACE TEMP TABLE repeated AS
-        SELECT item_id, min(row) AS first FROM staged GROUP BY item_id HAVING count(*) > 1""",
+        SELECT item_id, min(row) AS first FROM staged ANTI JOIN (
+            SELECT text_hash::UUID AS text_hash FROM lake.erased) USING (text_hash)
+        GROUP BY item_id HAVING count(*) > 1""",
     """CREATE OR REPLACE TEMP TABLE conflicts AS
         SELECT s.row, s.item_id, NULL::BIGINT AS first FROM staged s JOIN lake.items i USING (item_id)
-        WHERE s.text_hash <> i.text_hash::UUID
+        WHERE s.text_hash <> i.text_hash::UUID AND s.text_hash NOT IN (
+            SELECT text_hash::UUID FROM lake.edits UNION SELECT text_hash::UUID FROM lake.erased)
         UNION ALL
         SELECT s.row, s.item_id, first FROM staged s JOIN repeated USING (item_id) JOIN staged o ON o.row = first
-        WHERE s.text_hash <> o.text_hash AND s.item_id NOT IN (SELECT item_id FROM lake.items)""",
+        WHERE s.text_hash <> o.text_hash AND s.item_id NOT IN (SELECT item_id FROM lake.items)
+        AND s.text_hash NOT IN (SELECT text_hash::UUID FROM lake.erased)
+        UNION ALL
+        SELECT row, NULL, NULL FROM staged SEMI JOIN (
+            SELECT text_hash::UUID AS text_hash FROM lake.erased) USING (text_hash)""",
 )
 """Rows by hash and id, ids of several rows, and rows whose id stands for another text, in the lake or else in the id's
 first row. Without the texts, so that ten million of them fit in memory."""
 
 _CONFLICTS = """
-    SELECT c.row, c.item_id, s.text, coalesce(o.text, i.text) AS owner
+    SELECT c.row, c.item_id, CASE WHEN c.item_id IS NULL THEN '' ELSE s.text END AS text,
+        coalesce(o.text, i.text) AS owner
     FROM conflicts c JOIN read_parquet($staged) s ON s.row = c.row LEFT JOIN read_parquet($staged) o ON o.row = c.first
     LEFT JOIN lake.items i ON i.item_id = c.item_id ORDER BY c.row"""
 
-_TAKEN = """
+_KNOWN = """SELECT text_hash, item_id FROM lake.items UNION ALL
+    SELECT text_hash, arg_max(item_id, edited_at) AS item_id FROM lake.edits
+    WHERE text_hash NOT IN (SELECT text_hash FROM lake.items) GROUP BY text_hash"""
+"""Query for the texts that are or were those of an item: (text_hash, item_id)."""
+
+_TAKEN = f"""
     CREATE OR REPLACE TEMP TABLE taken AS
     SELECT min(row) AS row, arg_min(item_id, row) AS item_id, text_hash
     FROM staged ANTI JOIN conflicts USING (row)
-    ANTI JOIN (SELECT text_hash::UUID AS text_hash FROM lake.items) USING (text_hash) GROUP BY text_hash"""
+    ANTI JOIN (SELECT text_hash::UUID AS text_hash FROM ({_KNOWN})) USING (text_hash) GROUP BY text_hash"""
 """The first row of each text that is not in the lake."""
 
 _TAKE = """
-    INSERT INTO lake.items (item_id, text, text_hash, published_at, source, imported_at)
-    SELECT item_id, text, replace(text_hash::VARCHAR, '-', ''), published_at, $source, now()::TIMESTAMP
-    FROM (SELECT row, text, published_at FROM read_parquet($staged)) JOIN taken USING (row) ORDER BY item_id"""
+    INSERT INTO lake.items (item_id, text, text_hash, published_at, source, imported_at, context)
+    SELECT item_id, text, replace(text_hash::VARCHAR, '-', ''), published_at, $source, now()::TIMESTAMP, {context}
+    FROM (SELECT * EXCLUDE (item_id) FROM read_parquet($staged)) JOIN taken USING (row) ORDER BY item_id"""
+
+_FILL = """
+    UPDATE lake.items SET context = n.context FROM (
+        SELECT i.item_id, json_merge_patch(coalesce(i.context, '{{}}'),
+            json_merge_patch(s.context, coalesce(i.context, '{{}}')))::VARCHAR AS context
+        FROM (SELECT row, {context} AS context FROM read_parquet($staged) WHERE context IS NOT NULL) s JOIN (
+            SELECT min(row) AS row, text_hash FROM staged ANTI JOIN conflicts USING (row)
+            ANTI JOIN taken USING (text_hash) GROUP BY text_hash
+        ) f USING (row) JOIN lake.items i ON i.text_hash::UUID = f.text_hash
+        WHERE s.context IS NOT NULL AND i.context IS DISTINCT FROM s.context
+    ) n WHERE items.item_id = n.item_id AND items.context IS DISTINCT FROM n.context"""
+"""Columns that items which are in the lake did not have; what they have stays."""
 
 _NAME = """
     INSERT INTO lake.item_ids (item_id, source_id, source, source_row) SELECT item_id, NULL, $source, row FROM taken"""
 """Where the new items came from."""
 
-_NAME_AGAIN = """
+_NAME_AGAIN = f"""
     INSERT INTO lake.item_ids (item_id, source_id, source, source_row)
     SELECT item_id, source_id, $source, row FROM (
         SELECT i.item_id, CASE WHEN s.item_id NOT IN (i.item_id, left(i.text_hash, 16)) THEN s.item_id END AS source_id,
             row FROM staged s ANTI JOIN conflicts USING (row) ANTI JOIN taken USING (row)
-        JOIN lake.items i ON i.text_hash::UUID = s.text_hash
+        JOIN ({_KNOWN}) i ON i.text_hash::UUID = s.text_hash
     ) n WHERE NOT EXISTS (
         FROM lake.item_ids k WHERE source = $source AND k.source_row = n.row AND k.item_id = n.item_id
         AND k.source_id IS NOT DISTINCT FROM n.source_id) ORDER BY row"""
@@ -69,24 +96,53 @@ _NAME_AGAIN = """
 
 
 @dataclass(frozen=True)
+class Askable:
+    """What of the pool may be queried.
+
+    Attributes:
+        without: Items that are left out: the evaluation reserve.
+        where: Condition on the columns of the others; empty for all.
+    """
+
+    without: tuple[str, ...] = ()
+    where: str = ""
+
+
+ALL = Askable()
+
+
+@dataclass(frozen=True)
 class Imported:
-    """What an import did: new items, rows that repeat a text, and rows whose id stands for another text."""
+    """What an import did: new items, rows that repeat a text, and rows whose id stands for another text.
+
+    Attributes:
+        n_filled: Items that were there and got columns that they did not have.
+    """
 
     n_new: int
     n_duplicates: int
     conflicts: pa.Table
+    n_filled: int = 0
 
 
 def stage(chunks: Iterable[pa.Table], path: Path) -> int:
-    """Write tables (row, item_id, text, published_at) with their folded text to one Parquet file; returns the rows."""
+    """Write tables (row, item_id, text, published_at) with their folded text to one Parquet file; returns the rows.
+
+    Columns `label` and `context` are kept where the tables have them.
+    """
     import pyarrow as pa  # commands that only look at a workspace need not pay for it
     import pyarrow.parquet as pq
 
     columns = [("row", pa.int64()), ("item_id", pa.string()), ("text", pa.string()), ("folded", pa.string())]
     schema = pa.schema([*columns, ("published_at", pa.timestamp("us"))])
+    chunks = iter(chunks)
+    first = next(chunks, None)
+    if first is not None:
+        more = [field for field in first.schema if field.name in ("label", "context")]
+        schema = pa.schema([*schema, *more])
     n = 0
     with pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=False, write_statistics=False) as writer:
-        for chunk in chunks:
+        for chunk in itertools.chain([] if first is None else [first], chunks):
             table = chunk.combine_chunks()
             folded = [folded_texts(part) for part in table["text"].chunks]
             table = table.append_column("folded", pa.chunked_array(folded, pa.string()))
@@ -98,7 +154,8 @@ def stage(chunks: Iterable[pa.Table], path: Path) -> int:
 def add_items(store: Store, staged: Path, source: str) -> Imported:
     """Take every staged row whose text is not in the lake, the first of each; the same call again takes none.
 
-    A row whose id already stands for another text (in the lake or in an earlier row) is not taken but returned.
+    A row whose id already stands for another text (in the lake or in an earlier row) is not taken but returned; so is
+    one with a text that was erased, without its id and text.
 
     Args:
         staged: A file written by `stage`.
@@ -107,19 +164,32 @@ def add_items(store: Store, staged: Path, source: str) -> Imported:
 
     def change(connection: Connection) -> Imported:
         file = {"staged": str(staged)}
+        context = _context_in(connection, staged)
         for statement in _STAGE:
             connection.execute(bound(statement, file if "$staged" in statement else None))
         conflicts = connection.execute(bound(_CONFLICTS, file)).to_arrow_table()
         connection.execute(_TAKEN)
-        n_new = _count(connection, _TAKE, {**file, "source": source})
+        n_new = _count(connection, _TAKE.format(context=context), {**file, "source": source})
         connection.execute(bound(_NAME, {"source": source}))
         n_duplicates = _count(connection, "SELECT count(*) FROM staged") - n_new - conflicts.num_rows
         if n_duplicates:
             connection.execute(bound(_NAME_AGAIN, {"source": source}))
+        is_kept = n_duplicates and context != "NULL"
+        n_filled = _count(connection, _FILL.format(context=context), file) if is_kept else 0
         connection.execute("DROP TABLE staged; DROP TABLE repeated; DROP TABLE conflicts; DROP TABLE taken")
-        return Imported(n_new, n_duplicates, conflicts)
+        return Imported(n_new, n_duplicates, conflicts, n_filled)
 
     return store.write(change, f"import {source}", bulk=True)
+
+
+def _context_in(connection: Connection, staged: Path) -> str:
+    """SQL for the context of a staged row: one JSON text of the columns that say something; NULL for none."""
+    described = connection.execute(bound("DESCRIBE FROM read_parquet(?)", [str(staged)])).fetchall()
+    kind = {name: kind for name, kind, *_ in described}.get("context")
+    if kind is None:
+        return "NULL"
+    value = "context::JSON" if kind == "VARCHAR" else "to_json(context)"
+    return f"nullif(json_merge_patch('{{}}', {value})::VARCHAR, '{{}}')"
 
 
 def count_items(store: Store) -> int:
@@ -208,38 +278,77 @@ def add_features(store: Store, encoder_id: str, path: Path) -> int:
     )
 
 
+def features_of_texts(store: Store, encoder_id: str, texts: Sequence[str]) -> dict[str, bytes]:
+    """Text -> features under this encoder, of those texts that are items to the letter and have some."""
+    rows = store.rows(
+        """SELECT text, tokens FROM lake.items
+        SEMI JOIN (SELECT unnest($hashes) AS text_hash) USING (text_hash)
+        JOIN lake.features USING (item_id) WHERE encoder_id = $encoder""",
+        {"hashes": [text_hash(text) for text in texts], "encoder": encoder_id},
+    )
+    return dict(rows)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is read of items beside their tokens.
+
+    Attributes:
+        text: Their texts, as column `text`.
+        sentences: The sentence encoder whose vectors are read, as column `sentence`; empty for none. Items without one
+            are left out.
+    """
+
+    text: bool = False
+    sentences: str = ""
+
+    @property
+    def sentence_column(self) -> str:
+        """The vectors as a further column in SQL."""
+        return ", s.tokens AS sentence" if self.sentences else ""
+
+    def joined(self, at: str) -> str:
+        """The join in SQL that brings the vectors of the lake version `at`."""
+        if not self.sentences:
+            return ""
+        return f"JOIN (FROM lake.features {at} WHERE encoder_id = $sentences) s USING (item_id)"
+
+
+TOKENS_ALONE = Beside()
+
+
 def pool_features(
     store: Store,
     encoder_id: str,
     version: int | None = None,
     bounds: tuple[str, str] | None = None,
-    without: Sequence[str] = (),
+    askable: Askable = ALL,
     *,
-    with_text: bool = False,
+    beside: Beside = TOKENS_ALONE,
 ) -> Iterator[pa.RecordBatch]:
     """The pool in slices (item_id, tokens), by item_id: the order that every seed relies on.
 
     Args:
         version: The lake version to read; None for the newest.
         bounds: The first and the last id of the part that is wanted; None for the whole pool.
-        without: Items that are left out: the evaluation reserve.
-        with_text: Whether a column `text` is added.
+        askable: What of it is wanted.
+        beside: What further columns are added.
     """
-    columns = "item_id, tokens, text" if with_text else "item_id, tokens"
-    return store.stream(*_pool(columns, encoder_id, version, bounds, without))
+    columns = "item_id, f.tokens, text" if beside.text else "item_id, f.tokens"
+    return store.stream(*_pool(columns, encoder_id, version, bounds, askable, beside))
 
 
-def pool_item_ids(store: Store, version: int, without: Sequence[str] = ()) -> pa.Array:
+def pool_item_ids(store: Store, version: int, askable: Askable = ALL) -> pa.Array:
     """The ids of the whole pool of a lake version, (n,), ascending, whether their features are made or not."""
     at = f"AT (VERSION => {int(version)})"
     sql = f"""SELECT item_id FROM lake.items i {at} WHERE item_id NOT IN ({unavailable(version)})
-        AND item_id NOT IN (SELECT unnest($without)) ORDER BY item_id"""
-    return _joined(batch.column("item_id") for batch in store.stream(sql, {"without": list(without)}))
+        AND item_id NOT IN (SELECT unnest($without)) AND {among(askable.where, version)} ORDER BY item_id"""
+    return _joined(batch.column("item_id") for batch in store.stream(sql, {"without": list(askable.without)}))
 
 
-def pool_ids(store: Store, encoder_id: str, version: int, without: Sequence[str] = ()) -> pa.Array:
+def pool_ids(store: Store, encoder_id: str, version: int, askable: Askable = ALL) -> pa.Array:
     """The ids of the whole pool of a lake version that have features under this encoder, (n,), ascending."""
-    query = _pool("item_id", encoder_id, version, None, without)
+    query = _pool("item_id", encoder_id, version, None, askable)
     return _joined(batch.column("item_id") for batch in store.stream(*query))
 
 
@@ -255,16 +364,19 @@ def _pool(
     encoder_id: str,
     version: int | None,
     bounds: tuple[str, str] | None,
-    without: Sequence[str],
+    askable: Askable,
+    beside: Beside = TOKENS_ALONE,
 ) -> tuple[str, dict[str, Any]]:
     at = f"AT (VERSION => {int(version)})" if version is not None else ""
     within = "item_id BETWEEN $first AND $last" if bounds else "true"
-    parameters: dict[str, Any] = {"encoder": encoder_id, "without": list(without)}
+    parameters: dict[str, Any] = {"encoder": encoder_id, "without": list(askable.without)}
     parameters |= dict(zip(("first", "last"), bounds, strict=True)) if bounds else {}
-    texts = f"JOIN lake.items {at} USING (item_id)" if "text" in columns else ""
-    sql = f"""SELECT {columns} FROM lake.features f {at} {texts} WHERE encoder_id = $encoder AND {within}
+    parameters |= {"sentences": beside.sentences} if beside.sentences else {}
+    texts = f"JOIN lake.items {at} USING (item_id)" if beside.text else ""
+    sql = f"""SELECT {columns}{beside.sentence_column} FROM lake.features f {at} {texts} {beside.joined(at)}
+        WHERE f.encoder_id = $encoder AND {within}
         AND item_id NOT IN (SELECT item_id FROM ({unavailable(version)}) WHERE {within})
-        AND item_id NOT IN (SELECT unnest($without)) ORDER BY item_id"""
+        AND item_id NOT IN (SELECT unnest($without)) AND {among(askable.where, version)} ORDER BY item_id"""
     return sql, parameters
 
 

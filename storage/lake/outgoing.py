@@ -14,6 +14,8 @@ from storage.errors import SourceError, StoreError
 from storage.files.folders import whole_file
 from storage.files.formulas import neutralised, neutralised_sql
 from storage.files.workbook_file import MOST_ROWS, write_sheet
+from storage.lake.context import column_sql, items_at, known_columns, selected_columns
+from storage.lake.items import TOKENS_ALONE, Beside
 from storage.lake.schema import annotations_at, current_labels, standing_answers
 from storage.lake.store import SLICE_ROWS, Store
 
@@ -22,6 +24,7 @@ FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
 TableFormat = FileFormat | Literal["xlsx"]
 
 BOM = "\ufeff"
+CONTEXT = "context "
 WORKBOOK_SLICE_ROWS = 4096
 
 _COPY = {
@@ -50,24 +53,37 @@ def format_of_file(path: Path) -> FileFormat:
 
 
 def features_of_all(
-    store: Store, encoder_id: str, version: int, after: str = "", rows: int = SLICE_ROWS
+    store: Store,
+    encoder_id: str,
+    version: int,
+    after: str = "",
+    rows: int = SLICE_ROWS,
+    beside: Beside = TOKENS_ALONE,
 ) -> Iterator[pa.RecordBatch]:
     """Every item of a lake version that has features, in slices by item_id.
 
-    Columns: item_id, text, tokens, split (`pool` or `pending` of an item that nobody answered yet), human_label (NULL
-    where it has none).
+    Columns: item_id, text, tokens, further ones as `beside` says, split (`pool` or `pending` of an item that nobody
+    answered yet), human_label (NULL where it has none), other_ids (under which its text was imported, too; NULL for
+    none), and those of the context, with `CONTEXT` before their names.
 
     Args:
         after: Only items whose id is above it.
     """
+    names = known_columns(store, version)
+    context = "".join(f", {column_sql(name)} AS {_quoted(CONTEXT + name)}" for name in names)
     at = f"AT (VERSION => {int(version)})"
     return store.stream(
-        f"""SELECT item_id, text, tokens, CASE WHEN split IS NOT NULL THEN split WHEN item_id IN (
+        f"""SELECT item_id, text, f.tokens{beside.sentence_column},
+            CASE WHEN split IS NOT NULL THEN split WHEN item_id IN (
             SELECT item_id FROM lake.batch_items b {at} JOIN lake.batches c {at} USING (batch_id)
-            WHERE status = 'published') THEN 'pending' ELSE 'pool' END AS split, label AS human_label
-        FROM lake.items i {at} JOIN lake.features f {at} USING (item_id) LEFT JOIN ({current_labels(version)}) l
-        USING (item_id) WHERE encoder_id = $encoder AND item_id > $after ORDER BY item_id""",
-        {"encoder": encoder_id, "after": after},
+            WHERE status = 'published') THEN 'pending' ELSE 'pool' END AS split, label AS human_label,
+            other_ids{context}
+        FROM ({items_at(at)}) i JOIN lake.features f {at} USING (item_id) {beside.joined(at)}
+        LEFT JOIN ({current_labels(version)}) l USING (item_id)
+        LEFT JOIN (SELECT item_id, list_sort(list(DISTINCT source_id)) AS other_ids
+            FROM lake.item_ids {at} WHERE source_id IS NOT NULL GROUP BY item_id) USING (item_id)
+        WHERE f.encoder_id = $encoder AND item_id > $after ORDER BY item_id""",
+        {"encoder": encoder_id, "after": after, **({"sentences": beside.sentences} if beside.sentences else {})},
         rows,
     )
 
@@ -126,11 +142,13 @@ def _write_workbook(parts: Sequence[Path], place: Path) -> None:
 
 
 def labelled_items(store: Store, version: int) -> pa.Table:
-    """Every item that has a label, by item_id.
+    """Every item that has a label, but for erased ones, by item_id.
 
     Columns: item_id, text, label, split, n_answers (that count), n_agree (of them those that equal the label), batch_id
-    (the first that asked), annotated_at.
+    (the first that asked), annotated_at, and those of the context.
     """
+    fixed = ["item_id", "text", "label", "split", "n_answers", "n_agree", "batch_id", "annotated_at"]
+    context = selected_columns(known_columns(store, version), fixed)
     at = f"AT (VERSION => {int(version)})"
     return store.read(
         f"""WITH answers AS (
@@ -141,9 +159,9 @@ def labelled_items(store: Store, version: int) -> pa.Table:
             FROM ({annotations_at(version)}) GROUP BY item_id
         )
         SELECT item_id, text, label, split, n_answers, len(list_filter(given, lambda a: a = label)) AS n_agree,
-            batch_id, annotated_at
-        FROM ({current_labels(version)}) JOIN lake.items i {at} USING (item_id) JOIN answers USING (item_id)
-        JOIN firsts USING (item_id) WHERE label IS NOT NULL ORDER BY item_id"""
+            batch_id, annotated_at{context}
+        FROM ({current_labels(version)}) JOIN ({items_at(at)}) i USING (item_id) JOIN answers USING (item_id)
+        JOIN firsts USING (item_id) WHERE label IS NOT NULL AND text <> '' ORDER BY item_id"""
     )
 
 

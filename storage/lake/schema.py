@@ -1,7 +1,8 @@
 """The tables of the lake, the migrations that make them, and the queries that everything else is built from.
 
 Only scalar columns: nested values lose quotes when DuckLake inlines them. Items, features, annotations, metrics and
-decisions are only ever appended; batches and models change their status.
+decisions are only ever appended; batches and models change their status. What a person corrects is the exception: the
+text of an item (`edits.py`) and the name of an annotator (`annotators.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from storage.errors import StoreError
 from storage.lake.connection import bound, listed
 from storage.lake.store import Connection, Store, records_of
 from storage.readers.spellings import folded, spelled_first, text_hash
-from storage.records import ORIGINAL, UNNAMED, RunRecord
+from storage.records import NAMELESS, RunRecord
 from storage.run_records import Runs
 
 log = logging.getLogger(__name__)
@@ -159,6 +160,24 @@ MIGRATIONS: tuple[Migration, ...] = (
         ),
         change=_fold_spellings,
     ),
+    Migration(
+        "changes of labels",
+        (
+            """CREATE TABLE lake.label_changes (codebook BIGINT NOT NULL, kind VARCHAR NOT NULL, label VARCHAR,
+                becomes VARCHAR, labels_before VARCHAR NOT NULL, lake_version BIGINT NOT NULL,
+                changed_by VARCHAR NOT NULL, reason VARCHAR NOT NULL, changed_at TIMESTAMP NOT NULL)""",
+        ),
+    ),
+    Migration(
+        "corrected and erased texts, names that annotators had",
+        (
+            """CREATE TABLE lake.edits (item_id VARCHAR NOT NULL, text VARCHAR NOT NULL, text_hash VARCHAR NOT NULL,
+                edited_at TIMESTAMP NOT NULL, ingestion BIGINT, after_version BIGINT NOT NULL)""",
+            "CREATE TABLE lake.erased (text_hash VARCHAR NOT NULL, erased_at TIMESTAMP NOT NULL)",
+            "CREATE TABLE lake.unreproducible (model_id VARCHAR NOT NULL, since TIMESTAMP NOT NULL)",
+            "CREATE TABLE lake.renamed_annotators (name VARCHAR NOT NULL, annotator VARCHAR NOT NULL)",
+        ),
+    ),
 )
 """One entry per schema version, oldest first."""
 
@@ -261,14 +280,17 @@ def current_labels(version: int | None = None) -> str:
     The newest answer of each annotator counts (`standing_answers`). `label` is the answer of the most annotators,
     `skip` left aside; NULL where two are level (disputed), where the most are `unsure`, or where there are only skips.
     Once an item was adjudicated, the newest answer of an adjudication decides, whatever others say. `split` is what
-    the batch through which the item was first answered asked it for, so it never changes.
+    the batch through which the item was first answered asked it for, so it never changes. An answer whose label was
+    renamed or merged counts as what that became (`answers_at`), one whose label was retired or split as none.
 
     Args:
         version: The lake version to read; None for the newest.
     """
     at = f"AT (VERSION => {int(version)})" if version is not None else ""
     return f"""
-        WITH standing AS ({standing_answers(version)}), votes AS (
+        WITH given AS MATERIALIZED (SELECT * EXCLUDE (note, seconds) FROM ({answers_at(version)})
+        ), current AS MATERIALIZED ({_to_current_texts("given", version)}
+        ), standing AS ({_standing("current")}), votes AS (
             SELECT item_id, answer, count(*) AS n FROM standing WHERE answer <> 'skip' GROUP BY ALL
         ), winners AS (
             SELECT item_id, nullif(arg_max(answer, n), 'unsure') AS label FROM votes v
@@ -276,9 +298,9 @@ def current_labels(version: int | None = None) -> str:
         ), firsts AS (
             SELECT item_id, max(annotated_at) AS annotated_at, arg_min(coalesce(p.split, b.purpose),
                 (b.purpose IN ('adjudication', 'review'), coalesce(a.ingestion, 0), a.ingested_at, a.batch_id)) AS split
-            FROM ({annotations_at(version)}) a JOIN lake.batches b {at} USING (batch_id)
+            FROM given a JOIN lake.batches b {at} USING (batch_id)
             LEFT JOIN ({_SPLITS}) p USING (batch_id, item_id) GROUP BY item_id
-        ), settled AS ({adjudicated(version)})
+        ), settled AS ({_adjudicated("current", at)})
         SELECT item_id, split, CASE WHEN s.item_id IS NULL THEN w.label ELSE s.label END AS label, annotated_at
         FROM firsts LEFT JOIN winners w USING (item_id) LEFT JOIN settled s USING (item_id)"""
 
@@ -296,19 +318,65 @@ def annotations_at(version: int | None = None) -> str:
         UNION ALL BY NAME SELECT NULL::BIGINT AS ingestion WHERE false"""
 
 
+def label_steps(version: int | None = None) -> str:
+    """Query for what labels became: (label, since, codebook, becomes).
+
+    A `label` given in a batch of codebook `since` up to `codebook` - 1 has become `becomes`; NULL where it became none.
+    """
+    before = f"AND lake_version < {int(version)}" if version is not None else ""
+    return f"""
+        WITH RECURSIVE steps AS (
+            SELECT label, codebook, becomes,
+                coalesce(lag(codebook) OVER (PARTITION BY label ORDER BY codebook), 0) AS since
+            FROM lake.label_changes WHERE label IS NOT NULL {before}
+        ), chains AS (
+            SELECT label, since, codebook, becomes, codebook AS reached FROM steps
+            UNION ALL SELECT c.label, c.since, c.codebook, s.becomes, s.codebook FROM chains c JOIN steps s
+                ON c.becomes = s.label AND c.reached >= s.since AND c.reached < s.codebook
+        )
+        SELECT label, since, codebook, becomes FROM chains
+        QUALIFY row_number() OVER (PARTITION BY label, codebook ORDER BY reached DESC) = 1"""
+
+
+def answers_at(version: int | None = None) -> str:
+    """Query for all annotations with their answers in the labels of that version: the one place that maps them.
+
+    An answer names a label of the codebook of its batch; NULL where that label was retired or split since.
+    """
+    return f"""
+        SELECT a.* REPLACE (CASE WHEN m.label IS NULL THEN a.answer ELSE m.becomes END AS answer)
+        FROM ({annotations_at(version)}) a LEFT JOIN (SELECT batch_id, codebook FROM lake.batches) b USING (batch_id)
+        LEFT JOIN ({label_steps(version)}) m
+            ON a.answer = m.label AND coalesce(b.codebook, 1) >= m.since AND coalesce(b.codebook, 1) < m.codebook"""
+
+
+def _to_current_texts(answers: str, version: int | None = None) -> str:
+    """Query for those answers that are to the text that their item has: not those of before it was corrected."""
+    until = f"WHERE after_version < {int(version)}" if version is not None else ""
+    return f"""SELECT a.* FROM {answers} a
+        LEFT JOIN (SELECT item_id, max(ingestion) AS cut FROM lake.edits {until} GROUP BY item_id) e USING (item_id)
+        WHERE coalesce(a.ingestion, 0) >= coalesce(e.cut, 0)"""
+
+
 def standing_answers(version: int | None = None) -> str:
     """Query for the answers that count: the newest of each annotator to each item, with all columns.
 
+    Answers to a text that was corrected since do not count.
+
     The newest is the one ingested last, whatever the clocks said; only of versions before schema 6, which have no such
-    number, the times decide. One without a name (or from the original's files) replaces those before it and is replaced
+    number, the times decide. One without a name (or from an imported file) replaces those before it and is replaced
     by the next, whoever gives it: it may be the same person's.
     """
+    return _standing(f"({_to_current_texts(f'({answers_at(version)})', version)})")
+
+
+def _standing(answers: str) -> str:
     return f"""
         WITH latest AS (
-            FROM ({annotations_at(version)}) QUALIFY row_number() OVER (PARTITION BY item_id, annotator
+            FROM {answers} QUALIFY row_number() OVER (PARTITION BY item_id, annotator
                 ORDER BY coalesce(ingestion, 0) DESC, annotated_at DESC, ingested_at DESC, source_file, answer) = 1
         ), numbered AS (
-            SELECT *, annotator IN ('{UNNAMED}', '{ORIGINAL}') AS nameless, row_number() OVER (PARTITION BY item_id
+            SELECT *, annotator IN {NAMELESS} AS nameless, row_number() OVER (PARTITION BY item_id
                 ORDER BY coalesce(ingestion, 0) DESC, annotated_at DESC, ingested_at DESC, annotator, answer) AS age
             FROM latest
         )
@@ -317,13 +385,21 @@ def standing_answers(version: int | None = None) -> str:
 
 
 def adjudicated(version: int | None = None) -> str:
-    """Query for what adjudication said of the items it was asked about: (item_id, label); NULL where it was unsure."""
+    """Query for what adjudication said of the items it was asked about: (item_id, label); NULL where it was unsure.
+
+    Left out are items whose adjudicated label was retired or split: other answers decide again.
+    """
     at = f"AT (VERSION => {int(version)})" if version is not None else ""
+    return _adjudicated(f"({_to_current_texts(f'({answers_at(version)})', version)})", at)
+
+
+def _adjudicated(answers: str, at: str) -> str:
     return f"""
         SELECT item_id, CASE WHEN answer NOT IN ('unsure', 'skip') THEN answer END AS label FROM (
-            SELECT item_id, arg_max(answer, (coalesce(ingestion, 0), annotated_at, ingested_at, annotator)) AS answer
-            FROM ({annotations_at(version)}) a JOIN lake.batches b {at} USING (batch_id)
-            WHERE b.purpose = 'adjudication' GROUP BY item_id)"""
+            SELECT item_id, answer FROM {answers} a JOIN lake.batches b {at} USING (batch_id)
+            WHERE b.purpose = 'adjudication' QUALIFY row_number() OVER (PARTITION BY item_id
+                ORDER BY coalesce(ingestion, 0) DESC, annotated_at DESC, ingested_at DESC, annotator DESC) = 1
+        ) WHERE answer IS NOT NULL"""
 
 
 def out(version: int | None = None) -> str:

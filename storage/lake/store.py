@@ -325,6 +325,21 @@ class Store:
             finally:
                 self._renew()
 
+    def compact_catalog(self) -> None:
+        """Write a SQLite catalog anew, so that no page keeps what was deleted; nothing is done on PostgreSQL."""
+        if self.kind != "sqlite":
+            return
+        with self.alone():
+            self.close()
+            try:
+                with contextlib.closing(
+                    sqlite3.connect(self.catalog.partition(":")[2], timeout=30, isolation_level=None)
+                ) as file:
+                    for statement in ("PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                        file.execute(statement).fetchall()
+            finally:
+                self._renew()
+
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Let nobody else write meanwhile; if this process dies, the OS or the server frees the lock.

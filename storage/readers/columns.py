@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -42,12 +42,15 @@ class ColumnRequest:
     """The columns that the user requested, each by name or by number (from 1); None means: detect it.
 
     Attributes:
+        text: Several columns are joined to one text.
         label: Empty means: required, detect it. None means: not required.
+        context: Columns to keep with the text; None for all except the text, id and label columns.
     """
 
-    text: str | None = None
+    text: tuple[str, ...] = ()
     item_id: str | None = None
     label: str | None = None
+    context: tuple[str, ...] | None = ()
 
 
 DETECT = ColumnRequest()
@@ -60,6 +63,8 @@ class Columns:
 
     Attributes:
         notes: Sentences about columns that were detected but are not used.
+        more_texts: Columns that are joined to the text.
+        context: Columns that are kept with the text, by name.
     """
 
     text: int
@@ -67,10 +72,23 @@ class Columns:
     date: int | None
     label: int | None = None
     notes: tuple[str, ...] = ()
+    more_texts: tuple[int, ...] = ()
+    context: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def texts(self) -> tuple[int, ...]:
+        """Every column of which the text is made."""
+        return (self.text, *self.more_texts)
+
+    @property
+    def used(self) -> set[int]:
+        """Every column that is read."""
+        single = {at for at in (self.item_id, self.date, self.label) if at is not None}
+        return {*self.texts, *single, *self.context.values()}
 
     def text_only(self) -> Columns:
-        """Return the text column only, so that ids, dates and labels are not checked."""
-        return Columns(self.text, None, None)
+        """Return the text columns only, so that ids, dates, labels and context are not checked."""
+        return Columns(self.text, None, None, more_texts=self.more_texts)
 
 
 def known_text(name: str) -> bool:
@@ -120,21 +138,22 @@ def choose_columns(
     table = _Table(path, titles, [[row[i].strip() for row in sample] for i in range(width)])
     item_id = None if request.item_id is None else table.requested(request.item_id, "--id-column")
     label = table.requested(request.label, "--label-column") if request.label else None
-    text = None if request.text is None else table.requested(request.text, "--text-column")
+    texts = list(dict.fromkeys(table.requested(name, "--text-column") for name in request.text))
+    text, more_texts = (texts[0], tuple(texts[1:])) if texts else (None, ())
     for position, role, option in ((item_id, "id", "--id-column"), (label, "label", "--label-column")):
-        if position is not None and position == text:
+        if position is not None and position in (text, *more_texts):
             message = f"Column {titles[position]!r} of {path} cannot be both the text and the {role}."
             raise SourceError(message, hint=f"Name two different columns with --text-column and {option}.")
     if item_id is not None and table.is_empty(item_id):
         message = f"The id column {titles[item_id]!r} of {path} is empty."
         raise SourceError(message, hint="Name another column, or omit --id-column to have ids generated.")
-    used = {text, item_id, label}
+    used = {text, *more_texts, item_id, label}
     date = table.known(DATE_NAMES, used)
     if text is None:
         text = table.known_text(used)
     notes = []
     if item_id is None:
-        item_id = table.known(ID_NAMES, {text, label})
+        item_id = table.known(ID_NAMES, {text, *more_texts, label})
         if item_id is not None and table.is_empty(item_id):
             notes.append(f"The id column {titles[item_id]!r} is empty and is not used.")
             item_id = None
@@ -146,7 +165,9 @@ def choose_columns(
             item_id = table.identifying({text, date, label})
     if request.label is not None and label is None:
         label = table.label({text, item_id, date})
-    return Columns(text, item_id, None if date in {text, item_id, label} else date, label, tuple(notes))
+    date = None if date in {text, item_id, label} else date
+    found = Columns(text, item_id, date, label, tuple(notes), more_texts)
+    return replace(found, context=table.context(request.context, {*found.texts, item_id, label}))
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
@@ -177,19 +198,24 @@ def layout_of(
     titles = [f"column {i + 1}" for i in range(width)] if names is None else [name.strip() for name in names]
     roles = {"id": columns.item_id, "text": columns.text, "date": columns.date, "label": columns.label}
     used = {role: position for role, position in roles.items() if position is not None}
-    unused = [i for i in range(width) if i not in used.values()]
+    unused = [i for i in range(width) if i not in columns.used]
     label = columns.label
     if label is None:
         table = _Table(path, titles, [[row[i].strip() for row in sample] for i in range(width)])
-        label = next(iter(table.label_candidates(set(used.values()))), None)
+        label = next(iter(table.label_candidates({*columns.texts, columns.item_id, columns.date})), None)
     return replace(
         form,
         columns={role: titles[position] for role, position in used.items()},
         described=described(columns, names, sample),
         unused=[titles[i] for i in unused if titles[i]],
+        kept=list(columns.context),
         label_column="" if label is None else titles[label],
         notes=[*form.notes, *columns.notes],
-        sample=[{role: shortened(row[position]) for role, position in used.items()} for row in sample[:3]],
+        sample=[
+            {role: shortened(row[position]) for role, position in used.items()}
+            | {"text": shortened(" ".join(row[position] for position in columns.texts))}
+            for row in sample[:3]
+        ],
     )
 
 
@@ -201,10 +227,11 @@ def described(columns: Columns, names: Sequence[str] | None, sample: Sequence[Se
             return f"no {role}"
         return f"{role} column {position + 1}" if names is None else f"{role} {names[position].strip()!r}"
 
-    roles = [("text", columns.text), ("id", columns.item_id), ("date", columns.date)]
+    roles = [("id", columns.item_id), ("date", columns.date)]
     if columns.label is not None:
-        roles.insert(1, ("label", columns.label))
-    description = ", ".join(describe(role, position) for role, position in roles)
+        roles.insert(0, ("label", columns.label))
+    texts = " + ".join(describe("text", at).removeprefix("" if at == columns.text else "text ") for at in columns.texts)
+    description = ", ".join([texts, *(describe(role, position) for role, position in roles)])
     dates = [] if columns.date is None else [row[columns.date].strip() for row in sample]
     example = next(filter(None, dates), None)
     if example is None or any(map(parse_date, dates)):
@@ -243,6 +270,17 @@ class _Table:
 
     def _option_hint(self, option: str) -> str:
         return f"Use {option} with a name or a number from 1 to {len(self.titles)}."
+
+    def context(self, requested: Sequence[str] | None, excluded: set[int | None]) -> dict[str, int]:
+        """Return the columns to keep, by name: the requested ones, or all nonempty ones that are not excluded."""
+        names = unique_names(self.titles)
+        if requested is None:
+            positions = [
+                i for i, title in enumerate(self.titles) if i not in excluded and (title.strip() or any(self.values[i]))
+            ]
+        else:
+            positions = [self.requested(name, "--context") for name in requested]
+        return {names[i]: i for i in positions}
 
     def require_unique(self, position: int, option: str) -> None:
         """Raise a `SourceError` if another column has the same name."""

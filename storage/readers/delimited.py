@@ -91,7 +91,8 @@ def chunk_of(path: Path, columns: Columns, part: Records, delimiter: str, titles
         delimiter: Joins the values of a rejected row.
         titles: The names of all columns, if the chunk should also have every row with all columns.
     """
-    from storage.readers.rows import Cells, checked  # batch files use only the dialects, and must not import Arrow
+    # Batch files use only the dialects, and must not import Arrow.
+    from storage.readers.rows import Cells, checked, string_cells
 
     if titles is not None:
         chunk = chunk_of(path, columns.text_only(), part, delimiter)
@@ -103,7 +104,12 @@ def chunk_of(path: Path, columns: Columns, part: Records, delimiter: str, titles
     def shown(i: int) -> str | None:
         return None if blank(part.records[i]) else delimiter.join(part.records[i])
 
-    cells = Cells(values(columns.text) or [], values(columns.item_id), values(columns.date), values(columns.label))
+    texts = [values(at) or [] for at in columns.texts]
+    context = {
+        name: string_cells([cell.strip() or None for cell in values(at) or []]) for name, at in columns.context.items()
+    }
+    single = (values(columns.item_id), values(columns.date), values(columns.label))
+    cells = Cells(texts[0], *single, more_texts=texts[1:], context=context)
     table, rejects = checked(str(path), part.rows, cells, shown)
     return Chunk(table, sorted(part.rejects + rejects, key=lambda reject: reject.row), part.bytes_read)
 
@@ -378,7 +384,7 @@ def _header_confidence(record: Record, request: ColumnRequest) -> int:
     """Rate a record as a header (see `HeaderTest`), by known names and by the names that the user requested."""
     names = [name.strip() for name in record]
     n_known = sum(map(known_name, names))
-    requested = [name for name in (request.text, request.item_id, request.label) if name and not name.isdecimal()]
+    requested = [name for name in (*request.text, request.item_id, request.label) if name and not name.isdecimal()]
     if n_known > 1 or (any(map(known_text, names)) and any(map(known_label, names))):
         return 2
     if any(find_name(record, name) is not None for name in requested):

@@ -36,7 +36,7 @@ NOT_TEXTS = {
     b"SQLite format 3": ("an SQLite database", "Export the table as CSV and use that file."),
     b"ARROW1": ("an Arrow file", "Write it as Parquet and use that file."),
 }
-DEFAULT_HINT = "Use CSV, TSV, plain text (one text per line), an Excel workbook (.xlsx), JSON or Parquet."
+DEFAULT_HINT = "Use CSV, TSV, plain text (one text per line), an Excel workbook (.xlsx), JSON, RIS or Parquet."
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,15 +27,29 @@ MAX_ARRAY_BYTES = 500_000_000
 
 @dataclass(frozen=True)
 class _Keys:
-    """The keys to read."""
+    """The keys to read.
 
-    text: str
-    item_id: str | None
-    date: str | None
-    label: str | None
+    Attributes:
+        context: What is kept beside the text; None for all other keys.
+    """
+
+    texts: tuple[str, ...]
+    item_id: str | None = None
+    date: str | None = None
+    label: str | None = None
+    context: tuple[str, ...] | None = ()
 
     def text_only(self) -> _Keys:
-        return _Keys(self.text, None, None, None)
+        return _Keys(self.texts)
+
+    def context_of(self, record: Mapping[str, Any]) -> str | None:
+        """Return the context of a record as JSON; None if there is none."""
+        if self.context is None:
+            excluded = {*self.texts, self.item_id, self.label}
+            kept = {key: value for key, value in record.items() if key not in excluded}
+        else:
+            kept = {key: record[key] for key in self.context if key in record}
+        return json.dumps(kept, ensure_ascii=False) if kept else None
 
 
 @dataclass(frozen=True)
@@ -59,7 +73,22 @@ def open_json(path: Path, encoding: str, request: ColumnRequest) -> Source:
         SourceError: The file has no objects, a key is repeated, or the choice of a key is ambiguous.
     """
     entries = _read_array(path, encoding)
-    name = "JSON lines" if entries is None else "JSON array"
+    return open_records(path, "JSON lines" if entries is None else "JSON array", encoding, entries, request)
+
+
+def open_records(path: Path, name: str, encoding: str, entries: list[Any] | None, request: ColumnRequest) -> Source:
+    """Detect the keys to read in records.
+
+    Args:
+        path: The file.
+        name: The name of its format.
+        encoding: Its encoding.
+        entries: The records; None for the lines of the file.
+        request: The columns that the user requested.
+
+    Raises:
+        SourceError: As `open_json`.
+    """
     lines = sample_lines(path, encoding) if entries is None else []
     values = [_parse_object(line) for line in lines] if entries is None else entries[:SAMPLE_LINES]
     _require_unique_keys(path, lines)
@@ -75,9 +104,10 @@ def open_json(path: Path, encoding: str, request: ColumnRequest) -> Source:
         raise SourceError(message, hint=_flatten_hint(path, objects[0], "" if entries is None else ".[]"))
     sample = [[_cell(record.get(key)) for key in names] for record in objects]
     columns = choose_columns(path, names, sample, request)
-    positions = (columns.text, columns.item_id, columns.date, columns.label)
-    text, *others = [None if position is None else names[position] for position in positions]
-    keys = _Keys(text or "", *others)
+    single = (columns.item_id, columns.date, columns.label)
+    item_id, date, label = (None if position is None else names[position] for position in single)
+    context = None if request.context is None else tuple(names[at] for at in columns.context.values())
+    keys = _Keys(tuple(names[at] for at in columns.texts), item_id, date, label, context)
     size = path.stat().st_size
 
     def read(count: int, all_columns: bool) -> Iterator[Chunk]:
@@ -238,11 +268,14 @@ def _chunk(path: Path, part: _Part, keys: _Keys) -> Chunk:
         elif shown[i].strip():
             rejects.append(Reject(str(path), row, shortened(shown[i]), fault))
     records = [record for _, record in good]
+    texts = [[_cell(record.get(key)) for record in records] for key in keys.texts]
     cells = Cells(
-        [_cell(record[keys.text]) for record in records],
+        texts[0],
         None if keys.item_id is None else [id_text(record.get(keys.item_id)) for record in records],
         None if keys.date is None else [_cell(record.get(keys.date)) for record in records],
         None if keys.label is None else [label_text(record.get(keys.label)) for record in records],
+        texts[1:],
+        () if keys.context == () else string_cells(list(map(keys.context_of, records))),
     )
     rows = np.array([entries[i][0] for i, _ in good], dtype=np.int64)
     table, rejected = checked(str(path), rows, cells, lambda k: shown[good[k][0]])
@@ -261,11 +294,12 @@ def _parse_object(line: str) -> dict[str, Any] | str:
 
 
 def _fault(record: dict[str, Any], keys: _Keys) -> str | None:
-    if keys.text not in record:
-        return f"the key {keys.text!r} is missing"
-    text = record[keys.text]
-    if text is not None and (not isinstance(text, str | int | float) or isinstance(text, bool)):
-        return f"{keys.text!r} is not a string"
+    if not any(key in record for key in keys.texts):
+        return f"the key {keys.texts[0]!r} is missing"
+    for key in keys.texts:
+        text = record.get(key)
+        if text is not None and (not isinstance(text, str | int | float) or isinstance(text, bool)):
+            return f"{key!r} is not a string"
     if keys.label is not None and label_text(record.get(keys.label)) is None:
         return f"{keys.label!r} is not a single label: {_as_json(record[keys.label])}"
     return None

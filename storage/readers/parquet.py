@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,16 +49,22 @@ def open_parquet(path: Path, request: ColumnRequest) -> Source:
         hint = f"Use --text-column {strings[0]}." if strings else "Use a file with a column of strings."
         raise SourceError(message, hint=hint)
 
+    layout = layout_of(Layout(f"Parquet, {n_rows:,} rows"), columns, names, sample, path)
+    if request.context is None and (nested := [name for name in schema.names if name not in names]):
+        every = unique_names([*names, *nested])
+        more = {every[at]: at for at in range(len(names), len(every))}
+        names = [*names, *nested]
+        columns = replace(columns, context={**columns.context, **more})
+        layout = replace(layout, kept=[*layout.kept, *more])
+
     def read(count: int, all_columns: bool) -> Iterator[Chunk]:
         return _chunks(path, names, columns, count, all_columns)
 
-    form = Layout(f"Parquet, {n_rows:,} rows")
-    return Source(path, path.stat().st_size, layout_of(form, columns, names, sample, path), read)
+    return Source(path, path.stat().st_size, layout, read)
 
 
 def _chunks(path: Path, names: list[str], columns: Columns, count: int, all_columns: bool) -> Iterator[Chunk]:
-    roles = (columns.text, columns.item_id, columns.date, columns.label)
-    used = {names[position] for position in roles if position is not None}
+    used = {names[position] for position in columns.used}
     size = path.stat().st_size
     with pq.ParquetFile(path) as file:
         n_rows = file.metadata.num_rows
@@ -76,7 +83,7 @@ def _with_all_rows(chunk: Chunk, batch: pa.RecordBatch, names: list[str], column
     """Add every row of a batch to its chunk; columns keep their types, except that a binary text column is decoded."""
     text_position = _position(batch, names, columns.text)
     cells = [
-        string_cells(_texts(column)) if pa.types.is_string(column.type) or i == text_position else column
+        string_cells(_texts(column)) if i == text_position else _as_cells(column)
         for i, column in enumerate(batch.columns)
     ]
     ids = None if columns.item_id is None else _ids(batch.column(_position(batch, names, columns.item_id)))
@@ -104,14 +111,15 @@ def _chunk(path: Path, batch: pa.RecordBatch, names: list[str], columns: Columns
     def column(i: int) -> pa.Array:
         return batch.column(_position(batch, names, i))
 
-    texts = _texts(column(columns.text))
+    texts, *more = [_texts(column(at)) for at in columns.texts]
     ids = None if columns.item_id is None else _ids(column(columns.item_id))
     dates = None if columns.date is None else column(columns.date)
     labels = None if columns.label is None else _labels(column(columns.label))
+    context = {name: _as_cells(column(at)) for name, at in columns.context.items()}
     table, rejects = checked(
         str(path),
         np.arange(done + 1, done + len(batch) + 1, dtype=np.int64),
-        Cells(texts, ids, dates, labels),
+        Cells(texts, ids, dates, labels, more, context),
         lambda i: ", ".join(_shown(values[i]) for values in (ids, texts) if values is not None),
     )
     return Chunk(table, rejects, bytes_read)
@@ -127,6 +135,11 @@ def _texts(column: pa.Array) -> pa.Array | list[str | None]:
     except pa.ArrowInvalid:
         values = column.cast(pa.large_binary()).to_pylist()
         return [None if value is None else value.decode("utf-8", "surrogateescape") for value in values]
+
+
+def _as_cells(column: pa.Array) -> pa.Array:
+    """A column of any type; strings such that they are UTF-8."""
+    return string_cells(_texts(column)) if pa.types.is_string(column.type) else column
 
 
 def _ids(column: pa.Array) -> pa.Array | list[str | None]:

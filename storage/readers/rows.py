@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -42,12 +42,16 @@ class Cells:
         ids: n ids.
         dates: n dates as they are in the file.
         labels: n labels as they are in the file; empty for items that are not labeled.
+        more_texts: Columns that are joined to the texts, separated by a blank line.
+        context: Columns that are kept with the text, by name; or n JSON objects of them.
     """
 
     texts: Sequence[str | None] | pa.Array
     ids: Sequence[str | None] | pa.Array | None = None
     dates: Iterable[str | None] | pa.Array | None = None
     labels: Sequence[str | None] | pa.Array | None = None
+    more_texts: Sequence[Sequence[str | None] | pa.Array] = ()
+    context: Mapping[str, pa.Array] | pa.Array = field(default_factory=dict)
 
 
 def checked(
@@ -62,10 +66,10 @@ def checked(
         show_row: Returns the content of row i for a reject; None for a blank row, which is not reported.
 
     Returns:
-        A table of the valid rows in order, with schema `SCHEMA` (`LABELLED_SCHEMA` if there are labels), and a reject
-        for each of the others.
+        A table of the valid rows in order, with schema `SCHEMA` (`LABELLED_SCHEMA` if there are labels) and a column
+        `context` if columns are kept; and a reject for each of the others.
     """
-    text, text_broken = _strings(cells.texts)
+    text, text_broken = _joined([cells.texts, *cells.more_texts])
     faults = [(text_broken, NOT_TEXT)]
     item_id: pa.Array = pa.nulls(len(rows), pa.string())
     if cells.ids is not None:
@@ -87,6 +91,11 @@ def checked(
     if cells.labels is not None:
         columns.append(label)
     table = pa.Table.from_arrays(columns, schema=SCHEMA if cells.labels is None else LABELLED_SCHEMA)
+    if len(cells.context):
+        kept = cells.context
+        if isinstance(kept, Mapping):
+            kept = pa.StructArray.from_arrays(list(kept.values()), list(kept))
+        table = table.append_column("context", kept)
     if not bad.any():
         return table, []
     rejects = []
@@ -130,6 +139,16 @@ def string_cells(values: Sequence[str | None] | pa.Array) -> pa.Array:
     except UnicodeEncodeError:
         readable = [None if value is None else value.encode("utf-8", "replace").decode() for value in values]
         return pa.array(readable, pa.string())
+
+
+def _joined(columns: Sequence[Sequence[str | None] | pa.Array]) -> tuple[pa.Array, NDArray[np.bool_]]:
+    """The texts of several columns as one, with a blank line between, and which of them cannot be written as UTF-8."""
+    parts = [_strings(column) for column in columns]
+    if len(parts) == 1:
+        return parts[0]
+    texts = [pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text) for text, _ in parts]
+    joined = pc.binary_join_element_wise(*texts, "\n\n", null_handling="skip")
+    return joined, np.logical_or.reduce([broken for _, broken in parts])
 
 
 def _strings(values: Sequence[str | None] | pa.Array) -> tuple[pa.Array, NDArray[np.bool_]]:

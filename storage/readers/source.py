@@ -69,10 +69,11 @@ class Chunk:
     """Some rows of a source.
 
     Attributes:
-        table: The valid rows, with the schema of the source.
+        table: The valid rows, with the schema of the source, and a column `context` (structs, or JSON) if columns are
+            kept.
         rejects: The other rows.
         bytes_read: The position in the file after these rows.
-        all_rows: Every row; None unless requested. If requested, the table has no ids, dates and labels.
+        all_rows: Every row; None unless requested. If requested, the table has only texts.
     """
 
     table: pa.Table
@@ -92,6 +93,7 @@ class Layout:
         columns: Role (text, id, date, label) -> name of the column, or `column 2` in a file without a header.
         described: A description of the text, id and date columns.
         unused: The other columns.
+        kept: The columns that are kept as context.
         label_column: The column that probably contains labels; empty if there is none.
         notes: Sentences about lines or columns that were skipped.
         sample: The first three rows: role -> value.
@@ -103,6 +105,7 @@ class Layout:
     columns: dict[str, str] = field(default_factory=dict)
     described: str = ""
     unused: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
     label_column: str = ""
     notes: list[str] = field(default_factory=list)
     sample: list[dict[str, str]] = field(default_factory=list)
@@ -112,9 +115,11 @@ class Layout:
 
     def lines(self) -> list[str]:
         """Describe the layout in a few lines for the terminal."""
-        names = [f"{name!r} (labels?)" if name == self.label_column else repr(name) for name in self.unused[:8]]
-        more = f" and {len(self.unused) - 8} more" if len(self.unused) > 8 else ""
-        unused = [f"  unused: {', '.join(names)}{more}"] if names else []
+        unused = []
+        for heading, names in (("Kept as context", self.kept), ("Not used", self.unused)):
+            listed = [f"{name!r} (labels?)" if name == self.label_column else repr(name) for name in names[:8]]
+            more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+            unused += [f"  {heading}: {', '.join(listed)}{more}"] if names else []
         rows = [" | ".join(" ".join(value.split())[:80] for value in row.values()) for row in self.sample]
         return [str(self), *(f"  {note}" for note in self.notes), *unused, *(f"  > {row}" for row in rows)]
 

@@ -45,8 +45,8 @@ def open_workbook(path: Path, request: ColumnRequest) -> Source:
     size = path.stat().st_size
 
     def read(count: int, all_columns: bool) -> Iterator[Chunk]:
-        roles = (columns.text,) if all_columns else (columns.text, columns.item_id, columns.date, columns.label)
-        used = {position + 1 for position in roles if position is not None}
+        checked = {*columns.texts} if all_columns else columns.used - {*columns.context.values()}
+        used = {position + 1 for position in checked}
         valueless = {row for row, column in sheet.formulas if column in used}
         for start in range(body, len(records), count):
             rows = range(start, min(start + count, len(records)))

@@ -21,6 +21,7 @@ from storage.lake.models import all_models, production_model
 from storage.lake.store import Store
 from storage.readers.spellings import hash_of_folded
 from storage.run_records import RUNS_FILE
+from storage.upkeep.erasure import INTENT
 from storage.upkeep.maintenance import DataFile, DataFolder, files_in_lake
 from storage.workspace import Workspace
 
@@ -89,6 +90,9 @@ def check_workspace(workspace: Workspace) -> Checked:
     found = check_contents(workspace)
     with contextlib.suppress(StoreError):
         _check_batches(workspace, workspace.store(), found)
+    if (workspace.root / "lake" / INTENT).exists():
+        hint = "Finish it: pal items erase --yes"
+        found.damaged.append(Damage(f"lake/{INTENT}", "erasing texts was interrupted", hint))
     if reason := _sqlite_damage(workspace.root / RUNS_FILE):
         hint = "Put it aside and begin a new record: pal check --repair"
         found.damaged.append(Damage(RUNS_FILE, reason, hint, "runs"))
@@ -231,7 +235,7 @@ def _check_batches(workspace: Workspace, store: Store, found: Checked) -> None:
         for file in missing:
             found.damaged.append(Damage(f"{place}/{file}", "it is missing", _REPAIR, "batch", name))
         own = known[name].hashes
-        if any(items.get(item_id) != text_hash for item_id, text_hash in own.items()):
+        if any(items.get(item_id) not in hashes for item_id, hashes in own.items()):
             what = "its items are not those that the lake has for this batch"
             found.damaged.append(Damage(f"{place}/{MANIFEST}", what, _REPAIR, "batch", name))
     there = {folder.name for folder in folders}

@@ -17,7 +17,7 @@ from storage.files.object_store import PIECE_BYTES, ObjectStore
 from storage.lake.connection import Connection, quoted
 from storage.lake.store import Store
 
-_CATALOG = "__ducklake_metadata_lake"
+CATALOG = "__ducklake_metadata_lake"
 _OLD = "now() - INTERVAL 1 DAY"
 """Younger files may be those of a write or a read that goes on."""
 
@@ -66,7 +66,7 @@ def maintain(store: Store) -> Tidied:
 
 def _count_files(store: Store) -> int:
     tables = ("ducklake_data_file", "ducklake_delete_file")
-    return sum(int(store.rows(f"SELECT count(*) FROM {_CATALOG}.{name}")[0][0]) for name in tables)
+    return sum(int(store.rows(f"SELECT count(*) FROM {CATALOG}.{name}")[0][0]) for name in tables)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def files_of(connection: Connection, catalog: str) -> list[DataFile]:
 
 def files_in_lake(store: Store) -> list[DataFile]:
     """`files_of` an open lake."""
-    return _data_files(store.rows(_files_query(_CATALOG)))
+    return _data_files(store.rows(_files_query(CATALOG)))
 
 
 def _files_query(catalog: str) -> str:

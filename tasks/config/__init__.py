@@ -1,1 +1,5 @@
-"""pal.toml: every setting (`settings.py`), how the file is read (`load.py`) and how it is written (`template.py`)."""
+"""pal.toml: every setting, and how it is read, written and changed.
+
+The settings are in `settings.py`, their reading in `load.py`, the template in `template.py`, changes in
+`label_lines.py`.
+"""

@@ -19,7 +19,7 @@ from annotation.formats.registry import FORMATS, find_formats
 from annotation.label_set import Label, LabelSet, with_keys
 from storage.files.object_store import root_faults
 from storage.readers.spellings import folded
-from storage.records import ORIGINAL, UNNAMED
+from storage.records import NAMELESS
 from storage.workspace import Workspace
 from tasks.config.mix_checks import Option, mix_faults, option_faults, weights
 from tasks.config.values import as_toml, suggest
@@ -27,7 +27,7 @@ from tasks.config.values import as_toml, suggest
 if TYPE_CHECKING:
     from tasks.learning.training import TrainingConfig
 
-Event = Literal["batch", "promotion", "failure"]
+Event = Literal["batch", "promotion", "failure", "drift"]
 EVENTS: tuple[Event, ...] = get_args(Event)
 
 _FROM_LISTS = Field(strict=False)
@@ -49,6 +49,11 @@ def _refuse(faults: Sequence[str]) -> None:
         raise ValueError(*faults)
 
 
+def _empty_words(words: Sequence[str]) -> list[str]:
+    """What is wrong with a list of words."""
+    return [f"{as_toml(word)} is empty." for word in words if not word.strip()]
+
+
 class Section(BaseModel):
     """A section of pal.toml. A validator raises ValueError with one argument for each error that it finds."""
 
@@ -64,6 +69,11 @@ class LabelConfig(Section):
     )
     positive: bool = Field(False, description="Whether it is the rare label that the metrics are about.")
     default: bool = Field(False, description="Whether Enter chooses it.")
+    description: str = Field("", description="What it means, in a sentence that annotators see.")
+
+
+OLD_PLACEHOLDER = "Say here what each label means, with examples of the hard cases."
+"""What `pal init` wrote as the definition up to version 0.1; annotators are not shown it."""
 
 
 class TaskConfig(Section):
@@ -71,11 +81,18 @@ class TaskConfig(Section):
 
     name: str = Field(description="Name of the task.")
     question: str = Field(description="Question that annotators answer about each text.")
-    definition: str = Field(description="What each label means, with examples of hard cases; annotators can open it.")
+    definition: str = Field(
+        "", description="What each label means, with examples of hard cases; annotators can open it. May be left empty."
+    )
     labels: Annotated[tuple[LabelConfig, ...], _FROM_LISTS] = Field(
-        description="Labels: name, key (optional), positive = true for the rare one, default = true for Enter.",
+        description="Labels: name; if wanted key, description, positive = true (the rare one), default = true (Enter).",
         examples=[[{"name": "spam"}, {"name": "ham"}]],
     )
+
+    @field_validator("definition")
+    @classmethod
+    def _leave_out_placeholder(cls, definition: str) -> str:
+        return "" if definition.strip() == OLD_PLACEHOLDER else definition
 
     @field_validator("labels")
     @classmethod
@@ -134,6 +151,12 @@ class BatchConfig(Section):
         examples=[["anna", "ben"]],
     )
     overlap: int = Field(1, ge=1, description="How many annotators get each item.")
+    context: Annotated[tuple[str, ...], _FROM_LISTS] = Field(
+        (), description="Imported columns that annotators see beside the text.", examples=[["url", "date"]]
+    )
+    highlight: Annotated[tuple[str, ...], _FROM_LISTS] = Field(
+        (), description="Words that are marked in texts on the page and in the terminal.", examples=[["flood", "fire"]]
+    )
     gold: float = Field(
         0.0,
         ge=0,
@@ -148,6 +171,12 @@ class BatchConfig(Section):
         _refuse(unknown if formats else [f"there is none{suggest('', FORMATS)}"])
         return formats
 
+    @field_validator("highlight")
+    @classmethod
+    def _check_highlight(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        _refuse(_empty_words(words))
+        return words
+
     @field_validator("annotators")
     @classmethod
     def _check_annotators(cls, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -155,7 +184,7 @@ class BatchConfig(Section):
         for name in names:
             if not name.strip() or name != name.strip() or not name.isprintable():
                 faults.append(f"{as_toml(name)} is empty, or has spaces around it or characters that cannot be shown.")
-            if folded(name) in (UNNAMED, ORIGINAL):
+            if folded(name) in NAMELESS:
                 faults.append(f'"{name}" is reserved for answers without a name.')
         if len(set(map(folded, names))) < len(names):
             faults.append("a name is given twice.")
@@ -202,6 +231,11 @@ class SamplingConfig(Section):
     keywords: Annotated[tuple[str, ...], _FROM_LISTS] = Field(
         (), description="Words that hint at the rare label, for the strategy keyword.", examples=[["flood", "quake"]]
     )
+    where: str = Field(
+        "",
+        description="Condition on imported columns, in SQL; other items are not asked about.",
+        examples=["lang = 'en' AND date >= '2026-01-01'"],
+    )
     options: dict[str, dict[str, Option]] = _rare(
         {}, "Options of strategies; their defaults are in docs/strategies.md.", examples=[{"anchor": {"size": 500}}]
     )
@@ -221,7 +255,7 @@ class SamplingConfig(Section):
     @field_validator("keywords")
     @classmethod
     def _check_keywords(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        _refuse([f"{as_toml(word)} is empty." for word in words if not word.strip()])
+        _refuse(_empty_words(words))
         return words
 
     @field_validator("options")
@@ -250,6 +284,10 @@ class ModelConfig(Section):
         "minilm-static",
         description='Encoder: "minilm-static", "minilm-adapted" (after pal adapt) or "bag-of-words" (the original\'s).',
     )
+    sentence: Literal["auto", "off"] = Field(
+        "auto",
+        description='Sentence vectors: "auto" (with the extra `sentence`, once every text has one) or "off".',
+    )
     balance: Literal["weights", "equal_draws", "none"] = Field(
         "weights", description='Against rare labels: "weights" in the loss, "equal_draws" per epoch, or "none".'
     )
@@ -266,7 +304,12 @@ class ModelConfig(Section):
         """How to train, without the encoder; imports torch."""
         from tasks.learning.training import TrainingConfig
 
-        return TrainingConfig(**self.model_dump(exclude={"encoder"}))
+        return TrainingConfig(**self.model_dump(exclude={"encoder", "sentence"}))
+
+    @property
+    def reads_sentences(self) -> bool:
+        """Whether models may read sentence vectors: linear ones on the shipped encoder."""
+        return self.sentence == "auto" and self.encoder == "minilm-static" and self.hidden == 0
 
 
 class PromotionConfig(Section):
@@ -277,6 +320,14 @@ class PromotionConfig(Section):
     )
     margin: float = Field(0.01, description="How much worse a candidate may be and still count as not worse.")
     confidence: float = Field(0.5, ge=0, le=1, description="How probable it must be that the candidate is not worse.")
+
+
+class ReportConfig(Section):
+    """`[report]`."""
+
+    slices: Annotated[tuple[str, ...], _FROM_LISTS] = Field(
+        (), description="Imported columns; the report has metrics for each of their values.", examples=[["source"]]
+    )
 
 
 class ScheduleConfig(Section):
@@ -332,7 +383,7 @@ class NotifyConfig(Section):
         (), description="Program that gets the same JSON on standard input.", examples=[["./notify.sh"]]
     )
     on: Annotated[tuple[Event, ...], _FROM_LISTS] = Field(
-        EVENTS, description='Events: "batch", "promotion", "failure".', examples=[["failure"]]
+        EVENTS, description='Events: "batch", "promotion", "failure", "drift".', examples=[["failure"]]
     )
 
     @field_validator("webhook")
@@ -419,6 +470,7 @@ class Config(Section):
     promotion: PromotionConfig = Field(
         PromotionConfig(), description="When a candidate replaces the production model: if it is probably not worse."
     )
+    report: ReportConfig = Field(ReportConfig(), description="What the report shows.")
     schedule: ScheduleConfig = Field(ScheduleConfig(), description="Schedule of pal up.")
     server: ServerConfig = Field(ServerConfig(), description="Prefect's server, started by pal up.")
     notify: NotifyConfig = Field(NotifyConfig(), description="Notifications of new batches, promotions and failures.")

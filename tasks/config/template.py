@@ -51,7 +51,9 @@ def label_names(text: str) -> list[str]:
     return [name.strip() for row in csv.reader([one_line], skipinitialspace=True) for name in row]
 
 
-def named_labels(names: Sequence[str], positive: str | None, question: str | None) -> LabelSet:
+def named_labels(
+    names: Sequence[str], positive: str | None, question: str | None, definition: str | None = None
+) -> LabelSet:
     """A label set for labels named on the command line.
 
     Raises:
@@ -60,7 +62,7 @@ def named_labels(names: Sequence[str], positive: str | None, question: str | Non
     label_set = LabelSet(
         name="my-task",
         question=question or (f"Which label fits: {', '.join(names)}?" if len(names) < 10 else "Which label fits?"),
-        definition="Say here what each label means, with examples of the hard cases.",
+        definition=definition or "",
         labels=with_keys([Label(name, positive=name == positive) for name in names]),
     )
     faults = label_set.faults()

@@ -105,6 +105,7 @@ class StaticVectors:
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._known: dict[str, npt.NDArray[np.uint16]] = {}
         self.n_tokens = int(self._tokenizer.get_vocab_size())
+        self.unknown: int | None = self._tokenizer.token_to_id("[UNK]")
         self.encoder_id = id_in(manifest)
 
     def tokenize(self, texts: pa.Array) -> Tokens:

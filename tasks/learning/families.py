@@ -1,8 +1,8 @@
-"""Feature families of texts: token vectors, words, characters; and how much each of them counts.
+"""Feature families of texts: token vectors, words, characters, sentence vectors; and how much each of them counts.
 
 No family is best everywhere: vectors win on short texts with few labels, words on questions and abstracts, characters
-where the tokenizer does not cover the language. A `Mix` says how much each counts; `choose_mix` finds it from the
-labeled items.
+where the tokenizer does not cover the language, sentence vectors on short English texts. A `Mix` says how much each
+counts; `choose_mix` finds it from the labeled items.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from tasks.learning.ngrams import (
     stream_of,
     weighted,
 )
+from tasks.learning.sentences import directions_of
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import TokenVectors, unit
 
-Family = Literal["vectors", "flat_vectors", "words", "characters"]
+Family = Literal["vectors", "flat_vectors", "words", "characters", "sentences"]
 Mix = Mapping[Family, float]
 """How much each family counts; the fractions add up to 1, and a family without any is left out."""
 
@@ -53,16 +54,19 @@ LEAST_ERROR = 0.5
 
 
 def _candidates() -> tuple[Mix, ...]:
-    parts: list[tuple[int, int, int, int]] = [  # vectors, flat vectors, words, characters
+    parts: list[tuple[int, ...]] = [  # vectors, flat vectors, words, characters, sentences
         *[(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)],
         *[(1, 0, 1, 0), (0, 1, 1, 0), (1, 0, 0, 1), (0, 1, 0, 1), (0, 0, 1, 1)],
         *[(3, 0, 1, 0), (1, 0, 3, 0), (3, 0, 0, 1), (1, 0, 0, 3), (0, 1, 3, 0), (0, 1, 0, 3)],
         *[(0, 0, 1, 3), (0, 0, 3, 1), (1, 0, 1, 1), (0, 1, 1, 1), (3, 0, 1, 1), (1, 0, 3, 1), (1, 0, 1, 3)],
         *[(0, 1, 3, 1), (0, 1, 1, 3), (0, 3, 1, 1)],
         *[(10, 0, 1, 1), (1, 0, 1, 10), (1, 0, 10, 1)],
+        *[(0, 0, 0, 0, 1), (0, 0, 1, 0, 1), (0, 0, 0, 1, 1), (0, 0, 1, 1, 1), (1, 0, 0, 0, 1), (0, 1, 0, 0, 1)],
+        *[(0, 0, 1, 0, 3), (0, 0, 0, 1, 3), (1, 0, 0, 0, 3), (0, 0, 1, 1, 4), (1, 0, 1, 0, 2), (0, 1, 1, 0, 2)],
+        *[(1, 0, 0, 1, 2), (0, 1, 0, 1, 2), (1, 0, 1, 1, 3), (0, 1, 1, 1, 3), (0, 0, 1, 1, 10)],
     ]
-    names: tuple[Family, ...] = ("vectors", "flat_vectors", "words", "characters")
-    return tuple({name: n / sum(part) for name, n in zip(names, part, strict=True) if n} for part in parts)
+    names: tuple[Family, ...] = ("vectors", "flat_vectors", "words", "characters", "sentences")
+    return tuple({name: n / sum(part) for name, n in zip(names, part, strict=False) if n} for part in parts)
 
 
 CANDIDATES = _candidates()
@@ -73,13 +77,11 @@ class Vocabulary:
     """What the labeled items say of the features.
 
     Attributes:
-        centre: Mean direction of the texts' vectors, (d,).
-        flat_centre: The same where all token vectors have length 1, (d,).
+        centres: Family of vectors -> mean direction of the texts in it, (d,).
         idf: Lexical family -> inverse document frequency of each bucket, (N_BUCKETS,); 0 for one that no item has.
     """
 
-    centre: Floats
-    flat_centre: Floats
+    centres: Mapping[Family, Floats]
     idf: Mapping[Family, Floats]
 
 
@@ -119,13 +121,18 @@ def design(encoder: Encoder, tokens: Tokens) -> tuple[Design, Vocabulary]:
 
     Args:
         encoder: One with token vectors.
-        tokens: The texts, with their characters where those may be read.
+        tokens: The texts, with their characters and sentence vectors where those may be read.
     """
     table, pieces = encoder.vectors(), encoder.pieces()
     assert table is not None
-    vectors, flat_vectors = directions(table, tokens), directions(unit(table), tokens)
-    centre, flat_centre = vectors.mean(axis=0), flat_vectors.mean(axis=0)
-    rows: dict[Family, Any] = {"vectors": unit(vectors - centre), "flat_vectors": unit(flat_vectors - flat_centre)}
+    vectors: dict[Family, Floats] = {
+        "vectors": directions(table, tokens),
+        "flat_vectors": directions(unit(table), tokens),
+    }
+    if tokens.sentences is not None:
+        vectors["sentences"] = directions_of(tokens.sentences)
+    centres = {name: each.mean(axis=0) for name, each in vectors.items()}
+    rows: dict[Family, Any] = {name: unit(each - centres[name]) for name, each in vectors.items()}
     unseen: dict[Family, npt.NDArray[np.float64]] = {}
     idf: dict[Family, Floats] = {}
     lexical: tuple[Family, ...] = ("words", "characters") if tokens.characters is not None else ("words",)
@@ -134,7 +141,7 @@ def design(encoder: Encoder, tokens: Tokens) -> tuple[Design, Vocabulary]:
         idf[name] = inverse_document_frequencies(terms)
         rows[name] = weighted(terms, idf[name]).matrix()
         unseen[name] = _unseen_factors(terms, idf[name])
-    return Design(rows, unseen), Vocabulary(centre, flat_centre, idf)
+    return Design(rows, unseen), Vocabulary(centres, idf)
 
 
 def _unseen_factors(terms: Terms, idf: Floats) -> npt.NDArray[np.float64]:

@@ -12,12 +12,13 @@ from torch.nn import functional
 
 from tasks.learning.network import Network
 from tasks.learning.ngrams import ORDERS, Stream, by_bucket, count_terms, stream_of, weighted
+from tasks.learning.sentences import sentences_of
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import unit
 
 if TYPE_CHECKING:
     from tasks.learning.encoders import Encoder
-    from tasks.learning.families import Vocabulary
+    from tasks.learning.families import Family, Vocabulary
     from tasks.learning.family_training import FamilyWeights
 
 Floats = npt.NDArray[np.float32]
@@ -26,17 +27,20 @@ Floats = npt.NDArray[np.float32]
 def saved_weights(fitted: FamilyWeights, vocabulary: Vocabulary) -> dict[str, torch.Tensor]:
     """The tensors that make a `FamilyClassifier`, by name.
 
-    `centre`, `weight` (n_labels, d) and `bias` (n_labels,) always; `flat` where all token vectors have length 1; and of
-    each lexical family `NAME.buckets`, `NAME.idf` (m,) and `NAME.weight` (m, n_labels).
+    `centre`, `weight` (n_labels, d) and `bias` (n_labels,) always; `flat` where all token vectors have length 1; of
+    sentence vectors `sentences.centre` and `sentences.weight`; and of each lexical family `NAME.buckets`, `NAME.idf`
+    (m,) and `NAME.weight` (m, n_labels).
     """
     flat = "flat_vectors" in fitted.weights
-    weight = fitted.weights.get(
-        "flat_vectors" if flat else "vectors", np.zeros((len(vocabulary.centre), len(fitted.bias)))
-    )
-    centre = vocabulary.flat_centre if flat else vocabulary.centre
+    kind: Family = "flat_vectors" if flat else "vectors"
+    centre = vocabulary.centres[kind]
+    weight = fitted.weights.get(kind, np.zeros((len(centre), len(fitted.bias))))
     tensors = {"centre": centre, "weight": weight.T.astype(np.float32), "bias": fitted.bias.astype(np.float32)}
     if flat:
         tensors["flat"] = np.ones(1, np.uint8)
+    if "sentences" in fitted.weights:
+        tensors["sentences.centre"] = vocabulary.centres["sentences"]
+        tensors["sentences.weight"] = fitted.weights["sentences"].T.astype(np.float32)
     for name, idf in vocabulary.idf.items():
         if name in fitted.weights:
             buckets = np.flatnonzero(idf).astype(np.int32)
@@ -51,8 +55,8 @@ def saved_weights(fitted: FamilyWeights, vocabulary: Vocabulary) -> dict[str, to
 class FamilyClassifier(Network):
     """Texts to one logit per label.
 
-    The last representation before the head is the text's centered direction among the token vectors, followed by what
-    the lexical families say for each label; the head adds those as they are.
+    The last representation before the head is the text's centered direction among the token vectors, followed by that
+    of its sentence vector and by what the lexical families say for each label; the head adds those as they are.
 
     Args:
         encoder: One with token vectors (n_tokens, d), which are not part of the saved weights.
@@ -73,19 +77,25 @@ class FamilyClassifier(Network):
                 if f"{name}.idf" in weights
             }
         )
+        self.reads_characters = "characters" in self.lexical
+        self.reads_sentences = "sentences.weight" in weights
         n_labels = len(weights["bias"])
-        own = [weights["weight"], torch.eye(n_labels)] if self.lexical else [weights["weight"]]
+        own = [weights["weight"]]
+        own += [weights["sentences.weight"]] if self.reads_sentences else []
+        own += [torch.eye(n_labels)] if self.lexical else []
         width = sum(part.shape[1] for part in own)
         self.head = nn.utils.skip_init(nn.Linear, width, n_labels)  # type: ignore[no-untyped-call]
         with torch.no_grad():
             self.head.weight.copy_(torch.cat(own, dim=1))
             self.head.bias.copy_(weights["bias"])
-        self.reads_characters = "characters" in self.lexical
 
     def represent(self, tokens: Tokens) -> torch.Tensor:
         """The last representation before the head, (n, width)."""
         directions = functional.normalize(self.bag(*tokens.tensors()), dim=1)
         parts = [functional.normalize(directions - self.saved["centre"], dim=1)]
+        if self.reads_sentences:
+            sentences = torch.from_numpy(sentences_of(tokens))
+            parts.append(functional.normalize(sentences - self.saved["sentences.centre"], dim=1))
         if self.lexical:
             said = [family(stream_of(name, tokens, self.pieces)) for name, family in self.lexical.items()]
             parts.append(torch.stack(said).sum(dim=0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from tasks.learning.calibration import Calibration
 from tasks.learning.encoders import BagOfWords, Encoder
 from tasks.learning.family_classifier import FamilyClassifier
 from tasks.learning.network import Network
-from tasks.learning.stored_model import MANIFEST_VERSION, model_manifest, read_column, read_model
+from tasks.learning.sentence_package import sentence_encoder_id
+from tasks.learning.sentences import SentenceEncoder, SentenceRows
+from tasks.learning.stored_model import MANIFEST_VERSION, Became, Outputs, model_manifest, read_column, read_model
 from tasks.learning.stored_model import WEIGHTS as WEIGHTS
 from tasks.learning.tokens import Tokens
 from tasks.learning.training import Classifier, Trained, TrainingConfig, predict_logits
@@ -35,18 +37,32 @@ class LoadedModel:
     classifier: Network
     calibration: Calibration
     labels: tuple[str, ...]
+    outputs: Outputs | None = None
 
     def probabilities(self, tokens: Tokens) -> npt.NDArray[np.float32]:
         """Probabilities (n, n_labels) of n texts given as this model's tokens."""
-        return self.calibration.probabilities(predict_logits(self.classifier, tokens))
+        probabilities = self.calibration.probabilities(predict_logits(self.classifier, tokens))
+        return self.outputs.summed(probabilities) if self.outputs else probabilities
 
-    def predict(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Probabilities (n, n_labels) of n texts."""
-        return self.probabilities(self.read(pa.array(texts, pa.string())))
+    def predict(self, texts: Sequence[str], sentences: SentenceRows | None = None) -> npt.NDArray[np.float32]:
+        """Probabilities (n, n_labels) of n texts.
 
-    def read(self, texts: pa.Array) -> Tokens:
-        """What it needs of a string array (n,): token ids, and characters where it reads those."""
-        return read_column(self.encoder, texts, self.classifier.reads_characters)
+        Args:
+            sentences: Their sentence vectors; a model that reads them makes them where None.
+        """
+        return self.probabilities(self.read(texts, sentences))
+
+    def read(self, texts: Sequence[str], sentences: SentenceRows | None = None) -> Tokens:
+        """What it needs of n texts: token ids, and characters and sentence vectors where it reads those."""
+        tokens = read_column(self.encoder, pa.array(texts, pa.string()), self.classifier.reads_characters)
+        if not self.classifier.reads_sentences:
+            return tokens
+        return replace(tokens, sentences=SentenceEncoder().encode(texts) if sentences is None else sentences)
+
+    @property
+    def sentence_encoder_id(self) -> str | None:
+        """The sentence encoder whose vectors it reads; None where it reads none."""
+        return sentence_encoder_id() if self.classifier.reads_sentences else None
 
 
 def save_model(
@@ -72,6 +88,7 @@ def save_model(
             "model_id": folder.name,
             **facts,
             "encoder_id": encoder.encoder_id,
+            "sentence_encoder_id": sentence_encoder_id() if trained.classifier.reads_sentences else None,
             "vocabulary": list(encoder.words) if isinstance(encoder, BagOfWords) else None,
             "labels": list(labels),
             "calibration": asdict(trained.calibration),
@@ -84,23 +101,24 @@ def save_model(
     return str(model_manifest(folder)["weights_sha256"])
 
 
-def load_model(folder: Path, labels: Sequence[str] | None = None) -> LoadedModel:
+def load_model(folder: Path, labels: Sequence[str] | None = None, became: Became | None = None) -> LoadedModel:
     """Read a model's directory; an adapted encoder is looked for in `encoders` beside the folder of models.
 
     Args:
         labels: The labels that it must have been trained for, in order; None to take what it has.
+        became: How labels changed since, as `stored_model.read_model` takes it.
 
     Raises:
         ModelError: It is missing or damaged, or made for another encoder, other labels or a newer version of this.
     """
-    stored = read_model(folder, labels)
+    stored = read_model(folder, labels, became)
     encoder = stored.encoder
     weights = load(stored.weights)
     if "centre" in weights:
         families = FamilyClassifier(encoder, weights).eval()
-        return LoadedModel(stored.model_id, encoder, families, stored.calibration, stored.labels)
+        return LoadedModel(stored.model_id, encoder, families, stored.calibration, stored.labels, stored.outputs)
     with torch.random.fork_rng(devices=[]):  # layers draw before they get their weights
-        classifier = Classifier(encoder.n_tokens, len(stored.labels), vectors=encoder.vectors(), hidden=stored.hidden)
+        classifier = Classifier(encoder.n_tokens, stored.n_outputs, vectors=encoder.vectors(), hidden=stored.hidden)
     classifier.load_state_dict(weights, strict=not classifier.pretrained)
     classifier.eval()
-    return LoadedModel(stored.model_id, encoder, classifier, stored.calibration, stored.labels)
+    return LoadedModel(stored.model_id, encoder, classifier, stored.calibration, stored.labels, stored.outputs)

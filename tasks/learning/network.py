@@ -15,11 +15,13 @@ class Network(nn.Module):
         head: The last layer.
         linear: Whether what the head reads are the encoder's own vectors.
         reads_characters: Whether it needs the characters of the texts beside their tokens.
+        reads_sentences: Whether it needs their sentence vectors.
     """
 
     head: nn.Linear
     linear: bool = False
     reads_characters: bool = False
+    reads_sentences: bool = False
 
     def represent(self, tokens: Tokens) -> torch.Tensor:
         """The last representation before the head, (n, width); what 'the hidden layer' means to strategies."""

@@ -6,7 +6,7 @@ Importing torch takes a second; the network in numpy makes `pal predict TEXT` se
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,16 +20,49 @@ from storage.files.folders import MANIFEST, read_object
 from tasks.learning.calibration import Calibration
 from tasks.learning.encoders import Encoder, Pieces, StaticVectors, encoder_of
 from tasks.learning.ngrams import ORDERS, CharacterCodes, by_bucket, count_terms, stream_of, weighted
+from tasks.learning.sentence_package import sentence_encoder_id
+from tasks.learning.sentences import SentenceEncoder, SentenceRows, sentences_of
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import unit
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+Floats = npt.NDArray[np.float32]
+
 WEIGHTS = "model.safetensors"
 MANIFEST_VERSION = 2
 READABLE_VERSIONS = (1, MANIFEST_VERSION)
 """Models of version 1 read vectors or words alone."""
+
+
+Became = Callable[[str, int], str | None]
+"""What a label of a lake version is called now; None where it is gone."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a model was trained for, where labels were renamed or merged since.
+
+    Attributes:
+        names: The labels that it was trained for.
+        places: For each of them, which of today's labels it is.
+    """
+
+    names: tuple[str, ...]
+    places: tuple[int, ...]
+
+    @property
+    def are_merged(self) -> bool:
+        """Whether they are not today's labels one by one."""
+        return self.places != tuple(range(len(self.places)))
+
+    def summed(self, probabilities: Floats) -> Floats:
+        """Probabilities (n, n_labels) of today's labels, from those of its own (n, n_names)."""
+        sums = np.zeros((len(probabilities), max(self.places) + 1), np.float32)
+        for place, column in zip(self.places, probabilities.T, strict=True):
+            sums[:, place] += column
+        return sums
 
 
 @dataclass(frozen=True)
@@ -47,23 +80,35 @@ class StoredModel:
     hidden: int
     calibration: Calibration
     labels: tuple[str, ...]
+    outputs: Outputs | None = None
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of labels that it was trained for."""
+        return len(self.outputs.names if self.outputs else self.labels)
 
 
-def read_model(folder: Path, labels: Sequence[str] | None = None) -> StoredModel:
+def read_model(folder: Path, labels: Sequence[str] | None = None, became: Became | None = None) -> StoredModel:
     """Read a model's directory; an adapted encoder is looked for in `encoders` beside the folder of models.
 
     Args:
         labels: The labels that it must have been trained for, in order; None to take what it has.
+        became: How labels changed since; a model for labels that were renamed or merged to just these is accepted.
 
     Raises:
         ModelError: It is missing or damaged, or made for another encoder, other labels or a newer version of this.
     """
     manifest = model_manifest(folder)
+    calibration, outputs = _calibration(manifest), None
     if labels is not None and list(labels) != manifest["labels"]:
+        outputs = _outputs(manifest, labels, became)
+        if outputs is not None and calibration.positive is not None:
+            calibration = replace(calibration, positive=outputs.places[calibration.positive])
+    if labels is not None and list(labels) != manifest["labels"] and outputs is None:
         raise ModelError(
             f"model {folder.name} was trained for the labels {', '.join(manifest['labels'])}; "
             f"pal.toml has {', '.join(labels)}.",
-            hint="train one for these labels: pal next; or put the old labels back into pal.toml",
+            hint="Train one for these labels: pal next",
         )
     weights = (folder / WEIGHTS).read_bytes() if (folder / WEIGHTS).is_file() else None
     found = "missing" if weights is None else hashlib.sha256(weights).hexdigest()
@@ -72,13 +117,27 @@ def read_model(folder: Path, labels: Sequence[str] | None = None) -> StoredModel
             f"{folder / WEIGHTS} has sha256 {found}, its manifest says {manifest['weights_sha256']}.",
             hint=f"Restore it from a backup, or remove {folder} and train again: pal next; see pal check",
         )
+    read = manifest.get("sentence_encoder_id")
+    if read is not None and read != sentence_encoder_id():
+        raise ModelError(
+            f"Model {folder.name} reads sentence vectors of {read}, which is not installed.",
+            hint='Install the extra: pip install "pytorch-active-learning[sentence]"; or train without: pal next',
+        )
     try:
         encoder = encoder_of(manifest["encoder_id"], manifest["vocabulary"], folder.parent.parent / "encoders")
     except ModelError as error:
         raise ModelError(f"model {folder.name} does not fit: {error.what}", hint=error.hint) from error
-    return StoredModel(
-        folder.name, encoder, weights, manifest["config"]["hidden"], _calibration(manifest), tuple(manifest["labels"])
-    )
+    names = manifest["labels"] if labels is None else labels
+    return StoredModel(folder.name, encoder, weights, manifest["config"]["hidden"], calibration, tuple(names), outputs)
+
+
+def _outputs(manifest: dict[str, Any], labels: Sequence[str], became: Became | None) -> Outputs | None:
+    """Which of today's labels each output is; None where one is none of them, or one of them has no output."""
+    names = tuple(manifest["labels"])
+    now = [became(name, int(manifest.get("lake_version", 0))) if became else name for name in names]
+    if now == list(names) or {*now} != {*labels}:
+        return None
+    return Outputs(names, tuple(labels.index(name) for name in now if name is not None))
 
 
 def _check_values(manifest: dict[str, Any]) -> None:
@@ -150,8 +209,6 @@ FEW_TEXTS = 1_000
 SLICE_TEXTS = 256
 """Few enough for the processor's cache, and for BLAS to start no threads: four times as fast as 1,024."""
 
-Floats = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class NumpyModel:
@@ -171,18 +228,32 @@ class NumpyModel:
     scale: np.float32
     weights: dict[str, Floats]
     pretrained: bool
+    outputs: Outputs | None = None
 
-    def predict(self, texts: Sequence[str]) -> Floats:
-        """Probabilities (n, n_labels) of n texts."""
-        return self.probabilities(read_texts(self.encoder, texts, "characters.idf" in self.weights))
+    @property
+    def sentence_encoder_id(self) -> str | None:
+        """The sentence encoder whose vectors it reads; None where it reads none."""
+        return sentence_encoder_id() if "sentences.weight" in self.weights else None
+
+    def predict(self, texts: Sequence[str], sentences: SentenceRows | None = None) -> Floats:
+        """Probabilities (n, n_labels) of n texts.
+
+        Args:
+            sentences: Their sentence vectors; a model that reads them makes them where None.
+        """
+        tokens = read_texts(self.encoder, texts, "characters.idf" in self.weights)
+        if "sentences.weight" in self.weights:
+            tokens = replace(tokens, sentences=self._sentence_encoder.encode(texts) if sentences is None else sentences)
+        return self.probabilities(tokens)
 
     def probabilities(self, tokens: Tokens) -> Floats:
         """Probabilities (n, n_labels) of n texts given as this model's tokens."""
-        logits = np.empty((len(tokens), len(self.labels)), np.float32)
+        logits = np.empty((len(tokens), len(self.outputs.names if self.outputs else self.labels)), np.float32)
         for start in range(0, len(tokens), SLICE_TEXTS):
             part = tokens.slice(start, min(start + SLICE_TEXTS, len(tokens)))
             logits[start : start + len(part)] = self._logits(part)
-        return self.calibration.probabilities(logits)
+        probabilities = self.calibration.probabilities(logits)
+        return self.outputs.summed(probabilities) if self.outputs else probabilities
 
     def _logits(self, tokens: Tokens) -> Floats:
         hidden = self._pooled(tokens)
@@ -197,12 +268,19 @@ class NumpyModel:
 
     def _logits_of_families(self, tokens: Tokens, pooled: Floats) -> Floats:
         logits = unit(pooled - self.weights["centre"]) @ self.weights["weight"].T + self.weights["bias"]
+        if "sentences.weight" in self.weights:
+            sentences = unit(sentences_of(tokens) - self.weights["sentences.centre"])
+            logits += sentences @ self.weights["sentences.weight"].T
         for family, (idf, row_of, rows) in self._lexical.items():
             terms = weighted(count_terms(stream_of(family, tokens, self._pieces), ORDERS[family]), idf)
             said = rows[row_of[terms.buckets]] * terms.weights[:, None]
             sums = np.add.reduceat(np.concatenate([said, rows[:1]]), terms.offsets[:-1])
             logits += np.where(np.diff(terms.offsets)[:, None] > 0, sums, 0)
         return logits
+
+    @cached_property
+    def _sentence_encoder(self) -> SentenceEncoder:
+        return SentenceEncoder()
 
     @cached_property
     def _pieces(self) -> Pieces:
@@ -235,7 +313,7 @@ class NumpyModel:
         return unit(sums)
 
 
-def numpy_model(folder: Path, labels: Sequence[str] | None = None) -> NumpyModel:
+def numpy_model(folder: Path, labels: Sequence[str] | None = None, became: Became | None = None) -> NumpyModel:
     """Read a model's directory, as `model_files.load_model` does.
 
     Raises:
@@ -243,15 +321,22 @@ def numpy_model(folder: Path, labels: Sequence[str] | None = None) -> NumpyModel
     """
     from safetensors.numpy import load
 
-    stored = read_model(folder, labels)
+    stored = read_model(folder, labels, became)
     weights = load(stored.weights)
     encoder = stored.encoder
+    pretrained = isinstance(encoder, StaticVectors)
     if isinstance(encoder, StaticVectors):
         vectors, scale = encoder.rounded_vectors()
-        return NumpyModel(
-            stored.model_id, encoder, stored.calibration, stored.labels, vectors, scale, weights, pretrained=True
-        )
-    learned = weights.pop("bag.weight")
+    else:
+        vectors, scale = weights.pop("bag.weight"), np.float32(1)
     return NumpyModel(
-        stored.model_id, encoder, stored.calibration, stored.labels, learned, np.float32(1), weights, pretrained=False
+        stored.model_id,
+        encoder,
+        stored.calibration,
+        stored.labels,
+        vectors,
+        scale,
+        weights,
+        pretrained=pretrained,
+        outputs=stored.outputs,
     )

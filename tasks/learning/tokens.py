@@ -52,11 +52,13 @@ class Tokens:
         ids: uint16 (number of ids,), text after text.
         offsets: int64 (n + 1,); text k has ids[offsets[k]:offsets[k + 1]].
         characters: The same texts as numbers of characters, for models that read them; None where nobody does.
+        sentences: Their sentence vectors, int8 (n, width), for models that read them; None where nobody does.
     """
 
     ids: npt.NDArray[np.uint16]
     offsets: npt.NDArray[np.int64]
     characters: Tokens | None = None
+    sentences: npt.NDArray[np.int8] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -70,12 +72,16 @@ class Tokens:
         """Texts start to stop, without copying ids."""
         offsets = self.offsets[start : stop + 1]
         characters = self.characters and self.characters.slice(start, stop)
-        return Tokens(self.ids[offsets[0] : offsets[-1]], offsets - offsets[0], characters)
+        sentences = None if self.sentences is None else self.sentences[start:stop]
+        return Tokens(self.ids[offsets[0] : offsets[-1]], offsets - offsets[0], characters, sentences)
 
     def take(self, positions: npt.NDArray[np.int64]) -> Tokens:
         """The texts at `positions`, in that order."""
-        taken = ragged_take(self, positions)
-        return replace(taken, characters=ragged_take(self.characters, positions)) if self.characters else taken
+        return replace(
+            ragged_take(self, positions),
+            characters=self.characters and ragged_take(self.characters, positions),
+            sentences=None if self.sentences is None else self.sentences[positions],
+        )
 
     def tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
         """What EmbeddingBag takes: ids and the start of each text, both int32."""
@@ -133,10 +139,12 @@ class Tokens:
         ends = np.cumsum([len(part.ids) for part in listed])
         offsets = [part.offsets[1:] + end - len(part.ids) for part, end in zip(listed, ends, strict=True)]
         characters = [part.characters for part in listed if part.characters is not None]
+        sentences = [part.sentences for part in listed if part.sentences is not None]
         return cls(
             np.concatenate([part.ids for part in listed]),
             np.concatenate([[0], *offsets]),
             cls.joined(characters) if len(characters) == len(listed) else None,
+            np.concatenate(sentences) if len(sentences) == len(listed) else None,
         )
 
 

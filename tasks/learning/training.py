@@ -189,7 +189,7 @@ def _check_trainable(encoder: Encoder, training: Examples) -> None:
     present = np.unique(training.labels)
     if len(present) < 2:
         raise ModelError(
-            f"{len(training.labels)} training items with {len(present)} different label(s); a model needs at least 2.",
+            f"{len(training.labels)} training items have too few different labels ({len(present)}); a model needs 2.",
             hint="annotate more items: pal next, then pal annotate and pal ingest",
         )
     if not encoder.n_tokens:

@@ -6,13 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from storage.lake.models import CurvePoint, StrategyResult
+from storage.lake.people import Person
 from storage.records import BatchResult, Metric, RunRecord, StopSign
 from tasks.reporting.charts import Axis, Point, as_image, bar_chart, dot_chart, interval_chart, line_chart
+
+if TYPE_CHECKING:
+    from tasks.model_verdict import ModelChange
+    from tasks.plan import Outlook
 
 TITLES = {
     "f1": "F1",
@@ -39,6 +45,16 @@ class Mistake:
 
 
 @dataclass(frozen=True)
+class Slice:
+    """The evaluation items with a value of a column, how many they are, and the model's metrics on them."""
+
+    column: str
+    value: str
+    n: int
+    metrics: tuple[Metric, ...]
+
+
+@dataclass(frozen=True)
 class OnEvaluation:
     """The production model on the evaluation items.
 
@@ -48,6 +64,7 @@ class OnEvaluation:
         bins: Probability against how often it is right, each with its number of items as its note.
         confusion: Items by the label they have (row) and the one decided (column).
         mistakes: The surest first.
+        slices: Metrics of each part of the items that `[report] slices` asks for.
     """
 
     n: int
@@ -59,6 +76,7 @@ class OnEvaluation:
     bins: list[Point]
     confusion: list[list[int]]
     mistakes: list[Mistake]
+    slices: tuple[Slice, ...] = ()
 
     @property
     def absent_labels(self) -> int:
@@ -78,6 +96,10 @@ class Report:
         signs: Of stopping, with `advice` in a sentence.
         run: The one that the report is of; None where it was asked for.
         runs: The newest ones, the newest first.
+        drift: The newest texts beside the older ones, in a sentence; empty where there are too few.
+        drift_fires: Whether that is drift.
+        outlook: What the next batch is expected to bring.
+        change: The two newest models against each other; None where there are no two.
     """
 
     task: str
@@ -101,6 +123,11 @@ class Report:
     run: RunRecord | None = None
     by_strategy: list[tuple[str, Point]] = field(default_factory=list)
     per_label: dict[str, dict[str, Metric]] = field(default_factory=dict)
+    drift: str = ""
+    drift_fires: bool = False
+    people: list[Person] = field(default_factory=list)
+    change: ModelChange | None = None
+    outlook: Outlook | None = None
 
 
 def learning_charts(report: Report) -> dict[str, str]:
@@ -189,7 +216,9 @@ def figure_text(metric: Metric) -> str:
 
 def report_markdown(report: Report) -> str:
     """The report as Markdown, charts as images in it: what the Prefect UI shows."""
-    parts = [f"**{report.state}**", f"Next: `{report.next}`"]
+    parts = [f"**{report.state}**", f"Next: `{report.next}`", *filter(None, [report.drift])]
+    if report.change and report.change.verdict:
+        parts.append(report.change.verdict)
     if report.model_id:
         n = report.evaluation.n if report.evaluation else 0
         rows = [(TITLES.get(metric.name, metric.name), figure_text(metric)) for metric in report.figures]

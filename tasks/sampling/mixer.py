@@ -70,7 +70,7 @@ def mix_strategies(pool: Pool, mix: Mapping[str, int], seed: int, options: Optio
     """
     total = sum(mix.values())
     if total > len(pool):
-        raise SamplingError(f"Requested {total} items, but only {len(pool)} are available.", hint=fewer(len(pool)))
+        raise SamplingError(f"Only {len(pool)} items are available, but {total} were requested.", hint=fewer(len(pool)))
     shares = [_share(name, number, pool, options or {}) for name, number in mix.items() if number]
     numbers: dict[str, int] = {}
     for share in shares:

@@ -236,7 +236,7 @@ class Strategy:
             SamplingError: The pool has fewer than n items, or does not meet the needs of the strategy.
         """
         if n > len(pool):
-            message = f"Strategy {self.name} requested {n} items, but only {len(pool)} are available."
+            message = f"Only {len(pool)} items are available, but {n} were requested by {self.name}."
             raise SamplingError(message, hint=fewer(len(pool)))
         if missing := self.missing(pool):
             hint = f"Use {runnable(self.name, pool)[0].name} for now."

@@ -17,7 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from storage.errors import StoreError
-from storage.lake.items import pool_features
+from storage.lake.codebook import codebook_of
+from storage.lake.items import ALL, TOKENS_ALONE, Askable, Beside, pool_features
 from storage.workspace import Workspace
 from tasks.learning import vectors
 from tasks.learning.encoders import Encoder
@@ -34,6 +35,7 @@ from tasks.learning.vectors import (
     Vectors,
     whole_products,
 )
+from tasks.model_input import beside_tokens, tokens_in
 from tasks.prepare import current_encoder
 from tasks.sampling.pool_building import token_vectors
 from tasks.scale.workers import Workers, on_this_machine, worker_state
@@ -58,7 +60,7 @@ class Shard:
         hidden: Whether the vectors are the last representation before the head, instead of the encoder's space.
         bounds: First and last item id.
         n: Number of items.
-        without: Items that are excluded: the evaluation reserve.
+        askable: The part of the pool that may be queried.
     """
 
     workspace: Workspace
@@ -70,7 +72,7 @@ class Shard:
     hidden: bool = False
     bounds: tuple[str, str] = ("", "")
     n: int = 0
-    without: tuple[str, ...] = ()
+    askable: Askable = ALL
 
 
 def sharded_vectors(workers: Workers, local: SummedVectors, item_ids: pa.Array, template: Shard) -> ShardedVectors:
@@ -129,18 +131,21 @@ class KeptShards:
         workspace = on_this_machine(shard.workspace)
         if shard.model_id is None:
             return _token_vectors(workspace, shard, current_encoder(workspace, shard.encoder_name))
-        model = load_model(workspace.model_folder(shard.model_id), shard.labels)
+        model = load_model(
+            workspace.model_folder(shard.model_id), shard.labels, codebook_of(workspace.store()).became_after
+        )
         if not shard.hidden:
             return _token_vectors(workspace, shard, model.encoder)
         tokens = self.vectors(replace(shard, hidden=False)).tokens
-        if model.classifier.reads_characters:
-            tokens = replace(tokens, characters=_characters(workspace, shard))
+        beside = beside_tokens(model)
+        if beside != TOKENS_ALONE:
+            codes = CharacterCodes() if beside.text else None
+            tokens = Tokens.joined(tokens_in(batch, codes) for batch in _features(workspace, shard, beside))
         return NetworkVectors(tokens, model.classifier)
 
 
 def _token_vectors(workspace: Workspace, shard: Shard, encoder: Encoder) -> TokenVectors:
-    features = pool_features(workspace.store(), shard.encoder_id, shard.version, shard.bounds, shard.without)
-    tokens = Tokens.joined(Tokens.from_arrow(batch.column("tokens")) for batch in features)
+    tokens = Tokens.joined(tokens_in(batch, None) for batch in _features(workspace, shard))
     if len(tokens) != shard.n:
         raise StoreError(
             f"A worker reads {len(tokens):,} items from {shard.bounds[0]} to {shard.bounds[1]} in version "
@@ -150,12 +155,9 @@ def _token_vectors(workspace: Workspace, shard: Shard, encoder: Encoder) -> Toke
     return token_vectors(tokens, encoder)
 
 
-def _characters(workspace: Workspace, shard: Shard) -> Tokens:
-    features = pool_features(
-        workspace.store(), shard.encoder_id, shard.version, shard.bounds, shard.without, with_text=True
-    )
-    codes = CharacterCodes()
-    return Tokens.joined(codes.of(batch.column("text")) for batch in features)
+def _features(workspace: Workspace, shard: Shard, beside: Beside = TOKENS_ALONE) -> Iterator[pa.RecordBatch]:
+    store = workspace.store()
+    return pool_features(store, shard.encoder_id, shard.version, shard.bounds, shard.askable, beside=beside)
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3

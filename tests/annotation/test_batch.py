@@ -113,6 +113,12 @@ def test_the_definition_is_beside_the_file_with_every_allowed_answer(tmp_path: P
     text = (tmp_path / NAME / DEFINITION_NAME).read_text(encoding="utf-8")
     assert text.startswith(f"{DISASTER.question}\n\n{DISASTER.definition}\n")
     assert text.endswith("  related (or 1)\n  not_related (or 0)\n  unsure\n  skip\n")
+    related, other = DISASTER.labels
+    write_batch(
+        tmp_path / "b2", BATCH, CONTENTS, replace(DISASTER, labels=(related, replace(other, description="a\nb")))
+    )
+    text = (tmp_path / "b2" / DEFINITION_NAME).read_text(encoding="utf-8")
+    assert text.endswith("  related (or 1)\n  not_related (or 0): a b\n  unsure\n  skip\n")
 
 
 def test_what_is_published_is_never_changed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +50,19 @@ def test_labels_without_a_key_are_offered_by_their_name(form: Format, tmp_path: 
         assert cells[-31:] == [label.key for label in many.labels[:31]]
     text = "".join(path.read_text(encoding="utf-8", errors="replace") for path in tmp_path.iterdir())
     assert not [empty for empty in ('hotkey=""', "<kbd></kbd>", '"suffixKey": ""') if empty in text]
+
+
+@EVERY
+def test_without_a_definition_no_place_is_kept_for_it(form: Format, tmp_path: Path, label_set: LabelSet) -> None:
+    form.write(form.path(tmp_path), Handout("b0001-training", replace(label_set, definition=""), ITEMS))
+    if form.name == "xlsx":
+        rows = load_workbook(form.path(tmp_path))["definition"].iter_rows(values_only=True)
+        assert "Definition" not in {row[0] for row in rows}
+    elif form.name == "html":
+        assert re.search(r'id="show-definition"[^>]* hidden', form.path(tmp_path).read_text(encoding="utf-8"))
+    else:
+        text = "".join(path.read_text(encoding="utf-8", errors="replace") for path in tmp_path.iterdir())
+        assert not [empty for empty in ('value=""', r"?\n\n\"") if empty in text]
 
 
 def test_the_file_of_an_annotator_has_their_name_and_the_shared_one_has_none(tmp_path: Path) -> None:

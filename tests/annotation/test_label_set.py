@@ -92,8 +92,9 @@ def test_the_digest_follows_what_annotators_are_told(label_set: LabelSet) -> Non
         replace(label_set, question="?"),
         replace(label_set, definition="."),
         replace(label_set, labels=label_set.labels[::-1]),
+        replace(label_set, labels=(replace(label_set.labels[0], description="d"), *label_set.labels[1:])),
     ]
-    assert len({label_set.digest, *(other.digest for other in others)}) == 4
+    assert len({label_set.digest, *(other.digest for other in others)}) == 5
     assert replace(label_set, name="x").digest == label_set.digest
 
 

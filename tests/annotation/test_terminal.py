@@ -15,10 +15,10 @@ import pytest
 from annotation.formats.journal import Journal, read_journal
 from annotation.handout import Handout
 from annotation.keys import line_keys
-from annotation.label_set import Label, LabelSet
+from annotation.label_set import Label, LabelSet, with_keys
 from annotation.terminal import Tally, annotate
 from storage.errors import BatchError
-from storage.records import BatchItem
+from storage.records import Answer, BatchItem
 
 ROOT = Path(__file__).parents[2]
 LABELS = LabelSet(
@@ -29,7 +29,8 @@ LABELS = LabelSet(
 )
 NO_DEFAULT = replace(LABELS, labels=(Label("related", "1"), Label("not_related", "0")))
 THREE = LabelSet("t", "Which?", "...", (Label("red", "1"), Label("blue", "2"), Label("Green", "G")))
-PROMPT = "1 related · Enter not_related · 2 back · u unsure · space skip · n note · d definition · s save and leave"
+PROMPT = "1 related · Enter not_related"
+COMMANDS = "2 back · u unsure · space skip · n note · l list · z undo · ? help · s leave"
 
 
 class Clock:
@@ -92,7 +93,8 @@ def test_keys_answer_and_move_on_to_the_end(tmp_path: Path) -> None:
     for place in range(1, 6):
         assert f"{place}/5 · batch b0003" in shown
         assert f"headline number {place}." in shown
-    assert PROMPT in shown
+    assert shown.count(PROMPT) == 5
+    assert shown.count(COMMANDS) == 1
     assert LABELS.question in shown
     assert re.search(r"\b5 of 5\b.*1 related, 2 not_related, 1 unsure, 1 skip.*\b0\b", shown)
 
@@ -117,7 +119,7 @@ def test_a_line_says_who_answered_which_text_of_which_batch_and_in_what_time(tmp
 def test_an_unknown_key_never_answers_and_says_which_keys_there_are(tmp_path: Path, key: str) -> None:
     tally, written, shown = ask(tmp_path, [key, key])
     assert (tally.answered, written) == (0, [])
-    assert len(re.findall(f".+{re.escape(PROMPT)}", shown)) == 2
+    assert len(re.findall(r".+\? shows the keys", shown)) == 2
     assert "2/3" not in shown
     assert "\x1b" not in shown
 
@@ -154,7 +156,9 @@ def test_it_starts_at_the_first_unanswered_item_and_passes_over_answered_ones(tm
 def test_after_the_last_item_one_can_go_back(tmp_path: Path) -> None:
     tally, written, shown = ask(tmp_path, ["1", "1", "x", "1", "2", "0", "enter", "1"], n=2)
     assert written == ["i1 related", "i2 related", "i2 not_related"]
-    assert shown.count("2 = back · Enter or s = finish") == 4, "at the end, after x and after 1, and at the end again"
+    assert len(re.findall("2 = back .* Enter or s = finish", shown)) == 4, (
+        "at the end, after x and after 1, and at the end again"
+    )
     assert tally.finished
 
 
@@ -198,6 +202,12 @@ def test_definition_shows_it_and_the_item_again(tmp_path: Path) -> None:
     assert written == ["i1 related"]
 
 
+def test_without_a_definition_help_says_so_and_has_the_keys(tmp_path: Path) -> None:
+    _, _, shown = ask(tmp_path, ["?"], labels=replace(LABELS, definition=""))
+    assert "No definition was written" in shown
+    assert "  0 or Enter  not_related\n" in shown
+
+
 def test_a_note_goes_with_the_answer_given_next(tmp_path: Path) -> None:
     _, written, _ = ask(tmp_path, ["n", *"1 sx", "backspace", *"?", "enter", "1", "1"])
     assert written == ["i1 related 1 s?", "i2 related"]
@@ -223,9 +233,88 @@ def test_a_note_without_an_answer_is_said_to_be_lost(tmp_path: Path) -> None:
 def test_where_2_is_a_label_it_answers_and_the_arrow_goes_back(tmp_path: Path) -> None:
     tally, written, shown = ask(tmp_path, ["2", "g", "G", "2", "left", "1", "s"], labels=THREE)
     assert written == ["i1 blue", "i2 Green", "i3 Green", "i3 red"]
-    assert "1 red · 2 blue · G Green · left back · u unsure" in shown
+    assert "1 red · 2 blue · G Green\n" in shown
+    assert "left back · u unsure" in shown
     assert "2 = back" not in shown
     assert tally.by_answer == {"red": 1, "blue": 1, "Green": 1}
+
+
+@pytest.mark.parametrize("undo", ["z", "Z"])
+def test_undo_takes_answers_of_this_session_back_one_by_one(tmp_path: Path, undo: str) -> None:
+    keys = [undo, "1", "0", "left", "left", "n", *"odd", "enter", undo, undo, undo, undo, "u"]
+    tally, written, shown = ask(tmp_path, keys)
+    assert written == ["i1 unsure"]
+    assert (tally.answered, tally.by_answer) == (1, {"unsure": 1})
+    assert re.findall(r"Undone: (\w+)", shown) == ["related", "not_related", "related"]
+    assert shown.count("nothing to undo") == 2
+    (tmp_path / "corrected").mkdir()
+    tally, written, _ = ask(tmp_path / "corrected", ["1", "left", "n", "x", "enter", "0", undo, "s"])
+    assert written == ["i1 related", "i1 related x"]
+    assert tally.by_answer == {"related": 1}
+    (tmp_path / "end").mkdir()
+    assert ask(tmp_path / "end", ["n", "x", "enter", "1", undo, "0"], n=1)[1] == ["i1 not_related x"], "the note stays"
+
+
+def test_what_others_wrote_after_an_answer_is_not_undone(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j") as journal, Journal(tmp_path / "j") as other:
+        for each, name in ((journal, "anna"), (other, "ben")):
+            each.append("b", "h1", Answer("i1", "related", name))
+        assert journal.undo() is None
+        assert (other.undo(), len(read_journal(tmp_path / "j"))) == (Answer("i1", "related", "ben"), 1)
+
+
+def test_the_list_goes_to_items_and_finds_them_by_words_and_answers(tmp_path: Path) -> None:
+    keys = ["1", "u", "l", *"20", "enter", "1", "l", *"UNSURE", "enter", *"nowhere", "enter", *"2", "enter", "0"]
+    _, written, shown = ask(tmp_path, [*keys, "l", "enter", "s"], n=20)
+    assert written == ["i1 related", "i2 unsure", "i20 related", "i2 not_related"]
+    rows = re.findall(r"^([> ]) +(\d+)  (\S+) +headline number (\d+)\.$", shown, re.MULTILINE)
+    assert rows[:3] == [(" ", "1", "related", "1"), (" ", "2", "unsure", "2"), (">", "3", "-", "3")]
+    assert len(rows) == 15 + 15 + 1 + 15
+    assert rows[30] == (" ", "2", "unsure", "2")
+    assert shown.count("5 more not shown.") == 3
+    (tmp_path / "end").mkdir()
+    _, written, _ = ask(tmp_path / "end", ["1", "1", "l", "enter", "l", "1", "enter", "0"], n=2)
+    assert written == ["i1 related", "i2 related", "i1 not_related"]
+
+
+def test_where_labels_have_l_and_z_other_keys_list_and_undo(tmp_path: Path) -> None:
+    labels = LabelSet("t", "?", "d", (Label("left", "l"), Label("zebra", "z")))
+    _, written, shown = ask(tmp_path, ["l", "z", "ctrl-u", "ctrl-l", "1", "enter", "z"], labels=labels)
+    assert written == ["i1 left", "i1 zebra"]
+    assert "ctrl-l list · ctrl-u undo" in shown
+
+
+def test_no_word_is_broken_at_80_columns(tmp_path: Path) -> None:
+    names = [f"a label of {n} words" for n in range(12)]
+    labels = replace(LABELS, question="Which one? " * 12, definition="It means this. " * 20)
+    labels = replace(labels, labels=with_keys([Label(name, description="Meaning " * 15) for name in names]))
+    items = [BatchItem("i1", "unbroken" * 15 + " floods " * 25 + "火事" * 50, "h"), *texts(1)]
+    _, _, shown = ask(tmp_path, ["x", "?", "l", "enter", "n", "s"], labels=labels, items=items, screen=Screen(tty=True))
+    lines = re.sub(r"\x1b\[\d*m", "", shown).split("\n")
+    assert max(sum(1 + (char in "火事") for char in line) for line in lines) == 80
+    whole = {"Which", "one?", "It", "means", "this.", "Meaning", "floods"}
+    words = [word for line in lines for word in line.split()]
+    assert whole <= {*words}
+    assert not [word for word in words for each in whole if word != each and len(word) > 2 and word in each]
+    assert all(any(f"{label.key} {label.name}" in line for line in lines) for label in labels.labels)
+    assert COMMANDS.replace("2 back", "left back") in lines
+
+
+def test_words_to_highlight_are_underlined_in_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    labels = replace(LABELS, highlight=("flood", "a.b", "火事"))
+    items = [BatchItem("i1", "FLOOD floods a.b aab 昨日の火事で", "h")]
+    shown = ask(tmp_path, ["s"], labels=labels, items=items, screen=Screen(tty=True))[2]
+    assert re.findall(r"\x1b\[4m(.*?)\x1b\[24m", shown) == ["FLOOD", "a.b", "火事"]
+
+
+def test_many_labels_are_typed_in_part_and_help_has_their_keys_and_meanings(tmp_path: Path) -> None:
+    labels = replace(LABELS, labels=with_keys([Label(f"class {n}", description=f"means {n}") for n in range(10, 23)]))
+    _, written, shown = ask(tmp_path, ["/", *"22", "enter", "/", *"class", "enter", "?", "1"], labels=labels)
+    assert written == ["i1 class 22", "i2 class 10"]
+    assert "Several labels have 'class'" in shown
+    assert "  1  class 10: means 10\n" in shown
 
 
 def test_a_label_without_a_key_is_typed(tmp_path: Path) -> None:

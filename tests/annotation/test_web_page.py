@@ -68,7 +68,7 @@ def test_the_items_come_back_from_the_file_and_nothing_of_them_is_markup(
     write_web_page(path, handout_of(*given, label_set=labels, annotator=annotator))
     parsed = Parsed(path.read_bytes().decode("utf-8"))
     embedded = json.loads(parsed.embedded)
-    assert [BatchItem(**item) for item in embedded["items"]] == given
+    assert [BatchItem(**item | {"columns": ()}) for item in embedded["items"]] == given
     assert embedded["annotator"] == annotator
     assert parsed.tags == Parsed(web_page(handout_of())).tags
 
@@ -106,12 +106,24 @@ def test_only_the_page_s_own_script_and_style_may_run_and_nothing_is_loaded() ->
 
 
 def test_the_question_the_definition_and_the_labels_stand_in_the_page_as_written() -> None:
-    labels = (Label("<b>", "<", default=True), Label('"quoted"', '"'))
+    labels = (Label("<b>", "<", default=True), Label('"quoted"_<i>', '"', description='"</dd>"'))
     page = web_page(handout_of(label_set=LabelSet("t", "Is 1 < 2 & 3?", "line\n<i>two</i>", labels)))
     assert "Is 1 &lt; 2 &amp; 3?</h1>" in page
     assert "line\n&lt;i&gt;two&lt;/i&gt;</p>" in page
-    assert 'data-answer="&lt;b&gt;" aria-pressed="false" aria-keyshortcuts="&lt; Enter"' in page
-    assert 'data-answer="&#34;quoted&#34;"' in page
+    assert 'data-answer="&lt;b&gt;" aria-label="&lt;b&gt;" aria-pressed="false" aria-keyshortcuts="&lt; Enter"' in page
+    assert 'data-answer="&#34;quoted&#34;_&lt;i&gt;"' in page
+    assert "<span>&#34;quoted&#34;_<wbr>&lt;i&gt;</span>" in page
+    assert '<dd id="means-1" class="written">&#34;&lt;/dd&gt;&#34;</dd>' in page
+
+
+def test_the_definition_is_offered_where_there_is_one_or_a_label_has_a_description() -> None:
+    bare = replace(DISASTER, definition="")
+    described = replace(bare, labels=(*DISASTER.labels[:1], replace(DISASTER.labels[1], description="d")))
+    for label_set, is_hidden in ((DISASTER, False), (described, False), (bare, True)):
+        (attributes,) = re.findall(
+            r'<button [^>]*id="show-definition"([^>]*)>', web_page(handout_of(label_set=label_set))
+        )
+        assert (" hidden" in attributes) is is_hidden
 
 
 @pytest.mark.parametrize(("second_key", "shown"), [("2", "←"), ("0", "2")])
@@ -154,7 +166,7 @@ def test_text_and_the_edges_of_controls_have_the_contrast_that_wcag_aa_asks(sche
     colour = colours(scheme)
     for text, ground in [
         ("ink", "paper"), ("ink", "card"), ("ink", "soft"), ("quiet", "paper"), ("quiet", "card"), ("quiet", "soft"),
-        ("accent", "card"), ("accent", "soft"), ("on-accent", "accent"), ("on-alarm", "alarm"),
+        ("accent", "card"), ("accent", "soft"), ("on-accent", "accent"), ("on-alarm", "alarm"), ("ink", "mark"),
     ]:  # fmt: skip
         assert contrast(colour[text], colour[ground]) >= 4.5, (text, ground)
     for edge, ground in [("edge", "card"), ("edge", "paper"), ("accent", "paper"), ("accent", "card")]:

@@ -11,7 +11,7 @@ also occur in a test file are left out of the training texts.
 FILE gets a list of rows `data, labels, seed, method, accuracy, macro_f1, ap, ece, fit_s, score_s`, rewritten after
 each row. `macro_f1` and `ap` (one against the rest) are means over the labels in the test file; with two labels `ap` is
 that of the rarer one. `ece` is of the most probable label, in 15 bins of equally many items. `fit_s` and `score_s` are
-CPU seconds of this process to train and to score the test file.
+CPU seconds of this process to train and to score the test file, without making sentence vectors.
 
 `--rivals` adds the baselines of `baselines.py`, `--sentence` sentence vectors: `pal-sentence` and `minilm`.
 `--active` replaces the cells by replays of the loop to the largest of `--labels`: 100 random items, then batches of
@@ -31,7 +31,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +51,10 @@ from tasks.evaluate import predict_held_out
 from tasks.import_files import DETECT, import_file, import_original_directory
 from tasks.learning.encoders import MINILM_STATIC
 from tasks.learning.promotion import Scored, compare
+from tasks.learning.sentences import SentenceEncoder, SentenceRows
 from tasks.prepare import make_features
 from tasks.project import Project, open_project
+from tasks.sentence_vectors import make_sentence_vectors
 from tasks.simulation.replay import Replay, replay
 from tasks.simulation.replays import Experiment, material
 from tasks.simulation.results import Curve
@@ -61,7 +63,6 @@ from tasks.train import train_model
 Floats = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.int64]
 PAL, PAL_SENTENCE, ACTIVE, RANDOM = "pal", "pal-sentence", "pal-active", "pal-random"
-SENTENCE_SETTING = "sentence"
 N_BINS = 15
 MARGIN = 0.02
 """A mean that is lower by no more than this, or by two paired standard errors, counts as level."""
@@ -80,6 +81,10 @@ class Data:
     @property
     def rarer(self) -> int | None:
         return int(np.bincount(self.train[1]).argmin()) if len(self.labels) == 2 else None
+
+    @cached_property
+    def test_sentences(self) -> SentenceRows:
+        return SentenceEncoder().encode(self.test[0])
 
     def drawn(self, n: int, seed: int) -> Positions:
         """Positions of n random training texts; where all have one label, the last gives way to the next of another."""
@@ -171,9 +176,6 @@ def cells(data: Data, chosen: argparse.Namespace) -> Iterator[Row]:
     methods: dict[str, Callable[[Positions], Answer]] = {}
     with tempfile.TemporaryDirectory(prefix="pal-quality-") as scratch:
         for name in (PAL, PAL_SENTENCE) if chosen.sentence else (PAL,):
-            if name == PAL_SENTENCE and SENTENCE_SETTING not in ModelConfig.model_fields:
-                print(f"{name} skipped: there is no setting [model] {SENTENCE_SETTING}.", file=sys.stderr)
-                continue
             methods[name] = partial(by_pal, pool_workspace(Path(scratch) / name, data, name), data)
         for name in (*(RIVALS if chosen.rivals else ()), *((SENTENCE,) if chosen.sentence else ())):
             methods[name] = partial(by_baseline, baselines, name, data)
@@ -204,9 +206,7 @@ def pool_workspace(root: Path, data: Data, method: str) -> Path:
     """A workspace whose pool is the training texts, with their features; item ids are positions."""
     root.mkdir()
     positive = None if data.rarer is None else data.labels[data.rarer]
-    model = ModelConfig()
-    if SENTENCE_SETTING in ModelConfig.model_fields:
-        model = model.model_copy(update={SENTENCE_SETTING: "auto" if method == PAL_SENTENCE else "off"})
+    model = ModelConfig(sentence="auto" if method == PAL_SENTENCE else "off")
     task = TaskConfig.of(named_labels(data.labels, positive, None))
     (root / "pal.toml").write_text(config_text(Config(task=task, model=model)), encoding="utf-8")
     source = root / "texts.csv"
@@ -215,6 +215,7 @@ def pool_workspace(root: Path, data: Data, method: str) -> Path:
     project = open_project(root)
     import_file(project, source, DETECT)
     make_features(project)
+    make_sentence_vectors(project)
     project.workspace.store().close()
     return root
 
@@ -229,12 +230,14 @@ def by_pal(pool: Path, data: Data, positions: Positions) -> Answer:
         started = time.process_time()
         model = train_model(project)
         fitted = time.process_time()
-        probabilities = model.predict(data.test[0])
+        sentences = data.test_sentences if model.classifier.reads_sentences else None
+        read = time.process_time()
+        probabilities = model.predict(data.test[0], sentences)
         answer = Answer(
             probabilities.astype(np.float64),
             model.calibration.decisions(probabilities),
             fitted - started,
-            time.process_time() - fitted,
+            time.process_time() - read,
         )
         store.close()
         return answer

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import csv
+import json
 import random
+import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
 
 import pytest
-from fillers import PROGRAMS, Given, History, Log, Program
+from fillers import PROGRAMS, Given, History, Log, Program, latest
 from lake_rows import add_rows
 from projects import project_of
 
+from annotation.formats.csv_file import read_csv
+from annotation.formats.json_entries import read_entries
 from annotation.formats.registry import FORMATS
-from annotation.label_set import LabelSet
+from annotation.formats.workbook import read_workbook
+from annotation.label_set import Label, LabelSet
+from storage.files.formulas import restored
 from storage.lake.batches import Draft, items_of, reserve
+from storage.lake.codebook import NewChange, change_labels, forecast
+from storage.lake.connection import bound
+from storage.lake.schema import current_labels
 from storage.records import Proposal, Split
 from storage.workspace import Workspace
 from tasks.collect import FileReport, collect_answers
+from tasks.config.settings import BatchConfig
 from tasks.sample import publish_batches
 
 NASTY = [
@@ -70,6 +80,8 @@ TEXTS = {
 }
 WAYS = [("related", "related"), ("1", "related"), ("NOT_RELATED", "not_related"), ("0.0", "not_related")]
 WAYS += [("unsure", "unsure"), (" Skip ", "skip")]
+CONTEXT = ("=url\n<b>", "label")
+"""Columns that are shown: the first holds the text of its item, the second what would be an answer elsewhere."""
 CHANGED = {"1": "not_related", "related": "skip", " Skip ": "related"}
 """What three answers are changed to, by how they were written."""
 UNKNOWN = 150
@@ -99,7 +111,7 @@ def publish(tmp_path_factory: pytest.TempPathFactory, label_set: LabelSet) -> Ca
             workspace = Workspace(tmp_path_factory.mktemp("published") / "workspace")
             workspace.make()
             reserve_in_every_format(workspace, texts, label_set)
-            publish_batches(project_of(workspace, label_set))
+            publish_batches(project_of(workspace, label_set, batch=BatchConfig(context=CONTEXT)))
             workspace.store().close()
             made[name] = workspace.root
         return made[name]
@@ -110,6 +122,8 @@ def publish(tmp_path_factory: pytest.TempPathFactory, label_set: LabelSet) -> Ca
 def reserve_in_every_format(workspace: Workspace, texts: Mapping[str, str], label_set: LabelSet) -> None:
     store, ids = workspace.store(), list(texts)
     add_rows(store, list(texts.items()), "test")
+    change = bound("UPDATE lake.items SET context = json_object(?, text, ?, 'related')::VARCHAR", CONTEXT)
+    store.write(lambda connection: connection.execute(change), "context")
     proposals = [Proposal(item_id, "least_confidence", 1 / rank, rank) for rank, item_id in enumerate(ids, start=1)]
     draft = Draft(Split.TRAINING, ids, proposals, 7, store.version(), label_set.digest, formats=tuple(FORMATS))
     reserve(store, draft, beside_open=True)
@@ -214,6 +228,53 @@ def test_labels_come_back_identical_once_and_a_corrected_file_brings_the_correct
     assert len(brought) == (3 if program.skips else 2)
     assert (corrected.n_new, corrected.errors) == (len(brought), [])
     assert history(batch, program) == known | {key: known.get(key, []) + new for key, new in brought.items()}
+
+
+def shown_columns(form: str, path: Path) -> Iterator[tuple[str, str]]:
+    """Id and first shown column of each item of a file."""
+    if form in ("csv", "xlsx"):
+        read = {"csv": read_csv, "xlsx": read_workbook}[form]
+        yield from ((row.item_id, row.cells["context_=url <b>"]) for row in read(path))
+        return
+    if form == "html":
+        found = re.search(r'<script[^>]*id="handout"[^>]*>(.*?)</script>', path.read_text(encoding="utf-8"), re.DOTALL)
+        assert found
+        yield from ((item["item_id"], dict(item["columns"])[CONTEXT[0]]) for item in json.loads(found[1])["items"])
+        return
+    for entry in read_entries(path):
+        sent = entry.values | entry.values.get("data", {}) | entry.values.get("meta", {})
+        text = {**sent, **sent.get("fields", {})}["context"]
+        assert text.endswith("\nlabel: related")
+        yield sent.get("item_id") or sent["id"], text.removeprefix(f"{CONTEXT[0]}: ").removesuffix("\nlabel: related")
+
+
+@pytest.mark.parametrize("texts", ["nasty"], indirect=True)
+@pytest.mark.parametrize("form", [name for name in FORMATS if name != "original"])
+def test_columns_are_shown_as_they_are_and_are_no_answers(batch: Published, form: str) -> None:
+    path = FORMATS[form].path(batch.folder)
+    shown = dict(shown_columns(form, path))
+    assert shown.keys() == TEXTS.keys()
+    as_kept = {key: restored(re.sub(r"\r\n?", "\n", text)) if form == "xlsx" else text for key, text in TEXTS.items()}
+    assert {key: text for key, text in shown.items() if text != as_kept[key]} == {}
+    if form != "html":
+        report = ingest(batch, path)
+        assert (report.n_new, report.errors) == (0, [])
+
+
+@pytest.mark.parametrize("texts", ["nasty"], indirect=True)
+def test_names_and_keys_from_before_a_rename_come_back_right(batch: Published, program: Program) -> None:
+    given, path = answers(batch.item_ids[:12]), batch.workspace.root / program.file
+    program.fill(batch.folder, path, given)
+    rename = NewChange("rename", {"related": "disaster"}, (), {"related": "1", "not_related": "0"}, "anna")
+    store = batch.workspace.store()
+    change_labels(store, rename, forecast(store, rename))
+    label_set = LabelSet("t", "?", "...", (Label("disaster", "0", positive=True), Label("not_related", "1")))
+    (report,) = collect_answers(project_of(batch.workspace, label_set), [path])
+    assert report.errors == []
+    assert history(batch, program) == program.told(given), "answers stay as they were given"
+    wanted = {item_id: {"related": "disaster"}.get(each.answer, each.answer) for item_id, each in latest(given).items()}
+    found = dict(store.rows(f"SELECT item_id, label FROM ({current_labels()}) WHERE label IS NOT NULL"))
+    assert found == {item_id: label for item_id, label in wanted.items() if label not in ("unsure", "skip")}
 
 
 @pytest.mark.parametrize("texts", ["nasty"], indirect=True)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import os
+import pty
 import re
+import sys
 from pathlib import Path
 
 import pytest
 from projects import pal
+from typer.main import get_command
 
 from annotation.synthetic import fill_csv, synthetic_headlines
+from flows.cli.command_groups import GROUPS
+from flows.cli.commands import app
 from flows.import_texts import import_items
 from flows.next_batch import next_batch
 from flows.run import run_here
@@ -71,6 +78,57 @@ def test_init_makes_a_workspace_once_and_says_what_comes_next(tmp_path: Path) ->
     assert (again.returncode, again.stdout) == (1, "")
     assert "cd w; pal status" in again.stderr
     assert "Traceback" not in again.stderr
+
+
+def test_init_takes_a_definition_and_any_labels(tmp_path: Path) -> None:
+    made = pal("init", "w", "--labels", "0,1", "--positive", "1", "--definition", "1: spam.", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    task = open_project(tmp_path / "w").label_set
+    assert (task.names, task.positive, task.definition) == (("0", "1"), "1", "1: spam.")
+    assert [label.key for label in task.labels] == ["0", "1"]
+    many = ",".join(f"intent {k}" for k in range(77))
+    assert pal("init", "v", "--labels", many, cwd=tmp_path).returncode == 0
+    label_set = open_project(tmp_path / "v").label_set
+    assert (len(label_set.names), label_set.definition) == (77, "")
+    assert pal("init", "u", "--definition", "no labels", cwd=tmp_path).returncode == 2
+    assert pal("init", cwd=tmp_path).returncode == 2
+
+
+def test_on_a_terminal_init_asks_until_the_labels_can_be_used(tmp_path: Path) -> None:
+    typed = ["w", "spam", "", "", "", "spam,ham", "spam", "Is it spam?", ""]
+    process, terminal = pty.fork()
+    if not process:
+        os.chdir(tmp_path)
+        os.execv(sys.executable, [sys.executable, "-m", "flows.cli.main", "init"])
+    os.write(terminal, "".join(f"{line}\n" for line in typed).encode())
+    with contextlib.suppress(OSError):  # what Linux says at the end of a terminal
+        while os.read(terminal, 4096):
+            pass
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+    os.close(terminal)
+    task = open_project(tmp_path / "w").label_set
+    assert (task.names, task.positive, task.question) == (("spam", "ham"), "spam", "Is it spam?")
+    assert task.definition == ""
+
+
+def test_pal_alone_prints_the_status_of_a_workspace_or_the_help(tmp_path: Path, workspace: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    status = pal("status", cwd=workspace).stdout
+    assert "pal import FILE" in status
+    for arguments, cwd in (([], workspace), (["--workspace", str(workspace)], workspace)):
+        ran = pal(*arguments, cwd=cwd)
+        assert (ran.returncode, ran.stdout) == (0, status)
+    ran = pal(cwd=tmp_path / "elsewhere")
+    assert (ran.returncode, ran.stdout) == (0, pal("--help", cwd=tmp_path).stdout)
+
+
+def test_help_lists_every_command_once_in_a_group_and_cuts_no_sentence(tmp_path: Path) -> None:
+    names = [name for group in GROUPS.values() for name in group.split()]
+    assert sorted(names) == sorted(get_command(app).commands)  # type: ignore[attr-defined]
+    shown = pal("--help", cwd=tmp_path).stdout
+    assert not re.search(r"\.\.\.$|…", shown.replace("[ARGS]...", ""), re.MULTILINE)
+    assert all(f"\n{title}:\n" in shown for title in GROUPS)
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_wrong_usage_exits_2_and_a_missing_workspace_exits_1(tmp_path: Path) -> None:

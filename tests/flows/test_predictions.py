@@ -251,6 +251,9 @@ def test_the_command_reads_stdin_writes_stdout_and_gives_each_line_its_row_and_i
         ("A1", "z", True, False),
     ]
     assert "'label_2'" in to_stdout.stderr
+    refused = pal("predict", "--file", "-", "--text-column", "none", cwd=root, stdin=source)
+    assert refused.returncode == 1
+    assert not any("scratch" in said for said in (to_stdout.stderr, refused.stderr, refused.stdout))
     (tmp_path / "in.csv").write_text(source, encoding="utf-8")
     file = str(tmp_path / "in.csv")
     lines = [line.split("\t") for line in pal("predict", "--file", file, cwd=root).stdout.splitlines()]

@@ -15,7 +15,7 @@ DEPLOYMENTS: dict[str, dict[str, Any]] = {each["name"]: each for each in PREFECT
 
 
 def test_every_flow_is_deployed() -> None:
-    names = "import-items next-batch ingest adjudicate review predict adapt simulate nightly"
+    names = "import-items next-batch ingest adjudicate review publish-found predict adapt simulate nightly"
     assert set(DEPLOYMENTS) == set(names.split())
 
 

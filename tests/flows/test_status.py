@@ -7,24 +7,27 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from projects import pal_toml
 
 from annotation.batch import contents_of, write_batch
+from annotation.formats.journal import Journal
 from annotation.inbox import waiting_answers
 from annotation.label_set import LabelSet
 from annotation.synthetic import fill_csv
 from flows.cli.status import Status, status_of
 from storage.lake.annotations import LabelledItem, import_labelled, ingest
-from storage.lake.batches import Draft, close_batch, reserve
+from storage.lake.batches import Draft, close_batch, items_of, reserve
 from storage.lake.models import add_metrics, add_model, promote
-from storage.records import Answer, Assignment, Batch, Metric, Model, ModelStatus, Proposal, Purpose, Split
+from storage.records import Answer, Assignment, Batch, Metric, Model, ModelStatus, Proposal, Purpose, RunStatus, Split
+from storage.run_records import new_run
 from tasks.collect import collect_answers
 from tasks.config.settings import TaskConfig
 from tasks.config.template import DISASTER
+from tasks.learning.forecast import forecast
 from tasks.project import Project, open_project
 
 TEXTS = {"i1": "Floods", "i2": "Fair", "i3": "Fire", "i4": "Cats"}
@@ -204,6 +207,54 @@ def test_labels_without_evaluation_items_are_counted_where_metrics_are_means_ove
     marked = status_of(project).model
     assert marked is not None
     assert marked.absent_labels == 0, "one label is positive"
+
+
+def test_the_next_step_says_how_long_it_takes_and_what_comes_after(
+    project: Project, publish: Publish, at: Callable[[], Status]
+) -> None:
+    batch, file = publish()
+    now = at()
+    assert (now.n_left, now.seconds_left) == (4, None), "nobody's pace is known"
+    ingest(project.workspace.store(), batch.batch_id, [Answer("i1", "related", "anna", seconds=4.0)], "f")
+    with Journal(file.with_name("answers-anna.jsonl")) as journal:
+        item = items_of(project.workspace.store(), batch.batch_id)[1]
+        journal.append(batch.batch_id, item.text_hash, Answer(item.item_id, "related", "anna", seconds=8.0))
+    now = at()
+    assert (now.n_left, now.seconds_left) == (2, 12.0)
+    assert re.search(r"^ +2 left, about 12 seconds\b", now.as_text(), re.MULTILINE)
+    assert now.then.startswith("pal ingest")
+
+
+def test_the_outlook_needs_enough_positives_to_evaluate_on(
+    project: Project,
+    at: Callable[[], Status],
+    take_headlines: Callable[..., dict[str, str]],
+    give_labels: Callable[..., None],
+) -> None:
+    store = project.workspace.store()
+    items = list(take_headlines(project.workspace, 80))
+    add_model(store, Model("m1", datetime.now(UTC), 1, 300, "bag-of-words", "{}", "0", ModelStatus.CANDIDATE))
+    promote(store, "m1")
+    metrics = [Metric("ap", 0.63, 0.55, 0.70)]
+    add_metrics(store, "m1", Split.EVALUATION, metrics, n=60, lake_version=1)
+    labels = {item_id: ("related" if k < 9 else "not_related") for k, item_id in enumerate(items[:60])}
+    give_labels(project.workspace, labels, Split.EVALUATION)
+    assert at().outlook is None
+    give_labels(project.workspace, {items[60]: "related"}, Split.EVALUATION)
+    now = at()
+    assert now.outlook is not None
+    assert now.outlook.expected == forecast(metrics[0], 300, now.outlook.n_training)
+    assert (now.outlook.n_answers, now.outlook.n_training) == (100, 100), "evaluation items come first here"
+    assert str(now.outlook.expected) in now.as_text()
+
+
+def test_a_run_takes_as_long_as_the_last_one(project: Project, publish: Publish, at: Callable[[], Status]) -> None:
+    close_batch(project.workspace.store(), publish()[0].batch_id)
+    assert at().seconds_left is None
+    started = datetime(2026, 1, 2, 3, 4, 5)
+    run = replace(new_run("next-batch"), status=RunStatus.COMPLETED, started_at=started)
+    project.workspace.runs().put([replace(run, ended_at=started + timedelta(seconds=90))])
+    assert (at().next, at().seconds_left) == ("pal next", 90)
 
 
 # Several annotators

@@ -25,7 +25,7 @@ from storage.lake.schema import workspace_id
 from storage.lake.store import Store
 from storage.records import Answer, Batch, Split
 from storage.workspace import Workspace
-from tasks.config.settings import MinimumsConfig
+from tasks.config.settings import MinimumsConfig, SamplingConfig
 from tasks.config.template import PRESETS
 from tasks.plan import Minimums, Plan, next_batch_plan, reserve_of
 from tasks.project import Project
@@ -104,6 +104,21 @@ def test_strategies_query_no_item_of_the_reserve_however_much_is_asked(project: 
     assert reserved == by_rank(store)[:50], "with nothing else left, the rest of the reserve is asked, too"
     with pytest.raises(SamplingError):
         draw(project, 60, 10)
+
+
+def test_items_that_a_condition_on_columns_leaves_out_are_in_no_batch_and_not_in_the_reserve(
+    project: Project, store: Store
+) -> None:
+    sql = "UPDATE lake.items SET context = json_object('k', item_id)::VARCHAR"
+    store.write(lambda connection: connection.execute(sql), "context")
+    project = project.with_config(sampling=SamplingConfig(where="k >= 'i080'"))
+    matching = [item_id for item_id in by_rank(store) if item_id >= "i080"]
+    assert list(reserve_of(project).item_ids) == matching[:50]
+    reserved, others = asked(store, draw(project, 60, 10))
+    assert (reserved, len(others)) == (matching[:10], 50)
+    assert {*others} < {*matching[50:]}
+    with pytest.raises(SamplingError):
+        draw(project.with_config(sampling=SamplingConfig(where="k < 'a'")), 10, 0)
 
 
 def test_the_split_of_an_item_is_what_its_batch_asked_it_for(project: Project, store: Store) -> None:

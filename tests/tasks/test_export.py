@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
+from lake_rows import set_context
 
 from annotation.label_set import LabelSet
 from storage.errors import SourceError, StoreError
@@ -33,6 +34,7 @@ def labelled(workspace: Workspace, reserve_batch: Callable[..., Batch], give_lab
 
 
 def test_every_item_with_a_label_is_there_with_how_many_agree(labelled: Workspace, label_set: LabelSet) -> None:
+    set_context(labelled, {"text": "mine", "n": 7}, "item_id = 'i0'")
     found = export(labelled, label_set, labelled.root / "x.parquet")
     rows = {row["item_id"]: row for row in pq.read_table(labelled.root / "x.parquet").to_pylist()}
     assert {item_id: row["label"] for item_id, row in rows.items()} == {
@@ -42,6 +44,7 @@ def test_every_item_with_a_label_is_there_with_how_many_agree(labelled: Workspac
         "e1": "related",
         "e2": "not_related",
     }
+    assert [(rows[key]["text_2"], rows[key]["n"]) for key in ("i0", "i1")] == [("mine", "7"), (None, None)]
     assert (rows["i0"]["n_answers"], rows["i0"]["n_agree"], rows["i0"]["batch_id"]) == (3, 2, "b0001-training")
     assert found.counts == {
         "training": {"not_related": 1, "related": 2},

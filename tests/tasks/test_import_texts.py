@@ -24,7 +24,7 @@ def write(path: Path, text: str) -> Path:
 
 def test_columns_may_be_named_by_number_and_again_changes_nothing(workspace: Workspace, tmp_path: Path) -> None:
     path = write(tmp_path / "texts.csv", "text,nr,other\nnot this,7,floods in the north\nnor this,8,cats win\n")
-    options = ReadOptions(text_column="3", id_column="2")
+    options = ReadOptions(text_columns=("3",), id_column="2")
     report = import_file(project_of(workspace), path, options)
     assert (report.n_rows, report.n_new, report.rejects_file) == (2, 2, None)
     rows = workspace.store().rows("SELECT item_id, text FROM lake.items ORDER BY item_id")
@@ -42,7 +42,7 @@ def test_encoding_and_delimiter_may_be_said(workspace: Workspace, tmp_path: Path
 
 
 def test_files_of_one_name_in_two_folders_have_a_rejects_file_each(workspace: Workspace, tmp_path: Path) -> None:
-    options = ReadOptions(text_column="text", id_column="id")
+    options = ReadOptions(text_columns=("text",), id_column="id")
     found = []
     for folder in ("a", "b"):
         path = write(tmp_path / folder / "texts.csv", f"id,text\n{folder}1,first {folder}\n{folder}1,second {folder}\n")

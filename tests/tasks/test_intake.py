@@ -407,7 +407,7 @@ def test_the_same_means_the_same_wherever_texts_labels_and_annotators_come_in(
         csv.writer(file).writerows(
             [("text", "label"), *((text, label) for text, label in zip(texts, "yYＹ", strict=True))]
         )
-    assert import_file(project, odd, ReadOptions(text_column="text")).n_new == 0, "import"
+    assert import_file(project, odd, ReadOptions(text_columns=("text",))).n_new == 0, "import"
     assert read_labelled(odd).table.select(["text", "label"]).to_pylist() == [{"text": texts[0], "label": "y"}], (
         "simulate"
     )

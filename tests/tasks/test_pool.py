@@ -77,7 +77,7 @@ def texts_of(workspace: Workspace, item_ids: Sequence[str]) -> list[str]:
 
 
 def logits_of(model: LoadedModel, texts: Sequence[str]) -> np.ndarray:
-    return predict_logits(model.classifier, model.read(pa.array(texts, pa.string())))
+    return predict_logits(model.classifier, model.read(texts))
 
 
 def assert_same_tokens(found: Tokens, expected: Tokens) -> None:

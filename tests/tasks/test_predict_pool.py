@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from lake_rows import add_rows, set_context
 from projects import project_of
 
 from storage.errors import ModelError, WorkspaceError
@@ -77,6 +78,7 @@ def test_every_item_has_the_label_and_the_probability_that_the_model_gives_its_t
     filled: Workspace, encoder: str
 ) -> None:
     model_id = trained(filled, encoder)
+    set_context(filled, {"label": "mine", "url": "=u"}, "item_id = 'i1'")
     found = predicted(filled, "all.parquet")
     rows = rows_of(filled.root / "all.parquet")
     assert (found.n, found.model_id, len(rows)) == (303, model_id, 303)
@@ -96,6 +98,20 @@ def test_every_item_has_the_label_and_the_probability_that_the_model_gives_its_t
         "pool": 230,
     }
     assert sum(row["human_label"] is not None for row in rows) == 70
+    assert [(row["label_2"], row["url"]) for row in rows if row["url"]] == [("mine", "=u")]
+
+
+def test_every_id_under_which_a_text_was_imported_has_a_row(filled: Workspace) -> None:
+    pairs = [(f"a{k}", "A text twice.") for k in (1, 3, 2)] + [("b1", "Another one.")]
+    add_rows(filled.store(), pairs, "ids.csv")
+    add_rows(filled.store(), [("a3", "a TEXT twice."), (None, "Another one.")], "again.csv")
+    assert predicted(filled, "all.parquet").n == 303 + 4
+    rows = {row["id"]: row for row in rows_of(filled.root / "all.parquet")}
+    assert [(name, rows[name]["item_id"]) for name in ("a1", "a2", "a3", "b1")] == [
+        *((f"a{k}", "a1") for k in (1, 2, 3)),
+        ("b1", "b1"),
+    ]
+    assert len({(rows[f"a{k}"]["label"], rows[f"a{k}"]["probability"]) for k in (1, 2, 3)}) == 1
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 import pytest
+from lake_rows import add_rows
 from projects import project_of
 
 from storage.lake.items import count_without_features, newest_vocabulary
@@ -62,3 +63,26 @@ def test_the_vocabulary_is_fitted_again_when_the_lake_has_doubled_and_not_before
     assert newest is not None
     assert newest[0] == 200
     assert make_features(project_of(workspace, encoder="bag-of-words")) == second
+
+
+@pytest.mark.parametrize(
+    ("texts", "is_covered"),
+    [
+        (["Where is the refund for my card payment?", "Flood warning for the river valley"], True),
+        (["Randomized controlled trial of metformin in patients with type 2 diabetes mellitus"], True),
+        (["?!", "https", ""], True),
+        (["味道不错，送餐很快", "太慢了"], False),
+        (["Правительство утвердило новый закон о пенсиях"], False),
+        (["Der Bundestag hat am Donnerstag ein neues Gesetz beschlossen", "Die Rechnung wurde abgebucht"], False),
+        (["Hükümet yeni eğitim yasasını mecliste onayladı"], False),
+        (["🙈🙉 ᚠᚢᚦᚨᚱᚲ ᚷᚹᚺᚾ"], False),
+    ],
+)
+def test_a_language_that_the_encoder_does_not_cover_is_said_once(
+    workspace: Workspace, texts: list[str], is_covered: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_rows(workspace.store(), [(f"t{k}", text) for k, text in enumerate(texts)], "test")
+    make_features(project_of(workspace))
+    make_features(project_of(workspace))
+    warnings = [record.name for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == ([] if is_covered else ["tasks.prepare"])

@@ -102,12 +102,20 @@ def test_a_worse_candidate_is_kept_out_and_a_better_one_goes_in(
     assert decide(held_out, bad) == (good, False, reason)
     promote(store, bad)
     *taken, reason = decide(held_out, good)
+    assert "about equal" not in reason
     assert taken == [good, True]
     assert "100%" in reason
     assert [find_model(store, each).status for each in (good, bad)] == [  # type: ignore[union-attr]
         ModelStatus.PRODUCTION,
         ModelStatus.RETIRED,
     ]
+
+
+def test_on_equal_terms_the_newer_model_is_kept(held_out: Project, headlines: tuple[list[str], list[str]]) -> None:
+    promote(held_out.workspace.store(), made_model(held_out.workspace, "good", *headlines))
+    *decided, reason = decide(held_out, made_model(held_out.workspace, "same", *headlines))
+    assert decided == ["same", True]
+    assert "equal" in reason
 
 
 def test_a_production_model_that_cannot_be_loaded_is_replaced_and_the_reason_told(

@@ -5,25 +5,30 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 from figures import figures
+from lake_rows import set_context
 from projects import project_of
 
 from annotation.label_set import LabelSet
 from annotation.synthetic import fill_csv
 from flows.run import Run, run_here
+from storage.lake.annotations import ingest
+from storage.lake.batches import Draft, reserve
 from storage.lake.history import history_of
+from storage.lake.items import fixed_sample
 from storage.lake.models import metrics_of, promote, strategy_results
-from storage.records import Purpose, Split
+from storage.lake.people import people
+from storage.records import Answer, Assignment, Proposal, Purpose, Split
 from storage.workspace import Workspace
 from tasks.collect import collect_answers
-from tasks.config.settings import PromotionConfig, TaskConfig
+from tasks.config.settings import PromotionConfig, ReportConfig, TaskConfig
 from tasks.evaluate import evaluate_model
-from tasks.learning.model_files import LoadedModel
+from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.training import TrainingConfig
 from tasks.plan import Plan
 from tasks.prepare import make_features
@@ -97,6 +102,46 @@ def test_the_numbers_are_those_of_the_lake(worked: Project) -> None:
     assert report.advice
 
 
+def test_the_two_newest_models_are_compared_and_people_listed(worked: Project) -> None:
+    report, store = report_of(worked), worked.workspace.store()
+    change = report.change
+    assert change is not None
+    assert [change.previous_id, change.model_id] == [point.model_id for point in report.models]
+    assert "150 items" in change.verdict
+    texts = fixed_sample(store, 2000)
+    before, now = (load_model(worked.workspace.model_folder(each.model_id)) for each in report.models)
+    first, second = (model.calibration.decisions(model.predict(texts)) for model in (before, now))
+    assert (change.n, change.n_flips) == (600, np.count_nonzero(first != second))
+    assert len(change.flips) == min(10, change.n_flips) > 0
+    assert all(flip.before != flip.now and flip.text in texts for flip in change.flips)
+    assert change.flips[0].text in report_page(report)
+    assert [person.annotator for person in report.people] == sorted(person.annotator for person in report.people)
+
+
+def test_people_have_their_pace_their_agreement_and_what_they_hold(
+    workspace: Workspace, take_headlines: Callable[..., dict[str, str]]
+) -> None:
+    store, (first, second, third) = workspace.store(), take_headlines(workspace, 3)
+    asked = [Assignment(item_id, who) for who in ("anna", "ben") for item_id in (first, second, third)]
+    proposals = [Proposal(item_id, "random", None, 1) for item_id in (first, second, third)]
+    draft = Draft(Purpose.TRAINING, [first, second, third], proposals, 0, store.version(), "d", overlap=2)
+    batch, _ = reserve(store, replace(draft, assignments=asked), beside_open=False)
+    day = datetime(2026, 1, 2, 9, tzinfo=UTC)
+    given = [
+        Answer(first, "related", "anna", seconds=2.0, annotated_at=day),
+        Answer(second, "related", "anna", seconds=4.0, annotated_at=day + timedelta(days=1)),
+        Answer(first, "related", "ben", annotated_at=day),
+        Answer(second, "not_related", "cleo", annotated_at=day),
+        Answer(second, "not_related", "dora", annotated_at=day),
+    ]
+    ingest(store, batch.batch_id, given, "f")
+    anna, ben, *others = people(store)
+    assert (anna.annotator, anna.n_answers, anna.n_days, anna.seconds) == ("anna", 2, 2, 3.0)
+    assert (anna.n_shared, anna.n_agreed, anna.n_held, anna.held_since) == (2, 1, 1, batch.created_at)
+    assert (ben.n_answers, ben.seconds, ben.n_held) == (1, None, 2)
+    assert [(each.annotator, each.n_held, each.n_agreed) for each in others] == [("cleo", 0, 1), ("dora", 0, 1)]
+
+
 def test_page_and_markdown_have_every_part(worked: Project) -> None:
     report = report_of(worked, worked.workspace.runs().recent(1)[0].run_id)
     assert report.run is not None
@@ -106,14 +151,32 @@ def test_page_and_markdown_have_every_part(worked: Project) -> None:
         "Learning curve",
         "What the batches brought",
         "On the evaluation items",
+        "What the newest model decides otherwise",
+        "People",
         "Stop?",
         "Time",
     ):
         assert f"<h2>{title}</h2>" in page
+    places = re.findall(r'<a href="#(\w+)">', page)
+    assert len(places) == page.count("<h2>") == len({*places})
+    assert all(f'<section id="{place}">' in page for place in places)
     assert page.count("<svg ") == 7
     assert markdown.count("](data:image/svg+xml;base64,") == 7
     assert f"| F1 | {report.figures[0].value:.3f} [" in markdown
     assert "| train_model |" in markdown
+
+
+def test_the_parts_of_the_evaluation_items_are_measured_one_by_one(worked: Project) -> None:
+    set_context(worked.workspace, {"from": "<b>paper"}, "text_hash < '8'")
+    report = report_of(worked.with_config(report=ReportConfig(slices=("from",))))
+    assert report.evaluation is not None
+    parts = {each.value: each for each in report.evaluation.slices}
+    assert parts.keys() == {"<b>paper", "(none)"}
+    assert sum(each.n for each in parts.values()) == 150
+    accuracy = np.trace(report.evaluation.confusion) / 150
+    values = [(each.n, metric.value) for each in parts.values() for metric in each.metrics if metric.name == "accuracy"]
+    assert sum(n * value for n, value in values if value is not None) / 150 == pytest.approx(accuracy)
+    assert "<td>&lt;b&gt;paper</td>" in report_page(report)
 
 
 def test_the_same_report_is_the_same_page(worked: Project, tmp_path: Path) -> None:

@@ -87,3 +87,10 @@ def test_the_numbers_behind_a_chart_are_there_without_it(page: Browser) -> None:
     page.element("details summary").click()
     assert "0.700 [0.600, 0.800]" in page.text("details table")
     assert all(chart.get_attribute("aria-label") for chart in page.find_elements("css selector", "svg.chart"))
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_no_barrier(page: Browser, dark: bool) -> None:
+    for size in (WIDE, PHONE):
+        page.show_as(size, dark=dark)
+        assert page.barriers() == []

@@ -16,7 +16,7 @@ def choose(
     item_id: str | None = None,
     label: str | None = None,
 ) -> Columns:
-    return choose_columns(PATH, names, rows, ColumnRequest(text, item_id, label))
+    return choose_columns(PATH, names, rows, ColumnRequest((text,) if text else (), item_id, label))
 
 
 def test_known_names_are_found_however_they_are_spelled() -> None:

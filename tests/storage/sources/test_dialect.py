@@ -11,7 +11,8 @@ PATH = Path("a.csv")
 
 
 def found(*lines: str, name: str = "a.csv", text_column: str | None = None) -> Dialect:
-    return find_dialect(Path(name), [line + "\n" for line in lines], "utf-8", None, ColumnRequest(text_column))
+    request = ColumnRequest((text_column,) if text_column else ())
+    return find_dialect(Path(name), [line + "\n" for line in lines], "utf-8", None, request)
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ import pytest
 from pydantic import ValidationError
 
 from storage.errors import BatchError, ConfigError, WorkspaceError
+from storage.workspace import Workspace
 from tasks.config.load import checked, read_config
 from tasks.config.settings import BatchConfig, Config, LakeConfig, MinimumsConfig, SamplingConfig, ScheduleConfig
 from tasks.config.strategy_options import STRATEGY_OPTIONS
 from tasks.learning.training import TrainingConfig
-from tasks.project import open_project
+from tasks.project import Project, open_project
 from tasks.sampling.catalogue import REGISTRY
 
 ROOT = Path(__file__).parents[3]
@@ -74,6 +75,15 @@ def test_several_annotators_are_read_as_they_stand(tmp_path: Path) -> None:
     text = f'{TASK}\n[batch]\nformats = ["html", "doccano"]\nannotators = ["anna", "Zoë Q"]\noverlap = 2\ngold = 1\n'
     batch = read(tmp_path, text).batch
     assert (batch.formats, batch.annotators, batch.gold) == (("html", "doccano"), ("anna", "Zoë Q"), 1.0)
+
+
+def test_annotators_are_shown_descriptions_and_words_to_highlight(tmp_path: Path) -> None:
+    task = TASK.replace('name = "a"', 'name = "a", description = "A."')
+    label_set = Project(
+        Workspace(tmp_path), read(tmp_path, f'{task}\n[batch]\nhighlight = ["flood", "fire brigade"]\n')
+    ).label_set
+    assert [label.description for label in label_set.labels] == ["A.", ""]
+    assert label_set.highlight == ("flood", "fire brigade")
 
 
 def test_all_errors_come_at_once_with_their_place_and_the_nearest_name(tmp_path: Path) -> None:
@@ -140,6 +150,7 @@ def test_all_errors_come_at_once_with_their_place_and_the_nearest_name(tmp_path:
         ("[batch]\noverlap = 2", "[batch]: overlap = 2", "0"),
         ("[batch]\noverlap = 0", "[batch] overlap = 0", "at least 1"),
         ("[batch]\ngold = 0.5", "[batch]: gold = 0.5", "annotators"),
+        ('[batch]\nhighlight = ["flood", " "]', "[batch] highlight", "empty"),
         ('[batch]\ngold = "5%"', '[batch] gold = "5%"', "a number from 0 to 1"),
         ("[batch]\ngold = nan", "[batch] gold = nan", "from 0 to 1"),
         ("[batch]\nannotator = []", "[batch] annotator", '"annotators"'),
@@ -154,7 +165,7 @@ def test_all_errors_come_at_once_with_their_place_and_the_nearest_name(tmp_path:
         ('[schedule]\ntimezone = "Europe/Berln"', '[schedule] timezone = "Europe/Berln"', '"Europe/Berlin"'),
         ('[schedule]\ntimezone = "#"', '[schedule] timezone = "#"', '"Europe/Berlin"'),
         ("[server]\nport = 0", "[server] port = 0", "from 1 to 65535"),
-        ('[notify]\non = ["night"]', '[notify] on, entry 1 = "night"', '"batch", "promotion" or "failure"'),
+        ('[notify]\non = ["night"]', '[notify] on, entry 1 = "night"', '"batch", "promotion", "failure" or "drift"'),
         ('[notify]\nwebhook = "example.org/hook"', "[notify] webhook", "https://"),
         ('[files]\nroot = "bucket/folder"', "[files] root", "s3://bucket/folder"),
         (f"[batch]\nsize = {'[' * 50}{']' * 50}", "[batch] size = [[[...]]]", "a whole number"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from tasks.learning.families import Mix, design
 from tasks.learning.family_classifier import FamilyClassifier, saved_weights
 from tasks.learning.family_training import FamilyWeights
 from tasks.learning.model_files import WEIGHTS, load_model, save_model
+from tasks.learning.sentences import SentenceEncoder
 from tasks.learning.stored_model import FEW_TEXTS, SLICE_TEXTS, numpy_model, read_texts
 from tasks.learning.training import Classifier, Trained, TrainingConfig
 
@@ -29,7 +31,7 @@ HEADS = {"linear": ("minilm-static", 0), "hidden": ("minilm-static", 16), "bag":
 MIXES: dict[str, Mix] = {
     "vectors and words": {"vectors": 0.5, "words": 0.5},
     "flat vectors and characters": {"flat_vectors": 0.3, "characters": 0.7},
-    "all families": {"vectors": 0.2, "words": 0.4, "characters": 0.4},
+    "all families": {"vectors": 0.2, "words": 0.3, "characters": 0.3, "sentences": 0.2},
 }
 
 
@@ -59,7 +61,10 @@ def saved_model(folder: Path, head: str, texts: list[str]) -> Path:
 
 def model_of_families(folder: Path, mix: Mix, texts: list[str]) -> Path:
     encoder, generator = minilm_static(), np.random.default_rng(3)
-    found, vocabulary = design(encoder, read_texts(encoder, texts, with_characters="characters" in mix))
+    tokens = read_texts(encoder, texts, with_characters="characters" in mix)
+    if "sentences" in mix:
+        tokens = replace(tokens, sentences=SentenceEncoder().encode(texts))
+    found, vocabulary = design(encoder, tokens)
     weights = {name: generator.normal(0, 2, (found.rows[name].shape[1], len(LABELS))) for name in mix}
     fitted = FamilyWeights(mix, weights, generator.normal(size=len(LABELS)), 10.0)
     classifier = FamilyClassifier(encoder, saved_weights(fitted, vocabulary))

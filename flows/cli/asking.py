@@ -1,0 +1,33 @@
+"""What `pal init` asks on a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from annotation.label_set import LabelSet
+from storage.errors import ConfigError
+from tasks.config.template import label_names, named_labels
+
+
+def ask_directory() -> Path:
+    """The new project's directory."""
+    return Path(typer.prompt("Directory of the new project", default="my-project"))
+
+
+def ask_labels() -> LabelSet:
+    """The labels, which one is rare, the question and the definition; asks again where they cannot be used."""
+    while True:
+        names = label_names(typer.prompt("Labels, with commas between them (such as spam,ham)"))
+        positive = _optional("Which of them is the rare one that you look for? (Enter: none)")
+        question = _optional("What do you ask annotators? (Enter: which label fits)")
+        definition = _optional("What does each label mean? Annotators can read it. (Enter: leave it out)")
+        try:
+            return named_labels(names, positive or None, question, definition)
+        except ConfigError as error:
+            print(error)
+
+
+def _optional(question: str) -> str:
+    return str(typer.prompt(question, default="", show_default=False)).strip()

@@ -1,0 +1,87 @@
+"""The commands that look at items: found by words and meaning, and one in full; registered in `flows.cli.commands`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from flows.cli.options import (
+    FormatOption,
+    JsonOption,
+    WorkspaceOption,
+    format_names,
+    print_json,
+    project_at,
+    show_batch,
+)
+
+By = Literal["both", "words", "meaning"]
+
+commands = typer.Typer(rich_markup_mode=None)
+
+
+@commands.command(epilog='Example: pal find "floods in the north" --batch 50')
+def find(
+    words: Annotated[str, typer.Argument(help="What to look for.")] = "",
+    like: Annotated[str, typer.Option(metavar="ITEM", help="Find items similar to this one, by meaning.")] = "",
+    label: Annotated[str, typer.Option(help="Search the items answered with this label, not the pool.")] = "",
+    n: Annotated[int, typer.Option("--number", "-n", min=1, help="Items to show.")] = 20,
+    by: Annotated[By, typer.Option(help="What ranks the items; words alone are the fastest.")] = "both",
+    batch: Annotated[int | None, typer.Option(min=1, help="Publish this many matches as a training batch.")] = None,
+    form: FormatOption = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Search the pool by words and by meaning.
+
+    A batch of matches leaves the evaluation reserve out, and its items never count as drawn at random.
+    """
+    if bool(words) == bool(like):
+        raise typer.BadParameter("Give words, or --like ITEM.")
+    if batch and label:
+        raise typer.BadParameter("--batch takes items from the pool; leave --label out.")
+    if form and not batch:
+        raise typer.BadParameter("--format goes with --batch.")
+    project = project_at(workspace)
+    if batch:
+        from flows.publish_found import publish_found
+        from flows.run import start
+
+        batch_id = start(project, publish_found, words, like, batch, by, format_names(form))
+        show_batch(project, batch_id, as_json)
+        return
+    from dataclasses import asdict
+
+    from storage.errors import ConfigError
+    from storage.lake.search import Scope
+    from tasks.find import Search, find_items
+
+    if label and label not in project.label_set.names:
+        raise ConfigError(f"There is no label {label!r}.", hint=f"Choose from: {', '.join(project.label_set.names)}")
+    hits = find_items(project, Search(words, like, by), Scope(label), n)
+    if as_json:
+        print_json([asdict(hit) for hit in hits])
+        return
+    for rank, hit in enumerate(hits, start=1):
+        print(f"{rank:>4}  {hit.item_id}  {' '.join(hit.text.split())}")
+    if not hits:
+        print("Nothing matches.")
+
+
+@commands.command(epilog="Example: pal show 284006")
+def show(
+    item: Annotated[str, typer.Argument(help="An item's id, as it stands in the batch files.")],
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Show an item: text, context, answers, split, what the model says, and the nearest items."""
+    from dataclasses import asdict
+
+    from flows.cli.item_view import item_text, item_view
+
+    found = item_view(project_at(workspace), item)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        print(item_text(found))

@@ -1,0 +1,29 @@
+"""What `pal import` says of a file: how it was read, what became of its rows, and what looks odd."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from flows.log_lines import counted
+
+if TYPE_CHECKING:
+    from storage.lake.importing import ImportReport
+
+
+def summary(report: ImportReport) -> Iterator[str]:
+    """The lines to print of a report."""
+    yield from report.layout
+    yield (
+        f"{report.source}: {counted(report.n_rows + report.n_rejected, 'row')}, {counted(report.n_new, 'new item')}, "
+        f"{counted(report.n_duplicates, 'duplicate')}, {report.n_rejected:,} rejected"
+        + (f" (see {report.rejects_file})" if report.rejects_file else "")
+    )
+    if (lengths := report.lengths) is not None:
+        yield f"  Characters of a text: median {lengths.median:,}, longest {lengths.longest:,}."
+        if lengths.n_blank:
+            shown = ", ".join(f"{text!r} in row {row:,}" for row, text in lengths.blank)
+            yield f"  Texts that say nothing: {lengths.n_blank:,}, such as {shown}."
+    for split, n in report.labels.items():
+        yield f"  Labels imported for {split}: {n:,}."
+    yield from (f"  {note}" for note in report.notes)

@@ -1,0 +1,96 @@
+"""One item in full, as `pal show` prints it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from flows.cli.annotating import history_text
+from storage.lake.history import ItemHistory, history_of
+from storage.lake.models import production_model
+from storage.lake.schema import OUT, current_labels
+from storage.lake.search import Scope
+from storage.lake.store import Store
+from tasks.find import Search, find_items
+from tasks.predict_file import model_in_production
+from tasks.project import Project
+
+NEIGHBOURS = 5
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A near item: the cosine of the two vectors, and its label where it has one."""
+
+    item_id: str
+    text: str
+    cosine: float
+    label: str | None
+
+
+@dataclass(frozen=True)
+class ItemView:
+    """An item and all that is known of it.
+
+    Attributes:
+        context: The other columns that came with the text.
+        out: The open batches that ask about it.
+        model_id: The production model, and the `probabilities` that it gives each label; None and empty without one.
+    """
+
+    history: ItemHistory
+    context: dict[str, Any]
+    out: list[str]
+    model_id: str | None
+    probabilities: dict[str, float]
+    neighbours: list[Neighbour]
+
+
+def item_view(project: Project, item_id: str) -> ItemView:
+    """Everything known of an item.
+
+    Raises:
+        BatchError: There is no such item.
+    """
+    store = project.workspace.store()
+    history = history_of(store, item_id)
+    context = store.rows("SELECT context FROM lake.items WHERE item_id = ?", [item_id])[0][0]
+    out = store.rows(f"SELECT DISTINCT batch_id FROM ({OUT}) WHERE item_id = ? ORDER BY 1", [item_id])
+    model_id, probabilities = None, {}
+    if production_model(store) is not None:
+        model = model_in_production(project)
+        model_id = model.model_id
+        probabilities = dict(zip(model.labels, map(float, model.predict([history.text])[0]), strict=True))
+    hits = find_items(project, Search(like=item_id), Scope(everything=True), NEIGHBOURS)
+    labels = _labels_of(store, [hit.item_id for hit in hits])
+    neighbours = [Neighbour(hit.item_id, hit.text, hit.score, labels.get(hit.item_id)) for hit in hits]
+    shown = json.loads(context) if context else {}
+    return ItemView(history, shown, [row[0] for row in out], model_id, probabilities, neighbours)
+
+
+def item_text(found: ItemView) -> str:
+    """An item for a terminal."""
+    lines = [history_text(found.history)]
+    if not found.history.answers:
+        lines.append(f"with annotators in {', '.join(found.out)}" if found.out else "in the pool")
+    lines += [f"{name}: {value}" for name, value in found.context.items()]
+    if found.model_id:
+        likely = sorted(found.probabilities.items(), key=lambda pair: -pair[1])[:3]
+        lines.append(f"model {found.model_id}: " + ", ".join(f"{name} {value:.3f}" for name, value in likely))
+    if found.neighbours:
+        lines.append("nearest items:")
+    lines += [
+        f"  {each.cosine:.2f}  {each.item_id}  {' '.join(each.text.split())}"
+        + (f"  ({each.label})" if each.label else "")
+        for each in found.neighbours
+    ]
+    return "\n".join(lines)
+
+
+def _labels_of(store: Store, item_ids: list[str]) -> dict[str, str]:
+    """The current labels of those of these items that have one."""
+    sql = (
+        f"SELECT item_id, label FROM ({current_labels()}) WHERE label IS NOT NULL AND item_id IN (SELECT unnest($ids))"
+    )
+    return dict(store.rows(sql, {"ids": item_ids}))

@@ -1,0 +1,237 @@
+"""The commands about labels: `pal labels`, and their changes, each with a forecast; see `tasks.relabel`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.cli.options import JsonOption, WorkspaceOption, print_json, project_at
+from flows.log_lines import counted
+
+if TYPE_CHECKING:
+    from tasks.config.label_lines import LabelEdit
+    from tasks.project import Project
+    from tasks.relabel import Relabeling
+
+ReasonOption = Annotated[str, typer.Option(help="Why; kept with the change.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")]
+AskOption = Annotated[bool, typer.Option("--ask-again", help="Publish a review batch of the items to ask again.")]
+IntoOption = Annotated[str, typer.Option("--into", help="The labels in its place, with commas.")]
+
+labels = typer.Typer(
+    name="labels",
+    rich_markup_mode=None,
+    help="List the labels with their items; rename, merge, split, retire or add labels.",
+    epilog="Example: pal labels rename related disaster",
+)
+
+
+@labels.callback(invoke_without_command=True)
+def list_labels(context: typer.Context, as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+    """List the labels, and how many items have each."""
+    if context.invoked_subcommand is not None:
+        if workspace is not None:  # the default of every command's own option
+            context.default_map = {context.invoked_subcommand: {"workspace": str(workspace)}}
+        return
+    found = labels_of(project_at(workspace))
+    if as_json:
+        print_json(found)
+        return
+    rows = found["labels"]
+    width = max(len(row["name"]) for row in rows)
+    print(f"{'label':<{width}}  key  training  validation  evaluation")
+    for row in rows:
+        counts = f"{row['training']:>8,}  {row['validation']:>10,}  {row['evaluation']:>10,}"
+        marks = ["positive"] * row["positive"] + ["not in pal.toml"] * (not row["in_file"])
+        print(f"{row['name']:<{width}}  {row['key'] or '-':<3}  {counts}  {', '.join(marks)}".rstrip())
+    print(f"Codebook {found['codebook']}; definitions are in [task] definition of pal.toml.")
+    if found["possible"]:
+        print(f"Say what became of those not in pal.toml: {'; '.join(found['possible'])}")
+
+
+def labels_of(project: Project) -> dict[str, Any]:
+    """The labels of pal.toml and of the answers, how many items have each, and every change so far."""
+    from dataclasses import asdict
+
+    from storage.lake.annotations import label_counts
+    from storage.lake.codebook import codebook_of
+    from storage.records import Split
+    from tasks.project import lost_labels, possible_changes
+
+    store = project.workspace.store()
+    with store.reading():
+        counts, codebook, lost = label_counts(store), codebook_of(store), lost_labels(project)
+        possible = possible_changes(project, lost) if lost else []
+    known = {label.name: label for label in project.label_set.labels}
+    rows = [
+        {
+            "name": name,
+            "key": known[name].key if name in known else "",
+            "positive": name in known and known[name].positive,
+            "in_file": name in known,
+            **{split.value: counts[split].get(name, 0) for split in Split},
+        }
+        for name in (*known, *lost)
+    ]
+    changes = [asdict(each) for each in codebook.changes]
+    return {"codebook": codebook.number, "labels": rows, "changes": changes, "possible": possible}
+
+
+@labels.command(epilog="Example: pal labels rename related disaster --reason 'clearer'")
+def rename(
+    old: Annotated[str, typer.Argument(help="A label.")],
+    new: Annotated[str, typer.Argument(help="Its new name.")],
+    reason: ReasonOption = "",
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Give a label another name; answers count for the new one."""
+    from tasks.config.label_lines import LabelEdit
+    from tasks.relabel import plan_relabeling
+
+    project = project_at(workspace)
+    planned = plan_relabeling(project, LabelEdit("rename", (old,), (new,)), reason)
+    _run(project, planned, yes=yes, dry_run=dry_run, as_json=as_json)
+
+
+@labels.command(epilog="Example: pal labels merge flood fire --into disaster")
+def merge(
+    names: Annotated[list[str], typer.Argument(help="Labels.")],
+    into: Annotated[str, typer.Option(help="The label in their place, one of them or another.")],
+    reason: ReasonOption = "",
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Make one label of several; answers count for the one."""
+    from tasks.config.label_lines import LabelEdit
+    from tasks.relabel import plan_relabeling
+
+    project = project_at(workspace)
+    planned = plan_relabeling(project, LabelEdit("merge", tuple(dict.fromkeys(names)), (into,)), reason)
+    _run(project, planned, yes=yes, dry_run=dry_run, as_json=as_json)
+
+
+@labels.command(epilog="Example: pal labels retire other --ask-again")
+def retire(
+    name: Annotated[str, typer.Argument(help="A label.")],
+    ask: AskOption = False,
+    reason: ReasonOption = "",
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Take a label out; its items have no label until they are asked again."""
+    from tasks.config.label_lines import LabelEdit
+    from tasks.relabel import plan_relabeling
+
+    project = project_at(workspace)
+    planned = plan_relabeling(project, LabelEdit("retire", (name,)), reason)
+    _run(project, planned, ask=ask, yes=yes, dry_run=dry_run, as_json=as_json)
+
+
+@labels.command(epilog="Example: pal labels add drought --from other --ask-again")
+def add(
+    name: Annotated[str, typer.Argument(help="The new label.")],
+    source: Annotated[str | None, typer.Option("--from", help="A label whose items may be of the new one.")] = None,
+    ask: AskOption = False,
+    reason: ReasonOption = "",
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Add a label; items keep theirs."""
+    from tasks.config.label_lines import LabelEdit
+    from tasks.relabel import plan_relabeling
+
+    project = project_at(workspace)
+    planned = plan_relabeling(project, LabelEdit("add", (), (name,)), reason, source)
+    _run(project, planned, ask=ask, yes=yes, dry_run=dry_run, as_json=as_json)
+
+
+@labels.command(epilog="Example: pal labels split disaster --into flood,fire --ask-again")
+def split(
+    name: Annotated[str, typer.Argument(help="A label.")],
+    into: IntoOption,
+    ask: AskOption = False,
+    reason: ReasonOption = "",
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Make several labels of one; its items have no label until they are asked again."""
+    from tasks.config.label_lines import LabelEdit
+    from tasks.config.template import label_names
+    from tasks.relabel import plan_relabeling
+
+    project = project_at(workspace)
+    planned = plan_relabeling(project, LabelEdit("split", (name,), tuple(dict.fromkeys(label_names(into)))), reason)
+    _run(project, planned, ask=ask, yes=yes, dry_run=dry_run, as_json=as_json)
+
+
+@labels.command("ask-again", epilog="Example: pal labels ask-again")
+def ask_again(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+    """Publish a review batch of the items whose label was retired or split."""
+    from flows.change_labels import ask_again as ask_again_flow
+    from flows.cli.options import show_batch
+    from flows.run import run_here
+
+    project = project_at(workspace)
+    show_batch(project, run_here(project, ask_again_flow), as_json, none="No batch was published")
+
+
+def _run(project: Project, planned: Relabeling, *, ask: bool = False, yes: bool, dry_run: bool, as_json: bool) -> None:
+    """Say what a change would do, and make it once it is confirmed."""
+    from flows.change_labels import change_labels
+    from flows.cli.lake_commands import refuse_while_running
+    from flows.run import run_here
+    from storage.errors import ConfigError
+
+    if not as_json:
+        print(forecast_text(planned))
+    done, batch_id = not dry_run and (planned.change is not None or planned.edits_file), None
+    if done:
+        if not yes and not as_json and sys.stdin.isatty():
+            if not typer.confirm("Make this change?"):
+                print("No label was changed.")
+                return
+        elif not yes:
+            raise ConfigError("No label was changed.", hint="Add --yes to make this change.")
+        refuse_while_running(project, "pal labels")
+        batch_id = run_here(project, change_labels, planned, ask)
+    effect = planned.effect
+    if as_json:
+        facts = {"to_ask": effect.to_ask, "n_evaluation": effect.n_evaluation} if effect else {"to_ask": ()}
+        print_json({"kind": planned.edit.kind, "done": done, **facts, "batch_id": batch_id})
+    elif done and batch_id is None and effect and effect.to_ask:
+        print("To ask them again, run `pal labels ask-again`.")
+
+
+def forecast_text(planned: Relabeling) -> str:
+    """What a change does, for people."""
+    effect = planned.effect
+    if effect is None:
+        return "Only pal.toml changes: the lake has this change." if planned.edits_file else "Nothing to do."
+    ask = f"{counted(len(effect.to_ask), 'item')} to ask again"
+    if effect.to_ask:
+        ask += f", {effect.n_evaluation:,} of them in evaluation"
+        if planned.seconds:
+            ask += f", about {counted(max(1, round(len(effect.to_ask) * planned.seconds / 60)), 'minute')}"
+    changed = f" {counted(effect.n_kept, 'item')} with another label than before." if effect.n_kept else ""
+    settled = f" {counted(effect.n_settled, 'item')} no longer disputed." if effect.n_settled else ""
+    return f"{_title(planned.edit)}: {ask}.{changed}{settled}"
+
+
+def _title(edit: LabelEdit) -> str:
+    old, new = ", ".join(edit.labels), ", ".join(edit.into)
+    between = {"rename": f"{old} to {new}", "merge": f"{old} into {new}", "split": f"{old} into {new}"}
+    return f"{edit.kind.capitalize()} {between.get(edit.kind, old or new)}"

@@ -1,0 +1,57 @@
+"""Who answers: how many a day, how fast, how often in agreement, and what each person still holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from storage.lake.schema import current_labels, standing_answers
+from storage.lake.store import Store
+from storage.records import ORIGINAL
+
+
+@dataclass(frozen=True)
+class Person:
+    """An annotator; times in UTC.
+
+    Attributes:
+        n_answers: Answers that were ever given, and `n_days` on how many days.
+        seconds: Median of the answers whose time is known; None where none is.
+        n_shared: Answers, with a label, to items that others answered too; `n_agreed` of them equal the item's label.
+        n_held: Items of open batches that wait for this person, and `held_since` when the oldest was published.
+    """
+
+    annotator: str
+    n_answers: int
+    n_days: int
+    last_at: datetime | None
+    seconds: float | None
+    n_shared: int
+    n_agreed: int
+    n_held: int
+    held_since: datetime | None
+
+
+def people(store: Store) -> list[Person]:
+    """Everybody who answered or is asked, by name; labels that came with the original's files are nobody's."""
+    return store.records(
+        Person,
+        f"""WITH given AS (
+            SELECT annotator, count(*) AS n_answers, count(DISTINCT annotated_at::DATE) AS n_days,
+                max(annotated_at) AS last_at, median(seconds) AS seconds
+            FROM lake.annotations WHERE annotator <> '{ORIGINAL}' GROUP BY annotator
+        ), shared AS (
+            SELECT annotator, count(*) AS n_shared, count(*) FILTER (answer = label) AS n_agreed
+            FROM (FROM ({standing_answers()}) QUALIFY count(*) OVER (PARTITION BY item_id) > 1)
+            JOIN ({current_labels()}) USING (item_id) WHERE answer NOT IN ('unsure', 'skip') GROUP BY annotator
+        ), held AS (
+            SELECT annotator, count(*) AS n_held, min(created_at) AS held_since
+            FROM lake.assignments a JOIN lake.batches b USING (batch_id) WHERE status = 'published'
+            AND NOT EXISTS (FROM lake.annotations g WHERE g.batch_id = a.batch_id AND g.item_id = a.item_id
+                AND g.annotator = a.annotator) GROUP BY annotator
+        )
+        SELECT annotator, coalesce(n_answers, 0) AS n_answers, coalesce(n_days, 0) AS n_days, last_at, seconds,
+            coalesce(n_shared, 0) AS n_shared, coalesce(n_agreed, 0) AS n_agreed, coalesce(n_held, 0) AS n_held,
+            held_since
+        FROM given FULL JOIN held USING (annotator) LEFT JOIN shared USING (annotator) ORDER BY annotator""",
+    )

@@ -1,0 +1,42 @@
+"""What arrived lately: each import is a slice of the texts, with its time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from storage.lake.evaluation_reserve import RANK
+from storage.lake.store import Store
+
+
+@dataclass(frozen=True)
+class RecentTexts:
+    """Random samples of the texts that were imported since a time (UTC), and of all before."""
+
+    since: datetime
+    old: list[str]
+    new: list[str]
+
+
+def recent_texts(store: Store, least: int, most: int) -> RecentTexts | None:
+    """The newest imports that have at least `least` texts together, and the older ones; None where these have fewer.
+
+    Args:
+        most: Texts of each sample: those of the lowest ranks, the same ones whenever this is called.
+    """
+    since = store.rows(
+        """SELECT max(imported_at) FROM (SELECT imported_at, sum(count(*)) OVER (ORDER BY imported_at DESC) AS n_new,
+            sum(count(*)) OVER () AS n FROM lake.items GROUP BY imported_at)
+        WHERE n_new >= $least AND n - n_new >= $least""",
+        {"least": least},
+    )[0][0]
+    if since is None:
+        return None
+    samples: dict[bool, list[str]] = {False: [], True: []}
+    for is_new, text in store.rows(
+        f"""SELECT imported_at >= $since AS is_new, text FROM lake.items
+        QUALIFY row_number() OVER (PARTITION BY is_new ORDER BY {RANK}, item_id) <= $most ORDER BY {RANK}, item_id""",
+        {"since": since, "most": most},
+    ):
+        samples[is_new].append(text)
+    return RecentTexts(since, samples[False], samples[True])

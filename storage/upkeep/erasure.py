@@ -1,0 +1,216 @@
+"""Texts erased from every version of a lake, as a person may demand; hashes stay, so that they are not imported again.
+
+The newest version loses all rows of the items. Older versions keep the rows, without the text, what is made from it
+and the notes of annotators: Parquet files are written anew with the same rows in the same places.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from storage.errors import BatchError
+from storage.lake.connection import bound, quoted
+from storage.lake.schema import ANSWERS_TO_BATCHES, ASKED, current_labels
+from storage.lake.store import Connection, Store
+from storage.upkeep.maintenance import CATALOG, DataFolder
+
+INTENT = "erasing.json"
+"""In `lake`, while an erasure goes on; it holds the texts."""
+
+_FREE = ("text", "note", "context")
+"""Columns that hold a text or what people wrote about it; so do all BLOBs."""
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """What is known of items that are to be erased.
+
+    Attributes:
+        texts: All that they have or had.
+        batches: Those that asked about them.
+        models: Those trained, validated or evaluated on them: they cannot be reproduced afterwards.
+    """
+
+    item_ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    n_answers: int
+    batches: tuple[str, ...]
+    models: tuple[str, ...]
+
+
+def unreproducible_models(store: Store) -> set[str]:
+    """The models that had seen a text that was erased since."""
+    return {row[0] for row in store.rows("SELECT model_id FROM lake.unreproducible")}
+
+
+def plan_erasure(store: Store, item_ids: Sequence[str]) -> Erasure:
+    """What has to go with some items; changes nothing.
+
+    Raises:
+        BatchError: There is no item of one of these ids.
+    """
+    ids = {"ids": sorted(set(item_ids))}
+    wanted = "item_id IN (SELECT unnest($ids))"
+    known = {row[0] for row in store.rows(f"SELECT item_id FROM lake.items WHERE {wanted}", ids)}
+    if unknown := [each for each in ids["ids"] if each not in known]:
+        raise BatchError(
+            f"There is no item {unknown[0]!r} ({len(unknown):,} of these ids are unknown); nothing was erased.",
+            hint="Item ids are in the batch files and exports. An item that was erased is gone.",
+        )
+    texts = store.rows(
+        f"SELECT DISTINCT text FROM (SELECT item_id, text FROM lake.items UNION ALL "
+        f"SELECT item_id, text FROM lake.edits) WHERE {wanted} ORDER BY text",
+        ids,
+    )
+    n_answers = store.rows(f"SELECT count(*) FROM lake.annotations WHERE {wanted}", ids)[0][0]
+    batches = store.rows(f"SELECT DISTINCT batch_id FROM ({ASKED}) WHERE {wanted} ORDER BY 1", ids)
+    models = [
+        model_id
+        for model_id, version in store.rows("SELECT model_id, lake_version FROM lake.models ORDER BY model_id")
+        if store.rows(f"SELECT 1 FROM ({current_labels(version)}) WHERE label IS NOT NULL AND {wanted} LIMIT 1", ids)
+    ]
+    return Erasure(tuple(ids["ids"]), _first(texts), n_answers, _first(batches), tuple(models))
+
+
+def _first(rows: list[tuple[Any, ...]]) -> tuple[str, ...]:
+    return tuple(row[0] for row in rows)
+
+
+def erase_from_lake(store: Store, erasure: Erasure) -> None:
+    """Erase items from every version, and the files and pages that held them. The same call after a kill goes on.
+
+    Raises:
+        StoreError: Another command keeps house, or a server refuses.
+    """
+    with store.housekeeping("pal items erase"), store.alone():
+        store.write(lambda connection: _leave_newest_version(connection, erasure), "erase items")
+        store.write(
+            lambda c: c.execute("CALL ducklake_flush_inlined_data('lake')").fetchall(), "flush inlined rows", bulk=True
+        )
+        _blank_files(store, erasure.item_ids)
+        for function in ("ducklake_cleanup_old_files", "ducklake_delete_orphaned_files"):
+            store.write(
+                lambda c, name=function: c.execute(f"CALL {name}('lake', cleanup_all => true)").fetchall(),  # type: ignore[misc]
+                function,
+            )
+        store.compact_catalog()
+
+
+_COLUMNS = """SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE database_name = 'lake'
+    AND table_name IN (SELECT table_name FROM duckdb_columns() WHERE database_name = 'lake'
+        AND column_name = 'item_id') ORDER BY ALL"""
+
+
+def _tables(rows: Sequence[tuple[Any, ...]]) -> dict[str, list[str]]:
+    """The tables with rows of items -> their columns to be emptied; from the rows of `_COLUMNS`."""
+    tables: dict[str, list[str]] = {}
+    for table, column, kind in rows:
+        tables.setdefault(table, []).extend([column] if column in _FREE or kind == "BLOB" else [])
+    return tables
+
+
+def _leave_newest_version(connection: Connection, erasure: Erasure) -> None:
+    """Take the items out of the newest version; their batches become smaller by them."""
+    ids, wanted = {"ids": list(erasure.item_ids)}, "item_id IN (SELECT unnest($ids))"
+    connection.execute(
+        bound(
+            f"""INSERT INTO lake.erased SELECT DISTINCT text_hash, now()::TIMESTAMP FROM (
+                SELECT item_id, text_hash FROM lake.items UNION ALL SELECT item_id, text_hash FROM lake.edits
+            ) WHERE {wanted} AND text_hash NOT IN (SELECT text_hash FROM lake.erased)""",
+            ids,
+        )
+    )
+    if erasure.models:
+        connection.execute(
+            bound(
+                """INSERT INTO lake.unreproducible SELECT unnest($models), now()::TIMESTAMP
+                EXCEPT SELECT model_id, now()::TIMESTAMP FROM lake.unreproducible""",
+                {"models": list(erasure.models)},
+            )
+        )
+    for table in _tables(connection.execute(_COLUMNS).fetchall()):
+        connection.execute(bound(f"DELETE FROM lake.{table} WHERE {wanted}", ids))
+    if erasure.batches:
+        connection.execute(
+            bound(
+                f"""UPDATE lake.batches SET n = left_over,
+                    status = CASE WHEN status = 'published' AND left_over <= n_done THEN 'ingested' ELSE status END
+                FROM (SELECT b.batch_id AS of_batch, count(DISTINCT i.item_id) AS left_over,
+                        count(DISTINCT i.item_id) FILTER (a.n >= coalesce(b.overlap, 1)) AS n_done
+                    FROM lake.batches b LEFT JOIN lake.batch_items i USING (batch_id)
+                    LEFT JOIN ({ANSWERS_TO_BATCHES}) a ON a.batch_id = i.batch_id AND a.item_id = i.item_id
+                    GROUP BY b.batch_id) WHERE of_batch = batch_id AND batch_id IN (SELECT unnest($batches))""",
+                {"batches": list(erasure.batches)},
+            )
+        )
+
+
+def _blank_files(store: Store, item_ids: Sequence[str]) -> None:
+    """Write the Parquet files that hold rows of the items anew without the texts; older versions read the new ones."""
+    folder = DataFolder(store.data)
+    statements = []
+    for table, columns in _tables(store.rows(_COLUMNS)).items():
+        files = store.rows(
+            f"""SELECT s.path || t.path, f.path, f.data_file_id, t.table_id FROM {CATALOG}.ducklake_data_file f
+            JOIN {CATALOG}.ducklake_table t USING (table_id) JOIN {CATALOG}.ducklake_schema s USING (schema_id)
+            WHERE t.table_name = ? AND t.end_snapshot IS NULL""",
+            [table],
+        )
+        if not files or not columns:
+            continue
+        wanted = {"files": [f"{store.data}{prefix}{name}" for prefix, name, *_ in files], "ids": list(item_ids)}
+        sql = """SELECT DISTINCT filename FROM read_parquet($files, filename => true, union_by_name => true)
+            WHERE item_id IN (SELECT unnest($ids))"""
+        holding = {PurePosixPath(name).name for (name,) in store.rows(sql, wanted)}
+        for prefix, name, file_id, table_id in files:
+            if PurePosixPath(name).name not in holding:
+                continue
+            new = f"ducklake-{uuid.uuid4()}.parquet"
+            content = _blanked(b"".join(folder.read(f"{prefix}{name}")), columns, item_ids)
+            folder.write(f"{prefix}{new}", iter([content]))
+            footer = int.from_bytes(content[-8:-4], "little")
+            of_columns = f"""column_id IN (SELECT column_id FROM ducklake_column WHERE table_id = {table_id}
+                AND column_name IN ({", ".join(map(quoted, columns))}))"""
+            statements += [
+                f"""UPDATE ducklake_data_file SET path = {quoted(new)}, file_size_bytes = {len(content)},
+                    footer_size = {footer} WHERE data_file_id = {file_id}""",
+                f"""UPDATE ducklake_file_column_stats SET min_value = NULL, max_value = NULL
+                    WHERE data_file_id = {file_id} AND {of_columns}""",
+                f"""UPDATE ducklake_table_column_stats SET min_value = NULL, max_value = NULL
+                    WHERE table_id = {table_id} AND {of_columns}""",
+            ]
+    if statements:
+        store.edit_catalog(*statements)
+
+
+def _blanked(content: bytes, columns: Sequence[str], item_ids: Sequence[str]) -> bytes:
+    """A Parquet file with the same rows, in which these columns are empty where the row is of one of the items."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    target = pa.BufferOutputStream()
+    with pq.ParquetFile(pa.BufferReader(content)) as source:
+        schema = source.schema_arrow
+        with pq.ParquetWriter(target, schema, compression="zstd", store_schema=False) as writer:
+            for k in range(source.num_row_groups):
+                table = source.read_row_group(k)
+                is_erased = pc.is_in(table["item_id"], pa.array(item_ids, table["item_id"].type))
+                for name in (name for name in columns if name in schema.names):
+                    at = schema.get_field_index(name)
+                    empty = pa.scalar(b"" if pa.types.is_binary(table[name].type) else "", table[name].type)
+                    table = table.set_column(at, schema.field(at), pc.if_else(is_erased, empty, table[name]))
+                writer.write_table(table)
+    return bytes(target.getvalue())
+
+
+def catalog_copies(store: Store) -> list[Path]:
+    """Copies of a SQLite catalog that were made before a migration; what they name is gone after an erasure."""
+    if store.kind != "sqlite":
+        return []
+    catalog = Path(store.catalog.partition(":")[2])
+    return sorted(catalog.parent.glob(f"{catalog.stem}.before-schema-*"))

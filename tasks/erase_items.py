@@ -1,0 +1,165 @@
+"""Texts erased from a whole workspace: every version of the lake, batches, inbox, reports, predictions and runs.
+
+What is to be done is kept in a file while it goes on, so that the next call finishes what a killed one began.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from annotation.batch import contents_of, write_batch
+from storage.errors import BatchError
+from storage.files.folders import write_whole
+from storage.files.mentions import Mentions
+from storage.lake.batches import find_batch
+from storage.run_records import RUNS_FILE
+from storage.upkeep.erasure import INTENT, Erasure, catalog_copies, erase_from_lake, plan_erasure
+from storage.workspace import CONFIG_NAME, Workspace
+from tasks.collect import JOURNAL, files_to_collect
+from tasks.project import Project
+
+_FOREIGN = (".git", ".venv", "backups")
+
+
+@dataclass(frozen=True)
+class Erased:
+    """What an erasure does, or did.
+
+    Attributes:
+        deleted: Files that hold one of the texts and are deleted whole, from the workspace's directory.
+        left: Places that are not touched and may hold the texts: files of the user's own, backups, other machines.
+    """
+
+    erasure: Erasure
+    deleted: tuple[str, ...]
+    left: tuple[str, ...]
+
+
+def plan_of(project: Project, item_ids: Sequence[str]) -> Erased:
+    """What erasing these items would do; changes nothing. Of an erasure that was interrupted: what is left to do.
+
+    Raises:
+        BatchError: There is no item of one of these ids, or files wait to be ingested.
+    """
+    workspace = project.workspace
+    interrupted = _interrupted(workspace)
+    if interrupted is None:
+        if not item_ids:
+            raise BatchError("No erasure was interrupted.", hint="Name the items: pal items erase ID")
+        if waiting := files_to_collect(project):
+            raise BatchError(
+                f"{len(waiting)} filled files are not ingested yet, {waiting[0].path.name} first; nothing was erased.",
+                hint="Ingest them first: pal ingest",
+            )
+        interrupted = plan_erasure(workspace.store(), item_ids)
+    elif new := set(item_ids) - set(interrupted.item_ids):
+        raise BatchError(
+            f"An erasure was interrupted; {len(new)} of these items were not part of it.",
+            hint="Finish it first: pal items erase --yes",
+        )
+    deleted, left = _files_with(workspace, project, interrupted)
+    return Erased(interrupted, deleted, left)
+
+
+def erase_items(project: Project, plan: Erased) -> Erased:
+    """Erase as planned; returns what was done. Killed, the same call goes on, and so does one without item ids.
+
+    Raises:
+        StoreError: Another command keeps house, or a server refuses.
+    """
+    workspace, erasure = project.workspace, plan.erasure
+    intent = workspace.root / "lake" / INTENT
+    write_whole(intent, json.dumps(asdict(erasure)).encode())
+    erase_from_lake(workspace.store(), erasure)
+    for path in catalog_copies(workspace.store()):
+        path.unlink()
+    for name in ("scratch-*", "spill"):
+        for folder in (workspace.root / "lake").glob(name):
+            shutil.rmtree(folder, ignore_errors=True)
+    _write_batches_again(project, erasure.batches)
+    _edit_records(workspace, Mentions(erasure.texts, in_pieces=True))
+    deleted, left = _files_with(workspace, project, erasure)
+    for name in deleted:
+        (workspace.root / name).unlink(missing_ok=True)
+    intent.unlink()
+    return Erased(erasure, tuple(sorted({*plan.deleted, *deleted})), left)
+
+
+def _interrupted(workspace: Workspace) -> Erasure | None:
+    """The erasure that a killed process began; None where there is none."""
+    try:
+        values = json.loads((workspace.root / "lake" / INTENT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    n_answers = int(values.pop("n_answers"))
+    return Erasure(n_answers=n_answers, **{name: tuple(value) for name, value in values.items()})
+
+
+def _write_batches_again(project: Project, batch_ids: Sequence[str]) -> None:
+    """Replace the folders of these batches by what the lake has of them now."""
+    store, batches = project.workspace.store(), project.workspace.batches
+    for batch_id in batch_ids:
+        for folder in (batches / batch_id, *batches.glob(f".{batch_id}.*.part")):
+            shutil.rmtree(folder, ignore_errors=True)
+        batch = find_batch(store, batch_id).batch
+        if batch.n:
+            write_batch(batches / batch_id, batch, contents_of(store, batch), project.label_set)
+
+
+def _edit_records(workspace: Workspace, mentions: Mentions) -> None:
+    """Take the texts out of the record of runs and of the journal of ingests; the other lines stay."""
+    runs = workspace.runs()
+    runs.put([replace(run, message="") for run in runs.all() if mentions.in_text(run.message)])
+    runs.compact()
+    journal = workspace.reports / JOURNAL
+    with contextlib.suppress(FileNotFoundError):
+        lines = journal.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if not mentions.in_text(line)]
+        if len(kept) < len(lines):
+            write_whole(journal, "".join(kept).encode())
+
+
+def _files_with(workspace: Workspace, project: Project, erasure: Erasure) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The files that hold the texts: those to delete whole, and what stays, by name."""
+    whole, in_pieces = Mentions(erasure.texts), Mentions(erasure.texts, in_pieces=True)
+    own = tuple(f"{folder}/" for folder in ("inbox", "reports", project.config.server.home))
+    deleted: list[str] = []
+    left: list[str] = []
+    for path in _searched(workspace):
+        name = path.relative_to(workspace.root).as_posix()
+        is_ours = name.startswith(own)
+        try:
+            if name in (RUNS_FILE, f"reports/{JOURNAL}") or not (in_pieces if is_ours else whole).in_file(path):
+                continue
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            left.append(f"{name} (it cannot be read: {error})")
+            continue
+        (deleted if is_ours or _is_prediction(path, name) else left).append(name)
+    if (workspace.root / "backups").is_dir():
+        left.append("backups/ (backups are not touched)")
+    if workspace.files:
+        left.append(f"{workspace.files} and other machines' copies")
+    if workspace.catalog.startswith("postgres:"):
+        left.append("PostgreSQL's own log, backups and free pages (VACUUM FULL clears these)")
+    return tuple(deleted), tuple(left)
+
+
+def _searched(workspace: Workspace) -> Iterator[Path]:
+    """The files of a workspace but for the lake, the batches, backups and folders of other programs."""
+    for folder, folders, names in os.walk(workspace.root):
+        if Path(folder) == workspace.root:
+            folders[:] = [each for each in folders if each not in ("lake", "batches", *_FOREIGN)]
+        paths = (Path(folder) / name for name in sorted(names) if not name.endswith(".safetensors"))
+        yield from (path for path in paths if path.is_file() and not path.is_symlink())
+
+
+def _is_prediction(path: Path, name: str) -> bool:
+    """Whether a file is what `pal predict` or `pal export` wrote, or a part of it: it has a column `item_id`."""
+    return name != CONFIG_NAME and not name.startswith(("models/", "encoders/")) and Mentions(["item_id"]).in_file(path)

@@ -1,0 +1,107 @@
+"""What the newest model does otherwise than the one before it: a verdict in a sentence, and the items that flip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from storage.errors import ModelError
+from storage.lake.items import fixed_sample
+from storage.lake.models import learning_curve
+from tasks.evaluate import N_SAMPLE, HeldOut, predict_held_out
+from tasks.learning.forecast import LEAST_POSITIVES
+from tasks.learning.model_files import LoadedModel, load_model
+from tasks.learning.promotion import Comparison, Scored, compare
+from tasks.project import Project
+from tasks.sentence_vectors import predict_stored
+
+N_FLIPS = 10
+METRICS = {"ap": "AP", "f1": "F1", "auc": "AUC"}
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A text that the two models decide otherwise about, and how probable the new label is to the newer one, 0 to 1."""
+
+    text: str
+    before: str
+    now: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class ModelChange:
+    """The newest model against the one before it.
+
+    Attributes:
+        verdict: On the evaluation items, in a sentence; empty where the metrics are undefined.
+        n: Items of a fixed sample of all texts; on `n_flips` of them the models decide otherwise.
+        flips: Those of which the newer model is surest.
+    """
+
+    previous_id: str
+    model_id: str
+    verdict: str
+    n: int
+    n_flips: int
+    flips: tuple[Flip, ...]
+
+
+def model_change(project: Project) -> ModelChange | None:
+    """Compare the two newest models that were measured; None where there are no two that fit pal.toml."""
+    store, names = project.workspace.store(), project.label_set.names
+    newest = [point.model_id for point in learning_curve(store)[-2:]]
+    if len(newest) < 2:
+        return None
+    try:
+        before, now = (load_model(project.workspace.model_folder(model_id), names) for model_id in newest)
+    except ModelError:
+        return None  # of other labels, or damaged: `pal status` and the next run say so
+    version = store.version()
+    held_out = [predict_held_out(store, model, version) for model in (before, now)]
+    texts = fixed_sample(store, N_SAMPLE)
+    first, second = (model.calibration.decisions(predict_stored(store, model, texts)) for model in (before, now))
+    probabilities = predict_stored(store, now, texts)
+    flipped = np.flatnonzero(first != second)
+    surest = flipped[np.argsort(-probabilities[flipped, second[flipped]], kind="stable")][:N_FLIPS]
+    flips = [
+        Flip(texts[at], names[first[at]], names[second[at]], float(probabilities[at, second[at]])) for at in surest
+    ]
+    return ModelChange(newest[0], newest[1], _verdict((before, now), held_out), len(texts), len(flipped), tuple(flips))
+
+
+def _verdict(models: tuple[LoadedModel, LoadedModel], held_out: list[HeldOut]) -> str:
+    """Better, worse or about equal in each metric, by the paired bootstrap of the promotion gate."""
+    labels = held_out[1].labels
+    positive = models[1].calibration.positive
+    if positive is not None and (n := np.count_nonzero(labels == positive)) < LEAST_POSITIVES:
+        return f"Too few evaluation items have the positive label ({n}) to say which of the two models is better."
+    counted = range(len(models[1].labels)) if positive is None else [positive]
+    scored = [[_scored(of, model, label) for label in counted] for model, of in zip(models, held_out, strict=True)]
+    truths = [labels == label for label in counted]
+    found = {name: compare(scored[1], scored[0], truths, name, margin=0.0) for name in METRICS}
+    return verdict_text(models[0].model_id, {METRICS[name]: each for name, each in found.items() if each})
+
+
+def verdict_text(previous_id: str, found: dict[str, Comparison]) -> str:
+    """The comparison in a sentence; empty where there is none.
+
+    >>> better, equal = Comparison(9, 0.63, 0.60, 0.01, 0.05, 1.0), Comparison(9, 0.5, 0.5, -1, 1, 0.5)
+    >>> verdict_text("m1", {"AP": better, "F1": equal})
+    'Against m1 on the same 9 items: AP better by 0.030, F1 about equal.'
+    """
+    parts = []
+    for name, each in found.items():
+        difference = abs(each.candidate - each.production)
+        if each.low <= 0 <= each.high:
+            parts.append(f"{name} about equal")
+        else:
+            parts.append(f"{name} {'better' if each.low > 0 else 'worse'} by {difference:.3f}")
+    n = next((each.n for each in found.values()), 0)
+    return f"Against {previous_id} on the same {n:,} items: {', '.join(parts)}." if parts else ""
+
+
+def _scored(held_out: HeldOut, model: LoadedModel, label: int) -> Scored:
+    chosen = model.calibration.decisions(held_out.probabilities) == label
+    return Scored(held_out.probabilities[:, label].astype(np.float64), chosen)

@@ -1,0 +1,92 @@
+"""Whether the texts of the newest imports are other than those before."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+
+from storage.errors import ModelError
+from storage.lake.models import production_model
+from storage.lake.slices import RecentTexts, recent_texts
+from tasks.learning.drift import Drift, drift
+from tasks.learning.encoders import minilm_static
+from tasks.learning.families import directions
+from tasks.learning.stopping import wilson_interval
+from tasks.predict_file import model_in_production
+from tasks.project import Project
+from tasks.sentence_vectors import predict_stored
+
+log = logging.getLogger(__name__)
+
+LEAST, MOST = 200, 1000
+"""Texts of the newest imports, and of those before: at least, and at most as a sample."""
+RATE, LEAST_AUC = 0.01, 0.55
+"""False alarms where nothing changed, at most; and what has to be exceeded with 95% confidence: months of one
+newspaper differ by less (docs/experiments.md)."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The newest texts beside the older ones.
+
+    Attributes:
+        since: When the first of the newest was imported (UTC).
+        positive: Fraction that the production model calls positive, of the older and of the newest, each with its
+            95% interval; empty where there is no such model or label.
+    """
+
+    since: datetime
+    drift: Drift
+    positive: tuple[tuple[float, float, float], ...] = ()
+
+    @property
+    def fires(self) -> bool:
+        """Whether this is drift."""
+        return self.drift.fires(RATE, LEAST_AUC)
+
+    def line(self) -> str:
+        """What was measured, for people."""
+        each = self.drift
+        said = f"Texts imported since {self.since:%Y-%m-%d %H:%M} UTC against older ones: AUC {each.auc:.3f} "
+        said += f"[{each.low:.3f}, {each.high:.3f}], p = {each.p:.3f}"
+        if self.positive:
+            shares = [f"{share:.1%} [{low:.1%}, {high:.1%}]" for share, low, high in self.positive]
+            said += f"; predicted positive: {shares[0]} of the older, {shares[1]} of the new"
+        return f"Drift: {said}." if self.fires else f"{said}: no drift."
+
+
+def watch_drift(project: Project) -> Watched | None:
+    """Compare the newest imports with what was there before; None where one of the two has fewer than `LEAST` texts."""
+    recent = recent_texts(project.workspace.store(), LEAST, MOST)
+    if recent is None:
+        return None
+    encoder = minilm_static()
+    old, new = (
+        directions(encoder.vectors(), encoder.tokenize(pa.array(texts, pa.string())))
+        for texts in (recent.old, recent.new)
+    )
+    compared = drift(old, new, np.random.default_rng(project.config.model.seed))
+    watched = Watched(recent.since, compared, _positive(project, recent))
+    (log.warning if watched.fires else log.info)("%s", watched.line())
+    return watched
+
+
+def _positive(project: Project, recent: RecentTexts) -> tuple[tuple[float, float, float], ...]:
+    positive = project.label_set.positive
+    store = project.workspace.store()
+    if positive is None or production_model(store) is None:
+        return ()
+    try:
+        model = model_in_production(project)
+    except ModelError as error:
+        log.warning("Predicted positives are not compared: %s", error.what)
+        return ()
+    at, shares = model.labels.index(positive), []
+    for texts in (recent.old, recent.new):
+        n = int((model.calibration.decisions(predict_stored(store, model, texts)) == at).sum())
+        shares.append((n / len(texts), *wilson_interval(n, len(texts))))
+    return tuple(shares)

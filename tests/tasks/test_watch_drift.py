@@ -1,0 +1,73 @@
+"""New texts that differ are noticed, those that do not are not, and the level is what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from lake_rows import add_rows
+from projects import project_of
+from sklearn.linear_model import Ridge
+from sklearn.metrics import roc_auc_score
+
+from storage.lake.models import promote
+from storage.lake.slices import recent_texts
+from storage.records import Split
+from storage.workspace import Workspace
+from tasks.learning.drift import drift
+from tasks.learning.training import TrainingConfig
+from tasks.report import report_of
+from tasks.train import train_model
+from tasks.watch_drift import watch_drift
+
+
+def test_each_text_is_predicted_by_a_fit_without_it() -> None:
+    generator = np.random.default_rng(0)
+    old, new = generator.normal(size=(60, 4)), generator.normal(0.4, 2, size=(40, 4))
+    features = np.concatenate([old, new])
+    features = (features - features.mean(0)) / features.std(0)
+    truth = np.arange(100) >= 60
+    held_out = []
+    for k in range(100):
+        rest = np.arange(100) != k
+        fitted = Ridge(alpha=100 / 5).fit(features[rest], truth[rest])
+        held_out.append(fitted.predict(features[k : k + 1])[0])
+    found = drift(old, new, generator)
+    assert found.auc == pytest.approx(roc_auc_score(truth, held_out), abs=1e-9)
+    assert found.low < found.auc < found.high
+
+
+def test_false_alarms_are_as_many_as_stated() -> None:
+    generator = np.random.default_rng(1)
+    p = [drift(*generator.standard_t(3, size=(2, 60, 5)), generator).p for _ in range(200)]
+    assert np.mean(np.array(p) <= 0.1) == pytest.approx(0.1, abs=0.06)
+    assert sum(each <= 0.01 for each in p) <= 8
+
+
+def test_a_new_topic_is_drift_and_more_of_the_same_is_not(
+    workspace: Workspace, take_headlines: Callable[..., dict[str, str]], give_labels: Callable[..., None]
+) -> None:
+    store, project = workspace.store(), project_of(workspace, training=TrainingConfig(epochs=3))
+    labels = list(take_headlines(workspace, 600).items())
+    assert watch_drift(project) is None
+    take_headlines(workspace, 750, 600)
+    take_headlines(workspace, 820, 750)
+    recent = recent_texts(store, 200, 100)
+    assert recent is not None
+    assert (len(recent.old), len(recent.new)) == (100, 100)
+    watched = watch_drift(project)
+    assert watched is not None
+    assert (watched.fires, watched.drift.n_old, watched.drift.n_new, watched.positive) == (False, 600, 220, ())
+    give_labels(workspace, dict(labels[:60]))
+    give_labels(workspace, dict(labels[60:120]), Split.EVALUATION)
+    promote(store, train_model(project).model_id)
+    words = np.random.default_rng(0).choice(["midfielder", "scores", "goal", "against", "keeper", "cup"], (240, 6))
+    add_rows(store, [(None, f"{' '.join(row)} {k}") for k, row in enumerate(words)], "sport.csv")
+    watched = watch_drift(project)
+    assert watched is not None
+    assert watched.fires
+    assert (watched.drift.n_old, watched.drift.n_new, len(watched.positive)) == (820, 240, 2)
+    assert all(low <= share <= high for share, low, high in watched.positive)
+    report = report_of(project)
+    assert (report.drift, report.drift_fires) == (watched.line(), True)
