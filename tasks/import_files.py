@@ -15,7 +15,7 @@ from storage.errors import SourceError
 from storage.lake.codebook import codebook_of
 from storage.lake.given_labels import FileLabels
 from storage.lake.importing import ImportReport, import_original, import_source
-from storage.readers.columns import Asked
+from storage.readers.columns import ColumnRequest
 from storage.readers.opening import open_columns
 from storage.readers.source import Source
 from storage.readers.spellings import folded_label, without_list
@@ -128,7 +128,7 @@ def open_file(path: Path, options: ReadOptions) -> Source:
         SourceError: There is no such file, it cannot be read, or its text column cannot be found.
     """
     context = () if options.context == ("none",) else options.context or None
-    asked = Asked(options.text_columns, options.id_column or None, options.label_column or None, context)
+    asked = ColumnRequest(options.text_columns, options.id_column or None, options.label_column or None, context)
     return open_columns(path, asked, options.encoding or None, options.delimiter or None)
 
 
