@@ -124,7 +124,8 @@ def _nearest(project: Project, query: str, scope: Scope, n: int) -> list[tuple[s
 def draw_found(project: Project, search: Search, plan: Plan, n: int) -> str:
     """Reserve the n best matches of the pool as a training batch; returns its id.
 
-    The evaluation reserve is left out, so that evaluation items stay a random sample of all texts.
+    They fulfill `[sampling] where`. The evaluation reserve is left out, so that evaluation items stay a random sample
+    of all texts.
 
     Args:
         plan: Of the next batch: while a split has to be drawn at random from the whole pool, nothing may be taken out.
@@ -139,7 +140,7 @@ def draw_found(project: Project, search: Search, plan: Plan, n: int) -> str:
         )
     store, batch = project.workspace.store(), project.config.batch
     held_out, version = reserve_of(project), store.version()
-    hits = find_items(project, search, Scope(without=held_out.item_ids), n)
+    hits = find_items(project, search, Scope(without=held_out.item_ids, where=project.config.sampling.where), n)
     if not hits:
         raise SamplingError("Nothing in the pool matches.", hint="Search for other words, or use --by meaning.")
     chosen = [hit.item_id for hit in hits]

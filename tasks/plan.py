@@ -15,7 +15,7 @@ from storage.lake.items import count_items, count_items_and_pool
 from storage.lake.models import recent_values
 from storage.lake.store import Store
 from storage.records import SUCCESSIVE, Metric, Split, StopSign
-from tasks.learning.forecast import LEAST_EVALUATION, LEAST_POSITIVES, forecast
+from tasks.learning.forecast import LEAST_EACH, LEAST_EVALUATION, LEAST_POSITIVES, forecast
 from tasks.learning.stopping import WINDOW, Findings, stop_signs
 
 if TYPE_CHECKING:
@@ -191,8 +191,8 @@ def check_context(project: Project) -> None:
         ConfigError: No item has one of them, or `[sampling] where` is no condition on columns.
     """
     store, config = project.workspace.store(), project.config
-    check_columns(store, config.batch.context, "[batch] context")
-    check_columns(store, config.report.slices, "[report] slices")
+    check_columns(store, config.batch.context, "[batch] context in pal.toml")
+    check_columns(store, config.report.slices, "[report] slices in pal.toml")
     check_where(store, config.sampling.where)
 
 
@@ -238,7 +238,8 @@ def outlook_of(
     """
     evaluation, minimums = counts.get(Split.EVALUATION, {}), minimums_of(project)
     n_evaluation, positive = sum(evaluation.values()), project.label_set.positive
-    few = n_evaluation < LEAST_EVALUATION or (positive and evaluation.get(positive, 0) < LEAST_POSITIVES)
+    least = max(LEAST_EVALUATION, LEAST_EACH * len(project.label_set.names))
+    few = n_evaluation < least or (positive and evaluation.get(positive, 0) < LEAST_POSITIVES)
     if few or "ap" not in figures:
         return None
     n_answers = project.config.batch.size

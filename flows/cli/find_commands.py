@@ -26,6 +26,7 @@ def find(
     words: Annotated[str, typer.Argument(help="What to look for.")] = "",
     like: Annotated[str, typer.Option(metavar="ITEM", help="Find items similar to this one, by meaning.")] = "",
     label: Annotated[str, typer.Option(help="Search the items answered with this label, not the pool.")] = "",
+    where: Annotated[str, typer.Option(help="Search only items whose columns fulfill this condition, in SQL.")] = "",
     n: Annotated[int, typer.Option("--number", "-n", min=1, help="Items to show.")] = 20,
     by: Annotated[By, typer.Option(help="What ranks the items; words alone are the fastest.")] = "both",
     batch: Annotated[int | None, typer.Option(min=1, help="Publish this many matches as a training batch.")] = None,
@@ -41,6 +42,8 @@ def find(
         raise typer.BadParameter("Give words, or --like ITEM.")
     if batch and label:
         raise typer.BadParameter("--batch takes items from the pool; leave --label out.")
+    if batch and where:
+        raise typer.BadParameter("--batch goes by [sampling] where in pal.toml; leave --where out.")
     if form and not batch:
         raise typer.BadParameter("--format goes with --batch.")
     project = project_at(workspace)
@@ -54,12 +57,14 @@ def find(
     from dataclasses import asdict
 
     from storage.errors import ConfigError
+    from storage.lake.context import check_where
     from storage.lake.search import Scope
     from tasks.find import Search, find_items
 
     if label and label not in project.label_set.names:
         raise ConfigError(f"There is no label {label!r}.", hint=f"Choose from: {', '.join(project.label_set.names)}")
-    hits = find_items(project, Search(words, like, by), Scope(label), n)
+    check_where(project.workspace.store(), where, "--where")
+    hits = find_items(project, Search(words, like, by), Scope(label, where=where), n)
     if as_json:
         print_json([asdict(hit) for hit in hits])
         return

@@ -79,7 +79,7 @@ def _shown(value: Any) -> str:
 
 
 def check_columns(store: Store, names: Sequence[str], setting: str) -> None:
-    """Make sure that items have these columns.
+    """Make sure that items have these columns, which a setting or an option names.
 
     Raises:
         ConfigError: None has one of them; lists those that there are.
@@ -96,7 +96,7 @@ def check_columns(store: Store, names: Sequence[str], setting: str) -> None:
             f"Columns: {', '.join(map(repr, known[:20]))}." if known else "Import the file again: it fills them in."
         )
         listed += f" And {len(known) - 20:,} more." if len(known) > 20 else ""
-        raise ConfigError(f"{setting} in pal.toml: no item has a column {unknown[0]!r}.", hint=first + listed)
+        raise ConfigError(f"{setting}: no item has a column {unknown[0]!r}.", hint=first + listed)
 
 
 def _some_columns(store: Store) -> Iterator[str]:
@@ -105,27 +105,26 @@ def _some_columns(store: Store) -> Iterator[str]:
         yield from json.loads(context or "{}")
 
 
-def check_where(store: Store, where: str) -> None:
-    """Make sure that `[sampling] where` can be evaluated.
+SETTING = "[sampling] where in pal.toml"
+
+
+def check_where(store: Store, where: str, setting: str = SETTING) -> None:
+    """Make sure that a condition of a setting or an option can be evaluated.
 
     Raises:
         ConfigError: It is no condition on columns that items have, or no item fulfills it.
     """
     if not where:
         return
-    check_columns(store, _columns_in(_parsed(where)), "[sampling] where")
+    check_columns(store, _columns_in(_parsed(where, setting)), setting)
     try:
         n = store.rows(f"SELECT count(*) FROM ({matching_items(where)})")[0][0]
     except duckdb.Error as error:
         reason = str(error).splitlines()[0].partition(": ")[2] or str(error)
         hint = "Every column is text. For numbers write TRY_CAST(score AS DOUBLE) > 0.5."
-        raise ConfigError(
-            f"[sampling] where in pal.toml cannot be evaluated: {reason.rstrip('.')}.", hint=hint
-        ) from error
+        raise ConfigError(f"{setting} cannot be evaluated: {reason.rstrip('.')}.", hint=hint) from error
     if not n:
-        raise ConfigError(
-            f"No item fulfills [sampling] where = {where!r} in pal.toml.", hint="Change it, or remove it."
-        )
+        raise ConfigError(f"No item fulfills {setting}: {where!r}.", hint="Change it, or remove it.")
 
 
 def matching_items(where: str, version: int | None = None) -> str:
@@ -159,7 +158,7 @@ def _named(name: str) -> str:
 _ID, _TABLE = "pal_item_id", "pal_columns"
 
 
-def _parsed(where: str) -> dict[str, Any]:
+def _parsed(where: str, setting: str = SETTING) -> dict[str, Any]:
     """The syntax tree of a query for the ids of the rows that an expression lets through.
 
     Raises:
@@ -167,18 +166,18 @@ def _parsed(where: str) -> dict[str, Any]:
     """
     tree, plain = (_tree(f"SELECT {_ID} FROM {_TABLE} WHERE (\n{each}\n)") for each in (where, "true"))
     if tree.get("error"):
-        raise _refused(str(tree.get("error_message", "")).splitlines()[0] or "it is no SQL")
+        raise _refused(setting, str(tree.get("error_message", "")).splitlines()[0] or "it is no SQL")
     nodes = [statement["node"] for statement in tree["statements"]]
     frames = [_without_places({**each, "where_clause": None}) for each in (*nodes, plain["statements"][0]["node"])]
     if len(frames) != 2 or frames[0] != frames[1]:
-        raise _refused("it is more than one expression")
+        raise _refused(setting, "it is more than one expression")
     for part in _parts(nodes[0]["where_clause"]):
         if part["class"] not in _CLASSES:
-            raise _refused(f"it has a {part['class'].lower()}")
+            raise _refused(setting, f"it has a {part['class'].lower()}")
         if part["class"] == "FUNCTION" and (part["function_name"] not in _FUNCTIONS or part["schema"]):
-            raise _refused(f"the function {part['function_name']!r} is not allowed")
+            raise _refused(setting, f"the function {part['function_name']!r} is not allowed")
         if part["class"] == "COLUMN_REF" and len(part["column_names"]) > 1:
-            raise _refused(f"write {part['column_names'][-1]!r} without a table")
+            raise _refused(setting, f"write {part['column_names'][-1]!r} without a table")
     return dict(nodes[0])
 
 
@@ -206,8 +205,8 @@ def _without_places(tree: Any) -> Any:
     return [_without_places(each) for each in tree] if isinstance(tree, list) else tree
 
 
-def _refused(reason: str) -> ConfigError:
+def _refused(setting: str, reason: str) -> ConfigError:
     return ConfigError(
-        f"[sampling] where in pal.toml is no condition on columns: {reason.rstrip('.')}.",
+        f"{setting} is no condition on columns: {reason.rstrip('.')}.",
         hint="Write one such as lang = 'en' AND date >= '2026-01-01'.",
     )

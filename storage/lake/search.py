@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from storage.lake.context import among
 from storage.lake.schema import UNAVAILABLE, current_labels
 from storage.lake.store import Store
 
@@ -35,19 +36,22 @@ class Scope:
         label: Items with this current label in place of the pool.
         everything: Every item.
         without: Items of the pool that are left out.
+        where: Condition on the columns of the items.
     """
 
     label: str = ""
     everything: bool = False
     without: Sequence[str] = ()
+    where: str = ""
 
     def condition(self) -> tuple[str, dict[str, Any]]:
         """A condition on `item_id` in SQL, and its parameters."""
         if self.everything:
             return "true", {}
         if self.label:
-            return f"item_id IN (SELECT item_id FROM ({current_labels()}) WHERE label = $label)", {"label": self.label}
-        pool = f"item_id NOT IN ({UNAVAILABLE})"
+            labelled = f"item_id IN (SELECT item_id FROM ({current_labels()}) WHERE label = $label)"
+            return f"{labelled} AND {among(self.where)}", {"label": self.label}
+        pool = f"item_id NOT IN ({UNAVAILABLE}) AND {among(self.where)}"
         if not self.without:
             return pool, {}
         return f"{pool} AND item_id NOT IN (SELECT unnest($without))", {"without": list(self.without)}

@@ -84,10 +84,9 @@ class FamilyClassifier(Network):
         own += [weights["sentences.weight"]] if self.reads_sentences else []
         own += [torch.eye(n_labels)] if self.lexical else []
         width = sum(part.shape[1] for part in own)
-        self.head = nn.utils.skip_init(nn.Linear, width, n_labels)  # type: ignore[no-untyped-call]
-        with torch.no_grad():
-            self.head.weight.copy_(torch.cat(own, dim=1))
-            self.head.bias.copy_(weights["bias"])
+        self.head = nn.Linear(width, n_labels, device="meta")  # skip_init imports sympy
+        self.head.weight = nn.Parameter(torch.cat(own, dim=1))
+        self.head.bias = nn.Parameter(weights["bias"].clone())
 
     def represent(self, tokens: Tokens) -> torch.Tensor:
         """The last representation before the head, (n, width)."""

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from scipy.linalg import solve_triangular
-from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from tasks.learning.calibration import stratified_folds
@@ -209,6 +208,8 @@ def fit_softmax(rows: Any, labels: Labels, n_labels: int, weights: Weights, c: f
     Returns:
         Weights (d, n_labels) and bias (n_labels,).
     """
+    from scipy.optimize import minimize  # loading a model goes without it
+
     n, width = rows.shape
     columns = rows.T.tocsr() if sparse.issparse(rows) else np.ascontiguousarray(rows.T)
     share = weights / weights.sum()

@@ -13,7 +13,9 @@ over data sets, seeds and sizes, about, and the standard deviation. Measured by 
 LEAST_POSITIVES = 10
 """With fewer evaluation items of the positive label the present interval says too little for a forecast."""
 
-LEAST_EVALUATION = 50
+LEAST_EVALUATION, LEAST_EACH = 50, 3
+"""Evaluation items in all, and for each of many labels: the mean over the labels that a few items have is too high."""
+
 _EDGE = 0.005
 
 

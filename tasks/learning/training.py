@@ -18,7 +18,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.nn import functional
@@ -273,6 +272,8 @@ def fit_linear_head(
     """
     represented, weights = represented.double(), weights.double()
     targets = targets.double() if targets.is_floating_point() else targets
+    from scipy.optimize import minimize  # loading a model goes without it
+
     n, (n_labels, width) = len(represented), head.weight.shape
     near = torch.zeros(n_labels, width, dtype=torch.float64)
     bias = torch.zeros(n_labels, dtype=torch.float64)

@@ -5,8 +5,8 @@ python tests/benchmarks/forecast.py DATA_DIR NAME [NAME ...] [--seeds 10] [--eva
 DATA_DIR has NAME.train.csv and NAME.test.csv (columns text, label). The loop is replayed with the default mix from 100
 to 600 labels. At 100 to 500 labels the average precision, with its interval on some items of the test file, is carried
 forward by 100 labels, and compared with the average precision then on the whole test file. These items are 50 at 100
-labels and 25 more for each 100 labels, as by the default plan, or `--evaluation` items. Where there are too few
-positives there is no forecast, and the case is not counted.
+labels and 25 more for each 100 labels, as by the default plan, or `--evaluation` items. Where these are too few, or too
+few of them positive, there is no forecast, and the case is not counted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from storage.records import Metric
 from tasks.config.settings import default_mix
-from tasks.learning.forecast import LEAST_POSITIVES, forecast
+from tasks.learning.forecast import LEAST_EACH, LEAST_POSITIVES, forecast
 from tasks.learning.metrics import INTERVAL, label_figures, mean_of_defined, resamples
 from tasks.simulation.replay import Material, Replay, Step, replay
 from tasks.simulation.replays import Experiment, material, weights
@@ -47,6 +47,8 @@ def average_precision(on: Material, step: Step, chosen: npt.NDArray[np.int64], n
     """Of some held-out items, with its interval where there are resamples; None where it is undefined."""
     truth, probabilities = on.held_out.labels[chosen], step.probabilities[chosen].astype(np.float64)
     if on.positive is not None and np.count_nonzero(truth == on.positive) < (LEAST_POSITIVES if n_resamples else 1):
+        return None
+    if n_resamples and len(chosen) < LEAST_EACH * on.n_labels:
         return None
     counted = [on.positive] if on.positive is not None else np.unique(truth).tolist()
     sampled = resamples(len(chosen), n_resamples, np.random.default_rng(0))
@@ -86,17 +88,21 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--evaluation", type=int, default=0)
     arguments = parser.parse_args()
+    n_evaluation = arguments.evaluation or "50 to 150"
     for name in arguments.names:
         files = [str(arguments.folder / f"{name}.{part}.csv") for part in ("train", "test")]
         on = material(Experiment(files[0], {"default": {}}, "text", "label", files[1]), "minilm-static")
         found = [each for seed in range(arguments.seeds) for each in cases(on, seed, arguments.evaluation)]
         if not found:
-            print(f"| {name} | 0 | too few positives |")
+            print(f"| {name} | {n_evaluation} | 0 | too few evaluation items |")
             continue
         covered = np.mean([each.holds for each in found])
         width = np.mean([(each.predicted.high or 0) - (each.predicted.low or 0) for each in found])
         error = np.mean([abs((each.predicted.value or 0) - each.came) for each in found])
-        print(f"| {name} | {len(found)} | {covered:.1%} | {width:.2f} | {error:.3f} |")
+        unchanged = np.mean([abs((each.now.value or 0) - each.came) for each in found])
+        print(
+            f"| {name} | {n_evaluation} | {len(found)} | {covered:.1%} | {width:.2f} | {error:.3f} | {unchanged:.3f} |"
+        )
 
 
 if __name__ == "__main__":

@@ -60,6 +60,12 @@ def test_the_rows_of_a_file_are_predicted_without_heavy_libraries(lively: Projec
     assert [json.loads(line)["id"] for line in output.read_text(encoding="utf-8").splitlines()] == ["7", "8"]
 
 
+def test_a_model_is_loaded_for_the_report_without_what_only_training_needs(lively: Project) -> None:
+    modules, _ = modules_after(lively, COMMAND.format(arguments=["report"]))
+    assert "torch" in modules
+    assert modules & {"sympy", "scipy.optimize", "sklearn", "prefect"} == set()
+
+
 def test_answers_are_ingested_without_torch_arrow_and_prefect(lively: Project) -> None:
     body = """
 from tasks.project import open_project

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from lake_rows import add_rows
 
+from storage.lake.connection import bound
 from storage.lake.search import FREQUENT, Scope, matching_words
 from storage.lake.store import Store
 from storage.records import Batch
@@ -79,4 +80,8 @@ def test_the_pool_a_label_or_everything_is_searched(
     assert found(store, "flood") == ["b"]
     assert found(store, "flood", Scope(without=["b"])) == []
     assert found(store, "flood", Scope("related")) == ["a"]
+    change = bound("UPDATE lake.items SET context = ? WHERE item_id <> 'b'", ['{"lang": "en"}'])
+    store.write(lambda connection: connection.execute(change), "context")
+    assert found(store, "flood", Scope(where="lang = 'en'")) == []
+    assert found(store, "flood", Scope("related", where="lang = 'en'")) == ["a"]
     assert set(found(store, "flood", Scope(everything=True))) == {"a", "b", "g"}

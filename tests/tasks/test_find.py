@@ -14,12 +14,13 @@ from flows.publish_found import publish_found
 from flows.run import run_here
 from storage.errors import BatchError, SamplingError
 from storage.lake.batches import batch_results, find_batch, proposals_of
+from storage.lake.connection import bound
 from storage.lake.items import texts_of
 from storage.lake.search import Scope
 from storage.records import Split
 from storage.workspace import Workspace
 from tasks.collect import collect_answers
-from tasks.config.settings import MinimumsConfig
+from tasks.config.settings import MinimumsConfig, SamplingConfig
 from tasks.evaluate import evaluate_model
 from tasks.find import FOUND, Search, find_items
 from tasks.learning.training import TrainingConfig
@@ -73,6 +74,21 @@ def test_matches_are_published_for_training_and_count_as_nothing_random(searched
     assert (result.purpose, result.n_positive) == (Split.TRAINING, 30)
     assert (result.n_random, result.n_reserve) == (0, 0)
     assert reserve_of(searched) == held_out
+
+
+def test_matches_of_a_batch_fulfill_the_condition_of_the_settings(searched: Project) -> None:
+    store, hits = searched.workspace.store(), find_items(searched, Search("flood"), Scope(), 60)
+    change = bound(
+        "UPDATE lake.items SET context = ? WHERE item_id NOT IN (SELECT unnest(?))",
+        ['{"lang": "en"}', [hit.item_id for hit in hits]],
+    )
+    store.write(lambda connection: connection.execute(change), "context")
+    sampling = SamplingConfig(where="lang = 'en'")
+    english = project_of(searched.workspace, minimums=MinimumsConfig(evaluation=50), sampling=sampling)
+    batch_id = run_here(english, publish_found, "flood", by="meaning", n=30)
+    asked = {proposal.item_id for proposal in proposals_of(store, batch_id)}
+    assert len(asked) == 30
+    assert asked.isdisjoint(hit.item_id for hit in hits)
 
 
 def test_nothing_is_taken_out_while_evaluation_items_are_drawn_from_the_whole_pool(

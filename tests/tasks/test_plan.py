@@ -1,10 +1,13 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from projects import project_of
 
-from storage.records import Split
+from annotation.label_set import Label, LabelSet
+from storage.records import Metric, Split
+from storage.workspace import Workspace
 from tasks.config.template import PRESETS
-from tasks.plan import TOLERATED_SHORTFALL, Minimums, Plan, fitting_minimums, next_batch_plan
+from tasks.plan import TOLERATED_SHORTFALL, Minimums, Plan, fitting_minimums, next_batch_plan, outlook_of
 
 EVALUATION, VALIDATION, TRAINING = Split.EVALUATION, Split.VALIDATION, Split.TRAINING
 CHAPTER_2 = Minimums(**PRESETS["chapter-2"].minimums.model_dump())
@@ -156,3 +159,11 @@ def test_training_items_of_one_label_only_ask_for_a_random_batch_with_the_share_
 
 def test_validation_items_that_are_asked_for_come_first() -> None:
     assert next_batch_plan({}, Minimums(validation=30), 100, n_due=900) == Plan(VALIDATION, 30, active=False)
+
+
+def test_the_outlook_of_many_labels_needs_evaluation_items_for_each(workspace: Workspace) -> None:
+    project = project_of(workspace, LabelSet("t", "Which?", "", tuple(Label(f"l{k}") for k in range(30))))
+    few, enough = ({EVALUATION: {"l0": n}} for n in (89, 90))
+    figures = {"ap": Metric("ap", 0.6, 0.5, 0.7)}
+    assert outlook_of(project, 100, figures, few) is None
+    assert outlook_of(project, 100, figures, enough) is not None
