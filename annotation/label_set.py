@@ -138,7 +138,7 @@ class LabelSet:
         """Everything that is wrong with this label set, in words; empty when it can be used."""
         found = []
         if len(self.labels) < 2:
-            found.append(f"{len(self.labels)} labels; a task needs at least 2")
+            found.append(f"{'1 label' if self.labels else 'no labels'}; a task needs at least 2")
         for label in self.labels:
             if not label.name.strip() or label.name != label.name.strip():
                 found.append(f"label name {label.name!r} is empty or has spaces around it")
@@ -172,7 +172,7 @@ class LabelSet:
 def label_set_of(label_set: LabelSet, codebook: Codebook, number: int) -> LabelSet:
     """What a batch of a number of the codebook asks: where labels changed since, those that it was published with.
 
-    Its answers name its own labels. What stands for one of them today is accepted, too.
+    Its answers name its own labels. What stands for one of them today, or did in between, is accepted, too.
     """
     names = codebook.labels_of(number)
     if names is None:
@@ -185,7 +185,10 @@ def label_set_of(label_set: LabelSet, codebook: Codebook, number: int) -> LabelS
         for name, key in names.items()
     )
     others = [name for name in now if name not in heirs and codebook.became(name, number) == name]
-    return replace(label_set, labels=labels, also=(*heirs.items(), *zip(others, others, strict=True)))
+    between = {each.label for each in codebook.changes if each.label and each.codebook > number} - {*names, *now}
+    passed = {name: codebook.became(name, number) for name in sorted(between)}
+    also = {name: heirs.get(new, name) for name, new in passed.items() if new is not None and new in now}
+    return replace(label_set, labels=labels, also=(*heirs.items(), *zip(others, others, strict=True), *also.items()))
 
 
 def with_keys(labels: Sequence[Label]) -> tuple[Label, ...]:

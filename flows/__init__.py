@@ -1,6 +1,6 @@
-"""The order of the stages, and the `pal` command. No arithmetic, no SQL, no Prefect.
+"""The flows, which put the stages in order, and the `pal` command; without arithmetic, SQL and Prefect.
 
 A flow body (`next_batch.py`, `ingest.py`, `nightly.py`, ...) is a plain function `body(run, ...)` that calls
-`run.stage(function, ...)` for each step. `run.py` times and records the stages, and starts a body for a command: here,
-or as a Prefect flow run where a server is up (`server/`). Start reading with `next_batch.py`, then `run.py`.
+`run.stage(function, ...)` for each step. `run.py` times and records the stages, and runs a body for a command: in its
+process, or, while a server is up, as a Prefect flow run (`server/`). Start reading with `next_batch.py`, then `run.py`.
 """

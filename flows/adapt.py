@@ -1,4 +1,4 @@
-"""Flow `adapt`: an encoder of this workspace's own, from its pool and its training items."""
+"""Flow `adapt`: distill an encoder for this workspace, from its pool and its training items."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ def adapt(run: Run, texts: Count = Adaptation.texts, labels: bool = True, teache
     """Adapt an encoder; run again after a crash, it resumes. Returns its encoder_id.
 
     Args:
-        texts: The most texts of the pool to read; a random sample, where it has more.
-        labels: Whether the sentence encoder learns from the training items first.
-        teacher: The directory of another sentence encoder; a relative one starts at the workspace.
-        seed: Of everything random.
+        texts: Maximum number of texts of the pool to read; if it has more, a random sample.
+        labels: Whether to train the sentence encoder on the training items first.
+        teacher: The directory of another sentence encoder, relative to the workspace.
+        seed: Random seed.
     """
     run.rename(f"adapt to {texts:,} texts")
     folder = run.project.workspace.root / teacher if teacher else None

@@ -1,4 +1,4 @@
-"""Flow `adjudicate`: items on which annotators disagree, or were unsure, go out again with the answers so far."""
+"""Flow `adjudicate`: publish items on which annotators disagree or were unsure, with the answers so far."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tasks.sample import publish_batches
 
 
 def adjudicate(run: Run, n: Size = 0, formats: tuple[FormatName, ...] = ()) -> str | None:
-    """Publish the disputed items for an adjudicator; returns the batch's id, or nothing where nothing is disputed.
+    """Publish the disputed items for an adjudicator; returns the batch's id, or None if no item is disputed.
 
     Args:
-        n: Most items; 0 for `[batch] size` in pal.toml.
-        formats: Of its files; none for those in pal.toml.
+        n: Maximum number of items; 0 for `[batch] size` in pal.toml.
+        formats: Formats of the batch files; none for those in pal.toml.
     """
     project = run.project.with_formats(formats)
     refuse_lost_labels(project)

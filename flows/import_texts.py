@@ -1,4 +1,4 @@
-"""Flow `import-items`: texts into the pool, each once, with their features."""
+"""Flow `import-items`: import texts into the pool, each text once, and compute their features."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from storage.errors import SourceError
 from storage.lake.importing import ImportReport
 from tasks.import_files import DETECT, ReadOptions, import_file, import_original_directory, open_file, original_labels
 from tasks.prepare import make_features
-from tasks.project import Project
+from tasks.project import Project, refuse_lost_labels
 
 
 def import_items(
@@ -19,8 +19,8 @@ def import_items(
 
     Args:
         files: CSV, TSV, plain text, Excel workbooks, JSON or Parquet.
-        original: A directory of the original scripts, pool and labels, in place of files.
-        options: How to read the files; what is left empty is detected.
+        original: A directory of the original scripts with pool and labels, instead of files.
+        options: How to read the files; empty options are detected.
     """
     project = run.project
     paths = [project.workspace.root / file for file in files]
@@ -41,10 +41,14 @@ def check_import(project: Project, paths: list[Path], original: str, options: Re
         SourceError: A file is missing or cannot be read, or its text column cannot be found.
     """
     if not paths and not original:
-        raise SourceError("Nothing to import.", hint="pal import texts.csv, or pal import --original DIR")
+        raise SourceError(
+            "Nothing to import.", hint="Name files (pal import texts.csv) or use pal import --original DIR"
+        )
+    if original or options.label_column:
+        refuse_lost_labels(project)
     for path in paths:
         open_file(path, options)
     if original:
         if not (project.workspace.root / original).is_dir():
-            raise SourceError(f"There is no directory {original}.", hint="pal import --original DIR")
+            raise SourceError(f"Directory {original} does not exist.", hint="Check the path: pal import --original DIR")
         original_labels(project.label_set)

@@ -1,4 +1,4 @@
-"""Flow `ingest`: filled batch files into the lake, exactly once."""
+"""Flow `ingest`: read filled batch files into the lake, exactly once."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tasks.sample import lacks_files, publish_batches
 def ingest(
     run: Run, files: tuple[str, ...] = (), form: KnownFormat = "by content", again: bool = False
 ) -> list[FileReport]:
-    """Ingest what annotators filled in; bad rows are listed, the good ones of the same file are taken.
+    """Ingest filled batch files; invalid rows are listed, the valid rows of the same file are ingested.
 
     Args:
         files: Files to ingest; none for everything in `batches/` and `inbox/`.
         form: The format of these files.
-        again: Take the files as later answers, even if the same bytes were ingested before.
+        again: Ingest the files as later answers, even if the same bytes were ingested before.
     """
     project = run.project
     paths = [project.workspace.root / file for file in files]
@@ -31,7 +31,7 @@ def ingest(
     n_new = sum(report.n_new for report in reports)
     run.say(f"Ingested {counted(n_new, 'new answer')} from {counted(len(reports), 'file')}.")
     run.complete_work()
-    run.show(Table("ingested", "The files that were ingested, and what each brought.", ingested_rows(reports)))
+    run.show(Table("ingested", "The ingested files, and the number of answers from each.", ingested_rows(reports)))
     return reports
 
 
@@ -45,6 +45,6 @@ def check_ingest(project: Project, paths: list[Path]) -> bool:
     refuse_lost_labels(project)
     for path in paths:
         if not path.is_file() and not (path.parent / CLAIMED / path.name).is_file():
-            raise BatchError(f"There is no file {path}.", hint="check the path: ls inbox batches")
-    is_shared = bool(project.workspace.files)  # other machines' files are not here yet
+            raise BatchError(f"File {path} does not exist.", hint="Check the path: ls inbox batches")
+    is_shared = bool(project.workspace.files)  # files of other machines have not been downloaded yet
     return bool(is_shared or paths or files_to_collect(project) or lacks_files(project))

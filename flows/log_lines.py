@@ -1,4 +1,4 @@
-"""Log lines of a command on stderr: plain, or JSON where $PAL_LOG says so."""
+"""Log lines of a command on stderr: plain text, or JSON if $PAL_LOG is `json`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOMS = ("flows", "tasks", "annotation", "storage")
 
 
 def listen(*, debug: bool = False) -> None:
-    """Show the log lines of our packages on stderr, once each; with `debug`, tracebacks and Prefect's log too."""
+    """Show the log records of our packages on stderr; with `debug` also debug records and Prefect's log."""
     for room in ROOMS:
         logger = logging.getLogger(room)
         logger.setLevel(logging.DEBUG if debug or is_debugging() else logging.INFO)
@@ -22,12 +22,12 @@ def listen(*, debug: bool = False) -> None:
 
 
 def is_debugging() -> bool:
-    """Whether `pal --debug` was typed."""
+    """Whether `pal --debug` was used."""
     return logging.getLogger(__name__).getEffectiveLevel() == logging.DEBUG
 
 
 def say(line: str) -> None:
-    """Show one line that is no log record."""
+    """Show a line that is not a log record."""
     if as_json():
         print(json_line("INFO", __name__, line), file=sys.stderr, flush=True)
     else:
@@ -35,18 +35,18 @@ def say(line: str) -> None:
 
 
 def json_line(level: str, source: str, message: str) -> str:
-    """A log line as JSON, as $PAL_LOG=json asks for."""
-    at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return json.dumps({"time": at, "level": level, "logger": source, "message": message}, ensure_ascii=False)
+    """Format a log line as JSON."""
+    time = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"time": time, "level": level, "logger": source, "message": message}, ensure_ascii=False)
 
 
 def as_json() -> bool:
-    """Whether log lines are to be JSON."""
+    """Whether $PAL_LOG requests log lines as JSON."""
     return os.environ.get("PAL_LOG") == "json"
 
 
 def counted(n: int, noun: str) -> str:
-    """A number of things, as people say it.
+    """Return a number with a noun in the singular or plural.
 
     >>> counted(1, "file"), counted(1200, "answer"), counted(2, "batch")
     ('1 file', '1,200 answers', '2 batches')
@@ -57,11 +57,11 @@ def counted(n: int, noun: str) -> str:
 
 
 class _Lines(logging.Handler):
-    """One plain line a record, or one of JSON, to whatever stderr is now."""
+    """Writes each record as a line to the current stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if as_json():
             print(json_line(record.levelname, record.name, record.getMessage()), file=sys.stderr, flush=True)
             return
-        mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        print(f"  {mark}{record.getMessage()}", file=sys.stderr, flush=True)
+        level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        print(f"  {level}{record.getMessage()}", file=sys.stderr, flush=True)

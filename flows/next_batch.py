@@ -1,4 +1,4 @@
-"""Flow `next-batch`: train, evaluate, promote or keep, sample, publish; before there is a model, a random batch."""
+"""Flow `next-batch`: train, evaluate, promote or keep, sample, publish; without a model, publish a random batch."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def next_batch(
 ) -> str:
     """Publish the next batch of items to annotate; returns its id.
 
-    What the batch is for follows from the labels there are: random training items until a model can learn, then items
-    that the model chooses; evaluation items are mixed in until there are enough. An open batch is returned as it is.
+    The existing labels determine its purpose: random training items until a model can be trained, then items that the
+    model chooses; evaluation items are included until there are enough. If a batch is open, it is returned instead.
 
     Args:
         n: Number of items; 0 for the number in pal.toml.
-        another: Publish one beside those that are open.
-        formats: Of its files; none for those in pal.toml.
-        seed: Of the draw; None for the one in pal.toml.
+        another: Publish a batch even if others are open.
+        formats: Formats of the batch files; none for those in pal.toml.
+        seed: Random seed; None for the one in pal.toml.
     """
     project = run.project.with_formats(formats)
     run.rename("next")
@@ -60,7 +60,7 @@ def next_batch(
 
 
 def check_next(project: Project, another: bool) -> str | None:
-    """What `pal next` need not run for: the id of an open batch whose files are there; None where a run is needed.
+    """Return the id of an open batch whose files exist, for which no run is needed; None if a run is needed.
 
     Raises:
         SamplingError: No batch is open and the pool is empty.
@@ -78,16 +78,17 @@ def check_next(project: Project, another: bool) -> str | None:
 
 
 def find_open_batch(project: Project) -> Batch | None:
-    """The oldest batch that is out with annotators for the first time; None where none is."""
+    """Return the oldest open batch of new items (not of items that are queried again); None if there is none."""
     opened = published_batches(project.workspace.store(), again=False)
     return opened[0] if opened else None
 
 
 def plan_next_batch(project: Project, n: int = 0) -> Plan:
-    """What the next batch is for.
+    """Plan the next batch: its purpose and the number of items.
 
     Args:
-        n: Number of items in place of the plan's, where not 0.
+        project: The project.
+        n: Number of items; 0 for that of the plan.
     """
     store, names = project.workspace.store(), project.label_set.names
     minimums = minimums_of(project)
@@ -96,14 +97,14 @@ def plan_next_batch(project: Project, n: int = 0) -> Plan:
     fitting = fitting_minimums(minimums, n_items)
     if fitting != minimums:
         numbers = ", ".join(f"{name} = {getattr(fitting, name)}" for name in ("evaluation", "validation", "training"))
-        log.warning("[minimums] in pal.toml ask for every item there is; until more are imported: %s.", numbers)
+        log.warning("[minimums] in pal.toml require all items; until more are imported, these apply: %s.", numbers)
     counts = {split: {name: n for name, n in by_label.items() if name in names} for split, by_label in labelled.items()}
     n_due = len(reserve_of(project).due) if fitting.evaluation_share else 0
     plan = next_batch_plan(counts, fitting, project.config.batch.size, pending, n_due)
     n_evaluation = sum(counts.get(Split.EVALUATION, {}).values()) + pending.get(Split.EVALUATION, 0)
     if fitting.evaluation_share and not n_due and n_evaluation < fitting.evaluation:
         log.warning(
-            "The evaluation reserve is used up: %d of the evaluation = %d in pal.toml. Import more texts, or lower it.",
+            "The evaluation reserve is used up: %d of evaluation = %d in pal.toml. Import more texts or lower it.",
             n_evaluation,
             fitting.evaluation,
         )
@@ -112,10 +113,11 @@ def plan_next_batch(project: Project, n: int = 0) -> Plan:
 
 
 def train_and_promote(run: Run, *, at_night: bool = False) -> LoadedModel:
-    """Train, evaluate, promote or keep; returns the model in production afterwards.
+    """Train and evaluate a model, promote it or keep the previous one; return the model in production afterwards.
 
     Args:
-        at_night: Whether there is time to begin with sentence vectors, or to make many.
+        run: The run.
+        at_night: Whether there is time to introduce sentence vectors, or to compute many.
     """
     from tasks.evaluate import compare_with_previous, evaluate_model
     from tasks.promote import promote_or_keep
@@ -139,7 +141,7 @@ def train_and_promote(run: Run, *, at_night: bool = False) -> LoadedModel:
 def publish_next(
     run: Run, project: Project, plan: Plan, model: LoadedModel | None, *, seed: int | None, beside_open: bool
 ) -> Batch:
-    """Sample and publish a batch, chosen by the model where there is one."""
+    """Sample and publish a batch, chosen by the model if there is one."""
     run.batch_id = run.stage(sample_batch, project, plan, model, seed=seed, beside_open=beside_open)
     run.stage(publish_batches, project)
     batch = find_batch(project.workspace.store(), run.batch_id).batch
@@ -162,5 +164,5 @@ def report(run: Run, model: LoadedModel | None) -> None:
     run.show(
         Markdown("report", written.report.state, report_markdown(written.report)),
         Table("learning-curve", "Every model on the evaluation items.", learning_curve_rows(written.report)),
-        Table("batches", "What the answers of each batch brought.", batch_rows(written.report)),
+        Table("batches", "The answers of each batch.", batch_rows(written.report)),
     )

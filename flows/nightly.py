@@ -1,4 +1,4 @@
-"""Flow `nightly`: ingest, train, evaluate, promote or keep, the next batch when none is open, and a report."""
+"""Flow `nightly`: ingest, train, evaluate, promote or keep, publish a batch if none is open, and write a report."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 
 
 def nightly(run: Run) -> str | None:
-    """Do everything but annotate; returns the id of the batch that is open afterwards, if there is one.
+    """Do everything except annotation; returns the id of the batch that is open afterwards, or None.
 
-    Where nothing is new since the last complete night, it says so and ends. The work of a crashed run is finished.
+    If nothing is new since the last complete run, it ends early. The work of a crashed run is completed.
     """
     project = run.project
     run.rename(f"nightly {datetime.now():%Y-%m-%d}")
@@ -46,7 +46,7 @@ def nightly(run: Run) -> str | None:
     elif count_pool(project.workspace.store()):
         publish_next(run, project, plan, model, seed=None, beside_open=False)
     else:
-        log.warning("The pool is empty: nothing is left to annotate. Add texts: pal import FILE")
+        log.warning("The pool is empty, so there is nothing to annotate. Add texts: pal import FILE")
     run.complete_work()
     report(run, model)
     make_missing_vectors(run)
@@ -60,7 +60,7 @@ def make_missing_vectors(run: Run) -> None:
 
 
 def repeat(run: Run, last: RunRecord) -> None:
-    """Say that nothing is new, and keep what the last run found."""
+    """Report that nothing is new, and keep the model and the batch of the last run."""
     run.model_id, run.batch_id = last.model_id, last.batch_id
     since = f"Nothing new since the run of {last.started_at:%Y-%m-%d %H:%M} UTC"
     run.say(f"{since}; batch {last.batch_id} is still open." if last.batch_id else f"{since}.")

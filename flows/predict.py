@@ -1,4 +1,4 @@
-"""Flow `predict`: label and calibrated probability of every item, into a file."""
+"""Flow `predict`: write the predicted label and the calibrated probability of every item to a file."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def predict(
     """Predict every item; run again after a crash, it resumes.
 
     Args:
-        output: The file to write; a relative one starts at the workspace.
+        output: The file to write, relative to the workspace.
         form: Its format.
-        model_id: The model; the one in production where left empty.
+        model_id: The model; empty for the one in production.
     """
     path = run.project.workspace.root / output
     run.rename(f"predict {path.name}")
@@ -35,11 +35,11 @@ def predict(
 
 
 def check_predict(project: Project, output: Path, model_id: str) -> None:
-    """Check before anything starts that there is a model and that the output's suffix stands for a format.
+    """Check before anything starts that there is a model and that the suffix of the output is that of a format.
 
     Raises:
         ModelError: There is no such model.
-        SourceError: The suffix stands for no format, or the output is a directory.
+        SourceError: The suffix is not that of a format, or the output is a directory.
     """
     format_of_file(output)
     model_to_predict_with(project.workspace.store(), model_id)

@@ -1,4 +1,4 @@
-"""Flow `review`: training items that are probably mislabelled go out again."""
+"""Flow `review`: publish training items that are probably mislabeled for another answer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tasks.sample import publish_batches
 def review(
     run: Run, n: Size = 0, method: Method = "confident-learning", formats: tuple[FormatName, ...] = ()
 ) -> str | None:
-    """Publish training items to ask about again; returns the batch's id, or nothing where none needs another answer.
+    """Publish training items for another answer; returns the batch's id, or None if no item needs one.
 
     Args:
-        n: Most items; 0 for `[batch] size` in pal.toml.
-        method: How items are chosen: labels that cross-validated models call wrong, or the value of one more answer.
-        formats: Of its files; none for those in pal.toml.
+        n: Maximum number of items; 0 for `[batch] size` in pal.toml.
+        method: How items are chosen: by labels that cross-validated models contradict, or by the value of an answer.
+        formats: Formats of the batch files; none for those in pal.toml.
     """
     project = run.project.with_formats(formats)
     refuse_lost_labels(project)

@@ -1,9 +1,9 @@
-"""A run: one flow body on a project; its stages are timed, logged and recorded, in this process or as a Prefect run.
+"""A run of a flow body on a project; its stages are timed, logged and recorded, in this process or as a Prefect run.
 
-A flow body is a plain function `body(run, ...)` that calls `run.stage(function, ...)` for each step. `start` is how
-commands run one: as a Prefect flow run where a server is up, else here and at once, without importing Prefect. The
-types of a body's parameters make the forms of the Prefect UI; a default that means "as in pal.toml" is a plain value,
-because None makes an odd form.
+A flow body is a plain function `body(run, ...)` that calls `run.stage(function, ...)` for each step. Commands run a
+body with `start`: as a Prefect flow run if a server is up, else directly, without importing Prefect. The types of a
+body's parameters define the forms of the Prefect UI; a default that means "as in pal.toml" is a plain value, because
+None makes an odd form.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Table:
-    """Rows that a run shows beside its log."""
+    """A table that a run shows in addition to its log."""
 
     key: str
     description: str
@@ -44,7 +44,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Markdown:
-    """A text that a run shows beside its log."""
+    """A text that a run shows in addition to its log."""
 
     key: str
     description: str
@@ -55,20 +55,20 @@ Artifact = Table | Markdown
 
 
 class Host(Protocol):
-    """Where a run is shown while it runs.
+    """What executes the stages of a run and shows it: this process, or Prefect.
 
     Attributes:
-        run_id: The id of the run there; None where nothing keeps it.
+        run_id: The id of the run in Prefect; None in this process.
     """
 
     run_id: str | None
 
     def stage(self, name: str, call: Callable[[], T]) -> T:
-        """Run a stage under its name; what it raises passes."""
+        """Run a stage under its name; its errors are raised unchanged."""
         ...
 
     def show(self, artifact: Artifact) -> None:
-        """Show a table or a text beside the run."""
+        """Show a table or a text with the run."""
         ...
 
     def rename(self, name: str) -> None:
@@ -77,7 +77,7 @@ class Host(Protocol):
 
 
 class ThisProcess:
-    """Stages are called here; nobody watches."""
+    """Calls the stages directly and shows nothing."""
 
     run_id: str | None = None
 
@@ -86,23 +86,23 @@ class ThisProcess:
         return call()
 
     def show(self, artifact: Artifact) -> None:
-        """Show nothing: the command prints what its user needs."""
+        """Do nothing: the command prints the results."""
 
     def rename(self, name: str) -> None:
-        """Change nothing: the record has the name."""
+        """Do nothing: the record has the name."""
 
 
 class Run:
     """A run of a flow body, recorded from its start to its end, however it ends.
 
-    Entering it fetches the files that other machines share and reports runs that crashed; leaving it gives those
-    machines what was made here.
+    On entry, files shared by other machines are downloaded and crashed runs are marked; on exit, new files are
+    uploaded.
 
     Attributes:
         project: The workspace and its settings.
-        record: What is remembered of the run.
-        batch_id: The batch that is open after it, once known.
-        model_id: The model in production after it, once known.
+        record: The record of the run.
+        batch_id: The batch that is open after the run, once known.
+        model_id: The model in production after the run, once known.
     """
 
     def __init__(self, project: Project, flow: str, host: Host | None = None) -> None:
@@ -117,7 +117,7 @@ class Run:
 
     def __enter__(self) -> Self:
         workspace = self.project.workspace
-        workspace.store()  # migrates an old lake, whose runs are still in it
+        workspace.store()  # migrates a lake of an old version, which contains the runs
         workspace.pull()
         self._runs.mark_crashed()
         for folder in (workspace.models, workspace.batches):
@@ -155,32 +155,32 @@ class Run:
         return result
 
     def show(self, *artifacts: Artifact) -> None:
-        """Show tables and texts beside the run, where somebody watches it."""
+        """Show tables and texts with the run in the Prefect UI."""
         for artifact in artifacts:
             self._host.show(artifact)
 
     def rename(self, name: str) -> None:
         """Give the run a readable name, such as `next b0004-training`."""
         self.record = replace(self.record, name=name, stages=dict(self._seconds))
-        self._runs.end(self.record)  # also for whoever looks while it runs, or after a kill
+        self._runs.end(self.record)  # so that the name is visible during the run, and after a kill
         self._host.rename(name)
 
     def say(self, message: str) -> None:
-        """What came of the run, into the log and its record."""
+        """Log the outcome of the run and save it in the record."""
         self.record = replace(self.record, message=message)
         log.info("%s", message)
 
     def share(self, *paths: Path) -> None:
-        """Give other machines these files when the run ends, where files are shared."""
+        """Upload these files when the run ends, if files are shared with other machines."""
         self._to_share += paths
 
     def last_without_news(self) -> RunRecord | None:
-        """The last complete run of this flow, if lake and settings are as it left them; else None."""
+        """Return the last complete run of this flow if lake and settings have not changed since; else None."""
         last = self._runs.recent(1, flow=self.record.flow, status=RunStatus.COMPLETED)
         return last[0] if last and last[0].state == self._state() else None
 
     def complete_work(self) -> None:
-        """Note that everything is done that changes what the next run would do; only reporting is left."""
+        """Record that only reporting remains, which does not affect what the next run does."""
         self.record = replace(self.record, state=self._state())
 
     def _state(self) -> str:
@@ -200,13 +200,13 @@ class Run:
 
 
 def start(project: Project, body: Callable[Concatenate[Run, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a flow body for a command; returns what it returns.
+    """Run a flow body for a command and return its result.
 
     With a Prefect server (this workspace's `pal up`, or $PREFECT_API_URL) it is a flow run of its deployment, executed
-    in this process. Otherwise it runs here at once.
+    in this process. Otherwise it is called directly.
 
     Raises:
-        ServiceError: Nothing answers at $PREFECT_API_URL.
+        ServiceError: No server answers at $PREFECT_API_URL.
     """
     listen()
     if api := running_server(project):
@@ -218,13 +218,13 @@ def start(project: Project, body: Callable[Concatenate[Run, P], T], *args: P.arg
 
 
 def run_here(project: Project, body: Callable[Concatenate[Run, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a flow body in this process; returns what it returns."""
+    """Run a flow body in this process, without Prefect, and return its result."""
     with Run(project, flow_name(body)) as run:
         return body(run, *args, **kwargs)
 
 
 def flow_name(body: Callable[..., Any]) -> str:
-    """The name of a body's flow and deployment.
+    """Return the name of the flow and deployment of a body.
 
     >>> flow_name(start)
     'start'
@@ -242,16 +242,16 @@ FormatName = Literal["csv", "xlsx", "html", "label-studio", "argilla", "doccano"
 """A format of batch files, as in `annotation.formats.registry`."""
 
 KnownFormat = Literal["by content", "csv", "xlsx", "html", "label-studio", "argilla", "doccano", "prodigy", "original"]
-"""The format of filled files; it is told by their content where nobody says."""
+"""The format of filled files, or "by content" to detect it."""
 
 Size = Annotated[int, Field(ge=0)]
-"""A number of items; 0 for that of pal.toml."""
+"""A number of items; 0 for that in pal.toml."""
 
 Count = Annotated[int, Field(ge=1)]
-"""A number of things, of which there must be one."""
+"""A positive number."""
 
 Seed = Annotated[int, Field(ge=0)]
-"""A seed of a draw."""
+"""A random seed."""
 
 EncoderName = Literal["minilm-static", "bag-of-words"]
 """An encoder that ships with the package, as in `tasks.learning.encoders`."""

@@ -1,4 +1,4 @@
-"""Flow `simulate`: the loop replayed on a labelled file, mixes of strategies beside random."""
+"""Flow `simulate`: replay the loop on a labeled file, and compare mixes of strategies with random."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def simulate(
     """Replay the loop and write a page into reports/; run again after a crash, it resumes.
 
     Args:
-        data: Texts with labels, and which of their columns are meant.
-        mixes: Each a strategy, `default`, or several with weights: random=10,entropy=90.
-        replays: How often, in batches of which sizes, with which encoders.
+        data: A file of texts with labels, and its columns.
+        mixes: Each a strategy, `default`, or several strategies with weights: random=10,entropy=90.
+        replays: Number of replays, batch sizes and encoders.
         oracle: The simulated annotators.
-        output: Directory of the results; a relative one starts at the workspace; reports/simulation-FILE if empty.
+        output: Directory of the results, relative to the workspace; empty for reports/simulation-FILE.
     """
     root = run.project.workspace.root
     experiment = experiment_of(data.within(root), mixes, replays, oracle)

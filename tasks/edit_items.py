@@ -36,7 +36,8 @@ def edit_item(project: Project, item_id: str, text: str) -> ItemEdit:
     edited = edit(store, item_id, text)
     for batch_id in edited.open_batches:
         batch = find_batch(store, batch_id).batch
-        write_changed(batches / batch_id, batch, contents_of(store, batch), project.label_set)
+        contents = contents_of(store, batch, project.config.batch.context)
+        write_changed(batches / batch_id, batch, contents, project.label_set)
         log.info("Wrote the files of batch %s again with the corrected text.", batch_id)
     again: str | None = None
     if has_only_outdated_answers(store, item_id):

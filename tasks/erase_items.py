@@ -19,8 +19,9 @@ from storage.errors import BatchError
 from storage.files.folders import write_whole
 from storage.files.mentions import Mentions
 from storage.lake.batches import find_batch
+from storage.records import IMPORTED, ORIGINAL
 from storage.run_records import RUNS_FILE
-from storage.upkeep.erasure import INTENT, Erasure, catalog_copies, erase_from_lake, plan_erasure
+from storage.upkeep.erasure import INTENT, Erasure, catalog_copies, erase_from_lake, others_with, plan_erasure
 from storage.workspace import CONFIG_NAME, Workspace
 from tasks.collect import JOURNAL, files_to_collect
 from tasks.project import Project
@@ -55,7 +56,7 @@ def plan_of(project: Project, item_ids: Sequence[str]) -> Erased:
             raise BatchError("No erasure was interrupted.", hint="Name the items: pal items erase ID")
         if waiting := files_to_collect(project):
             raise BatchError(
-                f"{len(waiting)} filled files are not ingested yet, {waiting[0].path.name} first; nothing was erased.",
+                f"Filled files wait to be ingested: {len(waiting)}, {waiting[0].path.name} first; nothing was erased.",
                 hint="Ingest them first: pal ingest",
             )
         interrupted = plan_erasure(workspace.store(), item_ids)
@@ -109,8 +110,9 @@ def _write_batches_again(project: Project, batch_ids: Sequence[str]) -> None:
         for folder in (batches / batch_id, *batches.glob(f".{batch_id}.*.part")):
             shutil.rmtree(folder, ignore_errors=True)
         batch = find_batch(store, batch_id).batch
-        if batch.n:
-            write_batch(batches / batch_id, batch, contents_of(store, batch), project.label_set)
+        if batch.n and not batch_id.startswith((IMPORTED, ORIGINAL)):  # which have no files
+            contents = contents_of(store, batch, project.config.batch.context)
+            write_batch(batches / batch_id, batch, contents, project.label_set)
 
 
 def _edit_records(workspace: Workspace, mentions: Mentions) -> None:
@@ -142,6 +144,8 @@ def _files_with(workspace: Workspace, project: Project, erasure: Erasure) -> tup
             left.append(f"{name} (it cannot be read: {error})")
             continue
         (deleted if is_ours or _is_prediction(path, name) else left).append(name)
+    if others := others_with(workspace.store(), erasure.item_ids, whole.long_beginnings):
+        left.append(f"{len(others):,} other items that hold it in text, context or notes: {', '.join(others[:5])}")
     if (workspace.root / "backups").is_dir():
         left.append("backups/ (backups are not touched)")
     if workspace.files:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 import os
@@ -11,12 +12,13 @@ from typing import Literal
 
 from annotation.label_set import AnswerError, LabelSet
 from storage.errors import SourceError
+from storage.lake.codebook import codebook_of
 from storage.lake.given_labels import FileLabels
 from storage.lake.importing import ImportReport, import_original, import_source
-from storage.readers.columns import Asked
+from storage.readers.columns import ColumnRequest
 from storage.readers.opening import open_columns
 from storage.readers.source import Source
-from storage.readers.spellings import without_list
+from storage.readers.spellings import folded_label, without_list
 from storage.records import Split
 from storage.workspace import Workspace
 from tasks.project import Project
@@ -55,10 +57,10 @@ DETECT = ReadOptions()
 def import_file(project: Project, path: Path, options: ReadOptions) -> ImportReport:
     """Import the texts of one file; importing it again changes nothing."""
     workspace, source = project.workspace, open_file(path, options)
-    labels = file_labels(project.label_set, options.split) if options.label_column else None
+    labels = file_labels(project, options.split) if options.label_column else None
     with workspace.scratch() as scratch, progress(f"import {path.name}", source.size_bytes) as advance:
         report = import_source(workspace.store(), source, scratch, _rejects_file(workspace, path), advance, labels)
-    _log(report)
+    log.info("%s: %s", report.source, report.description)
     return report
 
 
@@ -76,12 +78,20 @@ def import_original_directory(project: Project, directory: Path) -> ImportReport
             _rejects_file(workspace, directory),
             advance,
         )
-    _log(report)
+    log.info("%s: %s", report.source, report.description)
     return report
 
 
-def file_labels(label_set: LabelSet, split: str) -> FileLabels:
-    """How labels in a file are understood: as in a batch file, by name or key, in any case and spacing."""
+def file_labels(project: Project, split: str) -> FileLabels:
+    """How labels in a file are understood: as in a batch file, by name or key, in any case and spacing.
+
+    A label that was renamed or merged is what it became.
+    """
+    codebook, label_set = codebook_of(project.workspace.store()), project.label_set
+    gone = {row.label: row for each in codebook.changes if each.label for row in codebook.last_of(each.label)[:1]}
+    also = ((name, codebook.became(name, row.codebook - 1)) for name, row in gone.items() if name)
+    label_set = dataclasses.replace(label_set, also=tuple((name, new) for name, new in also if new))
+    kinds = {folded_label(name): row.kind for name, row in gone.items() if name}
 
     def answer(label: str) -> str | None:
         try:
@@ -89,6 +99,8 @@ def file_labels(label_set: LabelSet, split: str) -> FileLabels:
         except AnswerError as error:
             names = ", ".join(label_set.allowed()[:20])
             hint = f"In pal.toml, add it to the labels, or make it the key of one; or write in the file: {names}."
+            if kind := kinds.get(folded_label(without_list(label))):
+                hint = f"It went with a change of labels ({kind}). Write in the file: {names}; or leave the cell empty."
             raise SourceError(error.what, hint=hint) from error
 
     return FileLabels(Split(split), answer, label_set.digest)
@@ -116,24 +128,8 @@ def open_file(path: Path, options: ReadOptions) -> Source:
         SourceError: There is no such file, it cannot be read, or its text column cannot be found.
     """
     context = () if options.context == ("none",) else options.context or None
-    asked = Asked(options.text_columns, options.id_column or None, options.label_column or None, context)
+    asked = ColumnRequest(options.text_columns, options.id_column or None, options.label_column or None, context)
     return open_columns(path, asked, options.encoding or None, options.delimiter or None)
-
-
-def _log(report: ImportReport) -> None:
-    log.info("%s: %s", report.source, report.description)
-    log.info(
-        "%s rows: %s new items, %s duplicates, %s rejected%s.",
-        f"{report.n_rows:,}",
-        f"{report.n_new:,}",
-        f"{report.n_duplicates:,}",
-        f"{report.n_rejected:,}",
-        f" (see {report.rejects_file})" if report.rejects_file else "",
-    )
-    for note in report.notes:
-        log.info("%s", note)
-    if report.labels:
-        log.info("Labels: %s.", ", ".join(f"{n:,} {split}" for split, n in report.labels.items()))
 
 
 def _rejects_file(workspace: Workspace, path: Path) -> Path:

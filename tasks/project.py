@@ -81,12 +81,19 @@ def possible_changes(project: Project, lost: Iterable[str]) -> list[str]:
         old = [row.label for row in rows if row.label is not None]
         if rows and {*old} <= {*project.label_set.names}:  # made on another machine; here it changes pal.toml only
             added = ",".join(row.becomes or "" for row in rows if row.label is None)
-            into = {"rename": [name], "add": [name], "merge": ["--into", name], "split": ["--into", added]}
-            commands.append(f"pal labels {rows[0].kind} {shlex.join([*old, *into[rows[0].kind]])}")
+            into = {"merge": name, "split": added}.get(rows[0].kind, "")
+            commands.append(command_of(rows[0].kind, old if into else [*old, name], into))
         nearest = get_close_matches(name, new, n=1, cutoff=0.0)
-        commands += [f"pal labels rename {shlex.join((name, *nearest))}"] if nearest else []
-        commands.append(f"pal labels retire {shlex.quote(name)}")
+        commands += [command_of("rename", (name, *nearest))] if nearest else []
+        commands.append(command_of("retire", [name]))
     return list(dict.fromkeys(commands))
+
+
+def command_of(kind: str, names: Sequence[str], into: str = "") -> str:
+    """A change of labels as a shell takes it, whatever the names are."""
+    option = ["--into", into] if into else []
+    is_dashed = any(name.startswith("-") for name in names)
+    return f"pal labels {kind} {shlex.join([*option, '--', *names] if is_dashed else [*names, *option])}"
 
 
 def open_project(path: Path | None = None) -> Project:

@@ -36,7 +36,7 @@ from storage.workspace import Workspace
 from tasks.config.label_lines import LabelEdit, edited
 from tasks.config.settings import Config
 from tasks.config.values import suggest
-from tasks.project import RELABELING, Project
+from tasks.project import RELABELING, Project, command_of
 
 log = logging.getLogger(__name__)
 
@@ -189,12 +189,14 @@ def _check(label_set: LabelSet, earlier: Collection[str], edit: LabelEdit) -> No
     old, new = " ".join(edit.labels), edit.into[0] if edit.into else ""
     if edit.kind == "rename" and {*edit.labels, new} <= {*label_set.names}:
         raise ConfigError(
-            f"pal.toml has both {old!r} and {new!r}.", hint=f"To join them: pal labels merge {old} --into {new}"
+            f"pal.toml has both {old!r} and {new!r}.", hint=f"To join them: {command_of('merge', edit.labels, new)}"
         )
     if edit.kind in ("rename", "merge") and {*edit.labels} == {new}:
         raise ConfigError(f"{new!r} would become itself.", hint="Name another label.")
     if edit.kind == "split" and len({*edit.into}) < 2:
-        raise ConfigError(f"{old!r} would become one label.", hint=f"To rename it: pal labels rename {old} NEW")
+        raise ConfigError(
+            f"{old!r} would become one label.", hint=f"To rename it: {command_of('rename', (*edit.labels, 'NEW'))}"
+        )
 
 
 def _no_label(name: str, label_set: LabelSet) -> ConfigError:

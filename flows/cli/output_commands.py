@@ -82,8 +82,10 @@ def export(
     from dataclasses import asdict
 
     from tasks.export import export as export_items
+    from tasks.project import refuse_lost_labels
 
     project = project_at(workspace)
+    refuse_lost_labels(project)
     found = export_items(project.workspace, project.label_set, output.resolve(), at, replace=force)
     if as_json:
         print_json(asdict(found))

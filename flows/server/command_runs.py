@@ -1,7 +1,7 @@
 """Flow runs that commands execute in their own process: created from a deployment, with its slot, in no work queue.
 
-No worker can pick such a run up, for workers ask their work queues. Its labels say which process executes it, so that
-a run whose process was killed is found and marked as crashed: it would hold its deployment's only slot.
+Workers poll their work queues, so that no worker picks up such a run. Its labels identify the process that executes it,
+so that a run whose process was killed can be marked as crashed; otherwise it would keep its deployment's only slot.
 """
 
 from __future__ import annotations
@@ -33,23 +33,24 @@ T = TypeVar("T")
 POLL_S = 1.0
 LEVELS = ("PREFECT_LOGGING_LEVEL", "PREFECT_LOGGING_INTERNAL_LEVEL")
 HOST, PID, BORN = "pal.host", "pal.pid", "pal.born"
-"""The labels of a run: which process executes it."""
+"""The labels of a run that identify the process that executes it."""
 
 
 def run_deployment(
     api: str, project: Project, body: Callable[Concatenate[Run, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """Run a flow body as a flow run of its deployment, in this process; returns what it returns.
+    """Run a flow body as a flow run of its deployment, in this process, and return its result.
 
-    Where the deployment allows one run at a time, this waits for its turn.
+    If the deployment allows only one run at a time, this waits until other runs have ended.
 
     Args:
-        api: The API of the Prefect server.
+        api: The API URL of the Prefect server.
+        project: The project.
         body: A flow body, called with a `Run` and the other arguments.
 
     Raises:
-        ServiceError: The server does not answer, or the run was canceled in the UI while it waited.
-        Exception: What the body raises.
+        ServiceError: The server cannot be reached, or the run was canceled in the UI while it waited.
+        Exception: Any error of the body.
     """
     from flows.run import flow_name
 
@@ -71,7 +72,7 @@ def run_deployment(
             _take_slot(api, name, run_id)
         except OSError as error:
             raise ServiceError(
-                f"The Prefect server at {api} is gone: {error}.", hint="Run the command again."
+                f"The Prefect server at {api} cannot be reached: {error}.", hint="Run the command again."
             ) from error
         return deployments.execute(api, project, body, run_id, parameters)
     except KeyboardInterrupt:
@@ -81,7 +82,7 @@ def run_deployment(
 
 
 def set_up_prefect() -> None:
-    """Set what Prefect reads when it is imported: no telemetry, and of its own log lines none but with `--debug`."""
+    """Set the environment variables that Prefect reads on import: no telemetry, its own log only with `--debug`."""
     levels = {name: "INFO" if is_debugging() else "CRITICAL" for name in LEVELS}
     password = {"PREFECT_API_AUTH_STRING": os.environ[AUTH_STRING]} if os.environ.get(AUTH_STRING) else {}
     for variable, value in {**SETTINGS, **levels, **password}.items():
@@ -89,7 +90,7 @@ def set_up_prefect() -> None:
 
 
 def crash_killed_commands(api: str) -> list[tuple[str, str]]:
-    """Mark the runs as crashed whose command was killed on this machine; returns their names and their flows."""
+    """Mark runs as crashed whose command was killed on this machine; return their names and flows."""
     states = [*GOING_ON, "SCHEDULED"]
     filters = {"flow_runs": {"tags": {"all_": [COMMAND_TAG]}, "state": {"type": {"any_": states}}}, "limit": 200}
     here = socket.gethostname()
@@ -102,7 +103,7 @@ def crash_killed_commands(api: str) -> list[tuple[str, str]]:
 
 
 def _deployment(api: str, name: str, create: Callable[[], object]) -> dict[str, Any]:
-    """Read a deployment; create it where it is missing."""
+    """Read a deployment; create it if it does not exist."""
     try:
         return _read_deployment(api, name)
     except urllib.error.HTTPError as error:
@@ -134,10 +135,10 @@ def _create_run(api: str, deployment: Mapping[str, Any], parameters: Mapping[str
 
 
 def _take_slot(api: str, name: str, run_id: str) -> None:
-    """Bring a run to PENDING, which takes its deployment's slot; waits, with a line, while others hold all of them."""
+    """Set a run to PENDING, which takes a slot of its deployment; wait, with a message, until a slot is free."""
     is_waiting = False
     while _set_state(api, run_id, "PENDING")["status"] != "ACCEPT":
-        # Prefect would try again in 30 s, or, with CANCEL_NEW, never.
+        # Prefect itself would retry after 30 s, or with CANCEL_NEW never.
         _set_state(api, run_id, "SCHEDULED", "AwaitingConcurrencySlot", force=True)
         if not is_waiting:
             say(f"Waiting for another {name} run to end (Ctrl-C cancels this one).")
@@ -172,20 +173,20 @@ SETTINGS = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": ",".join(ROOMS),
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
 }
-"""The same as `[tool.prefect]` in pyproject.toml, which only counts where Prefect is started beside that file."""
+"""The same as `[tool.prefect]` in pyproject.toml, which applies only if Prefect is started in that directory."""
 
 
 def running_server(project: Project) -> str | None:
-    """The API of the server to use: $PREFECT_API_URL, or that of the workspace's `pal up`; None where none is up.
+    """Return the API URL of the server to use: $PREFECT_API_URL, or that of the workspace's `pal up`; None without one.
 
     Raises:
-        ServiceError: Nothing answers at $PREFECT_API_URL.
+        ServiceError: No server answers at $PREFECT_API_URL.
     """
     if url := os.environ.get("PREFECT_API_URL"):
         if not answers(url, seconds=5.0):
             raise ServiceError(
                 f"No Prefect server answers at PREFECT_API_URL={url}.",
-                hint="start it: prefect server start; or do without: unset PREFECT_API_URL",
+                hint="Start the server (prefect server start) or run without one (unset PREFECT_API_URL).",
             )
         return url
     up = found_up(project)

@@ -1,7 +1,7 @@
-"""The flows as Prefect knows them: each flow body wrapped with `@flow`; prefect.yaml points here.
+"""The Prefect flows: each flow body wrapped with `@flow`; prefect.yaml refers to this module.
 
-Nothing else imports Prefect, and this module is imported only where a server is used: by workers, and by commands
-while a server is up (`flows.server.command_runs`).
+No other module imports Prefect. This one is imported only if a server is used: by workers, and by commands while a
+server is up (`flows.server.command_runs`).
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 DRAIN_S = 60.0
-"""The longest wait, after a run, for what is still on its way to the server."""
+"""Maximum time, after a run, to send the remaining log lines and events to the server."""
 
 SERVER_ERRORS = (httpx.HTTPError, OSError)
-"""What a call to a server that is gone or refuses raises."""
+"""The errors of calls to a server that cannot be reached or refuses the call."""
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ log = logging.getLogger(__name__)
 class PrefectHost:
     """Shows a run in Prefect: stages as task runs, tables and texts as artifacts.
 
-    A server that is gone in the middle of a run is no reason for the run to fail: its work goes on unseen.
+    If the server becomes unreachable, the run continues without being shown.
 
     Attributes:
         run_id: The id of the flow run.
@@ -75,9 +75,9 @@ class PrefectHost:
         self._is_lost = False
 
     def stage(self, name: str, call: Callable[[], T]) -> T:
-        """Run a stage as a task run of that name; what it raises passes unchanged.
+        """Run a stage as a task run with this name; its errors are raised unchanged.
 
-        Neither arguments nor result pass through Prefect, which would hash and walk through them.
+        Arguments and result bypass Prefect, which would hash and traverse them.
         """
         outcome = _Outcome(call)
         try:
@@ -89,7 +89,7 @@ class PrefectHost:
         return outcome.get()
 
     def show(self, artifact: Artifact) -> None:
-        """Make an artifact of the run."""
+        """Create an artifact of the run."""
         try:
             if self._is_lost:
                 return
@@ -110,22 +110,22 @@ class PrefectHost:
             self._lose(error)
 
     def _lose(self, error: Exception) -> None:
-        log.warning("The Prefect server is gone; the run goes on without it: %s", error)
+        log.warning("The Prefect server cannot be reached; the run continues without it: %s", error)
         self._is_lost = True
 
 
 class _Outcome(Generic[T]):
-    """A call that is made once, by whoever comes first, and what came of it."""
+    """A call that is made only once, and its result or error."""
 
     def __init__(self, call: Callable[[], T]) -> None:
         self._call = call
         self._results: list[T] = []
         self.error: BaseException | None = None
-        self._is_begun = False
+        self._is_started = False
 
     def run(self) -> None:
         """Make the call."""
-        self._is_begun = True
+        self._is_started = True
         try:
             self._results.append(self._call())
         except BaseException as error:
@@ -133,8 +133,8 @@ class _Outcome(Generic[T]):
             raise
 
     def get(self) -> T:
-        """What the call returned or raised; makes it where nobody has begun it."""
-        if not self._is_begun:
+        """Return the result of the call or raise its error; make the call if it has not been started."""
+        if not self._is_started:
             self.run()
         if self.error is not None:
             raise self.error
@@ -150,8 +150,8 @@ def as_flow(body: Callable[Concatenate[Run, P], T], name: str, project: Project 
     Args:
         body: Called with a `Run` of the project, and the flow's other parameters.
         name: The name of the flow.
-        project: The project, where it is open already, by a command that tells of its end itself; else `workspace` is
-            opened, and `[notify]` is told of a crash.
+        project: The project, if a command has opened it; such a command reports a crash itself. None: `workspace` is
+            opened, and a crash is reported to `[notify]`.
     """
 
     def call(workspace: str, **parameters: Any) -> T:
@@ -162,18 +162,18 @@ def as_flow(body: Callable[Concatenate[Run, P], T], name: str, project: Project 
         with Run(project or open_project(Path(workspace)), name, PrefectHost()) as run:
             return body(run, **parameters)  # type: ignore[call-arg]
 
-    shaped = _shaped(call, body)
+    wrapped = _with_signature(call, body)
     if project is not None:
-        return flow(name=name)(shaped)
-    return flow(name=name, flow_run_name=name, on_crashed=[_notify_crash])(shaped)
+        return flow(name=name)(wrapped)
+    return flow(name=name, flow_run_name=name, on_crashed=[_notify_crash])(wrapped)
 
 
-def _shaped(call: Callable[..., T], body: Callable[..., T]) -> Callable[..., T]:
-    """Give a function the name, the docstring and the parameters of a body, with `workspace` in place of `run`."""
+def _with_signature(call: Callable[..., T], body: Callable[..., T]) -> Callable[..., T]:
+    """Give a function the name, docstring and parameters of a body, with `workspace` instead of `run`."""
     types = get_type_hints(body, include_extras=True)
     run, *others = inspect.signature(body).parameters.values()
     first = inspect.Parameter("workspace", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=str)
-    keyword = inspect.Parameter.KEYWORD_ONLY  # Prefect gives others by their position
+    keyword = inspect.Parameter.KEYWORD_ONLY  # Prefect would pass others by position
     parameters = [first, *(other.replace(kind=keyword, annotation=types[other.name]) for other in others)]
     call.__name__ = call.__qualname__ = body.__name__
     call.__doc__ = _with_workspace(inspect.getdoc(body) or "", run.name)
@@ -185,7 +185,7 @@ def _shaped(call: Callable[..., T], body: Callable[..., T]) -> Callable[..., T]:
 
 
 def _with_workspace(docstring: str, run: str) -> str:
-    """Put the caption of `workspace` before the other captions.
+    """Insert the caption of `workspace` before the captions of the other parameters.
 
     >>> print(_with_workspace("Publish it.\\n\\nArgs:\\n    run: The run.\\n    n: Items.", "run"))
     Publish it.
@@ -197,16 +197,16 @@ def _with_workspace(docstring: str, run: str) -> str:
     lines = [line for line in docstring.splitlines() if not line.startswith(f"    {run}:")]
     if "Args:" not in lines:
         lines += ["", "Args:"]
-    place = lines.index("Args:") + 1
-    return "\n".join([*lines[:place], "    workspace: The project's directory.", *lines[place:]])
+    start = lines.index("Args:") + 1
+    return "\n".join([*lines[:start], "    workspace: The project's directory.", *lines[start:]])
 
 
 def _notify_crash(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Tell whoever `[notify]` names that a run's process was killed; other failures are told by the run itself."""
+    """Notify the recipients in `[notify]` that the process of a run was killed; a run reports other failures itself."""
     try:
         project = open_project(Path(flow_run.parameters["workspace"]))
     except (PalError, OSError) as error:
-        log.warning("Nobody was notified of the crash: %s", error)
+        log.warning("Could not notify anyone of the crash: %s", error)
         return
     text = f"{flow_run.name} crashed: {state.message or 'see its log'}"
     notify(project, "failure", text, flow=flow.name, run=flow_run.name, run_id=str(flow_run.id))
@@ -229,8 +229,8 @@ simulate = as_flow(flows.simulate.simulate, "simulate")
 nightly = as_flow(flows.nightly.nightly, "nightly")
 
 FLOWS: dict[str, Flow[..., Any]] = {
-    made.name: made
-    for made in (
+    prefect_flow.name: prefect_flow
+    for prefect_flow in (
         import_items,
         next_batch,
         ingest,
@@ -243,22 +243,22 @@ FLOWS: dict[str, Flow[..., Any]] = {
         nightly,
     )
 }
-"""Every flow, by its name, which is also that of its deployment."""
+"""Every flow by its name, which is also the name of its deployment."""
 
 
 def create_deployment(api: str, name: str, project: Project) -> None:
     """Create the deployment of a flow on the server, as prefect.yaml describes it, without schedule and triggers.
 
-    `pal up` and `prefect deploy` add those: a server where nobody deployed has no worker that would run them.
+    `pal up` and `prefect deploy` add these; a server without their deployments has no worker that would run them.
     """
     entries = _filled(yaml.safe_load(prefect_file().read_text(encoding="utf-8")), str(project.workspace.root))
     entry = next(entry for entry in entries["deployments"] if entry["name"] == name)
     limit = entry.get("concurrency_limit", {})
     strategy = limit.get("collision_strategy")
-    made = FLOWS[name]
+    prefect_flow = FLOWS[name]
     with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
         client.create_deployment(
-            client.create_flow(made),
+            client.create_flow(prefect_flow),
             name,
             concurrency_limit=limit.get("limit"),
             concurrency_options=ConcurrencyOptions(collision_strategy=strategy) if strategy else None,
@@ -267,13 +267,13 @@ def create_deployment(api: str, name: str, project: Project) -> None:
             work_pool_name=entry["work_pool"]["name"],
             entrypoint=entry["entrypoint"],
             pull_steps=entries["pull"],
-            parameter_openapi_schema=parameter_schema(made).model_dump_for_openapi(),
+            parameter_openapi_schema=parameter_schema(prefect_flow).model_dump_for_openapi(),
             enforce_parameter_schema=True,
         )
 
 
 def _filled(value: Any, workspace: str) -> Any:
-    """What prefect.yaml says, with the workspace filled in."""
+    """Return the values of prefect.yaml with the path of the workspace filled in."""
     if isinstance(value, dict):
         return {key: _filled(inner, workspace) for key, inner in value.items()}
     if isinstance(value, list):
@@ -282,22 +282,26 @@ def _filled(value: Any, workspace: str) -> Any:
 
 
 def execute(api: str, project: Project, body: Callable[..., T], run_id: str, parameters: Mapping[str, Any]) -> T:
-    """Execute a flow run, which has its slot, in this process; returns what the body returns.
+    """Execute a flow run, which has its slot, in this process, and return the result of the body.
 
-    What the body returned or raised counts, also where the server can no longer be told of it.
+    The result or error of the body is returned or raised even if it cannot be reported to the server.
 
     Args:
-        run_id: A flow run of the body's deployment, PENDING.
-        parameters: Of the body, without `run`.
+        api: The API URL of the server.
+        project: The project.
+        body: The flow body.
+        run_id: The id of a PENDING flow run of the body's deployment.
+        parameters: The parameters of the body without `run`.
 
     Raises:
-        Exception: What the body raises.
+        Exception: Any error of the body.
+        ServiceError: Prefect could not start the run.
     """
     results: list[T] = []
     errors: list[Exception] = []
 
     @functools.wraps(body)
-    def noted(run: Run, /, **others: Any) -> T:
+    def recorded(run: Run, /, **others: Any) -> T:
         try:
             results.append(body(run, **others))
         except Exception as error:
@@ -305,28 +309,28 @@ def execute(api: str, project: Project, body: Callable[..., T], run_id: str, par
             raise
         return results[0]
 
-    made = as_flow(noted, flow_name(body), project)
-    given = {"workspace": str(project.workspace.root), **parameters}
-    # The heartbeat tells a server that a run on another machine is alive; ending it costs a second a run.
+    prefect_flow = as_flow(recorded, flow_name(body), project)
+    flow_parameters = {"workspace": str(project.workspace.root), **parameters}
+    # Stopping the heartbeat takes a second per run; it is only needed for runs on other machines.
     with temporary_settings({PREFECT_API_URL: api, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         try:
             with get_client(sync_client=True) as client:
-                begun = client.read_flow_run(UUID(run_id))
-            run_flow(made, flow_run=begun, parameters=given)
+                flow_run = client.read_flow_run(UUID(run_id))
+            run_flow(prefect_flow, flow_run=flow_run, parameters=flow_parameters)
         except Exception as error:
             if errors:
                 raise errors[0] from None
             if not results:
-                what = f"Prefect could not begin the run: {error}."
-                raise ServiceError(what, hint="Run the command again.") from error
-            log.warning("The run is complete, but the Prefect server could not be told: %s", error)
+                message = f"Prefect could not start the run: {error}."
+                raise ServiceError(message, hint="Run the command again.") from error
+            log.warning("The run is complete, but this could not be reported to the Prefect server: %s", error)
         finally:
             _drain()
     return results[0]
 
 
 def _drain() -> None:
-    """Send what is still on its way to the server, so that nothing is said about it when the process ends."""
+    """Send the remaining log lines and events to the server, to avoid warnings when the process ends."""
     for service in (EventsWorker, APILogWorker):
         logging.getLogger(service.__name__).setLevel(logging.CRITICAL)
         service.drain_all(timeout=DRAIN_S)

@@ -1,7 +1,7 @@
 """Prefect's server with a check of the Host header, as `pal up` starts it: `python -m flows.server.guarded_app`.
 
-Without the check, a web page whose name resolves to this machine (DNS rebinding) is of the server's own origin, and
-neither CORS nor the CSRF token keeps it out. Prefect itself has no such setting.
+Without the check, a web page whose host name resolves to this machine (DNS rebinding) has the same origin as the
+server, so that neither CORS nor the CSRF token blocks it. Prefect has no setting for this.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def guarded_app(host: str) -> ASGIApp:
-    """Prefect's server and UI; on a loopback host only for requests to a loopback name."""
+    """Return Prefect's server and UI; on a loopback host it only accepts requests to a loopback name."""
     from prefect.server.api.server import create_app
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     app = create_app(final=True)
     if host not in LOOPBACK:
         return app
-    # Around it, not in it: Prefect's own services call the app inside under another name.
+    # Wrapped around the app, not added to it: Prefect's own services call the inner app under another host name.
     return TrustedHostMiddleware(app, allowed_hosts=list(LOOPBACK), www_redirect=False)
 
 

@@ -1,4 +1,4 @@
-"""What is asked of a Prefect server by REST, without importing Prefect, which takes seconds."""
+"""Call the REST API of a Prefect server, without importing Prefect, which takes seconds."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ JOB_TEMPLATE = {
         },
     },
 }
-"""What a flow run may say about its process: not `command`, `env` or `working_dir`, which would run any program."""
+"""What a flow run may configure for its process: not `command`, `env` or `working_dir`, which could run any program."""
 GOING_ON = ("PENDING", "RUNNING", "CANCELLING")
 
 
 def answers(api: str, seconds: float = 0.3) -> bool:
-    """Whether a server answers there."""
+    """Whether a server answers at an API URL within some seconds."""
     with contextlib.suppress(OSError), urllib.request.urlopen(f"{api}/health", timeout=seconds) as answer:
         return bool(answer.status == 200)
     return False
 
 
 def ask(api: str, path: str, body: object = None, method: str | None = None) -> Any:
-    """GET, or POST where there is a body and no other method; returns what is answered, read from JSON.
+    """Send a request (GET, or with a body POST, unless `method` is given) and return the parsed JSON of the response.
 
-    A server whose database is busy just then is asked again, for half a minute.
+    If the database of the server is busy (503), the request is repeated for half a minute.
 
     Raises:
-        urllib.error.HTTPError: The server refuses it.
-        OSError: It does not answer.
+        urllib.error.HTTPError: The server refuses the request.
+        OSError: The server does not answer.
     """
     data = None if body is None else json.dumps(body).encode()
     changes = data is not None or method not in (None, "GET")
@@ -69,7 +69,7 @@ def ask(api: str, path: str, body: object = None, method: str | None = None) -> 
 
 
 def _credentials() -> dict[str, str]:
-    """The header with the password of a server, where the environment has one."""
+    """Return the header with the password or API key of the server, if the environment has one."""
     password = os.environ.get("PREFECT_API_AUTH_STRING") or os.environ.get(AUTH_STRING)
     if password:
         return {"Authorization": f"Basic {base64.b64encode(password.encode()).decode()}"}
@@ -78,7 +78,7 @@ def _credentials() -> dict[str, str]:
 
 
 def _csrf_token(api: str) -> dict[str, str]:
-    """The headers of a change, on a server that wants a token with it."""
+    """Return the CSRF headers of a request that changes something, if the server requires them."""
     client = f"pal-{os.getpid()}"
     request = urllib.request.Request(f"{api}/csrf-token?client={client}", headers=_credentials())
     try:
@@ -86,60 +86,61 @@ def _csrf_token(api: str) -> dict[str, str]:
             token = json.loads(answer.read())["token"]
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code not in (404, 422):  # no such protection
+        if error.code not in (404, 422):  # the server does not use CSRF tokens
             raise
         return {}
     return {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": client}
 
 
 def make_pool(api: str) -> None:
-    """Make the work pool, where it is not there, and let no flow run choose the program that the worker starts."""
+    """Create the work pool if it does not exist, and prevent flow runs from choosing the program of the worker."""
     try:
         ask(api, "/work_pools/", {"name": POOL, "type": "process"})
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code != 409:  # it is there
+        if error.code != 409:  # it exists
             raise
     pool = ask(api, f"/work_pools/{POOL}")
-    if pool["type"] != "process":  # its template is its owner's
+    if pool["type"] != "process":  # a custom pool with its own template
         return
     if pool["base_job_template"] != JOB_TEMPLATE:
         ask(api, f"/work_pools/{POOL}", {"base_job_template": JOB_TEMPLATE}, "PATCH")
 
 
 def worker_is_online(api: str, name: str) -> bool:
-    """Whether the worker of that name has said that it is there."""
+    """Whether the worker with this name is online."""
     workers = ask(api, f"/work_pools/{POOL}/workers/filter", {})
     return any(worker["name"] == name and worker["status"] == "ONLINE" for worker in workers)
 
 
 def has_active_schedule(api: str, name: str) -> bool:
-    """Whether a deployment has a schedule that is switched on."""
+    """Whether a deployment has an active schedule."""
     return any(schedule["active"] for schedule in ask(api, f"/deployments/name/{name}/{name}")["schedules"])
 
 
 def start_run(api: str, name: str) -> None:
-    """Have a deployment run now."""
+    """Start a run of a deployment now."""
     deployment = ask(api, f"/deployments/name/{name}/{name}")
     ask(api, f"/deployments/{deployment['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
 
 
 def crash_left_runs(api: str, worker: str | None = None) -> list[tuple[str, str]]:
-    """Mark the runs as crashed that a dead worker left going on; returns their names and their flows.
+    """Mark the unfinished runs of a dead worker as crashed; return their names and flows.
 
-    Nobody else does: they would hold their deployment's one place for ever, and every later night would be cancelled.
+    Otherwise they would keep the only slot of their deployment, and every later nightly run would be cancelled.
 
     Args:
-        worker: Only what the worker of that name ran; on a server of several the others may be alive.
+        api: The API URL of the server.
+        worker: Only runs of the worker with this name, since other workers of the server may be alive; None for all.
     """
     filters = {"work_pools": {"name": {"any_": [POOL]}}, "flow_runs": {"state": {"type": {"any_": list(GOING_ON)}}}}
-    found = ask(api, "/flow_runs/filter", {**filters, "limit": 200})
-    left = [run for run in found if worker in (None, run["labels"].get("prefect.worker.name"))]
-    return crash_runs(api, left, "The worker that ran it is gone.")
+    unfinished = ask(api, "/flow_runs/filter", {**filters, "limit": 200})
+    crashed = [run for run in unfinished if worker in (None, run["labels"].get("prefect.worker.name"))]
+    return crash_runs(api, crashed, "The worker of this run has ended.")
 
 
 def crash_runs(api: str, runs: Iterable[Mapping[str, Any]], message: str) -> list[tuple[str, str]]:
-    """Mark runs as crashed, whatever their state; returns their names and their flows."""
+    """Mark runs as crashed, whatever their state; return their names and flows."""
     crashed = []
     for run in runs:
         state = {"type": "CRASHED", "name": "Crashed", "message": message}
@@ -149,7 +150,7 @@ def crash_runs(api: str, runs: Iterable[Mapping[str, Any]], message: str) -> lis
 
 
 def ui_of(api: str) -> str:
-    """The address of a server's UI.
+    """Return the URL of the UI of a server.
 
     >>> ui_of("http://127.0.0.1:4200/api")
     'http://127.0.0.1:4200/v2'
@@ -158,7 +159,7 @@ def ui_of(api: str) -> str:
 
 
 def prefect_file() -> Path:
-    """The deployments: of the checkout, else as they were installed."""
-    beside = Path(__file__).resolve().parents[2] / "prefect.yaml"
+    """Return the path of prefect.yaml, which describes the deployments: of the checkout, else of the installation."""
+    in_checkout = Path(__file__).resolve().parents[2] / "prefect.yaml"
     installed = Path(sysconfig.get_path("data"), "share", "pytorch-active-learning", "prefect.yaml")
-    return beside if beside.is_file() else installed
+    return in_checkout if in_checkout.is_file() else installed

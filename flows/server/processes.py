@@ -1,4 +1,4 @@
-"""Processes that `pal up` starts, found again after it was killed itself, and the state it keeps in `.prefect/`."""
+"""The processes that `pal up` starts, and its state in `.prefect/`, by which they are found after it was killed."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from tasks.project import Project
 MAX_LOG_BYTES = 20_000_000
 PATIENCE_S = 30.0
 CLOCK_S = 1.0
-"""By how much two readings of the time at which a process began may differ."""
+"""Maximum difference between two readings of the start time of a process."""
 
 
 @dataclass
 class Child:
-    """A process with a log file, at the head of a group of its own.
+    """A process with a log file, the leader of its own process group.
 
     Attributes:
-        log: Its output, from the start of this process on after what was there.
+        log: The file that its output is appended to.
     """
 
     command: Sequence[str]
@@ -44,11 +44,11 @@ class Child:
         return self.process.poll() is not None
 
     def tail(self, lines: int = 12) -> str:
-        """The end of its log."""
+        """Return the last lines of its log."""
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
     def stop(self) -> None:
-        """Ask it to end, wait, and end what is left of its group."""
+        """Terminate the process, wait, and kill the remaining processes of its group."""
         if not self.ended:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -59,7 +59,7 @@ class Child:
 
 
 def start(command: Sequence[str], log: Path, environment: Mapping[str, str], folder: Path) -> Child:
-    """Start a process in a group of its own, so that Ctrl-C in the terminal is not meant for it."""
+    """Start a process in its own group, so that Ctrl-C in the terminal does not reach it."""
     if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
         os.replace(log, log.with_suffix(".old.log"))  # noqa: PTH105
     with log.open("ab") as output:
@@ -76,7 +76,7 @@ def start(command: Sequence[str], log: Path, environment: Mapping[str, str], fol
 
 
 def born_at(pid: int) -> float:
-    """When a process began, in seconds since 1970; 0 where there is none. With its number, that identifies it."""
+    """Return the start time of a process in s since 1970, which identifies it together with its pid; 0 without one."""
     try:
         process = psutil.Process(pid)
         return 0.0 if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
@@ -85,25 +85,25 @@ def born_at(pid: int) -> float:
 
 
 def is_same(pid: int, born: float) -> bool:
-    """Whether a process is still the one that began then, and not a later one with its number."""
+    """Whether a process is the one that was started then, and not a later one with the same pid."""
     return born > 0 and abs(born_at(pid) - born) < CLOCK_S
 
 
 def group_of(leader: int, folder: Path) -> list[psutil.Process]:
-    """The living processes of a group that `start` began in a folder, the leader included.
+    """Return the running processes of a group that `start` created in a folder, including the leader.
 
-    The folder tells them from those of a copy of the workspace, whose `.prefect/up.json` names the same numbers.
+    The folder distinguishes them from those of a copy of the workspace, whose `.prefect/up.json` has the same pids.
     """
     members = []
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):  # it has just ended, or is somebody else's
+        with contextlib.suppress(psutil.Error, OSError):  # it has just ended, or belongs to another user
             if os.getpgid(process.pid) == leader and Path(process.cwd()) == folder and born_at(process.pid):
                 members.append(process)
     return members
 
 
 def end_group(leader: int, folder: Path) -> int:
-    """End the processes of a group at once; returns how many there were."""
+    """Kill the processes of a group; return their number."""
     members = group_of(leader, folder)
     for process in members:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -114,12 +114,14 @@ def end_group(leader: int, folder: Path) -> int:
 
 @dataclass(frozen=True)
 class Up:
-    """What is up, as it stands in `.prefect/up.json`.
+    """The state of `pal up`, as saved in `.prefect/up.json`.
 
     Attributes:
-        pid: Of `pal up`.
-        ready: Whether everything is there.
-        groups: Of the server's and the worker's processes: name -> pid of the leader, and when it began.
+        pid: The process of `pal up`.
+        api: The API URL of the server.
+        ui: The URL of the UI.
+        ready: Whether server and worker are running.
+        groups: The process groups of server and worker: name -> pid and start time of the leader.
     """
 
     pid: int
@@ -130,12 +132,12 @@ class Up:
 
 
 def up_file(project: Project) -> Path:
-    """Where it is written down."""
+    """Return the path of the state of `pal up`."""
     return project.workspace.root / ".prefect" / "up.json"
 
 
 def write_up(project: Project, up: Up) -> None:
-    """Write it down, whole or not at all."""
+    """Save the state of `pal up`, completely or not at all."""
     path = up_file(project)
     part = path.with_suffix(".part")
     part.write_text(json.dumps(asdict(up), indent=1), encoding="utf-8")
@@ -144,7 +146,7 @@ def write_up(project: Project, up: Up) -> None:
 
 @contextmanager
 def held(project: Project) -> Iterator[bool]:
-    """Hold the place of the one `pal up` of a workspace; gives False where another holds it."""
+    """Hold the lock of `pal up` of a workspace; yields False if another process holds it."""
     folder = up_file(project).parent
     folder.mkdir(exist_ok=True)
     lock = FileLock(folder / "up.lock")
@@ -160,7 +162,7 @@ def held(project: Project) -> Iterator[bool]:
 
 
 def found_up(project: Project) -> Up | None:
-    """What the `pal up` of a workspace wrote down last; None where nothing was left up."""
+    """Return the last saved state of `pal up`; None if it was stopped or never started."""
     try:
         values = json.loads(up_file(project).read_text(encoding="utf-8"))
         groups = {name: (int(pid), float(born)) for name, (pid, born) in values.pop("groups").items()}
@@ -170,39 +172,38 @@ def found_up(project: Project) -> Up | None:
 
 
 def is_running(project: Project, up: Up) -> bool:
-    """Whether the server that `pal up` started (of a server of one's own: the worker) is the process it was.
+    """Whether the server that `pal up` started (or for an external server the worker) is still the same process.
 
-    After a crash of the machine its address may be another workspace's; in a copy of a workspace it is the original's.
+    After a crash of the machine, its pid may belong to another process; in a copy of a workspace, to the original.
     """
     pid, born = up.groups.get("server") or up.groups.get("worker") or (0, 0.0)
     return is_same(pid, born) and any(process.pid == pid for process in group_of(pid, project.workspace.root))
 
 
 def end_left(project: Project) -> int:
-    """End the server and the worker that a killed `pal up` left; returns how many processes that were."""
-    left = found_up(project)
+    """Kill the server and the worker that a killed `pal up` left running; return the number of processes."""
+    up = found_up(project)
     ended = 0
-    for pid, born in left.groups.values() if left else ():
-        if not born_at(pid) or is_same(pid, born):  # else the number is somebody else's by now
+    for pid, born in up.groups.values() if up else ():
+        if not born_at(pid) or is_same(pid, born):  # else the pid now belongs to another process
             ended += end_group(pid, project.workspace.root)
     up_file(project).unlink(missing_ok=True)
     return ended
 
 
 def stop_up(project: Project) -> bool:
-    """Stop the `pal up` of a workspace and wait until everything is gone; False where nothing was up."""
+    """Stop the `pal up` of a workspace and wait until all processes have ended; return False if nothing was up."""
     with held(project) as free:
         if free:
             return end_left(project) > 0
-    left = found_up(project)
-    if left is not None:
-        os.kill(left.pid, signal.SIGTERM)
+    up = found_up(project)
+    if up is not None:
+        os.kill(up.pid, signal.SIGTERM)
     deadline = time.monotonic() + 3 * PATIENCE_S
     while time.monotonic() < deadline:
         with held(project) as free:
             if free:
                 return True
         time.sleep(0.2)
-    raise ServiceError(
-        f"process {left.pid if left else '?'} does not stop.", hint=f"end it: kill -9 {left.pid if left else 'PID'}"
-    )
+    pid = up.pid if up else "PID"
+    raise ServiceError(f"Process {pid} of pal up does not stop.", hint=f"Kill it: kill -9 {pid}")

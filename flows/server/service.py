@@ -1,6 +1,6 @@
-"""`pal up` and `pal down`: server, deployments and worker of a workspace, started, watched, and stopped.
+"""`pal up` and `pal down`: start, supervise and stop the server, the deployments and the worker of a workspace.
 
-Nights that were missed while no worker was up are made up for by one run.
+Nightly runs that were missed while no worker was up are replaced by a single run.
 """
 
 from __future__ import annotations
@@ -29,42 +29,42 @@ from tasks.project import Project
 PREFECT = (sys.executable, "-m", "prefect")
 START_S = 240
 LONGEST_PAUSE_S = 60.0
-LONG_S = 300.0
-_TOLD = re.compile(r"^(\d\d:\d\d:\d\d)\.\d+ \| (\w+) +\| (.*)$")
-_NOT_TOLD = re.compile(
+STABLE_S = 300.0
+_WORKER_LINE = re.compile(r"^(\d\d:\d\d:\d\d)\.\d+ \| (\w+) +\| (.*)$")
+_HIDDEN_LINES = re.compile(
     r"^Task run .*Finished in state Completed|eployment (pull )?step|Opening process|View at http|submitting flow run"
     r"|submitted to infrastructure|Completed submission|Process for flow run|Beginning flow run"
 )
 
 
 class Service:
-    """Server and worker of one workspace; `run` keeps them up until a signal."""
+    """The server and the worker of a workspace; `run` keeps them running until a signal."""
 
     def __init__(self, project: Project, host: str | None = None, port: int | None = None) -> None:
         config = project.config.server
         self.project, self.host, self.port = project, host or config.host, port or config.port
-        self.given = os.environ.get("PREFECT_API_URL")
-        near = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
-        self.api = self.given or f"http://{near}:{self.port}/api"
+        self.external_api = os.environ.get("PREFECT_API_URL")
+        local_host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+        self.api = self.external_api or f"http://{local_host}:{self.port}/api"
         self.ui = prefect_api.ui_of(self.api)
         self.folder = up_file(project).parent
         self.folder.mkdir(exist_ok=True)
         self.home = project.workspace.root / config.home
         self.home.mkdir(parents=True, exist_ok=True)
         self.worker_name = f"pal on {socket.gethostname()}"
-        self.mended = self.worker_name if self.given else None  # whose runs: others may work for a server of yours
+        self.own_worker = self.worker_name if self.external_api else None  # an external server may have others
         self.children: dict[str, Child] = {}
-        self.asked_to_stop = False
-        self._read_to = 0
+        self.stop_requested = False
+        self._log_position = 0
 
     def run(self) -> None:
-        """Bring everything up and keep it up; ends, everything stopped, at Ctrl-C or SIGTERM.
+        """Start everything and keep it running; at Ctrl-C or SIGTERM, stop everything and return.
 
         Raises:
-            ServiceError: Something does not come up.
+            ServiceError: The server, the deployments or the worker cannot be started.
         """
         for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, lambda *_: self._ask_to_stop())
+            signal.signal(name, lambda *_: self._request_stop())
         end_left(self.project)
         try:
             self._start_server()
@@ -73,13 +73,13 @@ class Service:
             self._write(ready=True)
             self._greet()
             self._watch()
-        except _StopAskedError:
-            pass  # while something was coming up
+        except _StopRequestedError:
+            pass  # while something was starting
         finally:
             self._stop()
 
     def _start_server(self) -> None:
-        if self.given:
+        if self.external_api:
             say("up", f"Prefect server: {self.api} (PREFECT_API_URL)")
             return
         self._check_access()
@@ -90,10 +90,10 @@ class Service:
         self._wait_for("server", lambda: prefect_api.answers(self.api, 2.0))
 
     def _check_access(self) -> None:
-        """Refuse to serve the network without a password: whoever reaches the server can run programs on this machine.
+        """Refuse to serve the network without a password: clients of the server can run programs on this machine.
 
         Raises:
-            ServiceError: The host is none of this machine's loopback names, and no password is set.
+            ServiceError: The host is not a loopback name, and no password is set.
         """
         if self.host not in LOOPBACK and not os.environ.get(AUTH_STRING):
             raise ServiceError(
@@ -107,55 +107,56 @@ class Service:
         ran = subprocess.run(
             command, env=self._environment(), cwd=self.project.workspace.root, capture_output=True, check=False
         )
-        said = (ran.stdout + ran.stderr).decode(errors="replace")
-        (self.folder / "deploy.log").write_text(said, encoding="utf-8")
+        output = (ran.stdout + ran.stderr).decode(errors="replace")
+        (self.folder / "deploy.log").write_text(output, encoding="utf-8")
         if ran.returncode:
-            raise ServiceError(
-                f"the flows cannot be deployed:\n{said[-2000:]}", hint=f"all of it: {self.folder}/deploy.log"
-            )
+            hint = f"See the whole output: {self.folder}/deploy.log"
+            raise ServiceError(f"The flows cannot be deployed:\n{output[-2000:]}", hint=hint)
 
     def _start_worker(self) -> None:
-        self._mend()
+        self._crash_unfinished_runs()
         command = [*PREFECT, "worker", "start", "--pool", prefect_api.POOL, "--name", self.worker_name, "--limit", "1"]
         self._start("worker", command)
         self._wait_for("worker", lambda: prefect_api.worker_is_online(self.api, self.worker_name))
 
-    def _mend(self) -> None:
-        """Mark what a dead worker left going on; a night that was cut off so is run again, once, at the start.
+    def _crash_unfinished_runs(self) -> None:
+        """Mark the unfinished runs of a dead worker as crashed; at the start, run an interrupted nightly again once.
 
-        While it held its place, Prefect cancelled every later night: none may be waiting any more.
+        While the interrupted run kept its slot, Prefect cancelled all later ones, so that none may be scheduled.
         """
-        left = prefect_api.crash_left_runs(self.api, self.mended)
-        for name, _ in left:
-            say("up", f"{name} was cut off; it is marked as crashed, the next run does its work")
+        crashed = prefect_api.crash_left_runs(self.api, self.own_worker)
+        for name, _ in crashed:
+            say("up", f"Run {name!r} was interrupted and is marked as crashed; the next run will complete its work.")
         for name, _ in crash_killed_commands(self.api):
             say("up", f"The command that executed {name!r} was killed; the run is marked as crashed.")
-        if "worker" not in self.children and any(flow == "nightly" for _, flow in left):
+        if "worker" not in self.children and any(flow == "nightly" for _, flow in crashed):
             prefect_api.start_run(self.api, "nightly")
 
     def _greet(self) -> None:
         schedule = self.project.config.schedule
         night = f"{schedule.next_night(datetime.now(UTC)):%Y-%m-%d %H:%M} {schedule.timezone} ({schedule.nightly})"
-        on = prefect_api.has_active_schedule(self.api, "nightly")
+        is_active = prefect_api.has_active_schedule(self.api, "nightly")
         say("up", f"UI              {self.ui}")
-        if not self.given:
+        if not self.external_api:
             password = f"only with the password in {AUTH_STRING}" if os.environ.get(AUTH_STRING) else "no password"
-            near = "from this machine only" if self.host in LOOPBACK else f"from the network ({self.host})"
-            say("up", f"access          {near}, {password}; web pages of other origins are refused")
-        say("up", f"next nightly    {night if on else 'none: it was switched off in the UI'}")
+            scope = "from this machine only" if self.host in LOOPBACK else f"from the network ({self.host})"
+            say("up", f"access          {scope}, {password}; web pages of other origins are refused")
+        say("up", f"next nightly    {night if is_active else 'none: it was switched off in the UI'}")
         say("up", f"workspace       {self.project.workspace.root}")
         say("up", f"logs            {self.folder}")
         say("up", "stop            Ctrl-C here, or elsewhere: pal down")
 
     def _watch(self) -> None:
-        """Show what the worker does, and start again what ends, after longer and longer pauses if it ends at once."""
+        """Show the log of the worker, and restart processes that end, after increasing pauses if they end early."""
         pause, last = 1.0, time.monotonic()
-        while not self.asked_to_stop:
-            self._tell_worker()
+        while not self.stop_requested:
+            self._show_worker_log()
             for name, child in list(self.children.items()):
                 if child.ended:
-                    pause = 1.0 if time.monotonic() - last > LONG_S else min(2 * pause, LONGEST_PAUSE_S)
-                    say("up", f"the {name} ended with {child.process.returncode}; starting it again in {pause:.0f} s")
+                    pause = 1.0 if time.monotonic() - last > STABLE_S else min(2 * pause, LONGEST_PAUSE_S)
+                    say(
+                        "up", f"the {name} ended with exit code {child.process.returncode}; restarting in {pause:.0f} s"
+                    )
                     end_group(child.process.pid, child.folder)
                     self._sleep(pause)
                     self._restart(name, child)
@@ -169,8 +170,8 @@ class Service:
             else:
                 self._start(name, child.command)
                 self._wait_for(name, lambda: prefect_api.answers(self.api, 2.0))
-        except (ServiceError, OSError) as error:  # it is tried again
-            say("up", f"the {name} does not come up: {error}")
+        except (ServiceError, OSError) as error:  # `_watch` tries again
+            say("up", f"the {name} does not start: {error}")
         else:
             self._write(ready=True)
             say("up", f"the {name} is up again")
@@ -178,47 +179,47 @@ class Service:
     def _start(self, name: str, command: Sequence[str]) -> None:
         log = self.folder / f"{name}.log"
         if name == "worker":
-            self._read_to = log.stat().st_size if log.exists() else 0
+            self._log_position = log.stat().st_size if log.exists() else 0
         self.children[name] = start(command, log, self._environment(), self.project.workspace.root)
         self._write(ready=False)
 
-    def _wait_for(self, name: str, there: Callable[[], bool]) -> None:
+    def _wait_for(self, name: str, is_ready: Callable[[], bool]) -> None:
         child, deadline = self.children[name], time.monotonic() + START_S
-        while not _true(there):
-            if self.asked_to_stop:
-                raise _StopAskedError
+        while not _is_true(is_ready):
+            if self.stop_requested:
+                raise _StopRequestedError
             if child.ended or time.monotonic() > deadline:
                 raise ServiceError(
-                    f"the {name} does not come up; the end of {child.log}:\n{child.tail()}",
-                    hint="stop what is in its way and try again: pal up",
+                    f"The {name} does not start. The end of {child.log}:\n{child.tail()}",
+                    hint="Fix the cause and run the command again: pal up",
                 )
             time.sleep(0.25)
 
     def _stop(self) -> None:
-        """The worker first, then what it left going on is marked, then the server."""
+        """Stop the worker, mark its unfinished runs as crashed, then stop the server."""
         if worker := self.children.get("worker"):
             say("up", "stopping the worker ...")
             worker.stop()
             if prefect_api.answers(self.api, 2.0):
-                prefect_api.crash_left_runs(self.api, self.mended)
+                prefect_api.crash_left_runs(self.api, self.own_worker)
         if server := self.children.get("server"):
             say("up", "stopping the server ...")
             server.stop()
         up_file(self.project).unlink(missing_ok=True)
         say("up", "down")
 
-    def _tell_worker(self) -> None:
+    def _show_worker_log(self) -> None:
         log = self.folder / "worker.log"
         with log.open("rb") as file:
-            file.seek(self._read_to)
+            file.seek(self._log_position)
             new = file.read()
-        whole = new[: new.rfind(b"\n") + 1]
-        self._read_to += len(whole)
-        for line in whole.decode(errors="replace").splitlines():
-            found = _TOLD.match(line)
-            if found and not _NOT_TOLD.search(found[3]):
-                mark = "" if found[2] == "INFO" else f"{found[2].lower()}: "
-                say("worker", f"{found[1]}  {mark}{found[3]}")
+        complete = new[: new.rfind(b"\n") + 1]
+        self._log_position += len(complete)
+        for line in complete.decode(errors="replace").splitlines():
+            match = _WORKER_LINE.match(line)
+            if match and not _HIDDEN_LINES.search(match[3]):
+                level = "" if match[2] == "INFO" else f"{match[2].lower()}: "
+                say("worker", f"{match[1]}  {level}{match[3]}")
 
     def _write(self, *, ready: bool) -> None:
         groups = {name: (child.process.pid, born_at(child.process.pid)) for name, child in self.children.items()}
@@ -227,7 +228,7 @@ class Service:
     def _environment(self) -> dict[str, str]:
         schedule = self.project.config.schedule
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-        if self.given:  # what the user set for that server, a key included
+        if self.external_api:  # the user's settings for that server, including an API key
             kept |= {name: value for name, value in os.environ.items() if name.startswith("PREFECT_API_")}
         else:
             kept |= self._protection()
@@ -248,7 +249,7 @@ class Service:
         }
 
     def _protection(self) -> dict[str, str]:
-        """Settings that let the UI in, and whoever knows the password, but no other web page."""
+        """Return the settings that admit the UI and clients with the password, but no other web pages."""
         hosts = LOOPBACK if self.host in LOOPBACK else (self.host, *LOOPBACK)
         password = os.environ.get(AUTH_STRING)
         return {
@@ -259,22 +260,22 @@ class Service:
 
     def _sleep(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while not self.asked_to_stop and time.monotonic() < deadline:
+        while not self.stop_requested and time.monotonic() < deadline:
             time.sleep(0.1)
 
-    def _ask_to_stop(self) -> None:
-        self.asked_to_stop = True
+    def _request_stop(self) -> None:
+        self.stop_requested = True
 
 
-class _StopAskedError(Exception):
-    """A signal came while something was awaited."""
+class _StopRequestedError(Exception):
+    """A signal arrived while a process was starting."""
 
 
 def start_in_background(project: Project, host: str | None, port: int | None) -> Path:
-    """Start `pal up` in the background and wait until everything is up; returns its log.
+    """Start `pal up` in the background, wait until it is ready, and return the path of its log.
 
     Raises:
-        ServiceError: It does not come up; with the end of its log.
+        ServiceError: It does not start; the message is the end of its log.
     """
     command = [sys.executable, "-m", "flows.cli.main", "up", "--workspace", str(project.workspace.root)]
     command += ["--host", host] if host else []
@@ -291,16 +292,16 @@ def start_in_background(project: Project, host: str | None, port: int | None) ->
 
 
 def say(source: str, message: str) -> None:
-    """One line on stdout; JSON where $PAL_LOG says so."""
+    """Print a line on stdout, as JSON if $PAL_LOG is `json`."""
     if os.environ.get("PAL_LOG") == "json":
         print(json_line("INFO", source, message), flush=True)
     else:
         print(message, flush=True)
 
 
-def _true(there: Callable[[], bool]) -> bool:
+def _is_true(condition: Callable[[], bool]) -> bool:
     try:
-        return there()
+        return condition()
     except OSError:
         return False
 
@@ -312,8 +313,8 @@ def _check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise ServiceError(
-                f"port {port} of {host} cannot be used: {error.strerror}.",
-                hint=f"take another: pal up --port {port + 1}; or for good: [server] port in pal.toml",
+                f"Port {port} of {host} cannot be used: {error.strerror}.",
+                hint=f"Use another port: pal up --port {port + 1}, or set [server] port in pal.toml.",
             ) from error
 
 
@@ -321,12 +322,14 @@ log = logging.getLogger(__name__)
 
 
 def cancel_missed(api: str, deployment_id: str, run_id: str) -> int:
-    """Cancel the other runs of a deployment whose time has come already; returns how many.
+    """Cancel the other overdue runs of a deployment; return their number.
 
-    Runs that a command has made are left: it waits for its turn.
+    Runs that a command has created are not cancelled: the command is waiting for its slot.
 
     Args:
-        run_id: The run that does their work.
+        api: The API URL of the server.
+        deployment_id: The deployment.
+        run_id: The run that does the work of the missed ones.
     """
     filters = {
         "deployments": {"id": {"any_": [deployment_id]}},
@@ -335,8 +338,8 @@ def cancel_missed(api: str, deployment_id: str, run_id: str) -> int:
             "next_scheduled_start_time": {"before_": datetime.now(UTC).isoformat()},
         },
     }
-    late = ask(api, "/flow_runs/filter", filters)
-    missed = [run for run in late if run["id"] != run_id and COMMAND_TAG not in run["tags"]]
+    overdue = ask(api, "/flow_runs/filter", filters)
+    missed = [run for run in overdue if run["id"] != run_id and COMMAND_TAG not in run["tags"]]
     state = {
         "type": "CANCELLED",
         "name": "Cancelled",
@@ -345,6 +348,6 @@ def cancel_missed(api: str, deployment_id: str, run_id: str) -> int:
     for run in missed:
         ask(api, f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
     if missed:
-        nights = "1 scheduled run was" if len(missed) == 1 else f"{len(missed):,} scheduled runs were"
-        log.warning("%s missed while no worker was up; this run does the work.", nights)
+        runs = "1 scheduled run was" if len(missed) == 1 else f"{len(missed):,} scheduled runs were"
+        log.warning("%s missed while no worker was up; this run does the work.", runs)
     return len(missed)

@@ -1,6 +1,6 @@
-"""A folder that is there whole or not at all: written beside its place, manifest last, renamed in one step.
+"""Publish a folder completely or not at all: write it under a temporary name, the manifest last, then rename it.
 
-Also which files of a folder count, here and in an object store, and in which order.
+Also which files of a local or stored folder belong to it, and their order.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ from storage.errors import WorkspaceError
 from storage.files.object_store import Stored
 
 MANIFEST = "manifest.json"
-"""A folder without it does not count."""
+"""A folder without a manifest is not published."""
 
 
 def publish_folder(folder: Path, write: Callable[[Path], dict[str, Any]]) -> bool:
-    """Make a folder; False where it is there already, also when another process was faster.
+    """Publish a folder; return False if it already exists or another process publishes it first.
 
-    A folder of that name without a manifest gets what it lacks: what somebody has in it stays. What a killed
-    process left beside it is removed.
+    If a folder of this name exists without a manifest, the missing files are added and its own files are kept.
+    Temporary folders of killed processes are removed.
 
     Args:
-        write: Writes the files into the folder it is given, and returns the manifest.
+        folder: The path of the folder.
+        write: Writes the files into a temporary folder and returns the manifest.
 
     Raises:
-        OSError: It cannot be written; nothing is left behind.
+        OSError: The folder cannot be written; nothing is left behind.
     """
     if (folder / MANIFEST).is_file():
         return False
@@ -44,27 +45,28 @@ def publish_folder(folder: Path, write: Callable[[Path], dict[str, Any]]) -> boo
         _write_manifest(part, write(part))
         for path in (*part.iterdir(), part):
             to_disk(path)
-        _take_name(part, folder)
+        _rename_or_complete(part, folder)
     except OSError:
-        if not (folder / MANIFEST).is_file():  # not another process that was faster
+        if not (folder / MANIFEST).is_file():
             raise
-        return False
+        return False  # another process was faster
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    for left in folder.parent.glob(f".{folder.name}.*.part"):  # of processes that were killed, or are too late
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in folder.parent.glob(f".{folder.name}.*.part"):  # of processes that were killed or were slower
+        shutil.rmtree(leftover, ignore_errors=True)
     to_disk(folder.parent)
     return True
 
 
 def add_files(folder: Path, write: Callable[[Path], dict[str, Any]]) -> None:
-    """Put more files into a folder that is there, then the manifest that names them; a file of that name stays.
+    """Add files to a published folder, then replace its manifest; existing files are kept.
 
     Args:
-        write: Writes the files into the folder it is given, and returns the whole manifest.
+        folder: The published folder.
+        write: Writes the files into a temporary folder and returns the complete new manifest.
     """
-    for left in folder.glob(".*.part"):  # of a killed process
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in folder.glob(".*.part"):  # of a killed process
+        shutil.rmtree(leftover, ignore_errors=True)
     part = folder / f".{os.getpid()}.part"
     part.mkdir()
     try:
@@ -82,27 +84,27 @@ def add_files(folder: Path, write: Callable[[Path], dict[str, Any]]) -> None:
 
 
 def inside(folder: Path, name: str) -> Path:
-    """The path of `name` in a folder; every path that comes from a file or an archive goes through here.
+    """Return the path of `name` in a folder; to be used for every path that is read from a file or an archive.
 
     Raises:
-        WorkspaceError: It leads out of the folder: by `..`, as an absolute path, or through a link.
+        WorkspaceError: The path is outside the folder: by `..`, as an absolute path, or through a link.
 
     >>> inside(Path("/a"), "b/c.csv").as_posix()
     '/a/b/c.csv'
     """
     relative = Path(name)
     path = folder / relative
-    leads_out = not name or "\0" in name or bool(relative.anchor) or ".." in relative.parts
-    if leads_out or not path.resolve().is_relative_to(folder.resolve()):
-        raise WorkspaceError(f"The path {name!r} leads out of {folder}.", hint="Use a file from a source you trust.")
+    is_unsafe = not name or "\0" in name or bool(relative.anchor) or ".." in relative.parts
+    if is_unsafe or not path.resolve().is_relative_to(folder.resolve()):
+        raise WorkspaceError(f"The path {name!r} is outside {folder}.", hint="Use a file from a source you trust.")
     return path
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file, such as a manifest.
+    """Read a JSON object, such as a manifest.
 
     Raises:
-        ValueError: It is missing, cannot be read, or is something else; the message says which, and names the file.
+        ValueError: The file is missing or damaged, or its content is not an object.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -111,27 +113,27 @@ def read_object(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{path} is damaged: it holds {type(values).__name__}, not an object")
+        raise ValueError(f"{path} is damaged: it contains a {type(values).__name__}, not an object")
     return values
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all, in place of one of that name."""
+    """Write a file completely or not at all; an existing file is replaced."""
     with whole_file(path) as part:
         part.write_bytes(content)
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A place beside `path` to write to; what is there at the end takes its name, after an error nothing does.
+    """Yield a temporary path to write to, and rename it to `path` at the end; after an error `path` is unchanged.
 
     Raises:
-        OSError: It cannot be written there; this comes first.
+        OSError: The folder is not writable; raised before the body runs.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.touch()
-        part.unlink()  # DuckDB writes beside a file that is there
+        part.unlink()  # DuckDB would write beside an existing file
         yield part
         to_disk(part)
         os.replace(part, path)  # noqa: PTH105
@@ -141,7 +143,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def to_disk(path: Path) -> None:
-    """fsync a file, or a folder where the system can."""
+    """Flush a file to disk (fsync), or a folder where the system supports it."""
     if path.is_dir() and os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
@@ -156,8 +158,8 @@ def _write_manifest(folder: Path, values: dict[str, Any]) -> None:
     (folder / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
 
 
-def _take_name(part: Path, folder: Path) -> None:
-    """Give the written folder its name; move what is missing where a folder of that name has no manifest."""
+def _rename_or_complete(part: Path, folder: Path) -> None:
+    """Rename the temporary folder; if the folder exists without a manifest, move the missing files into it."""
     try:
         part.rename(folder)
     except OSError:
@@ -170,56 +172,56 @@ def _take_name(part: Path, folder: Path) -> None:
 
 
 def remove_left_parts(parent: Path, older_than_s: float = 86_400) -> None:
-    """Remove what killed processes left half written beside the folders in `parent`; younger ones may be at work."""
-    for left in parent.glob(".*.part"):
-        if time.time() - left.stat().st_mtime > older_than_s:
-            shutil.rmtree(left, ignore_errors=True)
+    """Remove temporary folders that killed processes left in `parent`; recent ones may still be in use."""
+    for leftover in parent.glob(".*.part"):
+        if time.time() - leftover.stat().st_mtime > older_than_s:
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 log = logging.getLogger(__name__)
 
 LONGEST_NAME_BYTES, LARGEST_BYTES = 200, 1_000_000_000
-"""What an annotator may put into a store and still have it brought: a disk takes it, and so does memory."""
+"""Limits of files that are downloaded from a store: names must fit on a disk, and contents into memory."""
 ERRORS_SUFFIX = ".errors.csv"
-"""Of the lists that an ingest writes beside a file, and removes again."""
+"""Suffix of the lists of errors that an ingest writes beside a file, and removes again."""
 
 
 def published(listing: Iterable[str], parent: str) -> list[str]:
-    """The folders of `parent` with a manifest, in order."""
+    """Return the published folders of `parent` in a listing, sorted."""
     folders = [PurePosixPath(name).parent for name in listing if PurePosixPath(name).name == MANIFEST]
     return sorted(folder.as_posix() for folder in folders if is_in(folder.as_posix(), parent))
 
 
 def names_in(listing: Iterable[str], folder: str) -> list[str]:
-    """The files directly in a folder, the manifest last."""
+    """Return the files directly in a folder, sorted, the manifest last."""
     return sorted((name for name in listing if is_in(name, folder)), key=_manifest_last)
 
 
 def names_to_bring(listing: Mapping[str, Stored], folder: str) -> list[str]:
-    """The files directly in a folder of the store that can be brought, the manifest last; the others are told."""
-    found = []
+    """Return the files directly in a stored folder that can be downloaded, the manifest last; log the others."""
+    names = []
     for name in names_in(listing, folder):
         n_bytes, long = listing[name].size_bytes, len(PurePosixPath(name).name.encode()) > LONGEST_NAME_BYTES
         if long or n_bytes > LARGEST_BYTES:
-            why = f"its name is longer than {LONGEST_NAME_BYTES} bytes" if long else f"it has {n_bytes:,} bytes"
-            log.warning("%s is left in the store: %s", name, why)
+            reason = f"its name is longer than {LONGEST_NAME_BYTES} bytes" if long else f"it has {n_bytes:,} bytes"
+            log.warning("Did not download %s from the store: %s.", name, reason)
         else:
-            found.append(name)
-    return found
+            names.append(name)
+    return names
 
 
 def is_in(name: str, folder: str) -> bool:
-    """Whether `name` is that of something directly in `folder`, and neither hidden nor a way out of it."""
+    """Whether `name` is directly in `folder`, is not hidden, and contains no backslash."""
     before, _, last = name.rpartition("/")
     return before == folder and not last.startswith(".") and "\\" not in last and last != ""
 
 
 def files_in(folder: Path) -> list[Path]:
-    """The files of a folder but for hidden ones, the manifest last."""
+    """Return the files of a folder except hidden ones, sorted, the manifest last."""
     if not folder.is_dir():
         return []
-    found = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    return sorted(found, key=lambda path: _manifest_last(path.name))
+    files = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    return sorted(files, key=lambda path: _manifest_last(path.name))
 
 
 def _manifest_last(name: str) -> tuple[bool, str]:
@@ -227,16 +229,16 @@ def _manifest_last(name: str) -> tuple[bool, str]:
 
 
 def beside(name: str, content: bytes) -> str:
-    """`name` with a mark of the content, so that two contents never have one name.
+    """Add a hash of the content to a file name, so that different contents never have the same name.
 
     >>> beside("batch.csv", b"a")
     'batch-ca978112ca1b.csv'
     """
     path = PurePosixPath(name)
-    mark = sha256_of(content)[:12]
-    return name if path.stem.endswith(f"-{mark}") else f"{path.stem}-{mark}{path.suffix}"
+    digest = sha256_of(content)[:12]
+    return name if path.stem.endswith(f"-{digest}") else f"{path.stem}-{digest}{path.suffix}"
 
 
 def sha256_of(content: bytes) -> str:
-    """Hash of a content, in hexadecimal digits."""
+    """Return the SHA-256 hash of a content in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()

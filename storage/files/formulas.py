@@ -1,18 +1,18 @@
-"""Cells that a spreadsheet would run as formulas, in every CSV file that pal writes: those are for spreadsheets.
+"""Escape cells that a spreadsheet would execute as formulas, in every CSV file that pal writes.
 
-They begin with a byte order mark, too, by which Excel knows UTF-8. Parquet and JSON are for programs and hold every
-value as it is.
+CSV files also start with a byte order mark, by which Excel detects UTF-8. Parquet and JSON are for programs: their
+values are unchanged.
 """
 
 from __future__ import annotations
 
 import re
 
-_DANGEROUS = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")  # \n: what LibreOffice makes of \r
+_DANGEROUS = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")  # LibreOffice reads \r as \n
 
 
 def neutralised(cell: str) -> str:
-    """`cell` such that no spreadsheet runs it as a formula; `restored` undoes it.
+    """Escape a cell so that no spreadsheet executes it as a formula; `restored` undoes this.
 
     >>> neutralised("=1+1"), restored(neutralised("=1+1")), restored(neutralised("'=1"))
     ("'=1+1", '=1+1', "'=1")
@@ -21,11 +21,11 @@ def neutralised(cell: str) -> str:
 
 
 def restored(cell: str) -> str:
-    """`cell` as it was before `neutralised`."""
+    """Return a cell as it was before `neutralised`."""
     return cell[1:] if cell.startswith("'") and _DANGEROUS.match(cell) else cell
 
 
 def neutralised_sql(column: str) -> str:
-    """`neutralised` in DuckDB's SQL, of a quoted column name."""
+    """Return the expression in DuckDB's SQL that applies `neutralised` to a quoted column name."""
     pattern = _DANGEROUS.pattern.replace("'", chr(39) * 2)
     return f"CASE WHEN regexp_matches({column}, '^(?:{pattern})') THEN chr(39) || {column} ELSE {column} END"

@@ -1,7 +1,8 @@
-"""The inbox here and the one in an object store: what annotators put there is taken once, and put away there too.
+"""Synchronize the local inbox with the inbox in an object store, so that each file is ingested by one machine only.
 
-A file leaves the store's inbox once its copy is in the store's inbox/done or inbox/rejected; the copies' names have a
-mark of their content, so that no two machines ever write the same one. Killed and run again, it ends as if it was not.
+A file is removed from the store's inbox once its copy is in the store's inbox/done or inbox/rejected. The names of the
+copies contain a hash of their content, so that machines never overwrite each other's. Every operation may be killed and
+run again, with the same result.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from storage.files.seen_files import Seen, SeenFiles
 
 
 class InboxMirror:
-    """The local inbox beside the store's.
+    """The local inbox and its counterpart in the store.
 
     Args:
-        store: Where the other machines and the annotators are.
-        seen: What this machine saw of it.
+        store: The store, shared with other machines and with annotators.
+        seen: The state of each file when this machine last accessed it.
         local: The workspace's directory.
     """
 
@@ -36,76 +37,76 @@ class InboxMirror:
         self._store, self._seen, self._local = store, seen, local
 
     def hand_in(self, file: Path) -> str:
-        """Put a filled file into the store's inbox, under a name that its content gives it; returns its URI."""
+        """Upload a filled file to the store's inbox, under a name with a hash of its content; return its URI."""
         content = file.read_bytes()
         name = f"inbox/{beside(file.name, content)}"
         self._store.put(name, content)
         return f"{self._store.root}/{name}"
 
     def pull(self) -> None:
-        """Bring the files of the store's inbox; remove those that another machine has put away meanwhile."""
+        """Download the files of the store's inbox; remove local copies of those that another machine has ingested."""
         with self._seen.session():
             listing = self._settle()
             for name in names_to_bring(listing, "inbox"):
-                self._bring(name, listing[name])
+                self._download(name, listing[name])
             for name in self._seen:
                 if is_in(name, "inbox") and name not in listing:
                     self._seen.remove_copy(name)
 
     def settle(self) -> None:
-        """Put what an ingest put away; then the store's inbox loses it."""
+        """Upload the files that an ingest moved to done or rejected, and remove them from the store's inbox."""
         with self._seen.session():
             self._settle()
 
-    def _bring(self, name: str, stored: Stored) -> None:
+    def _download(self, name: str, stored: Stored) -> None:
         seen = self._seen.get(name)
-        if seen and self._is_here(seen) and self._is_as_seen(name, stored, seen):
+        if seen and self._is_in_inbox(seen) and self._is_unchanged(name, stored, seen):
             return
         content = self._store.get(name)
-        if content is None:  # another machine put it away meanwhile
+        if content is None:  # another machine has ingested it since the listing
             return
-        place = self._local / "inbox" / PurePosixPath(name).name
-        if place.exists() and place.read_bytes() != content:
-            place = place.with_name(beside(place.name, content))
-        write_whole(place, content)
-        self._seen.remember(name, content, stored, place.name)
+        path = self._local / "inbox" / PurePosixPath(name).name
+        if path.exists() and path.read_bytes() != content:
+            path = path.with_name(beside(path.name, content))
+        write_whole(path, content)
+        self._seen.remember(name, content, stored, path.name)
 
     def _settle(self) -> dict[str, Stored]:
-        """Put what is put away here, then remove it from the store's inbox; returns what that still has."""
-        away = set()
+        """Upload the ingested files and remove them from the store's inbox; return the listing of the rest."""
+        ingested = set()
         for folder in ("done", "rejected"):
             for path in files_in(self._local / "inbox" / folder):
                 if not path.name.endswith(ERRORS_SUFFIX):
-                    with contextlib.suppress(FileNotFoundError):  # another process has put it elsewhere
-                        away.add(self._put_away(path, f"inbox/{folder}"))
+                    with contextlib.suppress(FileNotFoundError):  # another process has moved it
+                        ingested.add(self._upload_ingested(path, f"inbox/{folder}"))
         listing = self._store.listing("inbox")
         for name in names_in(listing, "inbox"):
             seen = self._seen.get(name)
-            if seen is None or seen.sha256 not in away or self._is_here(seen):
+            if seen is None or seen.sha256 not in ingested or self._is_in_inbox(seen):
                 continue
-            if self._is_as_seen(name, listing[name], seen):
+            if self._is_unchanged(name, listing[name], seen):
                 self._store.delete(name)
                 self._seen.forget(name)
                 del listing[name]
         return listing
 
-    def _put_away(self, path: Path, folder: str) -> str:
-        """Put a file that was put away here, its list of errors before it; returns its hash."""
+    def _upload_ingested(self, path: Path, folder: str) -> str:
+        """Upload an ingested file after its list of errors; return its hash."""
         name, status = self._name(path), path.stat()
-        as_now = Stored(status.st_size, status.st_mtime_ns)
+        current = Stored(status.st_size, status.st_mtime_ns)
         seen = self._seen.get(name)
-        if seen and seen.stored == as_now:
+        if seen and seen.stored == current:
             return seen.sha256
         content, errors = path.read_bytes(), path.with_name(f"{path.name}{ERRORS_SUFFIX}")
-        place = f"{folder}/{beside(path.name, content)}"
+        target = f"{folder}/{beside(path.name, content)}"
         if errors.is_file():
-            self._store.put(f"{place}{ERRORS_SUFFIX}", errors.read_bytes())
-        self._store.put(place, content)
-        self._seen.remember(name, content, as_now)
+            self._store.put(f"{target}{ERRORS_SUFFIX}", errors.read_bytes())
+        self._store.put(target, content)
+        self._seen.remember(name, content, current)
         return sha256_of(content)
 
-    def _is_as_seen(self, name: str, stored: Stored, seen: Seen) -> bool:
-        """Whether a file of the inbox is that which was seen; its content is read where the listing may deceive."""
+    def _is_unchanged(self, name: str, stored: Stored, seen: Seen) -> bool:
+        """Whether a stored file is the one that was seen; its content is read if the listing does not suffice."""
         if seen.stored != stored or seen.settled:
             return seen.stored == stored
         content = self._store.get(name)
@@ -114,8 +115,8 @@ class InboxMirror:
         self._seen.remember(name, content, stored, seen.local)
         return True
 
-    def _is_here(self, seen: Seen) -> bool:
-        """Whether it waits in the inbox, or an ingest is reading it."""
+    def _is_in_inbox(self, seen: Seen) -> bool:
+        """Whether the local copy is in the inbox, or an ingest is reading it."""
         return any((self._local / "inbox" / folder / seen.local).exists() for folder in ("", ".claimed"))
 
     def _name(self, path: Path) -> str:

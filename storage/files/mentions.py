@@ -42,6 +42,11 @@ class Mentions:
         wanted = (*map(_bare, texts), *(piece for piece in pieces if len(piece) >= _LEAST_OF_A_PIECE))
         self._beginnings = {bare[:_BEGINNING] for bare in wanted} - {""}
 
+    @property
+    def long_beginnings(self) -> list[str]:
+        """What is looked for, but for what is so short that it stands in other texts by chance."""
+        return sorted(each for each in self._beginnings if len(each) >= _LEAST_OF_A_PIECE)
+
     def in_text(self, text: str) -> bool:
         """Whether a string holds one of the texts, as it is or as JSON, HTML or XML writes it."""
         json_text = _LINE_BREAKS.sub(" ", _ESCAPES.sub(_unescaped, text))

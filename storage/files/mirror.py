@@ -1,11 +1,11 @@
-"""A workspace's folders and their truth in an object store: what is new comes here, what was made here goes there.
+"""Synchronize the folders of a workspace with an object store: download new files, upload local ones.
 
-A folder counts once its manifest is there; it goes last in both directions. Models and encoders never change and are
-fetched where they are missing. A file of a batch that was changed in one place follows in the other; changed in both,
-the local one keeps its name, and the store's is put beside it, here and there, so that both are read. What was removed
-is brought back from where it still is, but for what an ingest removes itself.
+A folder is published once its manifest exists; the manifest is transferred last in both directions. Models and encoders
+never change and are downloaded where they are missing. A batch file that changed on one side replaces the other; if it
+changed on both, the local one keeps its name and the stored one is added beside it on both sides, so that both are
+ingested. A file that was removed on one side is restored from the other, unless an ingest removed it.
 
-Every operation may be killed and run again, and ends as one that was not.
+Every operation may be killed and run again, with the same result.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from storage.files.seen_files import SeenFiles
 
 
 class Mirror:
-    """The folders of a workspace on this machine, and those of the object store that several machines share.
+    """The folders of a workspace on this machine and in an object store that several machines share.
+
+    Every method raises `StoreError` if the store cannot be reached or refuses access; calling it again resumes.
 
     Args:
-        root: `s3://bucket/folder` or the like.
+        root: The URI of the store, such as `s3://bucket/folder`.
         local: The workspace's directory.
-
-    Every method raises StoreError where the store does not answer or refuses; the same call later goes on.
     """
 
     def __init__(self, root: str, local: Path) -> None:
@@ -48,14 +48,14 @@ class Mirror:
         self.inbox = InboxMirror(self._store, self._seen, local)
 
     def fetch(self, folder: str) -> bool:
-        """Bring a published folder such as `models/m1` where it is missing here; whether it is here now."""
+        """Download a published folder such as `models/m1` unless it exists locally; return whether it exists now."""
         if (self._local / folder / MANIFEST).is_file():
             return True
         with self._seen.session():
             return self._fetch(folder, self._store.listing(folder))
 
     def fetch_all(self, parent: str) -> None:
-        """Bring the published folders of `encoders` or `models` that are missing here."""
+        """Download the published folders of `encoders` or `models` that are missing locally."""
         with self._seen.session():
             listing = self._store.listing(parent)
             for folder in published(listing, parent):
@@ -63,12 +63,12 @@ class Mirror:
                     self._fetch(folder, listing)
 
     def publish(self, folder: Path) -> None:
-        """Put a published folder that never changes, and what was written into it since; what is there stays."""
+        """Upload a published folder and files that were added to it since; stored files are not replaced."""
         with self._seen.session():
             self._publish(folder, self._store.listing(self._name(folder)))
 
     def publish_missing(self, parent: str) -> None:
-        """Put the published folders of `models` or `encoders` that the store has not got, or not whole."""
+        """Upload the published folders of `models` or `encoders` that are missing or incomplete in the store."""
         with self._seen.session():
             listing = self._store.listing(parent)
             for manifest in self._manifests(parent):
@@ -76,23 +76,23 @@ class Mirror:
                     self._publish(manifest.parent, listing)
 
     def publish_file(self, path: Path) -> None:
-        """Put a file of `reports`."""
+        """Upload a file of `reports`."""
         self._store.put(self._name(path), path.read_bytes())
 
     def pull_batches(self) -> None:
-        """Bring what is new or changed in the store's published batches."""
+        """Download new and changed files of the published batches."""
         with self._seen.session():
             listing = self._store.listing("batches")
             for folder in published(listing, "batches"):
-                names = [name for name in names_to_bring(listing, folder) if not self._is_here(name, listing[name])]
+                names = [name for name in names_to_bring(listing, folder) if not self._is_current(name, listing[name])]
                 for name, content in zip(names, self._store.get_all(names), strict=True):
-                    self._bring(name, content, listing[name])
+                    self._update_local(name, content, listing[name])
             for name in self._seen:
                 if name.endswith(ERRORS_SUFFIX) and name not in listing:
                     self._seen.remove_copy(name)
 
     def push_batches(self, *, edits: bool) -> None:
-        """Put what the store's batches lack and, with `edits`, what was changed in the local ones."""
+        """Upload batch files that are missing in the store and, with `edits`, those that changed locally."""
         with self._seen.session():
             listing = self._store.listing("batches")
             for manifest in self._manifests("batches"):
@@ -107,11 +107,11 @@ class Mirror:
         return sorted((self._local / parent).glob(f"[!.]*/{MANIFEST}"))
 
     def _publish(self, folder: Path, listing: dict[str, Stored]) -> None:
-        whole = self._name(folder / MANIFEST) in listing
+        is_complete = self._name(folder / MANIFEST) in listing
         for path in files_in(folder):
             name, content = self._name(path), path.read_bytes()
             changed = self._seen.get(name) is not None and not self._seen.is_known(name, content)
-            if not whole or name not in listing or changed:
+            if not is_complete or name not in listing or changed:
                 self._put(name, content)
 
     def _fetch(self, folder: str, listing: dict[str, Stored]) -> bool:
@@ -124,53 +124,55 @@ class Mirror:
                 self._seen.remember(name, content, listing[name])
         return True
 
-    def _is_here(self, name: str, stored: Stored) -> bool:
-        """Whether the listing alone shows that a batch's file is as it was last seen."""
+    def _is_current(self, name: str, stored: Stored) -> bool:
+        """Whether the listing alone shows that a batch file has not changed since it was last seen."""
         seen = self._seen.get(name)
         return seen is not None and seen.settled and seen.stored == stored and (self._local / name).exists()
 
-    def _bring(self, name: str, there: bytes | None, stored: Stored) -> None:
-        """Bring a batch's file as far as it changed in the store since it was last seen.
+    def _update_local(self, name: str, remote: bytes | None, stored: Stored) -> None:
+        """Update a local batch file if it changed in the store since it was last seen.
 
         Args:
-            there: Its content in the store; None where it was removed meanwhile.
+            name: The name of the file in the store.
+            remote: Its content in the store; None if it was removed since the listing.
+            stored: Its entry in the listing.
         """
-        if there is None:
+        if remote is None:
             return
         path = self._local / name
-        here = path.read_bytes() if path.is_file() else None
-        changed = not self._seen.is_known(name, there)
-        if here is None and not changed and name.endswith(ERRORS_SUFFIX):  # an ingest removed it here
+        local = path.read_bytes() if path.is_file() else None
+        changed = not self._seen.is_known(name, remote)
+        if local is None and not changed and name.endswith(ERRORS_SUFFIX):  # an ingest has removed it locally
             self._store.delete(name)
             self._seen.forget(name)
             return
-        if here is None:
-            self._write(path, there)
+        if local is None:
+            self._write(path, remote)
         elif changed:
-            self._merge(path, here, there)
-        self._seen.remember(name, there, stored)
+            self._merge(path, local, remote)
+        self._seen.remember(name, remote, stored)
 
-    def _merge(self, path: Path, here: bytes, there: bytes) -> None:
-        """What changed in the store into the local file; beside it, where that was changed as well."""
-        if path.suffix == ".jsonl" and there.startswith(here):  # a journal, which a terminal may have open
+    def _merge(self, path: Path, local: bytes, remote: bytes) -> None:
+        """Merge the stored content into the local file, or write it beside that if both have changed."""
+        if path.suffix == ".jsonl" and remote.startswith(local):  # a journal, which a terminal may have open
             with path.open("ab") as file:
-                file.write(there[len(here) :])
+                file.write(remote[len(local) :])
                 file.flush()
                 os.fsync(file.fileno())
-        elif here == there or (path.suffix == ".jsonl" and here.startswith(there)):
+        elif local == remote or (path.suffix == ".jsonl" and local.startswith(remote)):
             return
-        elif self._seen.is_known(self._name(path), here) or not _is_filled(path, here):
-            write_whole(path, there)
+        elif self._seen.is_known(self._name(path), local) or not _is_filled(path, local):
+            write_whole(path, remote)
         else:
-            other = path.with_name(beside(path.name, there))
-            write_whole(other, there)
-            self._put(self._name(other), there)
+            other = path.with_name(beside(path.name, remote))
+            write_whole(other, remote)
+            self._put(self._name(other), remote)
 
     def _push(self, path: Path, stored: Stored) -> None:
-        """Put a batch's file that was changed here since it was last seen in the store."""
+        """Upload a batch file that changed locally since it was last seen in the store."""
         name = self._name(path)
         if not self._seen.is_known(name, path.read_bytes()):
-            self._bring(name, self._store.get(name), stored)
+            self._update_local(name, self._store.get(name), stored)
             content = path.read_bytes()
             if not self._seen.is_known(name, content):
                 self._put(name, content)
@@ -188,7 +190,7 @@ class Mirror:
 
 
 def _is_filled(path: Path, content: bytes) -> bool:
-    """Whether a batch's file has something of somebody's: it is not as its folder's manifest says it was published."""
+    """Whether somebody has changed a batch file since it was published, by the hash in its folder's manifest."""
     if path.name == MANIFEST or path.name.endswith(ERRORS_SUFFIX):
         return False
     try:

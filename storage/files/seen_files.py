@@ -1,4 +1,4 @@
-"""What a machine last saw of each file in an object store, kept in its workspace, to know what changed."""
+"""Remember the state of each file in an object store when this machine last accessed it, to detect changes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ from storage.files.object_store import Stored
 
 MEMORY, LOCK = ".files.json", ".files.lock"
 TICK_S = 2.0
-"""A store may tell whole seconds: a file that changed so shortly after a look may show the same time."""
+"""Times in a listing may be whole seconds: a file that changes again within this time may show the same time."""
 OLD_S = 3600.0
+"""A file that was last changed this long ago no longer shares its time with a later change."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A file as it was when its content was last read or written from here.
+    """The state of a file when this machine last read or wrote its content.
 
     Attributes:
-        stored: As the listing showed it; None where it was written from here and not listed since.
-        settled: Whether any other content shows in a listing.
-        first_s: When it was first seen like this, by the local clock.
-        local: Its local name, of a file of the inbox.
+        sha256: The hash of the content.
+        stored: Its entry in the listing; None if this machine wrote it and has not listed it since.
+        settled: Whether any later change would be visible in a listing.
+        first_s: When this state was first seen, in s since 1970 by the local clock.
+        local: The name of the local copy of a file of the inbox.
     """
 
     sha256: str
@@ -39,10 +41,10 @@ class Seen:
 
 
 class SeenFiles:
-    """The files of one store by name; to be read and changed within a `session`.
+    """The states of the files of one store, by name; read and change them only within a `session`.
 
     Args:
-        root: The store's URI; what was seen of another is not taken for it.
+        root: The URI of the store; states of another store are discarded.
         local: The workspace's directory.
     """
 
@@ -52,33 +54,33 @@ class SeenFiles:
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """One process of this machine at a time; what was seen is kept, also where it ends early."""
+        """Lock the states against other local processes and load them; save them at the end, also after an error."""
         with FileLock(self._local / LOCK):
-            self._seen = self._kept()
+            self._seen = self._load()
             before = dict(self._seen)
             try:
                 yield
             finally:
                 if self._seen != before:
-                    seen = {name: asdict(each) for name, each in sorted(self._seen.items())}
+                    seen = {name: asdict(state) for name, state in sorted(self._seen.items())}
                     content = json.dumps({"root": self._root, "seen": seen}, indent=0)
                     write_whole(self._local / MEMORY, content.encode())
 
     def __iter__(self) -> Iterator[str]:
-        """The names, as they are now: they may change meanwhile."""
+        """Iterate over a copy of the names, so that states may be changed meanwhile."""
         return iter(list(self._seen))
 
     def get(self, name: str) -> Seen | None:
-        """What was seen of a file; None where it never was."""
+        """Return the state of a file; None if it was never seen."""
         return self._seen.get(name)
 
     def is_known(self, name: str, content: bytes) -> bool:
-        """Whether that is the content that was last seen."""
+        """Whether the content is the one that was last seen."""
         seen = self._seen.get(name)
         return seen is not None and seen.sha256 == sha256_of(content)
 
     def remember(self, name: str, content: bytes, stored: Stored | None, local: str = "") -> None:
-        """What a file is now, as it is listed."""
+        """Save the current state of a file: its content, its entry in the listing and the name of its local copy."""
         digest, now, before = sha256_of(content), time.time(), self._seen.get(name)
         same = before is not None and (before.sha256, before.stored) == (digest, stored)
         first = before.first_s if before is not None and same else now
@@ -86,25 +88,25 @@ class SeenFiles:
         self._seen[name] = Seen(digest, stored, settled, first, local)
 
     def remove_copy(self, name: str) -> None:
-        """Remove the local copy of what another machine removed from the store; one that was changed here stays."""
+        """Remove the local copy of a file that another machine removed from the store, unless the copy has changed."""
         seen = self._seen.pop(name)
         path = self._local / PurePosixPath(name).with_name(seen.local or PurePosixPath(name).name)
         if path.is_file() and sha256_of(path.read_bytes()) == seen.sha256:
             path.unlink()
 
     def forget(self, name: str) -> None:
-        """It is gone."""
+        """Forget a file that no longer exists."""
         self._seen.pop(name, None)
 
-    def _kept(self) -> dict[str, Seen]:
-        """What was seen; nothing where that was of another root, or is lost: then contents are compared."""
+    def _load(self) -> dict[str, Seen]:
+        """Load the states; none if they are lost or of another store, in which case contents are compared again."""
         try:
-            found = json.loads((self._local / MEMORY).read_bytes())
+            saved = json.loads((self._local / MEMORY).read_bytes())
         except (FileNotFoundError, ValueError):
             return {}
-        if found["root"] != self._root:
+        if saved["root"] != self._root:
             return {}
         return {
-            name: Seen(**{**each, "stored": Stored(**each["stored"]) if each["stored"] else None})
-            for name, each in found["seen"].items()
+            name: Seen(**{**state, "stored": Stored(**state["stored"]) if state["stored"] else None})
+            for name, state in saved["seen"].items()
         }

@@ -1,4 +1,4 @@
-"""A table as an Excel workbook with one sheet, written row by row: numbers are numbers, all else is text."""
+"""Write a table as an Excel workbook with one sheet, row by row: numbers as numbers, everything else as text."""
 
 from __future__ import annotations
 
@@ -9,17 +9,23 @@ from pathlib import Path
 from typing import Any
 
 MOST_ROWS = 1_048_575
-"""Below the header."""
+"""Rows that fit below the header of a sheet."""
 MOST_IN_A_CELL = 32_767
-"""UTF-16 units."""
+"""Length limit of a cell in UTF-16 code units."""
 MOST_EXACT = 10**15
-"""A spreadsheet keeps 15 digits of a number; longer ones (ids) are written as text."""
+"""A spreadsheet keeps 15 digits of a number; longer numbers (ids) are written as text."""
 
 log = logging.getLogger(__name__)
 
 
 def write_sheet(path: Path, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a header and rows; characters that no spreadsheet can hold are left out, texts too long for one are cut."""
+    """Write a header and rows; characters that are invalid in a workbook are removed, texts too long for a cell cut.
+
+    Args:
+        path: The workbook; an existing file is replaced.
+        names: The names of the k columns.
+        rows: Rows of k values each; None writes an empty cell.
+    """
     from openpyxl import Workbook
     from openpyxl.cell import WriteOnlyCell
 
@@ -30,18 +36,18 @@ def write_sheet(path: Path, names: Sequence[str], rows: Iterable[Sequence[Any]])
     def cell(value: Any) -> Any:
         if value is None or (isinstance(value, int | float) and abs(value) < MOST_EXACT):
             return value
-        whole = re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", "", str(value))
-        text = whole.encode("utf-16-le")[: 2 * MOST_IN_A_CELL].decode("utf-16-le", "ignore")
+        valid = re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", "", str(value))
+        text = valid.encode("utf-16-le")[: 2 * MOST_IN_A_CELL].decode("utf-16-le", "ignore")
         nonlocal n_cut
-        n_cut += text != whole
-        text = re.sub("_(?=x[0-9A-Fa-f]{4}_)", "_x005F_", text)  # one that looks like a character written by its number
-        made = WriteOnlyCell(sheet, text)
-        made.data_type = "s"  # `=1+1` and `#N/A` too
-        return made
+        n_cut += text != valid
+        text = re.sub("_(?=x[0-9A-Fa-f]{4}_)", "_x005F_", text)  # would be read as an escaped character
+        text_cell = WriteOnlyCell(sheet, text)
+        text_cell.data_type = "s"  # also for `=1+1` and `#N/A`
+        return text_cell
 
     sheet.append([cell(name) for name in names])
     for row in rows:
         sheet.append([cell(value) for value in row])
     workbook.save(path)
     if n_cut:
-        log.warning("%d texts were cut to %d characters, the most that a cell holds.", n_cut, MOST_IN_A_CELL)
+        log.warning("Truncated %d texts to %d characters, the maximum of a cell.", n_cut, MOST_IN_A_CELL)

@@ -10,7 +10,7 @@ from storage.lake.annotations import annotator_spellings
 from storage.lake.connection import bound
 from storage.lake.store import Connection, Store
 from storage.readers.spellings import folded
-from storage.records import ORIGINAL, UNNAMED
+from storage.records import NAMELESS
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ def rename_annotator(store: Store, name: str, new: str, *, merge: bool = False) 
     if merge:
         new = _known(spellings, new)
     is_same = folded(before) == folded(new)
-    if not folded(new) or {before, new} & {UNNAMED, ORIGINAL} or (merge and is_same):
-        raise BatchError(f"{name!r} cannot become {new!r}.", hint="Give two names: pal annotators")
+    if not folded(new) or {folded(before), folded(new)} & {*NAMELESS} or (merge and is_same):
+        raise BatchError(f"{name!r} cannot become {new!r}.", hint=f"Give two names, none of: {', '.join(NAMELESS)}.")
     if not merge and not is_same and folded(new) in {folded(each) for each in spellings.values()}:
         raise BatchError(f"There is an annotator {new!r} already.", hint=f"pal annotators merge {name!r} {new!r}")
 

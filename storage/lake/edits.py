@@ -74,6 +74,8 @@ def edit_item(store: Store, item_id: str, text: str) -> Edited:
             raise BatchError(
                 f"Item {other} has this text already.", hint=f"To delete the wrong one: pal items erase {item_id}"
             )
+        if rows("FROM lake.erased WHERE text_hash = $hash", {"hash": digest}):
+            raise BatchError("The new text was erased (pal items erase).", hint="Give a text that may be kept.")
         waiting = rows(
             f"""SELECT DISTINCT o.batch_id, o.purpose, coalesce(a.n, 0) < coalesce(b.overlap, 1) FROM ({OUT}) o
                 JOIN lake.batches b USING (batch_id) LEFT JOIN ({ANSWERS_TO_BATCHES}) a

@@ -1,4 +1,4 @@
-"""Dates as files write them, into timestamps in UTC: ISO 8601, `20030219`, seconds or milliseconds since 1970."""
+"""Parse dates into UTC timestamps: ISO 8601, `20030219`, or seconds or milliseconds since 1970."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def parse_dates(values: Iterable[object] | pa.Array) -> pa.Array:
-    """Timestamps without a zone, meaning UTC; null where there is no date or it is not understood.
+    """Return timestamps in UTC (without a zone, n of n values); null where a date is missing or cannot be parsed.
 
     >>> parse_dates(["20030219", "", "2003-02-19T10:00:00+02:00"]).to_pylist()
     [datetime.datetime(2003, 2, 19, 0, 0), None, datetime.datetime(2003, 2, 19, 8, 0)]
@@ -22,16 +22,17 @@ def parse_dates(values: Iterable[object] | pa.Array) -> pa.Array:
         return _from_temporal(values)
     if isinstance(values, pa.Array):
         values = values.to_pylist()
-    # A pool has few distinct days, so each spelling is parsed once.
+    # Large files have few distinct dates, so each spelling is parsed once.
     spellings = pa.array([_plain(value) for value in values], pa.string()).dictionary_encode()
     parsed = pa.array([parse_date(spelling) for spelling in spellings.dictionary.to_pylist()], pa.timestamp("us"))
     return parsed.take(spellings.indices)
 
 
 def parse_date(value: str) -> datetime | None:
-    """One date in UTC without a zone, or None where it is not understood.
+    """Return a date in UTC without a zone, or None where it cannot be parsed, as `19/02/2003`, which is ambiguous.
 
-    >>> parse_date("19/02/2003")
+    >>> parse_date("1045616400"), parse_date("19/02/2003")
+    (datetime.datetime(2003, 2, 19, 1, 0), None)
     """
     value = value.strip()
     try:
@@ -47,7 +48,7 @@ def parse_date(value: str) -> datetime | None:
 
 
 def _from_temporal(values: pa.Array) -> pa.Array:
-    """A date or timestamp column in microseconds of UTC; times of day and durations are no dates."""
+    """Convert a date or timestamp column to microseconds in UTC; times of day and durations become null."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

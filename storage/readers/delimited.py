@@ -1,4 +1,4 @@
-"""CSV, TSV and plain text: the dialect, detected from the first lines, and the rows in chunks."""
+"""Read CSV, TSV and plain text: detect the dialect from the first lines, then yield the rows in chunks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from storage.errors import SourceError
 from storage.readers.columns import (
     DETECT,
-    Asked,
+    ColumnRequest,
     Columns,
     choose_columns,
     find_name,
@@ -42,35 +42,35 @@ from storage.readers.spellings import folded_label
 
 SAMPLE_LINES = 2000
 HEADER_WITHIN = 10
-"""Rows that may stand above the header: blank ones, a title, `sep=;`."""
+"""The header is searched for in this many rows; blank rows, a title or `sep=;` may precede it."""
 
-Recognize = Callable[[Record], int]
-"""How surely a record is a header: 0 not, 1 where only titles stand above it, 2 in any case."""
+HeaderTest = Callable[[Record], int]
+"""Whether a record is a header: 0 means no, 1 yes if only titles precede it, 2 yes in any position."""
 
 _SEP = re.compile(r'\s*"?sep=(.)"?[\s,;]*', re.IGNORECASE)
 _BETWEEN_DIGITS = re.compile(r"(?<=\d),(?=\d)")
 
 
-def open_delimited(path: Path, encoding: str, asked: Asked, delimiter: str | None = None) -> Source:
-    """Find out the dialect and the columns of a delimited file.
+def open_delimited(path: Path, encoding: str, request: ColumnRequest, delimiter: str | None = None) -> Source:
+    """Detect the dialect and the columns of a delimited file.
 
     Raises:
-        SourceError: no rows, a delimiter that cannot be, or columns that cannot be told.
+        SourceError: The file has no rows, the delimiter is invalid, or the choice of a column is ambiguous.
     """
     lines = sample_lines(path, encoding)
-    dialect = find_dialect(path, lines, encoding, _delimiter(delimiter), asked)
+    dialect = find_dialect(path, lines, encoding, _delimiter(delimiter), request)
     records, starts, _, _ = parse_lines(dialect, split_lines(dialect, lines), final=True)
     rows = [record for record, start in zip(records, starts + 1, strict=True) if start >= dialect.first_row]
     rows = [record for record in rows if not blank(record)]
     names = next((r for r, start in zip(records, starts + 1, strict=True) if start == dialect.header_row), None)
     if names is not None and not rows and not any(not line.isspace() for line in lines[dialect.first_row - 1 :]):
-        raise SourceError(f"{path} holds a header and no rows.", hint="A file needs at least one text.")
+        raise SourceError(f"{path} has a header but no rows.", hint="A file needs at least one text.")
     width = len(names) if names is not None else Counter(map(len, rows)).most_common(1)[0][0]
     dialect = replace(dialect, narrowest=width, widest=width)
     sample = [row for row in rows if len(row) == width]
-    columns = choose_columns(path, names, sample, asked)
+    columns = choose_columns(path, names, sample, request)
     form = Layout(str(dialect), encoding, "" if dialect.delimiter == ONE_COLUMN else dialect.delimiter)
-    form = replace(form, notes=_skipped(dialect, lines))
+    form = replace(form, notes=_skipped_notes(dialect, lines))
 
     titles = unique_names(names if names is not None else [""] * width)
 
@@ -82,20 +82,20 @@ def open_delimited(path: Path, encoding: str, asked: Asked, delimiter: str | Non
 
 
 def chunk_of(path: Path, columns: Columns, part: Records, delimiter: str, titles: Sequence[str] | None = None) -> Chunk:
-    """Records that are all wide enough, checked.
+    """Check records that are all wide enough and return them as a chunk.
 
     Args:
-        delimiter: Joins the values of a reject.
-        titles: The names of all columns, where every row is to come back with them.
+        path: The file, for the rejects.
+        columns: The positions of the columns to read.
+        part: The records.
+        delimiter: Joins the values of a rejected row.
+        titles: The names of all columns, if the chunk should also have every row with all columns.
     """
-    from storage.readers.rows import (
-        Cells,
-        checked,
-        string_cells,
-    )  # batch files, which need the dialects alone, need no Arrow
+    # Batch files use only the dialects, and must not import Arrow.
+    from storage.readers.rows import Cells, checked, string_cells
 
     if titles is not None:
-        chunk = chunk_of(path, columns.text_alone(), part, delimiter)
+        chunk = chunk_of(path, columns.text_only(), part, delimiter)
         return _with_all_rows(chunk, part, titles, columns.item_id, delimiter)
 
     def values(position: int | None) -> list[str] | None:
@@ -115,19 +115,19 @@ def chunk_of(path: Path, columns: Columns, part: Records, delimiter: str, titles
 
 
 def _with_all_rows(chunk: Chunk, part: Records, titles: Sequence[str], id_at: int | None, delimiter: str) -> Chunk:
-    """A chunk with every row of its records; of a row with too many values the last column has the rest."""
+    """Add every row to a chunk; surplus values of a row are joined into its last column."""
     import pyarrow as pa
 
     from storage.readers.rows import string_cells, with_all_rows
 
     width = len(titles)
-    unfit = [
+    malformed = [
         [*values[: width - 1], delimiter.join(values[width - 1 :]), *[""] * width][:width]
-        for values in part.unfit.values()
+        for values in part.malformed.values()
     ]
-    numbers = np.concatenate([part.rows, np.fromiter(part.unfit, dtype=np.int64, count=len(unfit))])
-    records = part.records + unfit
-    if unfit:
+    numbers = np.concatenate([part.rows, np.fromiter(part.malformed, dtype=np.int64, count=len(malformed))])
+    records = part.records + malformed
+    if malformed:
         order = np.argsort(numbers)
         numbers, records = numbers[order], [records[i] for i in order.tolist()]
     cells = [string_cells([values[at] or None for values in records]) for at in range(width)]
@@ -136,127 +136,151 @@ def _with_all_rows(chunk: Chunk, part: Records, titles: Sequence[str], id_at: in
 
 
 def _delimiter(name: str | None) -> str | None:
-    """A delimiter as people type it: the character itself, `\\t`, or its name."""
-    named: dict[str, str] = {word: sign for sign, word in DELIMITERS.items()} | {"\\t": "\t"}
-    delimiter = None if name is None else named.get(name.casefold(), name)
+    """Return the delimiter that the user typed: the character itself, `\\t`, or its name."""
+    by_name: dict[str, str] = {word: character for character, word in DELIMITERS.items()} | {"\\t": "\t"}
+    delimiter = None if name is None else by_name.get(name.casefold(), name)
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n '):
-        raise SourceError(
-            f"{name!r} cannot be a delimiter.", hint="--delimiter ',' or ';' or '|' or tab; or leave the option out."
-        )
+        hint = "Use --delimiter with ',' or ';' or '|' or tab, or omit the option."
+        raise SourceError(f"{name!r} cannot be a delimiter.", hint=hint)
     return delimiter
 
 
-def find_dialect(path: Path, lines: list[str], encoding: str, delimiter: str | None, asked: Asked = DETECT) -> Dialect:
-    """The delimiter, whether quotes are syntax, and whether there is a header and what stands above it.
+def find_dialect(
+    path: Path, lines: list[str], encoding: str, delimiter: str | None, request: ColumnRequest = DETECT
+) -> Dialect:
+    """Detect the delimiter, the quoting, the header and the number of lines above the header.
+
+    Args:
+        path: The file; its suffix decides between dialects that fit equally well.
+        lines: The first lines of the file.
+        encoding: The encoding of the file.
+        delimiter: The delimiter if it is known, else None.
+        request: The columns that the user requested; a header contains their names.
 
     Raises:
-        SourceError: there is not a single record.
+        SourceError: The file has no records, or rows precede the header.
     """
     above = next((i + 1 for i, line in enumerate(lines[:HEADER_WITHIN]) if _SEP.fullmatch(line)), 0)
     if above and not any(line.strip() for line in lines[: above - 1]):
-        found = _SEP.fullmatch(lines[above - 1])
-        delimiter = delimiter or (found[1] if found else None)
+        match = _SEP.fullmatch(lines[above - 1])
+        delimiter = delimiter or (match[1] if match else None)
         lines = ["\n"] * above + lines[above:]
     else:
         above = 0
 
-    def is_header(record: Record) -> int:
-        return _named(record, asked)
+    def header_confidence(record: Record) -> int:
+        return _header_confidence(record, request)
 
     if delimiter is None:
-        delimiter = _find_delimiter(lines, encoding, is_header, path.suffix.casefold())
-    dialect = fitted(Dialect(encoding, delimiter, above=above), lines, is_header)
+        delimiter = _find_delimiter(lines, encoding, header_confidence, path.suffix.casefold())
+    dialect = fitted(Dialect(encoding, delimiter, above=above), lines, header_confidence)
     records, starts, _, _ = parse_lines(dialect, split_lines(dialect, lines), final=True)
     rows = [(record, int(start)) for record, start in zip(records, starts, strict=True) if not blank(record)]
     if not rows:
-        raise SourceError(f"{path} holds no rows that can be read.", hint="A file needs at least one text.")
-    head, body = find_header(path, [record for record, _ in rows], asked, alone=path.suffix.casefold() != ".txt")
+        raise SourceError(f"{path} has no rows that can be read.", hint="A file needs at least one text.")
+    one_column = path.suffix.casefold() != ".txt"
+    head, body = find_header(path, [record for record, _ in rows], request, one_column=one_column)
     first = body if head is None else head
     above = rows[first - 1][1] + 1 if first else above
     return replace(dialect, above=above, header_row=0 if head is None else rows[head][1] + 1)
 
 
-def find_header(path: Path, records: Sequence[Record], asked: Asked, *, alone: bool = True) -> tuple[int | None, int]:
-    """Which record is the header, None for none, and which is the first row; what stands above them is neither.
+def find_header(
+    path: Path, records: Sequence[Record], request: ColumnRequest, *, one_column: bool = True
+) -> tuple[int | None, int]:
+    """Return the index of the header (None without one) and the index of the first row; records above are titles.
+
+    Args:
+        path: The file, for error messages.
+        records: The first records of the file.
+        request: The columns that the user requested; a header contains their names.
+        one_column: Whether a header of a single name may follow a title.
 
     Raises:
-        SourceError: Rows stand above the header.
+        SourceError: Rows precede the header.
     """
-    at = header_at(records, lambda record: _named(record, asked), alone=alone)
-    if at is not None:
-        if what := rows_above(path, records, at):
-            raise SourceError(what, hint=ROWS_ABOVE)
-        return at, at + 1
-    at = _titles(records)
-    return (at, at + 1) if _heads(records[at], records[at + 1 :]) else (None, at)
+    header = header_at(records, lambda record: _header_confidence(record, request), one_column=one_column)
+    if header is not None:
+        if message := rows_above(path, records, header):
+            raise SourceError(message, hint=ROWS_ABOVE)
+        return header, header + 1
+    first = _count_titles(records)
+    return (first, first + 1) if _looks_like_header(records[first], records[first + 1 :]) else (None, first)
 
 
-def fitted(dialect: Dialect, lines: list[str], is_header: Recognize) -> Dialect:
-    """A dialect of a known delimiter with the rest: quotes, backslashes and lone carriage returns."""
+def fitted(dialect: Dialect, lines: list[str], header_confidence: HeaderTest) -> Dialect:
+    """Complete a dialect whose delimiter is known: quotes, backslash escapes and lone carriage returns."""
+
+    def misfits(candidate: Dialect) -> int:
+        return _count_misfits(candidate, lines, header_confidence)
+
     if dialect.delimiter in {ONE_COLUMN, "\t"}:
-        ways = (dialect, replace(dialect, escaped=True))
-        dialect = replace(dialect, quoted=any(_quotes_are_syntax(each, lines) for each in ways))
+        candidates = (dialect, replace(dialect, escaped=True))
+        dialect = replace(dialect, quoted=any(_quotes_are_syntax(candidate, lines) for candidate in candidates))
     if dialect.quoted and any('\\"' in line for line in lines):
-        dialect = min(dialect, replace(dialect, escaped=True), key=lambda each: _misfits(each, lines, is_header))
+        dialect = min(dialect, replace(dialect, escaped=True), key=misfits)
     if dialect.delimiter != ONE_COLUMN and any(line.endswith("\r") for line in lines):
-        as_text = replace(dialect, lone_cr_is_text=True)
-        dialect = min(dialect, as_text, key=lambda each: _misfits(each, lines, is_header))
+        dialect = min(dialect, replace(dialect, lone_cr_is_text=True), key=misfits)
     return dialect
 
 
 def split_lines(dialect: Dialect, lines: list[str]) -> list[str]:
-    """Lines as a dialect ends them."""
+    """Return the lines with the line ends of a dialect: a lone carriage return may be part of a text."""
     return joined_at_lone_cr(lines) if dialect.lone_cr_is_text else lines
 
 
-def _misfits(dialect: Dialect, lines: list[str], is_header: Recognize) -> int:
-    """How many rows are no record, or not as wide as the header (else: as most)."""
+def _count_misfits(dialect: Dialect, lines: list[str], header_confidence: HeaderTest) -> int:
+    """Count the rows that cannot be parsed or are not as wide as the header (without one: as most rows)."""
     records, _, faults, _ = parse_lines(dialect, split_lines(dialect, lines), final=True)
     records = [record for record in records if not blank(record)]
     if not records:
         return len(faults)
-    at = header_at(records, is_header)
-    width = Counter(map(len, records)).most_common(1)[0][0] if at is None else len(records[at])
-    return len(faults) + sum(len(record) != width for record in records[at or 0 :])
+    header = header_at(records, header_confidence)
+    width = Counter(map(len, records)).most_common(1)[0][0] if header is None else len(records[header])
+    return len(faults) + sum(len(record) != width for record in records[header or 0 :])
 
 
-def header_at(records: Sequence[Record], is_header: Recognize, *, alone: bool = False) -> int | None:
-    """Which record is the header: the first that is one and has nothing but titles above it.
+def header_at(records: Sequence[Record], header_confidence: HeaderTest, *, one_column: bool = False) -> int | None:
+    """Return the index of the header: the first record that is one and has only titles above it; None without one.
 
     Args:
-        alone: Whether a single name may be a header below a title.
+        records: The first records of the file.
+        header_confidence: The test of a record.
+        one_column: Whether a header of a single name may follow a title.
     """
     above: list[Record] = []
-    for at, record in enumerate(records[:HEADER_WITHIN]):
-        sure = is_header(record) if at == 0 or len(record) > 1 or (alone and at < 3) else 0
-        if sure > 1 or (sure and all(_is_title(each, len(record)) for each in above)):
-            return at
+    for i, record in enumerate(records[:HEADER_WITHIN]):
+        confidence = header_confidence(record) if i == 0 or len(record) > 1 or (one_column and i < 3) else 0
+        if confidence > 1 or (confidence and all(_is_title(title, len(record)) for title in above)):
+            return i
         above.append(record)
     return None
 
 
-ROWS_ABOVE = "Move the header to the first line, and remove what is above it and no row."
+ROWS_ABOVE = "Move the header to the first line and remove any lines above it that are not rows."
 
 
-def rows_above(path: Path, records: Sequence[Record], at: int) -> str:
-    """What is wrong where rows stand above the header, as after sorting a sheet with its header; empty where none do.
+def rows_above(path: Path, records: Sequence[Record], header_at: int) -> str:
+    """Return the error message if rows precede the header (as after sorting a sheet with its header), else "".
 
-    A single line above it is a title, unless one of its values is made as those below it.
+    A single line above the header counts as a title, unless one of its values has the shape of those in its column.
     """
-    header, body = records[at], records[at + 1 :]
-    above = [record for record in records[:at] if not _is_title(record, len(header))]
+    header, body = records[header_at], records[header_at + 1 :]
+    above = [record for record in records[:header_at] if not _is_title(record, len(header))]
     if len(above) == 1:
-        below = list(zip(*(record for record in body if len(record) == len(header)), strict=False))
-        alike = (_shape(value) in map(_shape, column) for value, column in zip(above[0], below, strict=False) if value)
-        above = above if any(alike) else []
+        columns = list(zip(*(record for record in body if len(record) == len(header)), strict=False))
+        pairs = zip(above[0], columns, strict=False)
+        above = above if any(_shape(value) in map(_shape, column) for value, column in pairs if value) else []
     if not above:
         return ""
     first = shortened(", ".join(above[0]))
-    return f"The header of {path} ({shortened(', '.join(header))!r}) is below rows, of which the first is {first!r}."
+    return (
+        f"The header of {path} ({shortened(', '.join(header))!r}) is below other rows, the first of which is {first!r}."
+    )
 
 
 def _shape(value: str) -> str:
-    """Of which kinds of characters a value is made.
+    """Reduce a value to its kinds of characters: `a` for letters, `9` for digits.
 
     >>> _shape("x12"), _shape("Fire near town")
     ('a9', 'a a a')
@@ -265,45 +289,47 @@ def _shape(value: str) -> str:
 
 
 def _is_title(record: Record, width: int) -> bool:
-    """Whether a record above a header of some width is no row: it has another width, or a single value."""
+    """Whether a record above a header is a title: its width differs from the header's, or it has few values."""
     return len(record) != width or 2 * sum(value.strip() != "" for value in record) <= max(2, width // 2)
 
 
-def _titles(records: Sequence[Record]) -> int:
-    """How many records at the top are titles: a single value where most records have more."""
-    width = Counter(map(_filled, records)).most_common(1)[0][0]
+def _count_titles(records: Sequence[Record]) -> int:
+    """Count the titles at the top: records of a single value where most records have more."""
+    width = Counter(map(_filled_width, records)).most_common(1)[0][0]
     titles = 0
-    while width > 1 and titles < min(HEADER_WITHIN, len(records) - 1) and _filled(records[titles]) == 1:
+    while width > 1 and titles < min(HEADER_WITHIN, len(records) - 1) and _filled_width(records[titles]) == 1:
         titles += 1
     return titles
 
 
-def _filled(record: Record) -> int:
-    """How wide a record is up to its last value."""
+def _filled_width(record: Record) -> int:
+    """Return the width of a record up to its last nonempty value."""
     return max((i + 1 for i, value in enumerate(record) if value.strip()), default=0)
 
 
-def _skipped(dialect: Dialect, lines: list[str]) -> list[str]:
-    """What stands above the header, in sentences."""
+def _skipped_notes(dialect: Dialect, lines: list[str]) -> list[str]:
+    """Return a note for every line that is skipped above the header."""
     above = [(i + 1, line.strip()) for i, line in enumerate(lines[: dialect.above]) if line.strip()]
-    return [f"Line {number} is not a row and is skipped: {shortened(line)!r}." for number, line in above]
+    return [f"Skipped line {number}, which is not a row: {shortened(line)!r}." for number, line in above]
 
 
 def sample_lines(path: Path, encoding: str) -> list[str]:
-    """The first lines of a file."""
+    """Return the first lines of a file, from which its dialect and columns are detected."""
     with path.open("rb") as binary, open_text(binary, encoding) as stream:
         return next_lines(stream, SAMPLE_LINES, first=True)
 
 
-def _find_delimiter(lines: list[str], encoding: str, is_header: Recognize, suffix: str) -> str:
-    """The delimiter under which most rows have the same number of values; `ONE_COLUMN` where none has."""
+def _find_delimiter(lines: list[str], encoding: str, header_confidence: HeaderTest, suffix: str) -> str:
+    """Return the delimiter with which most rows have the same number of values, or `ONE_COLUMN` if there is none."""
     first = next((line.strip().strip('"') for line in lines if line.strip()), "")
     if known_text(first) or text_like(first):
         return ONE_COLUMN
-    likelihood = {delimiter: _likelihood(Dialect(encoding, delimiter), lines, is_header) for delimiter in DELIMITERS}
-    if suffix == ".txt":  # one text a line, unless there is a header that every row fits, or one beyond doubt
-        likelihood |= {each: 0.0 for each in ",;|" if likelihood[each] < 2.0}
-        if likelihood["\t"] < 2.0 and not _ids_before_tabs(lines):
+    likelihood = {
+        delimiter: _likelihood(Dialect(encoding, delimiter), lines, header_confidence) for delimiter in DELIMITERS
+    }
+    if suffix == ".txt":  # one text a line, unless a header is certain or fits every row
+        likelihood |= {delimiter: 0.0 for delimiter in ",;|" if likelihood[delimiter] < 2.0}
+        if likelihood["\t"] < 2.0 and not _start_with_ids(lines):
             likelihood["\t"] = 0.0
     if suffix in {".tsv", ".tab"} and likelihood["\t"] > 0:
         return "\t"
@@ -311,22 +337,22 @@ def _find_delimiter(lines: list[str], encoding: str, is_header: Recognize, suffi
     return best if likelihood[best] >= 0.7 else ONE_COLUMN
 
 
-def _ids_before_tabs(lines: list[str]) -> bool:
-    """Whether each line begins with another id, and a tab after it."""
+def _start_with_ids(lines: list[str]) -> bool:
+    """Whether every line starts with a distinct id, followed by a tab."""
     ids = [line.partition("\t")[0].strip() for line in lines if line.strip()]
-    return len(set(ids)) == len(ids) and all(re.fullmatch(r"\S*\d\S*", each) for each in ids)
+    return len(set(ids)) == len(ids) and all(re.fullmatch(r"\S*\d\S*", value) for value in ids)
 
 
-def _likelihood(dialect: Dialect, lines: list[str], is_header: Recognize) -> float:
-    """The fraction of rows that have the commonest width, plus 1 or 2 for a header, as sure as it is."""
+def _likelihood(dialect: Dialect, lines: list[str], header_confidence: HeaderTest) -> float:
+    """Return the fraction of rows with the most common width, plus the confidence of the header (1 or 2)."""
     records, _, faults, _ = parse_lines(dialect, lines, final=True)
     records = [record for record in records if not blank(record)]
     if not records:
         return 0.0
-    at = header_at(records, is_header)
-    if at is not None and len(records[at]) > 1:
-        fitting = sum(len(record) == len(records[at]) for record in records[at:])
-        return is_header(records[at]) + fitting / (len(records) - at + len(faults))
+    header = header_at(records, header_confidence)
+    if header is not None and len(records[header]) > 1:
+        fitting = sum(len(record) == len(records[header]) for record in records[header:])
+        return header_confidence(records[header]) + fitting / (len(records) - header + len(faults))
     width, number = Counter(map(len, records)).most_common(1)[0]
     prose = sum(_is_prose(line, dialect.delimiter) for line in lines)
     if width < 2 or prose > 0.8 * len(records) or (dialect.delimiter == "," and _commas_are_in_numbers(lines)):
@@ -340,13 +366,13 @@ def _commas_are_in_numbers(lines: list[str]) -> bool:
 
 
 def _is_prose(line: str, delimiter: str) -> bool:
-    """Whether a space follows the first delimiter, as in prose, and no number stands before it."""
+    """Whether a space follows the first delimiter, as in prose, and the value before it is not a number."""
     before, _, after = line.partition(delimiter)
     return after.startswith(" ") and not before.strip(' "').isdecimal()
 
 
 def _quotes_are_syntax(dialect: Dialect, lines: list[str]) -> bool:
-    """Whether values that begin with a quote mostly end with one, as in CSV and not as in prose."""
+    """Whether most values that start with a quote also end with one, as in CSV but not in prose."""
     opening = sum(line.startswith('"') or dialect.delimiter + '"' in line for line in lines)
     if not opening:
         header = next((line for line in lines if line.strip()), "")
@@ -354,20 +380,20 @@ def _quotes_are_syntax(dialect: Dialect, lines: list[str]) -> bool:
     return 2 * len(parse_lines(dialect, lines, final=True)[2]) < opening
 
 
-def _named(record: Record, asked: Asked) -> int:
-    """How surely a record names columns: by names that are known, or that the user asked for."""
+def _header_confidence(record: Record, request: ColumnRequest) -> int:
+    """Rate a record as a header (see `HeaderTest`), by known names and by the names that the user requested."""
     names = [name.strip() for name in record]
-    number = sum(map(known_name, names))
-    wanted = [name for name in (*asked.text, asked.item_id, asked.label) if name and not name.isdecimal()]
-    if number > 1 or (any(map(known_text, names)) and any(map(known_label, names))):
+    n_known = sum(map(known_name, names))
+    requested = [name for name in (*request.text, request.item_id, request.label) if name and not name.isdecimal()]
+    if n_known > 1 or (any(map(known_text, names)) and any(map(known_label, names))):
         return 2
-    if any(find_name(record, name) is not None for name in wanted):
+    if any(find_name(record, name) is not None for name in requested):
         return 2
-    return int((number == 1 and not any(map(str.isdecimal, names))) or (len(names) == 1 and text_like(names[0])))
+    return int((n_known == 1 and not any(map(str.isdecimal, names))) or (len(names) == 1 and text_like(names[0])))
 
 
-def _heads(first: Record, body: Sequence[Record]) -> bool:
-    """Whether a record of unknown names is a header: single words over longer texts, or over few labels."""
+def _looks_like_header(first: Record, body: Sequence[Record]) -> bool:
+    """Whether a record without known names is a header: single words above longer texts or above few labels."""
     names = [name.strip() for name in first]
     if len(names) < 2 or len(set(names)) < len(names) or not all(names):
         return False
@@ -378,7 +404,7 @@ def _heads(first: Record, body: Sequence[Record]) -> bool:
         return False
     if all(name.isidentifier() for name in names):
         return any(2 * sum(" " in value.strip() for value in column) > len(column) for column in columns)
-    values = [set(map(folded_label, column)) for column in columns]
-    if any(len(name) > 30 or folded_label(name) in found for name, found in zip(names, values, strict=True)):
+    distinct = [set(map(folded_label, column)) for column in columns]
+    if any(len(name) > 30 or folded_label(name) in values for name, values in zip(names, distinct, strict=True)):
         return False
-    return len(columns[0]) >= 10 and any(2 <= len(found) <= len(columns[0]) // 4 for found in values)
+    return len(columns[0]) >= 10 and any(2 <= len(values) <= len(columns[0]) // 4 for values in distinct)

@@ -1,4 +1,4 @@
-"""What a file is, from its bytes: can it be read, which format, which encoding."""
+"""Detect from its bytes whether a file can be read, and its format and encoding."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from storage.errors import SourceError
 
 HEAD_BYTES = 65_536
 BLOCK_CHARACTERS = 16_000_000
-ESCAPE = "pal-escape"  # every byte that is not text becomes a lone surrogate, in any encoding
+ESCAPE = "pal-escape"  # an error handler for any encoding: every invalid byte becomes a lone surrogate
 BOMS = {
-    codecs.BOM_UTF32_LE: "utf-32-le",  # before UTF-16, which it begins with
+    codecs.BOM_UTF32_LE: "utf-32-le",  # before UTF-16, whose BOM is a prefix of this one
     codecs.BOM_UTF32_BE: "utf-32-be",
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF16_LE: "utf-16-le",
@@ -32,13 +32,11 @@ NOT_TEXTS = {
     b"\x89PNG": ("a PNG image", ""),
     b"\xff\xd8\xff": ("a JPEG image", ""),
     b"GIF8": ("a GIF image", ""),
-    b"%PDF-": ("a PDF", "Copy its texts into a CSV file, one a row."),
+    b"%PDF-": ("a PDF", "Copy its texts into a CSV file, one per row."),
     b"SQLite format 3": ("an SQLite database", "Export the table as CSV and use that file."),
     b"ARROW1": ("an Arrow file", "Write it as Parquet and use that file."),
 }
-DEFAULT_HINT = (
-    "Files of texts are CSV, TSV, plain text (one text a line), Excel workbooks (.xlsx), JSON, RIS and Parquet."
-)
+DEFAULT_HINT = "Use CSV, TSV, plain text (one text per line), an Excel workbook (.xlsx), JSON, RIS or Parquet."
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:
@@ -50,18 +48,22 @@ codecs.register_error(ESCAPE, _escaped)
 
 
 def readable_file(path: Path, *, or_workbook: bool = False) -> bytes:
-    """The first bytes of a file that may hold texts; with `or_workbook` also of one that `is_zip`.
+    """Return the first bytes (at most `HEAD_BYTES`) of a file that may contain texts.
+
+    Args:
+        path: The file.
+        or_workbook: Whether workbooks (`is_zip`) are accepted.
 
     Raises:
-        SourceError: missing, a directory, empty, or recognised as something that holds no rows of text.
+        SourceError: The file is missing, unreadable, a directory, empty, or of a format without rows of text.
     """
     if path.is_dir():
-        raise SourceError(f"{path} is a directory, not a file of texts.", hint="Name a file in it.")
+        raise SourceError(f"{path} is a directory, not a file of texts.", hint="Name a file in this directory.")
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except FileNotFoundError:
-        raise SourceError(f"There is no file {path}.", hint="Check the path.") from None
+        raise SourceError(f"File {path} does not exist.", hint="Check the path.") from None
     except OSError as error:
         reason = error.strerror or error
         raise SourceError(f"{path} cannot be read: {reason}.", hint="Check the file and its permissions.") from error
@@ -74,20 +76,20 @@ def readable_file(path: Path, *, or_workbook: bool = False) -> bytes:
 
 
 def is_parquet(head: bytes) -> bool:
-    """Whether a file begins as Parquet does."""
+    """Whether a file starts with the signature of Parquet."""
     return head.startswith(b"PAR1")
 
 
 def is_zip(head: bytes) -> bool:
-    """Whether a file begins as a workbook does, of today (.xlsx: a zip archive) or of before 2007."""
+    """Whether a file starts with the signature of a workbook: .xlsx (a zip archive) or .xls."""
     return head.startswith((b"PK\x03\x04", OLD_OFFICE))
 
 
 def is_json(path: Path, head: bytes, encoding: str) -> bool:
-    """Whether a text file is JSON lines or an array, by its first lines; the suffix only settles what they leave open.
+    """Whether a text file is JSON lines or a JSON array: by its first lines, and by its suffix if they leave it open.
 
     Raises:
-        SourceError: binary content.
+        SourceError: The content is binary.
     """
     text = head.decode(encoding, ESCAPE).lstrip("\ufeff \t\r\n")
     control = sum(character < " " and character not in "\t\n\r\v\f" for character in text)
@@ -108,9 +110,10 @@ def _is_object(line: str) -> bool:
 
 
 def find_encoding(path: Path, head: bytes) -> str:
-    """The encoding of a text file: its BOM, UTF-16 by its shape, else a pass over the whole file.
+    """Detect the encoding of a text file: by its BOM, by the bytes of UTF-16, or by a pass over the whole file.
 
-    UTF-8 unless most of what is not ASCII is not UTF-8 either, which then is Windows-1252.
+    The pass decides between UTF-8 and Windows-1252: the latter if more characters outside ASCII are invalid in UTF-8
+    than valid.
     """
     for bom, name in BOMS.items():
         if head.startswith(bom):
@@ -121,7 +124,7 @@ def find_encoding(path: Path, head: bytes) -> str:
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     with path.open("rb") as file:
         while block := file.read(1 << 20):
-            text = decoder.decode(block)  # a sequence cut off by the end of the file is not counted
+            text = decoder.decode(block)  # a sequence that the end of the file truncates is not counted
             if not text.isascii():
                 points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
                 bad = int(np.count_nonzero((points >= 0xDC80) & (points <= 0xDCFF)))
@@ -131,46 +134,46 @@ def find_encoding(path: Path, head: bytes) -> str:
 
 
 def _utf16(head: bytes) -> str | None:
-    """Which UTF-16 a file without BOM is: the byte order in which it has plain ASCII and its ends of line."""
+    """Return the UTF-16 encoding of a file without BOM: the byte order in which it has ASCII and line ends."""
     if b"\0" not in head:
         return None
     plain: dict[str, int] = {}
     for name, kind in (("utf-16-le", "<u2"), ("utf-16-be", ">u2")):
         units = np.frombuffer(head[: len(head) & ~1], dtype=kind)
-        found = int(np.count_nonzero(((units >= 32) & (units < 127)) | np.isin(units, (9, 10, 13))))
-        enough = 0.01 if np.any(units == 10) else 0.5  # a stray NUL in UTF-8 makes a character plain, but no line
-        plain[name] = found if found > enough * len(units) else 0
+        n_ascii = int(np.count_nonzero(((units >= 32) & (units < 127)) | np.isin(units, (9, 10, 13))))
+        minimum = 0.01 if np.any(units == 10) else 0.5  # a stray NUL in UTF-8 looks like ASCII, but not like a line end
+        plain[name] = n_ascii if n_ascii > minimum * len(units) else 0
     fewer, more = sorted(plain, key=lambda name: plain[name])
     return more if plain[more] > 10 * plain[fewer] else None
 
 
 def known_encoding(name: str) -> str:
-    """An encoding as the user named it.
+    """Return Python's name of the encoding that the user named.
 
     Raises:
-        SourceError: Python knows no such text encoding.
+        SourceError: Python has no text encoding of this name.
     """
     try:
         b"a".decode(name, "replace")
     except (LookupError, ValueError):
-        hint = "--encoding utf-8, utf-16 or windows-1252; or leave it out."
-        raise SourceError(f"There is no encoding {name!r}.", hint=hint) from None
+        hint = "Use --encoding utf-8, utf-16 or windows-1252, or omit the option."
+        raise SourceError(f"Unknown encoding {name!r}.", hint=hint) from None
     return codecs.lookup(name).name
 
 
 def open_text(file: BinaryIO, encoding: str) -> io.TextIOWrapper:
-    """The file as text whose line ends are left as they are and whose bad bytes become lone surrogates."""
+    """Wrap a binary file as text: line ends are not translated, and invalid bytes become lone surrogates."""
     errors = "surrogateescape" if encoding == "utf-8" else ESCAPE
     return io.TextIOWrapper(file, encoding=encoding, errors=errors, newline="")
 
 
 def next_lines(stream: io.TextIOWrapper, count: int, *, first: bool = False) -> list[str]:
-    """Up to `count` physical lines with their ends, fewer where lines are long; none at the end of the file.
+    """Read up to `count` physical lines with their line ends; fewer if lines are long, none at the end of the file.
 
     Args:
-        stream: where to read on.
-        count: the most lines to return.
-        first: whether this is the start of the file, where a BOM is dropped.
+        stream: The file, at the position to continue from.
+        count: The maximum number of lines.
+        first: Whether this is the start of the file, where a BOM is dropped.
     """
     lines: list[str] = []
     characters = 0

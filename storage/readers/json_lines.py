@@ -1,4 +1,4 @@
-"""JSON lines and JSON arrays: one object a row, its keys named as the columns of a CSV file would be."""
+"""Read JSON lines and JSON arrays: one object per row, with the same keys as the columns of a CSV file."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ import numpy as np
 import pyarrow as pa
 
 from storage.errors import SourceError
-from storage.readers.columns import Asked, choose_columns, layout_of, unique_names
+from storage.readers.columns import ColumnRequest, choose_columns, layout_of, unique_names
 from storage.readers.delimited import SAMPLE_LINES, sample_lines
 from storage.readers.file_kinds import NAMES, next_lines, open_text
 from storage.readers.rows import Cells, checked, string_cells, with_all_rows
 from storage.readers.source import Chunk, Layout, Reject, Source, shortened
 from storage.readers.spellings import id_text, label_text
 
-MOST_ARRAY_BYTES = 500_000_000
-"""An array is read whole; JSON lines are not."""
+MAX_ARRAY_BYTES = 500_000_000
+"""An array must fit into memory; JSON lines are read in chunks."""
 
 
 @dataclass(frozen=True)
 class _Keys:
-    """The keys that matter.
+    """The keys to read.
 
     Attributes:
         context: What is kept beside the text; None for all other keys.
@@ -39,14 +39,14 @@ class _Keys:
     label: str | None = None
     context: tuple[str, ...] | None = ()
 
-    def text_alone(self) -> _Keys:
+    def text_only(self) -> _Keys:
         return _Keys(self.texts)
 
     def context_of(self, record: Mapping[str, Any]) -> str | None:
-        """What is kept of a record, as JSON; None for nothing."""
+        """Return the context of a record as JSON; None if there is none."""
         if self.context is None:
-            apart = {*self.texts, self.item_id, self.label}
-            kept = {key: value for key, value in record.items() if key not in apart}
+            excluded = {*self.texts, self.item_id, self.label}
+            kept = {key: value for key, value in record.items() if key not in excluded}
         else:
             kept = {key: record[key] for key in self.context if key in record}
         return json.dumps(kept, ensure_ascii=False) if kept else None
@@ -54,51 +54,59 @@ class _Keys:
 
 @dataclass(frozen=True)
 class _Part:
-    """Some entries: row, and the value there, of which a string says what is wrong; and as a reject shows them."""
+    """Some entries of a file.
+
+    Attributes:
+        entries: Row number and object; in place of an object that cannot be read, the reason as a string.
+        shown: The entries as the rejects show them.
+    """
 
     entries: Sequence[tuple[int, Any]]
     shown: Sequence[str]
     bytes_read: int
 
 
-def open_json(path: Path, encoding: str, asked: Asked) -> Source:
-    """Find out which keys of JSON lines, or of the objects in an array, matter.
+def open_json(path: Path, encoding: str, request: ColumnRequest) -> Source:
+    """Detect the keys to read in JSON lines or in the objects of a JSON array.
 
     Raises:
-        SourceError: no object is there, or the key of the texts cannot be told.
+        SourceError: The file has no objects, a key is repeated, or the choice of a key is ambiguous.
     """
-    entries = _array(path, encoding)
-    return open_records(path, "JSON lines" if entries is None else "JSON array", encoding, entries, asked)
+    entries = _read_array(path, encoding)
+    return open_records(path, "JSON lines" if entries is None else "JSON array", encoding, entries, request)
 
 
-def open_records(path: Path, name: str, encoding: str, entries: list[Any] | None, asked: Asked) -> Source:
-    """Find out which keys of records matter.
+def open_records(path: Path, name: str, encoding: str, entries: list[Any] | None, request: ColumnRequest) -> Source:
+    """Detect the keys to read in records.
 
     Args:
-        name: Of the file's format.
+        path: The file.
+        name: The name of its format.
+        encoding: Its encoding.
         entries: The records; None for the lines of the file.
+        request: The columns that the user requested.
 
     Raises:
-        SourceError: No object is there, or the key of the texts cannot be told.
+        SourceError: As `open_json`.
     """
     lines = sample_lines(path, encoding) if entries is None else []
-    found = [_object(line) for line in lines] if entries is None else entries[:SAMPLE_LINES]
-    _refuse_twice(path, lines)
-    objects = [value for value in found if isinstance(value, dict)]
+    values = [_parse_object(line) for line in lines] if entries is None else entries[:SAMPLE_LINES]
+    _require_unique_keys(path, lines)
+    objects = [value for value in values if isinstance(value, dict)]
     if entries == []:
         raise SourceError(f"{path} is an empty JSON array.", hint="A file needs at least one text.")
     if not objects:
-        raise _no_objects(path, encoding, entries)
+        raise _no_objects_error(path, encoding, entries)
     names = list(dict.fromkeys(key for record in objects for key in record))
-    wrapped = len(found) == 1 and any(_holds_objects(value) for value in objects[0].values())
+    wrapped = len(values) == 1 and any(_holds_objects(value) for value in objects[0].values())
     if wrapped or not any(isinstance(value, str) for record in objects for value in record.values()):
-        what = f"The objects of {path} hold no text; their keys: {', '.join(map(repr, names[:20]))}."
-        raise SourceError(what, hint=_flattened(path, objects[0], "" if entries is None else ".[]"))
-    sample = [[_plain(record.get(key)) for key in names] for record in objects]
-    columns = choose_columns(path, names, sample, asked)
+        message = f"The objects of {path} contain no text. Their keys: {', '.join(map(repr, names[:20]))}."
+        raise SourceError(message, hint=_flatten_hint(path, objects[0], "" if entries is None else ".[]"))
+    sample = [[_cell(record.get(key)) for key in names] for record in objects]
+    columns = choose_columns(path, names, sample, request)
     single = (columns.item_id, columns.date, columns.label)
     item_id, date, label = (None if position is None else names[position] for position in single)
-    context = None if asked.context is None else tuple(names[at] for at in columns.context.values())
+    context = None if request.context is None else tuple(names[at] for at in columns.context.values())
     keys = _Keys(tuple(names[at] for at in columns.texts), item_id, date, label, context)
     size = path.stat().st_size
 
@@ -107,91 +115,94 @@ def open_records(path: Path, name: str, encoding: str, entries: list[Any] | None
         if not all_columns:
             yield from (_chunk(path, part, keys) for part in parts)
             return
-        every = dict.fromkeys(names)  # keys that the sample does not have come after those of the sample
-        again = _parts_of_lines(path, encoding, count) if entries is None else [_Part(list(enumerate(entries)), [], 0)]
-        for part in again:
+        all_names = dict.fromkeys(names)  # keys that are not in the sample are appended
+        first_pass = (
+            _parts_of_lines(path, encoding, count) if entries is None else [_Part(list(enumerate(entries)), [], 0)]
+        )
+        for part in first_pass:
             for _, value in part.entries:
-                every.update(dict.fromkeys(value) if isinstance(value, dict) else {})
-        yield from (_with_all_rows(_chunk(path, part, keys.text_alone()), part, list(every), keys) for part in parts)
+                all_names.update(dict.fromkeys(value) if isinstance(value, dict) else {})
+        yield from (_with_all_rows(_chunk(path, part, keys.text_only()), part, list(all_names), keys) for part in parts)
 
     form = Layout(f"{name}, {NAMES.get(encoding, encoding)}", encoding)
     return Source(path, size, layout_of(form, columns, names, sample, path), read)
 
 
-def _flattened(path: Path, value: Any, before: str = "") -> str:
-    """The command that writes the objects with texts, wherever they are in a value, as JSON lines."""
-    place = _place_of_texts(value)
-    if place is None:
-        return 'One object a line is needed: {"text": "..."}'
-    where = f"'{before}{place}'" if "'" not in place else shlex.quote(before + place)
-    return f"Write these objects alone: jq -c {where} {shlex.quote(path.name)} > flat.jsonl"
+def _flatten_hint(path: Path, value: Any, before: str = "") -> str:
+    """Return the hint with the jq command that writes the nested objects with texts as JSON lines."""
+    texts_path = _path_of_texts(value)
+    if texts_path is None:
+        return 'Write one object per line: {"text": "..."}'
+    quoted = f"'{before}{texts_path}'" if "'" not in texts_path else shlex.quote(before + texts_path)
+    return f"Extract the objects with texts: jq -c {quoted} {shlex.quote(path.name)} > flat.jsonl"
 
 
 def _holds_objects(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
-def _place_of_texts(value: Any, depth: int = 20) -> str | None:
-    """Where the first objects with a text are in a value, lists of them first, as jq writes it; None where none are.
+def _path_of_texts(value: Any, depth: int = 20) -> str | None:
+    """Return the jq path of the first objects with a text, preferring lists of objects; None if there are none.
 
-    >>> _place_of_texts({"meta": "1.0", "data": [{"text": "a"}]}), _place_of_texts({"a b": {"c": {"text": "a"}}})
+    >>> _path_of_texts({"meta": "1.0", "data": [{"text": "a"}]}), _path_of_texts({"a b": {"c": {"text": "a"}}})
     ('.data[]', '."a b".c')
     """
     if isinstance(value, list):
-        places = (_place_of_texts(each, depth - 1) for each in value[:20] if depth)
-        return next((f"[]{place}" for place in places if place is not None), None)
+        paths = (_path_of_texts(element, depth - 1) for element in value[:20] if depth)
+        return next((f"[]{path}" for path in paths if path is not None), None)
     if not isinstance(value, dict) or not depth:
         return None
-    if any(isinstance(each, str) for each in value.values()) and not any(map(_holds_objects, value.values())):
+    if any(isinstance(field, str) for field in value.values()) and not any(map(_holds_objects, value.values())):
         return ""
     for key in sorted(value, key=lambda key: not _holds_objects(value[key])):
-        if (place := _place_of_texts(value[key], depth - 1)) is not None:
+        if (path := _path_of_texts(value[key], depth - 1)) is not None:
             name = key if key.isidentifier() and key.isascii() else json.dumps(key, ensure_ascii=False)
-            return f".{name}{place}"
+            return f".{name}{path}"
     return None
 
 
-def _refuse_twice(path: Path, lines: Sequence[str]) -> None:
-    """Refuse lines of which one has the same key twice: the parser would keep the last."""
-    at = 0
+def _require_unique_keys(path: Path, lines: Sequence[str]) -> None:
+    """Raise a `SourceError` if an object repeats a key: the parser would keep only the last value."""
+    number = 0
 
-    def single(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(found := dict(pairs)) < len(pairs):
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(record := dict(pairs)) < len(pairs):
             names = [name for name, _ in pairs]
-            twice = next(name for name in found if names.count(name) > 1)
-            what = f"Line {at} of {path} has the key {twice!r} more than once."
-            raise SourceError(what, hint="Rename one of them where the file is written.")
-        return found
+            repeated = next(name for name in record if names.count(name) > 1)
+            message = f"Line {number} of {path} has the key {repeated!r} more than once."
+            raise SourceError(message, hint="Rename one of the keys in the program that writes the file.")
+        return record
 
-    for at, line in enumerate(lines, start=1):  # noqa: B007  # `single` says it
-        with suppress(ValueError, RecursionError):  # told row by row
-            json.loads(line, object_pairs_hook=single)
+    for number, line in enumerate(lines, start=1):  # noqa: B007  # read by `unique`
+        with suppress(ValueError, RecursionError):  # reported with the rejected rows
+            json.loads(line, object_pairs_hook=unique)
 
 
-def _array(path: Path, encoding: str) -> list[Any] | None:
-    """The entries of a file that is one JSON array; None for another one.
+def _read_array(path: Path, encoding: str) -> list[Any] | None:
+    """Return the entries of a file that is one JSON array; None for any other file.
 
     Raises:
-        SourceError: The array is broken, or too large to be read whole.
+        SourceError: The array is incomplete or too large.
     """
     first = next((line.lstrip("\ufeff \t") for line in sample_lines(path, encoding) if line.strip("\ufeff \t\r\n")), "")
     if not first.startswith("["):
         return None
-    hint = f"Write one object a line: jq -c '.[]' {path.name} > {path.stem}.jsonl"
-    if path.stat().st_size > MOST_ARRAY_BYTES:
-        raise SourceError(f"{path} is one JSON array of {path.stat().st_size:,} bytes.", hint=hint)
+    hint = f"Write one object per line: jq -c '.[]' {path.name} > {path.stem}.jsonl"
+    if path.stat().st_size > MAX_ARRAY_BYTES:
+        message = f"{path} is a JSON array of {path.stat().st_size:,} bytes (limit: {MAX_ARRAY_BYTES:,})."
+        raise SourceError(message, hint=hint)
     with path.open("rb") as binary, open_text(binary, encoding) as stream:
         try:
             values = json.loads(stream.read().removeprefix("\ufeff"))
         except (ValueError, RecursionError) as error:
-            if isinstance(_object(first), dict) or _is_whole(first):
-                return None  # an array on the first line, and more below
-            raise SourceError(f"{path} is not a whole JSON array: {error}.", hint="Export it again.") from error
+            if isinstance(_parse_object(first), dict) or _is_complete(first):
+                return None  # JSON lines whose first line is an array
+            raise SourceError(f"{path} is not a complete JSON array: {error}.", hint="Export it again.") from error
     texts = ({"text": value} if isinstance(value, str) else value for value in values)
     return [value if isinstance(value, dict) else "not a JSON object" for value in texts]
 
 
-def _is_whole(line: str) -> bool:
+def _is_complete(line: str) -> bool:
     try:
         json.loads(line)
     except (ValueError, RecursionError):
@@ -199,14 +210,15 @@ def _is_whole(line: str) -> bool:
     return True
 
 
-def _no_objects(path: Path, encoding: str, entries: list[Any] | None) -> SourceError:
-    """The error of a file without objects, with the command that would make it one of JSON lines."""
-    hint = 'One object a line is needed: {"text": "..."}'
-    if path.stat().st_size <= MOST_ARRAY_BYTES:
+def _no_objects_error(path: Path, encoding: str, entries: list[Any] | None) -> SourceError:
+    """Return the error of a file without objects, with the command that converts it to JSON lines."""
+    hint = 'Write one object per line: {"text": "..."}'
+    if path.stat().st_size <= MAX_ARRAY_BYTES:
         with path.open("rb") as binary, open_text(binary, encoding) as stream:
-            whole = _object(stream.read().removeprefix("\ufeff"))
-        if isinstance(whole, dict):
-            hint = _flattened(path, whole) if _place_of_texts(whole) else f"Write it in one line: jq -c . {path.name}"
+            content = _parse_object(stream.read().removeprefix("\ufeff"))
+        if isinstance(content, dict):
+            one_line = f"Write the object on one line: jq -c . {path.name}"
+            hint = _flatten_hint(path, content) if _path_of_texts(content) else one_line
     part = "line" if entries is None else "entry"
     return SourceError(f"No {part} of {path} is a JSON object.", hint=hint)
 
@@ -214,7 +226,7 @@ def _no_objects(path: Path, encoding: str, entries: list[Any] | None) -> SourceE
 def _parts_of_array(entries: Sequence[Any], size: int, count: int) -> Iterator[_Part]:
     for start in range(0, len(entries), count):
         part = [(start + i + 1, value) for i, value in enumerate(entries[start : start + count])]
-        yield _Part(part, [_dumped(value) for _, value in part], size * (start + len(part)) // len(entries))
+        yield _Part(part, [_as_json(value) for _, value in part], size * (start + len(part)) // len(entries))
 
 
 def _parts_of_lines(path: Path, encoding: str, count: int) -> Iterator[_Part]:
@@ -222,13 +234,13 @@ def _parts_of_lines(path: Path, encoding: str, count: int) -> Iterator[_Part]:
     row = 1
     with path.open("rb") as binary, open_text(binary, encoding) as stream:
         while lines := next_lines(stream, count, first=row == 1):
-            found = [(row + i, _object(line)) for i, line in enumerate(lines)]
+            entries = [(row + i, _parse_object(line)) for i, line in enumerate(lines)]
             row += len(lines)
-            yield _Part(found, lines, min(binary.tell(), size))
+            yield _Part(entries, lines, min(binary.tell(), size))
 
 
 def _with_all_rows(chunk: Chunk, part: _Part, names: Sequence[str], keys: _Keys) -> Chunk:
-    """A chunk with every row of its part but blank lines, and the values of all keys as strings."""
+    """Add every row but blank lines to a chunk, with the values of all keys as strings."""
     rows = [
         row for row, shown in zip(part.entries, part.shown, strict=True) if isinstance(row[1], dict) or shown.strip()
     ]
@@ -240,12 +252,12 @@ def _with_all_rows(chunk: Chunk, part: _Part, names: Sequence[str], keys: _Keys)
 
 
 def _as_string(value: object) -> str | None:
-    """A value of any kind as a cell: strings as they are, else JSON."""
+    """Return a value of any type as a string: strings unchanged, others as JSON."""
     return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _chunk(path: Path, part: _Part, keys: _Keys) -> Chunk:
-    """The rows of some entries; each alone, so that a bad one costs no other."""
+    """Check the entries one by one, so that a malformed one does not affect the others."""
     entries, shown = part.entries, part.shown
     rejects: list[Reject] = []
     good: list[tuple[int, dict[str, Any]]] = []
@@ -256,28 +268,28 @@ def _chunk(path: Path, part: _Part, keys: _Keys) -> Chunk:
         elif shown[i].strip():
             rejects.append(Reject(str(path), row, shortened(shown[i]), fault))
     records = [record for _, record in good]
-    texts = [[_plain(record.get(key)) for record in records] for key in keys.texts]
+    texts = [[_cell(record.get(key)) for record in records] for key in keys.texts]
     cells = Cells(
         texts[0],
         None if keys.item_id is None else [id_text(record.get(keys.item_id)) for record in records],
-        None if keys.date is None else [_plain(record.get(keys.date)) for record in records],
+        None if keys.date is None else [_cell(record.get(keys.date)) for record in records],
         None if keys.label is None else [label_text(record.get(keys.label)) for record in records],
         texts[1:],
         () if keys.context == () else string_cells(list(map(keys.context_of, records))),
     )
     rows = np.array([entries[i][0] for i, _ in good], dtype=np.int64)
-    table, unfit = checked(str(path), rows, cells, lambda k: shown[good[k][0]])
-    return Chunk(table, sorted(rejects + unfit, key=lambda reject: reject.row), part.bytes_read)
+    table, rejected = checked(str(path), rows, cells, lambda k: shown[good[k][0]])
+    return Chunk(table, sorted(rejects + rejected, key=lambda reject: reject.row), part.bytes_read)
 
 
-def _object(line: str) -> dict[str, Any] | str:
-    """The object of a line, or what is wrong with it."""
+def _parse_object(line: str) -> dict[str, Any] | str:
+    """Return the object of a line, or the reason why it has none."""
     try:
         value = json.loads(line)
     except ValueError as error:
         return f"not JSON: {error.msg}" if isinstance(error, json.JSONDecodeError) else f"not JSON: {error}"
     except RecursionError:
-        return "not JSON that can be read: nested too deeply"
+        return "not readable JSON: nested too deeply"
     return value if isinstance(value, dict) else "not a JSON object"
 
 
@@ -289,16 +301,16 @@ def _fault(record: dict[str, Any], keys: _Keys) -> str | None:
         if text is not None and (not isinstance(text, str | int | float) or isinstance(text, bool)):
             return f"{key!r} is not a string"
     if keys.label is not None and label_text(record.get(keys.label)) is None:
-        return f"{keys.label!r} is not a single label: {_dumped(record[keys.label])}"
+        return f"{keys.label!r} is not a single label: {_as_json(record[keys.label])}"
     return None
 
 
-def _dumped(value: object) -> str:
+def _as_json(value: object) -> str:
     return value if isinstance(value, str) else shortened(json.dumps(value, ensure_ascii=False))
 
 
-def _plain(value: object) -> str:
-    """A value as a cell of a CSV file; a list of one as what is in it."""
+def _cell(value: object) -> str:
+    """Return a value as CSV would have it; of a list with one element, this element."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool | list):

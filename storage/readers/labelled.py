@@ -1,4 +1,4 @@
-"""The labelled rows of a file, read as `pal import` reads its texts: what a simulation replays the loop on."""
+"""Read the labeled rows of a file, as `pal import` reads its texts, for a simulation."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from storage.readers.spellings import folded_label, without_list
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MOST_MALFORMED = 0.01
-"""Fraction of rows that may be malformed; a simulation on the others would be one on other data."""
+MAX_MALFORMED = 0.01
+"""Maximum fraction of malformed rows; with more, the simulation would be of different data."""
 
 
 @dataclass(frozen=True)
 class LabelledTexts:
-    """The labelled rows of a file: (text, label, folded), each text once, in the order of the file.
+    """The labeled rows of a file without repeated texts, in the order of the file.
 
     Attributes:
-        notes: What was left out or taken as one, in sentences.
+        table: The columns `text`, `label` and `folded` (the text with its spelling normalized).
+        layout: The detected layout of the file.
+        notes: Sentences about rows that were left out or merged.
     """
 
     table: pa.Table
@@ -32,10 +34,10 @@ class LabelledTexts:
 
 
 def read_labelled(path: Path, text_column: str | None = None, label_column: str | None = None) -> LabelledTexts:
-    """Read the rows that have a text and a label; equal texts (by storage's text hash) count once, with their first.
+    """Read the rows that have both a text and a label; of rows with equal texts (see `folded`) the first is kept.
 
     Raises:
-        SourceError: The file cannot be read, its columns cannot be told, or too many of its rows are malformed.
+        SourceError: The file cannot be read, the choice of a column is ambiguous, or too many rows are malformed.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -50,25 +52,25 @@ def read_labelled(path: Path, text_column: str | None = None, label_column: str 
         tables.append(chunk.table)
         rejects += chunk.rejects
     table = pa.concat_tables(tables).select(["text", "label"]).combine_chunks()
-    notes = _malformed(path, rejects, table.num_rows)
-    labels = _one_spelling_each(table["label"].combine_chunks())
+    notes = _check_malformed(path, rejects, table.num_rows)
+    labels = _unify_spellings(table["label"].combine_chunks())
     table = table.set_column(1, "label", labels).filter(pc.not_equal(labels, ""))
     folded = pa.chunked_array([folded_texts(part) for part in table["text"].chunks], pa.string())
     table = table.append_column("folded", folded).append_column("row", pa.array(range(table.num_rows), pa.int64()))
     first = table.group_by("folded", use_threads=False).aggregate([("row", "min"), ("label", "count_distinct")])
     if repeated := table.num_rows - first.num_rows:
-        differ = int(pc.sum(pc.greater(first["label_count_distinct"], 1)).as_py() or 0)
-        but = f", {differ:,} of them with another label: the first counts" if differ else ""
-        notes.append(f"{repeated:,} rows repeat a text{but}.")
+        n_conflicts = int(pc.sum(pc.greater(first["label_count_distinct"], 1)).as_py() or 0)
+        conflicts = f"; for {n_conflicts:,} texts the labels differ and the first one is used" if n_conflicts else ""
+        notes.append(f"{repeated:,} rows repeat a text{conflicts}.")
     kept = table.take(first["row_min"].combine_chunks().sort())
     return LabelledTexts(kept.select(["text", "label", "folded"]), source.layout, notes)
 
 
-def _malformed(path: Path, rejects: list[Reject], n_good: int) -> list[str]:
-    """What to say of the rows that could not be read; those with an empty text are no loss.
+def _check_malformed(path: Path, rejects: list[Reject], n_good: int) -> list[str]:
+    """Return a note about rows that could not be read; rows with an empty text or id do not count.
 
     Raises:
-        SourceError: They are too many.
+        SourceError: More than `MAX_MALFORMED` of the rows could not be read.
     """
     from storage.readers.rows import EMPTY_ID, EMPTY_TEXT
 
@@ -76,21 +78,21 @@ def _malformed(path: Path, rejects: list[Reject], n_good: int) -> list[str]:
     if not malformed:
         return []
     first = malformed[0]
-    said = f"{len(malformed):,} of {len(malformed) + n_good:,} rows of {path} cannot be read"
+    summary = f"{len(malformed):,} of {len(malformed) + n_good:,} rows of {path} cannot be read"
     example = f"row {first.row}, {first.value!r}: {first.reason}"
-    if len(malformed) > MOST_MALFORMED * (len(malformed) + n_good):
-        raise SourceError(f"{said}; {example.rstrip('.?')}.", hint="Fix these rows, or leave them out of the file.")
-    return [f"{said} and are left out; {example}."]
+    if len(malformed) > MAX_MALFORMED * (len(malformed) + n_good):
+        raise SourceError(f"{summary}; {example.rstrip('.?')}.", hint="Fix or remove these rows.")
+    return [f"{summary} and are left out; {example}."]
 
 
-def _one_spelling_each(labels: pa.Array) -> pa.Array:
-    """The labels, each in the commonest of its spellings, of which 1 goes before 1.0."""
+def _unify_spellings(labels: pa.Array) -> pa.Array:
+    """Replace each label by the most common of its spellings; an integer `1` is preferred to `1.0`."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     encoded = labels.dictionary_encode()
     written = [without_list(label) for label in encoded.dictionary.to_pylist()]
-    counts = {each["values"]: each["counts"] for each in pc.value_counts(encoded.indices).to_pylist()}
+    counts = {entry["values"]: entry["counts"] for entry in pc.value_counts(encoded.indices).to_pylist()}
     spellings: dict[str, Counter[str]] = {}
     for index, label in enumerate(written):
         key = folded_label(label)

@@ -1,4 +1,4 @@
-"""Lines into records, strictly: a record that is none costs its first line, and reading resumes on the next."""
+"""Parse lines into records, strictly: a malformed record is rejected, and parsing resumes on its second line."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 MAX_RECORD_CHARACTERS = 1_000_000
 DELIMITERS = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}
-ONE_COLUMN = "\x1f"  # stands for "no delimiter": it is in no text a person wrote
+ONE_COLUMN = "\x1f"  # means "no delimiter": this character does not occur in texts that people write
 MISQUOTED = 'a quote (") opens a value and does not close it as it should'
 BACKSLASH = MISQUOTED + r' (\" is not read as a quote here: write "" instead)'
-LONE_CR = "\ud800"  # stands for one while rows are split: it is in no text that was read
+LONE_CR = "\ud800"  # replaces a lone CR while rows are split: decoding never yields this character
 Record = list[str]
 
 _ESCAPE = re.compile(r'\\(["\\])')
@@ -34,25 +34,25 @@ _ESCAPE = re.compile(r'\\(["\\])')
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a file's lines become records; good records have `narrowest` to `widest` values."""
+    """How the lines of a file are parsed; well-formed records have `narrowest` to `widest` values."""
 
     encoding: str
     delimiter: str
     quoted: bool = True
-    header_row: int = 0  # its line from 1; 0 without
+    header_row: int = 0  # the line of the header, from 1; 0 if there is none
     narrowest: int = 1
     widest: int = 1_000_000
-    above: int = 0  # lines at the top that are neither header nor rows; counted together with the header's
-    escaped: bool = False  # quotes inside values are written \" and not ""
+    above: int = 0  # lines at the top that are neither header nor rows
+    escaped: bool = False  # quotes inside values are written \" instead of ""
     lone_cr_is_text: bool = False
 
     @property
     def first_row(self) -> int:
-        """The first line, from 1, that may be a row."""
+        """The number of the first line, from 1, that may be a row."""
         return max(self.header_row, self.above) + 1
 
     def reader(self, lines: Iterable[str]) -> Reader:
-        """A strict csv reader over lines."""
+        """Return a strict csv reader of some lines."""
         return csv.reader(
             map(_unescaped, lines) if self.escaped else lines,
             delimiter=self.delimiter,
@@ -62,39 +62,41 @@ class Dialect:
         )
 
     def __str__(self) -> str:
-        """In words: `CSV, UTF-8, comma, header`."""
+        """Describe the dialect, as in `CSV, comma, UTF-8, header`."""
         name = DELIMITERS.get(self.delimiter, repr(self.delimiter))
-        kind = "plain text, one text a line" if self.delimiter == ONE_COLUMN else f"CSV, {name}"
+        kind = "plain text, one text per line" if self.delimiter == ONE_COLUMN else f"CSV, {name}"
         parts = [kind, NAMES.get(self.encoding, self.encoding), "header" if self.header_row else "no header"]
         if self.delimiter != ONE_COLUMN and not self.quoted:
             parts.append("quotes are text")
-        return ", ".join([*parts, "quotes after a backslash"] if self.escaped else parts)
+        return ", ".join([*parts, "quotes escaped with a backslash"] if self.escaped else parts)
 
 
 def _unescaped(line: str) -> str:
-    """A line whose quotes are escaped with a backslash, as CSV has them."""
+    """Convert the backslash escapes of a line to the doubled quotes of CSV."""
     return _ESCAPE.sub(lambda match: '""' if match[1] == '"' else "\\", line) if "\\" in line else line
 
 
 @dataclass(frozen=True)
 class Records:
-    """Records of some lines.
+    """The records of some lines.
 
     Attributes:
-        rows: The line each record starts on, from 1, shape (n,).
-        rejects: The rows that are no record.
-        unfit: Their values as far as they can be told, by row; as many as there are.
+        records: n well-formed records.
+        rows: The line on which each record starts, from 1, shape (n,).
+        rejects: The malformed rows.
+        bytes_read: The position in the file after these lines.
+        malformed: Line number -> values of a malformed row, as far as they can be separated.
     """
 
     records: list[Record]
     rows: NDArray[np.int64]
     rejects: list[Reject]
     bytes_read: int
-    unfit: dict[int, Record] = field(default_factory=dict)
+    malformed: dict[int, Record] = field(default_factory=dict)
 
 
 def read_records(path: Path, dialect: Dialect, count: int) -> Iterator[Records]:
-    """The records of a file, `count` lines at a time, without blank rows, the header and what stands above it."""
+    """Yield the records of a file, `count` lines at a time, without the header and the lines above it."""
     size = path.stat().st_size
     with path.open("rb") as binary, open_text(binary, dialect.encoding) as stream:
         carried: list[str] = []
@@ -115,7 +117,7 @@ def read_records(path: Path, dialect: Dialect, count: int) -> Iterator[Records]:
                 if first_row + start >= dialect.first_row
             ]
             part = _well_shaped(path, dialect, records, starts + first_row)
-            part.unfit.update({each.row: _split(dialect, lines[each.row - first_row]) for each in rejects})
+            part.malformed.update({reject.row: _split(dialect, lines[reject.row - first_row]) for reject in rejects})
             if lines:
                 yield replace(part, rejects=rejects + part.rejects, bytes_read=size if final else binary.tell())
             carried = lines[used:]
@@ -125,11 +127,16 @@ def read_records(path: Path, dialect: Dialect, count: int) -> Iterator[Records]:
 def parse_lines(
     dialect: Dialect, lines: list[str], *, final: bool
 ) -> tuple[list[Record], NDArray[np.int64], list[tuple[int, str]], int]:
-    """Split lines into records.
+    """Parse lines into records.
+
+    Args:
+        dialect: How to parse them.
+        lines: The lines.
+        final: Whether the file ends here; if not, an unfinished record at the end is not parsed yet.
 
     Returns:
-        The records; the index of the line each starts on, shape (n,); the lines that are no record, with the
-        reason; and how many lines were used (all when `final`; else an unfinished record is left for later).
+        The n records; the index of the line on which each starts, shape (n,); index and reason of each malformed
+        line; and the number of lines that were used.
     """
     try:
         with _no_collection():
@@ -145,7 +152,7 @@ def parse_lines(
 
 
 def joined_at_lone_cr(lines: list[str]) -> list[str]:
-    """Lines that end with CRLF or LF only; `LONE_CR` stands for each CR between."""
+    """Join lines that end with a lone CR to the next line, with `LONE_CR` in place of the CR."""
     joined: list[str] = []
     begun = ""
     for line in lines:
@@ -163,7 +170,7 @@ def _with_lone_cr(records: list[Record]) -> list[Record]:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Without the garbage collector, which looks at every record several times and finds nothing."""
+    """Disable the garbage collector, which would traverse all records repeatedly without finding garbage."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -174,14 +181,14 @@ def _no_collection() -> Iterator[None]:
 
 
 def blank(record: Sequence[str]) -> bool:
-    """Whether no value of a record holds anything but spaces."""
+    """Whether all values of a record are empty or white space."""
     return not any(map(str.strip, record))
 
 
 def _parse_with_care(
     dialect: Dialect, lines: list[str], *, final: bool
 ) -> tuple[list[Record], NDArray[np.int64], list[tuple[int, str]], int]:
-    """As `parse_lines`, record by record: after a fault, reading resumes on the line after the one it began on."""
+    """Parse as `parse_lines` does, but record by record: after a fault, resume on the line after its first line."""
     records: list[Record] = []
     starts: list[int] = []
     faults: list[tuple[int, str]] = []
@@ -208,26 +215,26 @@ def _parse_with_care(
 
 
 def _well_shaped(path: Path, dialect: Dialect, records: list[Record], rows: NDArray[np.int64]) -> Records:
-    """The records with the right number of values; the others rejected, blank ones and the header dropped."""
+    """Keep the records with the right number of values and reject the others; drop blank records and the header."""
     widths = np.fromiter(map(len, records), dtype=np.int64, count=len(records))
     good = (widths >= dialect.narrowest) & (widths <= dialect.widest)
     misshaped = np.flatnonzero(~good & (rows >= dialect.first_row)).tolist()
-    unfit = {int(rows[i]): records[i] for i in misshaped if not blank(records[i])}
+    malformed = {int(rows[i]): records[i] for i in misshaped if not blank(records[i])}
     rejects = [
-        Reject(str(path), row, shortened(dialect.delimiter.join(record)), _misshaped(dialect, len(record)))
-        for row, record in unfit.items()
+        Reject(str(path), row, shortened(dialect.delimiter.join(record)), _width_fault(dialect, len(record)))
+        for row, record in malformed.items()
     ]
     good &= rows >= dialect.first_row
-    return Records(records if good.all() else list(compress(records, good)), rows[good], rejects, 0, unfit)
+    return Records(records if good.all() else list(compress(records, good)), rows[good], rejects, 0, malformed)
 
 
 def _split(dialect: Dialect, line: str) -> Record:
-    """The values of a line whose quotes are wrong."""
+    """Split a line with malformed quotes at every delimiter."""
     return line.rstrip("\r\n").replace(LONE_CR, "\r").split(dialect.delimiter)
 
 
-def _misshaped(dialect: Dialect, width: int) -> str:
+def _width_fault(dialect: Dialect, width: int) -> str:
     name = DELIMITERS.get(dialect.delimiter, repr(dialect.delimiter))
     if width < dialect.narrowest:
-        return f"too few values: {width} where {dialect.narrowest} are needed"
-    return f"too many values: {width} where there should be {dialect.widest}; an unquoted {name} in the text?"
+        return f"too few values: {width}, expected {dialect.narrowest}"
+    return f"too many values: {width}, expected {dialect.widest}; an unquoted {name} in the text?"

@@ -1,11 +1,11 @@
-"""The one door for a file of texts to import: what it is decides which reader opens it."""
+"""Open a file of texts: `open_source` detects its format and chooses the reader."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from storage.readers.columns import Asked
+from storage.readers.columns import ColumnRequest
 from storage.readers.delimited import open_delimited
 from storage.readers.file_kinds import find_encoding, is_json, is_parquet, is_zip, known_encoding, readable_file
 from storage.readers.json_lines import open_json
@@ -24,38 +24,40 @@ def open_source(
     encoding: str | None = None,
     delimiter: str | None = None,
 ) -> Source:
-    """Find out what a file of texts is.
+    """Open a file of texts; format, encoding, delimiter and columns are detected unless they are given.
 
     Args:
-        path: CSV, TSV, plain text (one text a line), an Excel workbook, JSON, RIS or Parquet, told by content.
-        text_column: name of the column of texts, or its number from 1; several are joined; found out when left out.
-        id_column: the same for the ids; a file may have none.
-        label_column: the same for the labels, which are read with it: found out when empty, not read when left out.
-        encoding: as Python names it; found out when left out.
-        delimiter: one character, or `tab`; found out when left out.
+        path: A file in CSV, TSV, plain text (one text per line), Excel (.xlsx), JSON, RIS or Parquet, by its content.
+        text_column: The name of the text column, or its number from 1; several columns are joined.
+        id_column: The name or number of the id column; a file may have none.
+        label_column: The name or number of the label column, or "" to detect it; None does not read labels.
+        encoding: The encoding, by any name that Python knows.
+        delimiter: One character, or a name such as `tab`.
 
     Raises:
-        SourceError: no such file, not a file of texts, or columns that cannot be told.
+        SourceError: The file cannot be read, is not a file of texts, or the choice of a column is ambiguous.
     """
     texts = [str(text_column)] if isinstance(text_column, str | int) else text_column or ()
     item_id, label = (None if name is None else str(name) for name in (id_column, label_column))
-    return open_columns(Path(path), Asked(tuple(texts), item_id, label), encoding, delimiter)
+    return open_columns(Path(path), ColumnRequest(tuple(texts), item_id, label), encoding, delimiter)
 
 
-def open_columns(path: Path, asked: Asked, encoding: str | None = None, delimiter: str | None = None) -> Source:
-    """Find out what a file of texts is, with columns to keep beside the texts, too.
+def open_columns(
+    path: Path, request: ColumnRequest, encoding: str | None = None, delimiter: str | None = None
+) -> Source:
+    """Open a file of texts as `open_source` does, with context columns that are kept with the texts.
 
     Raises:
         SourceError: As `open_source`.
     """
     head = readable_file(path, or_workbook=True)
     if is_parquet(head):
-        return open_parquet(path, asked)
+        return open_parquet(path, request)
     if is_zip(head):
-        return open_workbook(path, asked)
-    spelled = known_encoding(encoding) if encoding else find_encoding(path, head)
-    if is_ris(head.decode(spelled, "replace").lstrip("\ufeff")):
-        return open_ris(path, spelled, asked)
-    if delimiter is None and is_json(path, head, spelled):
-        return open_json(path, spelled, asked)
-    return open_delimited(path, spelled, asked, delimiter)
+        return open_workbook(path, request)
+    encoding = known_encoding(encoding) if encoding else find_encoding(path, head)
+    if is_ris(head.decode(encoding, "replace").lstrip("\ufeff")):
+        return open_ris(path, encoding, request)
+    if delimiter is None and is_json(path, head, encoding):
+        return open_json(path, encoding, request)
+    return open_delimited(path, encoding, request, delimiter)

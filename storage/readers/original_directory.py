@@ -1,11 +1,11 @@
-"""The directory of the original scripts: a pool, and labelled files whose name is their class."""
+"""Read the directory of the original scripts: a pool, and labeled files that are named after their label."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,13 @@ LABELLED = pa.schema(
 
 @dataclass(frozen=True)
 class OriginalFiles:
-    """What a directory of the original scripts holds: the pool's file, if any, and a table of `LABELLED`."""
+    """The contents of a directory of the original scripts.
+
+    Attributes:
+        pool: The file of the pool; None if there is none or it is empty.
+        labelled: The labeled items, with schema `LABELLED`.
+        rejects: The malformed rows of the labeled files.
+    """
 
     pool: Path | None
     labelled: pa.Table
@@ -47,24 +53,24 @@ class OriginalFiles:
 
 
 def read_original(directory: Path | str) -> OriginalFiles:
-    """Read every labelled file of the original scripts; missing and empty ones are fine.
+    """Read every labeled file of the original scripts; files may be missing or empty.
 
-    A confidence that is no number is left out; the label beside it counts.
+    A confidence that is not a number is ignored, the label of its row is not.
 
     Raises:
-        SourceError: neither a pool nor a labelled file is there.
+        SourceError: The directory has neither a pool nor a labeled file.
     """
     directory = Path(directory)
-    labelled = [(split, label, f"{split}_data/{name}.csv") for split in SPLITS for name, label in CLASSES.items()]
-    found = [each for each in labelled if (directory / each[2]).is_file()]
+    names = [(split, label, f"{split}_data/{name}.csv") for split in SPLITS for name, label in CLASSES.items()]
+    labelled = [(split, label, name) for split, label, name in names if (directory / name).is_file()]
     pool = directory / POOL
-    if not found and not pool.is_file():
-        what = f"{directory} holds no files of the original scripts; looked for {POOL} and "
-        what += "{evaluation,validation,training}_data/{related,not_related}.csv."
-        raise SourceError(what, hint="name the directory that has these folders in it.")
+    if not labelled and not pool.is_file():
+        expected = f"{POOL} or {{evaluation,validation,training}}_data/{{related,not_related}}.csv"
+        message = f"{directory} has no files of the original scripts; expected {expected}."
+        raise SourceError(message, hint="Name the directory that contains these folders.")
     tables: list[pa.Table] = [LABELLED.empty_table()]
     rejects: list[Reject] = []
-    for split, label, name in found:
+    for split, label, name in labelled:
         table, refused = _read_labelled(directory, split, label, name)
         tables.append(table)
         rejects += refused
@@ -73,10 +79,10 @@ def read_original(directory: Path | str) -> OriginalFiles:
 
 
 def open_original_pool(path: Path | str) -> Source:
-    """The pool of the original scripts: `ID,TEXT` and no header, whatever its first row looks like.
+    """Open the pool of the original scripts: columns `ID,TEXT`, never a header.
 
     Raises:
-        SourceError: no such file, or nothing in it.
+        SourceError: The file does not exist or is empty.
     """
     path = Path(path)
     readable_file(path)
@@ -93,14 +99,14 @@ def open_original_pool(path: Path | str) -> Source:
 
 
 def original_dialect(path: Path) -> Dialect:
-    """The encoding and the delimiter of one of its files; two to five values a row."""
+    """Detect the encoding and the delimiter of a file of the original scripts; rows have two to five values."""
     with path.open("rb") as file:
         encoding = find_encoding(path, file.read(HEAD_BYTES))
     lines = sample_lines(path, encoding)
 
     def fitting(delimiter: str) -> int:
         records = parse_lines(Dialect(encoding, delimiter), lines, final=True)[0]
-        return sum(2 <= len(each) <= WIDEST and not re.search(r"[\s,;]", each[0].strip()) for each in records)
+        return sum(2 <= len(record) <= WIDEST and not re.search(r"[\s,;]", record[0].strip()) for record in records)
 
     delimiter = max((",", ";", "\t"), key=fitting)
     return Dialect(encoding, delimiter, narrowest=2, widest=WIDEST)
@@ -117,21 +123,21 @@ def _read_labelled(directory: Path, split: str, label: str, name: str) -> tuple[
 
 
 def _labelled(part: Records, split: str, label: str, name: str) -> tuple[pa.Table, list[Reject]]:
-    """The good rows of a labelled file, as `LABELLED`, and the others."""
+    """Return the well-formed rows of a labeled file, with schema `LABELLED`, and the rejects."""
     records = {int(row): record for row, record in zip(part.rows, part.records, strict=True)}
 
     def shown(i: int) -> str | None:
         return None if blank(part.records[i]) else ",".join(part.records[i])
 
     texts = [record[1] for record in part.records]
-    good, unfit = checked(name, part.rows, Cells(texts, [record[0] for record in part.records]), shown)
-    rejects = [Reject(name, each.row, each.value, each.reason) for each in part.rejects] + unfit
+    good, rejected = checked(name, part.rows, Cells(texts, [record[0] for record in part.records]), shown)
+    rejects = [replace(reject, file=name) for reject in part.rejects] + rejected
     kept: list[dict[str, Any]] = []
     for item in good.to_pylist():
         record = records[item["row"]]
         written, strategy, confidence = (value.strip() for value in (record + [""] * WIDEST)[2:WIDEST])
         if written not in {"", label}:
-            reason = f"the file's name says label {label!r}, its third column says {shortened(written)!r}"
+            reason = f"the file name implies label {label!r}, but the third column is {shortened(written)!r}"
             rejects.append(Reject(name, item["row"], shortened(",".join(record)), reason))
             continue
         more = {"strategy": _writable(strategy), "confidence": _number(confidence), "file": name, "row": item["row"]}

@@ -1,4 +1,4 @@
-"""Parquet: record batches, of which only the columns that matter are read."""
+"""Read Parquet in record batches, and only the columns that are used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.errors import SourceError
-from storage.readers.columns import Asked, Columns, choose_columns, layout_of, unique_names
+from storage.readers.columns import ColumnRequest, Columns, choose_columns, layout_of, unique_names
 from storage.readers.rows import Cells, checked, string_cells, with_all_rows
 from storage.readers.source import Chunk, Layout, Source
 from storage.readers.spellings import id_text, label_text
@@ -19,36 +19,38 @@ from storage.readers.spellings import id_text, label_text
 SAMPLE_ROWS = 2000
 
 
-def open_parquet(path: Path, asked: Asked) -> Source:
-    """Find out which columns matter.
+def open_parquet(path: Path, request: ColumnRequest) -> Source:
+    """Detect the columns to read.
 
     Raises:
-        SourceError: damaged, without rows, or the column of texts cannot be told or holds no strings.
+        SourceError: The file is damaged or has no rows, the choice of a column is ambiguous, or the text column does
+            not contain strings.
     """
     try:
         with pq.ParquetFile(path) as file:
-            schema, number = file.schema_arrow, file.metadata.num_rows
-            batch = next(_batches(file, SAMPLE_ROWS, _simple(schema)), None) if number else None
+            schema, n_rows = file.schema_arrow, file.metadata.num_rows
+            batch = next(_batches(file, SAMPLE_ROWS, _simple(schema)), None) if n_rows else None
     except (pa.ArrowException, OSError) as error:
-        what = f"{path} is a damaged Parquet file: {str(error).splitlines()[0]}"
-        raise SourceError(what, hint="Copy or write it again.") from error
+        message = f"{path} is a damaged Parquet file: {str(error).splitlines()[0]}"
+        raise SourceError(message, hint="Copy or write the file again.") from error
     if batch is None:
-        raise SourceError(f"{path} holds no rows.", hint="A file needs at least one text.")
+        raise SourceError(f"{path} has no rows.", hint="A file needs at least one text.")
     names = batch.schema.names
     if all(pa.types.is_nested(field.type) for field in batch.schema):
-        what = f"{path} has no column of strings, numbers or dates; its columns: {', '.join(schema.names)}."
-        raise SourceError(what, hint="A column of strings is needed.")
+        message = f"{path} has no column of strings, numbers or dates. Its columns: {', '.join(schema.names)}."
+        raise SourceError(message, hint="Use a file with a column of strings.")
     values = [_texts(column) if _is_text(column.type) else column for column in batch.columns]
     sample = [[_shown(value) for value in row] for row in zip(*values, strict=True)]
-    columns = choose_columns(path, names, sample, asked)
+    columns = choose_columns(path, names, sample, request)
     if not _is_text(batch.schema.field(columns.text).type):
-        what = f"Column {names[columns.text]!r} of {path} holds {batch.schema.field(columns.text).type}, not strings."
+        kind = batch.schema.field(columns.text).type
+        message = f"Column {names[columns.text]!r} of {path} contains values of type {kind}, not strings."
         strings = [field.name for field in batch.schema if _is_text(field.type)]
-        hint = f"--text-column {strings[0]}" if strings else "A column of strings is needed."
-        raise SourceError(what, hint=hint)
+        hint = f"Use --text-column {strings[0]}." if strings else "Use a file with a column of strings."
+        raise SourceError(message, hint=hint)
 
-    layout = layout_of(Layout(f"Parquet, {number:,} rows"), columns, names, sample, path)
-    if asked.context is None and (nested := [name for name in schema.names if name not in names]):
+    layout = layout_of(Layout(f"Parquet, {n_rows:,} rows"), columns, names, sample, path)
+    if request.context is None and (nested := [name for name in schema.names if name not in names]):
         every = unique_names([*names, *nested])
         more = {every[at]: at for at in range(len(names), len(every))}
         names = [*names, *nested]
@@ -62,15 +64,15 @@ def open_parquet(path: Path, asked: Asked) -> Source:
 
 
 def _chunks(path: Path, names: list[str], columns: Columns, count: int, all_columns: bool) -> Iterator[Chunk]:
-    wanted = {names[at] for at in columns.used}
+    used = {names[position] for position in columns.used}
     size = path.stat().st_size
     with pq.ParquetFile(path) as file:
-        number = file.metadata.num_rows
+        n_rows = file.metadata.num_rows
         done = 0
-        for batch in _batches(file, count, set(file.schema_arrow.names) if all_columns else wanted):
-            bytes_read = size * (done + len(batch)) // number
+        for batch in _batches(file, count, set(file.schema_arrow.names) if all_columns else used):
+            bytes_read = size * (done + len(batch)) // n_rows
             if all_columns:
-                chunk = _chunk(path, batch, names, columns.text_alone(), done, bytes_read)
+                chunk = _chunk(path, batch, names, columns.text_only(), done, bytes_read)
                 yield _with_all_rows(chunk, batch, names, columns, done)
             else:
                 yield _chunk(path, batch, names, columns, done, bytes_read)
@@ -78,36 +80,36 @@ def _chunks(path: Path, names: list[str], columns: Columns, count: int, all_colu
 
 
 def _with_all_rows(chunk: Chunk, batch: pa.RecordBatch, names: list[str], columns: Columns, done: int) -> Chunk:
-    """A chunk with every row of its batch; columns keep their types but for texts in bytes, which become strings."""
-    text_at = _place(batch, names, columns.text)
+    """Add every row of a batch to its chunk; columns keep their types, except that a binary text column is decoded."""
+    text_position = _position(batch, names, columns.text)
     cells = [
-        string_cells(_texts(column)) if at == text_at else _as_cells(column) for at, column in enumerate(batch.columns)
+        string_cells(_texts(column)) if i == text_position else _as_cells(column)
+        for i, column in enumerate(batch.columns)
     ]
-    ids = None if columns.item_id is None else _ids(batch.column(_place(batch, names, columns.item_id)))
+    ids = None if columns.item_id is None else _ids(batch.column(_position(batch, names, columns.item_id)))
     numbers = np.arange(done + 1, done + len(batch) + 1, dtype=np.int64)
     return with_all_rows(chunk, numbers, pa.table(cells, names=unique_names(batch.schema.names)), ids)
 
 
-def _place(batch: pa.RecordBatch, names: list[str], at: int) -> int:
-    """Where the column of a position in `names` is in a batch, in which several may have its name."""
-    same = [i for i, name in enumerate(batch.schema.names) if name == names[at]]
-    return same[names[:at].count(names[at])]
+def _position(batch: pa.RecordBatch, names: list[str], i: int) -> int:
+    """Return the position in a batch of the column `names[i]`; several columns may have the same name."""
+    same = [position for position, name in enumerate(batch.schema.names) if name == names[i]]
+    return same[names[:i].count(names[i])]
 
 
-def _batches(file: pq.ParquetFile, count: int, wanted: set[str]) -> Iterator[pa.RecordBatch]:
-    """The rows of some columns, in the order of the file: the library puts columns of one name side by side."""
-    names = [name for name in file.schema_arrow.names if name in wanted]
+def _batches(file: pq.ParquetFile, count: int, used: set[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of some columns in the order of the file; PyArrow puts columns of the same name side by side."""
+    names = [name for name in file.schema_arrow.names if name in used]
     for batch in file.iter_batches(count, columns=list(dict.fromkeys(names))):
-        if len(wanted) == len(names):
+        if len(used) == len(names):
             yield batch
             continue
-        at = [[i for i, name in enumerate(batch.schema.names) if name == wished] for wished in names]
-        yield batch.select([at[i][names[:i].count(name)] for i, name in enumerate(names)])
+        yield batch.select([_position(batch, names, i) for i in range(len(names))])
 
 
 def _chunk(path: Path, batch: pa.RecordBatch, names: list[str], columns: Columns, done: int, bytes_read: int) -> Chunk:
-    def column(at: int) -> pa.Array:
-        return batch.column(_place(batch, names, at))
+    def column(i: int) -> pa.Array:
+        return batch.column(_position(batch, names, i))
 
     texts, *more = [_texts(column(at)) for at in columns.texts]
     ids = None if columns.item_id is None else _ids(column(columns.item_id))
@@ -124,7 +126,7 @@ def _chunk(path: Path, batch: pa.RecordBatch, names: list[str], columns: Columns
 
 
 def _texts(column: pa.Array) -> pa.Array | list[str | None]:
-    """A column as strings; bytes that are not UTF-8, which Parquet does not prevent, become lone surrogates."""
+    """Return a column as strings; bytes that are not UTF-8 (Parquet may contain them) become lone surrogates."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     try:
@@ -153,14 +155,14 @@ def _labels(column: pa.Array) -> pa.Array | list[str | None]:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    """Whether a type is one of strings; bytes are strings that their writer did not mark as such."""
+    """Whether a type holds strings; so does a binary type, whose writer did not mark the bytes as strings."""
     inner = kind.value_type if pa.types.is_dictionary(kind) else kind
     tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
     return any(test(inner) for test in (*tests, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view))
 
 
 def _simple(schema: pa.Schema) -> set[str]:
-    """The names of columns that could be text, id, date or label."""
+    """Return the names of the columns that may be text, id, date or label."""
     return {
         field.name
         for field in schema

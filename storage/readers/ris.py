@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from storage.readers.columns import Asked
+from storage.readers.columns import ColumnRequest
 from storage.readers.file_kinds import open_text
 from storage.readers.json_lines import open_records
 from storage.readers.source import Source
@@ -31,7 +31,7 @@ def is_ris(text: str) -> bool:
     return _FIRST.match(text) is not None
 
 
-def open_ris(path: Path, encoding: str, asked: Asked) -> Source:
+def open_ris(path: Path, encoding: str, asked: ColumnRequest) -> Source:
     """Find out which columns matter; without a choice the text is title and abstract.
 
     Raises:

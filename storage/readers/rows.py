@@ -1,4 +1,4 @@
-"""The checks that every row passes, over a whole chunk at once: rows in, a table and rejects out."""
+"""Check the rows of a chunk: `checked` returns a table of the valid rows and the rejects."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ SCHEMA = pa.schema(
 )
 
 LABELLED_SCHEMA = SCHEMA.append(pa.field("label", pa.string(), nullable=False))
-"""Of a source that was opened for its labels; an empty label is an item that nobody has answered."""
+"""The schema of a source that was opened with its labels; an empty label means that the item is not labeled."""
 
 
 @dataclass(frozen=True)
 class Cells:
-    """The columns of n rows that count; None for a column that the file does not have.
+    """The values of n rows in the columns that are read; None for a column that the file does not have.
 
     Attributes:
         texts: n texts; null is treated as empty.
         ids: n ids.
-        dates: n dates as the file has them.
-        labels: n labels as the file has them; empty where nobody has answered.
-        more_texts: Columns that are joined to the texts, with a blank line between.
-        context: Columns that are kept beside the text, by name; or n JSON texts of them.
+        dates: n dates as they are in the file.
+        labels: n labels as they are in the file; empty for items that are not labeled.
+        more_texts: Columns that are joined to the texts, separated by a blank line.
+        context: Columns that are kept with the text, by name; or n JSON objects of them.
     """
 
     texts: Sequence[str | None] | pa.Array
@@ -55,18 +55,19 @@ class Cells:
 
 
 def checked(
-    file: str, rows: NDArray[np.int64], cells: Cells, shown: Callable[[int], str | None]
+    file: str, rows: NDArray[np.int64], cells: Cells, show_row: Callable[[int], str | None]
 ) -> tuple[pa.Table, list[Reject]]:
-    """Strip, check and assemble the rows of one chunk.
+    """Strip and check the values of a chunk.
 
     Args:
-        file: name of the file for the rejects.
-        rows: where each row is in the file, shape (n,).
-        shown: the content of the i-th row for a reject; None when it is blank and may pass in silence.
+        file: The name of the file, for the rejects.
+        rows: The line or record number of each row in the file, shape (n,).
+        cells: The values of the n rows.
+        show_row: Returns the content of row i for a reject; None for a blank row, which is not reported.
 
     Returns:
-        A table of `SCHEMA` (with labels: of `LABELLED_SCHEMA`; with a column `context` where columns are kept) with the
-        good rows in order, and a reject for each other one.
+        A table of the valid rows in order, with schema `SCHEMA` (`LABELLED_SCHEMA` if there are labels) and a column
+        `context` if columns are kept; and a reject for each of the others.
     """
     text, text_broken = _joined([cells.texts, *cells.more_texts])
     faults = [(text_broken, NOT_TEXT)]
@@ -99,7 +100,7 @@ def checked(
         return table, []
     rejects = []
     for i in np.flatnonzero(bad).tolist():
-        value = shown(i)
+        value = show_row(i)
         if value is not None:
             reason = next(reason for mask, reason in faults if mask[i])
             rejects.append(Reject(file, int(rows[i]), shortened(value), reason))
@@ -109,28 +110,28 @@ def checked(
 def with_all_rows(
     chunk: Chunk, numbers: NDArray[np.int64], columns: pa.Table, ids: Sequence[str | None] | pa.Array | None
 ) -> Chunk:
-    """A checked chunk with every row of its part of the file.
+    """Add every row of its part of the file to a checked chunk.
 
     Args:
         chunk: The rows that have a text, and the rejects; a row that is neither is blank.
-        numbers: Where each row is in the file, ascending, shape (n,).
-        columns: The columns of the file, n rows.
-        ids: n ids; None where the file has none.
+        numbers: The line or record number of each row in the file, ascending, shape (n,).
+        columns: All columns of the file, n rows.
+        ids: n ids; None if the file has none.
     """
-    place = np.full(len(numbers), -1, dtype=np.int64)
-    place[np.searchsorted(numbers, chunk.table["row"].to_numpy())] = np.arange(chunk.table.num_rows)
-    without = place < 0
+    positions = np.full(len(numbers), -1, dtype=np.int64)
+    positions[np.searchsorted(numbers, chunk.table["row"].to_numpy())] = np.arange(chunk.table.num_rows)
+    has_no_text = positions < 0
     reasons = np.full(len(numbers), None, dtype=object)
-    reasons[without] = EMPTY_TEXT
+    reasons[has_no_text] = EMPTY_TEXT
     for reject in chunk.rejects:
         reasons[np.searchsorted(numbers, reject.row)] = reject.reason
-    texts = chunk.table["text"].combine_chunks().take(pa.array(place, mask=without))
-    shown_ids = None if ids is None else string_cells(ids)
-    return replace(chunk, all_rows=AllRows(numbers, shown_ids, texts, pa.array(reasons, pa.string()), columns))
+    texts = chunk.table["text"].combine_chunks().take(pa.array(positions, mask=has_no_text))
+    id_strings = None if ids is None else string_cells(ids)
+    return replace(chunk, all_rows=AllRows(numbers, id_strings, texts, pa.array(reasons, pa.string()), columns))
 
 
 def string_cells(values: Sequence[str | None] | pa.Array) -> pa.Array:
-    """A column of strings as the file has them; bytes that are not text are replaced."""
+    """Return a column of strings; lone surrogates, which represent invalid bytes, are replaced."""
     if isinstance(values, pa.Array):
         return values
     try:
@@ -151,7 +152,7 @@ def _joined(columns: Sequence[Sequence[str | None] | pa.Array]) -> tuple[pa.Arra
 
 
 def _strings(values: Sequence[str | None] | pa.Array) -> tuple[pa.Array, NDArray[np.bool_]]:
-    """The values stripped of whitespace, null as empty, and which of them cannot be written as UTF-8."""
+    """Return the stripped values, with null as empty, and a mask of those that cannot be encoded as UTF-8."""
     broken = np.zeros(len(values), dtype=bool)
     if not isinstance(values, pa.Array):
         try:
@@ -163,7 +164,7 @@ def _strings(values: Sequence[str | None] | pa.Array) -> tuple[pa.Array, NDArray
 
 
 def _unwritable(value: str | None) -> bool:
-    """Whether a string holds lone surrogates, which stand for bytes that could not be decoded."""
+    """Whether a string contains lone surrogates, which represent bytes that could not be decoded."""
     if value is None or value.isascii():
         return False
     try:
@@ -174,7 +175,7 @@ def _unwritable(value: str | None) -> bool:
 
 
 def _long(text: pa.Array) -> NDArray[np.bool_]:
-    """Which texts are too long; characters are counted only where there are enough bytes to matter."""
+    """Return a mask of the texts that are too long; characters are counted only if a text has enough bytes."""
     if not pc.any(pc.greater(pc.binary_length(text), MAX_CHARACTERS)).as_py():
         return np.zeros(len(text), dtype=bool)
     return _mask(pc.greater(pc.utf8_length(text), MAX_CHARACTERS))

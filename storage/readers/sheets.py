@@ -1,4 +1,4 @@
-"""The sheets of Excel workbooks (.xlsx): what their cells show, read in a process of its own with little memory."""
+"""Read the sheets of Excel workbooks (.xlsx) in a separate process with limited memory."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Sheet:
     """One sheet.
 
     Attributes:
-        rows: Row number, from 1 -> cells from the first column; only rows that show something.
-        formulas: Row and column, both from 1, of formulas whose value was not saved; the cell shows the formula.
+        rows: Row number, from 1 -> cells from the first column on; empty rows are left out.
+        formulas: Row and column, both from 1, of formulas saved without a value; their cells contain the formula.
     """
 
     name: str
@@ -33,19 +33,19 @@ class Sheet:
 
 
 class WorkbookReader:
-    """One process that reads workbooks, started for the first of them; it ends with this object."""
+    """Reads workbooks in one process, which starts with the first workbook and ends with this object."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
 
     def sheets(self, path: Path) -> list[Sheet]:
-        """Every sheet of a workbook, in its order; hidden rows and columns are as any other.
+        """Read every sheet of a workbook in order, including hidden rows and columns.
 
-        A number has the 15 digits that a spreadsheet keeps, a date is in ISO, a formula has its value of when the file
-        was saved; cells that are merged downwards all show the same.
+        Numbers have the 15 digits that a spreadsheet keeps, dates are in ISO 8601, formulas have the value from when
+        the file was saved. Cells that are merged vertically all have the same value.
 
         Raises:
-            SourceError: It is no workbook, damaged, or too large.
+            SourceError: The file is not a workbook, is damaged, or is too large.
         """
         sheets: list[Sheet] = []
         formulas: set[tuple[int, int]] = set()
@@ -82,8 +82,8 @@ class WorkbookReader:
             if message is True:
                 return
             if isinstance(message, list) and isinstance(message[0], str):
-                what, hint = message
-                raise SourceError(f"{path} {what}.", hint=hint)
+                fault, hint = message
+                raise SourceError(f"{path} {fault}.", hint=hint)
             yield message
         _end(process)
         self._process = None
@@ -94,7 +94,7 @@ class WorkbookReader:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Stop the process; more than once does no harm."""
+    """Stop the process; it is safe to call this more than once."""
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout):

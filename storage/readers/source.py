@@ -1,4 +1,4 @@
-"""What a source of texts is: its layout and chunks of rows, with the rows that cannot be taken beside them."""
+"""A source of texts: its layout, and its rows in chunks with the rejected rows beside them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOO_LONG = f"the text is longer than {MAX_CHARACTERS:,} characters"
 
 
 def shortened(value: str) -> str:
-    """The value as a reject shows it: one line of at most 200 characters, always printable as UTF-8.
+    """Shorten a value for display: one line of at most `SHOWN_CHARACTERS`, always valid as UTF-8.
 
     >>> shortened("one\\r\\ntwo")
     'one two'
@@ -30,9 +30,12 @@ def shortened(value: str) -> str:
 
 @dataclass(frozen=True)
 class Reject:
-    """One row that could not be taken: where it is, what it holds (at most 200 characters) and why.
+    """A row that was rejected.
 
-    `row` is the line an editor shows where the record starts, counted from 1; in Parquet the record's number.
+    Attributes:
+        row: The line on which the record starts, from 1; in Parquet the number of the record.
+        value: The content of the row, at most 200 characters.
+        reason: Why it was rejected.
     """
 
     file: str
@@ -43,15 +46,15 @@ class Reject:
 
 @dataclass(frozen=True)
 class AllRows:
-    """Every row of a chunk in the order of the file, whether it has a text or not, with all columns of the file.
+    """All rows of a chunk in the order of the file, with or without a text, and all columns of the file.
 
     Attributes:
-        numbers: Where each row is in the file, as in `Reject`, shape (n,).
-        ids: n ids as the file has them; None where it has no column of ids.
-        texts: n texts, stripped and checked; null where a row has none that can be used.
-        reasons: Why it has none, as in `Reject`; null where it has one.
-        columns: The columns of the file, named by `unique_names`: native types from Parquet, else strings; null where
-            a cell is empty.
+        numbers: The line or record number of each row, as in `Reject`, shape (n,).
+        ids: n ids as they are in the file; None if it has no id column.
+        texts: n texts, stripped and checked; null for a row without a valid text.
+        reasons: Why a row has no valid text, as in `Reject`; null for a row with one.
+        columns: All columns of the file, named by `unique_names`; strings, from Parquet native types; null for an
+            empty cell.
     """
 
     numbers: NDArray[np.int64]
@@ -63,10 +66,14 @@ class AllRows:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some rows of a source as a table of its schema; `bytes_read` counts from the start of the file.
+    """Some rows of a source.
 
-    The table has a column `context` where columns are kept: structs, or JSON texts. `all_rows` is there only where it
-    was asked for; the table then has texts alone: no ids, dates, labels or context.
+    Attributes:
+        table: The valid rows, with the schema of the source, and a column `context` (structs, or JSON) if columns are
+            kept.
+        rejects: The other rows.
+        bytes_read: The position in the file after these rows.
+        all_rows: Every row; None unless requested. If requested, the table has only texts.
     """
 
     table: pa.Table
@@ -77,19 +84,19 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Layout:
-    """What was understood of a file.
+    """The detected layout of a file.
 
     Attributes:
-        form: Format, delimiter, encoding and header in words: `CSV, comma, UTF-8, header`.
-        encoding: As Python names it; empty for a binary format.
-        delimiter: Between values; empty for other formats and for one text a line.
-        columns: Role (text, id, date, label) -> the name of the column, or `column 2` in a file without header.
-        described: The columns of text, id and date in words.
+        form: Format, delimiter, encoding and header, as in `CSV, comma, UTF-8, header`.
+        encoding: Python's name of the encoding; empty for a binary format.
+        delimiter: The delimiter of values; empty for other formats and for one text per line.
+        columns: Role (text, id, date, label) -> name of the column, or `column 2` in a file without a header.
+        described: A description of the text, id and date columns.
         unused: The other columns.
         kept: The columns that are kept as context.
-        label_column: The column that probably holds labels; empty where there is none.
-        notes: What was skipped or left out, in sentences.
-        sample: The first three rows, by role.
+        label_column: The column that probably contains labels; empty if there is none.
+        notes: Sentences about lines or columns that were skipped.
+        sample: The first three rows: role -> value.
     """
 
     form: str
@@ -107,19 +114,19 @@ class Layout:
         return f"{self.form}; {self.described}"
 
     def lines(self) -> list[str]:
-        """The layout for a person, in a few short lines."""
-        shown = []
-        for what, names in (("Kept as context", self.kept), ("Not used", self.unused)):
+        """Describe the layout in a few lines for the terminal."""
+        unused = []
+        for heading, names in (("Kept as context", self.kept), ("Not used", self.unused)):
             listed = [f"{name!r} (labels?)" if name == self.label_column else repr(name) for name in names[:8]]
             more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-            shown += [f"  {what}: {', '.join(listed)}{more}"] if names else []
+            unused += [f"  {heading}: {', '.join(listed)}{more}"] if names else []
         rows = [" | ".join(" ".join(value.split())[:80] for value in row.values()) for row in self.sample]
-        return [str(self), *(f"  {note}" for note in self.notes), *shown, *(f"  > {row}" for row in rows)]
+        return [str(self), *(f"  {note}" for note in self.notes), *unused, *(f"  > {row}" for row in rows)]
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file of texts whose layout is known."""
+    """A file of texts and its detected layout; returned by `open_source`."""
 
     path: Path
     size_bytes: int
@@ -132,16 +139,15 @@ class Source:
         return str(self.layout)
 
     def chunks(self, rows: int = 65_536) -> Iterator[Chunk]:
-        """Read the file from its start, at most `rows` lines or records (and some 16 MB of text) at a time."""
+        """Read the file from its start, at most `rows` lines or records (and about 16 MB of text) at a time."""
         if rows < 1:
-            raise ValueError(f"rows must be at least 1, got {rows}")
+            raise ValueError(f"rows must be at least 1, got {rows}.")
         return self._read(rows, False)
 
     def all_rows(self, rows: int = 65_536) -> Iterator[AllRows]:
-        """Read the file as `chunks` does, but every row with all of its columns.
+        """Read the file as `chunks` does, but yield every row with all columns.
 
-        Blank lines, and rows of a sheet that show nothing, are not rows. What is wrong with an id or a date does not
-        matter here.
+        Blank lines and empty rows of a sheet are left out. Ids and dates are not checked.
         """
         for chunk in self._read(rows, True):
             if chunk.all_rows is not None:

@@ -1,6 +1,6 @@
-"""How values are spelled: when two texts, labels or annotators are the same, and ids as text.
+"""Normalize spellings: which texts, labels and annotators are the same, and ids as strings.
 
-`folded` is the one rule of "same"; everything that compares what people wrote goes through it.
+Everything that compares what people wrote uses `folded`.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from collections.abc import Iterable
 
 _WHOLE = re.compile(r"([+-]?\d+)[.,]0+")
 INVISIBLE = "\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
-"""Characters that nobody sees, as in a class of a regular expression."""
+"""Invisible characters, for use in a character class of a regular expression."""
 
 _INVISIBLE = re.compile(f"[{INVISIBLE}]")
 _LIST = re.compile(r"""\[\s*(?:(['"])(?P<quoted>.*)\1|(?P<plain>[^\[\],'"]*))\s*\]""", re.DOTALL)
 
 
 HASH_CHARS = 32
-"""Hex characters of a text hash (128 bits)."""
+"""Length of a text hash in hexadecimal characters (128 bits)."""
 
 
 def folded(value: str) -> str:
-    """The spelling by which texts, labels and annotators are compared.
+    """Return the normalized spelling by which texts, labels and annotators are compared.
 
-    Unicode form (NFKC: width, ligatures, superscripts), case, white space and invisible characters do not count.
+    Unicode form (NFKC: width, ligatures, superscripts), case, white space and invisible characters are ignored.
 
     >>> folded("  Floods\\u00a0hit   STRASSE ") == folded("floods \\u200bhit stra\\u00dfe")
     True
@@ -38,23 +38,23 @@ def folded(value: str) -> str:
 
 
 def text_hash(text: str) -> str:
-    """Hash of the folded text: equal for texts that are one item."""
+    """Return the hash of the folded text; texts of the same item have the same hash."""
     return hash_of_folded(folded(text))
 
 
 def hash_of_folded(text: str) -> str:
-    """Hash of a text that is folded already."""
+    """Return the hash of a text that is already folded."""
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_CHARS]
 
 
 def old_text_hash(text: str) -> str:
-    """`text_hash` as of before schema 7, which batch files of older versions hold: NFC, invisible characters count."""
+    """Return the `text_hash` of before schema 7, which older batch files contain: NFC, with invisible characters."""
     composed = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
     return hashlib.sha256(" ".join(composed.split()).encode()).hexdigest()[:HASH_CHARS]
 
 
 def folded_label(label: str) -> str:
-    """The spelling by which labels are compared: `folded`, without the `.0` of a spreadsheet.
+    """Return the normalized spelling by which labels are compared: `folded`, without the `.0` of a spreadsheet.
 
     >>> folded_label(" Not  Related "), folded_label("1.0"), folded_label("\uff11"), folded_label("YES\u200b")
     ('not related', '1', '1', 'yes')
@@ -65,7 +65,7 @@ def folded_label(label: str) -> str:
 
 
 def label_text(value: object) -> str | None:
-    """A label in JSON or Parquet as text; the one in a list of one; empty for none; None for what is no single label.
+    """Convert a label from JSON or Parquet to a string; a list may have one label. Empty means none, None not a label.
 
     >>> [label_text(value) for value in ("yes", 1.0, True, [], ["no"], None)]
     ['yes', '1', 'true', '', 'no', '']
@@ -83,17 +83,17 @@ def label_text(value: object) -> str | None:
 
 
 def without_list(label: str) -> str:
-    """A label that a program wrote as the list of itself, without the brackets.
+    """Remove the brackets of a label that a program wrote as a list of one element.
 
     >>> without_list("['yes']"), without_list("[]"), without_list("[a] b")
     ('yes', '', '[a] b')
     """
-    found = _LIST.fullmatch(label)
-    return label if found is None else (found["quoted"] or found["plain"] or "").strip()
+    match = _LIST.fullmatch(label)
+    return label if match is None else (match["quoted"] or match["plain"] or "").strip()
 
 
 def id_text(value: object) -> str | None:
-    """An id as a string; a number that a spreadsheet turned into a float loses its `.0`; None for no id.
+    """Convert an id to a string; a float from a spreadsheet loses its `.0`; None if the value is not an id.
 
     >>> id_text(12.0), id_text(12), id_text(" a7 "), id_text(True)
     ('12', '12', 'a7', None)
@@ -106,7 +106,7 @@ def id_text(value: object) -> str | None:
 
 
 def spelled_first(names: Iterable[str]) -> dict[str, str]:
-    """The spelling of each annotator that comes first: `folded` name -> spelling.
+    """Map each annotator's `folded` name to the first spelling of it.
 
     >>> spelled_first(["Anna", "anna ", "Ben  Lee"])
     {'anna': 'Anna', 'ben lee': 'Ben Lee'}

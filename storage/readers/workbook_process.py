@@ -1,11 +1,11 @@
-"""Reads workbooks (.xlsx) for `workbooks.py`, as a program of its own: whoever made the file, no harm is done.
+"""Read workbooks (.xlsx) from untrusted sources in a process of its own; started by `sheets.py`.
 
-Each line of the input is a path in JSON. The answer is lines of JSON: for every sheet its name and whether it is
-hidden, then for each row that shows something `[row, cells, columns of formulas without a value]`; at last `true`, or
-what is wrong with the file as `[what, hint]`.
+Each line of the input is a path in JSON. The output is lines of JSON: for every sheet its name and whether it is
+hidden; then for each row that is not empty `[row, cells, columns of formulas without a value]`; finally `true`, or the
+reason why the file cannot be read as `[reason, hint]`.
 
-What a file says of itself is checked before it is unpacked, and what is unpacked before it is parsed. The memory that
-the parser (calamine) may have follows from that; where it wants more the process dies, and nothing else.
+The declared sizes are checked before unpacking, the actual ones before parsing. They limit the memory of the parser
+(calamine); if it needs more, only this process ends.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ import python_calamine
 
 MAX_FILE_BYTES = 200_000_000
 MAX_UNPACKED_BYTES = 500_000_000
-"""Of all parts. A sheet of 7 columns with a format down to the last row, a million, has 220 million."""
-MOST_RATIO, RATIO_FROM_BYTES = 200, 10_000_000
-"""Deflate makes a thousandth of one character repeated, and a thirtieth of a sheet."""
+"""Of all parts together. A sheet with 7 columns formatted down to the last of a million rows has 220 million."""
+MAX_RATIO, RATIO_FROM_BYTES = 200, 10_000_000
+"""Deflate compresses a repeated character about 1,000 times, and a sheet about 30 times."""
 MAX_CELLS = 5_000_000
 MAX_CHARACTERS = 500_000_000
 MEMORY_BYTES, MEMORY_FACTOR, MAX_MEMORY_BYTES = 72_000_000, 8, 1_000_000_000
-"""What the parser may have: a fixed part and so much for each byte that was unpacked, and the most in all."""
+"""Memory of the parser: a fixed part, a factor for each unpacked byte, and the maximum."""
 CPU_S = 60
 CHUNK_BYTES = 1 << 16
 
@@ -50,15 +50,18 @@ SAVE_AS = "Open it in a spreadsheet, save it as 'Excel workbook (.xlsx)' and use
 COPY_ROWS = "Copy the rows into a new workbook and use that file."
 PASSWORD = "Open it in a spreadsheet, remove the password, save it and use that file."
 
+SpecialCells = dict[tuple[int, int], tuple[str, bool]]
+"""Row and column, from 0 -> content, and whether it is a formula."""
+
 _FORMULAS = (b"<f>", b"<f ", b"<f/", b":f>", b":f ", b't="e"', b"t='e'")
 
 
 class Refusal(Exception):
-    """What is wrong with a file, and what to do."""
+    """A file was refused; the arguments are the reason and a hint."""
 
 
 def main() -> None:
-    """Answer until the input ends."""
+    """Read one workbook for each line of the input until it ends."""
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin:
@@ -75,7 +78,7 @@ def main() -> None:
             last = [f"cannot be read: {error.strerror or error}", "Close it where it is open; check its permissions."]
         except python_calamine.PasswordError:
             last = ["is encrypted with a password", PASSWORD]
-        except BaseException as error:  # the parser's own panics are no exceptions
+        except BaseException as error:  # a panic of the parser is not an Exception
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
             last = [f"is a damaged workbook ({error})", SAVE_AS]
@@ -83,12 +86,12 @@ def main() -> None:
 
 
 def sheets_of(path: Path) -> Iterator[Any]:
-    """The messages about the sheets of a workbook.
+    """Yield the messages about the sheets of a workbook, as the module describes them.
 
     Raises:
-        Refusal: It is another kind of file, damaged, or too large.
+        Refusal: The file is not a workbook, is damaged, or is too large.
     """
-    _limit(MEMORY_BYTES)
+    _limit_resources(MEMORY_BYTES)
     with path.open("rb") as file:
         head = file.read(4)
         size = path.stat().st_size
@@ -103,18 +106,25 @@ def sheets_of(path: Path) -> Iterator[Any]:
         raise Refusal(f"has {size:,} bytes", COPY_ROWS)
     with zipfile.ZipFile(path) as archive:
         parts = {info.filename.casefold(): info for info in archive.infolist()}
-        others = [what for part, what in OTHERS.items() if part in parts]
+        others = [description for part, description in OTHERS.items() if part in parts]
         if others or "xl/workbook.xml" not in parts:
             raise Refusal(others[0] if others else "is a zip archive, not a workbook", SAVE_AS)
         _check_sizes(archive.infolist())
         unpacked, with_formulas = _unpack(archive)
-        places = _places(archive, parts)
-        special = {name: _special_cells(archive, parts[part]) for name, part in places.items() if part in with_formulas}
-    _limit(min(MAX_MEMORY_BYTES, MEMORY_BYTES + MEMORY_FACTOR * unpacked))
+        part_of = _sheet_parts(archive, parts)
+        special = {
+            name: _special_cells(archive, parts[part]) for name, part in part_of.items() if part in with_formulas
+        }
+    _limit_resources(min(MAX_MEMORY_BYTES, MEMORY_BYTES + MEMORY_FACTOR * unpacked))
+    yield from _parse(path, set(part_of), special)
+
+
+def _parse(path: Path, names: set[str], special: dict[str, SpecialCells]) -> Iterator[Any]:
+    """Parse the sheets with the given names, and yield the messages about them."""
     characters = n_sheets = 0
     with python_calamine.CalamineWorkbook.from_path(str(path)) as workbook:
         for sheet in workbook.sheets_metadata:
-            if sheet.typ != python_calamine.SheetTypeEnum.WorkSheet or sheet.name not in places:
+            if sheet.typ != python_calamine.SheetTypeEnum.WorkSheet or sheet.name not in names:
                 continue
             n_sheets += 1
             hidden = sheet.visible != python_calamine.SheetVisibleEnum.Visible
@@ -125,12 +135,12 @@ def sheets_of(path: Path) -> Iterator[Any]:
                     raise Refusal(f"has more than {MAX_CHARACTERS:,} characters", COPY_ROWS)
                 yield row
     if not n_sheets:
-        raise Refusal("has no sheet of cells", SAVE_AS)
+        raise Refusal("has no worksheet", SAVE_AS)
 
 
-def _limit(more_bytes: int) -> None:
-    """Allow so much memory beside what the process began with, and some time of the processor."""
-    with suppress(ValueError, OSError):  # a system without these limits
+def _limit_resources(more_bytes: int) -> None:
+    """Limit the memory of this process to what it started with plus `more_bytes`, and its CPU time to `CPU_S`."""
+    with suppress(ValueError, OSError):  # systems without these limits
         resource.setrlimit(resource.RLIMIT_AS, (_AT_START + more_bytes, resource.RLIM_INFINITY))
     with suppress(ValueError, OSError):
         used = resource.getrusage(resource.RUSAGE_SELF)
@@ -139,7 +149,7 @@ def _limit(more_bytes: int) -> None:
 
 
 def _memory_now() -> int:
-    """The address space of this process in bytes."""
+    """Return the size of the address space of this process in bytes."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     except OSError:
@@ -150,21 +160,21 @@ _AT_START = _memory_now()
 
 
 def _check_sizes(infos: list[zipfile.ZipInfo]) -> None:
-    """Refuse what the directory alone shows to be no workbook."""
+    """Check encryption, compression and declared sizes of all parts in the directory of the archive."""
     for info in infos:
         if info.flag_bits & 0x1:
             raise ValueError(f"{info.filename} is encrypted")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError(f"{info.filename} is packed in a way that no spreadsheet does")
-        if info.file_size > max(RATIO_FROM_BYTES, MOST_RATIO * info.compress_size):
-            sizes = f"from {info.compress_size:,} to {info.file_size:,} bytes, as no sheet does"
-            raise Refusal(f"has a part that would unpack {sizes}", COPY_ROWS)
+            raise ValueError(f"{info.filename} uses a compression method that no spreadsheet uses")
+        if info.file_size > max(RATIO_FROM_BYTES, MAX_RATIO * info.compress_size):
+            sizes = f"from {info.compress_size:,} to {info.file_size:,} bytes, which no sheet does"
+            raise Refusal(f"has a part that would expand {sizes}", COPY_ROWS)
     if sum(info.file_size for info in infos) > MAX_UNPACKED_BYTES:
         raise Refusal(f"has more than {MAX_UNPACKED_BYTES:,} bytes once unpacked", COPY_ROWS)
 
 
 def _unpack(archive: zipfile.ZipFile) -> tuple[int, set[str]]:
-    """Unpack all XML once, to know its true size; returns that, and the sheets with formulas or errors."""
+    """Unpack all XML once; return its actual size in bytes, and the parts of sheets with formulas or errors."""
     unpacked = cells = 0
     with_formulas = set()
     for info in archive.infolist():
@@ -178,7 +188,7 @@ def _unpack(archive: zipfile.ZipFile) -> tuple[int, set[str]]:
                 cells += chunk.count(b"<v") + chunk.count(b"<is") + chunk.count(b":v>")
                 window = before[-16:] + chunk
                 if b"<!DOCTYPE" in window:
-                    raise ValueError("its XML has a DOCTYPE, which no spreadsheet writes")
+                    raise ValueError("its XML contains a DOCTYPE, which no spreadsheet writes")
                 if name.startswith("xl/worksheets/") and any(mark in window for mark in _FORMULAS):
                     with_formulas.add(name)
                 before = chunk
@@ -189,24 +199,24 @@ def _unpack(archive: zipfile.ZipFile) -> tuple[int, set[str]]:
     return unpacked, with_formulas
 
 
-def _places(archive: zipfile.ZipFile, parts: dict[str, zipfile.ZipInfo]) -> dict[str, str]:
-    """The name of each sheet of cells -> its part."""
-    related = {}
+def _sheet_parts(archive: zipfile.ZipFile, parts: dict[str, zipfile.ZipInfo]) -> dict[str, str]:
+    """Map the name of each worksheet to its part of the archive."""
+    targets = {}
     for element in ElementTree.fromstring(archive.read(parts["xl/_rels/workbook.xml.rels"])):
         target = posixpath.normpath(posixpath.join("/xl", element.attrib["Target"])).lstrip("/")
         if element.attrib["Type"].endswith("/worksheet"):
-            related[element.attrib["Id"]] = target.casefold()
-    found = {}
+            targets[element.attrib["Id"]] = target.casefold()
+    sheet_parts = {}
     for element in ElementTree.fromstring(archive.read(parts["xl/workbook.xml"])).iter():
         identity = next((value for key, value in element.attrib.items() if key.endswith("}id")), "")
-        if element.tag.endswith("}sheet") and related.get(identity) in parts:
-            found[element.attrib["name"]] = related[identity]
-    return found
+        if element.tag.endswith("}sheet") and targets.get(identity) in parts:
+            sheet_parts[element.attrib["name"]] = targets[identity]
+    return sheet_parts
 
 
-def _special_cells(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> dict[tuple[int, int], tuple[str, bool]]:
-    """The cells that the parser takes for empty: (row, column) from 0 -> what they show, is it a formula."""
-    found: dict[tuple[int, int], tuple[str, bool]] = {}
+def _special_cells(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> SpecialCells:
+    """Return the cells of a sheet that the parser treats as empty."""
+    cells: SpecialCells = {}
     row, column, kind = -1, -1, ""
     texts: dict[str, list[str]] = {}
     into: list[str] | None = None
@@ -217,8 +227,8 @@ def _special_cells(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> dict[tupl
         if name == "row":
             row, column = int(float(attributes.get("r", row + 2))) - 1, -1
         elif name == "c":
-            place = attributes.get("r", "").rstrip("0123456789")
-            column = _column(place) if place else column + 1
+            letters = attributes.get("r", "").rstrip("0123456789")
+            column = _column(letters) if letters else column + 1
             kind = attributes.get("t", "n")
             texts.clear()
         elif name in ("f", "v"):
@@ -230,9 +240,9 @@ def _special_cells(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> dict[tupl
         if tag.rpartition(":")[2] == "c":
             value = "".join(texts.get("v", []))
             if kind == "e" and value:
-                found[row, column] = (value, False)
+                cells[row, column] = (value, False)
             elif "f" in texts and not value and kind != "str":
-                found[row, column] = (f"={''.join(texts['f'])}", True)
+                cells[row, column] = (f"={''.join(texts['f'])}", True)
 
     def data(text: str) -> None:
         if into is not None:
@@ -244,25 +254,25 @@ def _special_cells(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> dict[tupl
         while chunk := file.read(CHUNK_BYTES):
             parser.Parse(chunk)
     parser.Parse(b"", True)
-    return found
+    return cells
 
 
 def _column(letters: str) -> int:
-    """The number of a column, from 0."""
+    """Return the number, from 0, of the column with these letters."""
     number = 0
     for letter in letters[:4]:
         number = number * 26 + ord(letter) - ord("A") + 1
     return number - 1
 
 
-def _rows(sheet: Any, special: dict[tuple[int, int], tuple[str, bool]]) -> Iterator[list[Any]]:
-    """Each row that shows something: its number from 1, its cells from column 1, and the columns of formulas."""
+def _rows(sheet: Any, special: SpecialCells) -> Iterator[list[Any]]:
+    """Yield each row that is not empty: its number from 1, its cells, and the columns of formulas from 0."""
     merged = sorted(sheet.merged_cell_ranges or [])
     by_row: dict[int, list[int]] = {}
     for row, column in special:
         by_row.setdefault(row, []).append(column)
-    spans: list[tuple[int, int, str]] = []  # of merged cells: the last row, the column, and what it shows
-    at = 0
+    spans: list[tuple[int, int, str]] = []  # merged cells that reach the current row: last row, column, value
+    next_merge = 0
     last = -1
     for number, values in enumerate(sheet.iter_rows()):
         last = number
@@ -276,16 +286,16 @@ def _rows(sheet: Any, special: dict[tuple[int, int], tuple[str, bool]]) -> Itera
         for _, column, text in spans:
             if column < len(cells) and not cells[column]:
                 cells[column] = text
-        while at < len(merged) and merged[at][0][0] <= number:
-            (first, column), (until, _) = merged[at]
+        while next_merge < len(merged) and merged[next_merge][0][0] <= number:
+            (first, column), (until, _) = merged[next_merge]
             if first == number < until and column < len(cells) and cells[column]:
                 spans.append((until, column, cells[column]))
-            at += 1
+            next_merge += 1
         while cells and not cells[-1]:
             cells.pop()
         if cells:
             yield [number + 1, cells, formulas]
-    for number in sorted(row for row in by_row if row > last):  # below the last value
+    for number in sorted(row for row in by_row if row > last):  # below the last row that the parser knows
         cells = [""] * (max(by_row[number]) + 1)
         for column in by_row[number]:
             cells[column] = special[number, column][0]
@@ -293,7 +303,7 @@ def _rows(sheet: Any, special: dict[tuple[int, int], tuple[str, bool]]) -> Itera
 
 
 def _shown(value: Any) -> str:
-    """What a cell shows: a whole number as it is stored, others with 15 digits, a date in ISO."""
+    """Return the content of a cell as a string: integers in full, other numbers with 15 digits, dates in ISO 8601."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):

@@ -76,6 +76,21 @@ def plan_erasure(store: Store, item_ids: Sequence[str]) -> Erasure:
     return Erasure(tuple(ids["ids"]), _first(texts), n_answers, _first(batches), tuple(models))
 
 
+def others_with(store: Store, item_ids: Sequence[str], beginnings: Sequence[str]) -> list[str]:
+    """Other items whose text, context or notes hold the beginning of one of some texts, by item_id.
+
+    Args:
+        beginnings: Without white space and punctuation, in lower case.
+    """
+    sql = r"""SELECT DISTINCT item_id FROM (
+            SELECT item_id, concat_ws(' ', text, regexp_replace(context, '\\[nrt]', ' ', 'g')) AS said FROM lake.items
+            UNION ALL SELECT item_id, note FROM lake.annotations WHERE note <> ''
+        ), (SELECT unnest($beginnings) AS beginning)
+        WHERE item_id NOT IN (SELECT unnest($ids))
+        AND contains(regexp_replace(lower(said), '[\s[:punct:]]+', '', 'g'), beginning) ORDER BY item_id"""
+    return list(_first(store.rows(sql, {"ids": list(item_ids), "beginnings": list(beginnings)})))
+
+
 def _first(rows: list[tuple[Any, ...]]) -> tuple[str, ...]:
     return tuple(row[0] for row in rows)
 

@@ -1,5 +1,5 @@
-"""Pure code of query strategies: arrays in, ranked item ids out.
+"""Query strategies: pure functions from arrays to ranked item ids.
 
-Start with `strategy.py` (the pool that strategies see, the registry, the contract), then `mixer.py`, which makes one
-batch from several strategies. `strategies/` holds them by family; `catalogue.py` imports them all.
+Start with `strategy.py` (the pool, the registry, the contract of a strategy), then `mixer.py`, which combines several
+strategies into one batch. `strategies/` has the strategies by family; `catalogue.py` imports them all.
 """

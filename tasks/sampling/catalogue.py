@@ -1,4 +1,4 @@
-"""Every strategy there is: importing this registers them all."""
+"""The catalogue of strategies; importing this module registers all of them."""
 
 from __future__ import annotations
 
@@ -21,57 +21,57 @@ from tasks.sampling.strategy import find_strategy as find_strategy
 
 
 def strategy_names() -> tuple[str, ...]:
-    """The names of all strategies, sorted."""
+    """Return the names of all strategies, sorted."""
     return tuple(sorted(REGISTRY))
 
 
 def all_strategies() -> tuple[Strategy, ...]:
-    """All strategies, by name."""
+    """Return all strategies, sorted by name."""
     return tuple(REGISTRY[name] for name in sorted(REGISTRY))
 
 
 def as_table(strategies: Sequence[Strategy]) -> list[dict[str, Any]]:
-    """One object for each strategy, for programs."""
+    """Return one object per strategy, for JSON output."""
     return [
         {
-            "name": each.name,
-            "summary": each.summary,
-            "needs": list(each.needs),
-            "substitute": each.substitute,
-            "cost": each.cost,
-            "source": each.source,
-            "unbiased": each.unbiased,
-            "options": dict(each.options),
+            "name": strategy.name,
+            "summary": strategy.summary,
+            "needs": list(strategy.needs),
+            "substitute": strategy.substitute,
+            "cost": strategy.cost,
+            "source": strategy.source,
+            "unbiased": strategy.unbiased,
+            "options": dict(strategy.options),
         }
-        for each in strategies
+        for strategy in strategies
     ]
 
 
 def as_text(strategies: Sequence[Strategy]) -> str:
-    """For people at a terminal."""
+    """Return the list for the terminal, two lines per strategy."""
     return "\n".join(
-        f"{each.name:<25}{each.summary}\n{'':<25}needs {_needs(each)} | {each.cost} | {each.source}"
-        for each in strategies
+        f"{strategy.name:<25}{strategy.summary}\n{'':<25}needs {_needs(strategy)} | {strategy.cost} | {strategy.source}"
+        for strategy in strategies
     )
 
 
 def as_markdown(strategies: Sequence[Strategy]) -> str:
-    """The page docs/strategies.md."""
+    """Return the page docs/strategies.md."""
     return "\n".join([_HEADER, *map(_section, strategies)])
 
 
-def _section(each: Strategy) -> str:
-    options = ", ".join(f"`{name} = {json.dumps(value)}`" for name, value in each.options.items())
-    paragraphs = [_paragraph(text) for text in inspect.cleandoc(each.select.__doc__ or "").split("\n\n")[1:]]
-    lines = [f"## {each.name}", "", each.summary, "", *(line for text in paragraphs for line in (text, ""))]
-    lines += [f"- needs: {_needs(each)}"]
-    lines += [f"- in its place where that is missing: `{each.substitute}`"] if each.substitute else []
+def _section(strategy: Strategy) -> str:
+    options = ", ".join(f"`{name} = {json.dumps(value)}`" for name, value in strategy.options.items())
+    paragraphs = [_paragraph(text) for text in inspect.cleandoc(strategy.select.__doc__ or "").split("\n\n")[1:]]
+    lines = [f"## {strategy.name}", "", strategy.summary, "", *(line for text in paragraphs for line in (text, ""))]
+    lines += [f"- needs: {_needs(strategy)}"]
+    lines += [f"- substitute if that is missing: `{strategy.substitute}`"] if strategy.substitute else []
     lines += [f"- options: {options}"] if options else []
-    return "\n".join([*lines, f"- cost: {each.cost}", f"- source: {each.source}", ""])
+    return "\n".join([*lines, f"- cost: {strategy.cost}", f"- source: {strategy.source}", ""])
 
 
 def _paragraph(text: str) -> str:
-    """A docstring's paragraph as Markdown: the list of arguments, or of errors, as a list."""
+    """Convert a paragraph of a docstring to Markdown; arguments and errors become lists."""
     head, _, rest = text.partition("\n")
     if head not in ("Args:", "Raises:"):
         return text
@@ -79,8 +79,8 @@ def _paragraph(text: str) -> str:
     return f"{'Options' if head == 'Args:' else 'Errors'}:\n\n" + re.sub(r"^ {8}", "  ", entries, flags=re.MULTILINE)
 
 
-def _needs(each: Strategy) -> str:
-    return ", ".join(each.needs) or "nothing"
+def _needs(strategy: Strategy) -> str:
+    return ", ".join(strategy.needs) or "nothing"
 
 
 _HEADER = """# Sampling strategies
@@ -89,7 +89,7 @@ Written by `pal strategies --markdown`; n is the size of the pool. In pal.toml:
 
 ```toml
 [sampling]
-mix = { random = "10%", least_confidence = "80%", outlier = "10%" }   # or numbers; other sizes in proportion
+mix = { random = "10%", least_confidence = "80%", outlier = "10%" }   # or numbers, scaled to the batch size
 start = { random = 50, typical_cluster = 50 }   # training batches before there is a model
 keywords = ["flood", "earthquake"]              # for the strategy keyword
 
@@ -97,7 +97,7 @@ keywords = ["flood", "earthquake"]              # for the strategy keyword
 score = "entropy"
 ```
 
-A strategy that cannot run now gives its number to the substitute named here, and the batch's manifest says so. A text
-that shares 80 % of its distinct tokens with one in the batch already is passed over. Each strategy looks at the whole
-pool, but where an option `candidates` says how many it looks at. For two labels the four uncertainty scores rank alike.
+If a strategy cannot run, its substitute selects its items, and the manifest of the batch names the reason. A text that
+shares 80% of its distinct tokens with one that is already in the batch is skipped. Each strategy considers the whole
+pool, unless it has an option `candidates`. For two labels the four uncertainty scores give the same ranking.
 """

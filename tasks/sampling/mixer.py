@@ -1,4 +1,4 @@
-"""One batch from several strategies: each item once, every strategy that proposed it credited, and why in words."""
+"""Combine several strategies into one batch without repeated items, and explain why each item was selected."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from tasks.sampling.catalogue import find_strategy
 from tasks.sampling.strategy import Option, Pool, Ranking, fewer, runnable
 
 NEAR_DUPLICATE = 0.8
-"""Texts that share at least this part of their distinct tokens (intersection / union) are near-duplicates."""
+"""Texts that share at least this fraction of their distinct tokens (intersection / union) are near-duplicates."""
 
-MOST_ASKED = 4
-"""A strategy is asked for its number; where too few of them are new, for more, up to so many times its number."""
+MAX_REQUEST = 4
+"""If too few of a strategy's proposals are new, it is asked for more, up to this many times its number of items."""
 
 Options = Mapping[str, Mapping[str, Option]]
 
 
 @dataclass(frozen=True)
 class Mixed:
-    """A batch to be.
+    """The selected items of a batch.
 
     Attributes:
-        item_ids: In the order they will be shown.
-        proposals: Every proposal that led to one of them.
-        shares: What became of each strategy's number.
+        item_ids: The items, in the order they will be shown.
+        proposals: Every proposal of one of them.
+        shares: The number of items of each strategy, and the strategy that actually ran.
     """
 
     item_ids: tuple[str, ...]
@@ -39,37 +39,38 @@ class Mixed:
 
 
 def scaled_mix(mix: Mapping[str, float], n: int) -> dict[str, int]:
-    """The mix in the same proportions for n items; the largest remainders get what rounding leaves.
+    """Scale a mix to n items; the strategies with the largest remainders get the items that rounding leaves.
 
     >>> scaled_mix({"random": 10, "least_confidence": 80, "outlier": 10}, 25)
     {'random': 3, 'least_confidence': 20, 'outlier': 2}
     """
     total = sum(mix.values())
     exact = {name: number * n / total for name, number in mix.items()}
-    whole = {name: int(share) for name, share in exact.items()}
-    rest = sorted(mix, key=lambda name: whole[name] - exact[name])[: n - sum(whole.values())]
-    return {name: number + (name in rest) for name, number in whole.items()}
+    rounded = {name: int(number) for name, number in exact.items()}
+    largest = sorted(mix, key=lambda name: rounded[name] - exact[name])[: n - sum(rounded.values())]
+    return {name: number + (name in largest) for name, number in rounded.items()}
 
 
 def mix_strategies(pool: Pool, mix: Mapping[str, int], seed: int, options: Options | None = None) -> Mixed:
-    """A batch of exactly `sum(mix.values())` different items of the pool.
+    """Select exactly `sum(mix.values())` different items of the pool.
 
-    A strategy fills its number with the best of its ranking that no other took before and that is no near-duplicate
-    of one taken; only where its best have too few others are near-duplicates taken. Unbiased ones go first and drop
-    nothing, so that theirs stay a fair sample. Everyone who ranked an item within its number is credited, with score
-    and rank. Where a strategy cannot run, its substitute gets its number.
+    Each strategy adds the best items of its ranking that are not in the batch yet and are not near-duplicates of items
+    in it; near-duplicates are added only if there are too few others. Unbiased strategies come first and skip nothing,
+    so that their items stay a fair sample. Every strategy that ranked an item within its number of items is credited
+    with it, with score and rank. If a strategy cannot run, its substitute takes its place.
 
     Args:
+        pool: The items to select from.
         mix: Strategy -> number of items.
-        seed: Each strategy draws from a generator of its own, so that one does not change what another finds.
-        options: Strategy -> option -> value, in place of the defaults.
+        seed: Random seed. Each strategy has its own generator, so that strategies do not affect each other's draws.
+        options: Strategy -> option -> value, for values other than the defaults.
 
     Raises:
-        SamplingError: The pool has fewer items, or a strategy is unknown.
+        SamplingError: The pool has too few items, or a strategy is unknown.
     """
     total = sum(mix.values())
     if total > len(pool):
-        raise SamplingError(f"{len(pool)} available / {total} requested.", hint=fewer(len(pool)))
+        raise SamplingError(f"Only {len(pool)} items are available, but {total} were requested.", hint=fewer(len(pool)))
     shares = [_share(name, number, pool, options or {}) for name, number in mix.items() if number]
     numbers: dict[str, int] = {}
     for share in shares:
@@ -77,8 +78,9 @@ def mix_strategies(pool: Pool, mix: Mapping[str, int], seed: int, options: Optio
     batch = _Batch(pool)
     for name in sorted(numbers, key=lambda name: not find_strategy(name).unbiased):
         batch.fill(name, numbers[name], seed, (options or {}).get(name, {}))
-    shuffled = np.random.default_rng([seed, total]).permutation(np.array(list(batch.taken), dtype=object))
-    return Mixed(tuple(shuffled.tolist()), tuple(p for p in batch.proposals if p.item_id in batch.taken), tuple(shares))
+    shuffled = np.random.default_rng([seed, total]).permutation(np.array(list(batch.tokens), dtype=object))
+    proposals = tuple(proposal for proposal in batch.proposals if proposal.item_id in batch.tokens)
+    return Mixed(tuple(shuffled.tolist()), proposals, tuple(shares))
 
 
 def _share(name: str, n: int, pool: Pool, options: Options) -> Share:
@@ -88,51 +90,51 @@ def _share(name: str, n: int, pool: Pool, options: Options) -> Share:
 
 
 class _Batch:
-    """The items taken so far, and who proposed them."""
+    """The items selected so far with their distinct tokens, and the proposals of all strategies."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        self.taken: dict[str, frozenset[int]] = {}
+        self.tokens: dict[str, frozenset[int]] = {}
         self.proposals: list[Proposal] = []
 
     def fill(self, name: str, number: int, seed: int, options: Mapping[str, Option]) -> None:
-        """Add `number` items by a strategy; near-duplicates only where there are too few others among its best."""
-        found = find_strategy(name)
-        asked, most = number, min(len(self.pool), MOST_ASKED * number + len(self.taken))
+        """Add `number` items of a strategy; near-duplicates only if there are too few others among its best."""
+        strategy = find_strategy(name)
+        requested, maximum = number, min(len(self.pool), MAX_REQUEST * number + len(self.tokens))
         while True:
-            ranking = found.propose(self.pool, asked, np.random.default_rng([seed, *name.encode()]), **options)
+            ranking = strategy.propose(self.pool, requested, np.random.default_rng([seed, *name.encode()]), **options)
             texts = dict(zip(ranking.item_ids, _distinct_tokens(self.pool, ranking.item_ids), strict=True))
-            chosen = self._fresh(texts, number, near_duplicates=found.unbiased)
-            if len(chosen) == number or asked == most:
+            chosen = self._new_items(texts, number, near_duplicates=strategy.unbiased)
+            if len(chosen) == number or requested == maximum:
                 break
-            asked = min(most, 2 * asked)
-        left = {item_id: tokens for item_id, tokens in texts.items() if item_id not in chosen}
-        chosen |= self._fresh(left, number - len(chosen), near_duplicates=True)
-        self.taken |= chosen
-        own = {*ranking.item_ids[:number], *chosen}
+            requested = min(maximum, 2 * requested)
+        others = {item_id: tokens for item_id, tokens in texts.items() if item_id not in chosen}
+        chosen |= self._new_items(others, number - len(chosen), near_duplicates=True)
+        self.tokens |= chosen
+        credited = {*ranking.item_ids[:number], *chosen}
         self.proposals += [
             Proposal(item_id, name, float(score) if np.isfinite(score) else None, rank)
             for rank, (item_id, score) in enumerate(zip(ranking.item_ids, ranking.scores, strict=True), start=1)
-            if item_id in own
+            if item_id in credited
         ]
 
-    def _fresh(
+    def _new_items(
         self, texts: Mapping[str, frozenset[int]], number: int, *, near_duplicates: bool
     ) -> dict[str, frozenset[int]]:
-        """The first `number` that are not taken, and like none taken unless that is allowed."""
-        fresh: dict[str, frozenset[int]] = {}
-        before = list(self.taken.values())
+        """Return the first `number` items that are not in the batch yet and, unless allowed, not near-duplicates."""
+        new_items: dict[str, frozenset[int]] = {}
+        selected = list(self.tokens.values())
         for item_id, tokens in texts.items():
-            if len(fresh) == number:
+            if len(new_items) == number:
                 break
-            if item_id not in self.taken and (near_duplicates or not _like_any(tokens, before)):
-                fresh[item_id] = tokens
-                before.append(tokens)
-        return fresh
+            if item_id not in self.tokens and (near_duplicates or not _is_near_duplicate(tokens, selected)):
+                new_items[item_id] = tokens
+                selected.append(tokens)
+        return new_items
 
 
 def _distinct_tokens(pool: Pool, item_ids: Sequence[str]) -> list[frozenset[int]]:
-    """The distinct tokens of each item; none in a pool without its texts."""
+    """Return the distinct tokens of each item; empty sets for a pool without texts."""
     if isinstance(pool.tokens, Tokens) and not len(pool.tokens.ids):
         return [frozenset()] * len(item_ids)
     chosen = pool.tokens.take(pool.positions_of(item_ids))
@@ -142,8 +144,8 @@ def _distinct_tokens(pool: Pool, item_ids: Sequence[str]) -> list[frozenset[int]
     ]
 
 
-def _like_any(tokens: frozenset[int], others: Sequence[frozenset[int]]) -> bool:
-    """Whether the text is a near-duplicate of one of the others; one without tokens is like none."""
+def _is_near_duplicate(tokens: frozenset[int], others: Sequence[frozenset[int]]) -> bool:
+    """Whether a text is a near-duplicate of one of the others; a text without tokens is not."""
     return any(len(tokens & other) >= NEAR_DUPLICATE * len(tokens | other) for other in others if tokens)
 
 
@@ -151,40 +153,47 @@ ITEMS_AT_ONCE = 500
 
 
 def reasons(pool: Pool, ranking: Ranking, labels: Sequence[str], training_texts: Sequence[str]) -> list[str]:
-    """One line for each item of a ranking.
+    """Explain each item of a ranking in one line.
 
     Args:
+        pool: The pool of the ranking.
+        ranking: The m items.
         labels: Names of the labels, by number.
-        training_texts: Those of `pool.training`, in its order.
+        training_texts: The texts of `pool.training`, in the same order.
+
+    Returns:
+        m lines: the details of the strategy, the closest training item, the prediction of the model.
     """
     positions = pool.positions_of(ranking.item_ids)
     details = ranking.details or [f"score {score:.3f}" for score in ranking.scores]
-    likes = _most_like(pool, positions, labels, training_texts)
-    says = _model_says(pool, positions, labels)
-    return ["; ".join(part for part in parts if part) for parts in zip(details, likes, says, strict=True)]
+    closest = _closest_training_items(pool, positions, labels, training_texts)
+    predictions = _predictions(pool, positions, labels)
+    return ["; ".join(part for part in parts if part) for parts in zip(details, closest, predictions, strict=True)]
 
 
-def _most_like(pool: Pool, positions: npt.NDArray[np.int64], labels: Sequence[str], texts: Sequence[str]) -> list[str]:
-    """The training item nearest to each item, with its label and the cosine; nothing where none is near at all."""
+def _closest_training_items(
+    pool: Pool, positions: npt.NDArray[np.int64], labels: Sequence[str], texts: Sequence[str]
+) -> list[str]:
+    """Describe the training item closest to each item, with label and cosine; "" if no cosine is above 0."""
     training = pool.vectors.of(pool.training.tokens)
-    said: list[str] = []
+    descriptions: list[str] = []
     for start in range(0, len(positions), ITEMS_AT_ONCE):
         part = positions[start : start + ITEMS_AT_ONCE]
         if not texts:
-            said += [""] * len(part)
+            descriptions += [""] * len(part)
             continue
         cosines = training.products(pool.vectors.rows(part))
         for column, k in enumerate(cosines.argmax(axis=0)):
             label, cosine = labels[pool.training.labels[k]], cosines[k, column]
-            near = f'closest training item: "{" ".join(texts[k].split())}" ({label}, cosine {cosine:.2f})'
-            said.append(near if cosine > 0 else "")
-    return said
+            closest = f'closest training item: "{" ".join(texts[k].split())}" ({label}, cosine {cosine:.2f})'
+            descriptions.append(closest if cosine > 0 else "")
+    return descriptions
 
 
-def _model_says(pool: Pool, positions: npt.NDArray[np.int64], labels: Sequence[str]) -> list[str]:
-    """The probability of the positive label; of the most probable one where no label is positive."""
+def _predictions(pool: Pool, positions: npt.NDArray[np.int64], labels: Sequence[str]) -> list[str]:
+    """Describe the probability of the positive label, or without one of the most probable label."""
     if not pool.probabilities.shape[1]:
         return [""] * len(positions)
     rows = pool.probabilities[positions]
-    shown = rows.argmax(axis=1) if pool.positive is None else np.full(len(rows), pool.positive)
-    return [f"model: {labels[k]} {row[k]:.2f}" for k, row in zip(shown, rows, strict=True)]
+    numbers = rows.argmax(axis=1) if pool.positive is None else np.full(len(rows), pool.positive)
+    return [f"model: {labels[k]} {row[k]:.2f}" for k, row in zip(numbers, rows, strict=True)]

@@ -1,4 +1,4 @@
-"""A pool put together from tokens, a model and labelled items: the same for a lake and for a simulation."""
+"""Build a `Pool` from vectors, a model and labeled items, for a lake or for a simulation."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LabelledTexts:
-    """What is known beside the pool, as tokens of its encoder.
+    """The labeled items and keywords, tokenized with the encoder of the pool.
 
     Attributes:
-        seen: Every text that was trained on, also those whose label is gone; the training items' where None.
-        positive: Number of the label that is looked for.
+        training: The training items.
+        validation: The validation items.
+        seen: Every text that was ever trained on, including those without a label now; None for the training items.
+        positive: Number of the positive label; None without one.
+        keywords: The keywords, each as a text.
+        keyword_names: The keywords as strings.
     """
 
     training: Examples
@@ -48,21 +52,23 @@ def build_pool(
     *,
     hidden: Vectors | None = None,
 ) -> Pool:
-    """The pool under an encoder, scored by a model where there is one.
+    """Build the pool of an encoder, with the predictions of the model if there is one.
 
     Args:
-        item_ids: (n,), ascending.
-        vectors: Of the n items, by this encoder.
-        model: Trained on this encoder's tokens.
-        hidden: The n items in the last representation before the model's head; None where there is no model.
+        item_ids: Ids of the n items, (n,), ascending.
+        vectors: Vectors of the n items.
+        encoder: The encoder of the vectors.
+        model: Network, trained on tokens of this encoder, and calibration; None without a model.
+        labelled: The labeled items and keywords.
+        hidden: The n items in the last representation before the model's head; None without a model.
     """
     head = _head(*model) if model is not None else None
     logits = _logits(hidden, head, len(vectors))
-    counted = np.bincount((labelled.seen or labelled.training.tokens).ids, minlength=encoder.n_tokens)
+    token_counts = np.bincount((labelled.seen or labelled.training.tokens).ids, minlength=encoder.n_tokens)
     return Pool(
         item_ids,
         vectors,
-        counted.astype(np.float64),
+        token_counts.astype(np.float64),
         model[1].probabilities(logits) if model is not None else logits,
         logits,
         hidden,
@@ -76,12 +82,12 @@ def build_pool(
 
 
 def token_vectors(tokens: Tokens, encoder: Encoder) -> TokenVectors:
-    """Texts in an encoder's space."""
+    """Return the vectors of texts in the space of an encoder."""
     return TokenVectors(tokens, encoder.n_tokens, encoder.vectors())
 
 
 def hidden_vectors(classifier: Network, vectors: TokenVectors) -> SummedVectors:
-    """The last representation before the head: under a linear head the vectors themselves."""
+    """Return the last representation before the head; for a linear classifier the vectors themselves."""
     return vectors if classifier.linear else NetworkVectors(vectors.tokens, classifier)
 
 
@@ -99,5 +105,5 @@ def _logits(hidden: Vectors | None, head: Head | None, n: int) -> npt.NDArray[np
 
 
 def _labelled(examples: Examples, hidden: Vectors | None, head: Head | None) -> Labelled:
-    own = hidden.of(examples.tokens) if hidden is not None else None
-    return Labelled(examples.tokens, examples.labels, _logits(own, head, len(examples.tokens)))
+    representation = hidden.of(examples.tokens) if hidden is not None else None
+    return Labelled(examples.tokens, examples.labels, _logits(representation, head, len(examples.tokens)))

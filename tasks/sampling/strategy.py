@@ -1,4 +1,4 @@
-"""What a sampling strategy is: the pool it sees, the ranking it returns, and the one registry of them all."""
+"""Sampling strategies: the pool they select from, the ranking they return, and the registry."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ NO_TEXTS = Tokens(np.zeros(0, np.uint16), np.zeros(1, np.int64))
 
 @dataclass(frozen=True)
 class Labelled:
-    """m labelled items that strategies compare with.
+    """m labeled items that strategies compare with.
 
     Attributes:
         tokens: Token ids of the m items.
         labels: Label numbers (m,).
-        logits: Of the model, float32 (m, n_labels); no columns where there is none.
+        logits: Logits of the model, float32 (m, n_labels); no columns without a model.
     """
 
     tokens: Tokens = NO_TEXTS
@@ -50,7 +50,7 @@ class Head:
     Attributes:
         weight: float32 (n_labels, width).
         bias: float32 (n_labels,).
-        temperature: Of the calibration.
+        temperature: The temperature of the calibration.
     """
 
     weight: npt.NDArray[np.float32]
@@ -60,21 +60,21 @@ class Head:
 
 @dataclass(frozen=True)
 class Pool:
-    """The n items that may be asked about, and what is known of them.
+    """The n items that may be queried, with predictions and the labeled items.
 
     Attributes:
         item_ids: String array (n,), ascending.
-        vectors: Their texts in the encoder's space, rows of length 1 (or 0 without a known token); holds the tokens.
-        token_counts: How often each token occurs in the training items, (n_tokens,).
-        probabilities: float32 (n, n_labels); no columns where there is no model yet.
-        logits: float32 (n, n_labels), what the probabilities come from; no columns where there is no model yet.
-        hidden: The last representation before the model's head; None where there is no model yet.
-        head: The model's last layer; None where there is no model yet.
+        vectors: Texts in the encoder's space, rows of length 1 (or 0 without a known token); contains the tokens.
+        token_counts: Number of occurrences of each token in the training items, (n_tokens,).
+        probabilities: float32 (n, n_labels); no columns without a model.
+        logits: The logits of the probabilities, float32 (n, n_labels); no columns without a model.
+        hidden: The last representation before the model's head; None without a model.
+        head: The last layer of the model; None without a model.
         training: The training items.
         validation: The validation items.
-        positive: Number of the label that is looked for; None where no label is.
-        keywords: Words that hint at it, each as a text of its own.
-        keyword_names: How they are called in details, as many; empty for numbers.
+        positive: Number of the positive label; None without one.
+        keywords: Keywords for the positive label, each as a text.
+        keyword_names: The names of the keywords in details; if empty, numbers are used.
     """
 
     item_ids: pa.Array
@@ -104,14 +104,14 @@ class Pool:
         return np.asarray(np.isfinite(self.probabilities).all(axis=1))
 
     def positions_of(self, item_ids: Sequence[str]) -> Positions:
-        """Where m different items of the pool stand in it, (m,)."""
-        # The few are the table to look up in, not the pool: a tenth of the time over a million.
-        number = pc.fill_null(pc.index_in(self.item_ids, pa.array(item_ids, pa.string())), -1).to_numpy()
-        there = np.flatnonzero(number >= 0)
-        return there[np.argsort(number[there])]
+        """Return the positions of m different items in the pool, (m,)."""
+        # Looking up the pool in the m items takes a tenth of the time of the reverse, for a million items.
+        numbers = pc.fill_null(pc.index_in(self.item_ids, pa.array(item_ids, pa.string())), -1).to_numpy()
+        positions = np.flatnonzero(numbers >= 0)
+        return positions[np.argsort(numbers[positions])]
 
     def take(self, positions: Positions) -> Pool:
-        """The part of the pool at `positions`, in that order."""
+        """Return the part of the pool at `positions`, in that order."""
         vectors = self.vectors.take(positions)
         hidden = self.hidden and (vectors if self.hidden is self.vectors else self.hidden.take(positions))
         return dataclasses.replace(
@@ -125,18 +125,18 @@ class Pool:
 
 
 def _as_arrow(positions: Positions) -> pa.Array:
-    """Positions (n,) without a copy; `pa.array` would import pandas, where it is installed, to look for its types."""
+    """Convert positions (n,) without a copy and, unlike `pa.array`, without importing pandas where it is installed."""
     buffer = pa.py_buffer(np.ascontiguousarray(positions, np.int64))
     return pa.Array.from_buffers(pa.int64(), len(positions), [None, buffer])
 
 
 class Picks(NamedTuple):
-    """What a strategy chose: the one to ask first in front.
+    """The items that a strategy selected, the first to query in front.
 
     Attributes:
-        positions: In the pool, (n,), all different.
-        scores: Higher = ask first, (n,), -inf for what could not be scored; never rising, but for adaptive strategies.
-        details: Why each was chosen, in words, (n,); empty where the score says it.
+        positions: Positions in the pool, (n,), all different.
+        scores: Higher = query first, (n,); -inf for items without a score; descending except for adaptive strategies.
+        details: Why each item was selected, (n,); empty if the score suffices.
     """
 
     positions: Positions
@@ -146,7 +146,13 @@ class Picks(NamedTuple):
 
 @dataclass(frozen=True)
 class Ranking:
-    """What a strategy proposes: item ids, the one to ask first in front, their scores (higher = ask first), and why."""
+    """The items that a strategy proposes, the first to query in front.
+
+    Attributes:
+        item_ids: n item ids.
+        scores: As in `Picks`.
+        details: As in `Picks`.
+    """
 
     item_ids: tuple[str, ...]
     scores: Floats
@@ -154,7 +160,7 @@ class Ranking:
 
 
 Select = Callable[..., Picks]
-"""(pool, n, generator, *, options) -> n picks. Called with 0 <= n <= len(pool), and only where its needs are met."""
+"""(pool, n, generator, *, options) -> n picks. Called with 0 <= n <= len(pool), and only if its needs are met."""
 
 
 def _one_kind_of_outcome(pool: Pool) -> bool:
@@ -171,24 +177,24 @@ def _opposite_logits(pool: Pool) -> bool:
 
 
 NEEDS: dict[str, tuple[Callable[[Pool], bool], str]] = {
-    "model": (lambda pool: not pool.probabilities.shape[1], "a model, and there is none yet"),
-    "training items": (lambda pool: not len(pool.training), "training items, and there are none yet"),
-    "validation items": (lambda pool: not len(pool.validation), "validation items, and there are none"),
+    "model": (lambda pool: not pool.probabilities.shape[1], "a model, but there is none yet"),
+    "training items": (lambda pool: not len(pool.training), "training items, but there are none yet"),
+    "validation items": (lambda pool: not len(pool.validation), "validation items, but there are none"),
     "right and wrong validation items": (
         _one_kind_of_outcome,
-        "validation items that the model gets right and others that it gets wrong, and there are not both",
+        "validation items that the model gets right and others that it gets wrong, but there are not both",
     ),
     "logits that can all be low": (
         _opposite_logits,
-        "logits that can all be low, and those of a linear head for two labels are each other's opposite",
+        "logits that can all be low, but those of a linear head for two labels are opposite to each other",
     ),
-    "positive label": (lambda pool: pool.positive is None, "a label marked positive in pal.toml, and there is none"),
+    "positive label": (lambda pool: pool.positive is None, "a label marked positive in pal.toml, but there is none"),
     "keywords": (
         lambda pool: not len(pool.keywords),
-        "[sampling] keywords in pal.toml, and there are none that the encoder knows",
+        "[sampling] keywords in pal.toml, but there are none that the encoder knows",
     ),
 }
-"""What a strategy may need: whether a pool lacks it, and how that is said."""
+"""What strategies may need: a function that tests whether a pool lacks it, and its description for messages."""
 
 
 @dataclass(frozen=True)
@@ -196,15 +202,16 @@ class Strategy:
     """A registered strategy.
 
     Attributes:
-        name: As in pal.toml.
+        name: The name in pal.toml.
         summary: The first paragraph of its docstring, on one line.
-        needs: What it cannot do without: keys of NEEDS.
-        substitute: Who gets its share where that is missing; None for a strategy that needs nothing.
-        unbiased: Its items are a fair sample of the pool, so it goes first and none of them is dropped.
-        adaptive: Each pick changes the scores of the rest, so they may rise along its ranking.
-        cost: In the pool size n.
-        source: Where the method comes from.
-        options: What can be set in pal.toml, with the defaults.
+        needs: Its requirements: keys of NEEDS.
+        substitute: The strategy that takes its place if a need is not met; None for a strategy without needs.
+        unbiased: Its items are a fair sample of the pool, so it runs first and none of its items is skipped.
+        adaptive: Each pick changes the scores of the others, so scores may rise along its ranking.
+        cost: The cost in terms of the pool size n.
+        source: The publication of the method.
+        options: The options in pal.toml with their defaults.
+        select: The function.
     """
 
     name: str
@@ -219,21 +226,21 @@ class Strategy:
     select: Select
 
     def missing(self, pool: Pool) -> str | None:
-        """What it needs and this pool lacks, in words; None where it can run."""
-        return next((said for lacks, said in map(NEEDS.__getitem__, self.needs) if lacks(pool)), None)
+        """Describe the first need that this pool does not meet; None if the strategy can run."""
+        return next((description for lacks, description in map(NEEDS.__getitem__, self.needs) if lacks(pool)), None)
 
     def propose(self, pool: Pool, n: int, generator: np.random.Generator, **options: Option) -> Ranking:
-        """The n items to ask first; the order of the pool's rows does not matter.
+        """Return the n items to query first; the order of the rows of the pool does not matter.
 
         Raises:
-            SamplingError: The pool has fewer than n items, or lacks what the strategy needs.
+            SamplingError: The pool has fewer than n items, or does not meet the needs of the strategy.
         """
         if n > len(pool):
-            raise SamplingError(f"{len(pool)} available / {n} requested by {self.name}.", hint=fewer(len(pool)))
+            message = f"Only {len(pool)} items are available, but {n} were requested by {self.name}."
+            raise SamplingError(message, hint=fewer(len(pool)))
         if missing := self.missing(pool):
-            raise SamplingError(
-                f"{self.name} needs {missing}.", hint=f"use {runnable(self.name, pool)[0].name} for now"
-            )
+            hint = f"Use {runnable(self.name, pool)[0].name} for now."
+            raise SamplingError(f"Strategy {self.name} needs {missing}.", hint=hint)
         if not n:
             return Ranking((), np.zeros(0))
         if not _ascending(pool.item_ids):
@@ -254,11 +261,9 @@ def strategy(
     cost: str,
     source: str,
 ) -> Callable[[Select], Select]:
-    """Register a function under its own name; its keyword-only parameters are its options.
+    """Register a function as a strategy, under its name; its keyword-only parameters are the options.
 
-    Args:
-        needs: Keys of NEEDS.
-        substitute: The strategy that stands in where one of them is missing.
+    The arguments are described in `Strategy`.
     """
     assert all(need in NEEDS for need in needs)
     assert bool(needs) == bool(substitute)
@@ -267,7 +272,9 @@ def strategy(
         name = select.__name__
         summary = " ".join(inspect.cleandoc(select.__doc__ or "").split("\n\n")[0].split())
         parameters = inspect.signature(select).parameters.values()
-        options = {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
+        options = {
+            parameter.name: parameter.default for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY
+        }
         REGISTRY[name] = Strategy(
             name, summary, tuple(needs), substitute, unbiased, adaptive, cost, source, options, select
         )
@@ -277,33 +284,33 @@ def strategy(
 
 
 def find_strategy(name: str) -> Strategy:
-    """The strategy of that name.
+    """Return the strategy with this name.
 
     Raises:
-        SamplingError: There is none.
+        SamplingError: There is no such strategy.
     """
     if name not in REGISTRY:
-        raise SamplingError(f"there is no sampling strategy {name!r}.", hint="see those there are: pal strategies")
+        raise SamplingError(f"Unknown sampling strategy {name!r}.", hint="List the strategies: pal strategies")
     return REGISTRY[name]
 
 
 def fewer(n: int) -> str:
-    """What to type where only n items are available."""
-    return f"ask for fewer: -n {n}; or add texts: pal import FILE" if n else "add texts: pal import FILE"
+    """Return the hint for the case that only n items are available."""
+    return f"Request fewer (-n {n}) or add texts: pal import FILE" if n else "Add texts: pal import FILE"
 
 
 def runnable(name: str, pool: Pool) -> tuple[Strategy, str | None]:
-    """The strategy, or where it cannot run on this pool its substitute (or that one's); and what was missing."""
-    found = find_strategy(name)
-    first_missing = missing = found.missing(pool)
-    while missing and found.substitute:
-        found = find_strategy(found.substitute)
-        missing = found.missing(pool)
-    return found, first_missing
+    """Return the strategy, or the first substitute that can run on this pool, and the need that was not met."""
+    candidate = find_strategy(name)
+    first_missing = missing = candidate.missing(pool)
+    while missing and candidate.substitute:
+        candidate = find_strategy(candidate.substitute)
+        missing = candidate.missing(pool)
+    return candidate, first_missing
 
 
 def top(scores: npt.NDArray[Any], n: int, generator: np.random.Generator) -> Positions:
-    """Positions of the n highest scores, the highest first; level ones in random order. What is not finite is last.
+    """Return the positions of the n highest scores, highest first; ties in random order, non-finite scores last.
 
     >>> top(np.array([0.1, 0.9, np.nan, 0.5]), 3, np.random.default_rng(0)).tolist()
     [1, 3, 0]
@@ -313,24 +320,24 @@ def top(scores: npt.NDArray[Any], n: int, generator: np.random.Generator) -> Pos
     finite = np.where(np.isfinite(scores), scores, -np.inf)
     cut = np.partition(finite, len(finite) - n)[len(finite) - n]
     above = np.flatnonzero(finite > cut)
-    level = generator.choice(np.flatnonzero(finite == cut), n - len(above), replace=False)
-    chosen = generator.permutation(np.concatenate([above, level]))
+    tied = generator.choice(np.flatnonzero(finite == cut), n - len(above), replace=False)
+    chosen = generator.permutation(np.concatenate([above, tied]))
     ranked: Positions = chosen[np.argsort(-finite[chosen], kind="stable")]
     return ranked
 
 
 def drawn(positions: Positions, at_most: int, generator: np.random.Generator) -> Positions:
-    """The positions, or so many of them drawn uniformly where there are more, ascending."""
+    """Return the positions, or if there are more than `at_most`, a uniform sample of this size, ascending."""
     if len(positions) <= at_most:
         return positions
     return np.sort(generator.choice(positions, max(at_most, 0), replace=False))
 
 
 def top_picks(scores: npt.NDArray[Any], n: int, generator: np.random.Generator) -> Picks:
-    """The n highest scores (n_pool,) as picks; what is not finite counts as -inf."""
+    """Return the items with the n highest of the scores (n_pool,); scores that are not finite become -inf."""
     positions = top(scores, n, generator)
-    found = scores[positions].astype(np.float64)
-    return Picks(positions, np.where(np.isfinite(found), found, -np.inf))
+    highest = scores[positions].astype(np.float64)
+    return Picks(positions, np.where(np.isfinite(highest), highest, -np.inf))
 
 
 def _ascending(item_ids: pa.Array) -> bool:

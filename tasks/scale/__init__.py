@@ -1,4 +1,4 @@
-"""Work on several machines: Dask workers (`workers.py`) and the pool in shards on them (`shards.py`).
+"""Scoring on several machines: Dask workers (`workers.py`), and the pool in shards on them (`shards.py`).
 
-Optional (extra `cluster`): everything runs in one process without it.
+Optional (extra `cluster`): without it, everything runs in one process.
 """

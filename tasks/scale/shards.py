@@ -1,7 +1,7 @@
-"""The pool in shards on workers: each reads its part of a lake version, keeps it, and answers for it.
+"""The pool in shards on workers: each worker reads its part of a lake version, caches it, and computes on it.
 
-Each question goes to every shard, and the answers are put together here. A shard is a run of whole blocks of texts, so
-its answers are those that one machine makes, to the last bit.
+Each computation runs on every shard, and the results are combined in this process. A shard consists of whole blocks of
+texts, so that the results are identical to those of a single machine, to the last bit.
 """
 
 from __future__ import annotations
@@ -41,24 +41,26 @@ from tasks.sampling.pool_building import token_vectors
 from tasks.scale.workers import Workers, on_this_machine, worker_state
 
 MOST_ITEMS = 4_194_304
-"""Of a shard: some 150 MB of tokens, and as much again for a moment while they are read."""
+"""Maximum size of a shard: about 150 MB of tokens, and the same again while they are read."""
 
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A run of the pool of a lake version.
+    """A contiguous part of the pool of a lake version.
 
     Attributes:
-        encoder_id: Whose tokens.
-        encoder_name: The encoder as pal.toml calls it.
-        model_id: The model whose encoder it is; None before there is one.
-        labels: Of that model.
-        hidden: Its last representation before the head is meant, not the encoder's space.
+        workspace: The workspace.
+        version: The version of the lake.
+        encoder_id: The encoder of the tokens.
+        encoder_name: The name of the encoder in pal.toml.
+        model_id: The model with this encoder; None without a model.
+        labels: The labels of the model.
+        hidden: Whether the vectors are the last representation before the head, instead of the encoder's space.
         bounds: First and last item id.
         n: Number of items.
-        askable: What of the pool may be queried.
+        askable: The part of the pool that may be queried.
     """
 
     workspace: Workspace
@@ -73,36 +75,37 @@ class Shard:
     askable: Askable = ALL
 
 
-def sharded_vectors(workers: Workers, here: SummedVectors, item_ids: pa.Array, whole: Shard) -> ShardedVectors:
-    """The vectors of the pool, in shards of whole blocks: one for each worker, or more where those would be large.
+def sharded_vectors(workers: Workers, local: SummedVectors, item_ids: pa.Array, template: Shard) -> ShardedVectors:
+    """Return the vectors of the pool in shards of whole blocks: one per worker, or more if they would be too large.
 
     Args:
-        here: Vectors in the same space, of any texts.
-        item_ids: Of the pool, ascending.
-        whole: What all shards have in common.
+        workers: The workers.
+        local: Vectors in the same space, of any texts.
+        item_ids: Ids of the items of the pool, ascending.
+        template: A shard with the attributes that all shards have in common.
     """
     block = vectors.BLOCK_SLICES * vectors.SLICE_TEXTS
     blocks = -(-len(item_ids) // block)
     size = block * max(1, min(-(-blocks // len(workers)), MOST_ITEMS // block))
     runs = [item_ids.slice(start, size) for start in range(0, len(item_ids), size)]
-    shards = [replace(whole, bounds=(run[0].as_py(), run[-1].as_py()), n=len(run)) for run in runs]
+    shards = [replace(template, bounds=(run[0].as_py(), run[-1].as_py()), n=len(run)) for run in runs]
 
     def ask(function: Callable[..., Any], arguments: Sequence[tuple[int, tuple[Any, ...]]]) -> list[Any]:
         calls = [
-            (number, {"shard": shards[number], "function": function, "arguments": each}) for number, each in arguments
+            (number, {"shard": shards[number], "function": function, "arguments": own}) for number, own in arguments
         ]
         return workers.run(ask_shard, calls)
 
-    return ShardedVectors(ask, [shard.n for shard in shards], here)
+    return ShardedVectors(ask, [shard.n for shard in shards], local)
 
 
 def ask_shard(shard: Shard, function: Callable[..., Answer], arguments: tuple[Any, ...]) -> Answer:
-    """On a worker: what a function makes of a shard's vectors; the shard is read once and kept."""
+    """Call a function on the vectors of a shard; runs on a worker, which reads the shard once and caches it."""
     return function(worker_state(KeptShards).vectors(shard), *arguments)
 
 
 class KeptShards:
-    """The shards that a worker has read, all of one pool."""
+    """The cache of the shards that a worker has read, all of one pool."""
 
     def __init__(self) -> None:
         self._vectors: dict[Shard, SummedVectors] = {}
@@ -112,10 +115,10 @@ class KeptShards:
         return len(self._vectors)
 
     def vectors(self, shard: Shard) -> SummedVectors:
-        """The shard's vectors; those of another pool (of another version or model) are let go.
+        """Return the vectors of a shard, and drop the shards of another pool (another version or model).
 
         Raises:
-            StoreError: This worker sees another lake.
+            StoreError: This worker reads a different lake.
         """
         if shard not in self._vectors:
             for other in list(self._vectors):
@@ -145,9 +148,9 @@ def _token_vectors(workspace: Workspace, shard: Shard, encoder: Encoder) -> Toke
     tokens = Tokens.joined(tokens_in(batch, None) for batch in _features(workspace, shard))
     if len(tokens) != shard.n:
         raise StoreError(
-            f"this worker reads {len(tokens):,} items from {shard.bounds[0]} to {shard.bounds[1]} in version "
-            f"{shard.version} of the lake / {shard.n:,} there.",
-            hint="give all workers the same [lake] catalog and data",
+            f"A worker reads {len(tokens):,} items from {shard.bounds[0]} to {shard.bounds[1]} in version "
+            f"{shard.version} of the lake, but {shard.n:,} were expected.",
+            hint="Use the same [lake] catalog and data on all workers.",
         )
     return token_vectors(tokens, encoder)
 
@@ -161,41 +164,42 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def _keep_freed_memory() -> None:
-    """Undo what Dask sets for its workers: that malloc gives every freed buffer back to the system at once.
+    """Undo a setting of Dask's workers by which malloc returns every freed buffer to the system at once.
 
-    A slice's vectors are 8 MB, made and freed 120 times a million texts; new pages for each take longer than the sums.
+    The vectors of a slice take 8 MB and are allocated 120 times per million texts; new pages each time would take
+    longer than the computation.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:  # glibc's
+    if mallopt is not None:  # glibc only
         mallopt(_M_MMAP_THRESHOLD, 1 << 25)
         mallopt(_M_TRIM_THRESHOLD, 1 << 28)
 
 
 FEW = 262_144
-"""At most so many texts are brought here when they are taken; of more, only their positions."""
+"""`take` fetches up to this many texts; of more, it only keeps the positions."""
 
 Positions = Numbers | None
-"""Of texts within a shard; None for all of them."""
+"""Positions of texts within a shard; None for all of them."""
 
 
 class Ask(Protocol):
-    """Runs a function on shards: `function(vectors of the shard, *arguments)`, each with arguments of its own."""
+    """Calls `function(vectors of the shard, *arguments)` on shards, with separate arguments for each."""
 
     def __call__(
         self, function: Callable[..., Answer], arguments: Sequence[tuple[int, tuple[Any, ...]]]
     ) -> list[Answer]:
-        """The answers, in the order of `arguments`: (number of the shard, arguments)."""
+        """Return the results in the order of `arguments`: (number of the shard, arguments)."""
         ...
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Some texts of one shard, and where they stand among all that are meant.
+    """Some of the requested texts that are in one shard.
 
     Attributes:
-        shard: Its number.
-        inside: Their positions in the shard.
-        places: Their positions among all, as many.
+        shard: The number of the shard.
+        inside: Positions of the texts in the shard.
+        places: Positions of the same texts among all requested ones.
     """
 
     shard: int
@@ -207,14 +211,14 @@ class ShardedVectors:
     """n texts in shards.
 
     Args:
-        ask: How to reach the shards.
+        ask: Calls functions on the shards.
         lengths: Number of texts of each shard.
-        here: Vectors in the same space, of any texts.
-        chosen: Positions of the n texts among those of all shards; all where None.
+        local: Vectors in the same space, of any texts.
+        chosen: Positions of the n texts among those of all shards; None for all.
     """
 
-    def __init__(self, ask: Ask, lengths: Sequence[int], here: SummedVectors, chosen: Numbers | None = None) -> None:
-        self._ask, self._lengths, self._here, self._chosen = ask, tuple(lengths), here, chosen
+    def __init__(self, ask: Ask, lengths: Sequence[int], local: SummedVectors, chosen: Numbers | None = None) -> None:
+        self._ask, self._lengths, self._local, self._chosen = ask, tuple(lengths), local, chosen
         self._squared_norms: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
@@ -227,86 +231,85 @@ class ShardedVectors:
 
     @property
     def width(self) -> int:
-        """Size of a vector."""
-        return self._here.width
+        """Number of dimensions of a vector."""
+        return self._local.width
 
     @property
     def squared_norms(self) -> npt.NDArray[np.float32]:
-        """Product of each vector with itself, (n,)."""
+        """Dot product of each vector with itself, (n,)."""
         if self._squared_norms is None:
             (self._squared_norms,) = self.everywhere(_squared_norms)
         return self._squared_norms
 
     def products(self, directions: Matrix) -> Matrix:
-        """Dot products (n, k) with k directions (k, width)."""
+        """Return the dot products (n, k) with k directions (k, width)."""
         return whole_products(self, directions)
 
     def reduced(self, directions: Matrix, reduce: Reduce) -> tuple[npt.NDArray[Any], ...]:
-        """What `reduce` makes of the products with k directions, made where the texts are."""
-        return self.everywhere(_reduced, self._here.prepared(directions), reduce)
+        """Apply `reduce` to the products with k directions, on the workers."""
+        return self.everywhere(_reduced, self._local.prepared(directions), reduce)
 
     def rows(self, positions: Numbers) -> Matrix:
-        """The vectors at m positions, (m, width)."""
-        return self._here.of(self.texts(positions)).rows(np.arange(len(positions)))
+        """Return the vectors at m positions, (m, width)."""
+        return self._local.of(self.texts(positions)).rows(np.arange(len(positions)))
 
     def sums(self, groups: Numbers, n_groups: int) -> Matrix:
-        """Sum of the vectors of each group, (n_groups, width)."""
+        """Return the sum of the vectors of each group, (n_groups, width)."""
         if self._chosen is None:
             ends = np.cumsum(self._lengths)
-            asked = [
+            arguments = [
                 (shard, (groups[end - length : end], n_groups))
                 for shard, (end, length) in enumerate(zip(ends, self._lengths, strict=True))
             ]
-            found = [each for answer in self._ask(_partial_sums, asked) for each in answer]
-        else:  # blocks of these texts are no blocks of the shards
-            found = [
-                each
-                for start, stop in self._blocks()
-                for each in self._here.of(self.texts(np.arange(start, stop))).partial_sums(groups[start:stop], n_groups)
-            ]
-        return self._here.total(found, n_groups)
+            sums = [partial for answer in self._ask(_partial_sums, arguments) for partial in answer]
+        else:  # the blocks of these texts are not those of the shards
+            sums = []
+            for start, stop in self._blocks():
+                block = self._local.of(self.texts(np.arange(start, stop)))
+                sums += block.partial_sums(groups[start:stop], n_groups)
+        return self._local.total(sums, n_groups)
 
     def take(self, positions: Numbers) -> Vectors:
-        """The vectors at `positions`, in that order; brought here where they are few."""
+        """Return the vectors at `positions`, in that order; if they are few, they are fetched."""
         if len(positions) <= FEW:
-            return self._here.of(self.texts(positions))
-        return self._taken(positions)
+            return self._local.of(self.texts(positions))
+        return self._subset(positions)
 
     def slice(self, start: int, stop: int) -> ShardedVectors:
-        """Vectors start to stop."""
-        return self._taken(np.arange(start, stop))
+        """Return the vectors from start to stop."""
+        return self._subset(np.arange(start, stop))
 
     def of(self, tokens: Tokens) -> SummedVectors:
-        """Other texts in the same space."""
-        return self._here.of(tokens)
+        """Return the vectors of other texts in the same space."""
+        return self._local.of(tokens)
 
     def kept(self) -> Vectors:
-        """As rows in memory, here."""
-        return self._here.of(self.texts(np.arange(len(self)))).kept()
+        """Return the vectors as rows in the memory of this process."""
+        return self._local.of(self.texts(np.arange(len(self)))).kept()
 
     def texts(self, positions: Numbers) -> Tokens:
-        """The tokens of the texts at `positions`, in that order."""
+        """Fetch the tokens of the texts at `positions`, in that order."""
         parts = list(self._parts(positions))
-        found = self._ask(_texts, [(part.shard, (part.inside,)) for part in parts])
+        tokens = self._ask(_texts, [(part.shard, (part.inside,)) for part in parts])
         order = np.argsort(np.concatenate([_numbers(part.places) for part in parts] or [np.zeros(0, np.int64)]))
-        return Tokens.joined(found).take(order)
+        return Tokens.joined(tokens).take(order)
 
     def everywhere(self, function: Callable[..., tuple[Any, ...]], *arguments: Any) -> tuple[npt.NDArray[Any], ...]:
-        """What a function makes of the texts of each shard, put together: arrays of n rows."""
+        """Call a function on the texts of each shard and combine the results: arrays of n rows."""
         parts = list(self._parts(None))
         if not parts:
-            empty = self._here.of(Tokens.joined([]))
+            empty = self._local.of(Tokens.joined([]))
             return function(empty, None, *arguments)
         answers = self._ask(function, [(part.shard, (part.inside, *arguments)) for part in parts])
-        found = tuple(np.empty((len(self), *each.shape[1:]), each.dtype) for each in answers[0])
+        combined = tuple(np.empty((len(self), *array.shape[1:]), array.dtype) for array in answers[0])
         for part, answer in zip(parts, answers, strict=True):
-            for whole, each in zip(found, answer, strict=True):
-                whole[part.places] = each
-        return found
+            for target, array in zip(combined, answer, strict=True):
+                target[part.places] = array
+        return combined
 
-    def _taken(self, positions: Numbers) -> ShardedVectors:
+    def _subset(self, positions: Numbers) -> ShardedVectors:
         chosen = positions if self._chosen is None else self._chosen[positions]
-        return ShardedVectors(self._ask, self._lengths, self._here, chosen)
+        return ShardedVectors(self._ask, self._lengths, self._local, chosen)
 
     def _blocks(self) -> Iterator[tuple[int, int]]:
         size = vectors.BLOCK_SLICES * vectors.SLICE_TEXTS
@@ -314,7 +317,7 @@ class ShardedVectors:
             yield start, min(start + size, len(self))
 
     def _parts(self, positions: Positions) -> Iterator[_Part]:
-        """The shards that have any of the texts at `positions`."""
+        """Yield a part for each shard that has any of the texts at `positions`."""
         if positions is None:
             positions = self._chosen
         elif self._chosen is not None:
@@ -335,7 +338,7 @@ class ShardedVectors:
 
 
 class ShardedTokens:
-    """Token ids of n texts in shards: what can be asked of them without bringing them here."""
+    """Token ids of n texts in shards, with the computations that do not fetch them."""
 
     def __init__(self, sharded: ShardedVectors) -> None:
         self._sharded = sharded
@@ -346,22 +349,22 @@ class ShardedTokens:
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
         """Number of ids of each text, (n,)."""
-        (found,) = self._sharded.everywhere(_lengths)
-        return found
+        (lengths,) = self._sharded.everywhere(_lengths)
+        return lengths
 
     def take(self, positions: Numbers) -> Tokens:
-        """The texts at `positions`, in that order, brought here."""
+        """Fetch the texts at `positions`, in that order."""
         return self._sharded.texts(positions)
 
     def sums(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """For each text the sum of `values[id]` over its ids; `values` is (n_tokens,), the result (n,)."""
-        (found,) = self._sharded.everywhere(_token_sums, values)
-        return found
+        """Return the sum of `values[id]` over the ids of each text, (n,), for values (n_tokens,)."""
+        (sums,) = self._sharded.everywhere(_token_sums, values)
+        return sums
 
     def contain(self, run: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
-        """Whether each text contains the token ids `run` (m,) in sequence, (n,)."""
-        (found,) = self._sharded.everywhere(_contain, run)
-        return found
+        """Return whether each text contains the token ids `run` (m,) in sequence, (n,)."""
+        (contain,) = self._sharded.everywhere(_contain, run)
+        return contain
 
 
 def _some(shard: SummedVectors, inside: Positions) -> SummedVectors:

@@ -1,4 +1,4 @@
-"""Dask workers: calls sent to them, each to the worker that has its data already."""
+"""Dask workers: send calls to them, each to the worker that already has its data."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 
 DISTRIBUTION = "pytorch-active-learning"
 WAIT_S = 60
-"""Workers that start with the scheduler may come a little later."""
+"""Maximum time to wait for workers, which may start later than the scheduler."""
 RETRIES = 1
-"""How often a call that raised an exception is made again."""
+"""How often a call that raised an exception is repeated."""
 CHECK_S = 2.0
-"""Between two looks at whether a worker has the calls that are waited for."""
+"""Interval between checks whether workers have accepted the calls."""
 
 Call = tuple[int, dict[str, Any]]
 Result = TypeVar("Result")
@@ -36,11 +36,11 @@ State = TypeVar("State")
 
 
 class Workers:
-    """The workers that were there at the beginning, by number.
+    """The workers that were available at the start, by number.
 
     Args:
-        client: Connected to their scheduler.
-        addresses: Of the workers.
+        client: A client of their scheduler.
+        addresses: The addresses of the workers.
     """
 
     def __init__(self, client: Client, addresses: Sequence[str]) -> None:
@@ -50,27 +50,30 @@ class Workers:
         return len(self._addresses)
 
     def run(self, function: Callable[..., Result], calls: Sequence[Call]) -> list[Result]:
-        """The results of a function for each of (number, its keyword arguments), in their order.
+        """Call a function on the workers and return the results in order.
 
-        The call with number k goes to worker k modulo their number, and to another one where that is gone: what a
-        killed worker had begun is begun again.
+        Call k is sent to worker k modulo the number of workers, or to another one if that has ended; the calls of a
+        killed worker are repeated.
 
         Args:
-            function: Importable on the workers.
+            function: A function that the workers can import.
+            calls: Number and keyword arguments of each call.
 
         Raises:
-            ServiceError: A call killed several workers, or there are none left.
-            Exception: What the function raised twice, as it was raised on the worker.
+            ServiceError: A call killed several workers, or no worker is left.
+            Exception: Any error that the function raised twice on a worker.
         """
         return list(self.in_order(function, calls))
 
     def in_order(
         self, function: Callable[..., Result], calls: Sequence[Call], resources: Mapping[str, float] | None = None
     ) -> Iterator[Result]:
-        """As `run`, each result as soon as it is there and those before it are.
+        """Like `run`, but yield each result as soon as it and all results before it are available.
 
         Args:
-            resources: What a worker must have been started with; with it any such worker may take any call.
+            function: A function that the workers can import.
+            calls: Number and keyword arguments of each call.
+            resources: The resources that a worker must have; any worker with them may then run any call.
         """
         with _dask_errors(f"Dask's workers could not finish {function.__name__}"):
             sent = deque(self._send(function, number, arguments, resources) for number, arguments in calls)
@@ -95,25 +98,26 @@ class Workers:
         return self._client.submit(function, pure=False, retries=RETRIES, **where, **arguments)
 
     def _wait(self, function: Callable[..., Any], sent: Sequence[_Sent]) -> None:
-        """Until the first of these calls has ended.
+        """Wait until the first of these calls has ended.
 
-        When the worker that a call is meant for and all others are gone at the same time, Dask keeps the call for ever,
-        even if they are started again (their addresses are new). Such a call is sent again, to whichever worker.
+        If the worker of a call and all others end at the same time, Dask keeps the call forever, even after they are
+        restarted (with new addresses). Such a call is sent again, to any worker.
         """
-        taken_at = time.monotonic()
+        accepted_at = time.monotonic()
         while not self._ends_soon(sent[0].future):
             processing: dict[str, Sequence[str]] = self._client.processing()  # type: ignore[no-untyped-call]
-            taken = {key for keys in processing.values() for key in keys}
-            waiting = [call for call in sent if call.future.key not in taken and not call.future.done()]  # type: ignore[no-untyped-call]
+            accepted = {key for keys in processing.values() for key in keys}
+            waiting = [call for call in sent if call.future.key not in accepted and not call.future.done()]  # type: ignore[no-untyped-call]
             for call in waiting:
                 if call.address and call.address not in processing:
                     call.address, call.future = "", self._submit(function, call.arguments)
             if len(waiting) < len(sent):
-                taken_at = time.monotonic()
-            elif time.monotonic() - taken_at > WAIT_S:
+                accepted_at = time.monotonic()
+            elif time.monotonic() - accepted_at > WAIT_S:
                 raise ServiceError(
-                    f"No Dask worker has taken {function.__name__} for {WAIT_S} s.",
-                    hint="Start workers, with --resources where [scale] in pal.toml names a resource, then run again.",
+                    f"No Dask worker has accepted {function.__name__} for {WAIT_S} s.",
+                    hint="Start workers (with --resources if [scale] in pal.toml names a resource) and run the command "
+                    "again.",
                 )
 
     def _ends_soon(self, future: Future[Any]) -> bool:
@@ -125,7 +129,7 @@ class Workers:
         return bool(future.done())  # type: ignore[no-untyped-call]
 
     def everywhere(self, value: Any) -> Any:
-        """A value sent to every worker once: give what is returned to a call as one of its arguments.
+        """Send a value to every worker once; pass the returned object to calls as an argument.
 
         Raises:
             ServiceError: The workers cannot be reached.
@@ -139,7 +143,7 @@ class _Sent:
     """A call that was sent.
 
     Attributes:
-        address: The worker it is meant for; empty where any may take it.
+        address: The worker that it was sent to; empty for any worker.
     """
 
     future: Future[Any]
@@ -149,7 +153,7 @@ class _Sent:
 
 @contextmanager
 def _dask_errors(failure: str) -> Iterator[None]:
-    """Errors of Dask's own in our words."""
+    """Translate Dask's errors into a `ServiceError` with a hint."""
     from distributed import CancelledError, KilledWorker
 
     try:
@@ -157,16 +161,17 @@ def _dask_errors(failure: str) -> Iterator[None]:
     except (KilledWorker, CancelledError, OSError, RuntimeError, ImportError) as error:
         raise ServiceError(
             f"{failure}: {str(error).rstrip('.')}.",
-            hint="Check in the workers' logs that each has this version of pal and enough memory, then run again.",
+            hint="Check in the logs of the workers that each has this version of pal and enough memory, then run the "
+            "command again.",
         ) from error
 
 
 @contextmanager
 def open_workers(scale: ScaleConfig) -> Iterator[Workers | None]:
-    """The workers that pal.toml names; None where everything is done in this process.
+    """Connect to the workers that pal.toml names; yields None if everything runs in this process.
 
     Raises:
-        ServiceError: No scheduler answers there, it has no workers or some of another version, or Dask is not
+        ServiceError: The scheduler cannot be reached, has no workers or workers of another version, or Dask is not
             installed.
     """
     if scale.runner == "threads":
@@ -186,35 +191,35 @@ def open_workers(scale: ScaleConfig) -> Iterator[Workers | None]:
         except (OSError, ValueError) as error:
             raise ServiceError(
                 f"[scale] address = {scale.address!r}: {str(error).rstrip('.')}.",
-                hint=f"Start it: dask scheduler; then on each machine: dask worker {scale.address} --nthreads 1",
+                hint=f"Start dask scheduler, then on each machine: dask worker {scale.address} --nthreads 1",
             ) from error
         addresses = _same_version(client)
-        log.info("%d Dask workers at %s", len(addresses), scale.address)
+        log.info("Connected to Dask at %s (workers: %d).", scale.address, len(addresses))
         yield Workers(client, addresses)
 
 
 def _same_version(client: Client) -> list[str]:
-    """The addresses of all workers, each with the version of this process."""
+    """Return the addresses of all workers after checking that they have the version of this process."""
     own = own_version()
     versions = client.run(installed_version, DISTRIBUTION, on_error="return")
     for address, version in sorted(versions.items()):
         if version != own:
-            there = version if isinstance(version, str) else "no version"
+            installed = version if isinstance(version, str) else "no version"
             raise ServiceError(
-                f"The Dask worker {address} has {there} of {DISTRIBUTION}, this machine has {own}.",
-                hint=f"Install the same there and restart it: pip install '{DISTRIBUTION}[cluster]=={own}'",
+                f"The Dask worker {address} has {installed} of {DISTRIBUTION}, this machine has {own}.",
+                hint=f"Install the same version on it and restart it: pip install '{DISTRIBUTION}[cluster]=={own}'",
             )
     return sorted(versions)
 
 
 def worker_state(kind: type[State]) -> State:
-    """In a call on a worker: the one object of a class that this worker keeps from call to call.
+    """Return the object of a class that this worker keeps between calls.
 
     Args:
-        kind: Takes no arguments; the first call that asks for one makes it.
+        kind: The class; the first call creates the object without arguments.
 
     Raises:
-        ValueError: This is no call on a Dask worker.
+        ValueError: This does not run on a Dask worker.
     """
     from distributed import get_worker
 
@@ -226,11 +231,11 @@ def worker_state(kind: type[State]) -> State:
 
 
 def on_this_machine(workspace: Workspace) -> Workspace:
-    """The workspace where a worker has it: at $PAL_WORKSPACE where that is set."""
+    """Return the workspace at its path on a worker: $PAL_WORKSPACE if that is set."""
     root = os.environ.get(ENVIRONMENT)
     return replace(workspace, root=Path(root).resolve()) if root else workspace
 
 
 def own_version() -> str:
-    """The version of this program that is installed here."""
+    """Return the installed version of this program."""
     return installed_version(DISTRIBUTION)

@@ -1,5 +1,5 @@
-"""The loop replayed on labelled data: whether it would save labels.
+"""Replay the loop on labeled data, to see whether active learning would save labels.
 
-`replay.py` is one replay in memory, `replays.py` runs many of them over the cores and resumes after a crash,
-`results.py` summarizes them, and `experiment.py` is the stage that ties them together.
+`replay.py` is one replay in memory; `replays.py` runs many of them on all cores and resumes after a crash;
+`results.py` summarizes them; `experiment.py` is the stage that combines these.
 """

@@ -1,4 +1,4 @@
-"""Stage `replay_experiment`: a simulation's table of steps, summarized and written as a page."""
+"""Stage `replay_experiment`: run all replays of a simulation, summarize them and write the page."""
 
 from __future__ import annotations
 
@@ -22,74 +22,80 @@ from tasks.simulation.replays import Experiment, material, run_all
 from tasks.simulation.results import Curve, Summary, summarise
 
 Line = tuple[str, str, int]
-"""What one curve and one row are of: a mix, an encoder, a batch size."""
+"""What one curve and one row of the page show: mix, encoder, batch size."""
 
 NAMES = {"f1": "F1", "auc": "AUC", "ap": "AP", "n_positive": "positives found"}
-SHOWN = 4
+N_COLUMNS = 4
 
 
 def replay_experiment(
     experiment: Experiment, output: Path, target: float | None = None, jobs: int | None = None
 ) -> Simulation:
-    """Replay everything, keep it in `output`, and say what was found; run again it goes on where it was.
+    """Run all replays, save their results in `output` and return a summary; run again after a crash, it resumes.
 
-    Beside results.parquet lie simulation.html and, where it can be drawn, simulation.png.
+    Writes results.parquet, simulation.html and, if PNG is available, simulation.png.
 
     Args:
-        target: Of the figure that lines are compared by (AP of the positive label, else F1); where None, what random
-            reaches in the end, with the encoder and the batch size that were named first.
-        jobs: Processes; one for each core where None.
+        experiment: What to replay.
+        output: The folder of the results.
+        target: The value to reach of the metric that mixes are compared by (AP of the positive label, else F1).
+            None: the final value of random sampling with the first encoder and the first batch size.
+        jobs: Number of processes; None for one per core.
     """
-    table, on = run_all(experiment, output, jobs), material(experiment, experiment.encoders[0])
-    by = "ap" if on.positive is not None else "f1"
-    wanted = ["f1", "auc", "ap", *(["n_positive"] if on.positive is not None else [])]
+    table, data = run_all(experiment, output, jobs), material(experiment, experiment.encoders[0])
+    main_metric = "ap" if data.positive is not None else "f1"
+    metrics = ["f1", "auc", "ap", *(["n_positive"] if data.positive is not None else [])]
     lines = list(product(experiment.mixes, experiment.encoders, experiment.batch_sizes))
-    curves = {name: {line: _curve(table, line, name) for line in lines} for name in wanted}
-    reference = next((curves[by][line] for line in lines if line[0] == "random"), curves[by][lines[0]])
-    aim = target if target is not None else round(float(reference.means[-1]), 3)
-    summaries = summarise(list(curves[by].values()), aim)
-    order = {line: _name(experiment, line) for line in (_line(summary.curve) for summary in summaries)}
-    steps = _shown(list(curves[by].values()))
-    found = Simulation(
-        about=_about(experiment, len(on.labels), len(on.held_out.labels), on.n_labels),
-        figure=NAMES[by],
-        target=aim,
-        rows=[_row(summary, order, curves.get("n_positive"), steps) for summary in summaries],
+    curves = {name: {line: _curve(table, line, name) for line in lines} for name in metrics}
+    main_curves = curves[main_metric]
+    if target is None:
+        baseline = next((main_curves[line] for line in lines if line[0] == "random"), main_curves[lines[0]])
+        target = round(float(baseline.means[-1]), 3)
+    summaries = summarise(list(main_curves.values()), target)
+    names = {line: _name(experiment, line) for line in (_line(summary.curve) for summary in summaries)}
+    steps = _column_steps(list(main_curves.values()))
+    simulation = Simulation(
+        about=_description(experiment, len(data.labels), len(data.held_out.labels), data.n_labels),
+        figure=NAMES[main_metric],
+        target=target,
+        rows=[_row(summary, names, curves.get("n_positive"), steps) for summary in summaries],
         curves={
-            NAMES[name]: {told: _points(curves[name][line], share=name != "n_positive") for line, told in order.items()}
-            for name in wanted
+            NAMES[metric]: {
+                name: _points(curves[metric][line], fraction=metric != "n_positive") for line, name in names.items()
+            }
+            for metric in metrics
         },
         command=_command(experiment),
     )
-    write_whole(output / "simulation.html", simulation_page(found).encode())
-    return replace(found, no_picture=_picture(found, output / "simulation.png"))
+    write_whole(output / "simulation.html", simulation_page(simulation).encode())
+    return replace(simulation, no_picture=_write_picture(simulation, output / "simulation.png"))
 
 
-def _picture(found: Simulation, place: Path) -> str:
-    """Write it, or say why there is none and what to type; one of an earlier simulation does not stay."""
+def _write_picture(simulation: Simulation, path: Path) -> str:
+    """Write the picture and return ""; if that fails, remove an older picture and return the reason with a hint."""
     try:
-        write_whole(place, as_png(simulation_svg(found)))
+        write_whole(path, as_png(simulation_svg(simulation)))
     except PalError as error:
-        place.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         return str(error)
     return ""
 
 
-def _curve(table: pa.Table, line: Line, name: str) -> Curve:
-    """A figure of one line, the seeds in order; cut to the steps that every seed has."""
+def _curve(table: pa.Table, line: Line, metric: str) -> Curve:
+    """Return the curve of a metric for one line, seeds in order, cut to the steps that every seed has."""
     mix, encoder, batch_size = line
-    its = pc.and_(pc.equal(table["mix"], mix), pc.equal(table["encoder"], encoder))
-    rows = table.filter(pc.and_(its, pc.equal(table["batch_size"], batch_size)))
+    is_replay = pc.and_(pc.equal(table["mix"], mix), pc.equal(table["encoder"], encoder))
+    rows = table.filter(pc.and_(is_replay, pc.equal(table["batch_size"], batch_size)))
     rows = rows.sort_by([("seed", "ascending"), ("iteration", "ascending")])
     seeds = sorted(set(rows["seed"].to_pylist()))
-    values, asked = [], []
+    values, counts = [], []
     for seed in seeds:
-        own = rows.filter(pc.equal(rows["seed"], seed))
-        values.append(_floats(own[name]))
-        asked.append(_floats(own["n_asked"]))
+        steps = rows.filter(pc.equal(rows["seed"], seed))
+        values.append(_floats(steps[metric]))
+        counts.append(_floats(steps["n_asked"]))
     n = min(map(len, values))
-    n_asked = np.mean([each[:n] for each in asked], axis=0).round().astype(np.int64)
-    return Curve(mix, n_asked, np.array([each[:n] for each in values]), encoder, batch_size)
+    n_asked = np.mean([seed_counts[:n] for seed_counts in counts], axis=0).round().astype(np.int64)
+    return Curve(mix, n_asked, np.array([seed_values[:n] for seed_values in values]), encoder, batch_size)
 
 
 def _line(curve: Curve) -> Line:
@@ -97,7 +103,7 @@ def _line(curve: Curve) -> Line:
 
 
 def _name(experiment: Experiment, line: Line) -> str:
-    """A line by its mix; by its encoder and batch size too where there are several."""
+    """Return the name of a line: its mix, with its encoder and batch size if there are several."""
     mix, encoder, batch_size = line
     parts = [mix]
     parts += [Path(encoder).name] if len(experiment.encoders) > 1 else []
@@ -105,23 +111,23 @@ def _name(experiment: Experiment, line: Line) -> str:
     return ", ".join(parts)
 
 
-def _shown(curves: list[Curve]) -> npt.NDArray[np.int64]:
-    """The numbers of items asked about that the table has columns for: steps of the largest batches."""
+def _column_steps(curves: list[Curve]) -> npt.NDArray[np.int64]:
+    """Return the numbers of queried items that are columns of the table: steps of the largest batch size."""
     largest = max(curves, key=lambda curve: curve.batch_size).n_asked
     within = largest[largest <= min(curve.n_asked[-1] for curve in curves)]
-    return np.asarray(within[np.unique(np.linspace(0, len(within) - 1, SHOWN).round().astype(int))])
+    return np.asarray(within[np.unique(np.linspace(0, len(within) - 1, N_COLUMNS).round().astype(int))])
 
 
 def _floats(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
     return np.array([np.nan if value is None else value for value in column.to_pylist()], np.float64)
 
 
-def _points(curve: Curve, *, share: bool) -> list[Point]:
-    """A curve to be drawn, its intervals cut to the values that the figure can have: from 0, of a share to 1."""
+def _points(curve: Curve, *, fraction: bool) -> list[Point]:
+    """Return the points of a curve, with intervals cut to the range of the metric: at least 0, a fraction at most 1."""
     low, high = curve.intervals()
     rows = zip(curve.n_asked.tolist(), curve.means.tolist(), low.tolist(), high.tolist(), strict=True)
-    most = 1.0 if share else math.inf
-    return [Point(x, y, max(0.0, below), min(most, above)) for x, y, below, above in rows if not math.isnan(y)]
+    maximum = 1.0 if fraction else math.inf
+    return [Point(x, y, max(0.0, below), min(maximum, above)) for x, y, below, above in rows if not math.isnan(y)]
 
 
 def _row(
@@ -145,30 +151,29 @@ def _row(
     )
 
 
-def _about(experiment: Experiment, n: int, n_held_out: int, n_labels: int) -> str:
+def _description(experiment: Experiment, n: int, n_held_out: int, n_labels: int) -> str:
     oracle = experiment.oracle
-    answers = [f"noise {oracle.noise:.0%}"] if oracle.noise else []
-    answers += [f"no answer {oracle.abstention:.0%}"] if oracle.abstention else []
-    answers += [f"{oracle.annotators} annotators"] if oracle.annotators > 1 else []
-    batches = [_batches(experiment.replay_of(batch_size, 0)) for batch_size in experiment.batch_sizes]
+    annotators = [f"noise {oracle.noise:.0%}"] if oracle.noise else []
+    annotators += [f"no answer {oracle.abstention:.0%}"] if oracle.abstention else []
+    annotators += [f"{oracle.annotators} per item"] if oracle.annotators > 1 else []
+    batches = [_describe_batches(experiment.replay_of(batch_size, 0)) for batch_size in experiment.batch_sizes]
     return (
-        f"{n:,} items with {n_labels} labels to ask about, {n_held_out:,} held out; {experiment.start} random ones to"
-        f" begin with, then {' or '.join(batches)}; {experiment.seeds} seeds;"
+        f"{n:,} items with {n_labels} labels, {n_held_out:,} held out; {experiment.start} random items to start with,"
+        f" then {' or '.join(batches)}; {experiment.seeds} seeds;"
         f" {' and '.join(Path(name).name for name in experiment.encoders)}"
-        + (f"; annotators with {', '.join(answers)}" if answers else "")
+        + (f"; annotators: {', '.join(annotators)}" if annotators else "")
     )
 
 
-def _batches(how: Replay) -> str:
-    """How many batches of which size.
+def _describe_batches(settings: Replay) -> str:
+    """Describe the number and size of the batches.
 
-    >>> _batches(Replay(batch_size=30, iterations=4, total=100))
+    >>> _describe_batches(Replay(batch_size=30, iterations=4, total=100))
     '4 batches of 30 (the last of 10)'
     """
-    last = how.size(how.iterations - 1)
-    return f"{how.iterations} batches of {how.batch_size}" + (
-        "" if last == how.batch_size else f" (the last of {last})"
-    )
+    last = settings.size(settings.iterations - 1)
+    suffix = "" if last == settings.batch_size else f" (the last of {last})"
+    return f"{settings.iterations} batches of {settings.batch_size}{suffix}"
 
 
 def _command(experiment: Experiment) -> str:

@@ -1,6 +1,6 @@
-"""The loop replayed on labelled items: a simulated annotator answers, the model learns, a mix of strategies asks on.
+"""Replay the loop on labeled items: a simulated annotator answers, a model is trained, a mix of strategies queries.
 
-What trains and what asks is what real iterations use: `training.train`, `build_pool`, `mix_strategies`.
+Training and querying use the functions of real iterations: `training.train`, `build_pool`, `mix_strategies`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Positions = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Oracle:
-    """A simulated annotator, or several whose majority counts.
+    """A simulated annotator, or several whose majority decides.
 
     Attributes:
-        noise: Chance that one answers with another label, 0 to 1.
-        abstention: Chance that one gives no label, 0 to 1.
-        annotators: How many are asked about each item; where they are level the item has no label.
+        noise: Probability of a wrong label, 0 to 1.
+        abstention: Probability of no answer, 0 to 1.
+        annotators: Number of annotators per item; a tie leaves the item without a label.
     """
 
     noise: float = 0.0
@@ -38,27 +38,30 @@ class Oracle:
     annotators: int = 1
 
     def answers(self, truth: Positions, n_labels: int, generator: np.random.Generator) -> Positions:
-        """Labels (n,) of items whose true labels are `truth` (n,); -1 where there is none."""
+        """Return the labels (n,) of items with true labels `truth` (n,); -1 for an item without a label."""
         n, votes = len(truth), np.zeros((len(truth), n_labels), np.int64)
         for _ in range(self.annotators):
             wrong = (truth + generator.integers(1, max(2, n_labels), n)) % n_labels
-            given = np.where(generator.random(n) < self.noise, wrong, truth)
+            answers = np.where(generator.random(n) < self.noise, wrong, truth)
             answered = generator.random(n) >= self.abstention
-            votes[np.flatnonzero(answered), given[answered]] += 1
+            votes[np.flatnonzero(answered), answers[answered]] += 1
         most = votes.max(axis=1)
-        settled = (most > 0) & ((votes == most[:, None]).sum(axis=1) == 1)
-        return np.where(settled, votes.argmax(axis=1), -1)
+        has_majority = (most > 0) & ((votes == most[:, None]).sum(axis=1) == 1)
+        return np.where(has_majority, votes.argmax(axis=1), -1)
 
 
 @dataclass(frozen=True)
 class Material:
-    """Labelled items to replay the loop on, and others to measure on, as tokens of one encoder.
+    """Labeled items to replay the loop on, and held-out items to evaluate on, tokenized for one encoder.
 
     Attributes:
+        encoder: The encoder.
+        n_labels: Number of labels.
+        tokens: Tokens of the n items.
         labels: True label numbers (n,) of the n items.
-        held_out: Never asked about, never trained on.
-        positive: Number of the label that is looked for; None where no label is.
-        read: What was understood of the file, in a few short lines.
+        held_out: The evaluation items: never queried, never trained on.
+        positive: Number of the positive label; None without one.
+        read: A description of the files that were read, in a few lines.
     """
 
     encoder: Encoder
@@ -72,18 +75,18 @@ class Material:
 
 @dataclass(frozen=True)
 class Replay:
-    """How the loop is replayed.
+    """The settings of a replay.
 
     Attributes:
-        start: Random items to begin with.
-        batch_size: Items asked about at a time.
-        iterations: Batches that the model chooses.
-        seed: Of everything random.
-        total: Items that it chooses in all, so that the last batch may be smaller; None where every batch is full.
-        more: Random items at a time until the start has two labels; None for a batch of them.
-        evaluation_share: Share of each batch, and half of the start, that is from an evaluation reserve, as in the
-            default plan of real iterations; 0: all items are trained on.
-        n_evaluation: Evaluation items wanted; from then on batches have none.
+        start: Number of random items at the start.
+        batch_size: Number of items per batch.
+        iterations: Number of batches after the start.
+        seed: Random seed.
+        total: Number of items in all batches, so that the last one may be smaller; None if every batch is full.
+        more: While the start has only one label, so many random items are added; None for the batch size.
+        evaluation_share: Fraction of each batch that comes from an evaluation reserve (of the start one half), as in
+            the default plan of real iterations; 0 to train on all items.
+        n_evaluation: Target number of evaluation items; once it is reached, batches have no more of them.
     """
 
     start: int = 100
@@ -96,27 +99,28 @@ class Replay:
     n_evaluation: int = 1200
 
     def size(self, iteration: int) -> int:
-        """Items of the batch that iteration 0, 1 ... asks about.
+        """Return the number of items in the batch of an iteration, from 0.
 
         >>> [Replay(batch_size=40, iterations=3, total=100).size(k) for k in range(3)]
         [40, 40, 20]
         """
-        most = self.batch_size * self.iterations if self.total is None else self.total
-        return min(self.batch_size, most - iteration * self.batch_size)
+        total = self.batch_size * self.iterations if self.total is None else self.total
+        return min(self.batch_size, total - iteration * self.batch_size)
 
 
 @dataclass(frozen=True)
 class Step:
-    """The model after a number of answers, and what was asked to get there.
+    """The predictions of the model after a batch.
 
     Attributes:
-        asked: Positions of the items of this step's batch, in the order they were asked, (n,); the reserve's first.
-        n_asked: Items asked about so far, in all.
-        n_labels: Of them those that got a label.
-        n_positive: Of them those whose true label is the positive one; 0 where none is looked for.
-        probabilities: Of the held-out items, float32 (n_held_out, n_labels), and `decisions` (n_held_out,).
-        seconds: To train, and to choose this step's batch.
-        evaluation: Positions of the items of the evaluation reserve that have a label by now.
+        asked: Positions of the items of this batch in the order of querying, (n,); those of the reserve first.
+        n_asked: Number of items queried so far.
+        n_labels: Number of training items with a label so far.
+        n_positive: Number of queried items whose true label is positive; 0 without a positive label.
+        probabilities: Predictions for the held-out items, float32 (n_held_out, n_labels).
+        decisions: Label numbers of the predictions, (n_held_out,).
+        seconds: Seconds to train, and to choose this batch.
+        evaluation: Positions of the items of the evaluation reserve with a label so far.
     """
 
     asked: Positions
@@ -132,25 +136,29 @@ class Step:
 def replay(
     material: Material,
     mix: Mapping[str, float],
-    how: Replay,
+    settings: Replay,
     oracle: Oracle | None = None,
     config: TrainingConfig | None = None,
 ) -> Iterator[Step]:
-    """Replay the loop with a mix of strategies: a step for the random start and one for each batch.
+    """Replay the loop with a mix of strategies; yield a step for the random start and one for each batch.
 
-    The start is the same for every mix and encoder under one seed, so that they can be compared pair by pair; of other
-    batch sizes too where `more` is the same.
+    With the same seed, the start is the same for every mix and encoder, so that paired comparisons are possible; also
+    for other batch sizes if `more` is the same.
 
     Args:
+        material: The items.
         mix: Strategy -> weight in a batch.
+        settings: Sizes, number of iterations, seed.
+        oracle: The simulated annotators; None for one that is always right.
+        config: The training configuration; its seed is replaced.
 
     Raises:
-        SamplingError: There are too few items, or only one label among them.
+        SamplingError: There are too few items, or all have the same label.
     """
-    _check(material, how)
-    answers = _Answers(material, oracle or Oracle(), how)
-    config, batch, choosing_s = replace(config or TrainingConfig(), seed=how.seed), answers.begin(), 0.0
-    for iteration in range(how.iterations + 1):
+    _check(material, settings)
+    answers = _Answers(material, oracle or Oracle(), settings)
+    config, batch, choosing_s = replace(config or TrainingConfig(), seed=settings.seed), answers.begin(), 0.0
+    for iteration in range(settings.iterations + 1):
         started = time.monotonic()
         training = answers.examples()
         trained = train(
@@ -172,101 +180,105 @@ def replay(
             (time.monotonic() - started, choosing_s),
             answers.evaluation(),
         )
-        if iteration == how.iterations or not len(answers.left()):
+        if iteration == settings.iterations or not len(answers.pool()):
             return
         started = time.monotonic()
-        reserved = answers.next_reserved(how.size(iteration), how.evaluation_share)
-        queried = _choose(material, trained, answers, mix, how.size(iteration) - len(reserved), how.seed + iteration)
+        reserved = answers.next_reserved(settings.size(iteration), settings.evaluation_share)
+        queried = _choose(
+            material, trained, answers, mix, settings.size(iteration) - len(reserved), settings.seed + iteration
+        )
         batch = np.concatenate([reserved, queried])
         choosing_s = time.monotonic() - started
         answers.ask(batch)
 
 
 class _Answers:
-    """What the annotator said so far."""
+    """The answers of the oracle so far."""
 
-    def __init__(self, material: Material, oracle: Oracle, how: Replay) -> None:
-        self.material, self.oracle, self.how = material, oracle, how
-        self.generator = np.random.default_rng(how.seed)
+    def __init__(self, material: Material, oracle: Oracle, settings: Replay) -> None:
+        self.material, self.oracle, self.settings = material, oracle, settings
+        self.generator = np.random.default_rng(settings.seed)
         n = len(material.labels)
-        self.given = np.full(n, _NOT_ASKED, np.int64)
-        n_reserve = min(how.n_evaluation, n // 2) if how.evaluation_share else 0
-        self.reserve = np.random.default_rng([how.seed, n]).permutation(n)[:n_reserve]
+        self.labels = np.full(n, _NOT_ASKED, np.int64)
+        n_reserve = min(settings.n_evaluation, n // 2) if settings.evaluation_share else 0
+        self.reserve = np.random.default_rng([settings.seed, n]).permutation(n)[:n_reserve]
         self.is_reserved = np.isin(np.arange(n), self.reserve)
 
     def begin(self) -> Positions:
-        """Ask about random items until there are two labels; returns them."""
-        order = self.generator.permutation(len(self.given))
+        """Query random items until there are two labels; return their positions."""
+        order = self.generator.permutation(len(self.labels))
         order = order[~self.is_reserved[order]]
-        reserved = self.next_reserved(self.how.start, 0.5 if self.how.evaluation_share else 0.0)
-        begun, more = self.how.start - len(reserved), self.how.more or self.how.batch_size
+        reserved = self.next_reserved(self.settings.start, 0.5 if self.settings.evaluation_share else 0.0)
+        n_queried, more = self.settings.start - len(reserved), self.settings.more or self.settings.batch_size
         self.ask(reserved)
-        self.ask(order[:begun])
-        while len(np.unique(self.examples().labels)) < 2 and begun < len(order):
-            self.ask(order[begun : begun + more])
-            begun += more
-        return np.concatenate([reserved, order[:begun]])
+        self.ask(order[:n_queried])
+        while len(np.unique(self.examples().labels)) < 2 and n_queried < len(order):
+            self.ask(order[n_queried : n_queried + more])
+            n_queried += more
+        return np.concatenate([reserved, order[:n_queried]])
 
     def next_reserved(self, n: int, share: float) -> Positions:
-        """The next items of the evaluation reserve for a batch of n."""
-        left = self.reserve[self.given[self.reserve] == _NOT_ASKED]
-        return np.asarray(left[: round(share * n)])
+        """Return the next items of the evaluation reserve for a batch of n items."""
+        unused = self.reserve[self.labels[self.reserve] == _NOT_ASKED]
+        return np.asarray(unused[: round(share * n)])
 
     def evaluation(self) -> Positions:
-        """The items of the evaluation reserve that have a label."""
-        return np.asarray(self.reserve[self.given[self.reserve] >= 0])
+        """Return the items of the evaluation reserve that have a label."""
+        return np.asarray(self.reserve[self.labels[self.reserve] >= 0])
 
     def ask(self, batch: Positions) -> None:
-        """Ask about items, whose labels are known from then on."""
+        """Query a batch of items."""
         truth = self.material.labels[batch]
-        self.given[batch] = self.oracle.answers(truth, self.material.n_labels, self.generator)
+        self.labels[batch] = self.oracle.answers(truth, self.material.n_labels, self.generator)
 
     def examples(self) -> Examples:
-        """The training items that have a label."""
-        known = np.flatnonzero((self.given >= 0) & ~self.is_reserved)
-        return Examples(self.material.tokens.take(known), self.given[known])
+        """Return the training items that have a label."""
+        labelled = np.flatnonzero((self.labels >= 0) & ~self.is_reserved)
+        return Examples(self.material.tokens.take(labelled), self.labels[labelled])
 
-    def left(self) -> Positions:
-        """The items that were not asked about and may be queried, ascending."""
-        return np.flatnonzero((self.given == _NOT_ASKED) & ~self.is_reserved)
+    def pool(self) -> Positions:
+        """Return the items that may still be queried, ascending."""
+        return np.flatnonzero((self.labels == _NOT_ASKED) & ~self.is_reserved)
 
     @property
     def n_asked(self) -> int:
-        return int(np.count_nonzero(self.given != _NOT_ASKED))
+        return int(np.count_nonzero(self.labels != _NOT_ASKED))
 
     @property
     def n_positive(self) -> int:
-        asked = self.given != _NOT_ASKED
+        asked = self.labels != _NOT_ASKED
         return int(np.count_nonzero(asked & (self.material.labels == self.material.positive)))
 
 
 def _choose(
     material: Material, trained: Trained, answers: _Answers, mix: Mapping[str, float], n: int, seed: int
 ) -> Positions:
-    """At most n items: what the mix proposes of those that are left."""
-    left = answers.left()
-    vectors = token_vectors(material.tokens.take(left), material.encoder)
+    """Return at most n items of the pool, chosen by the mix."""
+    positions = answers.pool()
+    vectors = token_vectors(material.tokens.take(positions), material.encoder)
     pool = build_pool(
-        pa.array([f"{k:09d}" for k in left.tolist()], pa.string()),
+        pa.array([f"{k:09d}" for k in positions.tolist()], pa.string()),
         vectors,
         material.encoder,
         (trained.classifier, trained.calibration),
         LabelledTexts(answers.examples(), positive=material.positive),
         hidden=hidden_vectors(trained.classifier, vectors),
     )
-    mixed = mix_strategies(pool, scaled_mix(mix, min(n, len(left))), seed)
+    mixed = mix_strategies(pool, scaled_mix(mix, min(n, len(positions))), seed)
     return np.array([int(item_id) for item_id in mixed.item_ids], np.int64)
 
 
-def _check(material: Material, how: Replay) -> None:
+def _check(material: Material, settings: Replay) -> None:
     n = len(material.labels)
-    if n < how.start + how.batch_size:
+    if n < settings.start + settings.batch_size:
         raise SamplingError(
-            f"{n} items to replay on / {how.start} + {how.batch_size} needed for a start and one batch.",
-            hint="smaller ones: pal simulate FILE --start 20 --batch 20; or a larger file",
+            f"{n} items to replay on, but {settings.start} + {settings.batch_size} are needed for the start and one "
+            "batch.",
+            hint="Use smaller batches (pal simulate FILE --start 20 --batch 20) or a larger file.",
         )
     if len(np.unique(material.labels)) < 2:
-        raise SamplingError("all items have one label.", hint="another column: pal simulate FILE --label-column NAME")
+        hint = "Name another column: pal simulate FILE --label-column NAME"
+        raise SamplingError("All items have the same label.", hint=hint)
 
 
 _NOT_ASKED = -2

@@ -1,4 +1,4 @@
-"""Many replays of the loop over the cores, each kept once it is done. No flow: nobody waits for a server."""
+"""Run many replays of the loop on all cores, and save each as soon as it is done."""
 
 from __future__ import annotations
 
@@ -35,20 +35,27 @@ from tasks.learning.tokens import Examples
 from tasks.reporting.progress import progress
 from tasks.simulation.replay import Material, Oracle, Replay, Step, replay
 
-HELD_OUT_SHARE, MOST_HELD_OUT = 0.25, 2_000
-FIGURES = ("f1", "auc", "ap", "accuracy")
+HELD_OUT_SHARE, MAX_HELD_OUT = 0.25, 2_000
+METRICS = ("f1", "auc", "ap", "accuracy")
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is replayed on what.
+    """What to replay. Each mix is replayed with each encoder, each batch size and each seed.
 
     Attributes:
-        file: Texts with labels; `evaluation` another one to measure on, else a quarter of it, at most 2,000.
-        positive: The label that is looked for; None for the rarer one of two, and none of more.
-        mixes: Name -> strategy -> weight, no strategy for the default mix; each is replayed with each encoder, in
-            batches of each size, under each seed.
-        iterations: Batches after the start, of the largest size; in smaller ones as many items are asked about.
+        file: Texts with labels.
+        mixes: Name -> strategy -> weight; no strategies for the default mix.
+        text_column: The text column; None to detect it.
+        label_column: The label column; None to detect it.
+        evaluation: Labeled texts to evaluate on; None to hold out a quarter of `file`, at most 2,000 items.
+        positive: The positive label; None for the rarer of two labels, and for no label of more than two.
+        encoders: Names or paths of encoders.
+        seeds: Number of seeds.
+        iterations: Batches after the start of the largest size; with smaller batches the same number of items.
+        batch_sizes: Items per batch.
+        start: Random items at the start.
+        oracle: The simulated annotators.
     """
 
     file: str
@@ -65,10 +72,10 @@ class Experiment:
     oracle: Oracle = field(default_factory=Oracle)
 
     def replay_of(self, batch_size: int, seed: int) -> Replay:
-        """How the loop is replayed in batches of a size: from the start, and to the number of items, of every other.
+        """Return the settings of one replay; start and total number of items do not depend on the batch size.
 
-        >>> how = Experiment("x.csv", {}, batch_sizes=(30, 100), iterations=2).replay_of(30, seed=0)
-        >>> how.iterations, [how.size(k) for k in range(how.iterations)]
+        >>> settings = Experiment("x.csv", {}, batch_sizes=(30, 100), iterations=2).replay_of(30, seed=0)
+        >>> settings.iterations, [settings.size(k) for k in range(settings.iterations)]
         (7, [30, 30, 30, 30, 30, 30, 20])
         """
         largest = max(self.batch_sizes)
@@ -78,33 +85,38 @@ class Experiment:
 
 @dataclass(frozen=True)
 class _Run:
-    """One replay, and where it is kept."""
+    """One replay, and the path of its results."""
 
     mix: str
     encoder: str
-    how: Replay
-    place: Path
+    settings: Replay
+    path: Path
 
 
 def run_all(experiment: Experiment, output: Path, jobs: int | None = None) -> pa.Table:
-    """Replay every mix, encoder and batch size under every seed; what is there already is left as it is.
+    """Replay every mix, encoder and batch size with every seed; replays whose results exist are not repeated.
+
+    Args:
+        experiment: What to replay.
+        output: The folder of the results: `runs/` has a file for each replay, results.parquet all of them.
+        jobs: Number of processes; None for one per core.
 
     Returns:
-        All steps. Columns: mix, encoder, batch_size, seed, iteration, n_asked, n_labels, n_positive, one for each of
-        FIGURES, training_s, choosing_s, asked (positions in the file's rows that are not held out), probabilities (of
-        the held-out items, row by row).
+        One row per step. Columns: mix, encoder, batch_size, seed, iteration, n_asked, n_labels, n_positive, one for
+        each of METRICS, training_s, choosing_s, asked (positions of the queried items among the rows of the file that
+        are not held out), probabilities (n_held_out * n_labels, row by row).
 
     Raises:
         SourceError: The file cannot be read or has no labels.
-        SamplingError: It has too few items.
+        SamplingError: The file has too few items.
     """
-    n_labels = material(experiment, experiment.encoders[0]).n_labels  # a faulty file fails before any process starts
+    n_labels = material(experiment, experiment.encoders[0]).n_labels  # report a faulty file before processes start
     mixes = {name: mix or weights(default_mix(n_labels)) for name, mix in experiment.mixes.items()}
     experiment = replace(experiment, mixes=mixes)
     (output / "runs").mkdir(parents=True, exist_ok=True)
     runs = list(_runs(experiment, output / "runs"))
-    missing = list({run.place: run for run in runs if not run.place.is_file()}.values())
-    missing.sort(key=lambda run: -run.how.iterations)  # the longest first, so that no core waits for one in the end
+    missing = list({run.path: run for run in runs if not run.path.is_file()}.values())
+    missing.sort(key=lambda run: -run.settings.iterations)  # the longest first, so that all cores end about together
     jobs = min(jobs or os.cpu_count() or 1, max(1, len(missing)))
     context = multiprocessing.get_context("spawn")
     with (
@@ -112,11 +124,11 @@ def run_all(experiment: Experiment, output: Path, jobs: int | None = None) -> pa
         _one_thread_each(),
         ProcessPoolExecutor(jobs, context) as pool,
     ):
-        waiting = [pool.submit(_replayed, experiment, run) for run in missing]
-        for done, future in enumerate(as_completed(waiting), start=1):
+        futures = [pool.submit(_replay_and_save, experiment, run) for run in missing]
+        for done, future in enumerate(as_completed(futures), start=1):
             future.result()
             advance(done)
-    table = pa.concat_tables(map(_kept, runs))
+    table = pa.concat_tables(map(_load, runs))
     sink = io.BytesIO()
     pq.write_table(table, sink)
     write_whole(output / "results.parquet", sink.getvalue())
@@ -125,7 +137,7 @@ def run_all(experiment: Experiment, output: Path, jobs: int | None = None) -> pa
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Processes that start meanwhile use one thread each: there is one for every core."""
+    """Let processes that are started in the body use a single thread: there is one process per core."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
@@ -139,81 +151,84 @@ def _one_thread_each() -> Iterator[None]:
 @lru_cache(maxsize=4)
 def _material(key: str) -> Material:
     experiment = json.loads(key)
-    found = read_labelled(Path(experiment["file"]), experiment["text_column"], experiment["label_column"])
-    rows, read = found.table, [*found.layout.lines(), *found.notes]
+    texts = read_labelled(Path(experiment["file"]), experiment["text_column"], experiment["label_column"])
+    rows, description = texts.table, [*texts.layout.lines(), *texts.notes]
     names = sorted(set(rows["label"].to_pylist()))
     if len(names) < 2:
-        raise SourceError(
-            f"{experiment['file']} has {len(names)} {'label' if len(names) == 1 else 'labels'}.",
-            hint="replaying needs at least two",
-        )
+        message = f"A simulation needs at least two labels; {experiment['file']} has {len(names)}."
+        raise SourceError(message, hint="Name another column: pal simulate FILE --label-column NAME")
     if experiment["evaluation"]:
         other = read_labelled(Path(experiment["evaluation"]), experiment["text_column"], experiment["label_column"])
-        held_out, read = _named_alike(other.table, names), [*read, *other.layout.lines(), *other.notes]
+        held_out = _with_spellings_of(other.table, names)
+        description += [*other.layout.lines(), *other.notes]
         if unknown := sorted(set(held_out["label"].to_pylist()) - set(names)):
             raise SourceError(
-                f"{experiment['evaluation']} has the label {unknown[0]!r}, which {experiment['file']} has not.",
-                hint=f"labels there: {', '.join(names)}",
+                f"{experiment['evaluation']} has the label {unknown[0]!r}, which {experiment['file']} does not have.",
+                hint=f"Use these labels: {', '.join(names)}.",
             )
         rows = rows.filter(pc.invert(pc.is_in(rows["folded"], held_out["folded"].combine_chunks())))
     else:
         order = np.random.default_rng(0).permutation(rows.num_rows)
-        n = min(MOST_HELD_OUT, int(HELD_OUT_SHARE * rows.num_rows))
+        n = min(MAX_HELD_OUT, int(HELD_OUT_SHARE * rows.num_rows))
         held_out, rows = rows.take(pa.array(order[:n])), rows.take(pa.array(np.sort(order[n:])))
     encoder = _encoder(experiment["encoder"], rows)
     labels = _numbers(rows, names)
     with_characters = encoder.vectors() is not None
-    tokens, held_tokens = (read_column(encoder, _texts(part), with_characters) for part in (rows, held_out))
-    held = Examples(held_tokens, _numbers(held_out, names))
-    positive = _positive(experiment["positive"], names, labels)
-    return Material(encoder, len(names), tokens, labels, held, positive, tuple(read))
+    tokens, held_out_tokens = (read_column(encoder, _texts(part), with_characters) for part in (rows, held_out))
+    evaluation = Examples(held_out_tokens, _numbers(held_out, names))
+    positive = _positive_label(experiment["positive"], names, labels)
+    return Material(encoder, len(names), tokens, labels, evaluation, positive, tuple(description))
 
 
-def _named_alike(rows: pa.Table, names: list[str]) -> pa.Table:
-    """Rows whose labels are spelled as in another file."""
-    spelled = {folded_label(name): name for name in names}
-    labels = [spelled.get(folded_label(label), label) for label in rows["label"].to_pylist()]
+def _with_spellings_of(rows: pa.Table, names: list[str]) -> pa.Table:
+    """Spell the labels of some rows as in `names`."""
+    spellings = {folded_label(name): name for name in names}
+    labels = [spellings.get(folded_label(label), label) for label in rows["label"].to_pylist()]
     return rows.set_column(rows.schema.get_field_index("label"), "label", pa.array(labels, pa.string()))
 
 
 def material(experiment: Experiment, encoder: str) -> Material:
-    """The items of an experiment as an encoder sees them, read once in a process."""
+    """Return the items of an experiment, tokenized for an encoder; each process reads them only once.
+
+    Raises:
+        SourceError: The files cannot be read, or their labels do not fit.
+    """
     facts = {**asdict(experiment), "mixes": None, "oracle": None, "encoders": None, "encoder": encoder}
     return _material(json.dumps(facts))
 
 
 def _runs(experiment: Experiment, folder: Path) -> Iterator[_Run]:
-    """Every run; its place follows from everything that its steps follow from, and from nothing else."""
+    """Yield every run. The name of its file is a hash of everything that determines its steps, and of nothing else."""
     content = [
         hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in (experiment.file, experiment.evaluation) if file
     ]
-    same = {**asdict(experiment), "file": content, "evaluation": None, "mixes": None, "seeds": None}
-    del same["encoders"], same["batch_sizes"]
+    common = {**asdict(experiment), "file": content, "evaluation": None, "mixes": None, "seeds": None}
+    del common["encoders"], common["batch_sizes"]
     for encoder, batch_size in product(experiment.encoders, experiment.batch_sizes):
         for (name, mix), seed in product(experiment.mixes.items(), range(experiment.seeds)):
-            how = experiment.replay_of(batch_size, seed)
-            own = {**same, "encoder": encoder, "batch_size": batch_size, "iterations": how.iterations}
-            if how.total != how.iterations * batch_size:
-                own["total"] = how.total
-            if how.more != batch_size:
-                own["more"] = how.more
-            facts = [own, dict(mix), seed, installed_version("pytorch-active-learning")]
+            settings = experiment.replay_of(batch_size, seed)
+            options = {**common, "encoder": encoder, "batch_size": batch_size, "iterations": settings.iterations}
+            if settings.total != settings.iterations * batch_size:
+                options["total"] = settings.total
+            if settings.more != batch_size:
+                options["more"] = settings.more
+            facts = [options, dict(mix), seed, installed_version("pytorch-active-learning")]
             digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-            yield _Run(name, encoder, how, folder / f"{digest}.parquet")
+            yield _Run(name, encoder, settings, folder / f"{digest}.parquet")
 
 
-def _replayed(experiment: Experiment, run: _Run) -> None:
-    """Replay one run and keep it, in a process of its own."""
-    on = material(experiment, run.encoder)
-    steps = list(replay(on, experiment.mixes[run.mix], run.how, experiment.oracle))
+def _replay_and_save(experiment: Experiment, run: _Run) -> None:
+    """Replay one run and save its steps; called in a worker process."""
+    data = material(experiment, run.encoder)
+    steps = list(replay(data, experiment.mixes[run.mix], run.settings, experiment.oracle))
     rows = [
         {
-            "seed": run.how.seed,
+            "seed": run.settings.seed,
             "iteration": iteration,
             "n_asked": step.n_asked,
             "n_labels": step.n_labels,
             "n_positive": step.n_positive,
-            **_figures(on, step),
+            **_metrics(data, step),
             "training_s": step.seconds[0],
             "choosing_s": step.seconds[1],
             "asked": step.asked.tolist(),
@@ -223,32 +238,34 @@ def _replayed(experiment: Experiment, run: _Run) -> None:
     ]
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), sink)
-    write_whole(run.place, sink.getvalue())
+    write_whole(run.path, sink.getvalue())
 
 
-def _kept(run: _Run) -> pa.Table:
-    """The steps of a run that is done, named by what was asked for: one run may be that of two mixes of other names."""
-    steps = pq.read_table(run.place, columns=_SCHEMA.names)
-    names = (("mix", run.mix, pa.string()), ("encoder", run.encoder, pa.string()))
-    named = [(name, pa.repeat(pa.scalar(value, kind), steps.num_rows)) for name, value, kind in names]
-    named.append(("batch_size", pa.repeat(pa.scalar(run.how.batch_size, pa.int64()), steps.num_rows)))
-    return pa.table({**dict(named), **dict(zip(steps.column_names, steps.columns, strict=True))})
+def _load(run: _Run) -> pa.Table:
+    """Load the steps of a finished run, with columns that identify it: two equal mixes of other names share a file."""
+    steps = pq.read_table(run.path, columns=_SCHEMA.names)
+    keys = {
+        "mix": pa.scalar(run.mix, pa.string()),
+        "encoder": pa.scalar(run.encoder, pa.string()),
+        "batch_size": pa.scalar(run.settings.batch_size, pa.int64()),
+    }
+    columns = {name: pa.repeat(value, steps.num_rows) for name, value in keys.items()}
+    return pa.table({**columns, **dict(zip(steps.column_names, steps.columns, strict=True))})
 
 
-def _figures(on: Material, step: Step) -> dict[str, float | None]:
-    """The figures of the positive label, else their means over the labels; None where undefined."""
-    ones = np.ones((1, len(on.held_out.labels)))
-    counted = range(on.n_labels) if on.positive is None else [on.positive]
-    found: dict[str, float | None] = {}
+def _metrics(data: Material, step: Step) -> dict[str, float | None]:
+    """Return the metrics of the positive label, or without one their means over all labels; None if undefined."""
+    truth = data.held_out.labels
+    ones = np.ones((1, len(truth)))
+    per_label = [
+        label_figures(step.probabilities[:, k].astype(np.float64), truth == k, step.decisions == k)
+        for k in (range(data.n_labels) if data.positive is None else [data.positive])
+    ]
+    metrics: dict[str, float | None] = {}
     for name in ("f1", "auc", "ap"):
-        values = [
-            label_figures(step.probabilities[:, k].astype(np.float64), on.held_out.labels == k, step.decisions == k)[
-                name
-            ](ones)[0]
-            for k in counted
-        ]
-        found[name] = None if np.isnan(values).any() else float(np.mean(values))
-    return {**found, "accuracy": float(np.mean(step.decisions == on.held_out.labels))}
+        values = [functions[name](ones)[0] for functions in per_label]
+        metrics[name] = None if np.isnan(values).any() else float(np.mean(values))
+    return {**metrics, "accuracy": float(np.mean(step.decisions == truth))}
 
 
 def _encoder(name: str, rows: pa.Table) -> Encoder:
@@ -267,19 +284,22 @@ def _numbers(rows: pa.Table, names: list[str]) -> np.ndarray[tuple[int], np.dtyp
     return np.array(pc.index_in(rows["label"].combine_chunks(), pa.array(names)).to_pylist(), np.int64)
 
 
-def _positive(asked: str | None, names: list[str], labels: np.ndarray[tuple[int], np.dtype[np.int64]]) -> int | None:
-    if asked is not None:
-        asked = {folded_label(name): name for name in names}.get(folded_label(asked), asked)
-        if asked not in names:
-            raise SourceError(f"no item has the label {asked!r}.", hint=f"labels there: {', '.join(names)}")
-        return names.index(asked)
-    return int(np.bincount(labels, minlength=2).argmin()) if len(names) == 2 else None
+def _positive_label(
+    name: str | None, names: list[str], labels: np.ndarray[tuple[int], np.dtype[np.int64]]
+) -> int | None:
+    """Return the number of the positive label: the named one, else the rarer of two."""
+    if name is None:
+        return int(np.bincount(labels, minlength=2).argmin()) if len(names) == 2 else None
+    spelling = {folded_label(known): known for known in names}.get(folded_label(name), name)
+    if spelling not in names:
+        raise SourceError(f"No item has the label {name!r}.", hint=f"Use one of the labels: {', '.join(names)}.")
+    return names.index(spelling)
 
 
 _SCHEMA = pa.schema(
     [
         *((name, pa.int64()) for name in ("seed", "iteration", "n_asked", "n_labels", "n_positive")),
-        *((name, pa.float64()) for name in (*FIGURES, "training_s", "choosing_s")),
+        *((name, pa.float64()) for name in (*METRICS, "training_s", "choosing_s")),
         ("asked", pa.list_(pa.int64())),
         ("probabilities", pa.list_(pa.float32())),
     ]

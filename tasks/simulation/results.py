@@ -1,4 +1,4 @@
-"""What many replays say together: mean curves with intervals, areas, labels to a target, and each mix beside random."""
+"""Summarize many replays: mean curves with intervals, areas, labels to a target, and comparisons with random."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from scipy.stats import t
 Floats = npt.NDArray[np.float64]
 
 TIE = 0.005
-"""Areas under two curves that differ by less are level."""
+"""Areas under two curves that differ by at most this are a tie."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A figure of one mix against the items asked about, over several seeds.
+    """A metric of one mix by the number of queried items, for several seeds.
 
     Attributes:
-        n_asked: (n_steps,), ascending.
-        values: (n_seeds, n_steps), the seeds in the same order for every mix; nan where undefined.
-        encoder: With `batch_size` what else it was replayed with: only curves that have both in common are compared.
+        mix: Name of the mix.
+        n_asked: Number of queried items, (n_steps,), ascending.
+        values: The metric, (n_seeds, n_steps), seeds in the same order for every mix; nan where undefined.
+        encoder: Name of the encoder.
+        batch_size: Items per batch.
     """
 
     mix: str
@@ -33,7 +35,7 @@ class Curve:
 
     @property
     def setting(self) -> tuple[str, int]:
-        """What it has in common with the curves it is compared with."""
+        """Encoder and batch size; only curves of the same setting are compared."""
         return self.encoder, self.batch_size
 
     @property
@@ -42,11 +44,11 @@ class Curve:
         return np.asarray(np.nanmean(self.values, axis=0))
 
     def at(self, steps: npt.NDArray[np.int64]) -> Floats:
-        """Its mean at numbers of items asked about, on a straight line between two of its own steps."""
+        """Return the mean at the given numbers of queried items (m,), interpolated linearly, (m,)."""
         return np.asarray(np.interp(steps, self.n_asked, self.means))
 
     def intervals(self) -> tuple[Floats, Floats]:
-        """The 95 % interval of the mean at each step by Student's t; the mean itself where there is one seed."""
+        """Return the bounds of the 95% interval of the mean by Student's t, (n_steps,) each; with one seed the mean."""
         n = len(self.values)
         if n < 2:
             return self.means, self.means
@@ -54,7 +56,7 @@ class Curve:
         return self.means - half, self.means + half
 
     def areas(self) -> Floats:
-        """The area under each seed's curve over the items asked about, divided by their range: (n_seeds,)."""
+        """Return the area under the curve of each seed, divided by the range of `n_asked`, (n_seeds,)."""
         if len(self.n_asked) < 2:
             return np.asarray(self.values[:, 0])
         widths = np.diff(self.n_asked)
@@ -64,13 +66,18 @@ class Curve:
 
 @dataclass(frozen=True)
 class Summary:
-    """One curve in a line.
+    """The summary of one curve.
 
     Attributes:
-        area: Mean area under its curve, with its 95 % interval.
-        to_target: Items asked about until its mean curve reaches the target; None where it does not.
-        wins: Seeds in which its area is above that of random with the same encoder and batch size, with `ties` and
-            `losses`; all 0 without such a random to compare with.
+        curve: The curve.
+        area: Mean area under the curve.
+        low: Lower bound of the 95% interval of the area.
+        high: Upper bound of the 95% interval of the area.
+        to_target: Number of queried items at which the mean curve reaches the target; None if it does not.
+        wins: Number of seeds with a larger area than random with the same encoder and batch size; 0 without such a
+            baseline, as are `ties` and `losses`.
+        ties: Number of seeds with an area that differs by at most `TIE`.
+        losses: Number of seeds with a smaller area.
     """
 
     curve: Curve
@@ -84,29 +91,31 @@ class Summary:
 
 
 def summarise(curves: Sequence[Curve], target: float, baseline: str = "random") -> list[Summary]:
-    """Every curve in a line, the largest area first.
+    """Summarize each curve; the largest area comes first.
 
     Args:
-        target: Value of the figure that is to be reached.
+        curves: Curves of the same metric.
+        target: The value of the metric to reach.
+        baseline: Name of the mix that the others are compared with.
     """
-    bases = {curve.setting: curve.areas() for curve in curves if curve.mix == baseline}
-    found = []
+    baseline_areas = {curve.setting: curve.areas() for curve in curves if curve.mix == baseline}
+    summaries = []
     for curve in curves:
         areas = curve.areas()
         low, high = Curve(curve.mix, np.zeros(1, np.int64), areas[:, None]).intervals()
         reached = np.flatnonzero(curve.means >= target)
-        base = bases.get(curve.setting)
-        better = areas - base if base is not None and curve.mix != baseline else np.full(len(areas), np.nan)
-        found.append(
+        base = baseline_areas.get(curve.setting)
+        gains = areas - base if base is not None and curve.mix != baseline else np.full(len(areas), np.nan)
+        summaries.append(
             Summary(
                 curve,
                 float(np.nanmean(areas)),
                 float(low[0]),
                 float(high[0]),
                 int(curve.n_asked[reached[0]]) if len(reached) else None,
-                int(np.sum(better > TIE)),
-                int(np.sum(np.abs(better) <= TIE)),
-                int(np.sum(better < -TIE)),
+                int(np.sum(gains > TIE)),
+                int(np.sum(np.abs(gains) <= TIE)),
+                int(np.sum(gains < -TIE)),
             )
         )
-    return sorted(found, key=lambda summary: -summary.area)
+    return sorted(summaries, key=lambda summary: -summary.area)

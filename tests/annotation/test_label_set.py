@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotation.label_set import RESERVED_KEYS, AnswerError, Label, LabelSet
+from annotation.label_set import RESERVED_KEYS, AnswerError, Label, LabelSet, label_set_of
+from storage.lake.codebook import Codebook, LabelChange
 from storage.readers.spellings import folded
 
 
@@ -129,3 +131,12 @@ def test_one_fault_is_found_and_told(labels: tuple[Label, ...], values: list[str
 
 def test_all_faults_are_told_at_once() -> None:
     assert len(of(Label("", "12"), Label("skip", "u", positive=True), Label("c", "3", positive=True)).faults()) == 5
+
+
+def test_a_file_of_an_old_batch_may_have_names_of_any_time_since() -> None:
+    def change(codebook: int, label: str | None, becomes: str | None) -> LabelChange:
+        return LabelChange(codebook, "k", label, becomes, {"a": "1", "b": "2"}, 0, "me", "", datetime(2026, 1, 1))
+
+    later = [change(3, "a2", "a3"), change(4, None, "c"), change(5, "c", "d"), change(6, "b", None)]
+    asked = label_set_of(of(Label("a3"), Label("d")), Codebook((change(2, "a", "a2"), *later)), 1)
+    assert [asked.answer(name) for name in ("a", "a2", "a3", "b", "c", "d")] == ["a", "a", "a", "b", "c", "d"]

@@ -69,7 +69,14 @@ def test_of_two_who_become_one_the_answer_ingested_last_counts(workspace: Worksp
 @pytest.mark.usefixtures("batch")
 @pytest.mark.parametrize(
     ("name", "new", "merge"),
-    [("zoe", "x", False), ("ann", "BEN", False), ("ann", "zoe", True), ("ann", "ANN", True), ("ann", UNNAMED, False)],
+    [
+        ("zoe", "x", False),
+        ("ann", "BEN", False),
+        ("ann", "zoe", True),
+        ("ann", "ANN", True),
+        ("ann", UNNAMED, False),
+        ("ann", "Imported", False),
+    ],
 )
 def test_what_cannot_be_is_refused(workspace: Workspace, name: str, new: str, merge: bool) -> None:
     version = workspace.store().version()

@@ -102,7 +102,7 @@ def test_every_row_that_is_not_taken_is_told_with_its_file_row_value_and_reason(
         ),
         ("training_data/related.csv", "2", "for validation"): (" 0 ", "validation_data/not_related.csv, row 2"),
         (pool, "7", "another text under 6"): (" 6 ", "pool only"),
-        (pool, "8", "7"): (" 1 ", " 2 "),
+        (pool, "8", "7"): (" 1", " 2"),
         (pool, "9", "8,"): (EMPTY_TEXT,),
     }
     assert reasons.keys() == values_in.keys()

@@ -21,7 +21,9 @@ from storage.records import Answer, Batch, Purpose, Split
 from storage.upkeep.check import check_workspace
 from storage.workspace import Workspace
 from tasks.collect import collect_answers
+from tasks.config.settings import BatchConfig
 from tasks.edit_items import ItemEdit, edit_item
+from tasks.erase_items import erase_items, plan_of
 from tasks.prepare import make_features
 from tasks.sample import publish_batches
 
@@ -104,6 +106,23 @@ def test_files_with_the_earlier_text_come_back_as_stale_but_for_what_was_ingeste
         (report,) = collect_answers(project)
         assert (report.n_new, len(report.errors)) == (1, 1), "what was ingested is no news, the first error is"
     assert label_counts(store)[Split.TRAINING] == {"related": 2}
+
+
+def test_files_written_again_keep_the_columns_that_annotators_see(workspace: Workspace, reserve_batch: Reserve) -> None:
+    batch_id = reserve_batch(workspace, {"i1": "Flood", "i2": "Cats"}).batch_id
+    context = '{"url": "here: Floods\\nhit, \\"the TOWN\\""}'
+    workspace.store().write(lambda c: c.execute(f"UPDATE lake.items SET context = '{context}'"), "context")
+    project = project_of(workspace, batch=BatchConfig(context=("url",)))
+    publish_batches(project)
+    path = workspace.batches / batch_id / "batch.csv"
+    edit_item(project, "i1", "Floods hit the town")
+    assert path.read_text(encoding="utf-8").count("here") == 2
+    workspace.config_file.touch()
+    erased = erase_items(project, plan_of(project, ["i1"]))
+    assert path.read_text(encoding="utf-8").count("here") == 1
+    assert ["i2" in place for place in erased.left] == [True], "its own context holds the text"
+    with pytest.raises(BatchError):  # it would come back
+        edit_item(project, "i2", "FLOODS hit the town")
 
 
 def test_what_cannot_be_is_refused_and_the_earlier_text_is_not_imported_again(

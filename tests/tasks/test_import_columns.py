@@ -17,8 +17,10 @@ from annotation.label_set import Label, LabelSet
 from storage.errors import SourceError
 from storage.lake.annotations import ingest, label_counts
 from storage.lake.batches import Draft, reserve
+from storage.lake.codebook import NewChange, change_labels, forecast
 from storage.records import Answer, Proposal, Purpose, Split
 from storage.workspace import Workspace
+from tasks.erase_items import erase_items, plan_of
 from tasks.import_files import ReadOptions, import_file
 
 SCREENING = Path(__file__).parents[3] / "shared" / "data" / "screening" / "Meijboom_2021.csv"
@@ -124,6 +126,25 @@ def test_a_label_that_pal_toml_lacks_is_refused_with_its_place_and_nothing_is_ta
     assert all(value in caught.value.what for value in (str(path), "row 3", "'maybe'"))
     assert all(value in caught.value.hint for value in ("pal.toml", "included", "excluded"))
     assert workspace.store().rows("SELECT count(*) FROM lake.items") == [(0,)]
+
+
+def test_labels_of_before_a_change_are_what_they_became(workspace: Workspace, tmp_path: Path) -> None:
+    store = workspace.store()
+    path = write(tmp_path / "a.csv", [["a", "Fire", "Old"], ["b", "Ice", "excluded"]], ["id", "text", "given"])
+    for becomes in ("new", "included"):
+        change = NewChange("rename", {"old" if becomes == "new" else "new": becomes}, (), {}, "me")
+        change_labels(store, change, forecast(store, change))
+    options = ReadOptions(label_column="given")
+    assert import_file(project_of(workspace, LABELS), path, options).labels == {"training": 2}
+    assert label_counts(store)[Split.TRAINING] == {"included": 1, "excluded": 1}
+    erased = erase_items(project_of(workspace, LABELS), plan_of(project_of(workspace, LABELS), ["a"]))
+    assert erased.erasure.batches == ("imported-training",)
+    assert not list(workspace.batches.iterdir()), "imported labels have no files"
+    change = NewChange("retire", {"included": None}, (), {}, "me")
+    change_labels(store, change, forecast(store, change))
+    left = LabelSet("s", "?", "", (Label("excluded", "0"), Label("other")))
+    with pytest.raises(SourceError):
+        import_file(project_of(workspace, left), path, options)
 
 
 def test_ris_gives_title_and_abstract_as_the_text(workspace: Workspace, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import tomllib
 from collections.abc import Callable
@@ -19,7 +20,9 @@ from flows.adjudicate import adjudicate
 from flows.change_labels import ask_again, change_labels
 from flows.cli.annotating import publish_formats
 from flows.cli.label_commands import forecast_text, labels_of
+from flows.cli.output_commands import export as export_labelled
 from flows.cli.status import status_of
+from flows.import_texts import check_import
 from flows.ingest import check_ingest
 from flows.next_batch import check_next
 from flows.nightly import nightly
@@ -35,10 +38,11 @@ from storage.records import Purpose, Split
 from tasks.collect import collect_answers
 from tasks.config.label_lines import LabelEdit, edited
 from tasks.export import export
+from tasks.import_files import ReadOptions
 from tasks.learning.model_files import load_model
 from tasks.learning.stored_model import Outputs
 from tasks.predict_file import model_in_production
-from tasks.project import Project, open_project, possible_changes
+from tasks.project import Project, command_of, open_project, possible_changes
 from tasks.relabel import plan_relabeling, relabel
 from tasks.train import train_model
 
@@ -148,6 +152,8 @@ def test_a_label_edited_by_hand_is_refused_everywhere_until_a_command_says_what_
         lambda: run_here(renamed, nightly),
         lambda: run_here(renamed, ask_again),
         lambda: publish_formats(renamed, "b0001-training", ()),
+        lambda: check_import(renamed, [Path("x.csv")], "", ReadOptions(label_column="label")),
+        lambda: export_labelled(renamed.workspace.root / "x.csv", workspace=renamed.workspace.root),
     ):
         with pytest.raises(ConfigError, match="related"):
             refused()
@@ -295,6 +301,11 @@ def test_what_cannot_be_is_refused_and_nothing_changes(topics: Project, edit: La
         plan_relabeling(topics, edit)
     assert topics.workspace.config_file.read_bytes() == before
     assert codebook_of(topics.workspace.store()).number == 1
+
+
+def test_commands_in_hints_are_as_a_shell_takes_them() -> None:
+    assert shlex.split(command_of("merge", ["a 'b'", "c"], "d e"))[2:] == ["merge", "a 'b'", "c", "--into", "d e"]
+    assert command_of("rename", ["-a", "b"]) == "pal labels rename -- -a b"
 
 
 def test_a_renamed_project_trains_the_weights_of_one_with_the_final_names_and_older_models_still_predict(

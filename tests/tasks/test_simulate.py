@@ -127,7 +127,7 @@ def test_what_is_done_is_not_done_again_and_one_process_gives_the_same_as_two(
 
 def test_other_settings_and_another_file_are_other_runs(file: Path, tmp_path: Path) -> None:
     def places(given: Experiment) -> set[Path]:
-        return {run.place for run in simulation_runs._runs(given, tmp_path)}
+        return {run.path for run in simulation_runs._runs(given, tmp_path)}
 
     base = places(experiment(file))
     assert len(base) == 4
@@ -224,7 +224,7 @@ def test_runs_are_found_again_whatever_else_is_asked_for_and_whatever_they_were_
         pq.write_table(steps.add_column(0, "mix", pa.array(["an earlier name"] * steps.num_rows)), path)
     kept = {path.name: path.stat().st_mtime_ns for path in runs.iterdir()}
     wider = experiment(file, batch_sizes=(20, 40), encoders=(BAG_OF_WORDS, MINILM_STATIC))
-    found = {run.place.name for run in simulation_runs._runs(wider, runs)}
+    found = {run.path.name for run in simulation_runs._runs(wider, runs)}
     assert found > set(kept)
     twice = Experiment(**{**vars(experiment(file)), "mixes": {**MIXES, "the same": MIXES["default"]}})
     rows = replay_experiment(twice, tmp_path / "out").rows

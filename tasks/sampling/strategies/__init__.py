@@ -1,4 +1,4 @@
 """The query strategies by family; importing a module registers its strategies.
 
-Each function names what it needs, its substitute where a need is not met, its cost and its source.
+The decorator of each function states its needs, its substitute if a need is not met, its cost and its source.
 """

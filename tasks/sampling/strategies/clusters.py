@@ -1,6 +1,6 @@
 """Strategies that cluster the pool (spherical k-means) and query each cluster.
 
-The clusters are learned on a stated number of texts, then every text is assigned. A text without known tokens is in no
+The clusters are learned on a sample of the texts, then every text is assigned. A text without known tokens is in no
 cluster: it comes last, with score -inf.
 """
 
@@ -18,7 +18,7 @@ from tasks.sampling.strategies.uncertainty import uncertainty
 from tasks.sampling.strategy import Floats, Picks, Pool, Positions, drawn, strategy, top
 
 MAX_CLUSTERS = 200
-"""`cluster` makes no more: beyond 200 * `per_cluster` items it asks about more random members of each."""
+"""Maximum for `cluster`: beyond 200 * `per_cluster` items, it queries more random members of each cluster."""
 
 _DIVERSITY = "Munro (2021), Human-in-the-Loop Machine Learning, ch. 4"
 _COMBINED = "Munro (2021), Human-in-the-Loop Machine Learning, ch. 5"
@@ -27,16 +27,16 @@ Mask = npt.NDArray[np.bool_]
 
 
 class _Members(NamedTuple):
-    """Positions of the members of each cluster that is not empty, the biggest cluster first."""
+    """Positions of the members of each nonempty cluster, the largest cluster first."""
 
     of: Sequence[Positions]
 
-    def named(self, number: int) -> str:
+    def describe(self, number: int) -> str:
         return f"cluster {number + 1} of {len(self.of)} ({len(self.of[number]):,} items)"
 
 
 class _Turns(NamedTuple):
-    """n items taken from several clusters in turn: positions, the round of each and the number of its cluster."""
+    """n items from several clusters in turn: the position, round and cluster number of each."""
 
     positions: Positions
     rounds: Positions
@@ -45,22 +45,23 @@ class _Turns(NamedTuple):
 
 @strategy(cost="O(n k), k clusters", source=_DIVERSITY)
 def cluster(pool: Pool, n: int, generator: np.random.Generator, *, per_cluster: int = 5) -> Picks:
-    """Of each of n / 5 clusters of the pool the item nearest to its centre, the farthest one, and 3 random members.
+    """From each of n / 5 clusters of the pool: the item nearest to the center, the farthest one, and 3 random members.
 
-    All centres come first, the biggest cluster's in front; then all outliers; then a random member of each, and
-    so on. A cluster that has no more members is passed over, so the others fill its share.
+    All centers come first, that of the largest cluster in front; then all outliers; then a random member of each
+    cluster, and so on. A cluster without further members is skipped, and the others fill its share.
 
-    The score is the share of the pool that is in the item's cluster (above 0, to 1) less the round (0 for centres,
-    1 for outliers, 2 and up for random members): what an item stands for, one round after the other.
+    The score is the fraction of the pool in the item's cluster (above 0, to 1) minus the round (0 for centers, 1 for
+    outliers, 2 and up for random members), so that rounds follow each other.
 
     Args:
-        per_cluster: n / per_cluster clusters are made, rounded up, but at most 200. It is how many items each is
-            asked for: a centre, an outlier, the rest random.
+        per_cluster: Items per cluster: a center, an outlier, and random members. There are n / per_cluster clusters,
+            rounded up, at most 200.
 
-    Differs from the source: its clusters begin at random, ours with k-means++; they hold the whole pool, not 10,000.
+    Differs from the source: clusters are initialized with k-means++ instead of at random, and contain the whole pool
+    instead of 10,000 items.
     """
     known = pool.vectors.squared_norms > 0
-    picks = _centres_outliers_members(pool.vectors, known, n, per_cluster, generator)
+    picks = _centers_outliers_members(pool.vectors, known, n, per_cluster, generator)
     return _filled(picks, ~known, n, generator, "has no known token, so it is in no cluster")
 
 
@@ -68,13 +69,13 @@ def cluster(pool: Pool, n: int, generator: np.random.Generator, *, per_cluster: 
 def clustered_uncertainty(
     pool: Pool, n: int, generator: np.random.Generator, *, share: float = 0.1, per_cluster: int = 5
 ) -> Picks:
-    """The most uncertain tenth of the pool, then `cluster` on it: unsure items of every kind.
+    """`cluster` on the most uncertain tenth of the pool: diverse uncertain items.
 
-    Uncertainty is that of `least_confidence`. The score is that of `cluster`: the share of those uncertain items that
-    is in the item's cluster, less the round. Items whose probabilities are not finite come last, with -inf.
+    Uncertainty is that of `least_confidence`. The score is that of `cluster`: the fraction of the uncertain items in
+    the item's cluster, minus the round. Items whose probabilities are not finite come last, with score -inf.
 
     Args:
-        share: Part of the pool (0-1) that is clustered, the most uncertain; at least n items.
+        share: Fraction of the pool, 0 to 1, that is clustered, the most uncertain items; at least n items.
         per_cluster: As in `cluster`.
     """
     scores = np.where(pool.vectors.squared_norms > 0, uncertainty(pool), -np.inf)
@@ -82,22 +83,22 @@ def clustered_uncertainty(
     size = min(max(n, int(np.ceil(share * len(pool)))), int(sound.sum()))
     positions = np.sort(top(scores, size, generator))
     vectors, known = pool.vectors.take(positions), np.ones(size, np.bool_)
-    picks = _centres_outliers_members(vectors, known, n, per_cluster, generator)
+    picks = _centers_outliers_members(vectors, known, n, per_cluster, generator)
     picks = picks._replace(positions=positions[picks.positions])
     return _filled(picks, ~sound, n, generator, "has no known token or no finite probability, so it is in no cluster")
 
 
 @strategy(needs=["training items"], substitute="cluster", adaptive=True, cost="O(n k), k clusters", source=_COMBINED)
 def representative_cluster(pool: Pool, n: int, generator: np.random.Generator, *, clusters: int = 20) -> Picks:
-    """From each cluster of the pool what is most typical of the pool and least like the training items.
+    """From each cluster of the pool: the items most typical of the pool and least similar to the training items.
 
-    The score is cos(item, nearest centre of the pool's clusters) - cos(item, nearest centre of the training items'
-    clusters), -2 to 2. First the item with the highest score of each cluster, in the order of their scores, then the
-    second of each, and so on: a score falls within a cluster and within a round, and may rise from one round
+    The score is cos(item, nearest center of the pool's clusters) - cos(item, nearest center of the training items'
+    clusters), -2 to 2. The item with the highest score of each cluster comes first, in the order of their scores, then
+    the second of each cluster, and so on. Scores fall within a cluster and within a round, and may rise from one round
     to the next.
 
     Args:
-        clusters: How many are made of the pool, and how many of the training items; fewer where fewer differ.
+        clusters: Number of clusters of the pool, and of the training items; fewer if there are fewer distinct texts.
     """
     known = pool.vectors.squared_norms > 0
     groups = spherical_kmeans(pool.vectors, max(1, clusters), generator)
@@ -105,10 +106,10 @@ def representative_cluster(pool: Pool, n: int, generator: np.random.Generator, *
     _, to_training = assign(pool.vectors, trained.centroids)
     scores = groups.cosines - to_training
     members = _members(groups, known)
-    ranked = [each[top(scores[each], min(n, len(each)), generator)] for each in members.of]
+    ranked = [own[top(scores[own], min(n, len(own)), generator)] for own in members.of]
     positions, rounds, numbers = _in_turns(ranked, scores, n)
     details = [
-        f"number {turn + 1} of {members.named(number)}: "
+        f"number {turn + 1} of {members.describe(number)}: "
         f"cosine {groups.cosines[position]:.2f} to the pool, {to_training[position]:.2f} to the training items"
         for position, turn, number in zip(positions, rounds, numbers, strict=True)
     ]
@@ -118,60 +119,60 @@ def representative_cluster(pool: Pool, n: int, generator: np.random.Generator, *
 
 @strategy(needs=["model"], substitute="cluster", cost="O(n k), k clusters", source=_COMBINED)
 def high_uncertainty_cluster(pool: Pool, n: int, generator: np.random.Generator, *, clusters: int = 20) -> Picks:
-    """Random members of the cluster that the model is least sure of: its mean uncertainty is the highest.
+    """Random members of the cluster with the highest mean uncertainty.
 
-    Where that cluster has too few, members of the next one follow. Uncertainty is that of `least_confidence`; the
-    score is the mean over the item's cluster, 0 (sure) to 1 (no idea). Items whose probabilities are not finite do
-    not count in a mean, and come last, with -inf.
+    If that cluster has too few members, those of the next one follow. Uncertainty is that of `least_confidence`; the
+    score is the mean of the item's cluster, 0 (certain) to 1 (uniform). Items whose probabilities are not finite are
+    left out of the means and come last, with score -inf.
 
     Args:
-        clusters: How many are made of the pool; fewer where fewer items differ.
+        clusters: Number of clusters of the pool; fewer if there are fewer distinct texts.
     """
     scores = np.where(pool.vectors.squared_norms > 0, uncertainty(pool), -np.inf)
     sound = np.isfinite(scores)
     members = _members(spherical_kmeans(pool.vectors, max(1, clusters), generator), sound)
-    means = np.array([scores[each].mean() for each in members.of])
+    means = np.array([scores[own].mean() for own in members.of])
     by_mean = np.argsort(-means, kind="stable")
     numbers = np.repeat(by_mean, [len(members.of[number]) for number in by_mean])[:n]
-    drawn = [generator.permutation(members.of[number]) for number in by_mean]
-    positions = np.concatenate([np.zeros(0, np.int64), *drawn])[:n]
-    details = [f"{members.named(number)}, mean uncertainty {means[number]:.3f}" for number in numbers]
+    shuffled = [generator.permutation(members.of[number]) for number in by_mean]
+    positions = np.concatenate([np.zeros(0, np.int64), *shuffled])[:n]
+    details = [f"{members.describe(number)}, mean uncertainty {means[number]:.3f}" for number in numbers]
     picks = Picks(positions, means[numbers], details)
     return _filled(picks, ~sound, n, generator, "has no known token or no finite probability, so it is in no cluster")
 
 
-def _centres_outliers_members(
+def _centers_outliers_members(
     vectors: Vectors, known: Mask, n: int, per_cluster: int, generator: np.random.Generator
 ) -> Picks:
-    """At most n picks of those known, by rounds: what `cluster` does."""
+    """Return at most n picks among the known texts, as `cluster` describes."""
     if not known.any():
         return Picks(np.zeros(0, np.int64), np.zeros(0))
     groups = spherical_kmeans(vectors, min(MAX_CLUSTERS, -(-n // max(1, per_cluster))), generator)
     members = _members(groups, known)
     shares = np.zeros(len(vectors))
-    for each in members.of:
-        shares[each] = len(each) / len(vectors)
-    ranked = [_centre_outlier_rest(each, groups.cosines, generator)[:n] for each in members.of]
+    for own in members.of:
+        shares[own] = len(own) / len(vectors)
+    ranked = [_center_outlier_rest(own, groups.cosines, generator)[:n] for own in members.of]
     positions, rounds, numbers = _in_turns(ranked, shares, n)
     details = [
-        f"{['centre', 'outlier', 'member'][min(turn, 2)]} of {members.named(number)}, "
-        f"cosine {groups.cosines[position]:.2f} to its centre"
+        f"{['center', 'outlier', 'member'][min(turn, 2)]} of {members.describe(number)}, "
+        f"cosine {groups.cosines[position]:.2f} to its center"
         for position, turn, number in zip(positions, rounds, numbers, strict=True)
     ]
     return Picks(positions, shares[positions] - rounds, details)
 
 
-def _centre_outlier_rest(members: Positions, cosines: Floats, generator: np.random.Generator) -> Positions:
-    """Members of one cluster: the nearest to its centre, the farthest from it, the rest in random order."""
-    centre = cosines[members].argmax()
-    others = np.delete(members, centre)
+def _center_outlier_rest(members: Positions, cosines: Floats, generator: np.random.Generator) -> Positions:
+    """Order the members of a cluster: the nearest to its center, the farthest from it, the others at random."""
+    center = cosines[members].argmax()
+    others = np.delete(members, center)
     outlier = cosines[others].argmin() if len(others) else 0
     rest = generator.permutation(np.delete(others, outlier)) if len(others) else others
-    return np.concatenate([members[[centre]], others[outlier : outlier + 1], rest])
+    return np.concatenate([members[[center]], others[outlier : outlier + 1], rest])
 
 
-def _members(clusters: Clusters, kept: Mask) -> _Members:
-    positions = np.flatnonzero(kept)
+def _members(clusters: Clusters, included: Mask) -> _Members:
+    positions = np.flatnonzero(included)
     labels = clusters.labels[positions]
     sizes = np.bincount(labels, minlength=len(clusters))
     parts = np.split(positions[np.argsort(labels, kind="stable")], np.cumsum(sizes)[:-1])
@@ -179,22 +180,22 @@ def _members(clusters: Clusters, kept: Mask) -> _Members:
 
 
 def _in_turns(ranked: Sequence[Positions], scores: Floats, n: int) -> _Turns:
-    """The first of each cluster, then the second of each, ..., at most n; higher scores first within a round."""
-    lengths = [len(each) for each in ranked]
+    """Take the first item of each cluster, then the second of each, and so on; higher scores first within a round."""
+    lengths = [len(own) for own in ranked]
     positions = np.concatenate([np.zeros(0, np.int64), *ranked])
     rounds = np.concatenate([np.zeros(0, np.int64), *map(np.arange, lengths)])
     order = np.lexsort((-scores[positions], rounds))[:n]
     return _Turns(positions[order], rounds[order], np.repeat(np.arange(len(ranked)), lengths)[order])
 
 
-def _filled(picks: Picks, left: Mask, n: int, generator: np.random.Generator, why: str) -> Picks:
-    """n picks: where there are fewer, random ones of those `left` out follow, with score -inf."""
+def _filled(picks: Picks, excluded: Mask, n: int, generator: np.random.Generator, reason: str) -> Picks:
+    """Fill up to n picks with random ones of the excluded items, with score -inf."""
     missing = n - len(picks.positions)
-    drawn = generator.choice(np.flatnonzero(left), missing, replace=False)
+    rest = generator.choice(np.flatnonzero(excluded), missing, replace=False)
     return Picks(
-        np.concatenate([picks.positions, drawn]),
+        np.concatenate([picks.positions, rest]),
         np.concatenate([picks.scores, np.full(missing, -np.inf)]),
-        [*picks.details, *[why] * missing],
+        [*picks.details, *[reason] * missing],
     )
 
 
@@ -206,12 +207,12 @@ ITERATIONS = 20
 
 @dataclass(frozen=True)
 class Clusters:
-    """n texts in at most k clusters; there are fewer where fewer texts are different.
+    """n texts in at most k clusters; there are fewer if there are fewer distinct texts.
 
     Attributes:
         centroids: Unit vectors (k, width).
         labels: Cluster of each text, (n,), 0 to k - 1.
-        cosines: Of each text to the centroid of its cluster, (n,); 0 for a text without known tokens.
+        cosines: Cosine of each text to the centroid of its cluster, (n,); 0 for a text without known tokens.
     """
 
     centroids: Matrix
@@ -232,11 +233,13 @@ def spherical_kmeans(
 ) -> Clusters:
     """Cluster n texts (rows of length 1 or 0) by cosine.
 
-    At most 20 of Lloyd's iterations on the candidates, from a greedy k-means++ start; then all texts are assigned
-    once. O(n k).
+    Runs at most 20 of Lloyd's iterations on the candidates, after a greedy k-means++ initialization; then assigns all
+    texts once. O(n k).
 
     Args:
+        vectors: The n texts.
         k: Number of clusters, at least 1.
+        generator: Random numbers.
         candidates: Centroids are learned on at most this many texts.
 
     Source: Dhillon and Modha (2001), Concept Decompositions; Arthur and Vassilvitskii (2007), k-means++.
@@ -254,34 +257,38 @@ def spherical_kmeans(
 
 
 def plus_plus(vectors: Vectors, k: int, generator: np.random.Generator, *, trials: int = 1) -> Positions:
-    """Positions of at most k different texts, each drawn in proportion to its distance (1 - cosine) to those before.
-
-    At least one; fewer than k where no text is left at a distance.
+    """Draw at most k different texts by k-means++: in proportion to the distance (1 - cosine) to those drawn before.
 
     Args:
-        trials: So many are drawn each time, and the one that leaves the others nearest to a drawn one is kept.
+        vectors: The texts.
+        k: Maximum number of positions.
+        generator: Random numbers.
+        trials: Number of draws per position; the one with the smallest sum of remaining distances is kept.
+
+    Returns:
+        At least one position; fewer than k if all texts are copies of the drawn ones.
     """
     distances = (vectors.squared_norms > 0).astype(np.float64)
     picks: list[int] = []
     while len(picks) < k and (total := distances.sum()) > 0:
         tried = np.searchsorted(np.cumsum(distances), generator.random(trials) * total, side="right")
         tried = np.minimum(tried, np.flatnonzero(distances)[-1])
-        left = np.maximum(1 - vectors.products(vectors.rows(tried)).astype(np.float64), 0)
-        left[left < 1e-5] = 0  # a copy, but for rounding
-        left = np.minimum(left, distances[:, None])
-        best = left.sum(axis=0).argmin()
+        remaining = np.maximum(1 - vectors.products(vectors.rows(tried)).astype(np.float64), 0)
+        remaining[remaining < 1e-5] = 0  # a copy, up to rounding
+        remaining = np.minimum(remaining, distances[:, None])
+        best = remaining.sum(axis=0).argmin()
         picks.append(int(tried[best]))
-        distances = left[:, best]
+        distances = remaining[:, best]
     return np.array(picks or [0], np.int64)
 
 
 def assign(vectors: Vectors, centroids: Matrix) -> tuple[Positions, Floats]:
-    """The nearest of the unit centroids (k, width) for each text, (n,), and the cosine to it, (n,)."""
+    """Return the nearest of the unit centroids (k, width) for each text, (n,), and the cosine to it, (n,)."""
     labels, cosines = vectors.reduced(centroids, _nearest)
     return labels, cosines
 
 
 def _nearest(products: Matrix) -> tuple[Positions, Floats]:
-    """Which column is the largest in each row of (m, k), and how large it is."""
+    """Return the column and the value of the maximum of each row of (m, k)."""
     nearest = products.argmax(axis=1)
     return nearest, products[np.arange(len(products)), nearest].astype(np.float64)

@@ -1,8 +1,8 @@
-"""Strategies that query what would change the model: transfer layers on its hidden layer, and gradients.
+"""Strategies that query the items that would change the model: transfer layers on its hidden layer, and gradients.
 
-A transfer strategy puts a new two-way layer (right or wrong, known or new) on the hidden layer. Both kinds of item
-weigh the same in it, so 0.5 is the even bet however rare one kind is. The layer is learned on dense rows of the
-labelled items; of the pool only products with its weights are computed.
+A transfer strategy trains a new binary layer (right or wrong, training or pool) on the hidden layer. Both classes have
+the same total weight, so that 0.5 is neutral however rare one of them is. The layer is trained on dense rows of labeled
+items; for the pool only products with its weights are computed.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _MUNRO = "Munro (2021), Human-in-the-Loop Machine Learning, ch. 5"
     source=_MUNRO,
 )
 def transfer_uncertainty(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
-    """Most likely wrong, as a new layer learned it from the validation items that the model gets right and wrong.
+    """Items whose prediction is most likely wrong, by a new layer trained on right and wrong validation items.
 
-    The score is that layer's probability, 0 to 1, that the model's most probable label is not the item's.
+    The score is the probability by that layer, 0 to 1, that the model's most probable label is wrong.
 
-    Differs from the source: all validation items are learned from, to the optimum and with L2, not 100 of each kind
-    for 10 epochs; and its code sorts by how likely the model is right.
+    Differs from the source: the layer is trained on all validation items, to the optimum and with L2, not on 100 of
+    each class for 10 epochs; and the code of the source ranks by the probability of being right.
     """
-    hidden, rows, wrong = _validated(pool)
+    hidden, rows, wrong = _validation_rows(pool)
     return _most_likely(fit_logistic(rows, wrong), hidden, n, generator, "likely wrong")
 
 
@@ -43,21 +43,21 @@ def transfer_uncertainty(pool: Pool, n: int, generator: np.random.Generator) -> 
     source=_MUNRO,
 )
 def transfer_representative(pool: Pool, n: int, generator: np.random.Generator, *, candidates: int = 2000) -> Picks:
-    """Most like the pool and least like the training items, as a new layer learned to tell the two apart.
+    """Items most typical of the pool and least of the training items, by a new layer that separates the two.
 
-    The score is that layer's probability, 0 to 1, that the item is of the pool. The whole pool is scored.
+    The score is the probability by that layer, 0 to 1, that the item is from the pool. The whole pool is scored.
 
     Args:
-        candidates: Items, drawn uniformly, that stand for the pool where the layer is learned; at least 1.
+        candidates: Number of items, a uniform sample, that represent the pool in training the layer; at least 1.
 
-    Differs from the source: both sides weigh the same, whatever their sizes.
+    Differs from the source: both classes have the same total weight, whatever their sizes.
     """
     hidden = _hidden(pool)
     among = drawn(np.arange(len(pool)), max(1, candidates), generator)
-    known = _all_rows(hidden.of(pool.training.tokens))
-    of_pool = np.arange(len(known) + len(among)) >= len(known)
-    layer = fit_logistic(np.concatenate([known, hidden.rows(among)]), of_pool)
-    return _most_likely(layer, hidden, n, generator, "of the pool rather than of training")
+    training_rows = _all_rows(hidden.of(pool.training.tokens))
+    is_pool = np.arange(len(training_rows) + len(among)) >= len(training_rows)
+    layer = fit_logistic(np.concatenate([training_rows, hidden.rows(among)]), is_pool)
+    return _most_likely(layer, hidden, n, generator, "typical of the pool rather than of the training items")
 
 
 @strategy(
@@ -68,48 +68,50 @@ def transfer_representative(pool: Pool, n: int, generator: np.random.Generator, 
     source="Munro (2021), Human-in-the-Loop Machine Learning, ch. 5 (ATLAS)",
 )
 def atlas(pool: Pool, n: int, generator: np.random.Generator, *, step: int = 10, candidates: int = 10_000) -> Picks:
-    """`transfer_uncertainty` that expects its picks to be learned: they join as 'will be right', and it learns anew.
+    """Adaptive `transfer_uncertainty`: its picks are added as items that will be right, and the layer is retrained.
 
-    The score, 0 to 1, is the layer's probability of wrong x (1 - c^2), where c is the largest cosine, at least 0, of
-    the text to those picked before: what is like a text that will be known will be known too. c counts after every
-    pick, so near-copies are not both picked while anything else has a chance to be wrong; two texts without known
-    tokens are copies.
+    The score, 0 to 1, is the probability by the layer that the item is wrong x (1 - c^2), where c is the largest
+    cosine, at least 0, of the text to those picked before: a text similar to one that will be labeled will be right,
+    too. c is updated after every pick, so that near-copies are not both picked while other items may be wrong; two
+    texts without known tokens count as copies.
 
     Args:
-        step: After how many picks the layer is fitted again; at least 1.
-        candidates: Items, the most likely wrong before the first pick, that it chooses among once the whole pool is
-            scored; never fewer than n.
+        step: Number of picks after which the layer is retrained; at least 1.
+        candidates: Number of items that are considered after the whole pool is scored, the most likely wrong; at
+            least n.
 
-    Differs from the source: c, without which one pick among many wrong items of its kind changes next to nothing, and
-    all of a step are near-copies; and, as in `transfer_uncertainty`, what is most likely wrong is picked.
+    Differs from the source: the factor with c, without which a single pick among many similar wrong items hardly
+    changes the layer, and all picks of a step are near-copies; and, as in `transfer_uncertainty`, the items most likely
+    wrong are picked.
     """
-    hidden, rows, wrong = _validated(pool)
-    at_first = fit_logistic(rows, wrong).logits(hidden)
-    chosen = top(at_first, min(len(pool), max(n, candidates)), generator)
-    same, logits = hidden is pool.vectors, at_first[chosen]
+    hidden, rows, wrong = _validation_rows(pool)
+    initial = fit_logistic(rows, wrong).logits(hidden)
+    chosen = top(initial, min(len(pool), max(n, candidates)), generator)
+    same, logits = hidden is pool.vectors, initial[chosen]
     vectors = pool.vectors.take(chosen).kept()
     hidden = vectors if same else hidden.take(chosen).kept()
-    cosines, left = np.zeros(len(chosen)), np.arange(len(chosen))
+    cosines, remaining = np.zeros(len(chosen)), np.arange(len(chosen))
     picks: list[int] = []
     scores: list[float] = []
     details: list[str] = []
     for k in range(n):
         if k and k % max(1, step) == 0:
-            known = np.concatenate([rows, hidden.rows(np.array(picks))])
-            logits = fit_logistic(known, np.append(wrong, np.zeros(k, np.bool_))).logits(hidden)
-        now = np.where(np.isfinite(logits[left]), sigmoid(logits[left]) * (1 - cosines[left] ** 2), -np.inf)
-        first = int(now.argmax())
-        pick = int(left[first])
+            extended = np.concatenate([rows, hidden.rows(np.array(picks))])
+            logits = fit_logistic(extended, np.append(wrong, np.zeros(k, np.bool_))).logits(hidden)
+        wrong_p = sigmoid(logits[remaining])
+        current = np.where(np.isfinite(logits[remaining]), wrong_p * (1 - cosines[remaining] ** 2), -np.inf)
+        best = int(current.argmax())
+        pick = int(remaining[best])
         picks.append(pick)
-        scores.append(now[first])
-        details.append(f"likely wrong: {sigmoid(logits[pick]):.0%}; cosine to the picks before it: {cosines[pick]:.2f}")
-        left = np.delete(left, first)
+        scores.append(current[best])
+        details.append(f"likely wrong: {sigmoid(logits[pick]):.0%}; cosine to earlier picks: {cosines[pick]:.2f}")
+        remaining = np.delete(remaining, best)
         cosines = np.maximum(cosines, _cosines_to(vectors, pick))
     return Picks(chosen[picks], np.array(scores), details)
 
 
 def _hidden(pool: Pool) -> Vectors:
-    assert pool.hidden is not None  # there is a model
+    assert pool.hidden is not None  # the strategy needs a model
     return pool.hidden
 
 
@@ -117,23 +119,23 @@ def _all_rows(vectors: Vectors) -> Matrix:
     return vectors.rows(np.arange(len(vectors)))
 
 
-def _validated(pool: Pool) -> tuple[Vectors, Matrix, npt.NDArray[np.bool_]]:
-    """The pool's hidden layer; that of the m validation items, (m, width); and whether the model gets each wrong."""
+def _validation_rows(pool: Pool) -> tuple[Vectors, Matrix, npt.NDArray[np.bool_]]:
+    """Return the hidden layer of the pool, that of the m validation items, (m, width), and which are wrong, (m,)."""
     hidden = _hidden(pool)
     wrong = pool.validation.logits.argmax(axis=1) != pool.validation.labels
     return hidden, _all_rows(hidden.of(pool.validation.tokens)), wrong
 
 
-def _most_likely(layer: Logistic, hidden: Vectors, n: int, generator: np.random.Generator, what: str) -> Picks:
+def _most_likely(layer: Logistic, hidden: Vectors, n: int, generator: np.random.Generator, prefix: str) -> Picks:
     logits = layer.logits(hidden)
     positions = top(logits, n, generator)
-    found = logits[positions]
-    details = [f"{what}: {p:.0%}" if np.isfinite(p) else "its representation is not finite" for p in sigmoid(found)]
-    return Picks(positions, np.where(np.isfinite(found), sigmoid(found), -np.inf), details)
+    scores = sigmoid(logits[positions])
+    details = [f"{prefix}: {p:.0%}" if np.isfinite(p) else "its representation is not finite" for p in scores]
+    return Picks(positions, np.where(np.isfinite(logits[positions]), scores, -np.inf), details)
 
 
 def _cosines_to(vectors: Vectors, pick: int) -> Floats:
-    """Of n texts to one of them, (n,), at least 0; texts without known tokens have cosine 1 to each other."""
+    """Return the cosines of n texts to one of them, (n,), at least 0; 1 between two texts without known tokens."""
     empty = vectors.squared_norms == 0
     products = empty if empty[pick] else vectors.products(vectors.rows(np.array([pick])))[:, 0]
     cosines: Floats = np.clip(products.astype(np.float64), 0, 1)
@@ -153,25 +155,25 @@ class Logistic:
     bias: float
 
     def logits(self, vectors: Vectors) -> Floats:
-        """Of n vectors, (n,): above 0 is rather yes than no."""
+        """Return the logits of n vectors, (n,); above 0 means yes."""
         products = vectors.products(self.weight[None].astype(np.float32))[:, 0]
         logits: Floats = products + np.float64(self.bias)
         return logits
 
 
 def fit_logistic(rows: Matrix, yes: npt.NDArray[np.bool_], *, c: float = 1.0) -> Logistic:
-    """The optimum of |weight|^2 / 2 + c * sum of weighted log losses, yes and no weighing the same in total.
+    """Minimize |weight|^2 / 2 + c * sum of weighted log losses, with the same total weight for both classes.
 
-    An item weighs m / (2 * number of its kind); the bias goes free. Rows that are not finite are left out; where not
-    both kinds are left there is nothing to learn, and every probability is 0.5. By Newton's method: a third of the
-    steps of L-BFGS, and none in a second thread pool, where on busy cores the threads of the two wait for each other.
+    The weight of an item is m / (2 * size of its class); the bias is not regularized. Rows that are not finite are
+    left out; if only one class remains, every probability is 0.5. Newton's method takes a third of the steps of L-BFGS
+    and does not use a second thread pool, whose threads would compete with those of NumPy on busy cores.
 
     Args:
-        rows: Vectors (m, width): as float64 they and a copy must fit into memory.
-        yes: What each is, (m,).
-        c: Inverse strength of the regularisation.
+        rows: Vectors (m, width); two copies as float64 must fit into memory.
+        yes: The class of each row, (m,).
+        c: Inverse strength of the regularization.
     """
-    from scipy.optimize import minimize  # a third of a second that commands without sampling need not pay
+    from scipy.optimize import minimize  # imported late: takes a third of a second
 
     sound = np.isfinite(rows).all(axis=1)
     wide, yes = rows[sound].astype(np.float64), yes[sound]
@@ -205,7 +207,7 @@ def fit_logistic(rows: Matrix, yes: npt.NDArray[np.bool_], *, c: float = 1.0) ->
 
 
 def sigmoid(logits: Floats) -> Floats:
-    """1 / (1 + exp(-logits)), without overflow.
+    """Return 1 / (1 + exp(-logits)), without overflow.
 
     >>> sigmoid(np.array([-1000.0, 0.0, 1000.0])).tolist()
     [0.0, 0.5, 1.0]
@@ -214,7 +216,7 @@ def sigmoid(logits: Floats) -> Floats:
 
 
 COPY = 1e-5
-"""A squared distance below this part of the two squared lengths is rounding, and counts as 0."""
+"""A squared distance below this fraction of the two squared lengths is rounding, and counts as 0."""
 
 
 @strategy(
@@ -225,18 +227,18 @@ COPY = 1e-5
     source="Ash et al. (2020), Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds",
 )
 def badge(pool: Pool, n: int, generator: np.random.Generator, *, candidates: int = 100_000) -> Picks:
-    """Spread over the gradients that items would bring if predicted right, (p - onehot) x representation, by k-means++.
+    """Diverse uncertain items: k-means++ on the gradients of the predicted labels, (p - onehot) x representation.
 
-    A gradient is long where the model is unsure. The longest is picked first, then each item is drawn in proportion to
-    the squared distance of its gradient to the nearest one picked: uncertain and diverse, with no number to weigh the
-    two. That distance is the score, in the first pick the squared length. Where no distance is left (copies of what
-    is picked) the longest of the rest follow with score 0.
+    A gradient is long where the model is uncertain. The longest is picked first, then each item is drawn in proportion
+    to the squared distance of its gradient to the nearest picked one, so that no parameter has to balance uncertainty
+    and diversity. This distance is the score; for the first pick it is the squared length. If all distances are 0
+    (copies of picked items), the longest of the others follow with score 0.
 
-    `candidates` are drawn uniformly from the pool, at least as many as are asked for. Gradients (n_labels * width,)
-    are never made: the product of two is (a_i . a_j) (h_i . h_j), with a = p - onehot and h the representation. What h
-    is for the candidates is computed once and kept: 100 MB for 100,000 of 256 dimensions.
+    `candidates` is the size of a uniform sample of the pool, at least n. Gradients (n_labels * width,) are never
+    computed: the product of two is (a_i . a_j) (h_i . h_j), with a = p - onehot and the representation h. The
+    representations of the candidates are kept in memory: 100 MB for 100,000 of 256 dimensions.
 
-    Differs from the source: probabilities are the calibrated ones, and only candidates are looked at.
+    Differs from the source: probabilities are calibrated, and only candidates are considered.
     """
     assert pool.hidden is not None
     among = drawn(np.arange(len(pool)), max(candidates, n), generator)
@@ -257,10 +259,14 @@ def badge(pool: Pool, n: int, generator: np.random.Generator, *, candidates: int
 def _spread(
     errors: Floats, hidden: Vectors, squares: Floats, n: int, generator: np.random.Generator
 ) -> tuple[Positions, Floats]:
-    """k-means++ from the longest of the gradients errors (x) hidden: at most n of them, and what each was drawn by.
+    """Draw at most n gradients errors (x) hidden by k-means++, starting with the longest; return also their distances.
 
     Args:
-        squares: Squared lengths of the gradients; -inf for what is not to be drawn.
+        errors: p - onehot of each item, (m, n_labels).
+        hidden: Representations of the m items.
+        squares: Squared lengths of the gradients, (m,); -inf for items that must not be drawn.
+        n: Maximum number of picks.
+        generator: Random numbers.
     """
     picks = [int(top(squares, 1, generator)[0])]
     scores = [float(squares[picks[0]])]
@@ -278,7 +284,7 @@ def _spread(
 
 
 def _squared_distances(products: Floats, squares: Floats, pick: int) -> Floats:
-    """Of each gradient to that of the pick, (n,); 0 for the pick, its copies and what is not to be drawn."""
+    """Return the squared distances to the pick, (n,); 0 for the pick, its copies and items that must not be drawn."""
     both = squares + squares[pick]
     distances: Floats = np.maximum(both - 2 * products, 0)
     distances[distances <= COPY * both] = 0

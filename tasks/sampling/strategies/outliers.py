@@ -1,4 +1,4 @@
-"""Strategies that query what is unlike the training items, quiet in the model, or typical of the pool only.
+"""Strategies that query items unlike the training items, with low activation, or typical only of the pool.
 
 A text without known tokens has no cosine: it comes last, with score -inf.
 """
@@ -22,63 +22,64 @@ MIN_CANDIDATES = 1000
     cost="O(n + tokens of the pool), a few times", source="Munro (2021), Human-in-the-Loop Machine Learning, ch. 2"
 )
 def outlier(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
-    """Novel features: tokens of the item / (1 + occurrences of its tokens in the training items).
+    """Novelty: number of tokens of the item / (1 + occurrences of these tokens in the training items).
 
-    Greedy: each pick's tokens join the counts before the next one is chosen, so near-copies are not both picked.
-    Counts only grow, so a score only falls: what leads with a fresh score has won, and few scores need be fresh.
+    Greedy: the tokens of each pick are added to the counts before the next one, so that near-copies are not both
+    picked. Counts only grow and scores only fall, so that an item whose current score exceeds all older scores is the
+    best, and few scores have to be updated.
 
-    Differs from the source: the score is the inverse of its (1 + occurrences) / words, so that higher = ask first;
+    Differs from the source: the score is the inverse of its (1 + occurrences) / words, so that higher = query first;
     features are the encoder's tokens. An item without tokens has score 1.
     """
     counts = pool.token_counts.copy()
     positions: list[int] = []
-    found: list[float] = []
+    picked_scores: list[float] = []
     while len(positions) < n:
         scores = novelty(pool, counts)
         scores[positions] = -np.inf
-        left = len(pool) - len(positions)
-        candidates = top(scores, min(left, max(MIN_CANDIDATES, 10 * n)), generator)
-        ceiling_of_others = scores[candidates[-1]] if len(candidates) < left else -np.inf
+        remaining = len(pool) - len(positions)
+        candidates = top(scores, min(remaining, max(MIN_CANDIDATES, 10 * n)), generator)
+        ceiling_of_others = scores[candidates[-1]] if len(candidates) < remaining else -np.inf
         for position, score in _greedy(pool, counts, candidates, scores[candidates], ceiling_of_others):
             positions.append(position)
-            found.append(score)
+            picked_scores.append(score)
             if len(positions) == n:
                 break
-    picked = pool.tokens.take(np.array(positions, np.int64))
-    seen = picked.sums((pool.token_counts > 0).astype(np.float64)).astype(np.int64)
+    texts = pool.tokens.take(np.array(positions, np.int64))
+    n_seen = texts.sums((pool.token_counts > 0).astype(np.float64)).astype(np.int64)
     details = [
-        f"{total - known} of {total} tokens are in no training item"
-        for total, known in zip(picked.lengths, seen, strict=True)
+        f"{total - seen} of {total} tokens are in no training item"
+        for total, seen in zip(texts.lengths, n_seen, strict=True)
     ]
-    return Picks(np.array(positions, np.int64), np.array(found), details)
+    return Picks(np.array(positions, np.int64), np.array(picked_scores), details)
 
 
 def novelty(pool: Pool, counts: Floats) -> Floats:
-    """Tokens of each item / (1 + sum of their counts), (n,), for token counts (n_tokens,)."""
+    """Return the number of tokens of each item / (1 + sum of their counts), (n,), for token counts (n_tokens,)."""
     return np.maximum(pool.tokens.lengths, 1) / (1 + pool.tokens.sums(counts))
 
 
 def _greedy(
     pool: Pool, counts: Floats, candidates: Positions, scores: Floats, ceiling_of_others: float
 ) -> Iterator[tuple[int, float]]:
-    """Candidates in greedy order with their fresh scores; ends where one that is no candidate may lead.
+    """Yield candidates in greedy order with their current scores; stop if an item outside them may be better.
 
-    `counts` grow by the tokens of each one given out.
+    The tokens of each yielded candidate are added to `counts`.
     """
     texts = pool.tokens.take(candidates)
     heap = [(-score, rank) for rank, score in enumerate(scores)]
     while heap:
         stale, rank = heap[0]
         ids = texts.ids[texts.offsets[rank] : texts.offsets[rank + 1]]
-        fresh = max(len(ids), 1) / (1 + counts[ids].sum())
-        if fresh < -stale:
-            heapq.heapreplace(heap, (-fresh, rank))
-        elif fresh < ceiling_of_others:
+        current = max(len(ids), 1) / (1 + counts[ids].sum())
+        if current < -stale:
+            heapq.heapreplace(heap, (-current, rank))
+        elif current < ceiling_of_others:
             return
         else:
             heapq.heappop(heap)
             np.add.at(counts, ids, 1)
-            yield int(candidates[rank]), float(fresh)
+            yield int(candidates[rank]), float(current)
 
 
 _MUNRO = "Munro (2021), Human-in-the-Loop Machine Learning, ch. 4"
@@ -93,20 +94,20 @@ _MUNRO = "Munro (2021), Human-in-the-Loop Machine Learning, ch. 4"
 def model_outlier(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
     """Low activation: 1 - mean over labels of the percentile, 0 to 1, of the item's logit among validation items.
 
-    The percentile of a logit that a validation item has is the share of validation items below + half of those level
-    with it; between two such logits it runs straight; below all of them it is 0, above all of them 1. An item whose
-    logits are not all finite has score -inf.
+    The percentile of a validation item's logit is the fraction of validation items below it + half of those equal to
+    it; between two such logits it is interpolated linearly, below all of them it is 0 and above all of them 1. An item
+    whose logits are not all finite has score -inf.
 
-    Where there are two labels and their logits are each other's opposite, as those of a linear head under L2 are, the
-    two percentiles add up to 1 and every score is 0.5: there `outlier` stands in. More labels or a hidden layer do.
+    For two labels with opposite logits, such as those of a linear head with L2, the two percentiles add up to 1 and
+    every score is 0.5; in this case `outlier` is used instead. More labels or a hidden layer avoid this.
 
-    Differs from the source: there the k-th of m validation logits has percentile k / m, from k = 0, but the last 1.
+    Differs from the source: there the k-th of m validation logits has percentile k / m, from k = 0, and the last 1.
     """
     percentiles = logit_percentiles(pool.logits, pool.validation.logits)
     scores = 1 - percentiles.mean(axis=1)
     positions = top(scores, n, generator)
-    found = scores[positions]
-    return Picks(positions, np.where(np.isnan(found), -np.inf, found), _in_words(percentiles[positions]))
+    highest = scores[positions]
+    return Picks(positions, np.where(np.isnan(highest), -np.inf, highest), _describe(percentiles[positions]))
 
 
 @strategy(
@@ -116,12 +117,12 @@ def model_outlier(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
     source=_MUNRO,
 )
 def uncertain_model_outlier(pool: Pool, n: int, generator: np.random.Generator, *, share: float = 0.1) -> Picks:
-    """Of the most uncertain 10 % of the pool (least confidence), those that `model_outlier` asks first.
+    """`model_outlier` on the most uncertain 10% of the pool (least confidence).
 
-    Uncertainty says where the model wavers, low activation which of those are unlike what it was checked on.
+    Uncertainty finds the items near the decision boundary, low activation those of them unlike the validation items.
 
     Args:
-        share: Part of the pool, 0 to 1, that counts as most uncertain; never fewer than n items.
+        share: Fraction of the pool, 0 to 1, that counts as most uncertain; at least n items.
     """
     size = min(len(pool), max(n, round(share * len(pool))))
     uncertain = np.sort(top(uncertainty(pool), size, generator))
@@ -130,27 +131,27 @@ def uncertain_model_outlier(pool: Pool, n: int, generator: np.random.Generator, 
 
 
 def logit_percentiles(logits: npt.NDArray[np.float32], reference: npt.NDArray[np.float32]) -> Floats:
-    """Percentiles, 0 to 1, of logits (n, n_labels) among those of reference items (m, n_labels), label by label.
+    """Return the percentiles, 0 to 1, of logits (n, n_labels) among those of reference items (m, n_labels), by label.
 
-    NaN in a row where a logit is not finite, and where no reference is.
+    A row with a logit that is not finite is NaN; so is a label without finite reference logits.
 
     >>> reference = np.array([[0.0], [1.0], [1.0], [3.0]], np.float32)
     >>> logit_percentiles(np.array([[-1.0], [0.0], [1.0], [2.0], [4.0]], np.float32), reference).ravel().tolist()
     [0.0, 0.125, 0.5, 0.6875, 1.0]
     """
-    found = np.full(logits.shape, np.nan)
+    percentiles = np.full(logits.shape, np.nan)
     for label in range(logits.shape[1]):
-        known = reference[:, label]
-        known = known[np.isfinite(known)]
-        if len(known):
-            values, counts = np.unique(known, return_counts=True)
-            middles = (np.cumsum(counts) - counts / 2) / len(known)
-            found[:, label] = np.interp(logits[:, label], values, middles, left=0, right=1)
-    found[~np.isfinite(logits).all(axis=1)] = np.nan
-    return found
+        finite = reference[:, label]
+        finite = finite[np.isfinite(finite)]
+        if len(finite):
+            values, counts = np.unique(finite, return_counts=True)
+            middles = (np.cumsum(counts) - counts / 2) / len(finite)
+            percentiles[:, label] = np.interp(logits[:, label], values, middles, left=0, right=1)
+    percentiles[~np.isfinite(logits).all(axis=1)] = np.nan
+    return percentiles
 
 
-def _in_words(percentiles: Floats) -> Sequence[str]:
+def _describe(percentiles: Floats) -> Sequence[str]:
     return [
         "its logits are not finite"
         if np.isnan(row).any()
@@ -161,48 +162,48 @@ def _in_words(percentiles: Floats) -> Sequence[str]:
 
 @strategy(needs=["training items"], substitute="cluster", cost="O(n)", source=_MUNRO)
 def representative(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
-    """How much more typical an item is of the pool than of the training items: difference of its cosines to the two.
+    """Items more typical of the pool than of the training items: difference of the cosines to the two centroids.
 
-    cos(item, centroid of the pool) - cos(item, centroid of the training items), -2 to 2, over the whole pool.
-    A centroid is the mean of unit vectors, so that long texts do not weigh more.
+    The score is cos(item, centroid of the pool) - cos(item, centroid of the training items), -2 to 2, for the whole
+    pool. A centroid is the mean of unit vectors, so that long texts do not have a higher weight.
     """
     to_pool, to_training, _ = _cosines(pool)
     picks = top_picks(to_pool - to_training, n, generator)
-    return picks._replace(details=_told(to_pool[picks.positions], to_training[picks.positions]))
+    return picks._replace(details=_cosine_details(to_pool[picks.positions], to_training[picks.positions]))
 
 
 @strategy(
     needs=["training items"], substitute="cluster", adaptive=True, cost="O(n + picks x candidates)", source=_MUNRO
 )
 def adaptive_representative(pool: Pool, n: int, generator: np.random.Generator, *, candidates: int = 10_000) -> Picks:
-    """`representative`, one at a time: each pick joins the training items, so the next one is something else.
+    """Adaptive `representative`: each pick is added to the training items, so that the next one is different.
 
-    The score is the one at the time of the pick, so it may rise.
+    The score is that at the time of the pick, so it may rise.
 
     Args:
-        candidates: Items, those of the highest `representative` score before the first pick, that it chooses among
-            once the whole pool is scored; never fewer than n.
+        candidates: Number of items that are considered after the whole pool is scored, those with the highest
+            `representative` score; at least n.
     """
     to_pool, to_training, trained = _cosines(pool)
     chosen = top(to_pool - to_training, min(len(pool), max(n, candidates)), generator)
     vectors, to_pool = pool.vectors.take(chosen).kept(), to_pool[chosen]
-    left = np.isfinite(to_pool)
+    remaining = np.isfinite(to_pool)
     picks: list[int] = []
-    at_the_time: list[float] = []
-    while len(picks) < n and left.any():
+    to_trained: list[float] = []  # at the time of each pick
+    while len(picks) < n and remaining.any():
         cosines = vectors.products(unit(trained))[:, 0]
-        pick = int(np.where(left, to_pool - cosines, -np.inf).argmax())
+        pick = int(np.where(remaining, to_pool - cosines, -np.inf).argmax())
         picks.append(pick)
-        at_the_time.append(float(cosines[pick]))
-        left[pick] = False
+        to_trained.append(float(cosines[pick]))
+        remaining[pick] = False
         trained = trained + vectors.rows(np.array([pick]))
     picks += np.flatnonzero(~np.isfinite(to_pool))[: n - len(picks)].tolist()
-    at_the_time += [0.0] * (n - len(at_the_time))
-    return Picks(chosen[picks], to_pool[picks] - np.array(at_the_time), _told(to_pool[picks], at_the_time))
+    to_trained += [0.0] * (n - len(to_trained))
+    return Picks(chosen[picks], to_pool[picks] - np.array(to_trained), _cosine_details(to_pool[picks], to_trained))
 
 
 def _cosines(pool: Pool) -> tuple[Floats, Floats, Matrix]:
-    """Of each item to the centroids of the pool, -inf without known tokens, and of training; the sum of training."""
+    """Return each item's cosine to the centroids of pool (-inf without tokens) and training, and training's sum."""
     trained = _sum(pool.vectors.of(pool.training.tokens))
     to_pool, to_training = pool.vectors.products(unit(np.concatenate([_sum(pool.vectors), trained]))).T
     return (
@@ -213,14 +214,14 @@ def _cosines(pool: Pool) -> tuple[Floats, Floats, Matrix]:
 
 
 def _sum(vectors: Vectors) -> Matrix:
-    """Sum of all vectors, (1, width)."""
+    """Return the sum of all vectors, (1, width)."""
     return vectors.sums(np.zeros(len(vectors), np.int64), 1)
 
 
-def _told(to_pool: Iterable[float], to_training: Iterable[float]) -> list[str]:
+def _cosine_details(to_pool: Iterable[float], to_training: Iterable[float]) -> list[str]:
     return [
         f"cosine {mean:.2f} to the pool, {trained:.2f} to the training items"
         if np.isfinite(mean)
-        else "has no known token, so it is like nothing"
+        else "has no known token, so it has no cosine"
         for mean, trained in zip(to_pool, to_training, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Strategies for rare labels: near what is known of them, named by keywords, or in equal numbers."""
+"""Strategies for rare labels: similar to labeled items, similar to keywords, or the same number for each label."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Mask = npt.NDArray[np.bool_]
     needs=["model", "positive label"], substitute="keyword", cost="O(n)", source="van de Schoot et al. (2021), ASReview"
 )
 def max_positive(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
-    """The highest probability of the positive label: finds positives fastest, and makes a worse model than uncertainty.
+    """The highest probability of the positive label: finds positives fastest, but trains a worse model.
 
-    For a harvest, where the items themselves are wanted and not the model: it confirms what the model knows already.
+    Use it if the items themselves are the goal and not the model, since it queries what the model already knows.
     """
     return top_picks(np.where(pool.sound, pool.probabilities[:, pool.positive or 0], -np.inf), n, generator)
 
@@ -37,12 +37,12 @@ def max_positive(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
     source="Ein-Dor et al. (2020), Active Learning for BERT",
 )
 def keyword(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
-    """The highest cosine of the item with a keyword, + 1 where it contains one: all its tokens in sequence.
+    """The highest cosine of the item with a keyword, + 1 if it contains one: all tokens of the keyword in sequence.
 
-    Scores are -1 to 2. An item without known tokens has score -inf; a keyword without any is passed over. Keywords are
-    numbered from 1, in the order they were given.
+    Scores are -1 to 2. An item without known tokens has score -inf; a keyword without any is ignored. Keywords are
+    numbered from 1, in the order of the setting.
 
-    Differs from the source: it draws from the texts that match a query; here those come first, and then their like.
+    Differs from the source: the source samples texts that match a query; here these come first, then similar ones.
     """
     usable = np.flatnonzero(pool.keywords.lengths > 0)
     runs = _texts(pool.keywords.take(usable))
@@ -54,9 +54,9 @@ def keyword(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
     picks = top_picks(np.where((pool.vectors.squared_norms > 0) & (len(words) > 0), scores, -np.inf), n, generator)
     if not len(words):
         return picks
-    found = pool.vectors.take(picks.positions)
-    cosines = np.concatenate([found.products(words.rows(np.array([k]))) for k in range(len(words))], axis=1)
-    contained = np.stack([found.tokens.contain(ids) for ids in runs], axis=1)
+    texts = pool.vectors.take(picks.positions)
+    cosines = np.concatenate([texts.products(words.rows(np.array([k]))) for k in range(len(words))], axis=1)
+    contained = np.stack([texts.tokens.contain(ids) for ids in runs], axis=1)
     nearest = (cosines + 3 * contained).argmax(axis=1)
     names = pool.keyword_names or [f"keyword {k + 1}" for k in range(len(pool.keywords))]
     details = [
@@ -83,30 +83,31 @@ def anchor(
     size: int = 1_000,
     score: str = "least_confidence",
 ) -> Picks:
-    """Another strategy on the part of the pool most like a few training items of each label, rare or not.
+    """Another strategy on the part of the pool that is most similar to a few training items of each label.
 
-    Anchors are drawn among the training items of a label by k-means++ over their vectors. Each retrieves the pool items
-    of the highest cosine with it; the similarity of an item is its mean cosine with the anchors that retrieved it. The
-    other strategy runs on the most similar; the scores are its own. It gives way to its substitute where it lacks
-    something, which the details say.
+    Anchors are drawn from the training items of each label by k-means++ on their vectors. Each anchor retrieves the
+    pool items with the highest cosine; the similarity of an item is its mean cosine with the anchors that retrieved it.
+    The other strategy, or its substitute if a need is not met, runs on the most similar items and determines the
+    scores.
 
     Args:
-        anchors: So many per label; fewer where a label has fewer different training items.
-        neighbours: So many pool items are retrieved by each anchor.
-        size: So many retrieved items make the part, or n; where fewer are retrieved, the highest cosines fill up to n.
+        anchors: Anchors per label; fewer if a label has fewer distinct training items.
+        neighbours: Pool items that each anchor retrieves.
+        size: Size of the part of the pool, at least n; if fewer items are retrieved, those with the highest cosines
+            are added up to n.
         score: Name of the other strategy, which runs with its default options.
 
-    Differs from the source: exact neighbours for approximate ones.
+    Differs from the source: neighbors are exact, not approximate.
 
     Raises:
-        SamplingError: `score` is this strategy, or none.
+        SamplingError: `score` is this strategy or is unknown.
     """
     _refuse_itself("anchor", score)
-    known = np.flatnonzero(pool.vectors.of(pool.training.tokens).squared_norms > 0)
+    usable = np.flatnonzero(pool.vectors.of(pool.training.tokens).squared_norms > 0)
     directions = np.concatenate(
         [
-            _anchors(pool, known[pool.training.labels[known] == label], max(anchors, 1), generator)
-            for label in np.unique(pool.training.labels[known])
+            _anchors(pool, usable[pool.training.labels[usable] == label], max(anchors, 1), generator)
+            for label in np.unique(pool.training.labels[usable])
         ]
         or [np.zeros((1, pool.vectors.width), np.float32)]
     )
@@ -119,7 +120,7 @@ def anchor(
         part = np.concatenate([part, top(others, n - len(part), generator)])
     picks = _run(score, pool, np.sort(part), n, generator)
     details = picks.details or [
-        f"like {votes[position]} of {len(directions)} anchors, best cosine {best[position]:.2f}"
+        f"similar to {votes[position]} of {len(directions)} anchors, highest cosine {best[position]:.2f}"
         for position in picks.positions
     ]
     return Picks(picks.positions, picks.scores, details)
@@ -133,17 +134,17 @@ def anchor(
     source="Munro (2021), Human-in-the-Loop Machine Learning, ch. 4",
 )
 def per_label(pool: Pool, n: int, generator: np.random.Generator, *, score: str = "least_confidence") -> Picks:
-    """Another strategy on the items of each most probable label in turn: equal numbers of each, the rarest first.
+    """Another strategy on the items of each predicted label: the same number of each, the rarest label first.
 
-    A label that is predicted too seldom gives the rest of its number to the others. Any beginning of the ranking is as
-    balanced as the whole; scores are those of the other strategy within the label. Items without sound probabilities
-    come last, in random order, with score -inf.
+    If a label is predicted for too few items, the others fill its share. Every prefix of the ranking is as balanced as
+    the whole; scores are those of the other strategy within the label. Items whose probabilities are not finite come
+    last, in random order, with score -inf.
 
     Args:
         score: Name of the other strategy, which runs with its default options.
 
     Raises:
-        SamplingError: `score` is this strategy, or none.
+        SamplingError: `score` is this strategy or is unknown.
     """
     _refuse_itself("per_label", score)
     n_labels = pool.probabilities.shape[1]
@@ -156,12 +157,12 @@ def per_label(pool: Pool, n: int, generator: np.random.Generator, *, score: str 
     for turn, (label, number) in enumerate(zip(rarest_first, even_shares(counts[rarest_first], n), strict=True)):
         if number:
             picks = _run(score, pool, np.flatnonzero(predicted == label), int(number), generator)
-            own = f"label {label + 1} of {n_labels} is its most probable one, as of {counts[label]:,} items"
-            details = picks.details or [own] * len(picks.positions)
+            reason = f"predicted as label {label + 1} of {n_labels}, as are {counts[label]:,} items"
+            details = picks.details or [reason] * len(picks.positions)
             rows = zip(picks.positions, picks.scores, details, strict=True)
-            ranked += [(rank, turn, int(at), float(value), why) for rank, (at, value, why) in enumerate(rows)]
-    left = generator.permutation(np.flatnonzero(~sound))[: n - len(ranked)]
-    ordered = sorted(ranked) + [(n, n_labels, int(at), -np.inf, "has no sound probabilities") for at in left]
+            ranked += [(rank, turn, int(k), float(value), detail) for rank, (k, value, detail) in enumerate(rows)]
+    rest = generator.permutation(np.flatnonzero(~sound))[: n - len(ranked)]
+    ordered = sorted(ranked) + [(n, n_labels, int(k), -np.inf, "its probabilities are not finite") for k in rest]
     return Picks(
         np.array([row[2] for row in ordered], np.int64),
         np.array([row[3] for row in ordered]),
@@ -170,7 +171,7 @@ def per_label(pool: Pool, n: int, generator: np.random.Generator, *, score: str 
 
 
 def even_shares(counts: Positions, n: int) -> list[int]:
-    """Of n items, so many for each label that has at most `counts` (n_labels,), ascending; the first get the remainder.
+    """Divide n items among labels with at most `counts` (n_labels,) items, ascending; the first get the remainder.
 
     >>> even_shares(np.array([1, 40, 50]), 12)
     [1, 6, 5]
@@ -182,12 +183,12 @@ def even_shares(counts: Positions, n: int) -> list[int]:
 
 
 def _texts(tokens: Tokens) -> Sequence[npt.NDArray[np.uint16]]:
-    """The ids of each text."""
+    """Return the token ids of each text."""
     return np.split(tokens.ids, tokens.offsets[1:-1]) if len(tokens) else []
 
 
 def _anchors(pool: Pool, members: Positions, anchors: int, generator: np.random.Generator) -> Matrix:
-    """Vectors of some of the training items at `members`, (at most anchors, width)."""
+    """Return the vectors of some of the training items at `members`, (at most anchors, width)."""
     vectors = pool.vectors.of(pool.training.tokens.take(members))
     return vectors.rows(plus_plus(vectors, anchors, generator))
 
@@ -195,14 +196,14 @@ def _anchors(pool: Pool, members: Positions, anchors: int, generator: np.random.
 def _retrieved(
     vectors: Vectors, directions: Matrix, k: int, generator: np.random.Generator
 ) -> tuple[Positions, Floats, Floats]:
-    """Of n texts: of how many anchors each is among the k nearest, the sum of those cosines, its best of all, (n,)."""
+    """Return for n texts how many anchors retrieve each, the sum of these cosines, and the highest of all, (n,)."""
     votes, totals, best = np.zeros(len(vectors), np.int64), np.zeros(len(vectors)), np.full(len(vectors), -np.inf)
     for start in range(0, len(directions), ANCHORS_AT_ONCE):
         cosines = vectors.products(directions[start : start + ANCHORS_AT_ONCE])
         best = np.maximum(best, cosines.max(axis=1))
         for column in cosines.T:
-            some = column[:SLICE_TEXTS]  # the k-th of some is at most the k-th of all
-            floor = np.partition(some, len(some) - k)[len(some) - k] if k <= len(some) else -np.inf
+            part = column[:SLICE_TEXTS]  # the k-th highest of a part is at most the k-th highest of all
+            floor = np.partition(part, len(part) - k)[len(part) - k] if k <= len(part) else -np.inf
             hits = np.flatnonzero(column >= floor)
             nearest = hits[top(column[hits], k, generator)]
             votes[nearest] += 1
@@ -211,16 +212,17 @@ def _retrieved(
 
 
 def _run(name: str, pool: Pool, part: Positions, n: int, generator: np.random.Generator) -> Picks:
-    """The n picks of another strategy, or of its substitute, from the items at `part`, as positions in the pool."""
-    inside = pool.take(part)
-    ran, missing = runnable(name, inside)
-    positions, scores, details = ran.select(inside, n, generator)
+    """Return n picks of another strategy, or of its substitute, from the items at `part`, as positions in the pool."""
+    subset = pool.take(part)
+    used, missing = runnable(name, subset)
+    positions, scores, details = used.select(subset, n, generator)
     if missing:
-        details = [f"by {ran.name}: {name} needs {missing}"] * n
+        details = [f"by {used.name}: {name} needs {missing}"] * n
     return Picks(part[positions], scores, details)
 
 
 def _refuse_itself(name: str, score: str) -> None:
     if score == name:
-        raise SamplingError(f"{name}: score is {score}, itself.", hint='name another: score = "least_confidence"')
+        hint = 'Name another strategy: score = "least_confidence"'
+        raise SamplingError(f"{name}: the option score must not be {name} itself.", hint=hint)
     find_strategy(score)

@@ -1,7 +1,7 @@
-"""Strategies that ask what the model is least sure of, and `random`, which every claim is measured against.
+"""Strategies that query the items about which the model is least certain, and the baseline `random`.
 
-For two labels the four uncertainty scores rank alike; the names are kept for what people know them by.
-All scores are 0 (sure) to 1 (no idea); an item whose probabilities are not finite has -inf, and comes last.
+For two labels the four uncertainty scores give the same ranking; all are provided because they are well known.
+Scores are 0 (certain) to 1 (uniform); an item whose probabilities are not finite has score -inf and comes last.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Probabilities = npt.NDArray[np.float32]
 
 @strategy(unbiased=True, cost="O(n)", source="uniform")
 def random(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
-    """Uniform over the pool: the only unbiased look at it."""
+    """A uniform sample of the pool, the only unbiased one."""
     return Picks(generator.choice(len(pool), n, replace=False), np.zeros(n), ["drawn at random"] * n)
 
 
 @strategy(needs=["model"], substitute="random", cost="O(n)", source=_SETTLES)
 def least_confidence(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
-    """How far the most probable label is from certain: (1 - p1) * n_labels / (n_labels - 1)."""
+    """Distance of the highest probability from 1: (1 - p1) * n_labels / (n_labels - 1)."""
     return _ranked(least_confidence_scores, pool, n, generator)
 
 
@@ -34,7 +34,7 @@ def least_confidence(pool: Pool, n: int, generator: np.random.Generator) -> Pick
     needs=["model"], substitute="random", cost="O(n)", source="Scheffer et al. (2001), Active Hidden Markov Models"
 )
 def margin_confidence(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
-    """How close the two most probable labels are: 1 - (p1 - p2)."""
+    """Closeness of the two highest probabilities: 1 - (p1 - p2)."""
     return _ranked(margin_confidence_scores, pool, n, generator)
 
 
@@ -42,18 +42,18 @@ def margin_confidence(pool: Pool, n: int, generator: np.random.Generator) -> Pic
     needs=["model"], substitute="random", cost="O(n)", source="Munro (2021), Human-in-the-Loop Machine Learning, ch. 3"
 )
 def ratio_confidence(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
-    """Ratio of the two most probable labels: p2 / p1."""
+    """Ratio of the two highest probabilities: p2 / p1."""
     return _ranked(ratio_confidence_scores, pool, n, generator)
 
 
 @strategy(needs=["model"], substitute="random", cost="O(n)", source=_SETTLES)
 def entropy(pool: Pool, n: int, generator: np.random.Generator) -> Picks:
-    """Entropy of the prediction in parts of its largest: -sum p log p / log n_labels."""
+    """Entropy of the prediction relative to its maximum: -sum p log p / log n_labels."""
     return _ranked(entropy_scores, pool, n, generator)
 
 
 def least_confidence_scores(probabilities: Probabilities) -> Floats:
-    """(n, n_labels) to (n,).
+    """Return the scores (n,) of probabilities (n, n_labels).
 
     >>> least_confidence_scores(np.array([[0.9, 0.1], [0.5, 0.5]], np.float32)).round(3).tolist()
     [0.2, 1.0]
@@ -64,19 +64,19 @@ def least_confidence_scores(probabilities: Probabilities) -> Floats:
 
 
 def margin_confidence_scores(probabilities: Probabilities) -> Floats:
-    """(n, n_labels) to (n,)."""
+    """Return the scores (n,) of probabilities (n, n_labels)."""
     first, second = _two_largest(probabilities)
     return 1 - (first - second)
 
 
 def ratio_confidence_scores(probabilities: Probabilities) -> Floats:
-    """(n, n_labels) to (n,)."""
+    """Return the scores (n,) of probabilities (n, n_labels)."""
     first, second = _two_largest(probabilities)
     return second / first
 
 
 def entropy_scores(probabilities: Probabilities) -> Floats:
-    """(n, n_labels) to (n,); 0 log 0 counts as 0.
+    """Return the scores (n,) of probabilities (n, n_labels); 0 log 0 is 0.
 
     >>> entropy_scores(np.array([[1.0, 0.0], [0.5, 0.5]], np.float32)).tolist()
     [0.0, 1.0]
@@ -88,12 +88,12 @@ def entropy_scores(probabilities: Probabilities) -> Floats:
 
 
 def _two_largest(probabilities: Probabilities) -> tuple[Floats, Floats]:
-    two = np.partition(probabilities, probabilities.shape[1] - 2, axis=1)[:, -2:].astype(np.float64)
-    return two[:, 1], two[:, 0]
+    largest = np.partition(probabilities, probabilities.shape[1] - 2, axis=1)[:, -2:].astype(np.float64)
+    return largest[:, 1], largest[:, 0]
 
 
 def uncertainty(pool: Pool) -> Floats:
-    """How uncertain each item is, (n,), by least confidence: for strategies that begin with the most uncertain."""
+    """Return the uncertainty of each item by least confidence, (n,); used by strategies that start with it."""
     return _of_sound_rows(least_confidence_scores, pool)
 
 

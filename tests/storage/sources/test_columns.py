@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import SourceError
-from storage.readers.columns import Asked, Columns, choose_columns, described
+from storage.readers.columns import ColumnRequest, Columns, choose_columns, described
 
 PATH = Path("f.csv")
 ROWS = [["a1", "7", "floods cut off the town"], ["a2", "8", "council to meet again"]]
@@ -16,7 +16,7 @@ def choose(
     item_id: str | None = None,
     label: str | None = None,
 ) -> Columns:
-    return choose_columns(PATH, names, rows, Asked((text,) if text else (), item_id, label))
+    return choose_columns(PATH, names, rows, ColumnRequest((text,) if text else (), item_id, label))
 
 
 def test_known_names_are_found_however_they_are_spelled() -> None:
@@ -56,7 +56,7 @@ def test_an_unknown_column_is_refused_with_the_columns_and_the_nearest() -> None
     assert "--text-column headline" in error.value.hint
     with pytest.raises(SourceError, match="'4'") as error:
         choose(None, item_id="4")
-    assert all(value in error.value.hint for value in ("--id-column NAME", "3"))
+    assert all(value in error.value.hint for value in ("--id-column", "3"))
 
 
 def test_one_column_cannot_be_both() -> None:
@@ -97,7 +97,7 @@ def test_two_columns_of_texts_are_not_guessed_between_unless_one_is_named_text()
     rows = [["floods cut off town", "a long story of it"], ["council to meet", "another story"]]
     with pytest.raises(SourceError) as error:
         choose(["headline", "body"], rows)
-    assert error.value.hint.startswith("--text-column headline, or body")
+    assert error.value.hint.startswith("Use --text-column headline or body")
     assert choose(["headline", "text"], rows).text == 1
     assert choose(["headline", "body"], [["", "a story"], ["", "another one"]]).text == 1
 
@@ -127,8 +127,8 @@ def test_labels_are_found_by_their_few_values_and_never_in_the_ids() -> None:
     assert choose(["id", "headline", "x", "y z"], rows, label="").label == 2
     with pytest.raises(SourceError) as error:
         choose(["id", "headline", "p", "q"], LABELLED, label="")
-    assert error.value.hint.startswith("--label-column p")
+    assert error.value.hint.startswith("Use --label-column p")
     with pytest.raises(SourceError) as error:
         choose(["id", "headline", "p", "q"], [[row[0], row[1], row[0], row[0]] for row in LABELLED], label="")
-    assert "--label-column NAME" in error.value.hint
+    assert "--label-column" in error.value.hint
     assert choose(["id", "headline", "p", "q"], LABELLED, label="4").label == 3

@@ -36,10 +36,10 @@ def description(path: Path, content: str | bytes) -> str:
         ),
         ("id;text\n1;one, two\n", "CSV, semicolon, UTF-8, header; text 'text', id 'id', no date"),
         ("a1\tone, two\na2\tthree; four\n", "CSV, tab, UTF-8, no header; text column 2, id column 1, no date"),
-        ("text\none, two\nthree; four\n", "plain text, one text a line, UTF-8, header; text 'text', no id, no date"),
+        ("text\none, two\nthree; four\n", "plain text, one text per line, UTF-8, header; text 'text', no id, no date"),
         (
             "One, two.\nThree, four.\nFive\n",
-            "plain text, one text a line, UTF-8, no header; text column 1, no id, no date",
+            "plain text, one text per line, UTF-8, no header; text column 1, no id, no date",
         ),
     ],
 )
@@ -52,8 +52,8 @@ def test_the_dialect_is_found_out_and_said(tmp_path: Path, content: str, found: 
     ("row", "line", "reason"),
     [
         ("3, ", 3, "the text is empty"),
-        ("3", 3, "too few values: 1 where 2 are needed"),
-        ("3,one, two", 3, "too many values: 3 where there should be 2; an unquoted comma in the text?"),
+        ("3", 3, "too few values: 1, expected 2"),
+        ("3,one, two", 3, "too many values: 3, expected 2; an unquoted comma in the text?"),
         (",no id", 3, "the id is empty"),
         ("3,a\0b", 3, "holds a NUL byte"),
         (b"3,caf\xe9", 3, "holds bytes that are not text in the file's encoding"),

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import SourceError
-from storage.readers.columns import Asked
+from storage.readers.columns import ColumnRequest
 from storage.readers.delimited import find_dialect
 from storage.readers.lines import ONE_COLUMN, Dialect
 
@@ -11,9 +11,8 @@ PATH = Path("a.csv")
 
 
 def found(*lines: str, name: str = "a.csv", text_column: str | None = None) -> Dialect:
-    return find_dialect(
-        Path(name), [line + "\n" for line in lines], "utf-8", None, Asked((text_column,) if text_column else ())
-    )
+    request = ColumnRequest((text_column,) if text_column else ())
+    return find_dialect(Path(name), [line + "\n" for line in lines], "utf-8", None, request)
 
 
 @pytest.mark.parametrize(

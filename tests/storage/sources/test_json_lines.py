@@ -10,6 +10,7 @@ from storage.errors import SourceError
 from storage.readers.opening import open_source
 from storage.readers.rows import EMPTY_ID, EMPTY_TEXT, NOT_TEXT, NUL
 from storage.readers.source import Chunk
+from storage.readers.spellings import folded
 
 
 def only(path: Path, **options: str) -> Chunk:
@@ -115,7 +116,7 @@ def test_any_texts_are_read_back(tmp_path_factory: pytest.TempPathFactory, texts
     path = tmp_path_factory.mktemp("json") / "a.jsonl"
     lines = [json.dumps({"id": i, "text": text}, ensure_ascii=i % 2 == 0) for i, text in enumerate(texts)]
     path.write_text("\n".join(lines), encoding="utf-8", newline="")
-    assert only(path).table["text"].to_pylist() == [text.strip() for text in texts if text.strip()]
+    assert only(path).table["text"].to_pylist() == [text.strip() for text in texts if folded(text)]
 
 
 @pytest.mark.parametrize(

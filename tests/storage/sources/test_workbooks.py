@@ -152,7 +152,7 @@ CELLS = '<row r="1"><c r="A1"><v>1</v></c></row>'
         ({"word/document.xml": "x"}, "Word"),
         ({"xl/workbook.xml": "<a>"}, "damaged"),
         ({"xl/styles.xml": '<!DOCTYPE a [<!ENTITY x "lol">]><a>&x;</a>'}, "DOCTYPE"),
-        ({"xl/workbook.xml": "<workbook/>"}, "no sheet of cells"),
+        ({"xl/workbook.xml": "<workbook/>"}, "no worksheet"),
         (OLE2 + "Workbook".encode("utf-16-le"), "(.xls)"),
         (OLE2 + "EncryptedPackage".encode("utf-16-le"), "password"),
         (b"PK\x03\x04" + bytes(60), "damaged"),

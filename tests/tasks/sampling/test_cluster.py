@@ -30,7 +30,7 @@ def assert_bundles(ranking: Ranking) -> None:
     assert positions(ranking)[:4] == [4, 8, 5, 9]
     np.testing.assert_allclose(ranking.scores, ROUNDS_OF_BUNDLES)
     assert [position >= 6 for position in positions(ranking)[4:]] == [False, True, False, True, False, False]
-    assert [ranking.details[k].split()[0] for k in (0, 3, 4)] == ["centre", "outlier", "member"]
+    assert [ranking.details[k].split()[0] for k in (0, 3, 4)] == ["center", "outlier", "member"]
     assert figures(ranking.details[0]) == ["1", "2", "6", "1.00"]
     assert figures(ranking.details[3]) == ["2", "2", "4", "0.97"]
     assert figures(ranking.details[4])[:3] == ["1", "2", "6"]
@@ -78,13 +78,13 @@ def test_what_a_small_cluster_lacks_the_others_fill() -> None:
 def test_there_are_as_many_clusters_as_the_option_says(n: int, per_cluster: int, centres: int) -> None:
     pool = pool_of_texts([[k] for k in range(30)])
     details = propose("cluster", pool, n, per_cluster=per_cluster).details
-    assert sum(detail.startswith("centre") for detail in details) == centres
+    assert sum(detail.startswith("center") for detail in details) == centres
 
 
 def test_there_are_never_more_clusters_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "MAX_CLUSTERS", 3)
     details = propose("cluster", pool_of_texts([[k] for k in range(30)]), 30).details
-    assert sum(detail.startswith("centre") for detail in details) == 3
+    assert sum(detail.startswith("center") for detail in details) == 3
 
 
 def test_clustered_uncertainty_clusters_the_most_uncertain_tenth() -> None:
