@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from annotation.label_set import Label, LabelSet, with_keys
 from storage.errors import ConfigError
-from tasks.config.settings import Config, MinimumsConfig, TaskConfig
+from tasks.config.settings import Config, MinimumsConfig, ModelConfig, TaskConfig
 from tasks.config.values import as_toml, find_node, in_words
 
 DISASTER = LabelSet(
@@ -24,9 +24,11 @@ It does not include: criminal acts and non-disaster-related police work; post-re
 PRESETS = {
     "disaster-headlines": Config(task=TaskConfig.of(DISASTER)),
     "chapter-2": Config(
-        task=TaskConfig.of(DISASTER), minimums=MinimumsConfig(evaluation=1200, evaluation_share=0, training=400)
+        task=TaskConfig.of(DISASTER),
+        minimums=MinimumsConfig(evaluation=1200, evaluation_share=0, training=400),
+        model=ModelConfig(sentence="off"),
     ),
-    "demo": Config(task=TaskConfig.of(DISASTER)),
+    "demo": Config(task=TaskConfig.of(DISASTER), model=ModelConfig(sentence="off")),
 }
 
 
