@@ -38,7 +38,8 @@ def back(text: str) -> Config:
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_reads_back_and_has_the_defaults_where_it_says_nothing(name: str) -> None:
     preset = find_preset(name)
-    assert back(config_text(preset)) == preset == Config(task=TaskConfig.of(DISASTER), minimums=preset.minimums)
+    said = {name: getattr(preset, name) for name in ("minimums", "model")}
+    assert back(config_text(preset)) == preset == Config(task=TaskConfig.of(DISASTER), **said)
 
 
 def test_every_setting_stands_there_with_a_line_above_it_that_says_what_it_is() -> None:
