@@ -149,8 +149,9 @@ def test_dask_s_scheduler_and_worker_find_each_other_and_are_well(tmp_path: Path
         started("scheduler", {"8786": port, "8787": near}, tmp_path),
         started("worker", {"tcp://scheduler:8786": f"tcp://127.0.0.1:{port}", "8787": far}, tmp_path),
     ):
-        counts = wait_for("a worker", lambda: ask(f"http://127.0.0.1:{near}", "/json/counts.json"))
-        assert (counts["workers"], counts["cores"]) == (1, 1)
+        counts = f"http://127.0.0.1:{near}", "/json/counts.json"
+        wait_for("the scheduler", lambda: ask(*counts))
+        wait_for("its worker of one core", lambda: (ask(*counts)["workers"], ask(*counts)["cores"]) == (1, 1))
 
 
 def test_the_bucket_is_made_and_made_again(s3: S3) -> None:
