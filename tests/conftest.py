@@ -52,7 +52,7 @@ def quick_inbox(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("annotation.inbox.SETTLE_S", 0.01)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     """The original's layout with real headlines, where it lies beside the repository."""
     if not REAL_DATA.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ from storage.readers.file_kinds import BOMS
 from storage.readers.sheets import WorkbookReader
 
 _OLD_OFFICE = b"\xd0\xcf\x11\xe0"  # of an encrypted workbook, or one of before 2007
+_LIST, _OBJECT = re.compile(rb"\[\s*([{\]]|$)"), re.compile(rb"\{\s*([\"}]|$)")  # not a cell that begins so
 _OF_AN_ANSWER = {"batch_id", "item_id", "text_hash", "answer"}
 
 
@@ -121,9 +123,10 @@ def format_of(path: Path) -> Format:
     if head[:14].lower().startswith((b"<!doctype html", b"<html")):
         hint = "open it in a browser, press 'Save answers', and put the file that this saves into the inbox."
         raise PageError(f"{path} is the page itself; it holds no answers.", hint=hint)
-    if head.startswith(b"[") or (head.startswith(b"{") and not _is_torn(path)):
+    is_object = _OBJECT.match(head) is not None
+    if _LIST.match(head) or (is_object and not _is_torn(path)):
         return _format_of_json(path)
-    if head.startswith(b"{") or (not head and path.suffix == ".jsonl"):  # opened, and left without an answer
+    if is_object or (not head and path.suffix == ".jsonl"):  # opened, and left without an answer
         return HTML
     return CSV
 

@@ -31,7 +31,7 @@ QUIET = [
 
 
 def synthetic() -> tuple[list[str], list[str]]:
-    rows = synthetic_headlines(3000)
+    rows = synthetic_headlines(1000)
     return rows["text"].to_pylist(), rows["label"].to_pylist()
 
 
@@ -45,7 +45,7 @@ def real(folder: Path) -> tuple[list[str], list[str]]:
     return texts, labels
 
 
-@pytest.fixture(params=["synthetic", "real"])
+@pytest.fixture(scope="module", params=["synthetic", "real"])
 def related(request: pytest.FixtureRequest) -> Probabilities:
     """A model trained on synthetic headlines, and one on the labels that come with the original."""
     source = synthetic if request.param == "synthetic" else lambda: real(request.getfixturevalue("real_data"))
