@@ -7,8 +7,12 @@ fraction as text. What each is follows from the column's type in the lake.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +22,14 @@ from storage.lake.connection import Connection, quoted
 
 _LEFT_OUT = {"ducklake_files_scheduled_for_deletion"}
 """Files that no version needs any more are not copied."""
+
+_EDIT = """
+import json, sqlite3, sys
+file = sqlite3.connect(sys.argv[1], timeout=30, isolation_level=None)
+for statement in json.load(sys.stdin):
+    file.execute(statement).fetchall()
+file.close()
+"""
 
 Holds = Literal["nothing", "an older copy", "the same", "another lake"]
 
@@ -60,6 +72,20 @@ def copy_sqlite(source: Path, target: Path) -> None:
     for left in target.parent.glob(f".{target.name}.*.part*"):  # of killed processes
         left.unlink(missing_ok=True)
     to_disk(target.parent)
+
+
+def edit_sqlite(path: Path, statements: Sequence[str]) -> None:
+    """Run statements on a SQLite file in a process of its own.
+
+    DuckDB's SQLite and Python's undo each other's locks on the same file in one process, which can crash it.
+
+    Raises:
+        OSError: One of them failed; those before it hold where they are not in a transaction.
+    """
+    command = [sys.executable, "-I", "-S", "-c", _EDIT, str(path)]
+    edited = subprocess.run(command, input=json.dumps(statements), capture_output=True, text=True, check=False)
+    if edited.returncode:
+        raise OSError(" ".join(edited.stderr.split()[-12:]) or f"its process ended with {edited.returncode}")
 
 
 def copy_catalog(

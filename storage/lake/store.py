@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import duckdb
 
 from storage.errors import StoreError, disk_error
-from storage.lake.catalog_copy import copy_sqlite
+from storage.lake.catalog_copy import copy_sqlite, edit_sqlite
 from storage.lake.connection import (
     LOST,
     Parameters,
@@ -311,34 +311,39 @@ class Store:
                 self._renew()
 
     def edit_catalog(self, *statements: str) -> None:
-        """Run statements on the catalog's own tables, in one transaction, while nobody writes."""
-        if self.kind == "postgres":
-            with self.alone():
-                self.execute_on_server("; ".join(statements))
-            return
+        """Run statements on the catalog's own tables, in one transaction, while nobody writes.
+
+        Raises:
+            StoreError: They cannot be run; nothing is changed.
+        """
         with self.alone():
-            self.close()
-            try:
-                with contextlib.closing(sqlite3.connect(self.catalog.partition(":")[2], timeout=30)) as file, file:
-                    for statement in statements:
-                        file.execute(statement)
-            finally:
-                self._renew()
+            if self.kind == "postgres":
+                self.execute_on_server("; ".join(statements))
+            else:
+                self._edit_file("BEGIN IMMEDIATE", *statements, "COMMIT")
 
     def compact_catalog(self) -> None:
-        """Write a SQLite catalog anew, so that no page keeps what was deleted; nothing is done on PostgreSQL."""
-        if self.kind != "sqlite":
-            return
-        with self.alone():
-            self.close()
-            try:
-                with contextlib.closing(
-                    sqlite3.connect(self.catalog.partition(":")[2], timeout=30, isolation_level=None)
-                ) as file:
-                    for statement in ("PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
-                        file.execute(statement).fetchall()
-            finally:
-                self._renew()
+        """Write a SQLite catalog anew, so that no page keeps what was deleted; nothing is done on PostgreSQL.
+
+        Raises:
+            StoreError: It cannot be written.
+        """
+        if self.kind == "sqlite":
+            with self.alone():
+                self._edit_file("PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _edit_file(self, *statements: str) -> None:
+        """Run statements on a SQLite catalog, with the connection closed and in a process of their own."""
+        path = self.catalog.partition(":")[2]
+        self.close()
+        try:
+            edit_sqlite(Path(path), statements)
+        except OSError as error:
+            raise disk_error(error, path) or StoreError(
+                f"The catalog {path} cannot be changed: {error}", hint="Find out whether it is damaged: pal check"
+            ) from error
+        finally:
+            self._renew()
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:

@@ -263,6 +263,17 @@ def test_only_erasing_throws_parts_of_the_lake_away(word: str) -> None:
     assert [path for path, source in sources.items() if word.lower() in source] == []
 
 
+def test_the_catalog_is_edited_whole_or_not_at_all_and_compacted(lake: Store) -> None:
+    lake.write(lambda c: c.execute("CREATE TABLE lake.t (n BIGINT)"), "t")
+    versions = lake.version()
+    with pytest.raises(StoreError):
+        lake.edit_catalog("DELETE FROM ducklake_snapshot", "DELETE FROM no_such_table")
+    assert lake.version() == versions
+    lake.edit_catalog("UPDATE ducklake_snapshot_changes SET commit_message = 'edited'")
+    lake.compact_catalog()
+    assert lake.rows("SELECT DISTINCT commit_message FROM lake.snapshots()") == [("edited",)]
+
+
 # Reading
 
 
