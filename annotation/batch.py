@@ -81,7 +81,7 @@ def contents_of(store: Store, batch: Batch, context: Sequence[str] = ()) -> Cont
 
 
 def write_batch(folder: Path, batch: Batch, contents: Contents, label_set: LabelSet) -> bool:
-    """Publish the batch's folder, whole or not at all; False where it is there already.
+    """Publish the batch's folder, whole or not at all; False where it exists.
 
     A folder of that name without a manifest gets what it lacks: what an annotator has in it stays. Where its files were
     written under other keys, as its definition tells, labels are read by their names alone from then on.

@@ -221,7 +221,7 @@ def _in_batch(folder: Path, paths: Sequence[Path]) -> list[FilledFile]:
     """Files in a batch's folder, with whom each was handed to."""
     try:
         handed = {each.file: each.annotator for each in batch_files(folder)} if paths else {}
-    except BatchError:  # a damaged manifest is told where the batch is needed
+    except BatchError:  # a damaged manifest is reported where the batch is needed
         handed = {}
     return [FilledFile(path, batch_id=folder.name, annotator=handed.get(path.name, "")) for path in paths]
 
@@ -230,7 +230,7 @@ def _filled_in(folder: Path) -> list[FilledFile]:
     """Files in a batch's folder that are not as they were published."""
     try:
         published = as_published(folder)
-    except BatchError:  # a damaged manifest is told where the batch is needed
+    except BatchError:  # a damaged manifest is reported where the batch is needed
         published = {}
     mine = [path for path in _candidates(folder) if not path.name.endswith(ERRORS_SUFFIX)]
     changed = [path for path in mine if path.name not in published or sha256_of(path) != published[path.name]]

@@ -19,7 +19,7 @@ from typing import TextIO
 BURST_S = 0.03
 """An Enter that comes this soon after a key belongs to it (the habit of typing `1` Enter) and is swallowed."""
 HABIT_S = 0.25
-"""An Enter this soon after a key, but no burst, may be that habit too: it counts, and the annotator is told."""
+"""An Enter this soon after a key, but no burst, may be that habit too: it counts, and the annotator sees a note."""
 ESCAPE_S = 0.2
 """How long the rest of an arrow key's escape sequence may take; a slow line must not turn it into keys."""
 LEAVE = "ctrl-d"
@@ -168,7 +168,7 @@ def _keys(stdin: TextIO) -> Iterator[str]:
             key = _name(char, source)
             yield key
             char = ""
-            # Waits only where it would wait anyhow; what is there already was typed before the question was shown.
+            # Waits only where it would wait anyhow; what has arrived by then was typed before the question was shown.
             if len(key) == 1 and source.ready(max(0.0, read_at + BURST_S - time.monotonic())):
                 char = source.read()
             if not char or char in LINE_END:

@@ -164,7 +164,7 @@ class StopSign:
     Attributes:
         value: Its number; None where there is none yet. `low` and `high` bound it where it is an estimate.
         threshold: What it is held against, in words.
-        holds: Whether it speaks for stopping; None where it is told for information.
+        holds: Whether it speaks for stopping; None where it is shown for information only.
         text: The number in words.
     """
 

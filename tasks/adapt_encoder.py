@@ -175,7 +175,7 @@ def _labelled(project: Project) -> _Labelled | None:
 def _sentence_vectors(
     reading: _Reading, texts: list[str], labelled: _Labelled | None, how: Adaptation, work: Path
 ) -> npt.NDArray[np.float16]:
-    """Sentence vectors (n, width) of the texts; what an interrupted call did is there already."""
+    """Sentence vectors (n, width) of the texts; what an interrupted call made is used again."""
     weights = work / "teacher.safetensors" if labelled is not None else None
     if labelled is not None and weights is not None:
         _fine_tuned(reading.teacher, labelled, how, weights)

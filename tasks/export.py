@@ -101,9 +101,7 @@ def _write_directory(output: Path, items: pa.Table, label_set: LabelSet, facts: 
 
     if output.exists() and any(output.iterdir()):
         if not (replace and _is_export(output)):
-            raise SourceError(
-                f"{output} is there already.", hint="name another place; or replace an earlier export: --force"
-            )
+            raise SourceError(f"{output} exists.", hint="Name another place; or replace an earlier export: --force")
         old = output.with_name(f".{output.name}.{os.getpid()}.old")
         output.rename(old)
         publish_folder(output, write)

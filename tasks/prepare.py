@@ -43,7 +43,7 @@ ITEMS_OF_A_CALL = 262_144
 """What a worker makes features of at once, and writes in one commit; fewer are made here."""
 
 SAMPLE = 2_000
-"""Texts from which it is told whether the encoder covers their language."""
+"""How many texts decide whether the encoder covers their language."""
 
 _FEATURES = pa.schema([("item_id", pa.string()), ("tokens", pa.binary())])
 

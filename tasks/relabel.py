@@ -68,7 +68,7 @@ def plan_relabeling(project: Project, edit: LabelEdit, reason: str = "", ask_abo
         ask_about: A label whose items are to be asked again although they keep it.
 
     Raises:
-        ConfigError: There is no such label, or the new one is there already, or these cannot be labels.
+        ConfigError: There is no such label, or the new one exists, or these cannot be labels.
     """
     workspace, store = project.workspace, project.workspace.store()
     content = workspace.config_file.read_bytes()

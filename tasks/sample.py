@@ -258,7 +258,7 @@ def load_pool_ids(project: Project, version: int, reserve: Reserve) -> Pool:
 
 
 def _known_keywords(encoder: Encoder, keywords: Sequence[str]) -> tuple[tuple[str, ...], Tokens]:
-    """The keywords of which the encoder knows every part, in quotes and as tokens; the others are told."""
+    """The keywords of which the encoder knows every part, in quotes and as tokens; the others are reported."""
     if not keywords:
         return (), NO_TEXTS
     words, table = encoder.tokenize(pa.array(list(keywords), pa.string())), encoder.vectors()

@@ -95,7 +95,7 @@ def train_model(project: Project) -> LoadedModel:
 
 
 def labelled_with(store: Store, split: Split, version: int, names: Sequence[str]) -> pa.Table:
-    """The items of a split (item_id, text, label), by item_id, whose label pal.toml has; the others are told."""
+    """The items of a split (item_id, text, label), by item_id, whose label pal.toml has; the others are logged."""
     labelled = labelled_texts(store, split, version)
     known = pc.is_in(labelled["label"], pa.array(names, pa.string()))
     others = labelled.filter(pc.invert(known))

@@ -1,4 +1,4 @@
-"""Reads a filled file, whatever program it comes from: the format is told by its content, never by its name."""
+"""Reads a filled file, whatever program it comes from: the format follows from its content, never from its name."""
 
 from __future__ import annotations
 

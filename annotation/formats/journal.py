@@ -190,7 +190,7 @@ def _scan(path: Path) -> tuple[list[JournalLine], int, bool]:
                 return found, len(content) - len(raw), True
             what = f"not JSON ({error})" if isinstance(error, json.JSONDecodeError) else str(error)[:200]
             raise BatchError(
-                f"{path}, row {row}: {what}.", hint="mend that line or take it out; the other lines stay."
+                f"{path}, row {row}: {what}.", hint="Correct that line or take it out; the other lines stay."
             ) from error
     return found, len(content), not raws[-1]
 

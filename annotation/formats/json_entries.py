@@ -40,7 +40,7 @@ class Entry:
 
     def fault(self, what: str) -> BatchError:
         """That the entry is not what the tool writes."""
-        hint = "export it again from the tool; where the file was edited, mend that entry."
+        hint = "Export it again from the tool; where the file was edited, correct that entry."
         return BatchError(f"{self.place}: {what}.", hint=hint)
 
     def objects(self, values: Mapping[str, Any], name: str) -> list[dict[str, Any]]:

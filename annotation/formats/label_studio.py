@@ -102,7 +102,7 @@ def _annotation(entry: Entry, data: Mapping[str, Any], given: Mapping[str, Any],
 
 
 def _label(result: list[dict[str, Any]]) -> str:
-    """The choices named `label`; those of another name, with it, are no answer and so are told."""
+    """The choices named `label`; those of another name, with it, are no answer and are reported."""
     choices = [each for each in result if each.get("type") == "choices"]
     if not choices:
         others = [each for each in result if each.get("type") not in ("textarea", "choices")]

@@ -49,7 +49,7 @@ def is_original(path: Path) -> bool:
 def read_original(path: Path, *, batch_id: str = "") -> list[FilledRow]:
     """Every row with a label in its third place; rows of two values are not answered yet, blank ones left out.
 
-    A row that cannot be told apart into values is given with all of it as label: that is no answer, and so is told.
+    A row that cannot be told apart into values is given with all of it as label: that is no answer, and is reported.
 
     Args:
         batch_id: Of all rows: they name none.

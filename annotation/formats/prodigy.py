@@ -76,7 +76,7 @@ def _label(entry: Entry) -> str:
 
 
 def _rejected(entry: Entry, picked: str) -> str:
-    """What a rejected label leaves: of two options the other; else it is no answer, and so is told."""
+    """What a rejected label leaves: of two options the other; else no answer, which is reported."""
     others = [cell(option.get("id")) for option in entry.objects(entry.values, "options")]
     others = [name for name in others if name not in (UNSURE, SKIP)]
     if "accept" not in entry.values and picked in others and len(others) == 2:

@@ -101,7 +101,7 @@ def init(
     if directory.is_file():
         raise WorkspaceError(f"{directory} is a file.", hint="name a new directory: pal init DIR")
     if (directory / CONFIG_NAME).exists():
-        raise WorkspaceError(f"{directory / CONFIG_NAME} is there already.", hint=f"use it: cd {directory}; pal status")
+        raise WorkspaceError(f"{directory / CONFIG_NAME} exists.", hint=f"Use it: cd {directory}; pal status")
     label_set: LabelSet | None = None
     if labels is not None:
         label_set = named_labels(label_names(labels), positive, question, definition)

@@ -60,7 +60,7 @@ def make_workspace(root: Path, *, fresh: bool) -> Project:
         fresh: Remove an earlier demo there first; anything else is never removed.
 
     Raises:
-        WorkspaceError: Something is there already.
+        WorkspaceError: The folder has other contents.
     """
     if root.exists() and any(root.iterdir()):
         if not (fresh and (root / MARKER).is_file()):

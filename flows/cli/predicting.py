@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 STANDARD = Path("-")
 """Stands for stdin or stdout."""
 _COPY = ".stdin"
-"""The name of the copy of what was read from stdin; people are told `stdin`."""
+"""The name of the copy of what was read from stdin; messages say `stdin`."""
 
 
 def predictions(

@@ -487,7 +487,7 @@ def _remember_read(connection: Connection, read: Mapping[str, str]) -> None:
 
 
 def utc_now() -> datetime:
-    """The time as the lake keeps times. It is told with answers, and nothing is ordered by it."""
+    """The time as the lake keeps times. It is shown with answers, and nothing is ordered by it."""
     return datetime.now(UTC).replace(tzinfo=None)
 
 

@@ -49,7 +49,7 @@ _FAULTS: tuple[tuple[str, str, str], ...] = (
     (
         r"NoSuchBucket|NO_SUCH_BUCKET|bucket does not exist",
         "there is no such bucket",
-        "make it, or mend [lake] data in pal.toml",
+        "Create it, or correct [lake] data in pal.toml",
     ),
     (
         r"HTTP code 40[13]|HTTP 40[13]|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|Secret Validation Failure|"
@@ -71,7 +71,7 @@ _FAULTS: tuple[tuple[str, str, str], ...] = (
     (
         r"FATAL: +database .* does not exist",
         "PostgreSQL has no such database",
-        "make it: createdb NAME; or mend dbname in [lake] catalog",
+        "Create it: createdb NAME; or correct dbname in [lake] catalog",
     ),
     (
         r"permission denied for",
@@ -81,7 +81,7 @@ _FAULTS: tuple[tuple[str, str, str], ...] = (
     (
         rf"{LOST.pattern}|could not translate host name|timeout expired|Is the server running|Network is unreachable",
         "PostgreSQL does not answer",
-        "start it, or mend host and port in [lake] catalog in pal.toml",
+        "Start it, or correct host and port in [lake] catalog in pal.toml",
     ),
 )
 

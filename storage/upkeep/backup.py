@@ -192,9 +192,7 @@ def restore(folder: Path, root: Path, *, force: bool = False) -> tuple[Backup, P
     backup, objects = read_backup(folder), _Objects(folder / "objects")
     there = root.exists() and any(root.iterdir())
     if there and not force:
-        raise WorkspaceError(
-            f"{root} is there already.", hint="name a new directory; or put this one aside: pal restore --force"
-        )
+        raise WorkspaceError(f"{root} exists.", hint="Name a new directory; or put this one aside: pal restore --force")
     for kept in {backup.catalog, *backup.data.values(), *backup.files.values()}:
         objects.check(kept)
     for left in root.parent.glob(f".{root.name}.*.part"):
@@ -233,7 +231,7 @@ def _restore_into(part: Path, backup: Backup, objects: _Objects, *, force: bool)
         if is_another and not force:
             raise StoreError(
                 without_secrets(f"{catalog} holds another lake, or has changed since this backup."),
-                hint="mend [lake] in the backup's pal.toml, or replace that lake: pal restore --force",
+                hint="Correct [lake] in the backup's pal.toml, or replace that lake: pal restore --force",
             )
         target = DataFolder(data)
         had = target.sizes()
@@ -271,7 +269,7 @@ def _server(source: str, catalog: str, data: str) -> Iterator[duckdb.DuckDBPyCon
     except (duckdb.Error, OSError) as error:
         raise told(error, f"the lake {catalog} with data in {data}") or StoreError(
             without_secrets(f"the lake {catalog} with data in {data} cannot be written: {error}"),
-            hint="mend that, then the same command again",
+            hint="Correct that, then run the same command again",
         ) from error
 
 

@@ -64,7 +64,7 @@ def move_lake(store: Store, catalog: str, data: str, root: Path) -> Moved:
     """
     if catalog == store.catalog or data.rstrip("/") == store.data.rstrip("/"):
         raise StoreError(
-            "the lake is there already.", hint="name another catalog and another folder: pal lake move --help"
+            "The lake already has this catalog or folder.", hint="Name others for both: pal lake move --help"
         )
     with store.housekeeping("pal lake move"), store.alone():
         return _move(store, catalog, data, root)
@@ -85,7 +85,7 @@ def _move(store: Store, catalog: str, data: str, root: Path) -> Moved:
     except (duckdb.Error, OSError) as error:
         raise told(error, f"the lake {catalog} with data in {data}") or StoreError(
             without_secrets(f"the lake cannot be copied to {catalog} with data in {data}: {error}"),
-            hint="mend that, then the same command again",
+            hint="Correct that, then run the same command again",
         ) from error
 
 

@@ -73,7 +73,7 @@ def save_model(
     config: TrainingConfig,
     facts: dict[str, Any],
 ) -> str:
-    """Write a model's directory, whole or not at all; where it is there already it stays. Returns the weights' hash.
+    """Write a model's directory, whole or not at all; one that exists stays. Returns the weights' hash.
 
     Args:
         facts: What else the manifest should say: lake version, number of training items, code version.

@@ -86,7 +86,7 @@ class OnEvaluation:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that is told about a workspace at a time.
+    """Everything that the report shows of a workspace at one time.
 
     Attributes:
         state: Where things stand, in a sentence; `next` is what to type.

@@ -44,7 +44,7 @@ class SimulationRow:
 
 @dataclass(frozen=True)
 class Simulation:
-    """Everything that is told.
+    """Everything that the page shows.
 
     Attributes:
         about: What was replayed on what, in a sentence.
