@@ -191,6 +191,7 @@ def ask_again(as_json: JsonOption = False, workspace: WorkspaceOption = None) ->
 
 def _run(project: Project, planned: Relabeling, *, ask: bool = False, yes: bool, dry_run: bool, as_json: bool) -> None:
     """Say what a change would do, and make it once it is confirmed."""
+    from flows.change_labels import ask_again as ask_again_flow
     from flows.change_labels import change_labels
     from flows.cli.lake_commands import refuse_while_running
     from flows.run import run_here
@@ -208,6 +209,8 @@ def _run(project: Project, planned: Relabeling, *, ask: bool = False, yes: bool,
             raise ConfigError("No label was changed.", hint="Add --yes to make this change.")
         refuse_while_running(project, "pal labels")
         batch_id = run_here(project, change_labels, planned, ask)
+    elif ask and not dry_run:  # of a change made before, whose batch a kill may have left unpublished
+        batch_id = run_here(project, ask_again_flow)
     effect = planned.effect
     if as_json:
         facts = {"to_ask": effect.to_ask, "n_evaluation": effect.n_evaluation} if effect else {"to_ask": ()}

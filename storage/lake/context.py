@@ -14,7 +14,7 @@ from typing import Any
 
 import duckdb
 
-from storage.errors import ConfigError
+from storage.errors import ConfigError, StoreError
 from storage.lake.connection import bound, quoted
 from storage.lake.store import Store
 from storage.readers.columns import unique_names
@@ -119,7 +119,10 @@ def check_where(store: Store, where: str, setting: str = SETTING) -> None:
     check_columns(store, _columns_in(_parsed(where, setting)), setting)
     try:
         n = store.rows(f"SELECT count(*) FROM ({matching_items(where)})")[0][0]
-    except duckdb.Error as error:
+    except (duckdb.Error, StoreError) as raised:
+        error = raised if isinstance(raised, duckdb.Error) else raised.__cause__
+        if not isinstance(error, (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError)):
+            raise
         reason = str(error).splitlines()[0].partition(": ")[2] or str(error)
         hint = "Every column is text. For numbers write TRY_CAST(score AS DOUBLE) > 0.5."
         raise ConfigError(f"{setting} cannot be evaluated: {reason.rstrip('.')}.", hint=hint) from error

@@ -51,11 +51,13 @@ def edit_item(store: Store, item_id: str, text: str) -> Edited:
     Answers count further on where the two texts are the same by `folded`.
 
     Raises:
-        SourceError: The new text is empty.
+        SourceError: The new text is empty, or has a NUL byte.
         BatchError: There is no such item, another item has this text, or an open batch already has the item's answers.
     """
     if not folded(text):
         raise SourceError("The new text is empty.", hint=f"To delete an item for good: pal items erase {item_id}")
+    if "\0" in text:
+        raise SourceError("The new text has a NUL byte.", hint="Remove it; texts with one are not imported either.")
     digest = text_hash(text)
 
     def change(connection: Connection) -> Edited:

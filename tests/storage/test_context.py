@@ -67,6 +67,8 @@ def test_a_condition_lets_its_items_through(full: Store, where: str, through: st
         "lang =",
         "",
         "year > 2000",
+        "year::INTEGER > 2000",
+        "regexp_matches(lang, '(')",
         "lang = 'es'",
     ],
 )

@@ -130,7 +130,12 @@ def test_what_cannot_be_is_refused_and_the_earlier_text_is_not_imported_again(
 ) -> None:
     store = workspace.store()
     reserve_batch(workspace, TEXTS)
-    for item_id, text, error in (("i9", "x", BatchError), ("i1", " \n", SourceError), ("i1", "CATS", BatchError)):
+    for item_id, text, error in (
+        ("i9", "x", BatchError),
+        ("i1", " \n", SourceError),
+        ("i1", "a\0", SourceError),
+        ("i1", "CATS", BatchError),
+    ):
         version = store.version()
         with pytest.raises(error):
             edited(workspace, item_id, text)

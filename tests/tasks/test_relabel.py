@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 from projects import pal_toml
+from typer.testing import CliRunner
 
 import tasks.relabel
 from annotation.label_set import Label, LabelSet
 from flows.adjudicate import adjudicate
 from flows.change_labels import ask_again, change_labels
 from flows.cli.annotating import publish_formats
+from flows.cli.commands import app
 from flows.cli.label_commands import forecast_text, labels_of
 from flows.cli.output_commands import export as export_labelled
 from flows.cli.status import status_of
@@ -279,6 +281,18 @@ def test_items_that_lost_their_label_can_be_asked_later(
     batch_id = run_here(after, ask_again)
     assert batch_id is not None
     assert [item.item_id for item in items_of(after.workspace.store(), batch_id)] == ids[2::4]
+
+
+def test_the_same_command_publishes_the_batch_of_a_change_that_was_killed_before_that(
+    topics: Project, take_headlines: Callable[..., dict[str, str]], give_labels: Callable[..., None]
+) -> None:
+    give_labels(topics.workspace, dict.fromkeys(take_headlines(topics.workspace, 4), "sport"))
+    batch_id = relabel(topics, plan_relabeling(topics, LabelEdit("retire", ("sport",))), ask=True)
+    assert batch_id is not None
+    command = ["labels", "retire", "sport", "--ask-again", "--yes", "--workspace", str(topics.workspace.root)]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert (topics.workspace.batches / batch_id / "batch.csv").exists()
+    assert [batch.batch_id for batch in published_batches(topics.workspace.store(), again=True)] == [batch_id]
 
 
 @pytest.mark.parametrize(
