@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC
 from itertools import zip_longest
 from pathlib import Path
@@ -46,6 +46,7 @@ class Contents:
         workspace_id: Of the workspace that asks.
         has_reserve: Whether items of the evaluation reserve are mixed in.
         codebook: How labels changed.
+        answers: Those to show as filled in already: (item_id, annotator) -> answer and note, the newest last.
     """
 
     items: Sequence[BatchItem]
@@ -54,6 +55,7 @@ class Contents:
     workspace_id: str = ""
     has_reserve: bool = False
     codebook: Codebook = UNCHANGED
+    answers: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
 
     @property
     def is_mixed(self) -> bool:
@@ -242,7 +244,10 @@ def _handouts(batch: Batch, contents: Contents, label_set: LabelSet) -> Iterator
         asked.setdefault(each.annotator, []).append(each.item_id)
     for annotator, ids in sorted(asked.items()):
         items = [by_id[item_id] for item_id in ids]
-        yield Handout(batch.batch_id, label_set, items, annotator, first, contents.workspace_id)
+        answers = {
+            item_id: (who, *given) for (item_id, who), given in contents.answers.items() if annotator in ("", who)
+        }
+        yield Handout(batch.batch_id, label_set, items, annotator, first, contents.workspace_id, answers)
 
 
 def _shown_proposals(contents: Contents) -> Sequence[Proposal]:

@@ -20,6 +20,7 @@ class Handout:
         annotator: Whose file it is; empty where whoever takes it says so.
         proposals: item_id -> the strategy that proposed it first; only for a format whose shape has a place for it.
         workspace_id: Of the workspace that asks, for a format that has a place for it; empty where that is not known.
+        answers: item_id -> annotator, answer and note to show as filled in already; CSV and workbooks show them.
     """
 
     batch_id: str
@@ -28,6 +29,7 @@ class Handout:
     annotator: str = ""
     proposals: Mapping[str, Proposal] = field(default_factory=dict)
     workspace_id: str = ""
+    answers: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
 
 
 def beside(item: BatchItem) -> str:

@@ -14,11 +14,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from annotation.batch import contents_of, write_batch
+from annotation.batch import contents_of, sha256_of, write_batch
+from annotation.checks import FilledFile
+from annotation.inbox import waiting_answers
 from storage.errors import BatchError
 from storage.files.folders import write_whole
 from storage.files.mentions import Mentions
-from storage.lake.batches import find_batch
+from storage.lake.annotations import ingested_hashes
+from storage.lake.batches import find_batch, given_answers
 from storage.records import IMPORTED, ORIGINAL
 from storage.run_records import RUNS_FILE
 from storage.upkeep.erasure import INTENT, Erasure, catalog_copies, erase_from_lake, others_with, plan_erasure
@@ -54,7 +57,7 @@ def plan_of(project: Project, item_ids: Sequence[str]) -> Erased:
     if interrupted is None:
         if not item_ids:
             raise BatchError("No erasure was interrupted.", hint="Name the items: pal items erase ID")
-        if waiting := files_to_collect(project):
+        if waiting := _waiting(project):
             raise BatchError(
                 f"Filled files wait to be ingested: {len(waiting)}, {waiting[0].path.name} first; nothing was erased.",
                 hint="Ingest them first: pal ingest",
@@ -93,6 +96,18 @@ def erase_items(project: Project, plan: Erased) -> Erased:
     return Erased(erasure, tuple(sorted({*plan.deleted, *deleted})), left)
 
 
+def _waiting(project: Project) -> list[FilledFile]:
+    """The filled files with answers to ingest: none of those that are only read again because labels changed."""
+    known = ingested_hashes(project.workspace.store())
+    return [
+        file
+        for file in files_to_collect(project)
+        if file.in_inbox
+        or sha256_of(file.path) not in known
+        or waiting_answers(project.workspace, file.batch_id, project.label_set, [file])
+    ]
+
+
 def _interrupted(workspace: Workspace) -> Erasure | None:
     """The erasure that a killed process began; None where there is none."""
     try:
@@ -112,6 +127,7 @@ def _write_batches_again(project: Project, batch_ids: Sequence[str]) -> None:
         batch = find_batch(store, batch_id).batch
         if batch.n and not batch_id.startswith((IMPORTED, ORIGINAL)):  # which have no files
             contents = contents_of(store, batch, project.config.batch.context)
+            contents = replace(contents, answers=given_answers(store, batch_id))
             write_batch(batches / batch_id, batch, contents, project.label_set)
 
 

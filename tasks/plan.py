@@ -192,8 +192,17 @@ def check_context(project: Project) -> None:
     """
     store, config = project.workspace.store(), project.config
     check_columns(store, config.batch.context, "[batch] context in pal.toml")
-    check_columns(store, config.report.slices, "[report] slices in pal.toml")
+    check_slices(project)
     check_where(store, config.sampling.where)
+
+
+def check_slices(project: Project) -> None:
+    """Make sure that the columns of `[report] slices` are there.
+
+    Raises:
+        ConfigError: No item has one of them.
+    """
+    check_columns(project.workspace.store(), project.config.report.slices, "[report] slices in pal.toml")
 
 
 def count_askable(project: Project) -> int:

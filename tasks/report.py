@@ -34,7 +34,7 @@ from storage.lake.store import Store
 from storage.records import Metric, Split
 from tasks.learning.metrics import calibration_bins, confusion, precision_recall, worst_mistakes
 from tasks.learning.stopping import advice, wilson_interval
-from tasks.plan import outlook_of, signs_of
+from tasks.plan import check_slices, outlook_of, signs_of
 from tasks.project import Project
 from tasks.reporting.charts import Point
 from tasks.reporting.report_page import CURVES, TITLES, Mistake, OnEvaluation, Report, figure_text, report_page
@@ -109,8 +109,12 @@ def report_of(project: Project, run_id: str | None = None, loaded: LoadedModel |
     Args:
         run_id: The run that the report is of.
         loaded: The production model where it is loaded already.
+
+    Raises:
+        ConfigError: No item has a column that `[report] slices` names.
     """
     with project.workspace.store().reading():
+        check_slices(project)
         return _report(project, run_id, loaded)
 
 

@@ -50,11 +50,14 @@ def _column(name: str) -> str:
 def cells_of(handout: Handout) -> Iterator[dict[str, str]]:
     """The cells of every row to fill in, by column; those that are missing are empty."""
     for item in handout.items:
+        annotator, label, note = handout.answers.get(item.item_id, (handout.annotator, "", ""))
         yield {
             "text": item.text,
+            "label": label,
+            "note": note,
             CONTEXT_COLUMN: item.context,
             **{_column(name): value for name, value in item.columns},
-            "annotator": handout.annotator,
+            "annotator": annotator,
             "item_id": item.item_id,
             "batch_id": handout.batch_id,
             "text_hash": item.text_hash,

@@ -351,6 +351,17 @@ def answered_in(store: Store, batch_id: str, annotator: str | None = None) -> di
     return dict(rows)
 
 
+def given_answers(store: Store, batch_id: str) -> dict[tuple[str, str], tuple[str, str]]:
+    """The newest answer of each annotator in a batch, the oldest first: (item_id, annotator) -> answer and note."""
+    rows = store.rows(
+        """SELECT item_id, annotator, answer, note FROM lake.annotations WHERE batch_id = ?
+        QUALIFY row_number() OVER (PARTITION BY item_id, annotator ORDER BY ingestion DESC, annotated_at DESC) = 1
+        ORDER BY ingestion, annotated_at""",
+        [batch_id],
+    )
+    return {(item_id, annotator): (answer, note) for item_id, annotator, answer, note in rows}
+
+
 def answerers_in(store: Store, batch_id: str) -> dict[str, set[str]]:
     """Who answered each of the batch's own items that has an answer: item_id -> annotators."""
     rows = store.rows(

@@ -74,7 +74,7 @@ def edit_item(store: Store, item_id: str, text: str) -> Edited:
             "SELECT item_id FROM lake.items WHERE text_hash = $hash AND item_id <> $item", {**item, "hash": digest}
         ):
             raise BatchError(
-                f"Item {other} has this text already.", hint=f"To delete the wrong one: pal items erase {item_id}"
+                f"Item {other} has this text already.", hint=f"Compare the two: pal show {other}; pal show {item_id}"
             )
         if rows("FROM lake.erased WHERE text_hash = $hash", {"hash": digest}):
             raise BatchError("The new text was erased (pal items erase).", hint="Give a text that may be kept.")

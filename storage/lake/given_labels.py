@@ -11,6 +11,7 @@ from storage.errors import SourceError
 from storage.lake.annotations import free_batch_id, next_ingestion
 from storage.lake.batches import Draft, insert_batch
 from storage.lake.connection import bound, listed
+from storage.lake.schema import standing_answers
 from storage.lake.store import Connection, Store
 from storage.readers.source import Reject, Source, shortened
 from storage.records import IMPORTED, BatchStatus, Split
@@ -70,7 +71,7 @@ _GIVEN = """
 
 _NEW = """
     CREATE OR REPLACE TEMP TABLE new_labels AS SELECT item_id, label, row_number() OVER (ORDER BY row) AS k FROM given
-    ANTI JOIN (SELECT item_id FROM lake.annotations) USING (item_id) WHERE row = first"""
+    ANTI JOIN (SELECT item_id FROM ({standing}) WHERE answer IS NOT NULL) USING (item_id) WHERE row = first"""
 
 
 def import_labels(
@@ -78,14 +79,15 @@ def import_labels(
 ) -> LabelsTaken:
     """Take the labels of a staged file whose texts are in the lake, of each text the first, as an ingested batch.
 
-    Items that have any annotation keep what they have: importing twice changes nothing.
+    Items with an answer that counts keep it: importing twice changes nothing. Where all answers lost their label, or
+    are to an earlier text, the imported label counts like a new answer.
     """
 
     def change(connection: Connection) -> LabelsTaken:
         rows: list[dict[str, Any]] = [{"label": label, "answer": answer} for label, answer in answers.items()]
         listed_answers = listed(rows, {"label": "VARCHAR", "answer": "VARCHAR"})
         connection.execute(bound(_GIVEN.format(answers=listed_answers), {"staged": str(staged)}))
-        connection.execute(_NEW)
+        connection.execute(_NEW.format(standing=standing_answers()))
         counted = connection.execute(
             "SELECT (SELECT count(*) FROM new_labels), (SELECT count(DISTINCT item_id) FROM given)"
         ).fetchone()

@@ -21,7 +21,9 @@ from lake_rows import add_rows
 from projects import project_of
 
 import tasks.erase_items as room
+from annotation.formats.csv_file import read_csv
 from annotation.formats.journal import Journal
+from annotation.label_set import Label
 from storage.errors import BatchError
 from storage.files.mentions import Mentions
 from storage.lake.annotations import label_counts, labelled_texts
@@ -36,7 +38,7 @@ from storage.upkeep.check import check_workspace
 from storage.upkeep.maintenance import maintain
 from storage.workspace import Workspace
 from tasks.collect import collect_answers
-from tasks.config.settings import BatchConfig
+from tasks.config.settings import BatchConfig, TaskConfig
 from tasks.edit_items import edit_item
 from tasks.erase_items import erase_items, plan_of
 from tasks.learning.encoders import minilm_static
@@ -154,6 +156,9 @@ def test_no_byte_of_the_text_is_left_and_every_version_still_reads(lived: Projec
     assert sum(label_counts(store)[Split.TRAINING].values()) == len(kept)
     first, second = "b0001-training", "b0002-training"
     assert find_batch(store, first).batch.status is BatchStatus.INGESTED
+    shown = {row.item_id: (row.label, row.annotator) for row in read_csv(workspace.batches / first / "batch.csv")}
+    assert shown == {"o0": ("not_related", "anna"), "o1": ("related", shown["o1"][1])}
+    assert collect_answers(lived) == [], "they are no new answers"
     assert (find_batch(store, second).batch.n, find_batch(store, second).batch.status) == (1, BatchStatus.PUBLISHED)
     assert not check_workspace(workspace).damaged
     assert workspace.runs().all()[0].message == ""
@@ -181,6 +186,8 @@ def test_what_was_erased_is_not_imported_again_and_twice_is_once(lived: Project,
 
 
 def test_files_that_wait_to_be_ingested_are_not_lost(lived: Project) -> None:
+    renamed = replace(lived.label_set, labels=(*lived.label_set.labels, Label("other")))
+    assert plan_of(lived.with_config(task=TaskConfig.of(renamed)), ["gone"]), "the same files, read by other labels"
     (lived.workspace.inbox / "new.csv").write_text("batch_id,item_id,text,label\nb0001-training,o0,x,related\n")
     with pytest.raises(BatchError):
         plan_of(lived, ["gone"])

@@ -18,6 +18,7 @@ from storage.errors import SourceError
 from storage.lake.annotations import ingest, label_counts
 from storage.lake.batches import Draft, reserve
 from storage.lake.codebook import NewChange, change_labels, forecast
+from storage.lake.items import count_items
 from storage.records import Answer, Proposal, Purpose, Split
 from storage.workspace import Workspace
 from tasks.erase_items import erase_items, plan_of
@@ -115,6 +116,31 @@ def test_labels_are_imported_once_and_whoever_answers_later_counts(workspace: Wo
     batch, _ = reserve(store, draft, beside_open=True)
     ingest(store, batch.batch_id, [Answer("a", "excluded", "anna")], "f")
     assert label_counts(store)[Split.EVALUATION] == {"excluded": 2}
+
+
+def test_an_imported_label_counts_where_the_label_was_retired_and_is_added_where_the_import_was_killed(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, store = project_of(workspace, LABELS), workspace.store()
+    path = write(tmp_path / "a.csv", [["a", "Fire", "included"]], ["id", "text", "given"])
+    options = ReadOptions(label_column="given", split="evaluation")
+    monkeypatch.setattr("storage.lake.importing.import_labels", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        import_file(project, path, options)
+    monkeypatch.undo()
+    assert (count_items(store), label_counts(store)[Split.EVALUATION]) == (1, {})
+    assert import_file(project, path, options).labels == {"evaluation": 1}
+    for kind, becomes in (("retire", {"included": None}), ("add", {})):
+        change = NewChange(kind, becomes, () if becomes else ("included",), {"included": ""}, "me")
+        change_labels(store, change, forecast(store, change))
+    assert label_counts(store)[Split.EVALUATION] == {}
+    training = ReadOptions(label_column="given")
+    assert [import_file(project, path, training).labels for _ in range(2)] == [{"training": 1}, {"training": 0}]
+    assert label_counts(store)[Split.EVALUATION] == {"included": 1}, "the split stays"
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_label_that_pal_toml_lacks_is_refused_with_its_place_and_nothing_is_taken(

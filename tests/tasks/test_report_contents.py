@@ -17,6 +17,7 @@ from projects import project_of
 from annotation.label_set import LabelSet
 from annotation.synthetic import fill_csv
 from flows.run import Run, run_here
+from storage.errors import ConfigError
 from storage.lake.annotations import ingest
 from storage.lake.batches import Draft, reserve
 from storage.lake.history import history_of
@@ -177,6 +178,8 @@ def test_the_parts_of_the_evaluation_items_are_measured_one_by_one(worked: Proje
     values = [(each.n, metric.value) for each in parts.values() for metric in each.metrics if metric.name == "accuracy"]
     assert sum(n * value for n, value in values if value is not None) / 150 == pytest.approx(accuracy)
     assert "<td>&lt;b&gt;paper</td>" in report_page(report)
+    with pytest.raises(ConfigError):
+        report_of(worked.with_config(report=ReportConfig(slices=("to",))))
 
 
 def test_the_same_report_is_the_same_page(worked: Project, tmp_path: Path) -> None:
