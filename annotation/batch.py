@@ -177,18 +177,27 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def published_labels(folder: Path, label_set: LabelSet) -> LabelSet:
-    """The label set with the keys that the batch's annotators were told, where pal.toml has others by now.
+    """The label set with the keys and the guideline that the batch's annotators were told, whatever pal.toml has now.
 
-    A key that changed its label must not turn an old answer around. Labels that left pal.toml are no answers.
+    A key that changed its label must not turn an old answer around. Labels that left pal.toml are no answers. Manifests
+    of before there were guidelines in them say nothing of definition and descriptions.
     """
     if not (folder / MANIFEST).is_file():
         return _as_told(folder, label_set)
-    told = {label["name"]: label["key"] for label in read_manifest(folder)["labels"]}
-    labels = [
-        replace(label, key=told.get(label.name, "" if label.key in told.values() else label.key))
+    manifest = read_manifest(folder)
+    told = {label["name"]: label for label in manifest["labels"]}
+    keys = {label["key"] for label in told.values()}
+    labels = tuple(
+        replace(
+            label,
+            key=told.get(label.name, {}).get("key", "" if label.key in keys else label.key),
+            description=told.get(label.name, {}).get("description", label.description),
+        )
         for label in label_set.labels
-    ]
-    return replace(label_set, labels=tuple(labels))
+    )
+    question = manifest.get("question", label_set.question)
+    definition = manifest.get("definition", label_set.definition)
+    return replace(label_set, labels=labels, question=question, definition=definition)
 
 
 def _as_told(folder: Path, label_set: LabelSet) -> LabelSet:
@@ -286,7 +295,10 @@ def _manifest(
         "created_at": batch.created_at.replace(tzinfo=UTC).isoformat(),
         "task": label_set.name,
         "question": label_set.question,
-        "labels": [{"name": label.name, "key": label.key} for label in label_set.labels],
+        "definition": label_set.definition,
+        "labels": [
+            {"name": label.name, "key": label.key, "description": label.description} for label in label_set.labels
+        ],
         "label_set": batch.label_set,
         "model_id": batch.model_id,
         "seed": batch.seed,

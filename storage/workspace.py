@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,6 +102,7 @@ class Workspace:
         """
         if self.files:
             mirror = self._mirror()
+            mirror.delete_erased()
             mirror.pull_batches()
             mirror.inbox.pull()
 
@@ -113,6 +114,7 @@ class Workspace:
         """
         if self.files:
             mirror = self._mirror()
+            mirror.delete_erased()
             mirror.inbox.settle()
             mirror.push_batches(edits=True)
             for parent in ("models", "encoders"):
@@ -128,6 +130,15 @@ class Workspace:
                 mirror.publish(path)
             else:
                 mirror.publish_file(path)
+
+    def shared_files(self) -> Iterator[tuple[str, bytes]]:
+        """Name and content of every file that other machines share, except weights; none where none does."""
+        return self._mirror().contents() if self.files else iter(())
+
+    def erase_shared(self, hashes: Mapping[str, str]) -> None:
+        """Delete files that other machines share, name -> SHA-256, there and where a machine has a copy of them."""
+        if hashes:
+            self._mirror().erase(hashes)
 
     def hand_in(self, file: Path) -> str:
         """Put a filled file into the inbox that other machines share; returns its URI. There must be `files`."""

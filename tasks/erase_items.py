@@ -6,15 +6,17 @@ What is to be done is kept in a file while it goes on, so that the next call fin
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from annotation.batch import contents_of, sha256_of, write_batch
+from annotation.batch import contents_of, published_labels, sha256_of, write_batch
 from annotation.checks import FilledFile
 from annotation.inbox import waiting_answers
 from storage.errors import BatchError
@@ -69,7 +71,8 @@ def plan_of(project: Project, item_ids: Sequence[str]) -> Erased:
             hint="Finish it first: pal items erase --yes",
         )
     deleted, left = _files_with(workspace, project, interrupted)
-    return Erased(interrupted, deleted, left)
+    shared, _ = _shared_with(project, interrupted)
+    return Erased(interrupted, (*deleted, *_addresses(workspace, shared)), left)
 
 
 def erase_items(project: Project, plan: Erased) -> Erased:
@@ -81,19 +84,29 @@ def erase_items(project: Project, plan: Erased) -> Erased:
     workspace, erasure = project.workspace, plan.erasure
     intent = workspace.root / "lake" / INTENT
     write_whole(intent, json.dumps(asdict(erasure)).encode())
-    erase_from_lake(workspace.store(), erasure)
+    _edit_records(workspace, Mentions(erasure.texts, in_pieces=True))
+    erase_from_lake(workspace.store(), erasure)  # which also clears what a PostgreSQL server kept of the records
     for path in catalog_copies(workspace.store()):
         path.unlink()
     for name in ("scratch-*", "spill"):
         for folder in (workspace.root / "lake").glob(name):
             shutil.rmtree(folder, ignore_errors=True)
     _write_batches_again(project, erasure.batches)
-    _edit_records(workspace, Mentions(erasure.texts, in_pieces=True))
     deleted, left = _files_with(workspace, project, erasure)
     for name in deleted:
         (workspace.root / name).unlink(missing_ok=True)
+    shared, kept = _shared_with(project, erasure)
+    kept |= {sha256_of(path) for path in workspace.batches.rglob("*") if path.is_file()}
+    workspace.erase_shared({name: digest for name, digest in shared.items() if digest not in kept})
+    workspace.push()
     intent.unlink()
+    deleted = (*deleted, *_addresses(workspace, shared))
     return Erased(erasure, tuple(sorted({*plan.deleted, *deleted})), left)
+
+
+def _addresses(workspace: Workspace, shared: Iterable[str]) -> list[str]:
+    """Where shared files are that are deleted for good: not those of batches, which are written again."""
+    return [f"{workspace.files}/{name}" for name in shared if not name.startswith("batches/")]
 
 
 def _waiting(project: Project) -> list[FilledFile]:
@@ -122,13 +135,17 @@ def _write_batches_again(project: Project, batch_ids: Sequence[str]) -> None:
     """Replace the folders of these batches by what the lake has of them now."""
     store, batches = project.workspace.store(), project.workspace.batches
     for batch_id in batch_ids:
+        try:
+            label_set = published_labels(batches / batch_id, project.label_set)
+        except BatchError:  # its manifest is damaged
+            label_set = project.label_set
         for folder in (batches / batch_id, *batches.glob(f".{batch_id}.*.part")):
             shutil.rmtree(folder, ignore_errors=True)
         batch = find_batch(store, batch_id).batch
         if batch.n and not batch_id.startswith((IMPORTED, ORIGINAL)):  # which have no files
             contents = contents_of(store, batch, project.config.batch.context)
             contents = replace(contents, answers=given_answers(store, batch_id))
-            write_batch(batches / batch_id, batch, contents, project.label_set)
+            write_batch(batches / batch_id, batch, contents, label_set)
 
 
 def _edit_records(workspace: Workspace, mentions: Mentions) -> None:
@@ -142,6 +159,21 @@ def _edit_records(workspace: Workspace, mentions: Mentions) -> None:
         kept = [line for line in lines if not mentions.in_text(line)]
         if len(kept) < len(lines):
             write_whole(journal, "".join(kept).encode())
+
+
+def _shared_with(project: Project, erasure: Erasure) -> tuple[dict[str, str], set[str]]:
+    """The files on the object store to delete, name -> SHA-256, and the hashes of those that stay."""
+    in_pieces, ours = Mentions(erasure.texts, in_pieces=True), ("inbox/", "reports/")
+    folders = tuple(f"batches/{batch_id}/" for batch_id in erasure.batches)
+    found: dict[str, str] = {}
+    kept = set()
+    for name, content in project.workspace.shared_files():
+        digest = hashlib.sha256(content).hexdigest()
+        if name.startswith(folders) or (name.startswith(ours) and in_pieces.in_stream(io.BytesIO(content))):
+            found[name] = digest
+        else:
+            kept.add(digest)
+    return found, kept
 
 
 def _files_with(workspace: Workspace, project: Project, erasure: Erasure) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -164,11 +196,30 @@ def _files_with(workspace: Workspace, project: Project, erasure: Erasure) -> tup
         left.append(f"{len(others):,} other items that hold it in text, context or notes: {', '.join(others[:5])}")
     if (workspace.root / "backups").is_dir():
         left.append("backups/ (backups are not touched)")
-    if workspace.files:
-        left.append(f"{workspace.files} and other machines' copies")
-    if workspace.catalog.startswith("postgres:"):
-        left.append("PostgreSQL's own log, backups and free pages (VACUUM FULL clears these)")
+    left += _out_of_reach(workspace)
     return tuple(deleted), tuple(left)
+
+
+def _out_of_reach(workspace: Workspace) -> Iterator[str]:
+    """What may hold the texts on servers and other machines, and how to clear it."""
+    if workspace.files:
+        yield (
+            "predictions, exports and reports/ingested-files.jsonl on other machines (their batches, inbox and reports "
+            "follow with the next pal command there; find the others by a word of the text: grep -rl WORD .)"
+        )
+    elif workspace.catalog.startswith("postgres:"):
+        yield "workspaces of other machines (find copies there by a word of the text: grep -rl WORD .)"
+    if workspace.catalog.startswith("postgres:"):
+        yield (
+            "the PostgreSQL server's write-ahead log, log, statistics and backups (psql -c 'SELECT pg_switch_wal()' -c "
+            "CHECKPOINT lets the server reuse the first; ask its administrator about the others)"
+        )
+    for root in dict.fromkeys(filter(None, (workspace.files, workspace.data if "://" in workspace.data else ""))):
+        bucket, _, prefix = root.partition("://")[2].partition("/")
+        versions = f"aws s3api list-object-versions --bucket {bucket} --prefix {prefix}"
+        yield f"earlier versions of objects in {root}, if the bucket keeps them" + (
+            f" ({versions})" if root.startswith("s3://") else ""
+        )
 
 
 def _searched(workspace: Workspace) -> Iterator[Path]:

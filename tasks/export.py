@@ -181,7 +181,8 @@ def data_card(label_set: LabelSet, facts: CardFacts, files: Mapping[str, str] | 
 - The texts of `test` and `validation` were drawn at random: figures on them hold for the whole collection.
 - The texts of `train` were partly chosen by a model, because it was unsure of them or had seen nothing like them: the
   labels' shares there are not those of the collection.
-- `batch_id` is the batch in which a text was first asked about, `annotated_at` when it was last answered (UTC).
+- `batch_id` is the batch in which a text was first asked about, `guideline` the hash of the question, definition and
+  descriptions that it showed (its manifest.json has them), `annotated_at` when the text was last answered (UTC).
 
 Lake version {facts.lake_version}, pytorch-active-learning {facts.code_version}. The same again: `{facts.made_by}`
 """

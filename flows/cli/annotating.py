@@ -6,7 +6,7 @@ import sys
 import urllib.error
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from textwrap import fill
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from annotation.agreement import OVERALL, Agreement, AnnotatorAgreement, Known, PairAgreement, agreement
-from annotation.batch import add_formats, contents_of, handouts, write_batch
+from annotation.batch import add_formats, contents_of, handouts, published_labels, write_batch
 from annotation.checks import FilledFile
 from annotation.formats.journal import Journal, journal_path
 from annotation.formats.registry import find_formats
@@ -34,7 +34,7 @@ from storage.lake.batches import answered_in, find_batch, published_batches
 from storage.lake.history import ItemHistory, gold_items, independent_answers
 from storage.lake.models import metrics_of, production_model
 from storage.readers.spellings import folded
-from storage.records import BatchStatus, Metric, Split
+from storage.records import IMPORTED, ORIGINAL, BatchStatus, Metric, Split
 from tasks.project import Project, refuse_lost_labels
 
 
@@ -130,6 +130,9 @@ def history_text(found: ItemHistory) -> str:
         )
     if found.answers:
         lines.append("  * counts for the label")
+    published = [each for each in found.answers if not each.batch_id.startswith((IMPORTED, ORIGINAL))]
+    shown = {each.guideline: each.batch_id for each in published}
+    lines += [f"  guideline {guideline}: batches/{batch_id}/manifest.json" for guideline, batch_id in shown.items()]
     return "\n".join(lines)
 
 
@@ -269,7 +272,10 @@ def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Ta
         raise BatchError(
             f"batch {batch_id} has no files: it was imported, or its folder is gone.", hint="open batches: pal status"
         )
-    mine = {handout.annotator: handout for handout in handouts(batch, contents, task)}
+    mine = {
+        handout.annotator: replace(handout, label_set=published_labels(folder, handout.label_set))
+        for handout in handouts(batch, contents, task)
+    }
     whose = annotator if contents.assignments else None
     if whose is not None and whose not in mine:
         raise BatchError(

@@ -55,19 +55,20 @@ class Mentions:
 
     def in_file(self, path: Path) -> bool:
         """Whether a file holds one of the texts; archives, workbooks and Parquet files are unpacked."""
-        if path.read_bytes()[:4] == b"PAR1":
-            return any(self.in_text(text) for text in _strings_of(path))
         with path.open("rb") as file:
-            return self._in_stream(file)
+            return self.in_stream(file)
 
-    def _in_stream(self, file: io.BufferedIOBase | io.BufferedReader) -> bool:
+    def in_stream(self, file: io.BytesIO | io.BufferedReader) -> bool:
+        """Whether a file's content holds one of the texts, as `in_file`."""
         start = file.read(4)
         file.seek(0)
+        if start == b"PAR1":
+            return any(self.in_text(text) for text in _strings_of(file))
         if start.startswith(b"PK"):
             with zipfile.ZipFile(io.BytesIO(file.read())) as archive:
-                return any(self._in_stream(io.BytesIO(archive.read(name))) for name in archive.namelist())
+                return any(self.in_stream(io.BytesIO(archive.read(name))) for name in archive.namelist())
         if start.startswith(b"\x1f\x8b"):
-            return self._in_stream(io.BytesIO(gzip.decompress(file.read())))
+            return self.in_stream(io.BytesIO(gzip.decompress(file.read())))
         before = b""
         while piece := file.read(_PIECE_BYTES):
             if any(self.in_text(text) for text in _decoded(before + piece, start)):
@@ -94,11 +95,11 @@ def _decoded(data: bytes, start: bytes) -> Iterator[str]:
         yield data.decode("cp1252", "ignore")
 
 
-def _strings_of(path: Path) -> Iterator[str]:
+def _strings_of(content: io.BytesIO | io.BufferedReader) -> Iterator[str]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(content) as file:
         yield "\n".join(file.schema_arrow.names)
         names = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
         for batch in file.iter_batches(8192, columns=names):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from storage.files.folders import (
@@ -27,8 +28,11 @@ from storage.files.folders import (
     write_whole,
 )
 from storage.files.inbox_mirror import InboxMirror
-from storage.files.object_store import ObjectStore, Stored
+from storage.files.object_store import READERS, ObjectStore, Stored
 from storage.files.seen_files import SeenFiles
+
+ERASED = "erased.json"
+"""In the store: SHA-256 of the content of every file that was erased."""
 
 
 class Mirror:
@@ -102,6 +106,35 @@ class Mirror:
                             self._put(self._name(path), path.read_bytes())
                         elif edits:
                             self._push(path, listing[self._name(path)])
+
+    def contents(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the name and content of every stored file except weights."""
+        names = [name for name in self._store.listing() if not name.endswith(".safetensors") and name != ERASED]
+        for start in range(0, len(names), READERS):
+            some = names[start : start + READERS]
+            found = zip(some, self._store.get_all(some), strict=True)
+            yield from ((name, content) for name, content in found if content is not None)
+
+    def erase(self, hashes: Mapping[str, str]) -> None:
+        """Delete stored files for good: no machine that calls `delete_erased` keeps a copy or uploads one.
+
+        Args:
+            hashes: Name of a file -> SHA-256 of its content.
+        """
+        with self._seen.session():
+            erased = json.loads(self._store.get(ERASED) or b"[]")
+            self._store.put(ERASED, json.dumps(sorted({*erased, *hashes.values()})).encode())
+            for name in hashes:
+                self._store.delete(name)
+                self._seen.forget(name)
+
+    def delete_erased(self) -> None:
+        """Delete local copies of files that another machine erased; do so before each upload."""
+        if erased := set(json.loads(self._store.get(ERASED) or b"[]")):
+            for folder in ("batches", "inbox", "reports"):
+                for path in (self._local / folder).rglob("*"):
+                    if path.is_file() and sha256_of(path.read_bytes()) in erased:
+                        path.unlink(missing_ok=True)
 
     def _manifests(self, parent: str) -> list[Path]:
         return sorted((self._local / parent).glob(f"[!.]*/{MANIFEST}"))

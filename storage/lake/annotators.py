@@ -60,6 +60,8 @@ def rename_annotator(store: Store, name: str, new: str, *, merge: bool = False) 
     if merge:
         new = _known(spellings, new)
     is_same = folded(before) == folded(new)
+    if merge and is_same and folded(name) != folded(new):
+        return 0  # done before, by a command that was killed then
     if not folded(new) or {folded(before), folded(new)} & {*NAMELESS} or (merge and is_same):
         raise BatchError(f"{name!r} cannot become {new!r}.", hint=f"Give two names, none of: {', '.join(NAMELESS)}.")
     if not merge and not is_same and folded(new) in {folded(each) for each in spellings.values()}:

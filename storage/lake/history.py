@@ -21,6 +21,7 @@ class GivenAnswer:
     """One annotation as the lake has it; times in UTC.
 
     Attributes:
+        guideline: Hash of what its batch showed: question, definition and descriptions, which its manifest has.
         counts: Whether it is one of the answers that the label follows from: once adjudicated, the adjudication alone.
     """
 
@@ -34,6 +35,7 @@ class GivenAnswer:
     annotated_at: datetime
     ingested_at: datetime
     source_file: str
+    guideline: str
     counts: bool
 
 
@@ -61,7 +63,7 @@ def history_of(store: Store, item_id: str) -> ItemHistory:
         raise BatchError(f"there is no item {item_id!r}.", hint=f"{known}; for an item's answers: pal history ITEM")
     answers = store.records(
         GivenAnswer,
-        f"""SELECT a.*, b.purpose, s.item_id IS NOT NULL AS counts
+        f"""SELECT a.*, b.purpose, b.label_set AS guideline, s.item_id IS NOT NULL AS counts
         FROM lake.annotations a JOIN lake.batches b USING (batch_id)
         LEFT JOIN ({standing_answers()}) s USING (item_id, annotator, batch_id, annotated_at, ingested_at,
             source_file, ingestion)

@@ -145,9 +145,9 @@ def labelled_items(store: Store, version: int) -> pa.Table:
     """Every item that has a label, but for erased ones, by item_id.
 
     Columns: item_id, text, label, split, n_answers (that count), n_agree (of them those that equal the label), batch_id
-    (the first that asked), annotated_at, and those of the context.
+    (the first that asked), guideline (hash of what that showed), annotated_at, and those of the context.
     """
-    fixed = ["item_id", "text", "label", "split", "n_answers", "n_agree", "batch_id", "annotated_at"]
+    fixed = ["item_id", "text", "label", "split", "n_answers", "n_agree", "batch_id", "guideline", "annotated_at"]
     context = selected_columns(known_columns(store, version), fixed)
     at = f"AT (VERSION => {int(version)})"
     return store.read(
@@ -159,9 +159,11 @@ def labelled_items(store: Store, version: int) -> pa.Table:
             FROM ({annotations_at(version)}) GROUP BY item_id
         )
         SELECT item_id, text, label, split, n_answers, len(list_filter(given, lambda a: a = label)) AS n_agree,
-            batch_id, annotated_at{context}
+            batch_id, guideline, annotated_at{context}
         FROM ({current_labels(version)}) JOIN ({items_at(at)}) i USING (item_id) JOIN answers USING (item_id)
-        JOIN firsts USING (item_id) WHERE label IS NOT NULL AND text <> '' ORDER BY item_id"""
+        JOIN firsts USING (item_id)
+        JOIN (SELECT batch_id, label_set AS guideline FROM lake.batches) USING (batch_id)
+        WHERE label IS NOT NULL AND text <> '' ORDER BY item_id"""
     )
 
 

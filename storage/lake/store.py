@@ -280,12 +280,16 @@ class Store:
         with self._telling():
             return _again(query, PATIENCE_S, self._renew)
 
-    def execute_on_server(self, sql: str) -> None:
-        """Run statements of PostgreSQL's own in one transaction; where the connection is lost, they run again."""
+    def execute_on_server(self, sql: str, *, in_transaction: bool = True) -> None:
+        """Run statements of PostgreSQL's own in one transaction; where the connection is lost, they run again.
+
+        Args:
+            in_transaction: False for what PostgreSQL refuses in one.
+        """
 
         def execute() -> None:
             with self._connection.cursor() as cursor:
-                cursor.execute(f"CALL postgres_execute('mutex', {quoted(sql)})")
+                cursor.execute(f"CALL postgres_execute('mutex', {quoted(sql)}, use_transaction => {in_transaction})")
 
         with self._telling():
             _again(execute, PATIENCE_S, self._renew)
@@ -323,12 +327,15 @@ class Store:
                 self._edit_file("BEGIN IMMEDIATE", *statements, "COMMIT")
 
     def compact_catalog(self) -> None:
-        """Write a SQLite catalog anew, so that no page keeps what was deleted; nothing is done on PostgreSQL.
+        """Write the catalog's tables anew, so that no page keeps what was deleted.
 
         Raises:
-            StoreError: It cannot be written.
+            StoreError: They cannot be written.
         """
-        if self.kind == "sqlite":
+        if self.kind == "postgres":
+            for command in ("ANALYZE", "VACUUM FULL"):
+                self.execute_on_server(command, in_transaction=False)
+        else:
             with self.alone():
                 self._edit_file("PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)")
 

@@ -112,7 +112,7 @@ def erase_from_lake(store: Store, erasure: Erasure) -> None:
                 lambda c, name=function: c.execute(f"CALL {name}('lake', cleanup_all => true)").fetchall(),  # type: ignore[misc]
                 function,
             )
-        store.compact_catalog()
+    store.compact_catalog()  # PostgreSQL keeps deleted rows while a transaction is open, as that of a lock
 
 
 _COLUMNS = """SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE database_name = 'lake'

@@ -84,7 +84,11 @@ def test_the_manifest_says_what_the_batch_is(tmp_path: Path) -> None:
         "created_at": "2026-01-02T00:00:00+00:00",
         "task": DISASTER.name,
         "question": DISASTER.question,
-        "labels": [{"name": "related", "key": "1"}, {"name": "not_related", "key": "0"}],
+        "definition": DISASTER.definition,
+        "labels": [
+            {"name": "related", "key": "1", "description": ""},
+            {"name": "not_related", "key": "0", "description": ""},
+        ],
         "label_set": DISASTER.digest,
         "model_id": "m1",
         "seed": 7,
@@ -223,7 +227,7 @@ def test_a_format_that_is_added_after_the_keys_changed_has_the_keys_of_the_first
     (page,) = add_formats(folder, BATCH, CONTENTS, swapped, [FORMATS["html"]])
     write_batch(tmp_path / "as-told" / NAME, replace(BATCH, formats=("html",)), CONTENTS, DISASTER)
     assert page.read_bytes() == (tmp_path / "as-told" / NAME / "batch.html").read_bytes()
-    assert read_manifest(folder)["labels"] == [{"name": "related", "key": "1"}, {"name": "not_related", "key": "0"}]
+    assert [label["key"] for label in read_manifest(folder)["labels"]] == ["1", "0"]
     assert published_labels(folder, swapped).answer("1") == "related"
 
 

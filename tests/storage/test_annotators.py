@@ -64,6 +64,7 @@ def test_of_two_who_become_one_the_answer_ingested_last_counts(workspace: Worksp
         ("not_related", True),
     ]
     assert ingest(store, batch, [Answer("i2", "related", "Ann")], "ann.csv").n_new == 0
+    assert rename_annotator(store, "ann", "ben", merge=True) == 0, "as after a kill"
 
 
 @pytest.mark.usefixtures("batch")

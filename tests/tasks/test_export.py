@@ -46,6 +46,7 @@ def test_every_item_with_a_label_is_there_with_how_many_agree(labelled: Workspac
     }
     assert [(rows[key]["text_2"], rows[key]["n"]) for key in ("i0", "i1")] == [("mine", "7"), (None, None)]
     assert (rows["i0"]["n_answers"], rows["i0"]["n_agree"], rows["i0"]["batch_id"]) == (3, 2, "b0001-training")
+    assert {row["guideline"] for row in rows.values()} == {label_set.digest}
     assert found.counts == {
         "training": {"not_related": 1, "related": 2},
         "evaluation": {"not_related": 1, "related": 1},

@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from projects import project_of
 
+from annotation.batch import published_labels, read_manifest
+from flows.cli.annotating import history_text, publish_formats
+from storage.lake.annotations import ingest
 from storage.lake.batches import close_batch
-from storage.records import Batch, Split
+from storage.lake.history import history_of
+from storage.records import Answer, Batch, Split
 from storage.workspace import Workspace
 from tasks.sample import publish_batches
 
@@ -35,6 +40,22 @@ def test_every_open_batch_is_published_once(workspace: Workspace, reserve_batch:
     assert publish_batches(project_of(workspace)) == []
     assert {path: path.read_bytes() for path in workspace.batches.rglob("*.*") if path.is_file()} == before
     assert_whole(folders[0])
+
+
+def test_a_batch_keeps_the_guideline_that_it_showed(workspace: Workspace, reserve_batch: Reserve) -> None:
+    first = project_of(workspace).label_set
+    described = tuple(replace(label, description=f"all of {label.name}") for label in first.labels)
+    later = project_of(workspace, replace(first, question="New?", definition="Newer.", labels=described))
+    batch = reserve_batch(workspace, {"i0": "Floods"})
+    publish_batches(project_of(workspace))
+    folder = workspace.batches / batch.batch_id
+    assert published_labels(folder, later.label_set) == first
+    (page,) = publish_formats(later, batch.batch_id, ["html"])
+    assert "Newer." not in page.read_text(encoding="utf-8")
+    ingest(workspace.store(), batch.batch_id, [Answer("i0", "related", "anna")], "a.csv")
+    found = history_of(workspace.store(), "i0")
+    assert [each.guideline for each in found.answers] == [first.digest] == [read_manifest(folder)["label_set"]]
+    assert f"{first.digest}: batches/{batch.batch_id}" in history_text(found)
 
 
 def test_a_closed_batch_is_not_published(workspace: Workspace, reserve_batch: Reserve) -> None:
