@@ -55,7 +55,7 @@ def next_batch(
     batch = publish_next(run, project, plan, model, seed=seed, beside_open=another)
     run.rename(f"next {batch.batch_id}")
     run.complete_work()
-    report(run, model)
+    report(run)
     return batch.batch_id
 
 
@@ -68,7 +68,7 @@ def check_next(project: Project, another: bool) -> str | None:
     """
     refuse_lost_labels(project)
     check_context(project)
-    store = project.workspace.store()
+    store = project.store
     if (batch := find_open_batch(project)) and not another:
         has_files = (project.workspace.batches / batch.batch_id / MANIFEST).is_file()
         return batch.batch_id if has_files else None
@@ -79,7 +79,7 @@ def check_next(project: Project, another: bool) -> str | None:
 
 def find_open_batch(project: Project) -> Batch | None:
     """Return the oldest open batch of new items (not of items that are queried again); None if there is none."""
-    opened = published_batches(project.workspace.store(), again=False)
+    opened = published_batches(project.store, again=False)
     return opened[0] if opened else None
 
 
@@ -90,7 +90,7 @@ def plan_next_batch(project: Project, n: int = 0) -> Plan:
         project: The project.
         n: Number of items; 0 for that of the plan.
     """
-    store, names = project.workspace.store(), project.label_set.names
+    store, names = project.store, project.label_set.names
     minimums = minimums_of(project)
     with store.reading():
         n_items, pending, labelled = count_askable(project), count_pending(store), label_counts(store)
@@ -144,7 +144,7 @@ def publish_next(
     """Sample and publish a batch, chosen by the model if there is one."""
     run.batch_id = run.stage(sample_batch, project, plan, model, seed=seed, beside_open=beside_open)
     run.stage(publish_batches, project)
-    batch = find_batch(project.workspace.store(), run.batch_id).batch
+    batch = find_batch(project.store, run.batch_id).batch
     n_reserve = batch.mix.get(RESERVE, 0)
     items = f"{batch.n} {batch.purpose} items" if not n_reserve else f"{batch.n} items, {n_reserve} for evaluation"
     run.say(f"Published batch {batch.batch_id} ({items}).")
@@ -153,11 +153,11 @@ def publish_next(
     return batch
 
 
-def report(run: Run, model: LoadedModel | None) -> None:
+def report(run: Run) -> None:
     """Write the report and show its tables beside the run."""
     from tasks.reporting.report_page import report_markdown
 
-    written = run.stage(write_report, run.project, run.record.run_id, model)
+    written = run.stage(write_report, run.project, run.record.run_id)
     run.share(*written.pages)
     if written.report.drift_fires:
         notify(run.project, "drift", written.report.drift)

@@ -43,12 +43,12 @@ def nightly(run: Run) -> str | None:
     if batch := find_open_batch(project):
         run.batch_id = batch.batch_id
         run.say(f"Batch {batch.batch_id} is still open.")
-    elif count_pool(project.workspace.store()):
+    elif count_pool(project.store):
         publish_next(run, project, plan, model, seed=None, beside_open=False)
     else:
         log.warning("The pool is empty, so there is nothing to annotate. Add texts: pal import FILE")
     run.complete_work()
-    report(run, model)
+    report(run)
     make_missing_vectors(run)
     return run.batch_id
 

@@ -42,4 +42,4 @@ def check_predict(project: Project, output: Path, model_id: str) -> None:
         SourceError: The suffix is not that of a format, or the output is a directory.
     """
     format_of_file(output)
-    model_to_predict_with(project.workspace.store(), model_id)
+    model_to_predict_with(project.store, model_id)

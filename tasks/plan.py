@@ -190,7 +190,7 @@ def check_context(project: Project) -> None:
     Raises:
         ConfigError: No item has one of them, or `[sampling] where` is no condition on columns.
     """
-    store, config = project.workspace.store(), project.config
+    store, config = project.store, project.config
     check_columns(store, config.batch.context, "[batch] context in pal.toml")
     check_columns(store, config.report.slices, "[report] slices in pal.toml")
     check_where(store, config.sampling.where)
@@ -198,13 +198,13 @@ def check_context(project: Project) -> None:
 
 def count_askable(project: Project) -> int:
     """Number of items that `[sampling] where` lets through: all without one."""
-    store, where = project.workspace.store(), project.config.sampling.where
+    store, where = project.store, project.config.sampling.where
     return count_items(store) if not where else store.rows(f"SELECT count(*) FROM ({matching_items(where)})")[0][0]
 
 
 def reserve_of(project: Project) -> Reserve:
     """The evaluation reserve that pal.toml asks for, and what of it is to be asked next."""
-    store, minimums = project.workspace.store(), minimums_of(project)
+    store, minimums = project.store, minimums_of(project)
     with store.reading():
         n_items = count_askable(project)
         fitting = fitting_minimums(minimums, n_items)

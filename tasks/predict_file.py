@@ -77,7 +77,7 @@ def model_in_production(project: Project) -> NumpyModel:
     Raises:
         ModelError: There is none yet, or it does not fit pal.toml.
     """
-    store = project.workspace.store()
+    store = project.store
     current = production_model(store)
     if current is None:
         raise ModelError("There is no model yet.", hint="See what is missing: pal status")

@@ -17,15 +17,14 @@ from filelock import FileLock, Timeout
 
 from storage.errors import ModelError, WorkspaceError
 from storage.files.folders import MANIFEST, write_whole
-from storage.lake.codebook import codebook_of
 from storage.lake.models import all_models, find_model, production_model
 from storage.lake.outgoing import CONTEXT, FileFormat, count_after, features_of_all, join_parts
 from storage.lake.store import Store
 from storage.readers.columns import unique_names
 from storage.records import Model
-from tasks.learning.model_files import LoadedModel, load_model
+from tasks.learning.model_files import LoadedModel
 from tasks.learning.ngrams import CharacterCodes
-from tasks.model_input import beside_tokens, tokens_in
+from tasks.model_input import beside_tokens, open_model, tokens_in
 from tasks.predict_file import say_labels
 from tasks.prepare import add_missing_features
 from tasks.project import Project
@@ -72,10 +71,9 @@ def predict_pool(project: Project, output: Path, form: FileFormat, model_id: str
     """
     started = time.monotonic()
     workspace = project.workspace
-    store = workspace.store()
+    store = project.store
     record = model_to_predict_with(store, model_id)
-    names, became = project.label_set.names, codebook_of(store).became_after
-    model = load_model(workspace.model_folder(record.model_id), names, became)
+    model = open_model(project, record.model_id)
     say_labels(model)
     add_missing_features(workspace, model.encoder)
     if model.sentence_encoder_id:

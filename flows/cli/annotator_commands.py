@@ -67,7 +67,7 @@ def _change(name: str, new: str, workspace: WorkspaceOption, *, merge: bool) -> 
     from storage.readers.spellings import folded
 
     project = project_at(workspace)
-    both = rename_annotator(project.workspace.store(), name, new, merge=merge)
+    both = rename_annotator(project.store, name, new, merge=merge)
     print(f"Merged {name} into {new}." if merge else f"Renamed {name} to {new}.")
     if both:
         print(f"Both had answered {counted(both, 'item')}; the answer ingested last counts.")

@@ -172,12 +172,12 @@ def close(
 
     project = project_at(workspace)
     project.workspace.pull()
-    again = find_batch(project.workspace.store(), batch).batch.purpose.asks_again
+    again = find_batch(project.store, batch).batch.purpose.asks_again
     if waiting := waiting_answers(project.workspace, batch, project.label_set):
         raise BatchError(
             f"{len(waiting)} answers in the files of {batch} are not ingested yet.", hint="take them first: pal ingest"
         )
-    n = close_batch(project.workspace.store(), batch)
+    n = close_batch(project.store, batch)
     if as_json:
         print_json({"batch_id": batch, "n_returned": n})
     else:

@@ -63,7 +63,7 @@ def find(
 
     if label and label not in project.label_set.names:
         raise ConfigError(f"There is no label {label!r}.", hint=f"Choose from: {', '.join(project.label_set.names)}")
-    check_where(project.workspace.store(), where, "--where")
+    check_where(project.store, where, "--where")
     hits = find_items(project, Search(words, like, by), Scope(label, where=where), n)
     if as_json:
         print_json([asdict(hit) for hit in hits])

@@ -61,7 +61,7 @@ def labels_of(project: Project) -> dict[str, Any]:
     from storage.records import Split
     from tasks.project import lost_labels, possible_changes
 
-    store = project.workspace.store()
+    store = project.store
     with store.reading():
         counts, codebook, lost = label_counts(store), codebook_of(store), lost_labels(project)
         possible = possible_changes(project, lost) if lost else []

@@ -48,7 +48,7 @@ def move(
     checked(LakeConfig, {"catalog": catalog, "data": data}, "The command", "pal lake move --help")
     refuse_while_running(project, "pal lake move", up_too=True)
     root = project.workspace.root
-    moved = move_lake(project.workspace.store(), *Workspace(root, catalog, data).lake, root)
+    moved = move_lake(project.store, *Workspace(root, catalog, data).lake, root)
     if switch:
         switch_lake(project.workspace.config_file, catalog, data)
     if as_json:
@@ -135,7 +135,7 @@ def maintain(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> 
 
     project = project_at(workspace)
     refuse_while_running(project, "pal maintain")
-    done = tidy(project.workspace.store())
+    done = tidy(project.store)
     if as_json:
         print_json(asdict(done))
         return

@@ -50,7 +50,7 @@ def adapt(
     from tasks.learning.encoders import MINILM_ADAPTED
 
     project = project_at(workspace)
-    check_pool(count_pool(project.workspace.store()))
+    check_pool(count_pool(project.store))
     chosen = str(teacher.resolve()) if teacher else ""
     encoder_id = start(project, adapt_flow, texts, labels, chosen, seed)
     if as_json:

@@ -69,10 +69,10 @@ def show_batch(project: Project, batch_id: str | None, as_json: bool, none: str 
 
     pal = pal_command(project)
     if batch_id is None:
-        more = f"{pal} next" if count_pool(project.workspace.store()) else f"{pal} import FILE"
+        more = f"{pal} next" if count_pool(project.store) else f"{pal} import FILE"
         print("null" if as_json else f"{none}; next: {more}")
         return
-    progress = find_batch(project.workspace.store(), batch_id)
+    progress = find_batch(project.store, batch_id)
     batch, folder = progress.batch, project.workspace.batches / batch_id
     files = batch_files(folder)
     if as_json:

@@ -52,7 +52,7 @@ def predict(
         from tasks.predict_pool import predict_pool
 
         check_predict(project, output, model or "")
-        if project.workspace.store().is_read_only:  # nothing of it can be recorded there
+        if project.store.is_read_only:  # nothing of it can be recorded there
             found = predict_pool(project, output.resolve(), format_of_file(output), model or "")
         else:
             found = start(project, predict_flow, str(output.resolve()), "by suffix", model or "")

@@ -13,8 +13,6 @@ import logging
 import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -40,13 +38,6 @@ log = logging.getLogger(__name__)
 KIND = "pal backup"
 _FOLDERS = ("batches", "models", "encoders", "reports")
 _PIECE_BYTES = 8 << 20
-_COPY = """
-import sqlite3, sys
-source, target = sqlite3.connect(sys.argv[1], timeout=30, uri=True), sqlite3.connect(sys.argv[2])
-source.backup(target)
-target.execute("PRAGMA journal_mode = DELETE")
-target.close()
-"""
 
 
 @dataclass(frozen=True)
@@ -276,15 +267,12 @@ def _server(source: str, catalog: str, data: str) -> Iterator[duckdb.DuckDBPyCon
 def _copied_catalog(store: Store, path: Path) -> tuple[int, list[Any]]:
     """A copy of the catalog as it is at one moment, in SQLite: its newest version, and the data files it needs."""
     if store.kind == "sqlite":
-        # In a process of its own: DuckDB's SQLite and Python's undo each other's locks in one.
-        source = Path(store.catalog.partition(":")[2]).as_uri()
-        command = [sys.executable, "-I", "-S", "-c", _COPY, f"{source}?mode=ro", str(path)]
-        copied = subprocess.run(command, capture_output=True, text=True, check=False)
-        if copied.returncode:
-            reason = " ".join(copied.stderr.split()[-12:])
-            raise disk_error(OSError(reason), str(path)) or StoreError(
-                f"The catalog cannot be copied: {reason}", hint="Find out whether it is damaged: pal check"
-            )
+        try:
+            copy_sqlite(Path(store.catalog.partition(":")[2]), path)
+        except OSError as error:
+            raise disk_error(error, str(path)) or StoreError(
+                f"The catalog cannot be copied: {error}", hint="Find out whether it is damaged: pal check"
+            ) from error
         with open_duckdb(f"sqlite:{path}", "", None, "500MB") as connection:
             attach_tables(connection, f"sqlite:{path}", "target", read_only=True)
             return _version_and_files(connection)
