@@ -7,7 +7,8 @@ from typing import Literal
 
 from flows.run import Run
 from storage.lake.outgoing import format_of_file
-from tasks.predict_pool import PoolPrediction, model_to_predict_with, predict_pool
+from tasks.predict_file import model_to_predict_with
+from tasks.predict_pool import PoolPrediction, predict_pool
 from tasks.project import Project
 
 

@@ -54,7 +54,6 @@ def list_labels(context: typer.Context, as_json: JsonOption = False, workspace: 
 
 def labels_of(project: Project) -> dict[str, Any]:
     """The labels of pal.toml and of the answers, how many items have each, and every change so far."""
-    from dataclasses import asdict
 
     from storage.lake.annotations import label_counts
     from storage.lake.codebook import codebook_of
@@ -76,7 +75,7 @@ def labels_of(project: Project) -> dict[str, Any]:
         }
         for name in (*known, *lost)
     ]
-    changes = [asdict(each) for each in codebook.changes]
+    changes = codebook.changes
     return {"codebook": codebook.number, "labels": rows, "changes": changes, "possible": possible}
 
 

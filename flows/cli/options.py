@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -96,5 +97,9 @@ def show_batch(project: Project, batch_id: str | None, as_json: bool, none: str 
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON."""
-    print(json.dumps(value, ensure_ascii=False, indent=1, default=str))
+    """Print a value as JSON: dataclasses as objects, what JSON does not know as strings."""
+
+    def plain(other: Any) -> Any:
+        return asdict(other) if is_dataclass(other) and not isinstance(other, type) else str(other)
+
+    print(json.dumps(value, ensure_ascii=False, indent=1, default=plain))

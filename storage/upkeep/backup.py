@@ -25,12 +25,12 @@ import duckdb
 from storage.errors import StoreError, WorkspaceError, disk_error
 from storage.files.folders import MANIFEST, inside, read_object, to_disk, write_whole
 from storage.lake.catalog_copy import attach_tables, copy_catalog, copy_sqlite, what_it_holds
-from storage.lake.connection import open_duckdb, told, without_secrets
+from storage.lake.connection import open_duckdb, without_secrets
 from storage.lake.store import Store
 from storage.run_records import RUNS_FILE, Runs
 from storage.upkeep.check import check_contents
 from storage.upkeep.maintenance import DataFolder, files_of
-from storage.upkeep.moving import opened_tables
+from storage.upkeep.moving import opened_tables, written_lake
 from storage.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -217,7 +217,10 @@ def _restore_into(part: Path, backup: Backup, objects: _Objects, *, force: bool)
     copy = Path(catalog.partition(":")[2]) if is_inside else part / "lake" / "restored.sqlite"
     objects.write(backup.catalog, copy)
     source = f"sqlite:{copy}"
-    with contextlib.nullcontext() if is_inside else _server(source, catalog, data) as connection:
+    with (
+        written_lake(catalog, data),
+        contextlib.nullcontext() if is_inside else opened_tables(source, catalog, data) as connection,
+    ):
         is_another = connection is not None and what_it_holds(connection, "source", "target") == "another lake"
         if is_another and not force:
             raise StoreError(
@@ -249,19 +252,6 @@ def _refuse_outside(part: Path, catalog: str, data: str) -> None:
                 f"The backup's lake is outside of the workspace, at {where}.",
                 hint="If that is right, write there: pal restore --force",
             )
-
-
-@contextlib.contextmanager
-def _server(source: str, catalog: str, data: str) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to the catalogs `source` and `target`; a refusal is said in words."""
-    try:
-        with opened_tables(source, catalog, data) as connection:
-            yield connection
-    except (duckdb.Error, OSError) as error:
-        raise told(error, f"the lake {catalog} with data in {data}") or StoreError(
-            without_secrets(f"the lake {catalog} with data in {data} cannot be written: {error}"),
-            hint="Correct that, then run the same command again",
-        ) from error
 
 
 def _copied_catalog(store: Store, path: Path) -> tuple[int, list[Any]]:
