@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 from flows.notify import notify
 from flows.run import FormatName, Markdown, Run, Seed, Size, Table
 from storage.files.folders import MANIFEST
-from storage.lake.annotations import label_counts
 from storage.lake.batches import find_batch, published_batches
-from storage.lake.items import count_pending, count_pool
-from storage.records import Batch, Split
-from tasks.plan import Plan, check_context, count_askable, fitting_minimums, minimums_of, next_batch_plan, reserve_of
+from storage.lake.items import count_pool
+from storage.records import Batch
+from tasks.plan import Plan, check_context, plan_next_batch
 from tasks.prepare import make_features
 from tasks.project import Project, refuse_lost_labels
 from tasks.report import batch_rows, learning_curve_rows, write_report
@@ -81,35 +80,6 @@ def find_open_batch(project: Project) -> Batch | None:
     """Return the oldest open batch of new items (not of items that are queried again); None if there is none."""
     opened = published_batches(project.store, again=False)
     return opened[0] if opened else None
-
-
-def plan_next_batch(project: Project, n: int = 0) -> Plan:
-    """Plan the next batch: its purpose and the number of items.
-
-    Args:
-        project: The project.
-        n: Number of items; 0 for that of the plan.
-    """
-    store, names = project.store, project.label_set.names
-    minimums = minimums_of(project)
-    with store.reading():
-        n_items, pending, labelled = count_askable(project), count_pending(store), label_counts(store)
-    fitting = fitting_minimums(minimums, n_items)
-    if fitting != minimums:
-        numbers = ", ".join(f"{name} = {getattr(fitting, name)}" for name in ("evaluation", "validation", "training"))
-        log.warning("[minimums] in pal.toml require all items; until more are imported, these apply: %s.", numbers)
-    counts = {split: {name: n for name, n in by_label.items() if name in names} for split, by_label in labelled.items()}
-    n_due = len(reserve_of(project).due) if fitting.evaluation_share else 0
-    plan = next_batch_plan(counts, fitting, project.config.batch.size, pending, n_due)
-    n_evaluation = sum(counts.get(Split.EVALUATION, {}).values()) + pending.get(Split.EVALUATION, 0)
-    if fitting.evaluation_share and not n_due and n_evaluation < fitting.evaluation:
-        log.warning(
-            "The evaluation reserve is used up: %d of evaluation = %d in pal.toml. Import more texts or lower it.",
-            n_evaluation,
-            fitting.evaluation,
-        )
-    n_before = sum(sum(by_label.values()) for by_label in counts.values()) + sum(pending.values())
-    return plan.resized(n, n_before) if n else plan
 
 
 def train_and_promote(run: Run, *, at_night: bool = False) -> LoadedModel:

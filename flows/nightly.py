@@ -6,11 +6,12 @@ import logging
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from flows.next_batch import find_open_batch, plan_next_batch, publish_next, report, train_and_promote
+from flows.next_batch import find_open_batch, publish_next, report, train_and_promote
 from flows.run import Run
 from storage.lake.items import count_pool
 from storage.records import RunRecord
 from tasks.collect import collect_answers
+from tasks.plan import plan_next_batch
 from tasks.prepare import make_features
 from tasks.project import refuse_lost_labels
 from tasks.sample import publish_batches

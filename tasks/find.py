@@ -104,7 +104,7 @@ def _nearest(project: Project, query: str, scope: Scope, n: int) -> list[tuple[s
     """The n items whose vectors have the highest cosine with that of the query, (item_id, cosine)."""
     workspace = project.workspace
     encoder = current_encoder(workspace, project.config.model.encoder, project.encoders)
-    add_missing_features(workspace, encoder)
+    add_missing_features(project, encoder)
     wanted = token_vectors(encoder.tokenize(pa.array([query], pa.string())), encoder)
     direction = wanted.rows(np.zeros(1, np.int64))
     item_ids: list[pa.Array] = []

@@ -82,12 +82,12 @@ def model_to_predict_with(store: Store, model_id: str = "") -> Model:
     if not model_id:
         current = production_model(store)
         if current is None:
-            raise ModelError("There is no model yet.", hint="see what is missing: pal status")
+            raise ModelError("There is no model yet.", hint="See what is missing: pal status")
         return current
     found = find_model(store, model_id)
     if found is None:
         known = ", ".join(model.model_id for model in all_models(store)[:5]) or "none"
-        raise ModelError(f"There is no model {model_id!r}.", hint=f"the newest: {known}; all: pal models")
+        raise ModelError(f"There is no model {model_id!r}.", hint=f"The newest: {known}; all: pal models.")
     return found
 
 

@@ -69,12 +69,11 @@ def predict_pool(project: Project, output: Path, form: FileFormat, model_id: str
         WorkspaceError: Another process is writing this file.
     """
     started = time.monotonic()
-    workspace = project.workspace
     store = project.store
     record = model_to_predict_with(store, model_id)
     model = open_model(project, record.model_id)
     say_labels(model)
-    add_missing_features(workspace, model.encoder)
+    add_missing_features(project, model.encoder)
     if model.sentence_encoder_id:
         add_missing_sentence_vectors(project, model.sentence_encoder_id)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -51,14 +51,13 @@ def make_features(project: Project) -> str:
     """Make the features of all items that have none under the configured encoder; returns its encoder_id."""
     workspace, encoder_name, scale = project.workspace, project.config.model.encoder, project.config.scale
     encoder = current_encoder(workspace, encoder_name, project.encoders)
-    missing = count_without_features(project.store, encoder.encoder_id)
-    if missing > ITEMS_OF_A_CALL and scale.shared:
+    if scale.shared and count_without_features(project.store, encoder.encoder_id) > ITEMS_OF_A_CALL:
         _made_by_workers(workspace, encoder_name, encoder, scale)
-    add_missing_features(workspace, encoder)
+    add_missing_features(project, encoder)
     return encoder.encoder_id
 
 
-def add_missing_features(workspace: Workspace, encoder: Encoder) -> None:
+def add_missing_features(project: Project, encoder: Encoder) -> None:
     """Features for the items that have none under this encoder, made here."""
     started, fragments = time.monotonic(), 0.0
 
@@ -70,9 +69,9 @@ def add_missing_features(workspace: Workspace, encoder: Encoder) -> None:
             fragments = fragments_per_letter(encoder, some, tokens.slice(0, len(some)))
         return tokens.to_arrow()
 
-    if missing := count_without_features(workspace.store(), encoder.encoder_id):
+    if missing := count_without_features(project.store, encoder.encoder_id):
         with progress("features", missing) as advance:
-            made = write_features(workspace, encoder.encoder_id, make, advance=advance)
+            made = write_features(project.workspace, encoder.encoder_id, make, advance=advance)
         _tell(made, encoder, started)
     if fragments > MOST_FRAGMENTS:
         log.warning(

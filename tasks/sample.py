@@ -203,7 +203,7 @@ def load_pool(
     workspace, label_set, encoder_name = project.workspace, project.label_set, project.config.model.encoder
     store = project.store
     encoder = model.encoder if model is not None else current_encoder(workspace, encoder_name, project.encoders)
-    add_missing_features(workspace, encoder)
+    add_missing_features(project, encoder)
     beside = beside_tokens(model)
     if beside.sentences:
         add_missing_sentence_vectors(project, beside.sentences)
