@@ -64,7 +64,7 @@ def plan_of(project: Project, item_ids: Sequence[str]) -> Erased:
                 f"Filled files wait to be ingested: {len(waiting)}, {waiting[0].path.name} first; nothing was erased.",
                 hint="Ingest them first: pal ingest",
             )
-        interrupted = plan_erasure(workspace.store(), item_ids)
+        interrupted = plan_erasure(project.store, item_ids)
     elif new := set(item_ids) - set(interrupted.item_ids):
         raise BatchError(
             f"An erasure was interrupted; {len(new)} of these items were not part of it.",
@@ -85,8 +85,8 @@ def erase_items(project: Project, plan: Erased) -> Erased:
     intent = workspace.root / "lake" / INTENT
     write_whole(intent, json.dumps(asdict(erasure)).encode())
     _edit_records(workspace, Mentions(erasure.texts, in_pieces=True))
-    erase_from_lake(workspace.store(), erasure)  # which also clears what a PostgreSQL server kept of the records
-    for path in catalog_copies(workspace.store()):
+    erase_from_lake(project.store, erasure)  # which also clears what a PostgreSQL server kept of the records
+    for path in catalog_copies(project.store):
         path.unlink()
     for name in ("scratch-*", "spill"):
         for folder in (workspace.root / "lake").glob(name):
@@ -111,7 +111,7 @@ def _addresses(workspace: Workspace, shared: Iterable[str]) -> list[str]:
 
 def _waiting(project: Project) -> list[FilledFile]:
     """The filled files with answers to ingest: none of those that are only read again because labels changed."""
-    known = ingested_hashes(project.workspace.store())
+    known = ingested_hashes(project.store)
     return [
         file
         for file in files_to_collect(project)
@@ -133,7 +133,7 @@ def _interrupted(workspace: Workspace) -> Erasure | None:
 
 def _write_batches_again(project: Project, batch_ids: Sequence[str]) -> None:
     """Replace the folders of these batches by what the lake has of them now."""
-    store, batches = project.workspace.store(), project.workspace.batches
+    store, batches = project.store, project.workspace.batches
     for batch_id in batch_ids:
         try:
             label_set = published_labels(batches / batch_id, project.label_set)
@@ -192,7 +192,7 @@ def _files_with(workspace: Workspace, project: Project, erasure: Erasure) -> tup
             left.append(f"{name} (it cannot be read: {error})")
             continue
         (deleted if is_ours or _is_prediction(path, name) else left).append(name)
-    if others := others_with(workspace.store(), erasure.item_ids, whole.long_beginnings):
+    if others := others_with(project.store, erasure.item_ids, whole.long_beginnings):
         left.append(f"{len(others):,} other items that hold it in text, context or notes: {', '.join(others[:5])}")
     if (workspace.root / "backups").is_dir():
         left.append("backups/ (backups are not touched)")
