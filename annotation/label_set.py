@@ -6,6 +6,7 @@ import difflib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from storage.errors import PalError
@@ -76,12 +77,12 @@ class LabelSet:
     highlight: tuple[str, ...] = ()
     also: tuple[tuple[str, str], ...] = ()
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The label names in the order of pal.toml, which is the order of every model's outputs."""
         return tuple(label.name for label in self.labels)
 
-    @property
+    @cached_property
     def positive(self) -> str | None:
         """The label that F1, precision and recall are about; None if no label is marked."""
         return next((label.name for label in self.labels if label.positive), None)
@@ -91,7 +92,7 @@ class LabelSet:
         """The label that Enter chooses; None if no label is marked."""
         return next((label.name for label in self.labels if label.default), None)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Hash of names, question, definition and descriptions: identifies the guideline behind an answer."""
         described = (f"{label.name}\x1e{label.description}" for label in self.labels if label.description)

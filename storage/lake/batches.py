@@ -211,13 +211,6 @@ def count_batches(store: Store) -> int:
     return int(store.rows("SELECT count(*) FROM lake.batches")[0][0])
 
 
-def count_iterations(store: Store) -> int:
-    """Number of batches that were drawn from the pool."""
-    sql = r"""SELECT count(*) FROM lake.batches
-        WHERE regexp_matches(batch_id, '^b\d+-') AND purpose NOT IN ('adjudication', 'review')"""
-    return int(store.rows(sql)[0][0])
-
-
 @dataclass(frozen=True)
 class BatchHashes:
     """A batch in the lake: whether it is open, and the hashes of all present and earlier texts by item."""

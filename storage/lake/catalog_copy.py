@@ -6,10 +6,8 @@ text. The conversion follows from the column's type in the lake.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -29,6 +27,14 @@ file = sqlite3.connect(sys.argv[1], timeout=30, isolation_level=None)
 for statement in json.load(sys.stdin):
     file.execute(statement).fetchall()
 file.close()
+"""
+
+_COPY = """
+import sqlite3, sys
+source, target = sqlite3.connect(sys.argv[1], timeout=30, uri=True), sqlite3.connect(sys.argv[2])
+source.backup(target)
+target.execute("PRAGMA journal_mode = DELETE")
+target.close()
 """
 
 Relation = Literal["nothing", "an older copy", "the same", "another lake"]
@@ -59,12 +65,14 @@ def compare_catalogs(connection: Connection, source: str, target: str) -> Relati
 
 
 def copy_sqlite(source: Path, target: Path) -> None:
-    """Copy a snapshot of a SQLite file atomically, replacing an existing file."""
+    """Copy a snapshot of a SQLite file atomically, replacing an existing file.
+
+    Raises:
+        OSError: The file cannot be read, or the copy cannot be written.
+    """
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        with contextlib.closing(sqlite3.connect(source)) as original, contextlib.closing(sqlite3.connect(part)) as copy:
-            original.backup(copy)
-            copy.execute("PRAGMA journal_mode = DELETE")
+        _run_alone(_COPY, f"{source.as_uri()}?mode=ro", str(part))
         to_disk(part)
         os.replace(part, target)  # noqa: PTH105
     finally:
@@ -75,17 +83,23 @@ def copy_sqlite(source: Path, target: Path) -> None:
 
 
 def edit_sqlite(path: Path, statements: Sequence[str]) -> None:
-    """Run statements on a SQLite file in a separate process.
-
-    Within one process, DuckDB's SQLite and Python's release each other's locks on a file, which can crash it.
+    """Run statements on a SQLite file.
 
     Raises:
         OSError: A statement failed; earlier ones outside a transaction are kept.
     """
-    command = [sys.executable, "-I", "-S", "-c", _EDIT, str(path)]
-    editing = subprocess.run(command, input=json.dumps(statements), capture_output=True, text=True, check=False)
-    if editing.returncode:
-        raise OSError(" ".join(editing.stderr.split()[-12:]) or f"exit code {editing.returncode}")
+    _run_alone(_EDIT, str(path), text=json.dumps(statements))
+
+
+def _run_alone(program: str, *arguments: str, text: str = "") -> None:
+    """Run a program in a separate process.
+
+    Within one process, DuckDB's SQLite and Python's release each other's locks on a file, which can crash it.
+    """
+    command = [sys.executable, "-I", "-S", "-c", program, *arguments]
+    finished = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    if finished.returncode:
+        raise OSError(" ".join(finished.stderr.split()[-12:]) or f"exit code {finished.returncode}")
 
 
 def copy_catalog(

@@ -295,22 +295,17 @@ class Store:
     def keep_catalog(self, path: Path) -> None:
         """Copy a SQLite catalog to a file atomically, while nobody writes.
 
-        The connection is closed meanwhile: DuckDB's SQLite and Python's release each other's locks on a file.
-
         Raises:
             StoreError: The file cannot be written.
         """
         with self.alone():
-            self.close()
             try:
                 copy_sqlite(Path(self.catalog.partition(":")[2]), path)
-            except sqlite3.Error as error:
+            except OSError as error:
                 raise StoreError(
                     f"The catalog cannot be copied to {path}: {error}.",
                     hint="Check the path, permissions and free disk space.",
                 ) from error
-            finally:
-                self._renew()
 
     def edit_catalog(self, *statements: str) -> None:
         """Run statements on the catalog's own tables, in one transaction, while nobody writes.

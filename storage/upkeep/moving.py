@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +13,7 @@ import duckdb
 from storage.errors import StoreError
 from storage.lake.annotations import labelled_texts
 from storage.lake.catalog_copy import attach_tables, compare_catalogs, copy_catalog
-from storage.lake.connection import (
-    Connection,
-    attach_lake,
-    explained,
-    load_extension,
-    open_duckdb,
-    without_secrets,
-)
+from storage.lake.connection import Connection, attach_lake, explained, load_extension, open_duckdb, without_secrets
 from storage.lake.schema import MIGRATIONS, current_version
 from storage.lake.store import Store
 from storage.records import Split
@@ -71,7 +66,7 @@ def move_lake(store: Store, catalog: str, data: str, root: Path) -> Moved:
 
 def _move(store: Store, catalog: str, data: str, root: Path) -> Moved:
     source, target = DataFolder(store.data), DataFolder(data)
-    try:
+    with written_lake(catalog, data):
         with opened_tables(store.catalog, catalog, data) as connection:
             files = files_of(connection, "source")
             refuse_another_lake(connection, catalog, data, {file.path for file in files}, target)
@@ -81,9 +76,16 @@ def _move(store: Store, catalog: str, data: str, root: Path) -> Moved:
             log.info("Copied %s files, %s bytes; comparing.", f"{len(files):,}", f"{copied:,}")
             n_runs = _move_runs(store, moved, root)
             return _compared(store, moved, n_runs, len(files), copied)
+
+
+@contextlib.contextmanager
+def written_lake(catalog: str, data: str) -> Iterator[None]:
+    """Turn failures to write a lake into StoreError."""
+    try:
+        yield
     except (duckdb.Error, OSError) as error:
         raise explained(error, f"the lake {catalog} with data in {data}") or StoreError(
-            without_secrets(f"The lake cannot be copied to {catalog} with data in {data}: {error}"),
+            without_secrets(f"The lake {catalog} with data in {data} cannot be written: {error}"),
             hint="Fix this and run the command again.",
         ) from error
 

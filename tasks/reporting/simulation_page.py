@@ -77,7 +77,8 @@ def simulation_text(simulation: Simulation) -> str:
     steps = list(simulation.rows[0].at)
     wide = max(len(row.name) for row in simulation.rows) + 2
     heads = "".join(f"{f'@{step}':>8}" for step in steps)
-    heading = f"{simulation.figure} by number of queried items, area under the curve, items until {simulation.figure} is {simulation.target:g}"
+    until = f"items until {simulation.figure} is {simulation.target:g}"
+    heading = f"{simulation.figure} by number of queried items, area under the curve, {until}"
     lines = [simulation.about, heading]
     if simulation.several:
         lines.append("win/tie/loss against random with the same encoder and batch size")
