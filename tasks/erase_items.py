@@ -26,7 +26,7 @@ from storage.lake.annotations import ingested_hashes
 from storage.lake.batches import find_batch, given_answers
 from storage.records import IMPORTED, ORIGINAL
 from storage.run_records import RUNS_FILE
-from storage.upkeep.erasure import INTENT, Erasure, catalog_copies, erase_from_lake, others_with, plan_erasure
+from storage.upkeep.erasure import INTENT, Erasure, catalog_copies, erase_from_lake, items_containing, plan_erasure
 from storage.workspace import CONFIG_NAME, Workspace
 from tasks.collect import JOURNAL, files_to_collect
 from tasks.project import Project
@@ -71,8 +71,8 @@ def plan_of(project: Project, item_ids: Sequence[str]) -> Erased:
             hint="Finish it first: pal items erase --yes",
         )
     deleted, left = _files_with(workspace, project, interrupted)
-    shared, _ = _shared_with(project, interrupted)
-    return Erased(interrupted, (*deleted, *_addresses(workspace, shared)), left)
+    shared, _, unreadable = _shared_with(project, interrupted)
+    return Erased(interrupted, (*deleted, *_addresses(workspace, shared)), (*left, *unreadable))
 
 
 def erase_items(project: Project, plan: Erased) -> Erased:
@@ -95,13 +95,13 @@ def erase_items(project: Project, plan: Erased) -> Erased:
     deleted, left = _files_with(workspace, project, erasure)
     for name in deleted:
         (workspace.root / name).unlink(missing_ok=True)
-    shared, kept = _shared_with(project, erasure)
+    shared, kept, unreadable = _shared_with(project, erasure)
     kept |= {sha256_of(path) for path in workspace.batches.rglob("*") if path.is_file()}
     workspace.erase_shared({name: digest for name, digest in shared.items() if digest not in kept})
     workspace.push()
     intent.unlink()
     deleted = (*deleted, *_addresses(workspace, shared))
-    return Erased(erasure, tuple(sorted({*plan.deleted, *deleted})), left)
+    return Erased(erasure, tuple(sorted({*plan.deleted, *deleted})), (*left, *unreadable))
 
 
 def _addresses(workspace: Workspace, shared: Iterable[str]) -> list[str]:
@@ -161,19 +161,24 @@ def _edit_records(workspace: Workspace, mentions: Mentions) -> None:
             write_whole(journal, "".join(kept).encode())
 
 
-def _shared_with(project: Project, erasure: Erasure) -> tuple[dict[str, str], set[str]]:
-    """The files on the object store to delete, name -> SHA-256, and the hashes of those that stay."""
+def _shared_with(project: Project, erasure: Erasure) -> tuple[dict[str, str], set[str], tuple[str, ...]]:
+    """Files in the object store: name -> SHA-256 of those to delete, hashes of the others, names of unreadable ones."""
     in_pieces, ours = Mentions(erasure.texts, in_pieces=True), ("inbox/", "reports/")
     folders = tuple(f"batches/{batch_id}/" for batch_id in erasure.batches)
     found: dict[str, str] = {}
-    kept = set()
+    kept, unreadable = set(), []
     for name, content in project.workspace.shared_files():
         digest = hashlib.sha256(content).hexdigest()
-        if name.startswith(folders) or (name.startswith(ours) and in_pieces.in_stream(io.BytesIO(content))):
+        try:
+            is_found = name.startswith(ours) and in_pieces.in_stream(io.BytesIO(content))
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            is_found = False
+            unreadable.append(f"{project.workspace.files}/{name} (it cannot be read: {error})")
+        if is_found or name.startswith(folders):
             found[name] = digest
         else:
             kept.add(digest)
-    return found, kept
+    return found, kept, tuple(unreadable)
 
 
 def _files_with(workspace: Workspace, project: Project, erasure: Erasure) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -192,7 +197,7 @@ def _files_with(workspace: Workspace, project: Project, erasure: Erasure) -> tup
             left.append(f"{name} (it cannot be read: {error})")
             continue
         (deleted if is_ours or _is_prediction(path, name) else left).append(name)
-    if others := others_with(project.store, erasure.item_ids, whole.long_beginnings):
+    if others := items_containing(project.store, erasure.item_ids, whole.long_beginnings):
         left.append(f"{len(others):,} other items that hold it in text, context or notes: {', '.join(others[:5])}")
     if (workspace.root / "backups").is_dir():
         left.append("backups/ (backups are not touched)")
