@@ -28,7 +28,7 @@ from storage.records import BatchStatus, Split
 from tasks.config.settings import BatchConfig
 from tasks.project import Project
 
-TABLE = synthetic_headlines(3000)
+TABLE = synthetic_headlines(1500)
 TRUTH = dict(zip(TABLE["item_id"].to_pylist(), TABLE["label"].to_pylist(), strict=True))
 
 
@@ -50,7 +50,7 @@ def test_the_loop_runs_from_import_to_a_promoted_model_and_active_batches(projec
     with pytest.raises(SamplingError, match="pal import FILE"):
         run_here(project, next_batch)
     report = run_here(project, import_items, files=(str(headlines),))[0]
-    assert (report.n_new, report.n_rejected) == (3000, 0)
+    assert (report.n_new, report.n_rejected) == (1500, 0)
     assert run_here(project, import_items, files=(str(headlines),))[0].n_new == 0
 
     purposes = []

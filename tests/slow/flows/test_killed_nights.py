@@ -133,7 +133,8 @@ def test_the_night_after_one_killed_in_any_stage_ends_where_an_undisturbed_one_d
     stage, function = KILLS[where]
     root, order = Path(shutil.copytree(evening, tmp_path / "w")), tmp_path / "die"
     order.write_text(function, encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([DYING, str(ROOT)]), "PAL_TEST_DIE": str(order)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "PAL_"))}
+    environment = {**kept, "PYTHONPATH": os.pathsep.join([DYING, str(ROOT)]), "PAL_TEST_DIE": str(order)}
     command = [sys.executable, "-m", "flows.cli.main", "nightly", "--workspace", str(root)]
     killed = subprocess.run(command, env=environment, capture_output=True, timeout=PATIENCE_S, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr

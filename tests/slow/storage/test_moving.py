@@ -23,13 +23,6 @@ from storage.upkeep.moving import move_lake
 from storage.workspace import Workspace
 
 
-@pytest.fixture(scope="module")
-def lived_once(shared_workspace: Workspace) -> Path:
-    live(shared_workspace.store())
-    shared_workspace.close()
-    return shared_workspace.root
-
-
 @pytest.fixture
 def lived(lived_once: Path, tmp_path: Path) -> Store:
     """A lake on SQLite with a history."""
