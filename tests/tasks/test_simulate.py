@@ -184,7 +184,7 @@ def test_a_line_is_named_by_what_there_is_more_than_one_of(
     assert {row.name for row in found.rows} == names
     assert set(found.curves["AP"]) == names
     text = simulation_text(found)
-    assert re.search(r"\b2\b.*\b40\b.*\b3\b.*\b30\b.*\b20\b.*\b2\b.*\bminilm-static\b.*\bbag-of-words\b", text)
+    assert re.search(r"\b2\b.*\b40\b.*\b3\b.*\b30\b.*\b20\b.*\bminilm-static\b.*\bbag-of-words\b", text)
     assert re.search(r"win/tie/loss.*\bencoder\b", text)
     assert all(f"\n{name} " in text for name in names)
     page = (output / "simulation.html").read_text(encoding="utf-8")
