@@ -13,7 +13,7 @@ from projects import project_of
 
 from storage.lake.items import count_without_features, newest_vocabulary
 from storage.workspace import Workspace
-from tasks.learning.encoders import minilm_static
+from tasks.learning.encoders import StaticVectors
 from tasks.learning.token_cover import MOST_FRAGMENTS, fragments_per_letter
 from tasks.prepare import make_features
 
@@ -82,7 +82,7 @@ def test_the_vocabulary_is_fitted_again_when_the_lake_has_doubled_and_not_before
     ],
 )
 def test_a_language_of_many_fragments_is_not_covered(texts: list[str], is_covered: bool) -> None:
-    encoder = minilm_static()
+    encoder = StaticVectors()
     fragments = fragments_per_letter(encoder, texts, encoder.tokenize(pa.array(texts)))
     assert (fragments <= MOST_FRAGMENTS) is is_covered
 
