@@ -81,6 +81,9 @@ class WordPieces:
 
     Args:
         tokenizer: It never joins what white space parts.
+
+    Attributes:
+        from_pool: Whether it was made from a pool, and so covers its language.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -88,6 +91,7 @@ class WordPieces:
         self._known: dict[str, npt.NDArray[np.uint16]] = {}
         self.n_tokens = int(tokenizer.get_vocab_size())
         self.unknown: int | None = tokenizer.token_to_id("[UNK]")
+        self.from_pool = True
 
     def tokenize(self, texts: pa.Array) -> Tokens:
         """WordPiece ids of a string array (n,): each distinct word is cut once, then looked up.
@@ -155,6 +159,7 @@ class StaticVectors(WordPieces):
                 )
         self._folder, self._manifest = folder, manifest
         super().__init__(Tokenizer.from_file(str(folder / "tokenizer.json")))
+        self.from_pool = bool(manifest.get("tokenizer_from_pool"))
         self.encoder_id = id_in(manifest)
 
     def vectors(self) -> npt.NDArray[np.float32]:

@@ -21,10 +21,14 @@ LETTERS_OF_UNKNOWN = 5
 def fragments_per_letter(encoder: WordPieces, n_letters: int, tokens: Tokens) -> float:
     """Into how many fragments the tokenizer cuts a letter's worth of text; 0 for texts without letters.
 
+    Also 0 for a tokenizer that was made from such texts.
+
     Args:
         n_letters: Letters and digits of the texts.
         tokens: The texts.
     """
+    if encoder.from_pool:
+        return 0.0
     counts = np.where(encoder.pieces().left_out, 0, 1)
     if encoder.unknown is not None:
         counts[encoder.unknown] = LETTERS_OF_UNKNOWN
