@@ -34,7 +34,6 @@ from tasks.learning.encoders import (
     StaticVectors,
     WordPieces,
     encoder_files,
-    minilm_static,
 )
 from tasks.learning.pool_tokenizer import first_vectors, pool_tokenizer
 from tasks.project import Project
@@ -121,12 +120,15 @@ def adapt_encoder(project: Project, how: Adaptation | None = None, teacher_folde
     """
     how = how or Adaptation()
     workspace, scale = project.workspace, project.config.scale
-    started, store = time.monotonic(), workspace.store()
+    started, store = time.monotonic(), project.store
     teacher = Teacher(teacher_folder)
     pool = pool_texts(store, how.texts, how.seed)
     check_pool(pool.num_rows)
     labelled = _labelled(project) if how.labels else None
-    settings = [minilm_static().encoder_id, teacher.sha256, asdict(how), installed_version("pytorch-active-learning")]
+    base = project.encoders.shipped()
+    settings = [base.encoder_id, teacher.sha256, asdict(how), installed_version("pytorch-active-learning")]
+    if teacher_folder is not None:
+        settings.append("tokenizer from the pool")
     key = _fingerprint(pool, labelled, settings)
     folder = workspace.encoders / f"{MINILM_ADAPTED}-{key}"
     work = workspace.encoders / f".{folder.name}.work"
@@ -136,7 +138,7 @@ def adapt_encoder(project: Project, how: Adaptation | None = None, teacher_folde
         try:
             with FileLock(work / "lock", timeout=0), open_workers(scale) as workers:
                 reading = _Reading(teacher, teacher_folder, workers, scale.resource)
-                learned = _learned(reading, pool, labelled, how, work)
+                learned = _learned(reading, base, pool, labelled, how, work)
         except Timeout as error:
             raise WorkspaceError(f"another process is adapting in {work}.", hint="wait for it") from error
         facts = {
@@ -173,7 +175,7 @@ def check_pool(n_texts: int) -> None:
 
 def _labelled(project: Project) -> _Labelled | None:
     """The training items; None, which is logged, where two labels have not enough of them."""
-    store, names = project.workspace.store(), project.label_set.names
+    store, names = project.store, project.label_set.names
     table = labelled_with(store, Split.TRAINING, store.version(), names)
     labels = np.array([names.index(label) for label in table["label"].to_pylist()], np.int64)
     n_enough = int(np.count_nonzero(np.bincount(labels, minlength=len(names)) >= MIN_LABELLED))
@@ -214,12 +216,14 @@ def _fine_tuned(teacher: Teacher, labelled: _Labelled, how: Adaptation, kept: Pa
     _save(kept, teacher.save)
 
 
-def _learned(reading: _Reading, pool: pa.Table, labelled: _Labelled | None, how: Adaptation, work: Path) -> _Learned:
+def _learned(
+    reading: _Reading, base: StaticVectors, pool: pa.Table, labelled: _Labelled | None, how: Adaptation, work: Path
+) -> _Learned:
     texts = pool["text"].to_pylist()
     targets = _sentence_vectors(reading, texts, labelled, how, work)
     if reading.folder is None:
         tokenizer = (ARTEFACT / "tokenizer.json").read_bytes()
-        tokens, before = minilm_static().tokenize(pool["text"].combine_chunks()), minilm_static().vectors()
+        tokens, before = base.tokenize(pool["text"].combine_chunks()), base.vectors()
     else:
         made = pool_tokenizer(texts)
         tokenizer, pieces = made.to_str().encode(), WordPieces(made)
