@@ -64,7 +64,8 @@ class OnEvaluation:
         bins: Probability against how often it is right, each with its number of items as its note.
         confusion: Items by the label they have (row) and the one decided (column).
         mistakes: The surest first.
-        slices: Metrics of each part of the items that `[report] slices` asks for.
+        slices: Metrics of the items of each slice of imports, where there are several, and of each part of the items
+            that `[report] slices` asks for.
     """
 
     n: int
@@ -97,7 +98,7 @@ class Report:
         run: The one that the report is of; None where it was asked for.
         runs: The newest ones, the newest first.
         drift: The newest texts beside the older ones, in a sentence; empty where there are too few.
-        drift_fires: Whether that is drift.
+        drift_fires: Whether that is drift, and `drift_is_news` whether no report said so since the last import.
         outlook: What the next batch is expected to bring.
         change: The two newest models against each other; None where there are no two.
     """
@@ -125,6 +126,7 @@ class Report:
     per_label: dict[str, dict[str, Metric]] = field(default_factory=dict)
     drift: str = ""
     drift_fires: bool = False
+    drift_is_news: bool = False
     people: list[Person] = field(default_factory=list)
     change: ModelChange | None = None
     outlook: Outlook | None = None
