@@ -107,7 +107,7 @@ def test_a_new_topic_is_drift_and_more_of_the_same_is_not(
     script = f"import sys; open({str(told)!r}, 'a').write(sys.stdin.read() + chr(10))"
 
     def written(run: Run) -> None:
-        write_report(run, None)
+        write_report(run)
 
     project = project.with_config(notify=NotifyConfig(command=(sys.executable, "-c", script), on=("drift",)))
     for _ in range(2):
