@@ -1,8 +1,8 @@
 """The evaluation reserve: the texts with the lowest ranks, which no strategy queries and no model trains on.
 
-The rank of a text is a hash of its text hash and the workspace's seed, fixed from the start. So the lowest ranks are a
-random sample of all texts, whatever has been queried, and stay one when texts are added. Of each slice of later imports
-the lowest ranks join it, too: more than its part, which weights make good (`slices.py`).
+The rank of a text is a hash of its text hash and the workspace's seed and never changes. The lowest ranks are thus a
+random sample of all texts, whatever has been queried, even after texts are added. The lowest ranks of each slice of
+later imports join the reserve, too; weights compensate for the larger fraction (`slices.py`).
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from storage.lake.store import Store
 from storage.records import Share
 
 RESERVE = "reserve"
-"""In place of a strategy: the item is the next of the evaluation reserve."""
+"""The strategy of items from the evaluation reserve."""
 
 
 @dataclass(frozen=True)
 class Reserve:
-    """The evaluation reserve as of now.
+    """The present evaluation reserve.
 
     Attributes:
-        below: Its items are those whose rank is below this, 0 where there is none, and those of later imports.
+        below: The rank below which items are in the reserve, in addition to those of later imports; 0 if there is none.
         item_ids: All its items.
-        due: Those to ask next for the target to be reached, and before these all of later imports.
-        spare: Its others that nobody was asked about.
-        refresh_below: Of the imports since the last batch the items whose rank is below this belong to it; 0 for none.
+        due: Items to query next: those of later imports, then as many as the target requires.
+        spare: Further items that have not been queried.
+        refresh_below: The rank below which items imported since the last batch are in the reserve; 0 if none are.
     """
 
     below: int = 0
@@ -39,22 +39,22 @@ class Reserve:
     refresh_below: int = 0
 
     def shares(self, n: int) -> tuple[Share, ...]:
-        """Its share of n items in a batch, which also records what the batch left to it of later imports."""
+        """Return its share of a batch with n of its items; this also records the bound of later imports."""
         options = {"refresh_below": self.refresh_below} if self.refresh_below else {}
         return (Share(RESERVE, n, RESERVE, options=options),) if n or options else ()
 
 
 def find_reserve(store: Store, target: int, size: int, where: str = "", refresh: int = 0) -> Reserve:
-    """The reserve, and what of it is to be asked next.
+    """Find the reserve and the items of it to query next.
 
-    It never takes in higher ranks than earlier batches left out: what they could query is no random sample any more.
-    Items that were asked and got no label are replaced by those of the next ranks.
+    The reserve never includes higher ranks than earlier batches left out, since the items that they could query are no
+    longer a random sample. Items that were queried and got no label are replaced by the next ranks.
 
     Args:
-        target: Labelled evaluation items wanted. Those of batches that were for evaluation alone count too.
-        size: Items that the reserve is to have; 0 for as many as earlier batches left out.
-        where: Condition on their columns.
-        refresh: Items of the lowest ranks that it takes in of the imports since the last batch, at most half of them.
+        target: Target number of labeled evaluation items, including those of evaluation batches.
+        size: Number of items of the reserve; 0 for as many as earlier batches left out.
+        where: Condition on the items' columns.
+        refresh: Number of items that imports since the last batch add, at most half of them; those of the lowest ranks.
     """
     left_out: int | None = store.rows("SELECT min(reserve_below) FROM lake.batches")[0][0]
     if not size and left_out is None:
@@ -68,26 +68,26 @@ def find_reserve(store: Store, target: int, size: int, where: str = "", refresh:
     )
     later, refresh_below = _of_later_imports(store, where, refresh)
     ids = dict.fromkeys([*(each.item_id for each in lowest), *later])
-    rows = store.records(_Standing, _STANDING, {"ids": list(ids)})
+    rows = store.records(_ReserveItem, _RESERVE_ITEMS, {"ids": list(ids)})
     if not rows:
         return Reserve(left_out or 0)
     below = lowest[-1].rank + 1 if size and lowest else left_out or 0
-    standing = {each.item_id: each for each in rows}
-    in_order = [standing[each.item_id] for each in lowest]
-    wanted = max(0, target - rows[0].n_drawn)
-    eligible = [each for each in in_order if each.is_new or each.counts]
-    first = {item_id: None for item_id in later if standing[item_id].is_new}
+    by_id = {item.item_id: item for item in rows}
+    in_order = [by_id[row.item_id] for row in lowest]
+    n_needed = max(0, target - rows[0].n_drawn)
+    eligible = [item for item in in_order if item.is_new or item.counts]
+    first = {item_id: None for item_id in later if by_id[item_id].is_new}
     due, spare = (
-        tuple(each.item_id for each in part if each.is_new and each.item_id not in first)
-        for part in (eligible[:wanted], eligible[wanted:])
+        tuple(item.item_id for item in part if item.is_new and item.item_id not in first)
+        for part in (eligible[:n_needed], eligible[n_needed:])
     )
     return Reserve(below, tuple(ids), (*first, *due), spare, refresh_below)
 
 
 def _of_later_imports(store: Store, where: str, refresh: int) -> tuple[list[str], int]:
-    """Items that the reserve has of each slice after the first, the newest slice first, and `Reserve.refresh_below`.
+    """Find the reserve's items of all slices but the first, newest slice first, and `Reserve.refresh_below`.
 
-    What a slice gives is settled by the first batch after it: a later batch may query the rest.
+    The first batch after a slice fixes the items of that slice, since a later batch may query the others.
     """
     rows = [
         {
@@ -134,13 +134,13 @@ class _Ranked:
 
 
 @dataclass(frozen=True)
-class _Standing:
+class _ReserveItem:
     """An item of the reserve.
 
     Attributes:
-        is_new: Nobody was asked about it.
-        counts: It has an evaluation label, or is out to get one.
-        n_drawn: Evaluation labels of batches that were for evaluation alone: the same for all items.
+        is_new: Whether it has not been queried yet.
+        counts: Whether it has an evaluation label, or is in an open batch to get one.
+        n_drawn: Evaluation labels of evaluation batches; the same for all items.
     """
 
     item_id: str
@@ -149,7 +149,7 @@ class _Standing:
     n_drawn: int
 
 
-_STANDING = f"""
+_RESERVE_ITEMS = f"""
     WITH drawn AS (
         SELECT item_id FROM lake.batch_items JOIN lake.batches USING (batch_id) WHERE purpose = 'evaluation'
     ), labelled AS (

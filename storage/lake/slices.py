@@ -1,4 +1,4 @@
-"""What arrived when: the texts that were imported between two batches are a slice, with its time."""
+"""Slices of the texts by time of import: the texts imported between two batches."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def weighted_share(store: Store, label: str) -> WeightedShare | None:
 
 @dataclass(frozen=True)
 class RecentTexts:
-    """Random samples of the texts that were imported since a time (UTC), up to another one, and of all before."""
+    """Random samples of the texts imported between two times (UTC), and of all earlier texts."""
 
     since: datetime
     until: datetime
@@ -174,10 +174,10 @@ class RecentTexts:
 
 
 def recent_texts(store: Store, least: int, most: int) -> RecentTexts | None:
-    """The newest imports that have at least `least` texts together, and the older ones; None where these have fewer.
+    """Sample the newest imports with together at least `least` texts, and the older ones; None if these have fewer.
 
     Args:
-        most: Texts of each sample: those of the lowest ranks, the same ones whenever this is called.
+        most: Maximum size of a sample: the texts of the lowest ranks, so that every call gives the same.
     """
     since, until = store.rows(
         """SELECT max(imported_at), (SELECT max(imported_at) FROM lake.items) FROM (
