@@ -21,6 +21,8 @@ from storage.lake.store import Store
 from storage.run_records import RUNS_FILE, Runs, runs_of
 
 if TYPE_CHECKING:
+    from filelock import FileLock
+
     from storage.files.mirror import Mirror
 
 CONFIG_NAME = "pal.toml"
@@ -72,6 +74,12 @@ class Workspace:
     def inbox(self) -> Path:
         """Filled copies to ingest."""
         return self.root / "inbox"
+
+    def inbox_lock(self) -> FileLock:
+        """What a process of this machine holds while it moves files of the inbox, or reads all of them."""
+        from filelock import FileLock
+
+        return FileLock(self.root / ".ingest.lock")
 
     @property
     def models(self) -> Path:
