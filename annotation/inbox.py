@@ -35,6 +35,8 @@ ERRORS_SUFFIX = ".errors.csv"
 SETTLE_S = 1.0
 """How long a file of the inbox is watched, where it is fresh; one that grows meanwhile is left for the next time."""
 FRESH_S = 10.0
+LONGEST_NAME = 255
+"""In bytes, on the file systems of Linux and macOS."""
 PUT_AWAY = ("done", "rejected")
 """Folders in the inbox of the files that were ingested, and of those that hold what was refused."""
 _FOREIGN = "the row belongs to another workspace; ingest it in the one that published it"
@@ -201,14 +203,17 @@ def put_away(file: FilledFile, errors: Sequence[RowError], folder: Path) -> tupl
 def _free_place(folder: Path, path: Path) -> Path:
     """A new empty file in `folder`, named as `path` or with a number: two ingests never get the same."""
     folder.mkdir(parents=True, exist_ok=True)
-    place, number = folder / path.name, 1
+    stem = path.stem
+    while stem and len(os.fsencode(f"{stem}-000{path.suffix}{ERRORS_SUFFIX}")) > LONGEST_NAME:
+        stem = stem[:-1]
+    place, number = folder / f"{stem}{path.suffix}", 1
     while True:
         if not place.with_name(f"{place.name}{ERRORS_SUFFIX}").exists():
             with contextlib.suppress(FileExistsError):
                 place.open("xb").close()
                 return place
         number += 1
-        place = folder / f"{path.stem}-{number}{path.suffix}"
+        place = folder / f"{stem}-{number}{path.suffix}"
 
 
 def _located(workspace: Workspace, path: Path) -> FilledFile:

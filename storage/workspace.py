@@ -258,7 +258,7 @@ class Workspace:
 
     def name_of(self, path: Path) -> str:
         """`path` as the lake names it: from the root where it lies in it, so that a workspace can move."""
-        whole = path.resolve()
+        whole = path.parent.resolve() / path.name
         return (whole.relative_to(self.root) if whole.is_relative_to(self.root) else whole).as_posix()
 
     @contextmanager

@@ -157,7 +157,7 @@ def changed_since(workspace: Workspace) -> list[Path]:
     In a copied or restored workspace only their times differ.
     """
     try:
-        lines = (workspace.reports / JOURNAL).read_text(encoding="utf-8").splitlines()
+        lines = (workspace.reports / JOURNAL).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []
     places = {}

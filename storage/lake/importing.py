@@ -31,7 +31,7 @@ class ImportReport:
     """What an import did.
 
     Attributes:
-        n_rows: Rows with a text, rejects not counted.
+        n_rows: Rows of the file.
         n_new: Items that were not in the lake.
         n_duplicates: Rows whose text is an item already.
         n_rejected: Rows not taken; they are listed in `rejects_file`.
@@ -113,7 +113,8 @@ def import_source(
     """
     rejects = Rejects(rejects_file)
     staged = scratch / f"{source.path.stem}.parquet"
-    n_rows = stage(_tables(source, rejects, advance), staged)
+    n_staged = stage(_tables(source, rejects, advance), staged)
+    n_rows = n_staged + rejects.n
     answers = answers_in(source, staged, labels) if labels else {}
     done = _add(store, staged, source, rejects)
     notes = [f"Rows without a text: {rejects.n_empty:,}."] if rejects.n_empty else []
@@ -137,7 +138,7 @@ def import_source(
         n_labels,
         notes,
         done.n_filled,
-        _lengths(staged) if n_rows else None,
+        _lengths(staged) if n_staged else None,
     )
 
 
@@ -196,7 +197,7 @@ def import_original(
     done = add_items(store, scratch / "labelled.parquet", f"{directory.name}/labelled")
     places = labelled.select(["file", "row"]).to_pylist()
     rejects.add(_conflicts(done, lambda row: (places[row]["file"], places[row]["row"])))
-    n_rows, n_new, n_duplicates = labelled.num_rows, done.n_new, done.n_duplicates
+    n_rows, n_new, n_duplicates = labelled.num_rows + len(files.rejects), done.n_new, done.n_duplicates
     # Labels before the pool: an import that is cut short leaves no held out item in the pool for long.
     splits, notes = _one_place_each(store, labelled, rejects)
     counts = {}
@@ -206,9 +207,11 @@ def import_original(
         counts[split.value] = import_labelled(store, name, split, taken_labels, label_set, f"{directory.name}")
     if files.pool is not None:
         source = open_original_pool(files.pool)
+        n_before = rejects.n
         n_pool = stage(_tables(source, rejects, advance), scratch / "pool.parquet")
+        n_rows += n_pool + rejects.n - n_before
         taken = _add(store, scratch / "pool.parquet", source, rejects)
-        n_rows, n_new, n_duplicates = n_rows + n_pool, n_new + taken.n_new, n_duplicates + taken.n_duplicates
+        n_new, n_duplicates = n_new + taken.n_new, n_duplicates + taken.n_duplicates
         notes.append(f"pool: {n_pool:,} rows, {taken.n_new:,} new items, {taken.n_duplicates:,} texts known already")
     return ImportReport(
         str(directory),

@@ -429,6 +429,8 @@ def test_in_a_restored_or_copied_workspace_nothing_that_was_put_away_comes_back(
     fill(sheet, ALL, workspace.inbox / "a.csv")
     (report,) = collect(workspace, label_set)
     os.utime(workspace.root / report.place)
+    with (workspace.reports / JOURNAL).open("ab") as journal:
+        journal.write(b"\xff a damaged line\n")
     assert files_to_collect(project_of(workspace, label_set)) == []
 
 
@@ -447,3 +449,14 @@ def test_a_backup_keeps_a_file_that_a_killed_ingest_had_claimed_and_no_ingest_mo
     collect(again, label_set)
     assert labels_in(again) == TAKEN
     assert files_to_collect(project_of(again, label_set)) == []
+
+
+def test_odd_files_of_the_inbox_are_named_as_they_are_and_put_away(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    (workspace.inbox / "link.csv").symlink_to("/etc/hostname")
+    long = fill(sheet, {"i3": "no such label"}, workspace.inbox / f"{'x' * 251}.csv")
+    reports = {Path(report.file).name: report for report in collect(workspace, label_set)}
+    assert reports["link.csv"].place == "inbox/rejected/link.csv"
+    assert not long.exists()
+    assert Path(reports[long.name].errors_file or "").is_file()
