@@ -12,9 +12,9 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
-from annotation.label_set import LabelSet
+from annotation.label_set import SKIP, UNSURE, LabelSet
 from storage.errors import ConfigError, WorkspaceError
-from storage.lake.codebook import answered_labels, codebook_of
+from storage.lake.codebook import answered_labels, codebook_of, given_answers
 from storage.workspace import Workspace, find_root
 from tasks.config.load import read_config
 from tasks.config.settings import Config
@@ -52,7 +52,10 @@ class Project:
 def lost_labels(project: Project) -> dict[str, int]:
     """The labels that pal.toml lacks, and to how many items each was answered: all that were, or that a change made."""
     store = project.workspace.store()
-    answered = dict.fromkeys(sorted(codebook_of(store).known), 0) | answered_labels(store)
+    known = codebook_of(store).known
+    if known | given_answers(store) <= {*project.label_set.names, UNSURE, SKIP}:  # always, but for a rare mistake
+        return {}
+    answered = dict.fromkeys(sorted(known), 0) | answered_labels(store)
     return {name: n for name, n in answered.items() if name not in project.label_set.names}
 
 

@@ -81,13 +81,22 @@ def disputed_items(store: Store) -> list[str]:
     Left out is what is out with annotators (answers may still come in), and what an adjudicator left open already.
     """
     rows = store.rows(
-        f"""SELECT item_id FROM ({current_labels()}) l WHERE label IS NULL
-            AND item_id IN (SELECT item_id FROM ({standing_answers()}) WHERE answer <> 'skip')
-            AND item_id NOT IN (SELECT item_id FROM ({adjudicated()}))
-            AND item_id NOT IN (SELECT item_id FROM ({WAITING}))
-        ORDER BY annotated_at, item_id"""
+        f"""WITH unlabelled AS MATERIALIZED (FROM ({current_labels()}) WHERE label IS NULL)
+        SELECT item_id FROM unlabelled WHERE {_DISPUTED} ORDER BY annotated_at, item_id"""
     )
     return [row[0] for row in rows]
+
+
+def count_disputed(store: Store, unlabelled: Sequence[str]) -> int:
+    """How many of the items that were answered and have no label are to be adjudicated."""
+    sql = "WITH unlabelled AS MATERIALIZED (SELECT unnest($items) AS item_id) SELECT count(*) FROM unlabelled"
+    return int(store.rows(f"{sql} WHERE {_DISPUTED}", {"items": list(unlabelled)})[0][0]) if unlabelled else 0
+
+
+_DISPUTED = f"""
+    item_id IN (SELECT item_id FROM ({standing_answers(among="unlabelled")}) WHERE answer <> 'skip')
+    AND item_id NOT IN (SELECT item_id FROM ({adjudicated()}))
+    AND item_id NOT IN (SELECT item_id FROM ({WAITING}))"""
 
 
 def answers_before(store: Store, batch: Batch) -> dict[str, list[tuple[str, str, str]]]:

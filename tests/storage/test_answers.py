@@ -76,6 +76,7 @@ def test_disputed_is_what_is_level_or_mostly_unsure_but_not_what_all_skipped(
 ) -> None:
     give(pool, publish(pool, "i1", overlap=2), "i1", answers)
     assert disputed_items(pool) == ["i1"] * disputed
+    assert count_disputed(pool, answered_items(pool)[1]) == disputed
 
 
 def test_what_an_open_batch_still_waits_for_is_not_disputed_yet(pool: Store) -> None:
