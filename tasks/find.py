@@ -69,7 +69,7 @@ def find_items(project: Project, search: Search, scope: Scope, n: int) -> list[H
 
     Source: Cormack, Clarke and Buettcher (2009), Reciprocal Rank Fusion.
     """
-    store, query = project.workspace.store(), search.words
+    store, query = project.store, search.words
     if search.like:
         known = texts_of(store, [search.like])
         if not known:
@@ -103,13 +103,13 @@ def fused(rankings: Sequence[Sequence[tuple[str, float]]]) -> list[tuple[str, fl
 def _nearest(project: Project, query: str, scope: Scope, n: int) -> list[tuple[str, float]]:
     """The n items whose vectors have the highest cosine with that of the query, (item_id, cosine)."""
     workspace = project.workspace
-    encoder = current_encoder(workspace, project.config.model.encoder)
-    add_missing_features(workspace, encoder)
+    encoder = current_encoder(workspace, project.config.model.encoder, project.encoders)
+    add_missing_features(project, encoder)
     wanted = token_vectors(encoder.tokenize(pa.array([query], pa.string())), encoder)
     direction = wanted.rows(np.zeros(1, np.int64))
     item_ids: list[pa.Array] = []
     cosines: list[npt.NDArray[np.float32]] = []
-    for items in features_in(workspace.store(), encoder.encoder_id, scope):
+    for items in features_in(project.store, encoder.encoder_id, scope):
         item_ids.append(items.column("item_id"))
         cosines.append(wanted.of(Tokens.from_arrow(items.column("tokens"))).products(direction)[:, 0])
     if not item_ids:
@@ -138,7 +138,7 @@ def draw_found(project: Project, search: Search, plan: Plan, n: int) -> str:
             f"{plan.n} {plan.purpose} items have to be drawn at random before items are chosen by a search.",
             hint="Publish and answer these first: pal next",
         )
-    store, batch = project.workspace.store(), project.config.batch
+    store, batch = project.store, project.config.batch
     held_out, version = reserve_of(project), store.version()
     hits = find_items(project, search, Scope(without=held_out.item_ids, where=project.config.sampling.where), n)
     if not hits:

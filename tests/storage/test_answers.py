@@ -10,11 +10,12 @@ from drafts import labels, publish
 from lake_rows import add_rows
 
 from storage.errors import BatchError
-from storage.lake.annotations import LabelledItem, import_labelled, ingest
+from storage.lake.annotations import LabelledItem, answered_items, import_labelled, ingest
 from storage.lake.batches import close_batch, find_batch
 from storage.lake.history import (
     annotators_of,
     answers_before,
+    count_disputed,
     disputed_items,
     gold_items,
     history_of,
