@@ -98,10 +98,16 @@ class Workspace:
         return self.root / "reports"
 
     def make(self) -> None:
-        """Create the folders that are missing; none where the workspace may only be read."""
-        for name in FOLDERS:
-            if not (self.root / name).is_dir() and (not self.root.exists() or os.access(self.root, os.W_OK)):
-                (self.root / name).mkdir(parents=True)
+        """Create the folders that are missing; none where the workspace may only be read.
+
+        Raises:
+            WorkspaceError: A file has the name of one.
+        """
+        for folder in map(self.root.joinpath, FOLDERS):
+            if folder.exists() and not folder.is_dir():
+                raise WorkspaceError(f"{folder} is a file, not a directory.", hint="Move it away and try again.")
+            if not folder.is_dir() and (not self.root.exists() or os.access(self.root, os.W_OK)):
+                folder.mkdir(parents=True)
 
     def pull(self) -> None:
         """Bring what is new in the batches and the inbox that other machines share; nothing to do where none does.

@@ -93,12 +93,6 @@ def count_disputed(store: Store, unlabelled: Sequence[str]) -> int:
     return int(store.rows(f"{sql} WHERE {_DISPUTED}", {"items": list(unlabelled)})[0][0]) if unlabelled else 0
 
 
-_DISPUTED = f"""
-    item_id IN (SELECT item_id FROM ({standing_answers(among="unlabelled")}) WHERE answer <> 'skip')
-    AND item_id NOT IN (SELECT item_id FROM ({adjudicated()}))
-    AND item_id NOT IN (SELECT item_id FROM ({WAITING}))"""
-
-
 def answers_before(store: Store, batch: Batch) -> dict[str, list[tuple[str, str, str]]]:
     """What stood when a batch was drawn, for each of its items: (annotator, answer, note), by annotator."""
     rows = store.rows(
@@ -175,3 +169,8 @@ WAITING = f"""SELECT o.item_id FROM ({OUT}) o JOIN lake.batches b USING (batch_i
     LEFT JOIN ({ANSWERS_TO_BATCHES}) a ON a.batch_id = o.batch_id AND a.item_id = o.item_id
     WHERE coalesce(a.n, 0) < coalesce(b.overlap, 1)"""
 """Query for the items that an open batch still needs an answer to."""
+
+_DISPUTED = f"""
+    item_id IN (SELECT item_id FROM ({standing_answers(among="unlabelled")}) WHERE answer <> 'skip')
+    AND item_id NOT IN (SELECT item_id FROM ({adjudicated()}))
+    AND item_id NOT IN (SELECT item_id FROM ({WAITING}))"""

@@ -285,7 +285,9 @@ class Campaign:
         self.over.wait(3)
 
     def _fill_disk(self) -> None:
-        self.over.wait(self.random.uniform(5, 20))
+        wanted = self.outcome.commands + self.random.randint(4, 12)
+        while self.outcome.commands < wanted and not self.over.wait(1):
+            continue
         with (self.folder / "fill").open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while self.may_fill and not self.over.is_set():
                 file.write(bytes(min(1 << 20, max(4096, shutil.disk_usage(self.folder).free - 4096))))
