@@ -74,8 +74,8 @@ class Project:
 def lost_labels(project: Project) -> dict[str, int]:
     """The labels that pal.toml lacks, and to how many items each was answered: all that were, or that a change made."""
     store = project.store
-    known = codebook_of(store).known
-    if known | given_answers(store) <= {*project.label_set.names, UNSURE, SKIP}:  # always, but for a rare mistake
+    known = codebook_of(store).added
+    if known | given_answers(store) <= {*project.label_set.names, UNSURE, SKIP}:  # the usual case, without all answers
         return {}
     answered = dict.fromkeys(sorted(known), 0) | answered_labels(store)
     return {name: n for name, n in answered.items() if name not in project.label_set.names}
