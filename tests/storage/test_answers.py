@@ -10,11 +10,12 @@ from drafts import labels, publish
 from lake_rows import add_rows
 
 from storage.errors import BatchError
-from storage.lake.annotations import LabelledItem, import_labelled, ingest
+from storage.lake.annotations import LabelledItem, answered_items, import_labelled, ingest
 from storage.lake.batches import close_batch, find_batch
 from storage.lake.history import (
     annotators_of,
     answers_before,
+    count_disputed,
     disputed_items,
     gold_items,
     history_of,
@@ -76,6 +77,7 @@ def test_disputed_is_what_is_level_or_mostly_unsure_but_not_what_all_skipped(
 ) -> None:
     give(pool, publish(pool, "i1", overlap=2), "i1", answers)
     assert disputed_items(pool) == ["i1"] * disputed
+    assert count_disputed(pool, answered_items(pool)[1]) == disputed
 
 
 def test_what_an_open_batch_still_waits_for_is_not_disputed_yet(pool: Store) -> None:
