@@ -165,7 +165,7 @@ def test_a_workspace_that_may_not_be_written_can_be_read(kept: Project, tmp_path
             path.chmod(0o755)
 
 
-@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "", "link/x", "a\0b"])
+@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "", ".", "link/x", "a\0b", "\ud800"])
 def test_a_path_from_a_file_stays_inside(tmp_path: Path, name: str) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "link").symlink_to(tmp_path)

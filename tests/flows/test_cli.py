@@ -105,18 +105,34 @@ def test_init_takes_a_definition_and_any_labels(tmp_path: Path) -> None:
     assert pal("init", cwd=tmp_path).returncode == 2
 
 
-def test_on_a_terminal_init_asks_until_the_labels_can_be_used(tmp_path: Path) -> None:
-    typed = ["w", "spam", "", "", "", "spam,ham", "spam", "Is it spam?", ""]
+def on_a_terminal(*arguments: str, cwd: Path, typed: str = "") -> tuple[int, bytes]:
+    """Exit code and screen of a command on a pseudo-terminal."""
     process, terminal = pty.fork()
     if not process:
-        os.chdir(tmp_path)
-        os.execv(sys.executable, [sys.executable, "-m", "flows.cli.main", "init"])
-    os.write(terminal, "".join(f"{line}\n" for line in typed).encode())
+        os.chdir(cwd)
+        os.execv(sys.executable, [sys.executable, "-m", "flows.cli.main", *arguments])
+    os.write(terminal, typed.encode())
+    screen = b""
     with contextlib.suppress(OSError):  # what Linux says at the end of a terminal
-        while os.read(terminal, 4096):
-            pass
-    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+        while part := os.read(terminal, 4096):
+            screen += part
     os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), screen
+
+
+def test_a_terminal_obeys_no_control_sequence_in_a_text_and_a_pipe_gets_it_as_it_is(workspace: Path) -> None:
+    (workspace / "t.csv").write_text("id,text\nred,text \x1b[31mred\x9b0m \u202eevil\n", encoding="utf-8")
+    _, imported = on_a_terminal("import", "t.csv", cwd=workspace)
+    _, shown = on_a_terminal("show", "red", cwd=workspace)
+    for screen in (imported.replace(b"\x1b[?25", b""), shown):
+        assert "text ␛[31mred\ufffd0m \ufffdevil".encode() in screen
+    assert "\x1b[31mred\x9b0m \u202eevil" in pal("show", "red", cwd=workspace).stdout
+
+
+def test_on_a_terminal_init_asks_until_the_labels_can_be_used(tmp_path: Path) -> None:
+    typed = ["w", "spam", "", "", "", "spam,ham", "spam", "Is it spam?", ""]
+    code, _ = on_a_terminal("init", cwd=tmp_path, typed="".join(f"{line}\n" for line in typed))
+    assert code == 0
     task = open_project(tmp_path / "w").label_set
     assert (task.names, task.positive, task.question) == (("spam", "ham"), "spam", "Is it spam?")
     assert task.definition == ""

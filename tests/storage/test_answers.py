@@ -11,11 +11,12 @@ import pytest
 from drafts import labels, publish
 
 from storage.errors import BatchError
-from storage.lake.annotations import LabelledItem, import_labelled, ingest
+from storage.lake.annotations import LabelledItem, answered_items, import_labelled, ingest
 from storage.lake.batches import close_batch, find_batch
 from storage.lake.history import (
     annotators_of,
     answers_before,
+    count_disputed,
     disputed_items,
     gold_items,
     history_of,
@@ -75,6 +76,7 @@ def test_disputed_is_what_is_level_or_mostly_unsure_but_not_what_all_skipped(poo
     for item_id, answers in items.items():
         give(pool, batch_id, item_id, answers)
     assert {items[item_id] for item_id in disputed_items(pool)} == {answers for answers in cases if cases[answers]}
+    assert count_disputed(pool, answered_items(pool)[1]) == sum(cases.values())
 
 
 def test_what_an_open_batch_still_waits_for_is_not_disputed_yet(pool: Store) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -37,12 +38,13 @@ from annotation.label_set import LabelSet
 from flows.cli.annotating import annotate_batch, publish_formats
 from flows.cli.status import status_of
 from flows.ingest import check_ingest
-from storage.errors import BatchError
+from storage.errors import BatchError, StoreError
 from storage.lake.items import item_ids_of
 from storage.lake.schema import current_labels, workspace_id
 from storage.readers.labelled import read_labelled
 from storage.readers.spellings import text_hash
 from storage.records import Answer, Batch
+from storage.upkeep.backup import keep, restore
 from storage.workspace import Workspace
 from tasks.collect import JOURNAL, FileReport, collect_answers, files_to_collect
 from tasks.config.settings import BatchConfig
@@ -378,7 +380,7 @@ def test_links_and_endless_notes_are_refused(workspace: Workspace, label_set: La
 
 def test_one_ingest_at_a_time(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("annotation.claims.PATIENCE_S", 0.1)
-    with alone_in(workspace.inbox), pytest.raises(BatchError), alone_in(workspace.inbox):
+    with alone_in(workspace), pytest.raises(BatchError), alone_in(workspace):
         pytest.fail("two at once")
 
 
@@ -405,3 +407,42 @@ def test_the_same_means_the_same_wherever_texts_labels_and_annotators_come_in(
     assert journal_path(sheet.parent, "Anna").is_file(), "annotate"
     with pytest.raises(ValueError, match="twice"):
         BatchConfig(annotators=("Anna", "ａnna"))
+
+
+def test_in_a_restored_or_copied_workspace_nothing_that_was_put_away_comes_back(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    fill(sheet, ALL, workspace.inbox / "a.csv")
+    (report,) = collect(workspace, label_set)
+    os.utime(workspace.root / report.place)
+    with (workspace.reports / JOURNAL).open("ab") as journal:
+        journal.write(b"\xff a damaged line\n")
+    assert files_to_collect(project_of(workspace, label_set)) == []
+
+
+def test_a_backup_keeps_a_file_that_a_killed_ingest_had_claimed_and_no_ingest_moves_files_under_it(
+    workspace: Workspace, label_set: LabelSet, sheet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim(workspace.inbox, fill(sheet, ALL, workspace.inbox / "a.csv"))
+    with monkeypatch.context() as patch, alone_in(workspace):
+        patch.setattr("storage.upkeep.backup.PATIENCE_S", 0.1)
+        with pytest.raises(StoreError):
+            keep(workspace, workspace.store(), tmp_path / "kept")
+    claim(workspace.inbox, workspace.inbox / "a.csv")
+    keep(workspace, workspace.store(), tmp_path / "kept")
+    restore(tmp_path / "kept", tmp_path / "again")
+    again = Workspace(tmp_path / "again")
+    collect(again, label_set)
+    assert labels_in(again) == TAKEN
+    assert files_to_collect(project_of(again, label_set)) == []
+
+
+def test_odd_files_of_the_inbox_are_named_as_they_are_and_put_away(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    (workspace.inbox / "link.csv").symlink_to("/etc/hostname")
+    long = fill(sheet, {"i3": "no such label"}, workspace.inbox / f"{'x' * 251}.csv")
+    reports = {Path(report.file).name: report for report in collect(workspace, label_set)}
+    assert reports["link.csv"].place == "inbox/rejected/link.csv"
+    assert not long.exists()
+    assert Path(reports[long.name].errors_file or "").is_file()
