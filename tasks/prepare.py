@@ -66,7 +66,8 @@ def add_missing_features(project: Project, encoder: Encoder) -> None:
         tokens = encoder.tokenize(texts)
         if isinstance(encoder, StaticVectors) and not fragments:
             some = texts.slice(0, SAMPLE).to_pylist()
-            fragments = fragments_per_letter(encoder, some, tokens.slice(0, len(some)))
+            n_letters = sum(map(str.isalnum, "".join(some)))
+            fragments = fragments_per_letter(encoder, n_letters, tokens.slice(0, len(some)))
         return tokens.to_arrow()
 
     if missing := count_without_features(project.store, encoder.encoder_id):

@@ -7,6 +7,7 @@ import io
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import zipfile
 from collections.abc import Callable, Iterator
@@ -66,12 +67,23 @@ def project_at(root: Path, *servers: str) -> Project:
 
 
 @pytest.fixture
-def lived(workspace: Workspace, reserve_batch: Callable[..., Batch], give_labels: Callable[..., None]) -> Project:
+def lived(lived_once: Path, tmp_path: Path) -> Project:
+    """A copy of it."""
+    return project_at(Path(shutil.copytree(lived_once, tmp_path / "workspace")))
+
+
+@pytest.fixture(scope="module")
+def lived_once(
+    shared_workspace: Workspace, reserve_batch: Callable[..., Batch], give_labels: Callable[..., None]
+) -> Path:
     """A workspace in which item `gone` was imported, edited, answered, quoted, learned from, predicted and reported."""
-    return live(project_at(workspace.root), reserve_batch, give_labels)
+    project = live(project_at(shared_workspace.root), reserve_batch, give_labels)
+    project.workspace.close()
+    return project.workspace.root
 
 
 def live(project: Project, reserve_batch: Callable[..., Batch], give_labels: Callable[..., None]) -> Project:
+    """Live that life in a workspace."""
     workspace = project.workspace  # one connection: two would mind the catalog being written anew
     store, root = workspace.store(), workspace.root
     maintain(store)
