@@ -119,7 +119,7 @@ def collect_answers(
     """
     workspace, store = project.workspace, project.store
     refuse_lost_labels(project)
-    with alone_in(workspace.inbox):
+    with alone_in(workspace):
         for path in changed_since(workspace):
             name = put_back(workspace.inbox, path).name
             log.warning("%s was changed after it was ingested; moved it back into the inbox as %s.", path, name)
@@ -152,23 +152,29 @@ def files_to_collect(project: Project) -> list[FilledFile]:
 
 
 def changed_since(workspace: Workspace) -> list[Path]:
-    """Files that were changed after they were moved away, such as by an upload that stalled and continued."""
+    """Files that were changed after they were moved away, such as by an upload that stalled and continued.
+
+    Files of a copied or restored workspace, of which only the times differ, are not changed.
+    """
     try:
-        lines = (workspace.reports / JOURNAL).read_text(encoding="utf-8").splitlines()
+        lines = (workspace.reports / JOURNAL).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []
     states = {}
     for line in lines:
         try:
             entry = json.loads(line)
-            states[str(entry["place"])] = (entry["size"], entry["changed_ns"])
+            states[str(entry["place"])] = FileState(entry["size"], entry["changed_ns"], entry["sha256"])
         except (ValueError, LookupError, TypeError):
             continue  # incomplete after a kill, or of an earlier version
     changed = []
     for name, state in states.items():
         path = workspace.root / name
-        is_put_away = path.parent.parent == workspace.inbox and any(state)
-        if is_put_away and path.is_file() and (path.stat().st_size, path.stat().st_mtime_ns) != state:
+        if path.parent.parent != workspace.inbox or not state.changed_ns or not path.is_file():
+            continue
+        now = path.stat()
+        is_same_size = now.st_size == state.size
+        if not is_same_size or (now.st_mtime_ns != state.changed_ns and sha256_of(path) != state.sha256):
             changed.append(path)
     return changed
 
