@@ -125,7 +125,7 @@ def _made_by_workers(workspace: Workspace, encoder_name: str, encoder: Encoder, 
 def add_shard_features(workspace: Workspace, encoder_name: str, encoder_id: str, bounds: tuple[str, str]) -> int:
     """On a worker: make the missing features of a range of items; returns their number."""
     here = on_this_machine(workspace)
-    encoder = current_encoder(here, encoder_name, Encoders(here.encoders))
+    encoder = current_encoder(here, encoder_name)
     if encoder.encoder_id != encoder_id:
         raise ModelError(
             f"This worker has encoder {encoder.encoder_id!r} instead of {encoder_id!r}.",
@@ -138,7 +138,7 @@ def _log_made(made: int, encoder: Encoder, started: float) -> None:
     log.info("Made features of %s items with %s (%.1f s).", f"{made:,}", encoder.encoder_id, time.monotonic() - started)
 
 
-def current_encoder(workspace: Workspace, name: str, encoders: Encoders) -> Encoder:
+def current_encoder(workspace: Workspace, name: str, encoders: Encoders | None = None) -> Encoder:
     """The encoder to use now: the shipped one, the one adapted last, or bag-of-words.
 
     The vocabulary of bag-of-words is fitted to the lake, and fitted again when the number of items has doubled; a new
@@ -147,6 +147,7 @@ def current_encoder(workspace: Workspace, name: str, encoders: Encoders) -> Enco
     Raises:
         ModelError: No encoder was adapted yet.
     """
+    encoders = encoders or Encoders(workspace.encoders)
     if name == MINILM_ADAPTED:
         workspace.fetch_encoders()
         return encoders.newest_adapted()
