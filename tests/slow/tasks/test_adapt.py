@@ -88,7 +88,7 @@ def test_an_adapted_encoder_is_found_again_and_models_train_predict_and_sample_w
     encoder_id = adapt_encoder(project_of(filled), QUICK)
     manifest = json.loads((the_folder(filled) / MANIFEST).read_text(encoding="utf-8"))
     assert (manifest["n_texts"], manifest["n_labelled"], manifest["labels"]) == (300, 20, list(label_set.names))
-    encoder: Any = current_encoder(filled, MINILM_ADAPTED, Encoders(filled.encoders))
+    encoder: Any = current_encoder(filled, MINILM_ADAPTED)
     heads = [encoder.taught_head(names) for names in (label_set.names, label_set.names[::-1], ("a", "b"))]
     assert (heads[0].weight.shape, heads[1:]) == ((2, 256), [None, None]), "it is for its own labels only"
     assert encoder.encoder_id == encoder_id == Encoders(filled.encoders).of(encoder_id, None).encoder_id
@@ -156,7 +156,7 @@ def test_the_same_again_does_nothing_and_new_labels_make_a_new_one_beside(
     second = adapt_encoder(project_of(filled), QUICK)
     assert second != first
     assert len(list(filled.encoders.iterdir())) == 2
-    assert current_encoder(filled, MINILM_ADAPTED, Encoders(filled.encoders)).encoder_id == second
+    assert current_encoder(filled, MINILM_ADAPTED).encoder_id == second
     assert Encoders(filled.encoders).of(first, None).encoder_id == first, "models of the first still load"
 
 
@@ -206,7 +206,7 @@ def test_another_teacher_brings_a_tokenizer_made_from_the_pool_and_models_read_a
 ) -> None:
     minilm = Teacher().folder
     encoder_id = adapt_encoder(project_of(filled), QUICK, minilm)
-    encoder: Any = current_encoder(filled, MINILM_ADAPTED, Encoders(filled.encoders))
+    encoder: Any = current_encoder(filled, MINILM_ADAPTED)
     assert (encoder.encoder_id, encoder.from_pool, encoder.taught_head(label_set.names)) == (encoder_id, True, None)
     assert encoder.n_tokens < 5_000, "those of 300 headlines"
     before = contents(the_folder(filled))
@@ -228,12 +228,12 @@ def test_too_few_labels_of_a_kind_leave_the_sentence_encoder_as_it_is_and_no_hea
     adapt_encoder(project_of(filled), QUICK)
     assert any(re.search(r"\b11\b", record.getMessage()) for record in caplog.records if record.levelname == "WARNING")
     assert not (the_folder(filled) / "head.safetensors").exists()
-    assert current_encoder(filled, MINILM_ADAPTED, Encoders(filled.encoders)).taught_head(label_set.names) is None  # type: ignore[attr-defined]
+    assert current_encoder(filled, MINILM_ADAPTED).taught_head(label_set.names) is None  # type: ignore[attr-defined]
 
 
 def test_what_is_missing_says_what_to_type(filled: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="adapt") as caught:
-        current_encoder(filled, MINILM_ADAPTED, Encoders(filled.encoders))
+        current_encoder(filled, MINILM_ADAPTED)
     assert "pal adapt" in caught.value.hint
     with pytest.raises(ModelError, match=r"model\.safetensors"):
         adapt_encoder(project_of(filled), QUICK, tmp_path)
@@ -262,7 +262,7 @@ def test_an_encoder_is_adapted_on_one_machine_and_used_on_others_with_the_models
     first, second, third = machines
     how = replace(QUICK, labels=False)
     encoder_id = adapt_encoder(project_of(first), how)
-    assert current_encoder(second, MINILM_ADAPTED, Encoders(second.encoders)).encoder_id == encoder_id
+    assert current_encoder(second, MINILM_ADAPTED).encoder_id == encoder_id
     assert adapt_encoder(project_of(third), how) == encoder_id
     manifests = {(the_folder(each) / MANIFEST).read_bytes() for each in machines}
     assert len(manifests) == 1, "the others did not adapt again"
