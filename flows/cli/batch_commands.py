@@ -55,7 +55,7 @@ def next_(
     if batch_id := check_next(project, another):
         print(f"  Batch {batch_id} is still open; to publish another beside it: pal next --another", file=sys.stderr)
     else:
-        batch_id = start(project, next_batch, n or 0, another, formats, seed)
+        batch_id = start(project, next_batch, n or 0, another, formats, -1 if seed is None else seed)
     show_batch(project, batch_id, as_json)
 
 

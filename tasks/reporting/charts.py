@@ -10,6 +10,8 @@ from html import escape
 
 WIDTH, HEIGHT = 420, 260
 LEFT, RIGHT, TOP, BOTTOM = 46, 16, 14, 40
+NAME = 28
+"""Characters that fit beside a row."""
 
 _STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #808791 } .axis, .grid { stroke: #808791; stroke-width: 1 }
@@ -148,7 +150,7 @@ def bar_chart(title: str, y: Axis, bars: Sequence[tuple[str, float, float]]) -> 
 
 
 def interval_chart(title: str, x: Axis, rows: Sequence[tuple[str, Point]]) -> str:
-    """A row for each name: a dot at x with its interval, and its note at the right."""
+    """A row for each name: a dot at x with its interval, its note at the right, and a line at zero."""
     high = 26 * len(rows) + TOP + BOTTOM
     wide = 190
     place = _Place(x, Axis("", 0, 1), left=wide, right=80)
@@ -157,10 +159,13 @@ def interval_chart(title: str, x: Axis, rows: Sequence[tuple[str, Point]]) -> st
         across = place.x(value)
         body.append(f'<line class="grid" x1="{across:.1f}" x2="{across:.1f}" y1="{TOP}" y2="{high - BOTTOM}"/>')
         body.append(_text(across, high - BOTTOM + 15, text, "middle"))
+    if x.low <= 0 <= x.high:
+        zero = place.x(0)
+        body.append(f'<line class="guide" x1="{zero:.1f}" x2="{zero:.1f}" y1="{TOP}" y2="{high - BOTTOM}"/>')
     for k, (name, point) in enumerate(rows):
         down = TOP + 26 * k + 13
-        low, top = place.x(point.low or point.x), place.x(point.high or point.x)
-        body.append(_text(wide - 10, down + 4, name, "end"))
+        low, top = (place.x(point.x if end is None else end) for end in (point.low, point.high))
+        body.append(_text(wide - 10, down + 4, name if len(name) <= NAME else f"{name[: NAME - 1]}…", "end"))
         body.append(f'<line class="whisker" x1="{low:.1f}" x2="{top:.1f}" y1="{down}" y2="{down}"/>')
         body.append(f'<circle class="dot" cx="{place.x(point.x):.1f}" cy="{down}" r="4"/>')
         body.append(_text(WIDTH - 4, down + 4, point.note, "end"))

@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from storage.errors import PalError
-from tasks.reporting.charts import COLOURS, DASHES, HEIGHT, WIDTH, Axis, Point, lines_chart, look
+from tasks.reporting.charts import COLOURS, DASHES, HEIGHT, WIDTH, Axis, Point, interval_chart, lines_chart, look
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class SimulationRow:
         area: Under its curve, with its 95 % interval.
         to_target: Items asked about until the target is reached; None where it is not.
         record: Wins, ties and losses by seed, against random with the same encoder and batch size; empty for random.
+        gain: Area minus that of random, mean over the seeds with its 95 % interval; None for random.
     """
 
     name: str
@@ -40,6 +41,7 @@ class SimulationRow:
     high: float
     to_target: int | None
     record: str
+    gain: Point | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Simulation:
         about: What was replayed on what, in a sentence.
         figure: The one that rows are about, by its name for people.
         curves: Figure -> name of a row -> its points with intervals, in the order of the rows.
+        command: What replays the same.
+        warning: Why the page decides nothing; empty where it may.
         no_picture: Why there is no simulation.png, and what to type; empty where there is one.
     """
 
@@ -59,6 +63,7 @@ class Simulation:
     rows: Sequence[SimulationRow]
     curves: Mapping[str, Mapping[str, Sequence[Point]]]
     command: str
+    warning: str = ""
     no_picture: str = ""
 
     @property
@@ -78,7 +83,7 @@ def simulation_text(found: Simulation) -> str:
     wide = max(len(row.name) for row in found.rows) + 2
     heads = "".join(f"{f'@{step}':>8}" for step in steps)
     told = f"{found.figure} by items asked about, area under the curve, items until {found.figure} is {found.target:g}"
-    lines = [found.about, told]
+    lines = [found.about, *filter(None, [found.warning]), told]
     if found.several:
         lines.append("win/tie/loss against random with the same encoder and batch size")
     lines.append(f"{'mix':<{wide}}{heads}{'positives':>11}   area                 {'to target':>9}  win/tie/loss")
@@ -96,11 +101,22 @@ def simulation_page(found: Simulation) -> str:
     return _template().render(
         found=found,
         charts={name: Markup(figure_chart(found, name)) for name in found.curves},
+        gains=Markup(gain_chart(found)),
         steps=list(found.rows[0].at),
         colours=COLOURS,
         dashes=DASHES,
         look=look,
     )
+
+
+def gain_chart(found: Simulation) -> str:
+    """The paired differences from random, each with its interval; empty where nothing is compared."""
+    rows = [(row.name, row.gain) for row in found.rows if row.gain]
+    if not rows:
+        return ""
+    ends = [each for _, point in rows for each in (point.low, point.high) if each is not None]
+    title = "Area under the curve minus that of random"
+    return interval_chart(title, Axis(title, min(0.0, *ends), max(0.0, *ends)), rows)
 
 
 def figure_chart(found: Simulation, name: str) -> str:
