@@ -29,7 +29,7 @@ from storage.lake.models import (
     production_model,
     strategy_results,
 )
-from storage.lake.people import people
+from storage.lake.people import answers_by_day, people
 from storage.lake.store import Store
 from storage.records import Metric, Split
 from tasks.learning.metrics import calibration_bins, confusion, precision_recall, worst_mistakes
@@ -101,6 +101,7 @@ def batch_rows(report: Report) -> list[dict[str, Any]]:
 
 N_MISTAKES = 20
 N_RUNS = 10
+N_DAYS = 14
 
 
 def report_of(project: Project, run_id: str | None = None, loaded: LoadedModel | None = None) -> Report:
@@ -149,6 +150,8 @@ def _report(project: Project, run_id: str | None, loaded: LoadedModel | None) ->
         drift=watched.line() if watched else "",
         drift_fires=watched is not None and watched.fires,
         people=people(store),
+        answers=answers_by_day(store, N_DAYS),
+        lake_bytes=store.size(),
         outlook=outlook_of(project, model.n_training, metrics, label_counts(store)) if model else None,
         change=_change(project) if len(curve) > 1 else None,
     )

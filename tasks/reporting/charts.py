@@ -18,7 +18,8 @@ text { font: 12px system-ui, sans-serif; fill: #808791 } .axis, .grid { stroke: 
 .grid { opacity: .25 } .line { fill: none; stroke: #3b82c4; stroke-width: 2 } .band { fill: #3b82c4; opacity: .22 }
 .dot { fill: #3b82c4 } .whisker { stroke: #3b82c4; stroke-width: 1.5 } .bar { fill: #3b82c4 } .rest { fill: #808791;
 opacity: .35 } .mark { fill: none; stroke: #d9730d; stroke-width: 2 } .guide { stroke: #808791; stroke-dasharray: 4 4 }
-.said { fill: #d9730d }
+.said { fill: #d9730d } .cone { fill: #d9730d; opacity: .2 } .ahead { stroke: #d9730d; stroke-width: 2;
+stroke-dasharray: 4 4 }
 """
 """Colours that are legible on white and on black alike, for a chart that stands alone as an image."""
 
@@ -64,23 +65,38 @@ class Axis:
         if span <= 0:
             return [(self.low, _number(self.low, self.share))]
         step = 10 ** math.floor(math.log10(span / 2))
-        step *= next((factor for factor in (1, 2, 5) if span / (step * factor) <= 4.5), 10)
+        step *= next((factor for factor in (1, 2, 5) if span / (step * factor) <= 5), 10)
         first = math.ceil(self.low / step - 1e-9)
         count = math.floor(self.high / step + 1e-9) - first + 1
         return [((first + k) * step, _number((first + k) * step, self.share)) for k in range(count)]
 
 
-def line_chart(title: str, x: Axis, y: Axis, points: Sequence[Point], *, guide: bool = False) -> str:
+def line_chart(
+    title: str,
+    x: Axis,
+    y: Axis,
+    points: Sequence[Point],
+    *,
+    guide: bool = False,
+    ahead: tuple[Point, Point] | None = None,
+) -> str:
     """A line through points in order of x, with a band where they have intervals.
 
     Args:
         guide: Draw the diagonal too.
+        ahead: The point that a forecast starts from, and what it expects, with its interval.
     """
     at = _Place(x, y)
     body = [_axes(at)]
     if guide:
         ends = (at.x(x.low), at.y(y.low), at.x(x.high), at.y(y.high))
         body.append('<line class="guide" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>'.format(*ends))
+    if ahead:
+        start, end = ahead
+        corners = [(start.x, start.y), (end.x, end.low or end.y), (end.x, end.high or end.y)]
+        body.append(f'<polygon class="cone" points="{" ".join(f"{at.x(a):.1f},{at.y(b):.1f}" for a, b in corners)}"/>')
+        ends = (at.x(start.x), at.y(start.y), at.x(end.x), at.y(end.y))
+        body.append('<line class="ahead" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>'.format(*ends))
     banded = [point for point in points if point.low is not None and point.high is not None]
     if len(banded) > 1:
         upper = [f"{at.x(point.x):.1f},{at.y(point.high or 0):.1f}" for point in banded]
@@ -221,10 +237,9 @@ def _dot(at: _Place, point: Point, *, whisker: bool) -> str:
     if point.marked:
         parts.append(f'<circle class="mark" cx="{across:.1f}" cy="{down:.1f}" r="6"/>')
     if point.note:
-        end = across > WIDTH * 0.6
-        parts.append(
-            _text(across + (-9 if end else 9), max(TOP + 12, down - 7), point.note, "end" if end else "start", "said")
-        )
+        end, above = across > WIDTH * 0.6, down - 7 >= TOP + 12  # at the top it would cover the line
+        place = across + (-9 if end else 9), down - 7 if above else down + 19
+        parts.append(_text(*place, point.note, "end" if end else "start", "said"))
     return "".join(parts)
 
 

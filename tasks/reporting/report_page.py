@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,8 @@ TITLES = {
     "ece": "calibration error",
 }
 """The figures that are shown first, in this order."""
-CURVES = ("f1", "auc", "ap")
+CURVES = ("ap", "f1", "auc")
+"""Of the learning curves, the large one first."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ class Report:
         runs: The newest ones, the newest first.
         drift: The newest texts beside the older ones, in a sentence; empty where there are too few.
         drift_fires: Whether that is drift.
+        answers: Answers on each of the last days that have any.
+        lake_bytes: Of the lake's newest version, with its catalog.
         outlook: What the next batch is expected to bring.
         change: The two newest models against each other; None where there are no two.
     """
@@ -126,6 +129,8 @@ class Report:
     drift: str = ""
     drift_fires: bool = False
     people: list[Person] = field(default_factory=list)
+    answers: list[tuple[date, int]] = field(default_factory=list)
+    lake_bytes: int = 0
     change: ModelChange | None = None
     outlook: Outlook | None = None
 
@@ -148,10 +153,25 @@ def learning_charts(report: Report) -> dict[str, str]:
         ]
         points.sort(key=lambda point: point.x)
         if points:
-            most = max(point.x for point in points)
+            ahead = _ahead(report, points) if name == "ap" else None
+            most = max(point.x for point in [*points, *(ahead or ())])
             title = f"{TITLES[name]} against the labels trained on"
-            charts[name] = line_chart(title, Axis("labels", 0, most), Axis(TITLES[name], 0, 1), points)
+            charts[name] = line_chart(title, Axis("labels", 0, most), Axis(TITLES[name], 0, 1), points, ahead=ahead)
     return charts
+
+
+def _ahead(report: Report, points: Sequence[Point]) -> tuple[Point, Point] | None:
+    """From the production model to what the next batch is expected to bring; None without a forecast."""
+    start = next((point for point in points if point.marked), None)
+    if start is None or report.outlook is None or (expected := report.outlook.expected).value is None:
+        return None
+    return start, Point(start.x + report.outlook.n_training, expected.value, expected.low, expected.high)
+
+
+def answers_chart(report: Report) -> str:
+    """Answers on each of the last days with answers; empty where nobody answered."""
+    bars = [(f"{day:%m-%d}", float(n), float(n)) for day, n in report.answers]
+    return bar_chart("Answers a day", Axis("answers", 0, max(n for _, n, _ in bars)), bars) if bars else ""
 
 
 def batch_chart(report: Report) -> str:
@@ -259,6 +279,7 @@ def report_page(report: Report) -> str:
         learning={name: Markup(chart) for name, chart in learning_charts(report).items()},
         batches=Markup(batch_chart(report)),
         strategies=Markup(strategy_chart(report)),
+        answers=Markup(answers_chart(report)),
         charts={name: Markup(chart) for name, chart in evaluation_charts(report).items()},
         stages=stages,
         runs=runs,

@@ -154,7 +154,7 @@ def _row(
         summary.high,
         summary.to_target,
         f"{summary.wins}/{summary.ties}/{summary.losses}" if compared else "",
-        Point(summary.gain[0], 0.0, *summary.gain[1:]) if summary.gain else None,
+        Point(summary.gain[0], 0.0, *summary.gain[1:], note=f"{summary.gain[0]:+.3f}") if summary.gain else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from annotation.batch import batch_files, contents_of
 from storage.lake.annotations import label_counts
 from storage.lake.batches import find_batch, items_of
 from storage.lake.history import disputed_items, gold_items, history_of, settled_labels
+from storage.lake.people import people
 from storage.records import BatchStatus, Purpose, Split
 from storage.workspace import Workspace
 from tasks.ask_again import draw_disputed
@@ -134,6 +136,10 @@ def test_settled_items_are_mixed_in_unmarked_and_never_change_a_label(
     assert find_batch(store, batch_id).batch.status is BatchStatus.INGESTED
     assert {history_of(store, item_id).label for item_id in settled} == {"related"}
     assert sum(label_counts(store)[Split.TRAINING].values()) == sum(labels[Split.TRAINING].values()) + 6
+    tested = {each.annotator: (each.n_gold, each.n_right) for each in people(store) if each.n_gold}
+    assert tested == {name: (n, 0) for name, n in Counter(each.annotator for each in gold).items()}, (
+        "all answered wrong"
+    )
     assert {(each.annotator, each.item_id) for each in gold} == {
         (annotator, item_id) for annotator, items in gold_items(store).items() for item_id in items
     }

@@ -132,8 +132,8 @@ def test_next_batch_is_started_by_its_form_and_its_figures_are_seen_in_its_artif
     assert re.search(rf"{batch_id}\b.*\b0 of 12\b", text)
     charts = (By.CSS_SELECTOR, "img[src^='data:image/svg+xml']")
     until(lambda: len(browser.find_elements(*charts)) >= 5)
-    images = browser.find_elements(*charts)
-    until(lambda: all(browser.execute_script("return arguments[0].naturalWidth", image) for image in images))
+    loaded = "return [...document.querySelectorAll(arguments[0])].every((image) => image.naturalWidth)"
+    until(lambda: browser.execute_script(loaded, charts[1]))
     wait_for("our log lines in the run's log", lambda: f"Published batch {batch_id}" in live.messages(run["id"]))
 
 
