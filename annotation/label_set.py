@@ -6,6 +6,7 @@ import difflib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from storage.errors import PalError
@@ -78,12 +79,12 @@ class LabelSet:
     highlight: tuple[str, ...] = ()
     also: tuple[tuple[str, str], ...] = ()
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The label names, in the order of pal.toml: the order of every model's outputs."""
         return tuple(label.name for label in self.labels)
 
-    @property
+    @cached_property
     def positive(self) -> str | None:
         """The label that F1, precision and recall are about; None where no label is marked."""
         return next((label.name for label in self.labels if label.positive), None)
@@ -93,7 +94,7 @@ class LabelSet:
         """The label that Enter chooses; None where no label is marked."""
         return next((label.name for label in self.labels if label.default), None)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Hash of names, question, definition and descriptions: which guideline an answer was given under."""
         described = (f"{label.name}\x1e{label.description}" for label in self.labels if label.description)

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 from flows.notify import notify
 from flows.run import FormatName, Markdown, Run, SeedOrOurs, Size, Table
 from storage.files.folders import MANIFEST
-from storage.lake.annotations import label_counts
 from storage.lake.batches import find_batch, published_batches
-from storage.lake.items import count_pending, count_pool
-from storage.records import Batch, Split
-from tasks.plan import Plan, check_context, count_askable, fitting_minimums, minimums_of, next_batch_plan, reserve_of
+from storage.lake.items import count_pool
+from storage.records import Batch
+from tasks.plan import Plan, check_context, plan_next_batch
 from tasks.prepare import make_features
 from tasks.project import Project, refuse_lost_labels
 from tasks.report import batch_rows, learning_curve_rows, write_report
@@ -55,7 +54,7 @@ def next_batch(
     batch = publish_next(run, project, plan, model, seed=seed if seed >= 0 else None, beside_open=another)
     run.rename(f"next {batch.batch_id}")
     run.complete_work()
-    report(run, model)
+    report(run)
     return batch.batch_id
 
 
@@ -68,7 +67,7 @@ def check_next(project: Project, another: bool) -> str | None:
     """
     refuse_lost_labels(project)
     check_context(project)
-    store = project.workspace.store()
+    store = project.store
     if (batch := find_open_batch(project)) and not another:
         has_files = (project.workspace.batches / batch.batch_id / MANIFEST).is_file()
         return batch.batch_id if has_files else None
@@ -79,37 +78,8 @@ def check_next(project: Project, another: bool) -> str | None:
 
 def find_open_batch(project: Project) -> Batch | None:
     """Return the oldest open batch of new items (not of items that are queried again); None if there is none."""
-    opened = published_batches(project.workspace.store(), again=False)
+    opened = published_batches(project.store, again=False)
     return opened[0] if opened else None
-
-
-def plan_next_batch(project: Project, n: int = 0) -> Plan:
-    """Plan the next batch: its purpose and the number of items.
-
-    Args:
-        project: The project.
-        n: Number of items; 0 for that of the plan.
-    """
-    store, names = project.workspace.store(), project.label_set.names
-    minimums = minimums_of(project)
-    with store.reading():
-        n_items, pending, labelled = count_askable(project), count_pending(store), label_counts(store)
-    fitting = fitting_minimums(minimums, n_items)
-    if fitting != minimums:
-        numbers = ", ".join(f"{name} = {getattr(fitting, name)}" for name in ("evaluation", "validation", "training"))
-        log.warning("[minimums] in pal.toml require all items; until more are imported, these apply: %s.", numbers)
-    counts = {split: {name: n for name, n in by_label.items() if name in names} for split, by_label in labelled.items()}
-    n_due = len(reserve_of(project).due) if fitting.evaluation_share else 0
-    plan = next_batch_plan(counts, fitting, project.config.batch.size, pending, n_due)
-    n_evaluation = sum(counts.get(Split.EVALUATION, {}).values()) + pending.get(Split.EVALUATION, 0)
-    if fitting.evaluation_share and not n_due and n_evaluation < fitting.evaluation:
-        log.warning(
-            "The evaluation reserve is used up: %d of evaluation = %d in pal.toml. Import more texts or lower it.",
-            n_evaluation,
-            fitting.evaluation,
-        )
-    n_before = sum(sum(by_label.values()) for by_label in counts.values()) + sum(pending.values())
-    return plan.resized(n, n_before) if n else plan
 
 
 def train_and_promote(run: Run, *, at_night: bool = False) -> LoadedModel:
@@ -144,7 +114,7 @@ def publish_next(
     """Sample and publish a batch, chosen by the model if there is one."""
     run.batch_id = run.stage(sample_batch, project, plan, model, seed=seed, beside_open=beside_open)
     run.stage(publish_batches, project)
-    batch = find_batch(project.workspace.store(), run.batch_id).batch
+    batch = find_batch(project.store, run.batch_id).batch
     n_reserve = batch.mix.get(RESERVE, 0)
     items = f"{batch.n} {batch.purpose} items" if not n_reserve else f"{batch.n} items, {n_reserve} for evaluation"
     run.say(f"Published batch {batch.batch_id} ({items}).")
@@ -153,11 +123,11 @@ def publish_next(
     return batch
 
 
-def report(run: Run, model: LoadedModel | None) -> None:
+def report(run: Run) -> None:
     """Write the report and show its tables beside the run."""
     from tasks.reporting.report_page import report_markdown
 
-    written = run.stage(write_report, run.project, run.record.run_id, model)
+    written = run.stage(write_report, run.project, run.record.run_id)
     run.share(*written.pages)
     if written.report.drift_fires:
         notify(run.project, "drift", written.report.drift)

@@ -6,11 +6,12 @@ import logging
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from flows.next_batch import find_open_batch, plan_next_batch, publish_next, report, train_and_promote
+from flows.next_batch import find_open_batch, publish_next, report, train_and_promote
 from flows.run import Run
 from storage.lake.items import count_pool
 from storage.records import RunRecord
 from tasks.collect import collect_answers
+from tasks.plan import plan_next_batch
 from tasks.prepare import make_features
 from tasks.project import refuse_lost_labels
 from tasks.sample import publish_batches
@@ -43,12 +44,12 @@ def nightly(run: Run) -> str | None:
     if batch := find_open_batch(project):
         run.batch_id = batch.batch_id
         run.say(f"Batch {batch.batch_id} is still open.")
-    elif count_pool(project.workspace.store()):
+    elif count_pool(project.store):
         publish_next(run, project, plan, model, seed=None, beside_open=False)
     else:
         log.warning("The pool is empty, so there is nothing to annotate. Add texts: pal import FILE")
     run.complete_work()
-    report(run, model)
+    report(run)
     make_missing_vectors(run)
     return run.batch_id
 

@@ -7,7 +7,8 @@ from typing import Literal
 
 from flows.run import Run
 from storage.lake.outgoing import format_of_file
-from tasks.predict_pool import PoolPrediction, model_to_predict_with, predict_pool
+from tasks.predict_file import model_to_predict_with
+from tasks.predict_pool import PoolPrediction, predict_pool
 from tasks.project import Project
 
 
@@ -42,4 +43,4 @@ def check_predict(project: Project, output: Path, model_id: str) -> None:
         SourceError: The suffix is not that of a format, or the output is a directory.
     """
     format_of_file(output)
-    model_to_predict_with(project.workspace.store(), model_id)
+    model_to_predict_with(project.store, model_id)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from flows.next_batch import plan_next_batch
 from flows.run import Count, FormatName, Run
 from tasks.draw_found import draw_found
 from tasks.find import By, Search
+from tasks.plan import plan_next_batch
 from tasks.prepare import make_features
 from tasks.project import refuse_lost_labels
 from tasks.sample import publish_batches

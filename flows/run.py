@@ -184,7 +184,7 @@ class Run:
         self.record = replace(self.record, state=self._state())
 
     def _state(self) -> str:
-        return run_state(self.project.workspace.store().version(), self.project.settings)
+        return run_state(self.project.store.version(), self.project.settings)
 
     def _end(self, status: RunStatus, message: str) -> None:
         self.record = replace(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,27 +64,27 @@ class Workspace:
         """What to classify, and how."""
         return self.root / CONFIG_NAME
 
-    @property
+    @cached_property
     def batches(self) -> Path:
         """Published batches, a folder each; annotators fill them there."""
         return self.root / "batches"
 
-    @property
+    @cached_property
     def inbox(self) -> Path:
         """Filled copies to ingest."""
         return self.root / "inbox"
 
-    @property
+    @cached_property
     def models(self) -> Path:
         """Trained models, a folder each."""
         return self.root / "models"
 
-    @property
+    @cached_property
     def encoders(self) -> Path:
         """Encoders adapted to this workspace's texts, a folder each."""
         return self.root / "encoders"
 
-    @property
+    @cached_property
     def reports(self) -> Path:
         """What was told about imports and runs."""
         return self.root / "reports"

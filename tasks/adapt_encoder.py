@@ -27,7 +27,7 @@ from storage.files.folders import publish_folder
 from storage.lake.items import pool_texts
 from storage.records import Split
 from tasks.learning.distillation import Teacher, adapt_vectors, taught_head
-from tasks.learning.encoders import ARTEFACT, MINILM_ADAPTED, HeadWeights, StaticVectors, encoder_files, minilm_static
+from tasks.learning.encoders import ARTEFACT, MINILM_ADAPTED, HeadWeights, StaticVectors, encoder_files
 from tasks.project import Project
 from tasks.reporting.progress import progress
 from tasks.scale.workers import Workers, open_workers, worker_state
@@ -110,12 +110,12 @@ def adapt_encoder(project: Project, how: Adaptation | None = None, teacher_folde
     """
     how = how or Adaptation()
     workspace, scale = project.workspace, project.config.scale
-    started, store = time.monotonic(), workspace.store()
+    started, store = time.monotonic(), project.store
     teacher = Teacher(teacher_folder)
     pool = pool_texts(store, how.texts, how.seed)
     check_pool(pool.num_rows)
     labelled = _labelled(project) if how.labels else None
-    base = minilm_static()
+    base = project.encoders.shipped()
     settings = [base.encoder_id, teacher.sha256, asdict(how), installed_version("pytorch-active-learning")]
     key = _fingerprint(pool, labelled, settings)
     folder = workspace.encoders / f"{MINILM_ADAPTED}-{key}"
@@ -162,7 +162,7 @@ def check_pool(n_texts: int) -> None:
 
 def _labelled(project: Project) -> _Labelled | None:
     """The training items; None, which is logged, where two labels have not enough of them."""
-    store, names = project.workspace.store(), project.label_set.names
+    store, names = project.store, project.label_set.names
     table = labelled_with(store, Split.TRAINING, store.version(), names)
     labels = np.array([names.index(label) for label in table["label"].to_pylist()], np.int64)
     n_enough = int(np.count_nonzero(np.bincount(labels, minlength=len(names)) >= MIN_LABELLED))

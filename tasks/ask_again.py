@@ -16,14 +16,14 @@ import numpy.typing as npt
 
 from annotation.label_set import LabelSet
 from storage.lake.batches import Draft, OvertakenError, count_batches, published_batches, reserve
-from storage.lake.codebook import codebook_of, items_without_label
+from storage.lake.codebook import items_without_label
 from storage.lake.history import disputed_items, independent_answers, reviewed_items
 from storage.lake.models import production_model
 from storage.lake.store import Store
 from storage.records import Assignment, Proposal, Purpose, Split
 from tasks.learning.label_errors import label_errors
-from tasks.learning.model_files import load_model
 from tasks.learning.training import cross_validated_probabilities
+from tasks.model_input import open_model
 from tasks.prepare import current_encoder
 from tasks.project import Project
 from tasks.sample import load_pool, share_out
@@ -41,7 +41,7 @@ def draw_disputed(project: Project, n: int = 0) -> str | None:
     Args:
         n: Most items; 0 for `[batch] size`.
     """
-    store, asking = project.workspace.store(), project.config.batch
+    store, asking = project.store, project.config.batch
     if opened := open_again(store, Purpose.ADJUDICATION):
         return opened
     disputed = disputed_items(store)
@@ -82,7 +82,7 @@ def reserve_again(project: Project, purpose: Purpose, again: Again, *, beside_op
     Args:
         beside_open: Also where a batch of this purpose is open.
     """
-    store, asking = project.workspace.store(), project.config.batch
+    store, asking = project.store, project.config.batch
     scores: Sequence[float | None] = again.scores or [None] * len(again.item_ids)
     proposals = [
         Proposal(item_id, again.reason, score, rank)
@@ -114,7 +114,7 @@ def draw_unlabelled(project: Project) -> str | None:
 
     An open review is returned as it is.
     """
-    store, config = project.workspace.store(), project.config
+    store, config = project.store, project.config
     if open_batch := open_again(store, Purpose.REVIEW):
         return open_batch
     item_ids = items_without_label(store)
@@ -148,8 +148,8 @@ def out_of_sample(project: Project, version: int) -> OutOfSample:
         ModelError: They have fewer than two labels.
     """
     names, config = project.label_set.names, project.config.model
-    store = project.workspace.store()
-    encoder = current_encoder(project.workspace, config.encoder)
+    store = project.store
+    encoder = current_encoder(project.workspace, config.encoder, project.encoders)
     training = labelled_with(store, Split.TRAINING, version, names)
     sentences = stored_vectors(store, usable_encoder_id(project), training["text"].to_pylist())
     examples = examples_of(encoder, training, names, sentences)
@@ -166,7 +166,7 @@ def draw_review(project: Project, n: int = 0, method: Method = "confident-learni
         n: Most items; 0 for `[batch] size`.
         method: By the label that cross-validated models call wrong; or by the value of one more answer.
     """
-    store, config = project.workspace.store(), project.config
+    store, config = project.store, project.config
     if open_batch := open_again(store, Purpose.REVIEW):
         return open_batch
     version = store.version()
@@ -220,15 +220,14 @@ def _worth_most(
     """
     from annotation.consensus import ask_scores
 
-    store, label_set = project.workspace.store(), project.label_set
+    store, label_set = project.store, project.label_set
     model = production_model(store)
     matrix, names = answer_matrix(store, items.item_ids, label_set)
     answered = np.flatnonzero((matrix >= 0).any(axis=1))
     probabilities = items.probabilities[answered]
     matrix = matrix[answered]
     if model is not None:
-        folder, became = project.workspace.model_folder(model.model_id), codebook_of(store).became_after
-        pool = load_pool(project, version, load_model(folder, label_set.names, became))
+        pool = load_pool(project, version, open_model(project, model.model_id))
         new = np.full((len(pool), len(names)), -1, np.int64)
         matrix, probabilities = np.vstack([matrix, new]), np.vstack([probabilities, pool.probabilities])
     scores = ask_scores(matrix, probabilities)

@@ -117,7 +117,7 @@ def collect_answers(
         BatchError: A named file is not there; nothing is ingested from the others either.
         ConfigError: pal.toml lacks a label that items have.
     """
-    workspace, store = project.workspace, project.workspace.store()
+    workspace, store = project.workspace, project.store
     refuse_lost_labels(project)
     with alone_in(workspace.inbox):
         for path in changed_since(workspace):
@@ -147,7 +147,7 @@ def files_to_collect(project: Project) -> list[FilledFile]:
     """The files of `batches/` and `inbox/` that were filled in and not read as they are now."""
     workspace = project.workspace
     waiting = waiting_files(workspace) + [FilledFile(path, in_inbox=True) for path in changed_since(workspace)]
-    seen = read_files(workspace.store()) if waiting else {}
+    seen = read_files(project.store) if waiting else {}
     return [file for file in waiting if file.in_inbox or not _is_read(file, workspace, project.label_set, seen)]
 
 

@@ -32,7 +32,7 @@ def draw_found(project: Project, search: Search, plan: Plan, n: int) -> str:
             f"{plan.n} {plan.purpose} items have to be drawn at random before items are chosen by a search.",
             hint="Publish and answer these first: pal next",
         )
-    store, batch = project.workspace.store(), project.config.batch
+    store, batch = project.store, project.config.batch
     held_out, version = reserve_of(project), store.version()
     hits = find_items(project, search, Scope(without=held_out.item_ids, where=project.config.sampling.where), n)
     if not hits:

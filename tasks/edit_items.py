@@ -32,7 +32,7 @@ def edit_item(project: Project, item_id: str, text: str) -> ItemEdit:
         SourceError: The new text is empty.
         BatchError: There is no such item, another item has this text, or an open batch already has the item's answers.
     """
-    store, batches = project.workspace.store(), project.workspace.batches
+    store, batches = project.store, project.workspace.batches
     edited = edit(store, item_id, text)
     for batch_id in edited.open_batches:
         batch = find_batch(store, batch_id).batch

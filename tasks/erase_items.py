@@ -59,7 +59,7 @@ def plan_of(project: Project, item_ids: Sequence[str]) -> Erased:
                 f"Filled files wait to be ingested: {len(waiting)}, {waiting[0].path.name} first; nothing was erased.",
                 hint="Ingest them first: pal ingest",
             )
-        interrupted = plan_erasure(workspace.store(), item_ids)
+        interrupted = plan_erasure(project.store, item_ids)
     elif new := set(item_ids) - set(interrupted.item_ids):
         raise BatchError(
             f"An erasure was interrupted; {len(new)} of these items were not part of it.",
@@ -78,8 +78,8 @@ def erase_items(project: Project, plan: Erased) -> Erased:
     workspace, erasure = project.workspace, plan.erasure
     intent = workspace.root / "lake" / INTENT
     write_whole(intent, json.dumps(asdict(erasure)).encode())
-    erase_from_lake(workspace.store(), erasure)
-    for path in catalog_copies(workspace.store()):
+    erase_from_lake(project.store, erasure)
+    for path in catalog_copies(project.store):
         path.unlink()
     for name in ("scratch-*", "spill"):
         for folder in (workspace.root / "lake").glob(name):
@@ -105,7 +105,7 @@ def _interrupted(workspace: Workspace) -> Erasure | None:
 
 def _write_batches_again(project: Project, batch_ids: Sequence[str]) -> None:
     """Replace the folders of these batches by what the lake has of them now."""
-    store, batches = project.workspace.store(), project.workspace.batches
+    store, batches = project.store, project.workspace.batches
     for batch_id in batch_ids:
         for folder in (batches / batch_id, *batches.glob(f".{batch_id}.*.part")):
             shutil.rmtree(folder, ignore_errors=True)

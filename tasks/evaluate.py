@@ -14,14 +14,14 @@ import pyarrow.compute as pc
 
 from storage.errors import ModelError
 from storage.lake.annotations import labelled_texts
-from storage.lake.codebook import codebook_of
 from storage.lake.items import fixed_sample
 from storage.lake.models import Measurement, metrics_of, model_to_compare_with
 from storage.lake.store import Store
 from storage.records import SUCCESSIVE, Metric, Split
 from tasks.learning.metrics import evaluate
-from tasks.learning.model_files import LoadedModel, load_model
+from tasks.learning.model_files import LoadedModel
 from tasks.learning.stopping import change_of_f, cohen_kappa
+from tasks.model_input import open_model
 from tasks.project import Project
 from tasks.sentence_vectors import predict_stored
 
@@ -48,7 +48,7 @@ class Evaluation:
 def evaluate_model(project: Project, model: LoadedModel) -> Evaluation:
     """Measure a model on all evaluation items there are now."""
     started = time.monotonic()
-    store = project.workspace.store()
+    store = project.store
     evaluation = measured(model, predict_held_out(store, model, store.version()))
     n, metrics = evaluation.measurement.n, evaluation.measurement.metrics
     text = json.dumps({"n": n, "metrics": [asdict(metric) for metric in metrics]}, indent=1)
@@ -86,14 +86,13 @@ def compare_with_previous(project: Project, model: LoadedModel) -> Measurement |
     Returns:
         What to record; None where it is recorded already or there is no model to compare with.
     """
-    workspace, label_set = project.workspace, project.label_set
-    store = workspace.store()
+    store, label_set = project.store, project.label_set
     before = model_to_compare_with(store, model.model_id, MIN_NEW_LABELS)
     if before is None or metrics_of(store, model.model_id, SUCCESSIVE):
         return None
     texts = fixed_sample(store, N_SAMPLE)
     try:
-        previous = load_model(workspace.model_folder(before.model_id), label_set.names, codebook_of(store).became_after)
+        previous = open_model(project, before.model_id)
     except ModelError as error:
         log.warning("Not compared with the previous model: %s", error.what)
         return None

@@ -50,7 +50,7 @@ def find_items(project: Project, search: Search, scope: Scope, n: int) -> list[H
     Raises:
         BatchError: There is no item `search.like`.
     """
-    store, query, depth = project.workspace.store(), search.words, max(n + 1, DEPTH)
+    store, query, depth = project.store, search.words, max(n + 1, DEPTH)
     near: list[tuple[str, float]] = []
     if search.by != "words" or search.like:
         from tasks.nearest import nearest_items  # words alone are found without numpy

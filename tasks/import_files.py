@@ -59,7 +59,7 @@ def import_file(project: Project, path: Path, options: ReadOptions) -> ImportRep
     workspace, source = project.workspace, open_file(path, options)
     labels = file_labels(project, options.split) if options.label_column else None
     with workspace.scratch() as scratch, progress(f"import {path.name}", source.size_bytes) as advance:
-        report = import_source(workspace.store(), source, scratch, _rejects_file(workspace, path), advance, labels)
+        report = import_source(project.store, source, scratch, _rejects_file(workspace, path), advance, labels)
     log.info("%s: %s", report.source, report.description)
     return report
 
@@ -71,7 +71,7 @@ def import_original_directory(project: Project, directory: Path) -> ImportReport
     size = sum(path.stat().st_size for path in directory.glob("unlabeled_data/*.csv"))
     with workspace.scratch() as scratch, progress(f"import {directory.name}", size) as advance:
         report = import_original(
-            workspace.store(),
+            project.store,
             directory,
             (labels, label_set.digest),
             scratch,
@@ -87,7 +87,7 @@ def file_labels(project: Project, split: str) -> FileLabels:
 
     A label that was renamed or merged is what it became.
     """
-    codebook, label_set = codebook_of(project.workspace.store()), project.label_set
+    codebook, label_set = codebook_of(project.store), project.label_set
     gone = {row.label: row for each in codebook.changes if each.label for row in codebook.last_of(each.label)[:1]}
     also = ((name, codebook.became(name, row.codebook - 1)) for name, row in gone.items() if name)
     label_set = dataclasses.replace(label_set, also=tuple((name, new) for name, new in also if new))

@@ -11,8 +11,9 @@ from storage.lake.items import fixed_sample
 from storage.lake.models import learning_curve
 from tasks.evaluate import N_SAMPLE, HeldOut, predict_held_out
 from tasks.learning.forecast import LEAST_POSITIVES
-from tasks.learning.model_files import LoadedModel, load_model
+from tasks.learning.model_files import LoadedModel
 from tasks.learning.promotion import Comparison, Scored, compare
+from tasks.model_input import open_model
 from tasks.project import Project
 from tasks.sentence_vectors import predict_stored
 
@@ -50,12 +51,12 @@ class ModelChange:
 
 def model_change(project: Project) -> ModelChange | None:
     """Compare the two newest models that were measured; None where there are no two that fit pal.toml."""
-    store, names = project.workspace.store(), project.label_set.names
+    store, names = project.store, project.label_set.names
     newest = [point.model_id for point in learning_curve(store)[-2:]]
     if len(newest) < 2:
         return None
     try:
-        before, now = (load_model(project.workspace.model_folder(model_id), names) for model_id in newest)
+        before, now = (open_model(project, model_id) for model_id in newest)
     except ModelError:
         return None  # of other labels, or damaged: `pal status` and the next run say so
     version = store.version()

@@ -15,14 +15,13 @@ from tasks.sampling.pool_building import token_vectors
 
 def nearest_items(project: Project, query: str, scope: Scope, n: int) -> list[tuple[str, float]]:
     """The n items whose vectors have the highest cosine with that of the query, (item_id, cosine)."""
-    workspace = project.workspace
-    encoder = current_encoder(workspace, project.config.model.encoder)
-    add_missing_features(workspace, encoder)
+    encoder = current_encoder(project.workspace, project.config.model.encoder, project.encoders)
+    add_missing_features(project, encoder)
     wanted = token_vectors(encoder.tokenize(pa.array([query], pa.string())), encoder)
     direction = wanted.rows(np.zeros(1, np.int64))
     item_ids: list[pa.Array] = []
     cosines: list[npt.NDArray[np.float32]] = []
-    for items in features_in(workspace.store(), encoder.encoder_id, scope):
+    for items in features_in(project.store, encoder.encoder_id, scope):
         item_ids.append(items.column("item_id"))
         cosines.append(wanted.of(Tokens.from_arrow(items.column("tokens"))).products(direction)[:, 0])
     if not item_ids:

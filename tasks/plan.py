@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil, floor
 from typing import TYPE_CHECKING
 
 from annotation.label_set import LabelSet
+from storage.lake.annotations import label_counts
 from storage.lake.batches import batch_results
 from storage.lake.context import check_columns, check_where, matching_items
 from storage.lake.evaluation_reserve import Reserve, find_reserve
-from storage.lake.items import count_items, count_items_and_pool
+from storage.lake.items import count_items, count_items_and_pool, count_pending
 from storage.lake.models import recent_values
 from storage.lake.store import Store
 from storage.records import SUCCESSIVE, Metric, Split, StopSign
@@ -20,6 +22,8 @@ from tasks.learning.stopping import WINDOW, Findings, stop_signs
 
 if TYPE_CHECKING:
     from tasks.project import Project
+
+log = logging.getLogger(__name__)
 
 UNBIASED = ("random",)
 """The strategies whose items are a fair sample of the pool."""
@@ -190,7 +194,7 @@ def check_context(project: Project) -> None:
     Raises:
         ConfigError: No item has one of them, or `[sampling] where` is no condition on columns.
     """
-    store, config = project.workspace.store(), project.config
+    store, config = project.store, project.config
     check_columns(store, config.batch.context, "[batch] context in pal.toml")
     check_columns(store, config.report.slices, "[report] slices in pal.toml")
     check_where(store, config.sampling.where)
@@ -198,18 +202,47 @@ def check_context(project: Project) -> None:
 
 def count_askable(project: Project) -> int:
     """Number of items that `[sampling] where` lets through: all without one."""
-    store, where = project.workspace.store(), project.config.sampling.where
+    store, where = project.store, project.config.sampling.where
     return count_items(store) if not where else store.rows(f"SELECT count(*) FROM ({matching_items(where)})")[0][0]
 
 
 def reserve_of(project: Project) -> Reserve:
     """The evaluation reserve that pal.toml asks for, and what of it is to be asked next."""
-    store, minimums = project.workspace.store(), minimums_of(project)
+    store, minimums = project.store, minimums_of(project)
     with store.reading():
         n_items = count_askable(project)
         fitting = fitting_minimums(minimums, n_items)
         size = max(fitting.reserve, min(LEAST_RESERVE, n_items // 10)) if fitting.reserve else 0
         return find_reserve(store, fitting.evaluation, min(size, n_items // 2), project.config.sampling.where)
+
+
+def plan_next_batch(project: Project, n: int = 0) -> Plan:
+    """Plan the next batch: its purpose and the number of items.
+
+    Args:
+        project: The project.
+        n: Number of items; 0 for that of the plan.
+    """
+    store, names = project.store, project.label_set.names
+    minimums = minimums_of(project)
+    with store.reading():
+        n_items, pending, labelled = count_askable(project), count_pending(store), label_counts(store)
+    fitting = fitting_minimums(minimums, n_items)
+    if fitting != minimums:
+        numbers = ", ".join(f"{name} = {getattr(fitting, name)}" for name in ("evaluation", "validation", "training"))
+        log.warning("[minimums] in pal.toml require all items; until more are imported, these apply: %s.", numbers)
+    counts = {split: {name: n for name, n in by_label.items() if name in names} for split, by_label in labelled.items()}
+    n_due = len(reserve_of(project).due) if fitting.evaluation_share else 0
+    plan = next_batch_plan(counts, fitting, project.config.batch.size, pending, n_due)
+    n_evaluation = sum(counts.get(Split.EVALUATION, {}).values()) + pending.get(Split.EVALUATION, 0)
+    if fitting.evaluation_share and not n_due and n_evaluation < fitting.evaluation:
+        log.warning(
+            "The evaluation reserve is used up: %d of evaluation = %d in pal.toml. Import more texts or lower it.",
+            n_evaluation,
+            fitting.evaluation,
+        )
+    n_before = sum(sum(by_label.values()) for by_label in counts.values()) + sum(pending.values())
+    return plan.resized(n, n_before) if n else plan
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from storage.errors import ModelError
 from storage.lake.codebook import codebook_of
-from storage.lake.models import production_model
+from storage.lake.models import all_models, find_model, production_model
+from storage.lake.store import Store
+from storage.records import Model
 from tasks.learning.stored_model import NumpyModel, numpy_model
 from tasks.project import Project
 
@@ -71,18 +73,33 @@ class PredictedRows:
         return [labels.take(place), best.take(place), self.rows.reasons]
 
 
+def model_to_predict_with(store: Store, model_id: str = "") -> Model:
+    """The model of that id; the one in production where it is empty.
+
+    Raises:
+        ModelError: There is none.
+    """
+    if not model_id:
+        current = production_model(store)
+        if current is None:
+            raise ModelError("There is no model yet.", hint="See what is missing: pal status")
+        return current
+    found = find_model(store, model_id)
+    if found is None:
+        known = ", ".join(model.model_id for model in all_models(store)[:5]) or "none"
+        raise ModelError(f"There is no model {model_id!r}.", hint=f"The newest: {known}; all: pal models.")
+    return found
+
+
 def model_in_production(project: Project) -> NumpyModel:
     """The production model, ready to predict without torch.
 
     Raises:
         ModelError: There is none yet, or it does not fit pal.toml.
     """
-    store = project.workspace.store()
-    current = production_model(store)
-    if current is None:
-        raise ModelError("There is no model yet.", hint="See what is missing: pal status")
-    became = codebook_of(store).became_after
-    model = numpy_model(project.workspace.model_folder(current.model_id), project.label_set.names, became)
+    model_id = model_to_predict_with(project.store).model_id
+    became = codebook_of(project.store).became_after
+    model = numpy_model(project.workspace.model_folder(model_id), project.label_set.names, became)
     say_labels(model)
     return model
 

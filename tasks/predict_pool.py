@@ -15,18 +15,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from storage.errors import ModelError, WorkspaceError
+from storage.errors import WorkspaceError
 from storage.files.folders import MANIFEST, write_whole
-from storage.lake.codebook import codebook_of
-from storage.lake.models import all_models, find_model, production_model
 from storage.lake.outgoing import CONTEXT, FileFormat, count_after, features_of_all, join_parts
 from storage.lake.store import Store
 from storage.readers.columns import unique_names
 from storage.records import Model
-from tasks.learning.model_files import LoadedModel, load_model
+from tasks.learning.model_files import LoadedModel
 from tasks.learning.ngrams import CharacterCodes
-from tasks.model_input import beside_tokens, tokens_in
-from tasks.predict_file import say_labels
+from tasks.model_input import beside_tokens, open_model, tokens_in
+from tasks.predict_file import model_to_predict_with, say_labels
 from tasks.prepare import add_missing_features
 from tasks.project import Project
 from tasks.reporting.progress import progress
@@ -71,13 +69,11 @@ def predict_pool(project: Project, output: Path, form: FileFormat, model_id: str
         WorkspaceError: Another process is writing this file.
     """
     started = time.monotonic()
-    workspace = project.workspace
-    store = workspace.store()
+    store = project.store
     record = model_to_predict_with(store, model_id)
-    names, became = project.label_set.names, codebook_of(store).became_after
-    model = load_model(workspace.model_folder(record.model_id), names, became)
+    model = open_model(project, record.model_id)
     say_labels(model)
-    add_missing_features(workspace, model.encoder)
+    add_missing_features(project, model.encoder)
     if model.sentence_encoder_id:
         add_missing_sentence_vectors(project, model.sentence_encoder_id)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -96,24 +92,6 @@ def predict_pool(project: Project, output: Path, form: FileFormat, model_id: str
         ) from error
     log.info("Predicted %s items with %s: %s (%.1f s).", f"{n:,}", record.model_id, output, time.monotonic() - started)
     return PoolPrediction(str(output), n, record.model_id, pinned.lake_version)
-
-
-def model_to_predict_with(store: Store, model_id: str = "") -> Model:
-    """The model of that id; the one in production where it is empty.
-
-    Raises:
-        ModelError: There is none.
-    """
-    if not model_id:
-        current = production_model(store)
-        if current is None:
-            raise ModelError("There is no model yet.", hint="see what is missing: pal status")
-        return current
-    found = find_model(store, model_id)
-    if found is None:
-        known = ", ".join(model.model_id for model in all_models(store)[:5]) or "none"
-        raise ModelError(f"There is no model {model_id!r}.", hint=f"the newest: {known}; all: pal models")
-    return found
 
 
 def _pinned(store: Store, folder: Path, model: Model) -> _Pinned:

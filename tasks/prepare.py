@@ -27,10 +27,9 @@ from tasks.learning.encoders import (
     MINILM_ADAPTED,
     BagOfWords,
     Encoder,
+    Encoders,
     StaticVectors,
     fit_bag_of_words,
-    minilm_static,
-    newest_adapted,
 )
 from tasks.learning.token_cover import MOST_FRAGMENTS, fragments_per_letter
 from tasks.project import Project
@@ -51,15 +50,14 @@ _FEATURES = pa.schema([("item_id", pa.string()), ("tokens", pa.binary())])
 def make_features(project: Project) -> str:
     """Make the features of all items that have none under the configured encoder; returns its encoder_id."""
     workspace, encoder_name, scale = project.workspace, project.config.model.encoder, project.config.scale
-    encoder = current_encoder(workspace, encoder_name)
-    missing = count_without_features(workspace.store(), encoder.encoder_id)
-    if missing > ITEMS_OF_A_CALL and scale.shared:
+    encoder = current_encoder(workspace, encoder_name, project.encoders)
+    if scale.shared and count_without_features(project.store, encoder.encoder_id) > ITEMS_OF_A_CALL:
         _made_by_workers(workspace, encoder_name, encoder, scale)
-    add_missing_features(workspace, encoder)
+    add_missing_features(project, encoder)
     return encoder.encoder_id
 
 
-def add_missing_features(workspace: Workspace, encoder: Encoder) -> None:
+def add_missing_features(project: Project, encoder: Encoder) -> None:
     """Features for the items that have none under this encoder, made here."""
     started, fragments = time.monotonic(), 0.0
 
@@ -71,9 +69,9 @@ def add_missing_features(workspace: Workspace, encoder: Encoder) -> None:
             fragments = fragments_per_letter(encoder, some, tokens.slice(0, len(some)))
         return tokens.to_arrow()
 
-    if missing := count_without_features(workspace.store(), encoder.encoder_id):
+    if missing := count_without_features(project.store, encoder.encoder_id):
         with progress("features", missing) as advance:
-            made = write_features(workspace, encoder.encoder_id, make, advance=advance)
+            made = write_features(project.workspace, encoder.encoder_id, make, advance=advance)
         _tell(made, encoder, started)
     if fragments > MOST_FRAGMENTS:
         log.warning(
@@ -126,7 +124,7 @@ def _made_by_workers(workspace: Workspace, encoder_name: str, encoder: Encoder, 
 def add_shard_features(workspace: Workspace, encoder_name: str, encoder_id: str, bounds: tuple[str, str]) -> int:
     """On a worker: features for the items of a run that have none yet; returns how many it made."""
     here = on_this_machine(workspace)
-    encoder = current_encoder(here, encoder_name)
+    encoder = current_encoder(here, encoder_name, Encoders(here.encoders))
     if encoder.encoder_id != encoder_id:
         raise ModelError(
             f"this worker has encoder {encoder.encoder_id!r} / {encoder_id!r} is asked for.",
@@ -139,7 +137,7 @@ def _tell(made: int, encoder: Encoder, started: float) -> None:
     log.info("Made features of %s items with %s (%.1f s).", f"{made:,}", encoder.encoder_id, time.monotonic() - started)
 
 
-def current_encoder(workspace: Workspace, name: str) -> Encoder:
+def current_encoder(workspace: Workspace, name: str, encoders: Encoders) -> Encoder:
     """The encoder to use now: the shipped one, that which was adapted last, or bag-of-words.
 
     The vocabulary of bag-of-words is fitted to the lake, and again when that has twice the items it had then; a new
@@ -150,9 +148,9 @@ def current_encoder(workspace: Workspace, name: str) -> Encoder:
     """
     if name == MINILM_ADAPTED:
         workspace.fetch_encoders()
-        return newest_adapted(workspace.encoders)
+        return encoders.newest_adapted()
     if name != BAG_OF_WORDS:
-        return minilm_static()
+        return encoders.shipped()
     store = workspace.store()
     known = newest_vocabulary(store)
     n_items = count_items(store)

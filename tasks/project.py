@@ -10,14 +10,19 @@ from difflib import get_close_matches
 from functools import cached_property
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from annotation.label_set import LabelSet
 from storage.errors import ConfigError, WorkspaceError
 from storage.lake.codebook import answered_labels, codebook_of
+from storage.lake.store import Store
 from storage.workspace import Workspace, find_root
 from tasks.config.load import read_config
 from tasks.config.settings import Config
+
+if TYPE_CHECKING:
+    from tasks.learning.encoders import Encoders
+    from tasks.learning.model_files import LoadedModel
 
 RELABELING = "lake/label-change.json"
 """What `tasks.relabel` notes of a change of labels before it begins."""
@@ -31,13 +36,30 @@ class Project:
     config: Config
 
     @cached_property
+    def store(self) -> Store:
+        """The lake, open until this program ends."""
+        return self.workspace.store()
+
+    @cached_property
+    def encoders(self) -> Encoders:
+        """The encoders of this workspace, read once each."""
+        from tasks.learning.encoders import Encoders  # NumPy takes a tenth of a second to import
+
+        return Encoders(self.workspace.encoders)
+
+    @cached_property
+    def models(self) -> dict[str, LoadedModel]:
+        """The models that were loaded so far, by id."""
+        return {}
+
+    @cached_property
     def label_set(self) -> LabelSet:
         """What annotators are asked, `[task]`, with the words that `[batch] highlight` marks."""
         return dataclasses.replace(self.config.task.label_set, highlight=self.config.batch.highlight)
 
     def with_formats(self, formats: Sequence[str]) -> Project:
         """The same project with other formats of batch files; none for those of pal.toml."""
-        return self.with_config(batch=self.config.batch.with_formats(tuple(formats)))
+        return self.with_config(batch=self.config.batch.with_formats(tuple(formats))) if formats else self
 
     def with_config(self, **sections: Any) -> Project:
         """The same project with other sections of pal.toml, such as `model=...`."""
@@ -51,7 +73,7 @@ class Project:
 
 def lost_labels(project: Project) -> dict[str, int]:
     """The labels that pal.toml lacks, and to how many items each was answered: all that were, or that a change made."""
-    store = project.workspace.store()
+    store = project.store
     answered = dict.fromkeys(sorted(codebook_of(store).known), 0) | answered_labels(store)
     return {name: n for name, n in answered.items() if name not in project.label_set.names}
 
@@ -72,7 +94,7 @@ def refuse_lost_labels(project: Project) -> None:
 
 def possible_changes(project: Project, lost: Iterable[str]) -> list[str]:
     """The commands that could be meant by a pal.toml without these labels."""
-    store = project.workspace.store()
+    store = project.store
     codebook, answered = codebook_of(store), answered_labels(store)
     new = [name for name in project.label_set.names if name not in answered]
     commands = []

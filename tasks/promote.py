@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from storage.errors import ModelError
-from storage.lake.codebook import codebook_of
 from storage.lake.models import Measurement, Verdict, production_model, record_verdict, taken_back
 from storage.records import DecidedBy
 from tasks.config.settings import PromotionConfig
 from tasks.evaluate import Evaluation, HeldOut, measured, predict_held_out
 from tasks.learning.calibration import Calibration
-from tasks.learning.model_files import LoadedModel, load_model
+from tasks.learning.model_files import LoadedModel
 from tasks.learning.promotion import Comparison, Scored, compare
+from tasks.model_input import open_model
 from tasks.project import Project
 
 log = logging.getLogger(__name__)
@@ -50,22 +50,21 @@ def promote_or_keep(
     measurements = [evaluation.measurement, *outcome.measurements, *((comparison,) if comparison else ())]
     kept_out = not outcome.promoted and outcome.model.model_id != candidate.model_id
     verdict = Verdict(candidate.model_id, outcome.promoted, DecidedBy.GATE, outcome.reason)
-    record_verdict(project.workspace.store(), verdict if outcome.promoted or kept_out else None, measurements)
+    record_verdict(project.store, verdict if outcome.promoted or kept_out else None, measurements)
     action = f"Promoted {candidate.model_id}" if outcome.promoted else f"Kept {outcome.model.model_id}"
     log.info("%s: %s.", action, outcome.reason)
     return outcome
 
 
 def _decide(project: Project, candidate: LoadedModel, evaluation: Evaluation) -> Outcome:
-    workspace, names, gate = project.workspace, project.label_set.names, project.config.promotion
-    store = workspace.store()
+    store, gate = project.store, project.config.promotion
     current = production_model(store)
     if current is None:
         return Outcome(candidate, True, "there was no model in production")
     if current.model_id == candidate.model_id:
         return Outcome(candidate, False, "it is in production already")
     try:
-        production = load_model(workspace.model_folder(current.model_id), names, codebook_of(store).became_after)
+        production = open_model(project, current.model_id)
     except ModelError as error:
         return Outcome(candidate, True, f"the model in production cannot be used: {error.what}")
     if production.outputs is not None and production.outputs.are_merged:
@@ -76,7 +75,7 @@ def _decide(project: Project, candidate: LoadedModel, evaluation: Evaluation) ->
         reason = f"it was rolled back on {taken.decided_at:%Y-%m-%d}; to use it: pal promote {candidate.model_id}"
         return Outcome(production, False, reason, (measured(production, theirs).measurement,))
     positive = candidate.calibration.positive
-    counted = range(len(names)) if positive is None else [positive]
+    counted = range(len(project.label_set.names)) if positive is None else [positive]
     compared = compare(
         [_scored(ours, candidate.calibration, label) for label in counted],
         [_scored(theirs, production.calibration, label) for label in counted],

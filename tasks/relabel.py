@@ -70,7 +70,7 @@ def plan_relabeling(project: Project, edit: LabelEdit, reason: str = "", ask_abo
     Raises:
         ConfigError: There is no such label, or the new one exists, or these cannot be labels.
     """
-    workspace, store = project.workspace, project.workspace.store()
+    workspace, store = project.workspace, project.store
     content = workspace.config_file.read_bytes()
     codebook, answered = codebook_of(store), answered_labels(store)
     has_both = edit.kind == "rename" and {*edit.labels, *edit.into} <= {*project.label_set.names}
@@ -105,7 +105,7 @@ def relabel(project: Project, planned: Relabeling, *, ask: bool) -> str | None:
     Raises:
         StoreError: It would not do what was planned: answers came in meanwhile. Nothing has changed.
     """
-    workspace, store = project.workspace, project.workspace.store()
+    workspace, store = project.workspace, project.store
     note = _note(workspace)
     with FileLock(f"{note}.lock"):
         batch_id = None
@@ -217,7 +217,7 @@ def _review(project: Project, planned: Relabeling, item_ids: Sequence[str]) -> D
     """A batch of the items to ask again."""
     from tasks.sample import share_out  # imports what draws batches
 
-    store, asking = project.workspace.store(), project.config.batch
+    store, asking = project.store, project.config.batch
     seed = project.config.model.seed + count_batches(store)
     assignments = share_out(store, item_ids, asking, seed)
     return Draft(

@@ -60,7 +60,7 @@ def repair(project: Project, found: Checked) -> list[str]:
 
 
 def _write_batch_again(project: Project, batch_id: str) -> str:
-    store = project.workspace.store()
+    store = project.store
     batch = find_batch(store, batch_id).batch
     write_again(
         project.workspace.batches / batch_id,
@@ -74,7 +74,7 @@ def _write_batch_again(project: Project, batch_id: str) -> str:
 def _make_features_again(project: Project, files: list[str]) -> str:
     from tasks.prepare import make_features  # torch and Arrow, which other repairs need not
 
-    forget_files(project.workspace.store(), files)
+    forget_files(project.store, files)
     encoder_id = make_features(project)
     some = "1 damaged file" if len(files) == 1 else f"{len(files)} damaged files"
     return f"Removed {some} of features from the lake and made the features again with {encoder_id}."

@@ -19,7 +19,6 @@ from storage.errors import ModelError
 from storage.files.folders import write_whole
 from storage.lake.annotations import label_counts, labelled_texts
 from storage.lake.batches import batch_results, open_batches, published_batches
-from storage.lake.codebook import codebook_of
 from storage.lake.items import count_pool
 from storage.lake.models import (
     StrategyResult,
@@ -34,6 +33,7 @@ from storage.lake.store import Store
 from storage.records import Metric, Split
 from tasks.learning.metrics import calibration_bins, confusion, precision_recall, worst_mistakes
 from tasks.learning.stopping import advice, wilson_interval
+from tasks.model_input import open_model
 from tasks.plan import outlook_of, signs_of
 from tasks.project import Project
 from tasks.reporting.charts import Point
@@ -57,13 +57,9 @@ class WrittenReport:
     pages: tuple[Path, ...]
 
 
-def write_report(project: Project, run_id: str, model: LoadedModel | None = None) -> WrittenReport:
-    """Write `reports/<run_id>.html` and `reports/latest.html`.
-
-    Args:
-        model: The production model where it is loaded already.
-    """
-    report = report_of(project, run_id, model)
+def write_report(project: Project, run_id: str) -> WrittenReport:
+    """Write `reports/<run_id>.html` and `reports/latest.html`."""
+    report = report_of(project, run_id)
     pages = (project.workspace.reports / f"{run_id}.html", project.workspace.reports / "latest.html")
     write_page(report, *pages)
     log.info("Wrote the report %s", pages[0])
@@ -104,20 +100,19 @@ N_RUNS = 10
 N_DAYS = 14
 
 
-def report_of(project: Project, run_id: str | None = None, loaded: LoadedModel | None = None) -> Report:
+def report_of(project: Project, run_id: str | None = None) -> Report:
     """Everything there is to report as of now.
 
     Args:
         run_id: The run that the report is of.
-        loaded: The production model where it is loaded already.
     """
-    with project.workspace.store().reading():
-        return _report(project, run_id, loaded)
+    with project.store.reading():
+        return _report(project, run_id)
 
 
-def _report(project: Project, run_id: str | None, loaded: LoadedModel | None) -> Report:
+def _report(project: Project, run_id: str | None) -> Report:
     workspace, label_set = project.workspace, project.label_set
-    store = workspace.store()
+    store = project.store
     model, positive = production_model(store), label_set.positive
     made = [each for each in decisions(store) if model and each.model_id == model.model_id and each.promoted]
     metrics = metrics_of(store, model.model_id, Split.EVALUATION) if model else {}
@@ -140,7 +135,7 @@ def _report(project: Project, run_id: str | None, loaded: LoadedModel | None) ->
         models=curve,
         batches=batch_results(store, [each.name for each in all_strategies() if each.unbiased], positive or ""),
         strategies=strategies,
-        evaluation=_on_evaluation(project, model.model_id, loaded) if model else None,
+        evaluation=_on_evaluation(project, model.model_id) if model else None,
         signs=signs,
         advice=advice(signs) if signs else "",
         runs=runs,
@@ -217,17 +212,13 @@ def _by_strategy(results: Sequence[StrategyResult]) -> list[tuple[str, Point]]:
     return sorted(rows, key=lambda row: -row[1].x)
 
 
-def _on_evaluation(project: Project, model_id: str, loaded: LoadedModel | None) -> OnEvaluation | None:
+def _on_evaluation(project: Project, model_id: str) -> OnEvaluation | None:
     from tasks.evaluate import HeldOut  # torch takes seconds to import
-    from tasks.learning.model_files import load_model
     from tasks.metrics_by_column import slices_of
 
-    store = project.workspace.store()
+    store = project.store
     try:
-        is_loaded = loaded is not None and loaded.model_id == model_id
-        folder = project.workspace.model_folder
-        names, became = project.label_set.names, codebook_of(store).became_after
-        model = loaded if loaded and is_loaded else load_model(folder(model_id), names, became)
+        model = open_model(project, model_id)
     except ModelError:
         return None  # of other labels, or damaged: `pal status` and the next run say so
     items = labelled_texts(store, Split.EVALUATION, store.version())

@@ -70,7 +70,7 @@ def sample_batch(
         beside_open: Reserve also where a batch is open; otherwise that one's id is returned.
     """
     started = time.monotonic()
-    store, config = project.workspace.store(), project.config
+    store, config = project.store, project.config
     seed = config.model.seed if seed is None else seed
     for attempt in range(TRIES):
         opened = published_batches(store, again=False)
@@ -199,11 +199,11 @@ def load_pool(
             f"Labels were merged since model {model.model_id} was trained; it cannot choose items.",
             hint="Train a new one: pal next",
         )
-    askable = _askable(project, reserve or find_reserve(project.workspace.store(), 0, 0))
+    askable = _askable(project, reserve or find_reserve(project.store, 0, 0))
     workspace, label_set, encoder_name = project.workspace, project.label_set, project.config.model.encoder
-    store = workspace.store()
-    encoder = model.encoder if model is not None else current_encoder(workspace, encoder_name)
-    add_missing_features(workspace, encoder)
+    store = project.store
+    encoder = model.encoder if model is not None else current_encoder(workspace, encoder_name, project.encoders)
+    add_missing_features(project, encoder)
     beside = beside_tokens(model)
     if beside.sentences:
         add_missing_sentence_vectors(project, beside.sentences)
@@ -251,7 +251,7 @@ def _askable(project: Project, reserve: Reserve) -> Askable:
 
 def load_pool_ids(project: Project, version: int, reserve: Reserve) -> Pool:
     """The pool without its texts: enough for strategies that look at none, and quick."""
-    item_ids = pool_item_ids(project.workspace.store(), version, _askable(project, reserve))
+    item_ids = pool_item_ids(project.store, version, _askable(project, reserve))
     no_tokens = Tokens(NO_TEXTS.ids, np.zeros(len(item_ids) + 1, np.int64))
     none = np.zeros((len(item_ids), 0), np.float32)
     return Pool(item_ids, TokenVectors(no_tokens, 0, None), np.zeros(0), none, none)
@@ -298,14 +298,14 @@ def _tokens(encoder: Encoder, table: pa.Table, with_characters: bool) -> Tokens:
 
 def lacks_files(project: Project) -> bool:
     """Whether an open batch has no files: a run was killed before it wrote them, or they were lost."""
-    opened = published_batches(project.workspace.store())
+    opened = published_batches(project.store)
     return any(not (project.workspace.batches / batch.batch_id / MANIFEST).is_file() for batch in opened)
 
 
 def publish_batches(project: Project) -> list[Path]:
     """Write the missing folders of open batches, also those of a run that was killed; returns the new folders."""
     workspace = project.workspace
-    store = workspace.store()
+    store = project.store
     written = []
     for batch in published_batches(store):
         folder = workspace.batches / batch.batch_id

@@ -44,7 +44,7 @@ def configured_encoder_id(project: Project) -> str | None:
 
 def usable_encoder_id(project: Project) -> str | None:
     """The same, once every item has its vector; before that None."""
-    encoder_id, store = configured_encoder_id(project), project.workspace.store()
+    encoder_id, store = configured_encoder_id(project), project.store
     return encoder_id if encoder_id and not count_without_features(store, encoder_id) else None
 
 
@@ -114,7 +114,7 @@ def predict_stored(store: Store, model: LoadedModel | NumpyModel, texts: Sequenc
 
 def made_so_far(project: Project) -> tuple[int, int] | None:
     """How many items have a sentence vector, and how many there are; None where models read none."""
-    encoder_id, store = configured_encoder_id(project), project.workspace.store()
+    encoder_id, store = configured_encoder_id(project), project.store
     if encoder_id is None:
         return None
     n_items = count_items(store)

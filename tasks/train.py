@@ -21,11 +21,12 @@ from storage.lake.models import add_model, find_model
 from storage.lake.store import Store
 from storage.records import Model, ModelStatus, Split
 from tasks.learning.encoders import Encoder, StaticVectors
-from tasks.learning.model_files import LoadedModel, load_model, save_model
+from tasks.learning.model_files import LoadedModel, save_model
 from tasks.learning.sentences import SentenceRows
 from tasks.learning.stored_model import read_column
 from tasks.learning.tokens import Examples
 from tasks.learning.training import Target, train
+from tasks.model_input import open_model
 from tasks.prepare import current_encoder
 from tasks.project import Project
 from tasks.sentence_vectors import stored_vectors, usable_encoder_id
@@ -41,9 +42,9 @@ def train_model(project: Project) -> LoadedModel:
     """
     started = time.monotonic()
     workspace, label_set, config = project.workspace, project.label_set, project.config.model.training
-    store = workspace.store()
+    store = project.store
     version = store.version()
-    encoder = current_encoder(workspace, project.config.model.encoder)
+    encoder = current_encoder(workspace, project.config.model.encoder, project.encoders)
     sentences = usable_encoder_id(project)
     training = labelled_with(store, Split.TRAINING, version, label_set.names)
     validation = labelled_with(store, Split.VALIDATION, version, label_set.names)
@@ -54,7 +55,7 @@ def train_model(project: Project) -> LoadedModel:
     folder = workspace.models / model_id
     if find_model(store, model_id) is not None and (workspace.model_folder(model_id) / MANIFEST).is_file():
         log.info("Model %s was trained on these labels already.", model_id)
-        return load_model(folder, label_set.names)
+        return open_model(project, model_id)
     positive = label_set.names.index(label_set.positive) if label_set.positive else None
     trained = train(
         encoder,
@@ -91,7 +92,9 @@ def train_model(project: Project) -> LoadedModel:
         ),
     )
     log.info("Trained model %s on %s items (%.1f s).", model_id, f"{training.num_rows:,}", time.monotonic() - started)
-    return LoadedModel(model_id, encoder, trained.classifier.eval(), trained.calibration, label_set.names)
+    classifier = trained.classifier.eval()
+    project.models[model_id] = LoadedModel(model_id, encoder, classifier, trained.calibration, label_set.names)
+    return project.models[model_id]
 
 
 def labelled_with(store: Store, split: Split, version: int, names: Sequence[str]) -> pa.Table:

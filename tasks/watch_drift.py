@@ -13,7 +13,6 @@ from storage.errors import ModelError
 from storage.lake.models import production_model
 from storage.lake.slices import RecentTexts, recent_texts
 from tasks.learning.drift import Drift, drift
-from tasks.learning.encoders import minilm_static
 from tasks.learning.families import directions
 from tasks.learning.stopping import wilson_interval
 from tasks.predict_file import model_in_production
@@ -61,10 +60,10 @@ class Watched:
 
 def watch_drift(project: Project) -> Watched | None:
     """Compare the newest imports with what was there before; None where one of the two has fewer than `LEAST` texts."""
-    recent = recent_texts(project.workspace.store(), LEAST, MOST)
+    recent = recent_texts(project.store, LEAST, MOST)
     if recent is None:
         return None
-    encoder = minilm_static()
+    encoder = project.encoders.shipped()
     old, new = (
         directions(encoder.vectors(), encoder.tokenize(pa.array(texts, pa.string())))
         for texts in (recent.old, recent.new)
@@ -77,7 +76,7 @@ def watch_drift(project: Project) -> Watched | None:
 
 def _positive(project: Project, recent: RecentTexts) -> tuple[tuple[float, float, float], ...]:
     positive = project.label_set.positive
-    store = project.workspace.store()
+    store = project.store
     if positive is None or production_model(store) is None:
         return ()
     try:

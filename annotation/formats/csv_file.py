@@ -11,7 +11,7 @@ from pathlib import Path
 from annotation.checks import FilledRow, RowError
 from annotation.handout import Handout
 from storage.errors import BatchError, SourceError
-from storage.files.formulas import neutralised, restored
+from storage.files.formulas import neutralised_rows, restored
 from storage.readers.delimited import ROWS_ABOVE, SAMPLE_LINES, fitted, header_at, rows_above, split_lines
 from storage.readers.file_kinds import find_encoding, open_text, readable_file
 from storage.readers.lines import Dialect, blank, parse_lines
@@ -73,7 +73,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, str]], columns: Sequence[
 
     Every cell with a character that may separate cells is quoted: LibreOffice splits at `,` `;` and tab alike.
     """
-    cells = (columns, *([neutralised(row.get(name, "")) for name in columns] for row in rows))
+    cells = (columns, *neutralised_rows([[row.get(name, "") for name in columns] for row in rows]))
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         file.writelines(",".join(map(_quoted, line)) + "\r\n" for line in cells)
 

@@ -44,7 +44,7 @@ def agreement_of(project: Project, *, unsure_counts: bool = False) -> Agreement:
     Raises:
         BatchError: Nobody has answered under a name yet.
     """
-    store, names = project.workspace.store(), project.label_set.names
+    store, names = project.store, project.label_set.names
     rows = [row for row in independent_answers(store).to_pylist() if row["answer"] in (*names, UNSURE)]
     if not rows:
         raise BatchError(
@@ -81,7 +81,7 @@ def consensus_of(project: Project) -> dict[str, Any]:
     from storage.lake.items import texts_of
     from tasks.ask_again import answer_matrix, out_of_sample
 
-    store = project.workspace.store()
+    store = project.store
     items = out_of_sample(project, store.version())
     matrix, names = answer_matrix(store, items.item_ids, project.label_set)
     found = crowd_consensus(matrix, items.probabilities)
@@ -141,7 +141,7 @@ def publish_formats(project: Project, batch_id: str, formats: Sequence[str]) -> 
         ConfigError: pal.toml lacks a label that was answered.
     """
     refuse_lost_labels(project)
-    store, task = project.workspace.store(), project.label_set
+    store, task = project.store, project.label_set
     found = find_formats(formats or project.config.batch.formats)
     batch = find_batch(store, batch_id).batch
     if batch.status is not BatchStatus.PUBLISHED:
@@ -253,7 +253,7 @@ def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Ta
         BatchError: No batch is open, or there is none with this id.
     """
     project.workspace.pull()
-    store = project.workspace.store()
+    store = project.store
     if batch_id is None:
         opened = published_batches(store)
         if not opened:
@@ -309,7 +309,7 @@ def loop_at_terminal(project: Project, annotator: str, n: int | None) -> None:
 
 def _report(project: Project) -> None:
     """F-score and AUC of the production model, as the original told them after every iteration."""
-    store = project.workspace.store()
+    store = project.store
     model = production_model(store)
     if model is not None:
         figures = metrics_of(store, model.model_id, Split.EVALUATION)

@@ -26,13 +26,12 @@ def list_(context: typer.Context, as_json: JsonOption = False, workspace: Worksp
         if workspace is not None:
             context.default_map = {context.invoked_subcommand: {"workspace": str(workspace)}}
         return
-    from dataclasses import asdict
 
     from storage.lake.annotators import list_annotators
 
     found = list_annotators(project_at(workspace).workspace.store())
     if as_json:
-        print_json([asdict(each) for each in found])
+        print_json(found)
         return
     for each in found:
         last = f", last on {each.last_at:%Y-%m-%d}" if each.last_at else ""
@@ -67,7 +66,7 @@ def _change(name: str, new: str, workspace: WorkspaceOption, *, merge: bool) -> 
     from storage.readers.spellings import folded
 
     project = project_at(workspace)
-    both = rename_annotator(project.workspace.store(), name, new, merge=merge)
+    both = rename_annotator(project.store, name, new, merge=merge)
     print(f"Merged {name} into {new}." if merge else f"Renamed {name} to {new}.")
     if both:
         print(f"Both had answered {counted(both, 'item')}; the answer ingested last counts.")

@@ -137,7 +137,6 @@ def submit(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Check filled files, put them into the inbox, and have the running server ingest them (`pal up`)."""
-    from dataclasses import asdict
 
     from flows.cli.annotating import submit as submit_file
     from flows.cli.status import pal_command
@@ -146,7 +145,7 @@ def submit(
     project = project_at(workspace)
     found = [submit_file(project, file, running_server(project)) for file in files]
     if as_json:
-        print_json([asdict(each) for each in found])
+        print_json(found)
         return
     for each in found:
         batches = ", ".join(f"{counted(n, 'answer')} to {batch_id}" for batch_id, n in each.answers.items())
@@ -172,12 +171,12 @@ def close(
 
     project = project_at(workspace)
     project.workspace.pull()
-    again = find_batch(project.workspace.store(), batch).batch.purpose.asks_again
+    again = find_batch(project.store, batch).batch.purpose.asks_again
     if waiting := waiting_answers(project.workspace, batch, project.label_set):
         raise BatchError(
             f"{len(waiting)} answers in the files of {batch} are not ingested yet.", hint="take them first: pal ingest"
         )
-    n = close_batch(project.workspace.store(), batch)
+    n = close_batch(project.store, batch)
     if as_json:
         print_json({"batch_id": batch, "n_returned": n})
     else:
@@ -242,13 +241,12 @@ def history(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Every answer that was ever given to an item: by whom, when, in which batch, from which file."""
-    from dataclasses import asdict
 
     from flows.cli.annotating import history_text
     from storage.lake.history import history_of
 
     found = history_of(project_at(workspace).workspace.store(), item)
     if as_json:
-        print_json(asdict(found))
+        print_json(found)
     else:
         print(history_text(found))

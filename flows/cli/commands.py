@@ -154,7 +154,6 @@ def import_(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Take texts into the pool: each text once, bad rows listed in a rejects file, twice changes nothing."""
-    from dataclasses import asdict
 
     from flows.cli.import_summary import summary
     from flows.cli.status import pal_command
@@ -171,7 +170,7 @@ def import_(
     check_import(project, paths, directory, options)
     reports = start(project, import_items, tuple(map(str, paths)), directory, options)
     if as_json:
-        print_json([asdict(report) for report in reports])
+        print_json(reports)
         return
     for report in reports:
         print(*summary(report), sep="\n")

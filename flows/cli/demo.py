@@ -111,7 +111,7 @@ def run_loop(project: Project) -> list[Iteration]:
     rows: list[Iteration] = []
     while len(rows) < ITERATIONS:
         batch_id = start(project, next_batch)
-        if find_batch(project.workspace.store(), batch_id).batch.model_id:
+        if find_batch(project.store, batch_id).batch.model_id:
             rows.append(_row(project, batch_id, truth))
         _tell(f"iteration {len(rows)}" if rows else "random items for a first model and to measure it on")
         folder = project.workspace.batches / batch_id
@@ -136,7 +136,7 @@ def table_text(rows: list[Iteration]) -> str:
 
 
 def _row(project: Project, batch_id: str, truth: dict[str, str]) -> Iteration:
-    store, task = project.workspace.store(), project.label_set
+    store, task = project.store, project.label_set
     model = production_model(store)
     figures: dict[str, Any] = metrics_of(store, model.model_id, Split.EVALUATION) if model else {}
     items = items_of(store, batch_id)

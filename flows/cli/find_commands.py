@@ -54,7 +54,6 @@ def find(
         batch_id = start(project, publish_found, words, like, batch, by, format_names(form))
         show_batch(project, batch_id, as_json)
         return
-    from dataclasses import asdict
 
     from storage.errors import ConfigError
     from storage.lake.context import check_where
@@ -63,10 +62,10 @@ def find(
 
     if label and label not in project.label_set.names:
         raise ConfigError(f"There is no label {label!r}.", hint=f"Choose from: {', '.join(project.label_set.names)}")
-    check_where(project.workspace.store(), where, "--where")
+    check_where(project.store, where, "--where")
     hits = find_items(project, Search(words, like, by), Scope(label, where=where), n)
     if as_json:
-        print_json([asdict(hit) for hit in hits])
+        print_json(hits)
         return
     for rank, hit in enumerate(hits, start=1):
         print(f"{rank:>4}  {hit.item_id}  {' '.join(hit.text.split())}")
@@ -81,12 +80,11 @@ def show(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Show an item: text, context, answers, split, what the model says, and the nearest items."""
-    from dataclasses import asdict
 
     from flows.cli.item_view import item_text, item_view
 
     found = item_view(project_at(workspace), item)
     if as_json:
-        print_json(asdict(found))
+        print_json(found)
     else:
         print(item_text(found))

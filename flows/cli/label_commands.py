@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +14,7 @@ from flows.cli.options import JsonOption, WorkspaceOption, print_json, project_a
 from flows.log_lines import counted
 
 if TYPE_CHECKING:
-    from tasks.config.label_lines import LabelEdit
+    from tasks.config.label_lines import Kind, LabelEdit
     from tasks.project import Project
     from tasks.relabel import Relabeling
 
@@ -54,14 +57,13 @@ def list_labels(context: typer.Context, as_json: JsonOption = False, workspace: 
 
 def labels_of(project: Project) -> dict[str, Any]:
     """The labels of pal.toml and of the answers, how many items have each, and every change so far."""
-    from dataclasses import asdict
 
     from storage.lake.annotations import label_counts
     from storage.lake.codebook import codebook_of
     from storage.records import Split
     from tasks.project import lost_labels, possible_changes
 
-    store = project.workspace.store()
+    store = project.store
     with store.reading():
         counts, codebook, lost = label_counts(store), codebook_of(store), lost_labels(project)
         possible = possible_changes(project, lost) if lost else []
@@ -76,7 +78,7 @@ def labels_of(project: Project) -> dict[str, Any]:
         }
         for name in (*known, *lost)
     ]
-    changes = [asdict(each) for each in codebook.changes]
+    changes = codebook.changes
     return {"codebook": codebook.number, "labels": rows, "changes": changes, "possible": possible}
 
 
@@ -91,12 +93,7 @@ def rename(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Give a label another name; answers count for the new one."""
-    from tasks.config.label_lines import LabelEdit
-    from tasks.relabel import plan_relabeling
-
-    project = project_at(workspace)
-    planned = plan_relabeling(project, LabelEdit("rename", (old,), (new,)), reason)
-    _run(project, planned, yes=yes, dry_run=dry_run, as_json=as_json)
+    _change(workspace, "rename", (old,), (new,), How(reason, yes, dry_run, as_json))
 
 
 @labels.command(epilog="Example: pal labels merge flood fire --into disaster")
@@ -110,12 +107,7 @@ def merge(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Make one label of several; answers count for the one."""
-    from tasks.config.label_lines import LabelEdit
-    from tasks.relabel import plan_relabeling
-
-    project = project_at(workspace)
-    planned = plan_relabeling(project, LabelEdit("merge", tuple(dict.fromkeys(names)), (into,)), reason)
-    _run(project, planned, yes=yes, dry_run=dry_run, as_json=as_json)
+    _change(workspace, "merge", tuple(dict.fromkeys(names)), (into,), How(reason, yes, dry_run, as_json))
 
 
 @labels.command(epilog="Example: pal labels retire other --ask-again")
@@ -129,12 +121,7 @@ def retire(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Take a label out; its items have no label until they are asked again."""
-    from tasks.config.label_lines import LabelEdit
-    from tasks.relabel import plan_relabeling
-
-    project = project_at(workspace)
-    planned = plan_relabeling(project, LabelEdit("retire", (name,)), reason)
-    _run(project, planned, ask=ask, yes=yes, dry_run=dry_run, as_json=as_json)
+    _change(workspace, "retire", (name,), (), How(reason, yes, dry_run, as_json, ask))
 
 
 @labels.command(epilog="Example: pal labels add drought --from other --ask-again")
@@ -149,12 +136,7 @@ def add(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Add a label; items keep theirs."""
-    from tasks.config.label_lines import LabelEdit
-    from tasks.relabel import plan_relabeling
-
-    project = project_at(workspace)
-    planned = plan_relabeling(project, LabelEdit("add", (), (name,)), reason, source)
-    _run(project, planned, ask=ask, yes=yes, dry_run=dry_run, as_json=as_json)
+    _change(workspace, "add", (), (name,), How(reason, yes, dry_run, as_json, ask, source))
 
 
 @labels.command(epilog="Example: pal labels split disaster --into flood,fire --ask-again")
@@ -169,13 +151,10 @@ def split(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Make several labels of one; its items have no label until they are asked again."""
-    from tasks.config.label_lines import LabelEdit
     from tasks.config.template import label_names
-    from tasks.relabel import plan_relabeling
 
-    project = project_at(workspace)
-    planned = plan_relabeling(project, LabelEdit("split", (name,), tuple(dict.fromkeys(label_names(into)))), reason)
-    _run(project, planned, ask=ask, yes=yes, dry_run=dry_run, as_json=as_json)
+    new = tuple(dict.fromkeys(label_names(into)))
+    _change(workspace, "split", (name,), new, How(reason, yes, dry_run, as_json, ask))
 
 
 @labels.command("ask-again", epilog="Example: pal labels ask-again")
@@ -189,32 +168,53 @@ def ask_again(as_json: JsonOption = False, workspace: WorkspaceOption = None) ->
     show_batch(project, run_here(project, ask_again_flow), as_json, none="No batch was published")
 
 
-def _run(project: Project, planned: Relabeling, *, ask: bool = False, yes: bool, dry_run: bool, as_json: bool) -> None:
+@dataclass(frozen=True)
+class How:
+    """The options of a change of labels.
+
+    Attributes:
+        ask: Publish a review batch of the items to ask again.
+        source: A label whose items are to be asked again though they keep it.
+    """
+
+    reason: str
+    yes: bool
+    dry_run: bool
+    as_json: bool
+    ask: bool = False
+    source: str | None = None
+
+
+def _change(workspace: Path | None, kind: Kind, old: Sequence[str], new: Sequence[str], how: How) -> None:
     """Say what a change would do, and make it once it is confirmed."""
     from flows.change_labels import ask_again as ask_again_flow
     from flows.change_labels import change_labels
     from flows.cli.lake_commands import refuse_while_running
     from flows.run import run_here
     from storage.errors import ConfigError
+    from tasks.config.label_lines import LabelEdit
+    from tasks.relabel import plan_relabeling
 
-    if not as_json:
+    project = project_at(workspace)
+    planned = plan_relabeling(project, LabelEdit(kind, tuple(old), tuple(new)), how.reason, how.source)
+    if not how.as_json:
         print(forecast_text(planned))
-    done, batch_id = not dry_run and (planned.change is not None or planned.edits_file), None
+    done, batch_id = not how.dry_run and (planned.change is not None or planned.edits_file), None
     if done:
-        if not yes and not as_json and sys.stdin.isatty():
+        if not how.yes and not how.as_json and sys.stdin.isatty():
             if not typer.confirm("Make this change?"):
                 print("No label was changed.")
                 return
-        elif not yes:
+        elif not how.yes:
             raise ConfigError("No label was changed.", hint="Add --yes to make this change.")
         refuse_while_running(project, "pal labels")
-        batch_id = run_here(project, change_labels, planned, ask)
-    elif ask and not dry_run:  # of a change made before, whose batch a kill may have left unpublished
+        batch_id = run_here(project, change_labels, planned, how.ask)
+    elif how.ask and not how.dry_run:  # of a change made before, whose batch a kill may have left unpublished
         batch_id = run_here(project, ask_again_flow)
     effect = planned.effect
-    if as_json:
+    if how.as_json:
         facts = {"to_ask": effect.to_ask, "n_evaluation": effect.n_evaluation} if effect else {"to_ask": ()}
-        print_json({"kind": planned.edit.kind, "done": done, **facts, "batch_id": batch_id})
+        print_json({"kind": kind, "done": done, **facts, "batch_id": batch_id})
     elif done and batch_id is None and effect and effect.to_ask:
         print("To ask them again, run `pal labels ask-again`.")
 

@@ -36,7 +36,6 @@ def move(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Copy the lake with its whole history, compare, and say what to write in pal.toml; the old one stays."""
-    from dataclasses import asdict
 
     from flows.cli.lake_switch import lake_lines, switch_lake
     from storage.upkeep.moving import move_lake
@@ -48,11 +47,11 @@ def move(
     checked(LakeConfig, {"catalog": catalog, "data": data}, "The command", "pal lake move --help")
     refuse_while_running(project, "pal lake move", up_too=True)
     root = project.workspace.root
-    moved = move_lake(project.workspace.store(), *Workspace(root, catalog, data).lake, root)
+    moved = move_lake(project.store, *Workspace(root, catalog, data).lake, root)
     if switch:
         switch_lake(project.workspace.config_file, catalog, data)
     if as_json:
-        print_json(asdict(moved))
+        print_json(moved)
         return
     print(f"{sum(moved.rows.values()):,} rows in {len(moved.rows)} tables at version {moved.newest}: the same there")
     print(f"labelled sets of {len(moved.versions)} older versions: the same there")
@@ -70,7 +69,6 @@ def check(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Look for damage in the lake, models, encoders and batches, and say how to get back what is damaged."""
-    from dataclasses import asdict
 
     from flows.log_lines import counted
     from tasks.repair import check_project
@@ -84,7 +82,7 @@ def check(
         done = make_again(project, found)
         found = check_project(project) if done else found
     if as_json:
-        print_json({"damaged": [asdict(each) for each in found.damaged], "repaired": done, "checked": found.counts})
+        print_json({"damaged": found.damaged, "repaired": done, "checked": found.counts})
     else:
         print("Checked " + ", ".join(counted(n, _SINGULAR.sub("", name)) for name, n in found.counts.items()) + ".")
         for line in (*done, *(f"Damaged: {each.path}: {each.what}.\n  {each.hint}" for each in found.damaged)):
@@ -129,15 +127,14 @@ def restore(
 @commands.command(epilog="Example: pal maintain")
 def maintain(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
     """Tidy the lake: small writes into Parquet, small files merged, leftovers older than a day deleted."""
-    from dataclasses import asdict
 
     from storage.upkeep.maintenance import maintain as tidy
 
     project = project_at(workspace)
     refuse_while_running(project, "pal maintain")
-    done = tidy(project.workspace.store())
+    done = tidy(project.store)
     if as_json:
-        print_json(asdict(done))
+        print_json(done)
         return
     print(f"{done.flushed_rows:,} rows written from the catalog to Parquet")
     print(f"files in use: {done.n_files[0]:,} before, {done.n_files[1]:,} now")

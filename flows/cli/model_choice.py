@@ -8,7 +8,6 @@ from datetime import datetime
 from difflib import get_close_matches
 
 from storage.errors import ModelError
-from storage.lake.codebook import codebook_of
 from storage.lake.models import all_models, decisions, measured_on, metrics_of, model_before, production_model, promote
 from storage.records import DecidedBy, Decision, Metric, ModelStatus, Split
 from storage.upkeep.erasure import unreproducible_models
@@ -38,7 +37,7 @@ class ModelRow:
 
 def model_rows(project: Project) -> list[ModelRow]:
     """Every model, the newest first."""
-    store = project.workspace.store()
+    store = project.store
     last: dict[str, Decision] = {}
     unreproducible = unreproducible_models(store)
     for decision in decisions(store):
@@ -95,7 +94,7 @@ def promote_by_hand(project: Project, model_id: str, reason: str) -> Decision:
     Raises:
         ModelError: There is no such model, or it does not fit pal.toml, or its files are damaged.
     """
-    store = project.workspace.store()
+    store = project.store
     found = _found([model.model_id for model in all_models(store)], model_id)
     _check(project, found)
     return promote(store, found, decided_by=DecidedBy.PERSON, reason=reason)
@@ -107,7 +106,7 @@ def roll_back(project: Project) -> Decision:
     Raises:
         ModelError: There was none, or it cannot be used any more.
     """
-    store = project.workspace.store()
+    store = project.store
     current, before = production_model(store), model_before(store)
     _check(project, before)
     reason = f"in place of {current.model_id}" if current else ""
@@ -115,10 +114,9 @@ def roll_back(project: Project) -> Decision:
 
 
 def _check(project: Project, model_id: str) -> None:
-    from tasks.learning.model_files import load_model
+    from tasks.model_input import open_model
 
-    became = codebook_of(project.workspace.store()).became_after
-    load_model(project.workspace.model_folder(model_id), project.label_set.names, became)
+    open_model(project, model_id)
 
 
 def _found(known: list[str], model_id: str) -> str:

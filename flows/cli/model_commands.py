@@ -22,13 +22,12 @@ def models(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Every model with its figures, which is in production, and why."""
-    from dataclasses import asdict
 
     from flows.cli.model_choice import model_rows, models_text
 
     rows = model_rows(project_at(workspace))
     if as_json:
-        print_json([asdict(row) for row in rows])
+        print_json(rows)
     else:
         print(models_text(rows, None if all_ else 15))
 
@@ -50,7 +49,7 @@ def adapt(
     from tasks.learning.encoders import MINILM_ADAPTED
 
     project = project_at(workspace)
-    check_pool(count_pool(project.workspace.store()))
+    check_pool(count_pool(project.store))
     chosen = str(teacher.resolve()) if teacher else ""
     encoder_id = start(project, adapt_flow, texts, labels, chosen, seed)
     if as_json:
@@ -85,10 +84,9 @@ def rollback(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> 
 
 
 def _show(decision: Decision, as_json: bool) -> None:
-    from dataclasses import asdict
 
     if as_json:
-        print_json(asdict(decision))
+        print_json(decision)
         return
     if decision.previous_id == decision.model_id:
         print(f"{decision.model_id} is in production already")

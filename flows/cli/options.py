@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -69,10 +70,10 @@ def show_batch(project: Project, batch_id: str | None, as_json: bool, none: str 
 
     pal = pal_command(project)
     if batch_id is None:
-        more = f"{pal} next" if count_pool(project.workspace.store()) else f"{pal} import FILE"
+        more = f"{pal} next" if count_pool(project.store) else f"{pal} import FILE"
         print("null" if as_json else f"{none}; next: {more}")
         return
-    progress = find_batch(project.workspace.store(), batch_id)
+    progress = find_batch(project.store, batch_id)
     batch, folder = progress.batch, project.workspace.batches / batch_id
     files = batch_files(folder)
     if as_json:
@@ -96,5 +97,9 @@ def show_batch(project: Project, batch_id: str | None, as_json: bool, none: str 
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON."""
-    print(json.dumps(value, ensure_ascii=False, indent=1, default=str))
+    """Print a value as JSON: dataclasses as objects, what JSON does not know as strings."""
+
+    def plain(other: Any) -> Any:
+        return asdict(other) if is_dataclass(other) and not isinstance(other, type) else str(other)
+
+    print(json.dumps(value, ensure_ascii=False, indent=1, default=plain))

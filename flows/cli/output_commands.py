@@ -43,8 +43,6 @@ def predict(
         raise typer.BadParameter("--model goes with --pool")
     project = project_at(workspace)
     if output is not None and pool:
-        from dataclasses import asdict
-
         from flows.predict import check_predict
         from flows.predict import predict as predict_flow
         from flows.run import start
@@ -52,12 +50,12 @@ def predict(
         from tasks.predict_pool import predict_pool
 
         check_predict(project, output, model or "")
-        if project.workspace.store().is_read_only:  # nothing of it can be recorded there
+        if project.store.is_read_only:  # nothing of it can be recorded there
             found = predict_pool(project, output.resolve(), format_of_file(output), model or "")
         else:
             found = start(project, predict_flow, str(output.resolve()), "by suffix", model or "")
         if as_json:
-            print_json(asdict(found))
+            print_json(found)
         else:
             print(f"{found.output}: {found.n:,} rows by {found.model_id}")
         return
@@ -79,7 +77,6 @@ def export(
     workspace: WorkspaceOption = None,
 ) -> None:
     """The labelled data set with its card: one file, or a directory as Hugging Face lays them out."""
-    from dataclasses import asdict
 
     from tasks.export import export as export_items
     from tasks.project import refuse_lost_labels
@@ -88,7 +85,7 @@ def export(
     refuse_lost_labels(project)
     found = export_items(project.workspace, project.label_set, output.resolve(), at, replace=force)
     if as_json:
-        print_json(asdict(found))
+        print_json(found)
         return
     for split, counts in found.counts.items():
         print(f"{split:<11}{sum(counts.values()):>8,}  ({', '.join(f'{n:,} {label}' for label, n in counts.items())})")

@@ -121,7 +121,6 @@ def write_predictions(
     Raises:
         SourceError: The output has a suffix that stands for no format, or is the file itself.
     """
-    from dataclasses import asdict
 
     from storage.lake.outgoing import format_of_file
     from tasks.predict_file import predict_file
@@ -140,7 +139,7 @@ def write_predictions(
         if role != name:
             print(f"The file has a column {role!r}; the new one is named {name!r}.", file=sys.stderr)
     if as_json and output != STANDARD:
-        print_json(asdict(found))
+        print_json(found)
         return
     without = found.n_rows - found.n_predicted
     why = f", {without:,} without a prediction (see column {found.columns['reason']!r})" if without else ""

@@ -28,10 +28,9 @@ def preview(project: Project, name: str, n: int, seed: int | None) -> list[Previ
     import numpy as np
 
     from storage.lake.annotations import labelled_texts
-    from storage.lake.codebook import codebook_of
     from storage.lake.items import texts_of
     from storage.records import Split
-    from tasks.learning.model_files import load_model
+    from tasks.model_input import open_model
     from tasks.plan import reserve_of
     from tasks.sample import load_pool
     from tasks.sampling.catalogue import find_strategy
@@ -40,11 +39,7 @@ def preview(project: Project, name: str, n: int, seed: int | None) -> list[Previ
     config, workspace, found = project.config, project.workspace, find_strategy(name)
     store = workspace.store()
     version, model = store.version(), production_model(store)
-    loaded = (
-        load_model(workspace.model_folder(model.model_id), project.label_set.names, codebook_of(store).became_after)
-        if model
-        else None
-    )
+    loaded = open_model(project, model.model_id) if model else None
     pool = load_pool(project, version, loaded, reserve=reserve_of(project))
     generator = np.random.default_rng([config.model.seed if seed is None else seed, *name.encode()])
     ranking = found.propose(pool, n, generator, **config.sampling.options.get(name, {}))

@@ -46,7 +46,6 @@ def simulate(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Replay the loop on labelled texts: which mix of strategies would have needed how few labels?"""
-    from dataclasses import asdict
 
     from flows.cli.simulation_options import LabelledFile, Replays, experiment_of
     from flows.run import start as start_run
@@ -77,7 +76,7 @@ def simulate(
     else:
         simulation = replay_experiment(experiment, place, target, jobs)
     if as_json:
-        print_json(asdict(simulation))
+        print_json(simulation)
         return
     print(simulation_text(simulation))
     if simulation.no_picture:

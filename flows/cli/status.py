@@ -195,12 +195,12 @@ def folded(counts: Mapping[str, int], most: int = 10) -> str:
 def status_of(project: Project) -> Status:
     """Read it all; changes nothing but the copies of what other machines share."""
     project.workspace.pull()
-    with project.workspace.store().reading():
+    with project.store.reading():
         return _status(project)
 
 
 def _status(project: Project) -> Status:
-    store, workspace = project.workspace.store(), project.workspace
+    store, workspace = project.store, project.workspace
     counts, unlabelled = answered_items(store)
     waiting = waiting_files(workspace)
     seconds = recent_seconds(store)
@@ -289,7 +289,7 @@ def _n_waiting(project: Project, batch: Batch, files: Sequence[FilledFile], seco
     if not answers:
         return 0
     seconds += [answer.seconds for answer in answers if answer.seconds is not None]
-    store = project.workspace.store()
+    store = project.store
     known = answerers_in(store, batch.batch_id)
     own = {proposal.item_id for proposal in proposals_of(store, batch.batch_id)}
     waiting: dict[str, set[str]] = {}
@@ -303,7 +303,7 @@ def _n_waiting(project: Project, batch: Batch, files: Sequence[FilledFile], seco
 
 
 def _model(project: Project, evaluation: Mapping[str, int]) -> ModelStatus | None:
-    store = project.workspace.store()
+    store = project.store
     model = production_model(store)
     if model is None:
         return None

@@ -17,6 +17,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from storage.errors import ServiceError
+from storage.files.folders import write_whole
 from tasks.project import Project
 
 MAX_LOG_BYTES = 20_000_000
@@ -138,10 +139,7 @@ def up_file(project: Project) -> Path:
 
 def write_up(project: Project, up: Up) -> None:
     """Save the state of `pal up`, completely or not at all."""
-    path = up_file(project)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(asdict(up), indent=1), encoding="utf-8")
-    os.replace(part, path)  # noqa: PTH105
+    write_whole(up_file(project), json.dumps(asdict(up), indent=1).encode())
 
 
 @contextmanager

@@ -7,6 +7,7 @@ values are unchanged.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 _DANGEROUS = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")  # LibreOffice reads \r as \n
 
@@ -18,6 +19,11 @@ def neutralised(cell: str) -> str:
     ("'=1+1", '=1+1', "'=1")
     """
     return f"'{cell}" if _DANGEROUS.match(cell) else cell
+
+
+def neutralised_rows(rows: Iterable[Sequence[str]]) -> list[list[str]]:
+    """Escape every cell of a table."""
+    return [[neutralised(cell) for cell in row] for row in rows]
 
 
 def restored(cell: str) -> str:

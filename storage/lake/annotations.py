@@ -242,11 +242,6 @@ def read_files(store: Store) -> dict[str, str]:
     return dict(store.rows(f"SELECT source_file, {newest} FROM lake.read_files GROUP BY source_file"))
 
 
-def remember_read(store: Store, source_file: str, sha256: str) -> None:
-    """Note that a file was read to the end, so that it is not read again until it changes."""
-    store.write(lambda connection: _remember_read(connection, {source_file: sha256}), f"read {source_file}")
-
-
 @dataclass(frozen=True)
 class _Said:
     """An annotation as far as a later one is compared with it; the time as the lake keeps it."""

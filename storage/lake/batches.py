@@ -212,13 +212,6 @@ def count_batches(store: Store) -> int:
     return int(store.rows("SELECT count(*) FROM lake.batches")[0][0])
 
 
-def count_iterations(store: Store) -> int:
-    """Number of batches that were drawn from the pool."""
-    sql = r"""SELECT count(*) FROM lake.batches
-        WHERE regexp_matches(batch_id, '^b\d+-') AND purpose NOT IN ('adjudication', 'review')"""
-    return int(store.rows(sql)[0][0])
-
-
 @dataclass(frozen=True)
 class BatchHashes:
     """What the lake has of a batch: whether it is open, and of its items the hashes of all texts that they had."""

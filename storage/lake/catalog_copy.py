@@ -6,10 +6,8 @@ fraction as text. What each is follows from the column's type in the lake.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -29,6 +27,14 @@ file = sqlite3.connect(sys.argv[1], timeout=30, isolation_level=None)
 for statement in json.load(sys.stdin):
     file.execute(statement).fetchall()
 file.close()
+"""
+
+_COPY = """
+import sqlite3, sys
+source, target = sqlite3.connect(sys.argv[1], timeout=30, uri=True), sqlite3.connect(sys.argv[2])
+source.backup(target)
+target.execute("PRAGMA journal_mode = DELETE")
+target.close()
 """
 
 Holds = Literal["nothing", "an older copy", "the same", "another lake"]
@@ -59,12 +65,14 @@ def what_it_holds(connection: Connection, source: str, target: str) -> Holds:
 
 
 def copy_sqlite(source: Path, target: Path) -> None:
-    """Copy a SQLite file as it is at one moment, in place of one of that name, whole or not at all."""
+    """Copy a SQLite file as it is at one moment, in place of one of that name, whole or not at all.
+
+    Raises:
+        OSError: It cannot be read, or the copy cannot be written.
+    """
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        with contextlib.closing(sqlite3.connect(source)) as original, contextlib.closing(sqlite3.connect(part)) as copy:
-            original.backup(copy)
-            copy.execute("PRAGMA journal_mode = DELETE")
+        _run_alone(_COPY, f"{source.as_uri()}?mode=ro", str(part))
         to_disk(part)
         os.replace(part, target)  # noqa: PTH105
     finally:
@@ -75,17 +83,23 @@ def copy_sqlite(source: Path, target: Path) -> None:
 
 
 def edit_sqlite(path: Path, statements: Sequence[str]) -> None:
-    """Run statements on a SQLite file in a process of its own.
-
-    DuckDB's SQLite and Python's undo each other's locks on the same file in one process, which can crash it.
+    """Run statements on a SQLite file.
 
     Raises:
         OSError: One of them failed; those before it hold where they are not in a transaction.
     """
-    command = [sys.executable, "-I", "-S", "-c", _EDIT, str(path)]
-    edited = subprocess.run(command, input=json.dumps(statements), capture_output=True, text=True, check=False)
-    if edited.returncode:
-        raise OSError(" ".join(edited.stderr.split()[-12:]) or f"its process ended with {edited.returncode}")
+    _run_alone(_EDIT, str(path), text=json.dumps(statements))
+
+
+def _run_alone(program: str, *arguments: str, text: str = "") -> None:
+    """Run a program in a process of its own.
+
+    DuckDB's SQLite and Python's undo each other's locks on the same file in one process, which can crash it.
+    """
+    command = [sys.executable, "-I", "-S", "-c", program, *arguments]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise OSError(" ".join(done.stderr.split()[-12:]) or f"its process ended with {done.returncode}")
 
 
 def copy_catalog(

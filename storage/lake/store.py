@@ -293,22 +293,17 @@ class Store:
     def keep_catalog(self, path: Path) -> None:
         """Copy a SQLite catalog to a file, there whole or not at all, while nobody writes.
 
-        The connection is closed meanwhile: DuckDB's SQLite and Python's undo each other's locks on the same file.
-
         Raises:
             StoreError: The file cannot be written.
         """
         with self.alone():
-            self.close()
             try:
                 copy_sqlite(Path(self.catalog.partition(":")[2]), path)
-            except sqlite3.Error as error:
+            except OSError as error:
                 raise StoreError(
                     f"The catalog cannot be copied to {path}: {error}.",
                     hint="Check the path, permissions and free disk space.",
                 ) from error
-            finally:
-                self._renew()
 
     def edit_catalog(self, *statements: str) -> None:
         """Run statements on the catalog's own tables, in one transaction, while nobody writes.

@@ -13,8 +13,6 @@ import logging
 import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -27,12 +25,12 @@ import duckdb
 from storage.errors import StoreError, WorkspaceError, disk_error
 from storage.files.folders import MANIFEST, inside, read_object, to_disk, write_whole
 from storage.lake.catalog_copy import attach_tables, copy_catalog, copy_sqlite, what_it_holds
-from storage.lake.connection import open_duckdb, told, without_secrets
+from storage.lake.connection import open_duckdb, without_secrets
 from storage.lake.store import Store
 from storage.run_records import RUNS_FILE, Runs
 from storage.upkeep.check import check_contents
 from storage.upkeep.maintenance import DataFolder, files_of
-from storage.upkeep.moving import opened_tables
+from storage.upkeep.moving import opened_tables, written_lake
 from storage.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -40,13 +38,6 @@ log = logging.getLogger(__name__)
 KIND = "pal backup"
 _FOLDERS = ("batches", "models", "encoders", "reports")
 _PIECE_BYTES = 8 << 20
-_COPY = """
-import sqlite3, sys
-source, target = sqlite3.connect(sys.argv[1], timeout=30, uri=True), sqlite3.connect(sys.argv[2])
-source.backup(target)
-target.execute("PRAGMA journal_mode = DELETE")
-target.close()
-"""
 
 
 @dataclass(frozen=True)
@@ -226,7 +217,10 @@ def _restore_into(part: Path, backup: Backup, objects: _Objects, *, force: bool)
     copy = Path(catalog.partition(":")[2]) if is_inside else part / "lake" / "restored.sqlite"
     objects.write(backup.catalog, copy)
     source = f"sqlite:{copy}"
-    with contextlib.nullcontext() if is_inside else _server(source, catalog, data) as connection:
+    with (
+        written_lake(catalog, data),
+        contextlib.nullcontext() if is_inside else opened_tables(source, catalog, data) as connection,
+    ):
         is_another = connection is not None and what_it_holds(connection, "source", "target") == "another lake"
         if is_another and not force:
             raise StoreError(
@@ -260,31 +254,15 @@ def _refuse_outside(part: Path, catalog: str, data: str) -> None:
             )
 
 
-@contextlib.contextmanager
-def _server(source: str, catalog: str, data: str) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to the catalogs `source` and `target`; a refusal is said in words."""
-    try:
-        with opened_tables(source, catalog, data) as connection:
-            yield connection
-    except (duckdb.Error, OSError) as error:
-        raise told(error, f"the lake {catalog} with data in {data}") or StoreError(
-            without_secrets(f"the lake {catalog} with data in {data} cannot be written: {error}"),
-            hint="Correct that, then run the same command again",
-        ) from error
-
-
 def _copied_catalog(store: Store, path: Path) -> tuple[int, list[Any]]:
     """A copy of the catalog as it is at one moment, in SQLite: its newest version, and the data files it needs."""
     if store.kind == "sqlite":
-        # In a process of its own: DuckDB's SQLite and Python's undo each other's locks in one.
-        source = Path(store.catalog.partition(":")[2]).as_uri()
-        command = [sys.executable, "-I", "-S", "-c", _COPY, f"{source}?mode=ro", str(path)]
-        copied = subprocess.run(command, capture_output=True, text=True, check=False)
-        if copied.returncode:
-            reason = " ".join(copied.stderr.split()[-12:])
-            raise disk_error(OSError(reason), str(path)) or StoreError(
-                f"The catalog cannot be copied: {reason}", hint="Find out whether it is damaged: pal check"
-            )
+        try:
+            copy_sqlite(Path(store.catalog.partition(":")[2]), path)
+        except OSError as error:
+            raise disk_error(error, str(path)) or StoreError(
+                f"The catalog cannot be copied: {error}", hint="Find out whether it is damaged: pal check"
+            ) from error
         with open_duckdb(f"sqlite:{path}", "", None, "500MB") as connection:
             attach_tables(connection, f"sqlite:{path}", "target", read_only=True)
             return _version_and_files(connection)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +13,7 @@ import duckdb
 from storage.errors import StoreError
 from storage.lake.annotations import labelled_texts
 from storage.lake.catalog_copy import attach_tables, copy_catalog, what_it_holds
-from storage.lake.connection import (
-    Connection,
-    attach_lake,
-    load_extension,
-    open_duckdb,
-    told,
-    without_secrets,
-)
+from storage.lake.connection import Connection, attach_lake, load_extension, open_duckdb, told, without_secrets
 from storage.lake.schema import MIGRATIONS, current_version
 from storage.lake.store import Store
 from storage.records import Split
@@ -72,7 +67,7 @@ def move_lake(store: Store, catalog: str, data: str, root: Path) -> Moved:
 
 def _move(store: Store, catalog: str, data: str, root: Path) -> Moved:
     source, target = DataFolder(store.data), DataFolder(data)
-    try:
+    with written_lake(catalog, data):
         with opened_tables(store.catalog, catalog, data) as connection:
             files = files_of(connection, "source")
             refuse_another_lake(connection, catalog, data, {file.path for file in files}, target)
@@ -82,10 +77,17 @@ def _move(store: Store, catalog: str, data: str, root: Path) -> Moved:
             log.info("copied %d files, %s bytes; comparing", len(files), f"{copied:,}")
             n_runs = _move_runs(store, moved, root)
             return _compared(store, moved, n_runs, len(files), copied)
+
+
+@contextlib.contextmanager
+def written_lake(catalog: str, data: str) -> Iterator[None]:
+    """Say in words why a lake cannot be written."""
+    try:
+        yield
     except (duckdb.Error, OSError) as error:
         raise told(error, f"the lake {catalog} with data in {data}") or StoreError(
-            without_secrets(f"the lake cannot be copied to {catalog} with data in {data}: {error}"),
-            hint="Correct that, then run the same command again",
+            without_secrets(f"The lake {catalog} with data in {data} cannot be written: {error}"),
+            hint="Correct that, then run the same command again.",
         ) from error
 
 

@@ -201,13 +201,13 @@ class BatchConfig(Section):
         _refuse(faults)
         return self
 
-    def with_formats(self, names: Sequence[str] | None) -> BatchConfig:
-        """The same with other formats; with its own where there are none.
+    def with_formats(self, names: Sequence[str]) -> BatchConfig:
+        """The same with other formats.
 
         Raises:
             BatchError: There is no such format.
         """
-        return self.model_copy(update={"formats": tuple(form.name for form in find_formats(names))}) if names else self
+        return self.model_copy(update={"formats": tuple(form.name for form in find_formats(names))})
 
 
 def default_mix(n_labels: int) -> dict[str, int | str]:

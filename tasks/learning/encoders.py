@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -139,7 +139,16 @@ class StaticVectors:
 
     def vectors(self) -> npt.NDArray[np.float32]:
         """The vectors as float32 (n_tokens, d); `minilm-static` has (29525, 256)."""
-        return _dequantised(self._folder)
+        return self._vectors
+
+    @cached_property
+    def _vectors(self) -> npt.NDArray[np.float32]:
+        rounded, scale = self.rounded_vectors()
+        return rounded.astype(np.float32) * scale
+
+    def __reduce__(self) -> tuple[type[StaticVectors], tuple[Path]]:
+        """Another process reads its files anew."""
+        return StaticVectors, (self._folder,)
 
     def pieces(self) -> Pieces:
         """How tokens make words."""
@@ -151,7 +160,10 @@ class StaticVectors:
 
     def rounded_vectors(self) -> tuple[npt.NDArray[np.int8], np.float32]:
         """The vectors as they are kept, int8 (n_tokens, d), and the number that makes float32 of them."""
-        return _rounded(self._folder)
+        from safetensors.numpy import load_file
+
+        tensors = load_file(self._folder / "vectors.safetensors")
+        return tensors["vectors"], np.float32(tensors["scale"])
 
     def taught_head(self, labels: Sequence[str]) -> HeadWeights | None:
         """The head that the sentence encoder taught while adapting; None where it taught none for these labels."""
@@ -234,78 +246,71 @@ def fit_bag_of_words(slices: Iterable[pa.Array]) -> BagOfWords:
     return BagOfWords(tuple(ordered["word"].to_pylist()[:MAX_TOKENS]))
 
 
-def encoder_of(encoder_id: str, words: Sequence[str] | None, encoders: Path | None = None) -> Encoder:
-    """The encoder that an id names.
+class Encoders:
+    """The encoders of a workspace, read once each.
 
     Args:
-        words: The vocabulary that a model or the lake keeps with a bag-of-words id.
-        encoders: A workspace's folder of adapted encoders.
-
-    Raises:
-        ModelError: This installation has no such encoder, or another version of it.
+        folder: The folder of its adapted encoders; None for the shipped one alone.
     """
-    if encoder_id.startswith(f"{MINILM_ADAPTED}:"):
-        for folder, manifest in _adapted(encoders):
-            if id_in(manifest) == encoder_id:
-                return static_vectors(folder)
-        raise ModelError(
-            f"it was made with encoder {encoder_id!r}, which is not in {encoders}.",
-            hint="bring that folder back, or adapt again and train: pal adapt, then pal next",
-        )
-    found: Encoder = BagOfWords(tuple(words)) if words is not None else minilm_static()
-    if found.encoder_id != encoder_id:
-        raise ModelError(
-            f"it was made with encoder {encoder_id!r}, this installation has {found.encoder_id!r}.",
-            hint="train again with what is here: pal next",
-        )
-    return found
 
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._read: dict[Path, StaticVectors] = {}
 
-def minilm_static() -> StaticVectors:
-    """The shipped encoder, read once."""
-    return static_vectors(ARTEFACT)
+    def shipped(self) -> StaticVectors:
+        """The encoder that ships with the package."""
+        return self._at(ARTEFACT)
 
+    def newest_adapted(self) -> StaticVectors:
+        """The encoder that was adapted last.
 
-def newest_adapted(encoders: Path) -> StaticVectors:
-    """The encoder that was adapted last, of a workspace's folder of them.
+        Raises:
+            ModelError: There is none.
+        """
+        newest = max(self._adapted(), key=lambda each: (each[1]["created_at"], each[0].name), default=None)
+        if newest is None:
+            raise ModelError(
+                f'encoder = "{MINILM_ADAPTED}", but nothing was adapted yet: {self._folder} is empty.',
+                hint=f"make one from this workspace's texts: pal adapt; or set "
+                f'encoder = "{MINILM_STATIC}" in pal.toml',
+            )
+        return self._at(newest[0])
 
-    Raises:
-        ModelError: There is none.
-    """
-    found = max(_adapted(encoders), key=lambda each: (each[1]["created_at"], each[0].name), default=None)
-    if found is None:
-        raise ModelError(
-            f'encoder = "{MINILM_ADAPTED}", but nothing was adapted yet: {encoders} is empty.',
-            hint=f'make one from this workspace\'s texts: pal adapt; or set encoder = "{MINILM_STATIC}" in pal.toml',
-        )
-    return static_vectors(found[0])
+    def of(self, encoder_id: str, words: Sequence[str] | None) -> Encoder:
+        """The encoder that an id names.
 
+        Args:
+            words: The vocabulary that a model or the lake keeps with a bag-of-words id.
 
-@functools.cache
-def static_vectors(folder: Path) -> StaticVectors:
-    """The encoder in a folder, read once."""
-    return StaticVectors(folder)
+        Raises:
+            ModelError: This installation has no such encoder, or another version of it.
+        """
+        if encoder_id.startswith(f"{MINILM_ADAPTED}:"):
+            for folder, manifest in self._adapted():
+                if id_in(manifest) == encoder_id:
+                    return self._at(folder)
+            raise ModelError(
+                f"it was made with encoder {encoder_id!r}, which is not in {self._folder}.",
+                hint="bring that folder back, or adapt again and train: pal adapt, then pal next",
+            )
+        here: Encoder = BagOfWords(tuple(words)) if words is not None else self.shipped()
+        if here.encoder_id != encoder_id:
+            raise ModelError(
+                f"it was made with encoder {encoder_id!r}, this installation has {here.encoder_id!r}.",
+                hint="train again with what is here: pal next",
+            )
+        return here
 
+    def _at(self, folder: Path) -> StaticVectors:
+        if folder not in self._read:
+            self._read[folder] = StaticVectors(folder)
+        return self._read[folder]
 
-def _adapted(encoders: Path | None) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The folders with a manifest, and those."""
-    for path in sorted(encoders.glob("*/manifest.json")) if encoders is not None else ():
-        if not path.parent.name.startswith("."):
-            yield path.parent, read_manifest(path.parent)
-
-
-@functools.cache
-def _dequantised(folder: Path) -> npt.NDArray[np.float32]:
-    rounded, scale = _rounded(folder)
-    vectors: npt.NDArray[np.float32] = rounded.astype(np.float32) * scale
-    return vectors
-
-
-def _rounded(folder: Path) -> tuple[npt.NDArray[np.int8], np.float32]:
-    from safetensors.numpy import load_file
-
-    tensors = load_file(folder / "vectors.safetensors")
-    return tensors["vectors"], np.float32(tensors["scale"])
+    def _adapted(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """The folders with a manifest, and those."""
+        for path in sorted(self._folder.glob("*/manifest.json")) if self._folder is not None else ():
+            if not path.parent.name.startswith("."):
+                yield path.parent, read_manifest(path.parent)
 
 
 def _distinct_words(texts: pa.Array) -> tuple[pa.DictionaryArray, npt.NDArray[np.int64]]:

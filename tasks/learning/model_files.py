@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 from storage.files.folders import MANIFEST as MANIFEST
 from storage.files.folders import publish_folder
 from tasks.learning.calibration import Calibration
-from tasks.learning.encoders import BagOfWords, Encoder
+from tasks.learning.encoders import BagOfWords, Encoder, Encoders
 from tasks.learning.family_classifier import FamilyClassifier
 from tasks.learning.network import Network
 from tasks.learning.sentence_package import sentence_encoder_id
@@ -101,17 +101,23 @@ def save_model(
     return str(model_manifest(folder)["weights_sha256"])
 
 
-def load_model(folder: Path, labels: Sequence[str] | None = None, became: Became | None = None) -> LoadedModel:
+def load_model(
+    folder: Path,
+    labels: Sequence[str] | None = None,
+    became: Became | None = None,
+    encoders: Encoders | None = None,
+) -> LoadedModel:
     """Read a model's directory; an adapted encoder is looked for in `encoders` beside the folder of models.
 
     Args:
         labels: The labels that it must have been trained for, in order; None to take what it has.
         became: How labels changed since, as `stored_model.read_model` takes it.
+        encoders: Likewise.
 
     Raises:
         ModelError: It is missing or damaged, or made for another encoder, other labels or a newer version of this.
     """
-    stored = read_model(folder, labels, became)
+    stored = read_model(folder, labels, became, encoders)
     encoder = stored.encoder
     weights = load(stored.weights)
     if "centre" in weights:

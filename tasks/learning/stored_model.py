@@ -18,7 +18,7 @@ import numpy.typing as npt
 from storage.errors import ModelError
 from storage.files.folders import MANIFEST, read_object
 from tasks.learning.calibration import Calibration
-from tasks.learning.encoders import Encoder, Pieces, StaticVectors, encoder_of
+from tasks.learning.encoders import Encoder, Encoders, Pieces, StaticVectors
 from tasks.learning.ngrams import ORDERS, CharacterCodes, by_bucket, count_terms, stream_of, weighted
 from tasks.learning.sentence_package import sentence_encoder_id
 from tasks.learning.sentences import SentenceEncoder, SentenceRows, sentences_of
@@ -88,12 +88,18 @@ class StoredModel:
         return len(self.outputs.names if self.outputs else self.labels)
 
 
-def read_model(folder: Path, labels: Sequence[str] | None = None, became: Became | None = None) -> StoredModel:
+def read_model(
+    folder: Path,
+    labels: Sequence[str] | None = None,
+    became: Became | None = None,
+    encoders: Encoders | None = None,
+) -> StoredModel:
     """Read a model's directory; an adapted encoder is looked for in `encoders` beside the folder of models.
 
     Args:
         labels: The labels that it must have been trained for, in order; None to take what it has.
         became: How labels changed since; a model for labels that were renamed or merged to just these is accepted.
+        encoders: Those of its workspace, where some may have been read already.
 
     Raises:
         ModelError: It is missing or damaged, or made for another encoder, other labels or a newer version of this.
@@ -124,7 +130,8 @@ def read_model(folder: Path, labels: Sequence[str] | None = None, became: Became
             hint='Install the extra: pip install "pytorch-active-learning[sentence]"; or train without: pal next',
         )
     try:
-        encoder = encoder_of(manifest["encoder_id"], manifest["vocabulary"], folder.parent.parent / "encoders")
+        encoders = encoders or Encoders(folder.parent.parent / "encoders")
+        encoder = encoders.of(manifest["encoder_id"], manifest["vocabulary"])
     except ModelError as error:
         raise ModelError(f"model {folder.name} does not fit: {error.what}", hint=error.hint) from error
     names = manifest["labels"] if labels is None else labels

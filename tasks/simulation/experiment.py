@@ -19,7 +19,7 @@ from storage.files.folders import write_whole
 from tasks.reporting.charts import Point
 from tasks.reporting.simulation_page import Simulation, SimulationRow, as_png, simulation_page, simulation_svg
 from tasks.simulation.replay import Replay
-from tasks.simulation.replays import Experiment, material, run_all
+from tasks.simulation.replays import Experiment, run_all
 from tasks.simulation.results import Curve, Summary, summarise
 
 Line = tuple[str, str, int]
@@ -47,7 +47,7 @@ def replay_experiment(
         jobs: Number of processes; None for one per core.
     """
     command = _command(experiment, target)
-    table, data = run_all(experiment, output, jobs), material(experiment, experiment.encoders[0])
+    table, data = run_all(experiment, output, jobs)
     main_metric = "ap" if data.positive is not None else "f1"
     metrics = ["f1", "auc", "ap", *(["n_positive"] if data.positive is not None else [])]
     lines = list(product(experiment.mixes, experiment.encoders, experiment.batch_sizes))

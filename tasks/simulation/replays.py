@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
 from importlib.metadata import version as installed_version
 from itertools import product
 from pathlib import Path
@@ -28,7 +27,7 @@ from storage.readers.labelled import read_labelled
 from storage.readers.spellings import folded_label
 from tasks.config.mix_checks import weights
 from tasks.config.settings import default_mix
-from tasks.learning.encoders import ARTEFACT, BAG_OF_WORDS, MINILM_STATIC, Encoder, fit_bag_of_words, static_vectors
+from tasks.learning.encoders import ARTEFACT, BAG_OF_WORDS, MINILM_STATIC, Encoder, StaticVectors, fit_bag_of_words
 from tasks.learning.metrics import label_figures
 from tasks.learning.stored_model import read_column
 from tasks.learning.tokens import Examples
@@ -93,7 +92,7 @@ class _Run:
     path: Path
 
 
-def run_all(experiment: Experiment, output: Path, jobs: int | None = None) -> pa.Table:
+def run_all(experiment: Experiment, output: Path, jobs: int | None = None) -> tuple[pa.Table, Material]:
     """Replay every mix, encoder and batch size with every seed; replays whose results exist are not repeated.
 
     Args:
@@ -102,21 +101,24 @@ def run_all(experiment: Experiment, output: Path, jobs: int | None = None) -> pa
         jobs: Number of processes; None for one per core.
 
     Returns:
-        One row per step. Columns: mix, encoder, batch_size, seed, iteration, n_asked, n_labels, n_positive, one for
-        each of METRICS, training_s, choosing_s, asked (positions of the queried items among the rows of the file that
-        are not held out), probabilities (n_held_out * n_labels, row by row).
+        A table of one row per step, and the items as the first encoder reads them. Columns: mix, encoder, batch_size,
+        seed, iteration, n_asked, n_labels, n_positive, one for each of METRICS, training_s, choosing_s, asked
+        (positions of the queried items among the rows of the file that are not held out), probabilities
+        (n_held_out * n_labels, row by row).
 
     Raises:
         SourceError: The file cannot be read or has no labels.
         SamplingError: The file has too few items.
     """
-    n_labels = material(experiment, experiment.encoders[0]).n_labels  # report a faulty file before processes start
-    mixes = {name: mix or weights(default_mix(n_labels)) for name, mix in experiment.mixes.items()}
+    first = material(experiment, experiment.encoders[0])  # report a faulty file before processes start
+    mixes = {name: mix or weights(default_mix(first.n_labels)) for name, mix in experiment.mixes.items()}
     experiment = replace(experiment, mixes=mixes)
     (output / "runs").mkdir(parents=True, exist_ok=True)
     runs = list(_runs(experiment, output / "runs"))
     missing = list({run.path: run for run in runs if not run.path.is_file()}.values())
     missing.sort(key=lambda run: -run.settings.iterations)  # the longest first, so that all cores end about together
+    others = {run.encoder for run in missing} - {experiment.encoders[0]}
+    materials = {experiment.encoders[0]: first, **{name: material(experiment, name) for name in others}}
     jobs = min(jobs or os.cpu_count() or 1, max(1, len(missing)))
     context = multiprocessing.get_context("spawn")
     with (
@@ -124,7 +126,7 @@ def run_all(experiment: Experiment, output: Path, jobs: int | None = None) -> pa
         _one_thread_each(),
         ProcessPoolExecutor(jobs, context) as pool,
     ):
-        futures = [pool.submit(_replay_and_save, experiment, run) for run in missing]
+        futures = [pool.submit(_replay_and_save, experiment, run, materials[run.encoder]) for run in missing]
         for done, future in enumerate(as_completed(futures), start=1):
             future.result()
             advance(done)
@@ -132,7 +134,7 @@ def run_all(experiment: Experiment, output: Path, jobs: int | None = None) -> pa
     sink = io.BytesIO()
     pq.write_table(table, sink)
     write_whole(output / "results.parquet", sink.getvalue())
-    return table
+    return table, first
 
 
 @contextmanager
@@ -148,22 +150,25 @@ def _one_thread_each() -> Iterator[None]:
             os.environ["OMP_NUM_THREADS"] = before
 
 
-@lru_cache(maxsize=4)
-def _material(key: str) -> Material:
-    experiment = json.loads(key)
-    texts = read_labelled(Path(experiment["file"]), experiment["text_column"], experiment["label_column"])
+def material(experiment: Experiment, encoder_name: str) -> Material:
+    """Return the items of an experiment, tokenized for an encoder.
+
+    Raises:
+        SourceError: The files cannot be read, or their labels do not fit.
+    """
+    texts = read_labelled(Path(experiment.file), experiment.text_column, experiment.label_column)
     rows, description = texts.table, [*texts.layout.lines(), *texts.notes]
     names = sorted(set(rows["label"].to_pylist()))
     if len(names) < 2:
-        message = f"A simulation needs at least two labels; {experiment['file']} has {len(names)}."
+        message = f"A simulation needs at least two labels; {experiment.file} has {len(names)}."
         raise SourceError(message, hint="Name another column: pal simulate FILE --label-column NAME")
-    if experiment["evaluation"]:
-        other = read_labelled(Path(experiment["evaluation"]), experiment["text_column"], experiment["label_column"])
+    if experiment.evaluation:
+        other = read_labelled(Path(experiment.evaluation), experiment.text_column, experiment.label_column)
         held_out = _with_spellings_of(other.table, names)
         description += [*other.layout.lines(), *other.notes]
         if unknown := sorted(set(held_out["label"].to_pylist()) - set(names)):
             raise SourceError(
-                f"{experiment['evaluation']} has the label {unknown[0]!r}, which {experiment['file']} does not have.",
+                f"{experiment.evaluation} has the label {unknown[0]!r}, which {experiment.file} does not have.",
                 hint=f"Use these labels: {', '.join(names)}.",
             )
         rows = rows.filter(pc.invert(pc.is_in(rows["folded"], held_out["folded"].combine_chunks())))
@@ -171,12 +176,12 @@ def _material(key: str) -> Material:
         order = np.random.default_rng(0).permutation(rows.num_rows)
         n = min(MAX_HELD_OUT, int(HELD_OUT_SHARE * rows.num_rows))
         held_out, rows = rows.take(pa.array(order[:n])), rows.take(pa.array(np.sort(order[n:])))
-    encoder = _encoder(experiment["encoder"], rows)
+    encoder = _encoder(encoder_name, rows)
     labels = _numbers(rows, names)
     with_characters = encoder.vectors() is not None
     tokens, held_out_tokens = (read_column(encoder, _texts(part), with_characters) for part in (rows, held_out))
     evaluation = Examples(held_out_tokens, _numbers(held_out, names))
-    positive = _positive_label(experiment["positive"], names, labels)
+    positive = _positive_label(experiment.positive, names, labels)
     return Material(encoder, len(names), tokens, labels, evaluation, positive, tuple(description))
 
 
@@ -185,16 +190,6 @@ def _with_spellings_of(rows: pa.Table, names: list[str]) -> pa.Table:
     spellings = {folded_label(name): name for name in names}
     labels = [spellings.get(folded_label(label), label) for label in rows["label"].to_pylist()]
     return rows.set_column(rows.schema.get_field_index("label"), "label", pa.array(labels, pa.string()))
-
-
-def material(experiment: Experiment, encoder: str) -> Material:
-    """Return the items of an experiment, tokenized for an encoder; each process reads them only once.
-
-    Raises:
-        SourceError: The files cannot be read, or their labels do not fit.
-    """
-    facts = {**asdict(experiment), "mixes": None, "oracle": None, "encoders": None, "encoder": encoder}
-    return _material(json.dumps(facts))
 
 
 def _runs(experiment: Experiment, folder: Path) -> Iterator[_Run]:
@@ -217,9 +212,8 @@ def _runs(experiment: Experiment, folder: Path) -> Iterator[_Run]:
             yield _Run(name, encoder, settings, folder / f"{digest}.parquet")
 
 
-def _replay_and_save(experiment: Experiment, run: _Run) -> None:
+def _replay_and_save(experiment: Experiment, run: _Run, data: Material) -> None:
     """Replay one run and save its steps; called in a worker process."""
-    data = material(experiment, run.encoder)
     steps = list(replay(data, experiment.mixes[run.mix], run.settings, experiment.oracle))
     rows = [
         {
@@ -272,7 +266,7 @@ def _encoder(name: str, rows: pa.Table) -> Encoder:
     return (
         fit_bag_of_words([_texts(rows)])
         if name == BAG_OF_WORDS
-        else static_vectors(ARTEFACT if name == MINILM_STATIC else Path(name))
+        else StaticVectors(ARTEFACT if name == MINILM_STATIC else Path(name))
     )
 
 

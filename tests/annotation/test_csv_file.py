@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from annotation.checks import FilledRow, RowError
 from annotation.formats.csv_file import (
     COLUMNS,
-    neutralised,
     read_csv,
     restored,
     write_csv,
@@ -23,6 +22,7 @@ from annotation.formats.csv_file import (
 )
 from annotation.handout import Handout
 from storage.errors import BatchError
+from storage.files.formulas import neutralised
 from storage.readers.spellings import text_hash
 from tasks.config.template import DISASTER
 

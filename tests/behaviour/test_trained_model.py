@@ -12,7 +12,7 @@ import pytest
 from scipy.special import logit
 
 from annotation.synthetic import synthetic_headlines
-from tasks.learning.encoders import minilm_static
+from tasks.learning.encoders import StaticVectors
 from tasks.learning.stored_model import read_texts
 from tasks.learning.tokens import Examples
 from tasks.learning.training import Target, TrainingConfig, predict_logits, train
@@ -50,7 +50,7 @@ def related(request: pytest.FixtureRequest) -> Probabilities:
     """A model trained on synthetic headlines, and one on the labels that come with the original."""
     source = synthetic if request.param == "synthetic" else lambda: real(request.getfixturevalue("real_data"))
     texts, labels = source()
-    encoder = minilm_static()
+    encoder = StaticVectors()
     numbers = np.array([0 if label == "related" else 1 for label in labels], np.int64)
     examples = Examples(read_texts(encoder, texts, with_characters=True), numbers)
     trained = train(encoder, examples, None, TrainingConfig(), Target(2, 0))

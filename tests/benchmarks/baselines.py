@@ -20,7 +20,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from tasks.learning.distillation import Teacher
-from tasks.learning.encoders import minilm_static
+from tasks.learning.encoders import StaticVectors
 
 RIVALS = ("static", "word", "char", "word+char", "static+word")
 SENTENCE = "minilm"
@@ -34,7 +34,7 @@ class Baselines:
     """Fits and scores the baselines on one data set; sentence vectors are made once for each text."""
 
     def __init__(self) -> None:
-        self._encoder = minilm_static()
+        self._encoder = StaticVectors()
         self._vectors = self._encoder.vectors()
         self._teacher: Teacher | None = None
         self._sentences: dict[str, npt.NDArray[np.float32]] = {}

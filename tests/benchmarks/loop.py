@@ -190,7 +190,7 @@ def report(folder: Path) -> Seconds:
 
 def _sample(project: Project, model: LoadedModel) -> None:
     """Draw a batch by the mix of pal.toml."""
-    from flows.next_batch import plan_next_batch
+    from tasks.plan import plan_next_batch
     from tasks.sample import sample_batch
 
     sample_batch(project, plan_next_batch(project), model, beside_open=True)

@@ -21,8 +21,8 @@ SEED = 1
 
 def pal(folder: Path) -> Seconds:
     """Ours, the batch reserved in the lake at the end."""
-    from flows.next_batch import plan_next_batch
     from tasks.config.settings import SamplingConfig
+    from tasks.plan import plan_next_batch
     from tasks.sample import sample_batch
     from tasks.train import train_model
 

@@ -78,10 +78,10 @@ def pool_of(project: Project, model: LoadedModel | None, workers: Workers | None
 
 def labels_by_words(texts: list[str]) -> list[str]:
     """A label for each text, by what it is most like."""
-    from tasks.learning.encoders import minilm_static
+    from tasks.learning.encoders import StaticVectors
     from tasks.learning.vectors import TokenVectors
 
-    encoder = minilm_static()
+    encoder = StaticVectors()
     vectors = TokenVectors(encoder.tokenize(pa.array(texts)), encoder.n_tokens, encoder.vectors())
     labels = np.full(len(texts), OTHER, object)
     for label in reversed(WORDS):

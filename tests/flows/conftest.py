@@ -15,7 +15,7 @@ from storage.lake.models import add_model, promote
 from storage.records import Batch, Model, ModelStatus
 from tasks.config.template import DISASTER
 from tasks.learning.calibration import Calibration
-from tasks.learning.encoders import minilm_static
+from tasks.learning.encoders import StaticVectors
 from tasks.learning.model_files import save_model
 from tasks.learning.training import Classifier, Trained, TrainingConfig
 from tasks.project import Project, open_project
@@ -30,7 +30,7 @@ def lively(tmp_path: Path, reserve_batch: Callable[..., Batch]) -> Project:
     folder, store = project.workspace.batches / batch.batch_id, project.workspace.store()
     write_batch(folder, batch, contents_of(store, batch), DISASTER)
     fill_csv(folder / "batch.csv", {"i1": "related", "i2": "not_related"}, annotator="o'neil")
-    encoder, config = minilm_static(), TrainingConfig()
+    encoder, config = StaticVectors(), TrainingConfig()
     torch.manual_seed(0)
     trained = Trained(Classifier(encoder.n_tokens, 2, vectors=encoder.vectors()), Calibration(), 1)
     digest = save_model(project.workspace.models / "m1", trained, encoder, DISASTER.names, config, {})

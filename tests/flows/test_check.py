@@ -18,7 +18,7 @@ from storage.lake.items import count_items
 from storage.upkeep.backup import back_up, restore
 from storage.upkeep.maintenance import maintain
 from tasks.learning.stored_model import read_model
-from tasks.predict_pool import model_to_predict_with
+from tasks.predict_file import model_to_predict_with
 from tasks.prepare import make_features
 from tasks.project import Project, open_project
 from tasks.repair import check_project, repair

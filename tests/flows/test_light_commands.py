@@ -66,10 +66,10 @@ def test_the_rows_of_a_file_are_predicted_without_heavy_libraries(lively: Projec
 def test_a_model_is_loaded_without_what_only_training_needs(lively: Project) -> None:
     body = """
 import torch
-from tasks.learning.encoders import minilm_static
+from tasks.learning.encoders import StaticVectors
 from tasks.learning.family_classifier import FamilyClassifier
 from tasks.learning.model_files import load_model
-encoder = minilm_static()
+encoder = StaticVectors()
 width = encoder.vectors().shape[1]
 FamilyClassifier(encoder, {"centre": torch.zeros(width), "weight": torch.zeros(2, width), "bias": torch.zeros(2)})"""
     assert modules_after(lively, body)[0] & {"sympy", "scipy.optimize", "sklearn"} == set()
@@ -104,14 +104,14 @@ from tasks.project import open_project
 from storage.lake.importing import import_source
 from storage.lake.items import add_features, texts_without_features
 from storage.readers.opening import open_source
-from tasks.learning.encoders import minilm_static
+from tasks.learning.encoders import StaticVectors
 project = open_project()
 with project.workspace.scratch() as scratch:
     rejects = project.workspace.reports / "rejects.csv"
     made = import_source(project.workspace.store(), open_source(Path({str(texts)!r})), scratch, rejects, print)
 print(made.n_new)
 for batch in texts_without_features(project.workspace.store(), "e"):
-    print(len(minilm_static().tokenize(batch.column("text"))))"""
+    print(len(StaticVectors().tokenize(batch.column("text"))))"""
     modules, said = modules_after(lively, body)
     assert said.split()[-2:] == ["2", "5"]
     assert modules & {*NEVER, "prefect"} == set()

@@ -26,7 +26,6 @@ from storage.lake.annotations import (
     label_counts,
     labelled_texts,
     read_files,
-    remember_read,
 )
 from storage.lake.batches import close_batch, find_batch, proposals_of
 from storage.lake.schema import current_labels
@@ -303,7 +302,7 @@ def test_counts_are_of_items_by_split_and_label(store: Store, batch_id: str) -> 
 def test_what_was_read_last_of_a_file_is_remembered(store: Store) -> None:
     assert read_files(store) == {}
     for file, sha256 in (("a", "1"), ("b", "2"), ("a", "3")):
-        remember_read(store, file, sha256)
+        assert ingest_files(store, [], {file: sha256}) == []
     assert read_files(store) == {"a": "3", "b": "2"}
 
 

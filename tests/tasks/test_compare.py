@@ -20,6 +20,7 @@ from storage.workspace import Workspace
 from tasks import evaluate as compare
 from tasks.evaluate import compare_with_previous
 from tasks.learning.model_files import load_model
+from tasks.model_input import open_model
 from tasks.train import train_model
 
 
@@ -65,6 +66,12 @@ def decisions(workspace: Workspace, model_id: str, n: int) -> np.ndarray:
     rows.sort(key=lambda row: hashlib.md5(row[0].encode()).hexdigest())
     model = load_model(workspace.models / model_id)
     return model.calibration.decisions(model.predict([text for _, text in rows[:n]]))
+
+
+def test_a_project_loads_a_model_once(history: History, label_set: LabelSet) -> None:
+    project = project_of(history.workspace, label_set)
+    assert open_model(project, history.model_ids[0]) is open_model(project, history.model_ids[0])
+    assert open_model(project, history.model_ids[0]).encoder is open_model(project, history.model_ids[1]).encoder
 
 
 def test_nothing_comes_before_the_first_model_and_the_second_has_the_figures_that_its_predictions_give(

@@ -39,7 +39,7 @@ from tasks.collect import collect_answers
 from tasks.config.settings import BatchConfig
 from tasks.edit_items import edit_item
 from tasks.erase_items import erase_items, plan_of
-from tasks.learning.encoders import minilm_static
+from tasks.learning.encoders import StaticVectors
 from tasks.learning.training import TrainingConfig
 from tasks.predict_pool import predict_pool
 from tasks.prepare import make_features
@@ -116,7 +116,7 @@ def strings_in(data: bytes) -> Iterator[bytes]:
 
 
 def traces(root: Path) -> list[str]:
-    tokens = minilm_static().tokenize(pa.array([TEXT, EARLIER, "Kryptonville burns"])).to_arrow().to_pylist()
+    tokens = StaticVectors().tokenize(pa.array([TEXT, EARLIER, "Kryptonville burns"])).to_arrow().to_pylist()
     return [
         path.relative_to(root).as_posix()
         for path in sorted(root.rglob("*"))

@@ -15,7 +15,6 @@ from projects import project_of
 
 from annotation.batch import batch_files
 from annotation.formats.registry import FORMATS
-from flows.next_batch import plan_next_batch
 from storage.errors import SamplingError
 from storage.lake.annotations import ingest, label_counts, labelled_texts
 from storage.lake.batches import batch_results, close_batch, find_batch, has_reserve, items_of, proposals_of
@@ -27,7 +26,7 @@ from storage.records import Answer, Batch, Split
 from storage.workspace import Workspace
 from tasks.config.settings import MinimumsConfig, SamplingConfig
 from tasks.config.template import PRESETS
-from tasks.plan import Minimums, Plan, next_batch_plan, reserve_of
+from tasks.plan import Minimums, Plan, next_batch_plan, plan_next_batch, reserve_of
 from tasks.project import Project
 from tasks.sample import publish_batches, sample_batch
 

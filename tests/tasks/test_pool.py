@@ -14,7 +14,7 @@ from annotation.label_set import LabelSet
 from storage.records import Split
 from storage.workspace import Workspace
 from tasks.config.settings import SamplingConfig
-from tasks.learning.encoders import minilm_static
+from tasks.learning.encoders import StaticVectors
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.tokens import Tokens
 from tasks.learning.training import TrainingConfig, predict_logits
@@ -144,8 +144,8 @@ def test_labels_that_pal_toml_no_longer_has_are_left_out_but_their_texts_count_a
     pool = loaded(workspace, label_set)
     assert (len(pool), len(pool.training), len(pool.validation)) == (42, 70, 30)
     training = [item_id for item_id, _ in items[:70]] + gone
-    seen = minilm_static().tokenize(pa.array(texts_of(workspace, training), pa.string())).ids
-    assert pool.token_counts.tolist() == np.bincount(seen, minlength=minilm_static().n_tokens).tolist()
+    seen = StaticVectors().tokenize(pa.array(texts_of(workspace, training), pa.string())).ids
+    assert pool.token_counts.tolist() == np.bincount(seen, minlength=StaticVectors().n_tokens).tolist()
 
 
 def test_labels_are_numbered_as_pal_toml_has_them_now(shared: Shared, label_set: LabelSet) -> None:

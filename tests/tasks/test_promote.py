@@ -27,7 +27,7 @@ from storage.records import SUCCESSIVE, DecidedBy, Metric, Model, ModelStatus, S
 from storage.workspace import Workspace
 from tasks.config.settings import PromotionConfig
 from tasks.evaluate import evaluate_model
-from tasks.learning.encoders import Encoder, fit_bag_of_words, minilm_static
+from tasks.learning.encoders import Encoder, StaticVectors, fit_bag_of_words
 from tasks.learning.model_files import WEIGHTS, load_model, save_model
 from tasks.learning.tokens import Examples
 from tasks.learning.training import Target, TrainingConfig, train
@@ -51,7 +51,7 @@ def made_model(
 ) -> str:
     """A model trained on these texts, on disk and in the lake."""
     array = pa.array(texts, pa.string())
-    encoder: Encoder = fit_bag_of_words([array]) if bag_of_words else minilm_static()
+    encoder: Encoder = fit_bag_of_words([array]) if bag_of_words else StaticVectors()
     examples = Examples(encoder.tokenize(array), np.array([names.index(label) for label in labels], np.int64))
     trained = train(encoder, examples, None, QUICK, Target(len(names), positive))
     save_model(workspace.models / model_id, trained, encoder, names, QUICK, {})

@@ -101,7 +101,7 @@ def ingest(project: Project) -> list[FileReport]:
 
 def write_page(run: Run) -> Path:
     """A run that only writes its report; returns the page."""
-    report(run, None)
+    report(run)
     return run.project.workspace.reports / f"{run.record.run_id}.html"
 
 

@@ -28,7 +28,7 @@ from storage.workspace import Workspace
 from tasks import adapt_encoder as room
 from tasks.adapt_encoder import Adaptation, adapt_encoder
 from tasks.learning.distillation import Teacher
-from tasks.learning.encoders import MINILM_ADAPTED, encoder_of
+from tasks.learning.encoders import MINILM_ADAPTED, Encoders
 from tasks.learning.model_files import load_model
 from tasks.learning.training import TrainingConfig
 from tasks.prepare import current_encoder, make_features
@@ -90,7 +90,7 @@ def test_an_adapted_encoder_is_found_again_and_models_train_predict_and_sample_w
     encoder: Any = current_encoder(filled, MINILM_ADAPTED)
     heads = [encoder.taught_head(names) for names in (label_set.names, label_set.names[::-1], ("a", "b"))]
     assert (heads[0].weight.shape, heads[1:]) == ((2, 256), [None, None]), "it is for its own labels only"
-    assert encoder.encoder_id == encoder_id == encoder_of(encoder_id, None, filled.encoders).encoder_id
+    assert encoder.encoder_id == encoder_id == Encoders(filled.encoders).of(encoder_id, None).encoder_id
     adapted, shipped = project_of(filled, encoder=MINILM_ADAPTED), project_of(filled)
     assert make_features(adapted) == encoder_id
     assert count_without_features(filled.store(), encoder_id) == 0
@@ -156,7 +156,7 @@ def test_the_same_again_does_nothing_and_new_labels_make_a_new_one_beside(
     assert second != first
     assert len(list(filled.encoders.iterdir())) == 2
     assert current_encoder(filled, MINILM_ADAPTED).encoder_id == second
-    assert encoder_of(first, None, filled.encoders).encoder_id == first, "models of the first still load"
+    assert Encoders(filled.encoders).of(first, None).encoder_id == first, "models of the first still load"
 
 
 def killed_at(root: Path, call: int) -> None:

@@ -277,6 +277,7 @@ class Intake(RuleBasedStateMachine):
                 collect_answers(self.project)
             except Crash:
                 self.workspace.close()
+                self.project = project_of(self.workspace)
         self.ingest()
 
     @contextmanager

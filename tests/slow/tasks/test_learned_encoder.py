@@ -10,7 +10,7 @@ from test_adaptation import Matrix, rows_of
 
 from annotation.synthetic import synthetic_headlines
 from tasks.learning.distillation import Teacher, adapt_vectors
-from tasks.learning.encoders import minilm_static
+from tasks.learning.encoders import StaticVectors
 from tasks.learning.tokens import Tokens
 
 
@@ -23,7 +23,7 @@ def likeness(tokens: Tokens, vectors: Matrix, targets: Matrix, n_seen: int) -> f
 
 def test_vectors_of_unseen_texts_come_nearer_to_minilm_and_unseen_tokens_stay() -> None:
     texts = synthetic_headlines(1_500, seed=3)["text"].to_pylist()
-    encoder, targets = minilm_static(), Teacher().sentence_vectors(texts)
+    encoder, targets = StaticVectors(), Teacher().sentence_vectors(texts)
     assert np.allclose(np.linalg.norm(targets, axis=1), 1, atol=1e-5)
     tokens = encoder.tokenize(pa.array(texts, pa.string()))
     seen, before = tokens.slice(0, 1_200), encoder.vectors()

@@ -281,7 +281,6 @@ def test_before_there_is_a_model_items_are_random_or_half_of_them_by_keyword_or_
 def test_formats_of_the_command_line_take_the_place_of_its_own() -> None:
     batch = BatchConfig(size=7, formats=("html",))
     assert batch.with_formats(["csv", "doccano"]) == BatchConfig(size=7, formats=("csv", "doccano"))
-    assert batch.with_formats(None) is batch
     with pytest.raises(BatchError):
         batch.with_formats(["csv", "label-stdio"])
 

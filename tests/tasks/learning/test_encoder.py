@@ -17,10 +17,9 @@ from tasks.learning.encoders import (
     SHIPPED,
     BagOfWords,
     Encoder,
+    Encoders,
     StaticVectors,
-    encoder_of,
     fit_bag_of_words,
-    minilm_static,
 )
 from tasks.learning.tokens import MAX_TOKENS, Tokens
 
@@ -52,13 +51,13 @@ def texts_of(tokens: Tokens) -> list[list[int]]:
 @example(["\u0301flood ﬂood İstanbul ΣΑΣ", "a\u200bb\u00adc\u2028d", "\ufffd\0x", "日本 flood。", ""])
 def test_tokenizing_each_distinct_word_gives_what_tokenizing_whole_texts_gives(texts: list[str]) -> None:
     expected = [encoding.ids for encoding in WHOLE_TEXTS.encode_batch(texts, add_special_tokens=False)]
-    assert texts_of(minilm_static().tokenize(strings(texts))) == expected
+    assert texts_of(StaticVectors().tokenize(strings(texts))) == expected
 
 
 @pytest.mark.parametrize("space", JOINED_BY_THE_TOKENIZER)
 def test_the_documented_exceptions_part_words_here_and_join_them_in_the_tokenizer(space: str) -> None:
     text = f"flood{space}fire"
-    ids = minilm_static().tokenize(strings([text, "flood fire"]))
+    ids = StaticVectors().tokenize(strings([text, "flood fire"]))
     assert texts_of(ids)[0] == texts_of(ids)[1]
     assert WHOLE_TEXTS.encode(text, add_special_tokens=False).ids != texts_of(ids)[0]
 
@@ -68,13 +67,13 @@ def test_no_other_character_than_the_documented_ones_parts_words_against_the_tok
     assert len(spaces) > 15
     texts = [f"flood{c}fire" for c in spaces]
     expected = [encoding.ids for encoding in WHOLE_TEXTS.encode_batch(texts, add_special_tokens=False)]
-    assert texts_of(minilm_static().tokenize(strings(texts))) == expected
+    assert texts_of(StaticVectors().tokenize(strings(texts))) == expected
 
 
 BAG = BagOfWords(("flood", "fire", "in", "the"))
 
 
-@pytest.mark.parametrize("encoder", [minilm_static(), BAG], ids=SHIPPED)
+@pytest.mark.parametrize("encoder", [StaticVectors(), BAG], ids=SHIPPED)
 def test_a_sliced_array_gives_the_tokens_of_its_slice_and_no_text_none(encoder: Encoder) -> None:
     texts = ["flood in the city", "", "fire fire", "  ", "the end"]
     whole = texts_of(encoder.tokenize(strings(texts)))
@@ -84,7 +83,7 @@ def test_a_sliced_array_gives_the_tokens_of_its_slice_and_no_text_none(encoder: 
     assert whole[1] == whole[3] == []
 
 
-@pytest.mark.parametrize("encoder", [minilm_static(), BAG], ids=SHIPPED)
+@pytest.mark.parametrize("encoder", [StaticVectors(), BAG], ids=SHIPPED)
 def test_tokens_are_uint16_ids_below_n_tokens(encoder: Encoder) -> None:
     tokens = encoder.tokenize(strings(["Flood in the city!", "fire"]))
     assert tokens.ids.dtype == np.uint16
@@ -125,29 +124,30 @@ def test_an_encoder_id_is_name_and_hash_of_the_content() -> None:
     assert BAG.encoder_id.startswith("bag-of-words:")
     assert BAG.encoder_id == BagOfWords(BAG.words).encoder_id
     assert BAG.encoder_id != BagOfWords(BAG.words[::-1]).encoder_id
-    assert minilm_static().encoder_id.startswith("minilm-static:")
-    assert minilm_static().encoder_id == StaticVectors().encoder_id
+    assert StaticVectors().encoder_id.startswith("minilm-static:")
+    assert StaticVectors().encoder_id == StaticVectors().encoder_id
 
 
 def test_an_encoder_id_leads_back_to_its_encoder() -> None:
-    assert encoder_of(BAG.encoder_id, BAG.words) == BAG
-    assert encoder_of(minilm_static().encoder_id, None) is minilm_static()
+    encoders = Encoders()
+    assert encoders.of(BAG.encoder_id, BAG.words) == BAG
+    assert encoders.of(StaticVectors().encoder_id, None) is encoders.shipped(), "read once"
 
 
 @pytest.mark.parametrize(("encoder_id", "words_kept"), [("minilm-static:old", None), ("bag-of-words:old", BAG.words)])
 def test_an_encoder_that_is_not_here_says_both_ids_and_what_to_type(
     encoder_id: str, words_kept: tuple[str, ...] | None
 ) -> None:
-    here = BAG.encoder_id if words_kept else minilm_static().encoder_id
+    here = BAG.encoder_id if words_kept else StaticVectors().encoder_id
     with pytest.raises(ModelError) as caught:
-        encoder_of(encoder_id, words_kept)
+        Encoders().of(encoder_id, words_kept)
     assert all(repr(value) in caught.value.what for value in (encoder_id, here))
     assert "pal next" in caught.value.hint
 
 
 def test_vectors_are_the_artefacts_one_float32_row_per_token() -> None:
-    vectors = minilm_static().vectors()
-    assert vectors.shape == (minilm_static().n_tokens, 256) == (29_525, 256)
+    vectors = StaticVectors().vectors()
+    assert vectors.shape == (StaticVectors().n_tokens, 256) == (29_525, 256)
     assert vectors.dtype == np.float32
     assert np.isfinite(vectors).all()
 

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.learning import family_training as room
 from tasks.learning.calibration import stratified_folds
-from tasks.learning.encoders import minilm_static
+from tasks.learning.encoders import StaticVectors
 from tasks.learning.families import RIDGE, VECTORS, Mix, choose_mix, design, left_one_out
 from tasks.learning.family_training import N_FOLDS, fit_families
 from tasks.learning.stored_model import read_texts
@@ -63,7 +63,7 @@ def by_characters(generator: np.random.Generator) -> tuple[Texts, Labels]:
 )
 def test_the_labeled_items_choose_the_family_that_decides(draw: Draw, families: tuple[str, ...]) -> None:
     texts, labels = draw(np.random.default_rng(1))
-    encoder = minilm_static()
+    encoder = StaticVectors()
     found, _ = design(encoder, read_texts(encoder, texts, with_characters=True))
     mix = choose_mix(found, labels, np.ones(N))
     assert sum(mix.values()) == pytest.approx(1)
@@ -99,7 +99,7 @@ def test_few_items_and_many_are_fitted_alike_and_held_out_logits_are_of_fits_wit
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     texts, labels = labeled(90, 3)
-    encoder, weights = minilm_static(), np.random.default_rng(1).uniform(0.5, 2, 90)
+    encoder, weights = StaticVectors(), np.random.default_rng(1).uniform(0.5, 2, 90)
     found, _ = design(encoder, read_texts(encoder, texts, with_characters=True))
     mix: Mix = {"vectors": 0.5, "words": 0.2, "characters": 0.3}
     monkeypatch.setattr(room, "choose_mix", lambda *_: mix)
@@ -126,7 +126,7 @@ def test_few_items_and_many_are_fitted_alike_and_held_out_logits_are_of_fits_wit
 @pytest.mark.parametrize("n_labels", [2, 3])
 def test_a_label_with_one_item_is_trained_and_predicted_with_finite_probabilities(n_labels: int) -> None:
     texts, labels = labeled(60, 2)
-    encoder = minilm_static()
+    encoder = StaticVectors()
     labels = np.where(np.arange(60) == 7, n_labels - 1, 0 if n_labels == 2 else labels)
     examples = Examples(read_texts(encoder, texts, with_characters=True), labels)
     trained = train(encoder, examples, None, TrainingConfig(), Target(n_labels, n_labels - 1))
@@ -139,7 +139,7 @@ def test_a_label_with_one_item_is_trained_and_predicted_with_finite_probabilitie
 def test_probabilities_of_77_labels_with_few_items_each_are_neither_flat_nor_certain() -> None:
     texts, labels = labeled(400, 77)
     labels[np.flatnonzero(labels < 10)[::2]] = 11  # some labels are left with one or two items
-    encoder = minilm_static()
+    encoder = StaticVectors()
     examples = Examples(read_texts(encoder, texts, with_characters=True), labels)
     trained = train(encoder, examples, None, TrainingConfig(), Target(77))
     others, truth = labeled(400, 77, seed=1)

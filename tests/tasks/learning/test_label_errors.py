@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from annotation.synthetic import synthetic_headlines
 from storage.errors import ModelError
 from tasks.learning.calibration import calibrate, stratified_folds
-from tasks.learning.encoders import fit_bag_of_words, minilm_static
+from tasks.learning.encoders import StaticVectors, fit_bag_of_words
 from tasks.learning.label_errors import TOLERANCE, Floats, Ints, LabelErrors, label_errors
 from tasks.learning.stored_model import read_texts
 from tasks.learning.tokens import Examples
@@ -191,7 +191,7 @@ def test_most_errors_planted_among_300_labels_of_77_are_among_the_first_40() -> 
     rows = [table[k] for k in generator.permutation(len(table))[:300]]
     labels, planted = np.array([names.index(row["label"]) for row in rows]), generator.choice(300, 18, replace=False)
     labels[planted] = (labels[planted] + generator.integers(1, 77, 18)) % 77
-    encoder = minilm_static()
+    encoder = StaticVectors()
     examples = Examples(read_texts(encoder, [row["text"] for row in rows], with_characters=True), labels)
     found = label_errors(labels, cross_validated_probabilities(encoder, examples, TrainingConfig(), n_labels=77))
     assert np.isin(found.positions[:40], planted).sum() >= 10

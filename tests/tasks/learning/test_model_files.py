@@ -14,7 +14,7 @@ import torch
 from waiting import PATIENCE_S
 
 from storage.errors import ModelError
-from tasks.learning.encoders import SHIPPED, BagOfWords, Encoder, minilm_static
+from tasks.learning.encoders import SHIPPED, BagOfWords, Encoder, StaticVectors
 from tasks.learning.model_files import MANIFEST, WEIGHTS, LoadedModel, load_model, save_model
 from tasks.learning.stored_model import MANIFEST_VERSION, read_texts
 from tasks.learning.tokens import Examples
@@ -35,8 +35,8 @@ def trained_with(encoder: Encoder, config: TrainingConfig) -> Trained:
 
 
 CASES: dict[str, tuple[Encoder, TrainingConfig]] = {
-    "minilm-static": (minilm_static(), TrainingConfig()),
-    "minilm-static-hidden": (minilm_static(), TrainingConfig(hidden=8, epochs=3)),
+    "minilm-static": (StaticVectors(), TrainingConfig()),
+    "minilm-static-hidden": (StaticVectors(), TrainingConfig(hidden=8, epochs=3)),
     "bag-of-words": (BAG, TrainingConfig(epochs=3)),
     "bag-of-words-hidden": (BAG, TrainingConfig(hidden=8, epochs=3)),
 }

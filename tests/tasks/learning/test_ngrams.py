@@ -15,7 +15,7 @@ from scipy import sparse
 from sklearn.feature_extraction.text import TfidfTransformer
 
 from tasks.learning import ngrams as room
-from tasks.learning.encoders import minilm_static
+from tasks.learning.encoders import StaticVectors
 from tasks.learning.ngrams import (
     BUCKET_BITS,
     CHARACTER_ORDERS,
@@ -76,7 +76,7 @@ SENTENCES = st.lists(st.lists(WORDS | st.sampled_from([",", "!", "--"]), max_siz
 
 @given(SENTENCES)
 def test_words_are_whole_without_punctuation_and_single_letters_and_alike_wherever_they_stand(texts: list[str]) -> None:
-    encoder = minilm_static()
+    encoder = StaticVectors()
     found = words_of(encoder.tokenize_few(texts), encoder.pieces())
     split = [[word for word in re.findall(r"\w+", text) if len(word) > 1] for text in texts]
     assert np.diff(found.offsets).tolist() == [len(words) for words in split]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from annotation.synthetic import synthetic_headlines
 from storage.errors import ModelError
 from tasks.learning.calibration import Calibration
-from tasks.learning.encoders import BagOfWords, Encoder, fit_bag_of_words, minilm_static
+from tasks.learning.encoders import BagOfWords, Encoder, StaticVectors, fit_bag_of_words
 from tasks.learning.families import Mix, design
 from tasks.learning.family_classifier import FamilyClassifier, saved_weights
 from tasks.learning.family_training import FamilyWeights
@@ -47,7 +47,7 @@ def saved_model(folder: Path, head: str, texts: list[str]) -> Path:
     if head in MIXES:
         return model_of_families(folder, MIXES[head], texts[:400])
     kind, hidden = HEADS[head]
-    encoder: Encoder = minilm_static() if kind != "bag" else fit_bag_of_words([pa.array(texts, pa.string())])
+    encoder: Encoder = StaticVectors() if kind != "bag" else fit_bag_of_words([pa.array(texts, pa.string())])
     torch.manual_seed(3)
     classifier = Classifier(encoder.n_tokens, len(LABELS), vectors=encoder.vectors(), hidden=hidden)
     with torch.no_grad():
@@ -60,7 +60,7 @@ def saved_model(folder: Path, head: str, texts: list[str]) -> Path:
 
 
 def model_of_families(folder: Path, mix: Mix, texts: list[str]) -> Path:
-    encoder, generator = minilm_static(), np.random.default_rng(3)
+    encoder, generator = StaticVectors(), np.random.default_rng(3)
     tokens = read_texts(encoder, texts, with_characters="characters" in mix)
     if "sentences" in mix:
         tokens = replace(tokens, sentences=SentenceEncoder().encode(texts))
@@ -113,7 +113,7 @@ TEXT = st.lists(WORDS | st.text(max_size=4), max_size=8).map(" ".join)
 
 @given(st.lists(TEXT, max_size=5))
 def test_few_texts_have_the_same_tokens_as_many(texts: list[str]) -> None:
-    for encoder in (minilm_static(), BagOfWords(("flood", "fire", "i", "σ", "日本", "i̇"))):
+    for encoder in (StaticVectors(), BagOfWords(("flood", "fire", "i", "σ", "日本", "i̇"))):
         few, many = encoder.tokenize_few(texts), encoder.tokenize(pa.array(texts, pa.string()))
         assert few.ids.tolist() == many.ids.tolist()
         assert few.offsets.tolist() == many.offsets.tolist()
@@ -124,7 +124,7 @@ def test_words_are_parted_where_arrow_parts_them() -> None:
     letters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
     words = [f"cat{letter}dog" for letter in letters if letter.isspace()]
     assert len(words) > 25
-    encoder = minilm_static()
+    encoder = StaticVectors()
     assert encoder.tokenize_few(words).ids.tolist() == encoder.tokenize(pa.array(words)).ids.tolist()
 
 

@@ -19,7 +19,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from storage.errors import ModelError
 from storage.readers.original_directory import open_original_pool, read_original
 from tasks.learning.calibration import Calibration, calibrate, stratified_folds
-from tasks.learning.encoders import Encoder, Pieces, fit_bag_of_words, minilm_static
+from tasks.learning.encoders import Encoder, Pieces, StaticVectors, fit_bag_of_words
 from tasks.learning.family_training import fit_softmax
 from tasks.learning.metrics import Evaluation, evaluate
 from tasks.learning.stored_model import read_column
@@ -417,7 +417,7 @@ def measured(encoder: Encoder, headlines: Headlines) -> tuple[Evaluation, Callab
 
 def test_on_the_originals_headlines_minilm_static_is_far_better_than_the_original(headlines: Headlines) -> None:
     assert (len(headlines.training[1]), len(headlines.evaluation[1])) == (813, 1200)
-    evaluation, related = measured(minilm_static(), headlines)
+    evaluation, related = measured(StaticVectors(), headlines)
     auc, ap = evaluation.value("auc"), evaluation.value("ap")
     assert auc is not None
     assert ap is not None

@@ -8,7 +8,7 @@ import pytest
 
 from annotation.synthetic import synthetic_headlines
 from storage.errors import SamplingError
-from tasks.learning.encoders import minilm_static
+from tasks.learning.encoders import StaticVectors
 from tasks.learning.tokens import Examples
 from tasks.simulation.replay import Material, Oracle, Replay, Step, replay
 
@@ -19,7 +19,7 @@ ACTIVE = {"random": 10.0, "least_confidence": 80.0, "outlier": 10.0}
 @pytest.fixture(scope="module")
 def material() -> Material:
     """1,200 headlines to ask about, 300 held out; label 0 is the rare one."""
-    table, encoder = synthetic_headlines(1500), minilm_static()
+    table, encoder = synthetic_headlines(1500), StaticVectors()
     tokens = encoder.tokenize(pa.array(table["text"].to_pylist(), pa.string()))
     labels = np.array([0 if label == "related" else 1 for label in table["label"].to_pylist()], np.int64)
     held = Examples(tokens.take(np.arange(1200, 1500)), labels[1200:])
