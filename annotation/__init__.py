@@ -3,8 +3,8 @@
 - `label_set.py`: the question, the labels with their keys, and which cell of a file means which answer. Start here.
 - `batch.py`: a published batch: its folder, its manifest and who gets which items. `handout.py`: one annotator's part.
 - `formats/`: one module per file format, both ways.
-- `inbox.py`, `checks.py`: filled files are read, checked against their batch, and put away.
+- `inbox.py`, `claims.py`, `checks.py`: read filled files, check them against their batch and move them to `done`.
 - `terminal.py`, `keys.py`, `wrapping.py`: annotating in a terminal.
-- `agreement.py`, `consensus.py`: how far annotators agree, and what their answers say together.
+- `agreement.py`, `consensus.py`: how much annotators agree, and the consensus of their answers.
 - `synthetic.py`: made-up headlines and a simulated annotator, for demos and tests.
 """

@@ -1,8 +1,7 @@
-"""A published batch: its folder, the manifest written last, and the files for annotators.
+"""A published batch: its folder, the manifest (written last), and the files for annotators.
 
-Everything in the folder follows from the lake, so a batch whose files a crash left unwritten is simply written again.
-Also who of several annotators gets which items, which settled ones are mixed in as gold, and, for an adjudicator, who
-answered what so far.
+The folder is derived from the lake alone, so a batch whose files were lost in a crash is simply written again. This
+module also assigns items to annotators, mixes in adjudicated items as gold, and shows earlier answers to adjudicators.
 """
 
 from __future__ import annotations
@@ -37,15 +36,15 @@ MANIFEST_VERSION = 2
 
 @dataclass(frozen=True)
 class Contents:
-    """What a batch holds, as the lake has it.
+    """The contents of a batch in the lake.
 
     Attributes:
-        items: Its own in the order they are shown, then gold ones.
-        proposals: Which strategies proposed its own.
-        assignments: Who is asked about what; empty where whoever takes it is asked about all of its own.
-        workspace_id: Of the workspace that asks.
+        items: The batch's own items in the order shown, then gold items.
+        proposals: Which strategies proposed the batch's own items.
+        assignments: Which annotator gets which item; empty if anybody may answer all of them.
+        workspace_id: The workspace that published the batch.
         has_reserve: Whether items of the evaluation reserve are mixed in.
-        codebook: How labels changed.
+        codebook: The history of label changes.
     """
 
     items: Sequence[BatchItem]
@@ -57,15 +56,15 @@ class Contents:
 
     @property
     def is_mixed(self) -> bool:
-        """Whether settled items or the reserve's are mixed in; annotators must not be able to tell which they are."""
-        return self.has_reserve or any(each.gold for each in self.assignments)
+        """Whether gold or reserve items are mixed in; annotators must not be able to tell which they are."""
+        return self.has_reserve or any(assignment.gold for assignment in self.assignments)
 
 
 def contents_of(store: Store, batch: Batch, context: Sequence[str] = ()) -> Contents:
-    """What a batch holds; of one to adjudicate with the answers that stood when it was drawn.
+    """Load the contents of a batch; a batch to adjudicate includes the answers from before it was drawn.
 
     Args:
-        context: Columns that are shown beside the texts.
+        context: Columns to show beside the texts.
     """
     items = with_columns(store, items_of(store, batch.batch_id), context)
     if batch.purpose is Purpose.ADJUDICATION:
@@ -81,32 +80,32 @@ def contents_of(store: Store, batch: Batch, context: Sequence[str] = ()) -> Cont
 
 
 def write_batch(folder: Path, batch: Batch, contents: Contents, label_set: LabelSet) -> bool:
-    """Publish the batch's folder, whole or not at all; False where it exists.
+    """Publish the batch's folder atomically; returns False if it exists.
 
-    A folder of that name without a manifest gets what it lacks: what an annotator has in it stays. Where its files were
-    written under other keys, as its definition tells, labels are read by their names alone from then on.
+    A folder without a manifest is completed, and an annotator's files in it are kept. If its definition shows that its
+    files were written with other keys, labels are read by name only from then on.
     """
-    label_set = _as_told(folder, label_set_of(label_set, contents.codebook, batch.codebook))
+    label_set = _without_unknown_keys(folder, label_set_of(label_set, contents.codebook, batch.codebook))
 
     def write(part: Path) -> dict[str, Any]:
         (part / DEFINITION_NAME).write_text(_definition(label_set), encoding="utf-8", newline="\n")
-        formats = [FORMATS[name] for name in batch.formats or (CSV.name,)]  # none: of before there was a choice
-        files = [each for form in formats for each in _write(part, form, batch, contents, label_set)]
+        formats = [FORMATS[name] for name in batch.formats or (CSV.name,)]  # old batches name no formats
+        files = [file for form in formats for file in _write(part, form, batch, contents, label_set)]
         return _manifest(batch, contents, label_set, files, _hashes(part))
 
     return publish_folder(folder, write)
 
 
 def write_again(folder: Path, batch: Batch, contents: Contents, label_set: LabelSet) -> None:
-    """Write what a published batch lacks: its folder, its manifest or files of it; what annotators have stays.
+    """Restore missing files of a published batch: its folder, manifest or handouts; annotators' files are kept.
 
-    A damaged manifest is put aside. Files that annotators filled in are known by their contents, not by the manifest.
+    A damaged manifest is renamed. Filled files are recognized by their contents, not by the manifest.
     """
     try:
         manifest = read_manifest(folder) if (folder / MANIFEST).exists() else None
         items = {item["item_id"]: item["text_hash"] for item in manifest["items"]} if manifest else {}
         is_right = all(items.get(item.item_id) == item.text_hash for item in contents.items)
-        forms = [FORMATS[each.format] for each in batch_files(folder)] if manifest else []
+        forms = [FORMATS[file.format] for file in batch_files(folder)] if manifest else []
     except (BatchError, LookupError, TypeError):
         is_right, forms = False, []
     if is_right and forms and (folder / DEFINITION_NAME).is_file():
@@ -118,10 +117,10 @@ def write_again(folder: Path, batch: Batch, contents: Contents, label_set: Label
 
 
 def write_changed(folder: Path, batch: Batch, contents: Contents, label_set: LabelSet) -> None:
-    """Write a published batch's files anew where they are as published; what annotators filled in stays as it is."""
+    """Rewrite those files of a published batch that nobody has changed; filled files stay as they are."""
     if not (folder / MANIFEST).is_file():
         return
-    label_set, formats = published_labels(folder, label_set), {each.format for each in batch_files(folder)}
+    label_set, formats = published_labels(folder, label_set), {file.format for file in batch_files(folder)}
     for name, digest in as_published(folder).items():
         path = folder / name
         if name != DEFINITION_NAME and path.is_file() and sha256_of(path) == digest:
@@ -134,39 +133,40 @@ def write_changed(folder: Path, batch: Batch, contents: Contents, label_set: Lab
 def add_formats(
     folder: Path, batch: Batch, contents: Contents, label_set: LabelSet, formats: Sequence[Format]
 ) -> list[Path]:
-    """Write a published batch's files in more formats; returns those of these formats. What is there is left as it is.
+    """Write a published batch in additional formats; returns the files of these formats. Existing files are kept.
 
-    The keys are those of its first files, whatever pal.toml says by now. The manifest that names them is written last.
+    The files use the keys that the batch was published with, not those of today's pal.toml. The manifest is updated
+    last.
     """
     manifest = read_manifest(folder)
     label_set = published_labels(folder, label_set_of(label_set, contents.codebook, batch.codebook))
-    known = batch_files(folder)
+    existing = batch_files(folder)
 
     def write(part: Path) -> dict[str, Any]:
-        new = [each for form in formats for each in _write(part, form, batch, contents, label_set)]
+        new = [file for form in formats for file in _write(part, form, batch, contents, label_set)]
         manifest["files"] = {**_hashes(part), **manifest["files"]}
-        manifest["handouts"] = [asdict(each) for each in dict.fromkeys((*known, *new))]
+        manifest["handouts"] = [asdict(file) for file in dict.fromkeys((*existing, *new))]
         return manifest
 
     add_files(folder, write)
     names = {form.name for form in formats}
-    return [folder / each.file for each in batch_files(folder) if each.format in names]
+    return [folder / handout.file for handout in batch_files(folder) if handout.format in names]
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a published batch.
+    """Read the manifest of a published batch.
 
     Raises:
-        BatchError: The folder has none: it is not a batch; or it cannot be read.
+        BatchError: The folder has no manifest, so it is not a batch, or the manifest is damaged.
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise BatchError(f"{folder} has no {MANIFEST}: it is not a batch.", hint="see the open ones: pal status")
+        raise BatchError(f"{folder} has no {MANIFEST}: it is not a batch.", hint="See the open batches: pal status")
     try:
         manifest = read_object(path)
         for label in manifest["labels"]:
             label["name"], label["key"]
-        for file in (*manifest["files"], *(HandoutFile(**each).file for each in manifest.get("handouts", ()))):
+        for file in (*manifest["files"], *(HandoutFile(**handout).file for handout in manifest.get("handouts", ()))):
             inside(folder, file)
     except (ValueError, LookupError, TypeError, WorkspaceError) as error:
         reason = f": {error!r}" if isinstance(error, LookupError | TypeError) else f" ({error})"
@@ -175,33 +175,34 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def published_labels(folder: Path, label_set: LabelSet) -> LabelSet:
-    """The label set with the keys that the batch's annotators were told, where pal.toml has others by now.
+    """The label set with the keys that the batch was published with, even if pal.toml has other keys now.
 
-    A key that changed its label must not turn an old answer around. Labels that left pal.toml are no answers.
+    A key that was reassigned must not change the meaning of an old answer. Labels removed from pal.toml are
+    rejected.
     """
     if not (folder / MANIFEST).is_file():
-        return _as_told(folder, label_set)
-    told = {label["name"]: label["key"] for label in read_manifest(folder)["labels"]}
+        return _without_unknown_keys(folder, label_set)
+    keys = {label["name"]: label["key"] for label in read_manifest(folder)["labels"]}
     labels = [
-        replace(label, key=told.get(label.name, "" if label.key in told.values() else label.key))
+        replace(label, key=keys.get(label.name, "" if label.key in keys.values() else label.key))
         for label in label_set.labels
     ]
     return replace(label_set, labels=tuple(labels))
 
 
-def _as_told(folder: Path, label_set: LabelSet) -> LabelSet:
-    """The label set for a folder that lost its manifest: without keys where its annotators may know others."""
-    told = folder / DEFINITION_NAME
+def _without_unknown_keys(folder: Path, label_set: LabelSet) -> LabelSet:
+    """The label set for a folder without a manifest: without keys if annotators may have been given other keys."""
+    definition = folder / DEFINITION_NAME
     if not folder.is_dir() or not any(folder.iterdir()):
         return label_set
-    if told.is_file() and told.read_text(encoding="utf-8") == _definition(label_set):
+    if definition.is_file() and definition.read_text(encoding="utf-8") == _definition(label_set):
         return label_set
     return replace(label_set, labels=tuple(replace(label, key="") for label in label_set.labels))
 
 
 @dataclass(frozen=True)
 class HandoutFile:
-    """A file that an annotator fills in: in which format, for whom (empty: whoever takes it), and its name."""
+    """A file to fill in: its format, its annotator (empty: anybody) and its name."""
 
     format: str
     annotator: str
@@ -211,42 +212,42 @@ class HandoutFile:
 def batch_files(folder: Path) -> list[HandoutFile]:
     """The files of a published batch that annotators fill in."""
     plain = asdict(HandoutFile(CSV.name, "", CSV.path(folder).name))
-    found = read_manifest(folder).get("handouts", [plain])  # version 1 of the manifest has none
-    return [HandoutFile(**each) for each in found]
+    rows = read_manifest(folder).get("handouts", [plain])  # version 1 of the manifest has no handouts
+    return [HandoutFile(**row) for row in rows]
 
 
 def sha256_of(path: Path) -> str:
-    """Hash of a file's content."""
+    """SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def as_published(folder: Path) -> dict[str, str]:
-    """The files of a published batch as they were written: name -> SHA-256."""
+    """The hashes of a batch's files when they were published: name -> SHA-256."""
     hashes: dict[str, str] = read_manifest(folder)["files"]
     return hashes
 
 
 def handouts(batch: Batch, contents: Contents, label_set: LabelSet) -> Iterator[Handout]:
-    """What each annotator gets; one handout of all its own items where nobody in particular is asked."""
+    """The handout of each annotator, or a single handout with all items if none are assigned."""
     return _handouts(batch, contents, label_set_of(label_set, contents.codebook, batch.codebook))
 
 
 def _handouts(batch: Batch, contents: Contents, label_set: LabelSet) -> Iterator[Handout]:
     by_id = {item.item_id: item for item in contents.items}
-    first: dict[str, Proposal] = {}
+    first_proposals: dict[str, Proposal] = {}
     for proposal in _shown_proposals(contents):
-        first.setdefault(proposal.item_id, proposal)
-    asked: dict[str, list[str]] = {} if contents.assignments else {"": list(by_id)}
-    for each in contents.assignments:
-        asked.setdefault(each.annotator, []).append(each.item_id)
-    for annotator, ids in sorted(asked.items()):
+        first_proposals.setdefault(proposal.item_id, proposal)
+    ids_of: dict[str, list[str]] = {} if contents.assignments else {"": list(by_id)}
+    for assignment in contents.assignments:
+        ids_of.setdefault(assignment.annotator, []).append(assignment.item_id)
+    for annotator, ids in sorted(ids_of.items()):
         items = [by_id[item_id] for item_id in ids]
-        yield Handout(batch.batch_id, label_set, items, annotator, first, contents.workspace_id)
+        yield Handout(batch.batch_id, label_set, items, annotator, first_proposals, contents.workspace_id)
 
 
 def _shown_proposals(contents: Contents) -> Sequence[Proposal]:
-    """The proposals that may stand in what annotators can open: none where they would tell which items are mixed in."""
+    """The proposals that annotators may see: none if they would reveal which items are mixed in."""
     return () if contents.is_mixed else contents.proposals
 
 
@@ -290,12 +291,12 @@ def _manifest(
         "strategies": [asdict(share) for share in batch.shares],
         "stop_signs": [asdict(sign) for sign in batch.stop_signs],
         "overlap": batch.overlap,
-        "annotators": Counter(each.annotator for each in contents.assignments),
+        "annotators": Counter(assignment.annotator for assignment in contents.assignments),
         "items": [
             {"item_id": item.item_id, "text_hash": item.text_hash, "proposals": proposed[item.item_id]}
             for item in (sorted(contents.items, key=lambda item: item.item_id) if contents.is_mixed else contents.items)
         ],
-        "handouts": [asdict(each) for each in files],
+        "handouts": [asdict(file) for file in files],
         "files": hashes,
     }
 
@@ -310,21 +311,21 @@ def _definition(label_set: LabelSet) -> str:
 
 
 def with_answers(items: Sequence[BatchItem], answers: Mapping[str, Sequence[tuple[str, str, str]]]) -> list[BatchItem]:
-    """The items with the answers given to them as their context.
+    """Add the answers to each item as its context.
 
     Args:
-        answers: item_id -> (annotator, answer, note) of each.
+        answers: item_id -> (annotator, answer, note) of each answer.
 
     >>> items = [BatchItem("i1", "Floods", "h")]
     >>> with_answers(items, {"i1": [("anna", "related", ""), ("ben", "unsure", "which town?")]})[0].context
     'anna: related; ben: unsure (which town?)'
     """
-    return [replace(item, context="; ".join(map(_told, answers.get(item.item_id, ())))) for item in items]
+    return [replace(item, context="; ".join(map(_answer_line, answers.get(item.item_id, ())))) for item in items]
 
 
-def _told(answer: tuple[str, str, str]) -> str:
-    annotator, given, note = answer
-    return f"{annotator}: {given}{f' ({note})' if note else ''}"
+def _answer_line(annotator_answer_note: tuple[str, str, str]) -> str:
+    annotator, answer, note = annotator_answer_note
+    return f"{annotator}: {answer}{f' ({note})' if note else ''}"
 
 
 def assign(
@@ -334,31 +335,31 @@ def assign(
     generator: np.random.Generator,
     answered: Mapping[str, Collection[str]] | None = None,
 ) -> list[Assignment]:
-    """Give every item to `overlap` annotators, such that all get as many items, give or take one.
+    """Assign every item to `overlap` annotators so that their numbers of items differ by at most one.
 
     Args:
-        item_ids: In the order in which each annotator is asked.
-        annotators: At least `overlap`.
-        answered: item_id -> who answered it before; they are asked again only where there are too few others.
+        item_ids: In the order to ask.
+        annotators: At least `overlap` names.
+        answered: item_id -> annotators who answered it before; they get it again only if there are too few others.
     """
     load: Counter[str] = Counter()
-    together: Counter[frozenset[str]] = Counter()
-    found = []
+    n_shared: Counter[frozenset[str]] = Counter()
+    assignments = []
     for item_id in item_ids:
         before = (answered or {}).get(item_id, ())
         chosen: list[str] = []
         for _ in range(overlap):
-            left = [name for name in annotators if name not in chosen]
-            ties = generator.random(len(left))
+            candidates = [name for name in annotators if name not in chosen]
+            ties = generator.random(len(candidates))
             ranks = [
-                (name in before, load[name], sum(together[frozenset((name, other))] for other in chosen), tie)
-                for name, tie in zip(left, ties, strict=True)
+                (name in before, load[name], sum(n_shared[frozenset((name, partner))] for partner in chosen), tie)
+                for name, tie in zip(candidates, ties, strict=True)
             ]
-            chosen.append(left[ranks.index(min(ranks))])
+            chosen.append(candidates[ranks.index(min(ranks))])
         load.update(chosen)
-        together.update(frozenset((a, b)) for k, a in enumerate(chosen) for b in chosen[:k])
-        found += [Assignment(item_id, name) for name in annotators if name in chosen]
-    return found
+        n_shared.update(frozenset((a, b)) for k, a in enumerate(chosen) for b in chosen[:k])
+        assignments += [Assignment(item_id, name) for name in annotators if name in chosen]
+    return assignments
 
 
 def with_gold(
@@ -368,22 +369,22 @@ def with_gold(
     generator: np.random.Generator,
     answered: Mapping[str, Collection[str]],
 ) -> list[Assignment]:
-    """The assignments with settled items among those of each annotator, at random places.
+    """Insert gold items into each annotator's assignments, at random positions.
 
     Args:
-        settled: Items with an adjudicated label, none of the batch's own.
-        rate: Settled items for each item of an annotator's own, 0 to 1; rounded, so that few items may get none.
-        answered: item_id -> who was asked about it before; nobody is asked again.
+        settled: Items with an adjudicated label that are not in the batch.
+        rate: Gold items per item of an annotator, 0 to 1; the number is rounded, so it may be 0 for few items.
+        answered: item_id -> annotators who got it before; they do not get it again.
     """
-    mine: dict[str, list[Assignment]] = {}
-    for each in assignments:
-        mine.setdefault(each.annotator, []).append(each)
-    found = []
-    for name, own in mine.items():
-        fresh = [item_id for item_id in settled if name not in answered.get(item_id, ())]
-        n = min(round(rate * len(own)), len(fresh))
-        mixed: list[Assignment] = list(own)
-        for at in generator.permutation(len(fresh))[:n]:
-            mixed.insert(int(generator.integers(len(mixed) + 1)), Assignment(fresh[at], name, gold=True))
-        found += mixed
-    return found
+    by_annotator: dict[str, list[Assignment]] = {}
+    for assignment in assignments:
+        by_annotator.setdefault(assignment.annotator, []).append(assignment)
+    with_gold_items = []
+    for name, assigned in by_annotator.items():
+        gold = [item_id for item_id in settled if name not in answered.get(item_id, ())]
+        n = min(round(rate * len(assigned)), len(gold))
+        mixed: list[Assignment] = list(assigned)
+        for number in generator.permutation(len(gold))[:n]:
+            mixed.insert(int(generator.integers(len(mixed) + 1)), Assignment(gold[number], name, gold=True))
+        with_gold_items += mixed
+    return with_gold_items

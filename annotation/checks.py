@@ -1,4 +1,4 @@
-"""What came back, whatever the format: rows as they stand in a file, checked against the batch they claim to be of."""
+"""Checks the rows of filled files, of any format, against the batch that they claim to belong to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from storage.readers.spellings import HASH_CHARS, folded, old_text_hash, text_ha
 from storage.records import UNNAMED, Answer, BatchItem
 
 MOST_IN_A_CELL = 32_000
-"""UTF-16 units that every spreadsheet keeps; Excel cuts a text off after 32,767."""
+"""UTF-16 units that every spreadsheet keeps; Excel truncates a text after 32,767."""
 
 MOST_IN_A_NOTE = 10_000
 
@@ -31,9 +31,9 @@ class FilledFile:
     """A file to ingest.
 
     Attributes:
-        batch_id: The batch whose folder it lies in; empty for a file from elsewhere, whose rows name theirs.
-        in_inbox: It is put away once it is ingested.
-        annotator: Whom it was handed to; of rows that name nobody.
+        batch_id: The batch in whose folder the file is; empty for other files, whose rows name their batch.
+        in_inbox: Whether the file is moved away after it was ingested.
+        annotator: The annotator whom it was made for; the default for rows without a name.
     """
 
     path: Path
@@ -44,17 +44,17 @@ class FilledFile:
 
 @dataclass(frozen=True)
 class FilledRow:
-    """A row as read: nothing checked yet.
+    """A row as read, not checked yet.
 
     Attributes:
-        row: Where it stands in the file, as a spreadsheet counts (1-based); of a JSON list the entry, from 1.
-        text: None where the file has no such column.
-        text_hash: None where the file has no such column.
-        lossy_encoding: The file's encoding where that cannot write every character; None where it can.
-        cells: The row as it stood, by column, to give it back with its error.
-        part: The file in an archive that it stands in; empty outside of one.
-        workspace_id: Of the workspace that asked, as the file says; empty where it does not.
-        is_logged: Its file has the answers in the order in which they were given.
+        row: The row number as a spreadsheet counts (1-based), or the number of the entry in a JSON list, from 1.
+        text: None if the file has no such column.
+        text_hash: None if the file has no such column.
+        lossy_encoding: The file's encoding if it cannot represent every character, else None.
+        cells: The original cells by column, for the list of errors.
+        part: The file within an archive; empty outside of archives.
+        workspace_id: The workspace named in the file; empty if none is.
+        is_logged: Whether the file lists answers in the order in which they were given.
     """
 
     row: int
@@ -76,10 +76,10 @@ class FilledRow:
 
 @dataclass(frozen=True)
 class RowError:
-    """A row that was not taken, and why, with the way out.
+    """A rejected row, with the reason and a remedy.
 
     Attributes:
-        item_id: Of an answer to an earlier text of this item; empty otherwise.
+        item_id: The item, if the row answers an earlier text of it; empty otherwise.
     """
 
     row: int
@@ -96,11 +96,11 @@ class RowError:
 
 
 class ItemNames:
-    """The items of a batch by everything that may name one in a row: id, hash of the text, the id as a number.
+    """Finds the item of a row by its id, by the hash of its text, or by its id as a number.
 
     Args:
-        earlier: Texts that they had until they were corrected.
-        outdated: The answers that the batch got to these: (item_id, `folded` annotator, answer).
+        earlier: Texts of the items before they were corrected.
+        outdated: Answers of the batch to these texts: (item_id, `folded` annotator, answer).
     """
 
     def __init__(
@@ -112,45 +112,47 @@ class ItemNames:
         self.outdated = outdated
         self._earlier = earlier
         by_id = {number: item for item in items if (number := _number(item.item_id)) is not None}
-        self._named: dict[object, BatchItem] = by_id | {old_text_hash(item.text): item for item in items}
+        self._items_by_name: dict[object, BatchItem] = by_id | {old_text_hash(item.text): item for item in items}
         items_by_id: dict[object, BatchItem] = {item.item_id: item for item in items}
-        self._named |= {each.text_hash: items_by_id[each.item_id] for each in earlier if each.item_id in items_by_id}
-        self._named |= {item.text_hash: item for item in items}
-        self._named |= items_by_id
+        self._items_by_name |= {
+            edit.text_hash: items_by_id[edit.item_id] for edit in earlier if edit.item_id in items_by_id
+        }
+        self._items_by_name |= {item.text_hash: item for item in items}
+        self._items_by_name |= items_by_id
 
     def of(self, row: FilledRow, digest: str | None) -> BatchItem | None:
-        """The item that a row names in one of these ways, the id first; None where it names none.
+        """The item that a row names, by its id first; None if there is no such item.
 
         Args:
-            digest: The row's text_hash, where that is whole.
+            digest: The row's text_hash if it is well-formed.
         """
-        ways = (row.item_id, digest, text_hash(row.text or ""), _number(row.item_id))
-        return next((self._named[way] for way in ways if way in self._named), None)
+        names = (row.item_id, digest, text_hash(row.text or ""), _number(row.item_id))
+        return next((self._items_by_name[name] for name in names if name in self._items_by_name), None)
 
     def earlier_text(self, row: FilledRow, item: BatchItem, digest: str | None) -> EarlierText | None:
-        """The earlier text of an item that a row has; None where it has the text of now, or another one."""
+        """The earlier text of an item that a row has; None if it has the present text or an unrelated one."""
         if _reads(row, item) if row.text is not None else digest == item.text_hash:
             return None
-        for each in self._earlier:
-            was = replace(item, text=each.text, text_hash=each.text_hash)
-            if each.item_id == item.item_id and (
-                _reads(row, was) if row.text is not None else digest == each.text_hash
+        for edit in self._earlier:
+            before = replace(item, text=edit.text, text_hash=edit.text_hash)
+            if edit.item_id == item.item_id and (
+                _reads(row, before) if row.text is not None else digest == edit.text_hash
             ):
-                return each
+                return edit
         return None
 
 
 def check_rows(
     rows: Sequence[FilledRow], items: Sequence[BatchItem] | ItemNames, label_set: LabelSet
 ) -> tuple[list[Answer], list[RowError]]:
-    """The answers of one batch's rows, and every row that is none; empty answers are neither.
+    """Check the rows of one batch: returns the answers and the rejected rows; rows without an answer are neither.
 
-    A row counts for the item that its id, its text and its text_hash all name: a file in which one column was sorted
-    alone gives errors, not wrong labels. Rows without a time that contradict each other are errors, all of them.
+    The id, the text and the text_hash of a row must all name the same item, so a file in which a single column was
+    sorted gives errors instead of wrong labels. Contradicting rows without a time are all errors.
     """
     names = items if isinstance(items, ItemNames) else ItemNames(items)
     errors: list[RowError] = []
-    given: dict[tuple[str, str], list[tuple[FilledRow, Answer]]] = {}
+    by_annotator: dict[tuple[str, str], list[tuple[FilledRow, Answer]]] = {}
     for row in rows:
         try:
             value = label_set.answer(row.label)
@@ -165,104 +167,106 @@ def check_rows(
             continue
         item, annotator = _item_of(row, names), row.annotator.strip() or UNNAMED
         if isinstance(item, RowError):
-            if (item.item_id, folded(annotator), value) not in names.outdated:  # else the lake has it from before
+            if (item.item_id, folded(annotator), value) not in names.outdated:  # else: in the lake already
                 errors.append(item)
             continue
         answer = Answer(item.item_id, value, annotator, row.note.strip(), row.seconds, row.annotated_at)
-        given.setdefault((item.item_id, annotator), []).append((row, answer))
+        by_annotator.setdefault((item.item_id, annotator), []).append((row, answer))
     answers = []
-    for same in given.values():
-        settled, contradictions = _settled(same)
+    for answered_rows in by_annotator.values():
+        settled, contradictions = _settled(answered_rows)
         answers += settled
         errors += contradictions
     return answers, sorted(errors, key=lambda error: error.row)
 
 
-def is_plausible(at: datetime | None, now: datetime) -> bool:
-    """Whether an answer can have been given at a time; one without a time can."""
-    return at is None or _EARLIEST <= at <= now + _AHEAD
+def is_plausible(annotated_at: datetime | None, now: datetime) -> bool:
+    """Whether the time of an answer is possible; None is."""
+    return annotated_at is None or _EARLIEST <= annotated_at <= now + _AHEAD
 
 
-def _settled(same: list[tuple[FilledRow, Answer]]) -> tuple[list[Answer], list[RowError]]:
-    """One annotator's answers to one item: a history where they have times, else one answer or a contradiction.
+def _settled(answered_rows: list[tuple[FilledRow, Answer]]) -> tuple[list[Answer], list[RowError]]:
+    """One annotator's answers to one item: a history if they have times, else one answer or a contradiction.
 
-    The history has the order of the times, where all of them are plausible; else that of the file.
+    The history is ordered by time if all times are plausible, else as in the file.
     """
-    answers = [answer for _, answer in same]
-    if len(same) == 1 or all(answer.annotated_at for answer in answers):
+    answers = [answer for _, answer in answered_rows]
+    if len(answers) == 1 or all(answer.annotated_at for answer in answers):
         now = datetime.now(UTC)
-        if len(same) > 1 and all(not row.is_logged and is_plausible(each.annotated_at, now) for row, each in same):
+        if len(answers) > 1 and all(
+            not row.is_logged and is_plausible(answer.annotated_at, now) for row, answer in answered_rows
+        ):
             answers.sort(key=lambda answer: answer.annotated_at or now)
         return answers, []
     if len({answer.answer for answer in answers}) == 1:
         return [replace(answers[0], note="; ".join(dict.fromkeys(a.note for a in answers if a.note)))], []
-    given = ", ".join(
-        f"{f'{row.part}, ' if row.part else ''}row {row.row} answers {answer.answer!r}" for row, answer in same
+    contradiction = ", ".join(
+        f"{f'{row.part}, ' if row.part else ''}row {row.row}: {answer.answer!r}" for row, answer in answered_rows
     )
-    reason = f"the same item is answered in more than one way ({given}); keep one of these rows"
-    return [], [_error(row, "label", row.label, reason) for row, _ in same]
+    reason = f"the item has different answers ({contradiction}); keep one of these rows"
+    return [], [_error(row, "label", row.label, reason) for row, _ in answered_rows]
 
 
 def _item_of(row: FilledRow, names: ItemNames) -> BatchItem | RowError:
-    """The item that everything in a row names, or what is wrong with the row."""
+    """The item that all cells of a row agree on, or the row's error."""
     digest = row.text_hash if row.text_hash and re.fullmatch(f"[0-9a-f]{{{HASH_CHARS}}}", row.text_hash) else None
     if row.text is None and digest is None:
-        reason = "the row has neither a text nor a whole text_hash; put one back as it was published"
+        reason = "the row has neither a text nor a complete text_hash; restore one of them as published"
         return _error(row, "text_hash", row.text_hash or "", reason)
     item = names.of(row, digest)
     if item is None:
-        reason = f"not an item of batch {row.batch_id}, and neither is the text; put the id back as it was published"
+        reason = f"neither the id nor the text is of an item of batch {row.batch_id}; restore the id as published"
         return _error(row, "item_id", row.item_id, reason)
-    if was := names.earlier_text(row, item, digest):
-        reason = f"the text of item {item.item_id} was corrected on {was.edited_at:%Y-%m-%d %H:%M} UTC; this answer is "
-        reason += "to the earlier text and does not count. Answer the corrected one: see the open batches in pal status"
-        return replace(_error(row, "text", was.text[:80], reason), item_id=item.item_id)
-    way_out = f"if one column was sorted alone, answer this item again: pal annotate {row.batch_id}"
+    if edit := names.earlier_text(row, item, digest):
+        reason = (
+            f"the text of item {item.item_id} was corrected on {edit.edited_at:%Y-%m-%d %H:%M} UTC; this answer is "
+        )
+        reason += "to the earlier text and does not count. Answer the corrected text; pal status lists open batches"
+        return replace(_error(row, "text", edit.text[:80], reason), item_id=item.item_id)
+    if_sorted = f"if a single column was sorted, answer this item again: pal annotate {row.batch_id}"
     if row.text is not None and not _reads(row, item):
-        reason = f"item {item.item_id} reads {item.text[:80]!r}; if the text was edited, write that back; {way_out}"
+        reason = f"item {item.item_id} has the text {item.text[:80]!r}; if the text was edited, restore it; {if_sorted}"
         return _error(row, "text", row.text[:80], reason)
     if digest not in (None, item.text_hash, old_text_hash(item.text)):
-        reason = f"item {item.item_id} has {item.text_hash}; if the hash was edited, write that back; {way_out}"
+        reason = f"item {item.item_id} has the hash {item.text_hash}; if the hash was edited, restore it; {if_sorted}"
         return _error(row, "text_hash", digest or "", reason)
     known_id = row.item_id in ("", item.item_id) or _same_number(row.item_id, item.item_id)
     if not known_id and (row.text is None or digest is None):
-        reason = f"the row's text is that of item {item.item_id}; if the id was edited, write that; {way_out}"
+        reason = f"the row has the text of item {item.item_id}; if the id was edited, restore it; {if_sorted}"
         return _error(row, "item_id", row.item_id, reason)
     return item
 
 
 def _reads(row: FilledRow, item: BatchItem) -> bool:
-    """Whether a row's text is its item's, as well as spreadsheets keep a text."""
+    """Whether a row's text is that of its item, allowing for the changes that spreadsheets make."""
     text = row.text or ""
     if text_hash(text) == item.text_hash:
         return True
-    cell, kept = _bare(text), [_bare(item.text)]
-    if (
-        row.lossy_encoding
-    ):  # Python writes one `?` for a character that an encoding lacks, Excel one for each UTF-16 unit
+    cell, accepted = _bare(text), [_bare(item.text)]
+    if row.lossy_encoding:  # Python writes one `?` for an unsupported character, Excel one for each UTF-16 unit
         for original in (item.text, re.sub("[\U00010000-\U0010ffff]", "??", item.text)):
-            kept.append(_bare(original.encode(row.lossy_encoding, "replace").decode(row.lossy_encoding, "replace")))
-    cut_off = len(text.encode("utf-16-le", "surrogatepass")) >= 2 * MOST_IN_A_CELL and kept[0].startswith(cell)
-    return cell in kept or cut_off or _same_number(text, item.text)
+            accepted.append(_bare(original.encode(row.lossy_encoding, "replace").decode(row.lossy_encoding, "replace")))
+    cut_off = len(text.encode("utf-16-le", "surrogatepass")) >= 2 * MOST_IN_A_CELL and accepted[0].startswith(cell)
+    return cell in accepted or cut_off or _same_number(text, item.text)
 
 
 def _bare(text: str) -> str:
-    """`text` without what spreadsheets lose: spacing, characters nobody sees, and the ' that means "as text" there."""
+    """`text` without what spreadsheets lose: spacing, invisible characters, and a leading ' (text marker)."""
     return folded(_UNPRINTABLE.sub("", text)).lstrip("' ")
 
 
 def _number(cell: str) -> Decimal | None:
-    """The number that a spreadsheet takes a cell for: `007`, `284006.0` and `2.84006E+05` are numbers."""
+    """The number that a spreadsheet reads in a cell, as in `007`, `284006.0` and `2.84006E+05`; None for other text."""
     return Decimal(cell.strip().replace(",", ".")) if _NUMBER.fullmatch(cell.strip()) else None
 
 
 def _same_number(cell: str, original: str) -> bool:
-    """Whether `cell` is what a spreadsheet, which keeps 6 to 15 digits, makes of `original`."""
-    number, whole = _number(cell), _number(original)
-    if number is None or whole is None:
+    """Whether `cell` is `original` as a number with the 6 to 15 digits that spreadsheets keep."""
+    number, exact = _number(cell), _number(original)
+    if number is None or exact is None:
         return False
     digits = len(number.as_tuple().digits)
-    return number == whole or (digits >= 6 and "e" in cell.lower() and number == Decimal(f"{whole:.{digits - 1}e}"))
+    return number == exact or (digits >= 6 and "e" in cell.lower() and number == Decimal(f"{exact:.{digits - 1}e}"))
 
 
 def _error(row: FilledRow, column: str, value: str, reason: str) -> RowError:

@@ -1,6 +1,6 @@
-"""Files of the inbox while they are ingested: claimed, then put away as they were read, or put back.
+"""Claim files of the inbox while they are ingested, so that they are moved away unchanged or put back.
 
-One process at a time ingests from an inbox. A file that a crashed one had claimed is put back first, and read again.
+One process at a time ingests from an inbox. Files that a crashed process had claimed are put back first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from annotation.batch import sha256_of
 from storage.errors import BatchError
 
 CLAIMED = ".claimed"
-"""Folder in the inbox of the files that an ingest is reading."""
+"""Folder in the inbox for the files that an ingest is reading."""
 
 PATIENCE_S = 600.0
 _LOCK = ".ingest.lock"  # in the workspace
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FileState:
-    """What a file was when it was read."""
+    """A file's size, modification time and hash when it was read."""
 
     size: int
     changed_ns: int
@@ -36,10 +36,10 @@ class FileState:
 
 
 def state_of(path: Path) -> FileState:
-    """What a file is now.
+    """The present state of a file.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
     before = path.stat()
     return FileState(before.st_size, before.st_mtime_ns, sha256_of(path))
@@ -47,67 +47,68 @@ def state_of(path: Path) -> FileState:
 
 @contextmanager
 def alone_in(inbox: Path) -> Iterator[None]:
-    """Let no other process of this machine ingest from an inbox meanwhile; put back what a crashed one left.
+    """Lock an inbox against other ingests on this machine; put back the files that a crashed one had claimed.
 
     Raises:
-        BatchError: Another one has been at it for `PATIENCE_S`.
+        BatchError: Another ingest held the lock for `PATIENCE_S`.
     """
     inbox.mkdir(parents=True, exist_ok=True)
     lock = FileLock(inbox.parent / _LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        log.info("Another ingest is running; waiting until it ends.")
+        log.info("Another ingest is running; waiting for it to finish.")
         try:
             lock.acquire(timeout=PATIENCE_S)
         except Timeout as error:
-            raise BatchError(f"Another ingest from {inbox} is still running.", hint="Try again later.") from error
+            what = f"Another ingest from {inbox} is still running."
+            raise BatchError(what, hint="Run the command again when it has finished.") from error
     try:
         for path in claimed_files(inbox):
-            log.info("Put %s back into the inbox: an ingest that crashed had claimed it.", put_back(inbox, path).name)
+            log.info("Moved %s back into the inbox after a crashed ingest.", put_back(inbox, path).name)
         yield
     finally:
         lock.release()
 
 
 def claim(inbox: Path, path: Path) -> Path:
-    """Move a file of the inbox to where nobody else takes it; returns where it is.
+    """Move a file of the inbox into the folder of claimed files; returns its new path.
 
     Raises:
-        OSError: It cannot be moved.
+        OSError: The file cannot be moved.
     """
     (inbox / CLAIMED).mkdir(exist_ok=True)
-    place = inbox / CLAIMED / path.name
-    os.replace(path, place)  # noqa: PTH105
-    return place
+    claimed = inbox / CLAIMED / path.name
+    os.replace(path, claimed)  # noqa: PTH105
+    return claimed
 
 
 def put_back(inbox: Path, path: Path) -> Path:
-    """Move a claimed file back into the inbox, under its name or, where that is taken by now, with a number."""
+    """Move a claimed file back into the inbox, with a number in its name if the name is in use."""
     number = 1
     while True:
-        place = inbox / (path.name if number == 1 else f"{path.stem} ({number}){path.suffix}")
-        if take_free_name(path, place):
-            return place
+        target = inbox / (path.name if number == 1 else f"{path.stem} ({number}){path.suffix}")
+        if take_free_name(path, target):
+            return target
         number += 1
 
 
 def claimed_files(inbox: Path) -> list[Path]:
-    """The files that an ingest has claimed and not put away, by name."""
+    """The files that an ingest has claimed and not moved away yet, by name."""
     folder = inbox / CLAIMED
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
-def take_free_name(part: Path, place: Path) -> bool:
-    """Move a file to a name; False where that is taken, also by another process just now."""
-    if os.path.lexists(place):
+def take_free_name(part: Path, target: Path) -> bool:
+    """Rename a file without overwriting; returns False if the name is in use."""
+    if os.path.lexists(target):
         return False
     try:
-        os.link(part, place)
+        os.link(part, target)
     except FileExistsError:
         return False
     except OSError:  # a file system without links
-        part.replace(place)
+        part.replace(target)
         return True
     part.unlink()
     return True

@@ -1,4 +1,4 @@
-"""What one annotator gets of a batch: the question and the items in the order they are asked, whatever the format."""
+"""One annotator's part of a batch: the question and the items in the order they are asked, for every format."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from storage.records import BatchItem, Proposal
 
 @dataclass(frozen=True)
 class Handout:
-    """What is written to one annotator's file, and nothing that would bias an answer.
+    """The contents of one annotator's file; nothing in it may bias an answer.
 
     Attributes:
         items: In the order to ask.
-        annotator: Whose file it is; empty where whoever takes it says so.
-        proposals: item_id -> the strategy that proposed it first; only for a format whose shape has a place for it.
-        workspace_id: Of the workspace that asks, for a format that has a place for it; empty where that is not known.
+        annotator: The annotator's name; empty for a file that anybody may fill in.
+        proposals: item_id -> the proposal that came first, for formats with a column for it.
+        workspace_id: The workspace that published the batch; empty if unknown.
     """
 
     batch_id: str
@@ -31,7 +31,7 @@ class Handout:
 
 
 def beside(item: BatchItem) -> str:
-    """What is shown beside a text, in lines, for formats that have one place for it.
+    """The context of an item in lines, for formats with one field for it.
 
     >>> print(beside(BatchItem("i1", "Floods", "h", "ben: unsure", (("url", "http://x"),))))
     ben: unsure
@@ -41,9 +41,9 @@ def beside(item: BatchItem) -> str:
 
 
 def safe_name(name: str) -> str:
-    """`name` as part of a file name; distinct names stay distinct on every file system.
+    """Make `name` safe as part of a file name; distinct names stay distinct on every file system.
 
-    None gives the name of a file beside those to fill in: argilla-settings.json, or a list of errors.
+    The result never collides with argilla-settings.json or a list of errors.
 
     >>> safe_name("anna"), safe_name("Zoë / QA")
     ('anna', 'zo-qa~404a85198335')

@@ -1,4 +1,4 @@
-"""Filled files of batches and inbox: read, put away afterwards; and `pal submit`, which checks a file first."""
+"""Filled files in batch folders and the inbox: find, check and move them; also the check before `pal submit`."""
 
 from __future__ import annotations
 
@@ -33,30 +33,30 @@ from storage.workspace import Workspace
 
 ERRORS_SUFFIX = ".errors.csv"
 SETTLE_S = 1.0
-"""How long a file of the inbox is watched, where it is fresh; one that grows meanwhile is left for the next time."""
+"""How long a recently changed file of the inbox is watched; if it changes meanwhile, it is left for the next run."""
 FRESH_S = 10.0
 PUT_AWAY = ("done", "rejected")
-"""Folders in the inbox of the files that were ingested, and of those that hold what was refused."""
+"""Folders in the inbox for files that were ingested and for files with rejected rows."""
 _FOREIGN = "the row belongs to another workspace; ingest it in the one that published it"
 
 log = logging.getLogger(__name__)
 
 
-def waiting_files(workspace: Workspace, named: Sequence[Path] = ()) -> list[FilledFile]:
-    """The files to ingest, in a fixed order: the named ones, or all of `batches/` and `inbox/`."""
-    if named:
-        return [_located(workspace, path.resolve()) for path in named]
-    found = []
+def waiting_files(workspace: Workspace, paths: Sequence[Path] = ()) -> list[FilledFile]:
+    """The files to ingest, in a fixed order: `paths`, or by default all of `batches/` and `inbox/`."""
+    if paths:
+        return [_located(workspace, path.resolve()) for path in paths]
+    files = []
     for manifest in sorted(workspace.batches.glob(f"*/{MANIFEST}")):
         folder = manifest.parent
-        if not folder.name.startswith("."):  # one that is being written, or was when its process was killed
-            found += _filled_in(folder)
+        if not folder.name.startswith("."):  # an unfinished folder
+            files += _filled_in(folder)
     inbox = [*_candidates(workspace.inbox), *claimed_files(workspace.inbox)]
-    return found + [FilledFile(path, in_inbox=True) for path in sorted(inbox, key=lambda path: path.name)]
+    return files + [FilledFile(path, in_inbox=True) for path in sorted(inbox, key=lambda path: path.name)]
 
 
 def passed_over(workspace: Workspace) -> list[str]:
-    """What lies in the inbox and is not ingested from there, and what to do with it; hidden files are not named."""
+    """Advice on files and folders in the inbox that are not ingested; hidden files are left out."""
     if not workspace.inbox.is_dir():
         return []
     advice = []
@@ -64,36 +64,36 @@ def passed_over(workspace: Workspace) -> list[str]:
         name = workspace.name_of(path)
         if path.is_dir() and path.name not in PUT_AWAY and not path.name.startswith((".", "~", "__")):
             if any(path.iterdir()):
-                advice.append(f"{name} is a folder: move its files into inbox, or ingest them with pal ingest {name}/*")
+                advice.append(f"{name} is a folder: move its files into inbox, or run pal ingest {name}/*")
         elif path.name.endswith(HALF_COPIED):
-            advice.append(f"{name} is a half-copied file: wait until it is whole, or rename it")
+            advice.append(f"{name} is an unfinished copy: wait until it is complete, or rename it")
     return advice
 
 
 def settled_files(files: Sequence[FilledFile]) -> list[FilledFile]:
-    """The files without those of the inbox that grow while this looks: somebody is still writing them."""
-    before = {file: seen for file in files if file.in_inbox and (seen := _as_seen(file.path))}
+    """The files without those of the inbox that are still being written."""
+    before = {file: state for file in files if file.in_inbox and (state := _size_and_time(file.path))}
     fresh = {file for file, (_, changed_ns) in before.items() if abs(time.time() - changed_ns / 1e9) < FRESH_S}
     if fresh:
         time.sleep(SETTLE_S)
-    return [file for file in files if file not in fresh or _as_seen(file.path) == before[file]]
+    return [file for file in files if file not in fresh or _size_and_time(file.path) == before[file]]
 
 
-def _as_seen(path: Path) -> tuple[int, int] | None:
-    """Size and time of a file; None where it is gone."""
+def _size_and_time(path: Path) -> tuple[int, int] | None:
+    """Size and modification time of a file; None if it does not exist."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
 class BatchChecks:
-    """What rows are checked against: what each batch asks whom, read once for all the files that answer to it.
+    """Checks rows against their batches, which are loaded once for all files.
 
     Args:
-        label_set: As pal.toml has it by now.
-        again: Read the files of archives even if their bytes were ingested before.
+        label_set: The label set of today's pal.toml.
+        again: Read the files of archives even if they were ingested before.
     """
 
     def __init__(self, workspace: Workspace, label_set: LabelSet, *, again: bool = False) -> None:
@@ -102,31 +102,31 @@ class BatchChecks:
         self.workspace_id = workspace_id(self.store)
         self._label_set, self._again, self._codebook = label_set, again, codebook_of(self.store)
         self._annotators = annotator_spellings(self.store)
-        self._known: set[str] = set()
+        self._existing: set[str] = set()
         self._batches: dict[str, tuple[ItemNames, LabelSet]] = {}
 
     @cached_property
-    def known(self) -> frozenset[str]:
-        """SHA-256 of the files that are passed over in archives."""
+    def ingested(self) -> frozenset[str]:
+        """SHA-256 of the files to skip in archives."""
         return frozenset() if self._again else ingested_hashes(self.store)
 
     def find(self, batch_id: str) -> None:
-        """Look whether there is such a batch.
+        """Check that a batch exists.
 
         Raises:
-            BatchError: There is none.
+            BatchError: It does not exist.
         """
-        if batch_id not in self._known:
+        if batch_id not in self._existing:
             find_batch(self.store, batch_id)
-            self._known.add(batch_id)
+            self._existing.add(batch_id)
 
     def answers(self, batch_id: str, rows: Sequence[FilledRow]) -> tuple[list[Answer], list[RowError]]:
-        """The answers in all rows of one file that are of one batch, and every row that is none.
+        """Check all rows of one file that belong to one batch: returns the answers and the rejected rows.
 
-        Annotators are named as they were named first: `Anna` is no second annotator beside `anna`.
+        Spellings of an annotator's name are unified: `Anna` is the same annotator as `anna`.
 
         Raises:
-            BatchError: Its manifest is damaged.
+            BatchError: The batch's manifest is damaged.
         """
         if batch_id not in self._batches:
             labels = self._label_set
@@ -140,10 +140,10 @@ class BatchChecks:
             )
             self._batches[batch_id] = names, labels
         return check_rows(
-            [replace(row, annotator=self._named(row.annotator)) for row in rows], *self._batches[batch_id]
+            [replace(row, annotator=self._known_name(row.annotator)) for row in rows], *self._batches[batch_id]
         )
 
-    def _named(self, annotator: str) -> str:
+    def _known_name(self, annotator: str) -> str:
         name = " ".join(annotator.split()) or UNNAMED
         return self._annotators.setdefault(folded(name), name)
 
@@ -151,15 +151,15 @@ class BatchChecks:
 def waiting_answers(
     workspace: Workspace, batch_id: str, label_set: LabelSet, waiting: Sequence[FilledFile] | None = None
 ) -> list[Answer]:
-    """The answers in the files of a batch that an ingest would append; what is faulty is left out.
+    """The new answers in the files of a batch, which the next ingest would append; rejected rows are left out.
 
     Args:
-        waiting: What `waiting_files` gives; looked for where None.
+        waiting: The result of `waiting_files`, if the caller has it.
     """
     files = [file for file in (waiting_files(workspace) if waiting is None else waiting) if file.batch_id == batch_id]
     if not files:
         return []
-    from annotation.formats.detection import read_filled  # every format: where nothing waits, none is needed
+    from annotation.formats.detection import read_filled  # slow: imports every format
 
     checks = BatchChecks(workspace, label_set)
     appended: list[Answer] = []
@@ -167,48 +167,51 @@ def waiting_answers(
         try:
             rows = [row for row in read_filled(file, workbooks=checks.workbooks).rows if row.batch_id in ("", batch_id)]
             answers, _ = checks.answers(batch_id, rows)
-        except Exception as error:  # noqa: BLE001 `pal ingest` says what is wrong with it
-            log.debug("%s cannot be read: %r", file.path, error)
+        except Exception as error:  # noqa: BLE001 `pal ingest` reports it
+            log.debug("Cannot read %s: %r", file.path, error)
             continue
         appended += not_ingested(checks.store, FileAnswers(workspace.name_of(file.path), batch_id, answers))
     return appended
 
 
 def put_away(file: FilledFile, errors: Sequence[RowError], folder: Path) -> tuple[Path, Path | None]:
-    """Write `<file>.errors.csv` where there are errors; move a file of the inbox to `folder`.
+    """Write `<file>.errors.csv` if there are errors, and move a file of the inbox to `folder`.
 
-    Returns where the file is then, and its list of errors. In `folder` both get a name that is free. A file from
-    elsewhere stays, with its errors beside it; once it has none, an outdated list of errors is removed.
+    Both get an unused name in `folder`. A file from elsewhere is not moved; its errors are written beside it, and an
+    outdated list of errors is removed.
+
+    Returns:
+        The file's path and that of its list of errors, None without errors.
     """
-    place = _free_place(folder, file.path) if file.in_inbox else file.path
-    listed = place.with_name(f"{place.name}{ERRORS_SUFFIX}")
+    target = _new_file(folder, file.path) if file.in_inbox else file.path
+    error_list = target.with_name(f"{target.name}{ERRORS_SUFFIX}")
     if errors:
         from annotation.formats.csv_file import write_errors
 
-        write_errors(listed, errors)
+        write_errors(error_list, errors)
     elif not file.in_inbox:
-        listed.unlink(missing_ok=True)
+        error_list.unlink(missing_ok=True)
     if file.in_inbox:
         try:
-            os.replace(file.path, place)  # noqa: PTH105
-        except FileNotFoundError:  # another ingest was faster, and reported the same
-            place.unlink()
-            listed.unlink(missing_ok=True)
+            os.replace(file.path, target)  # noqa: PTH105
+        except FileNotFoundError:  # another ingest moved it first, and reported the same
+            target.unlink()
+            error_list.unlink(missing_ok=True)
             return file.path, None
-    return place, listed if errors else None
+    return target, error_list if errors else None
 
 
-def _free_place(folder: Path, path: Path) -> Path:
-    """A new empty file in `folder`, named as `path` or with a number: two ingests never get the same."""
+def _new_file(folder: Path, path: Path) -> Path:
+    """Create an empty file in `folder` named as `path` or with a number; no two ingests get the same name."""
     folder.mkdir(parents=True, exist_ok=True)
-    place, number = folder / path.name, 1
+    target, number = folder / path.name, 1
     while True:
-        if not place.with_name(f"{place.name}{ERRORS_SUFFIX}").exists():
+        if not target.with_name(f"{target.name}{ERRORS_SUFFIX}").exists():
             with contextlib.suppress(FileExistsError):
-                place.open("xb").close()
-                return place
+                target.open("xb").close()
+                return target
         number += 1
-        place = folder / f"{path.stem}-{number}{path.suffix}"
+        target = folder / f"{path.stem}-{number}{path.suffix}"
 
 
 def _located(workspace: Workspace, path: Path) -> FilledFile:
@@ -218,27 +221,27 @@ def _located(workspace: Workspace, path: Path) -> FilledFile:
 
 
 def _in_batch(folder: Path, paths: Sequence[Path]) -> list[FilledFile]:
-    """Files in a batch's folder, with whom each was handed to."""
+    """Files in a batch's folder, with the annotators they were made for."""
     try:
-        handed = {each.file: each.annotator for each in batch_files(folder)} if paths else {}
-    except BatchError:  # a damaged manifest is reported where the batch is needed
-        handed = {}
-    return [FilledFile(path, batch_id=folder.name, annotator=handed.get(path.name, "")) for path in paths]
+        annotators = {handout.file: handout.annotator for handout in batch_files(folder)} if paths else {}
+    except BatchError:  # a damaged manifest is reported when the batch is loaded
+        annotators = {}
+    return [FilledFile(path, batch_id=folder.name, annotator=annotators.get(path.name, "")) for path in paths]
 
 
 def _filled_in(folder: Path) -> list[FilledFile]:
-    """Files in a batch's folder that are not as they were published."""
+    """Files in a batch's folder that were added or changed since it was published."""
     try:
         published = as_published(folder)
-    except BatchError:  # a damaged manifest is reported where the batch is needed
+    except BatchError:  # a damaged manifest is reported when the batch is loaded
         published = {}
-    mine = [path for path in _candidates(folder) if not path.name.endswith(ERRORS_SUFFIX)]
-    changed = [path for path in mine if path.name not in published or sha256_of(path) != published[path.name]]
+    candidates = [path for path in _candidates(folder) if not path.name.endswith(ERRORS_SUFFIX)]
+    changed = [path for path in candidates if path.name not in published or sha256_of(path) != published[path.name]]
     return _in_batch(folder, changed)
 
 
 def _candidates(folder: Path) -> list[Path]:
-    """Files that an annotator may have put there, by name."""
+    """Files in a folder that an annotator may have added or filled in, by name."""
     if not folder.is_dir():
         return []
     return sorted(
@@ -248,15 +251,15 @@ def _candidates(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """What a file holds.
+    """The result of checking one file.
 
     Attributes:
-        answers: Those that can be taken, by batch.
-        errors: Rows that cannot.
+        answers: Accepted answers by batch.
+        errors: Rejected rows.
         unreadable: Why the file, or a file of an archive, cannot be ingested at all.
-        notes: What is odd about it, and no error.
-        n_rows: Rows that were read.
-        parts: SHA-256 of the files in it without a faulty row, where it is an archive.
+        notes: Oddities that are not errors.
+        n_rows: Number of rows read.
+        parts: SHA-256 of the files of an archive that have no rejected row.
     """
 
     answers: dict[str, list[Answer]] = field(default_factory=dict)
@@ -268,19 +271,19 @@ class CheckedFile:
 
 
 def check_file(checks: BatchChecks, file: FilledFile, form: str | None = None) -> CheckedFile:
-    """Read a file and check every row; changes nothing. Whatever goes wrong is an error of this file alone.
+    """Read a file and check every row, without changing anything. Any failure becomes an error of this file.
 
     Args:
-        checks: The same for all files that are looked through one after the other.
-        form: Its format; told by its content where that is None.
+        checks: Shared by all files that are checked in a row.
+        form: The name of the file's format; by default it is recognized by content.
     """
     from annotation.formats.detection import PageError
 
     try:
         if file.path.is_symlink():
-            raise BatchError(f"{file.path} is a symbolic link.", hint="Put a copy of the file itself there.")
+            raise BatchError(f"{file.path} is a symbolic link.", hint="Replace it by a copy of the file.")
         return _checked(checks, file, form)
-    except PageError as error:  # in its batch's folder it has its place
+    except PageError as error:  # a page in its batch's folder is no error
         return CheckedFile(unreadable=[str(error)] if file.in_inbox or not file.batch_id else [])
     except PalError as error:
         return CheckedFile(unreadable=[str(error)])
@@ -296,98 +299,103 @@ def _checked(checks: BatchChecks, file: FilledFile, form: str | None) -> Checked
     from annotation.formats.detection import read_filled
     from annotation.formats.zip_archive import is_zip
 
-    known: Collection[str] = checks.known if is_zip(file.path) else ()
-    if known and sha256_of(file.path) in known:  # the answers of a whole file are known by themselves
-        known = ()
-    reading = read_filled(file, form, checks.workbooks, known)
+    ingested: Collection[str] = checks.ingested if is_zip(file.path) else ()
+    if ingested and sha256_of(file.path) in ingested:  # the answers of the same archive are recognized one by one
+        ingested = ()
+    reading = read_filled(file, form, checks.workbooks, ingested)
     rows = [row for row in reading.rows if row.workspace_id in ("", checks.workspace_id)]
-    found = CheckedFile(unreadable=list(reading.unreadable), n_rows=len(reading.rows))
-    if reading.known:
-        found.notes.append(f"Ingested before, and passed over: {', '.join(reading.known)}.")
+    checked = CheckedFile(unreadable=list(reading.unreadable), n_rows=len(reading.rows))
+    if reading.skipped:
+        checked.notes.append(f"Skipped files that were ingested before: {', '.join(reading.skipped)}.")
     if reading.rows and not rows:
         what = f"{file.path} belongs to another workspace."
-        found.unreadable.append(str(BatchError(what, hint="Ingest it in the workspace that published it.")))
-    found.errors.extend(
+        checked.unreadable.append(str(BatchError(what, hint="Ingest it in the workspace that published it.")))
+    checked.errors.extend(
         RowError(row.row, "workspace_id", row.workspace_id, _FOREIGN, row.cells, row.part)
         for row in reading.rows
         if rows and row.workspace_id not in ("", checks.workspace_id) and row.label.strip()
     )
-    for batch_id, of_batch in by_batch(checks.store, file.path, rows).items():
+    for batch_id, batch_rows in by_batch(checks.store, file.path, rows).items():
         try:
             checks.find(batch_id)
         except BatchError as error:
             reason = f"{error.what} {error.hint}" if batch_id else f"the row names no batch; {error.hint}"
-            answered = [row for row in of_batch if row.label.strip()]
-            found.errors.extend(
+            answered = [row for row in batch_rows if row.label.strip()]
+            checked.errors.extend(
                 RowError(row.row, "batch_id", batch_id, reason, row.cells, row.part) for row in answered
             )
             continue
-        answers, refused = checks.answers(batch_id, of_batch)
-        found.errors.extend(refused)
+        answers, rejected = checks.answers(batch_id, batch_rows)
+        checked.errors.extend(rejected)
         if answers:
-            found.answers[batch_id] = answers
-    if not found.answers and not found.errors and not found.unreadable and not reading.known:
-        _say_what_stands(found, file, rows)
+            checked.answers[batch_id] = answers
+    if not checked.answers and not checked.errors and not checked.unreadable and not reading.skipped:
+        _explain_no_answers(checked, file, rows)
     now = datetime.now(UTC)
-    odd = sum(not is_plausible(each.annotated_at, now) for answers in found.answers.values() for each in answers)
-    if odd:
-        answers_have = "1 answer has a time" if odd == 1 else f"{odd:,} answers have times"
-        found.notes.append(f"{answers_have} in the future or before 2000; they count in the order of ingestion.")
-    faulty = {error.part.partition(", ")[0] for error in found.errors}
-    whole = tuple(digest for name, digest in reading.hashes.items() if name.partition(", ")[0] not in faulty)
-    return replace(found, parts=whole)
+    n_odd = sum(
+        not is_plausible(answer.annotated_at, now) for answers in checked.answers.values() for answer in answers
+    )
+    if n_odd:
+        answers_have = "1 answer has a time" if n_odd == 1 else f"{n_odd:,} answers have times"
+        checked.notes.append(f"{answers_have} in the future or before 2000; they count in the order of ingestion.")
+    faulty = {error.part.partition(", ")[0] for error in checked.errors}
+    intact = tuple(digest for name, digest in reading.hashes.items() if name.partition(", ")[0] not in faulty)
+    return replace(checked, parts=intact)
 
 
-def _say_what_stands(found: CheckedFile, file: FilledFile, rows: Sequence[FilledRow]) -> None:
-    """Say of a file without answers what stands in it instead, or that it is blank."""
+def _explain_no_answers(checked: CheckedFile, file: FilledFile, rows: Sequence[FilledRow]) -> None:
+    """Report that a file is still blank, or that its answers are in a column of another name."""
     from annotation.formats.csv_file import CONTEXT_PREFIX, KNOWN_COLUMNS
 
-    cells = [each for row in rows for each in row.cells.items() if not each[0].startswith(CONTEXT_PREFIX)]
+    cells = [(name, cell) for row in rows for name, cell in row.cells.items() if not name.startswith(CONTEXT_PREFIX)]
     unread = {name: cell for name, cell in cells if name not in KNOWN_COLUMNS and cell.strip()}
     if not unread:
-        found.notes.append("No row is answered yet.")
+        checked.notes.append("No row is answered yet.")
         return
     shown = ", ".join(f"{name}: {cell[:40]!r}" for name, cell in list(unread.items())[:3])
-    what = f"{file.path} has {len(rows):,} rows and no answer in the column 'label', but other columns: {shown}."
-    found.unreadable.append(str(BatchError(what, hint="Name the column of the answers 'label'.")))
+    what = (
+        f"{file.path} has {len(rows):,} rows and no answer in the column 'label', but text in other columns: {shown}."
+    )
+    checked.unreadable.append(str(BatchError(what, hint="Rename the column with the answers to 'label'.")))
 
 
 def by_batch(store: Store, path: Path, rows: Sequence[FilledRow]) -> dict[str, list[FilledRow]]:
-    """The rows of each batch; those that name none are of the one that asked about them.
+    """Group rows by batch; a row without a batch belongs to the batch that contains its item.
 
     Raises:
-        BatchError: No row names a batch, and none is about an item that any batch asked about.
+        BatchError: No row names a batch, and none is about an item of any batch.
     """
     nameless = [row for row in rows if not row.batch_id]
     hashes = [row.text_hash or text_hash(row.text or "") for row in nameless]
-    asked = batches_of_items(store, [row.item_id for row in nameless], hashes) if nameless else {}
-    found = {
-        id(row): asked.get(row.item_id) or asked.get(digest, "") for row, digest in zip(nameless, hashes, strict=True)
+    batch_ids = batches_of_items(store, [row.item_id for row in nameless], hashes) if nameless else {}
+    batch_of_row = {
+        id(row): batch_ids.get(row.item_id) or batch_ids.get(digest, "")
+        for row, digest in zip(nameless, hashes, strict=True)
     }
-    if rows and len(nameless) == len(rows) and not any(found.values()):
-        known = [batch.batch_id for batch in published_batches(store)]
+    if rows and len(nameless) == len(rows) and not any(batch_of_row.values()):
+        open_batches = [batch.batch_id for batch in published_batches(store)]
         raise BatchError(
-            f"{path} names no batch, and none of its {len(rows)} rows is about an item of one.",
-            hint=f"open batches: {', '.join(known) or 'none'}. To add texts to the pool: pal import {path}",
+            f"{path} names no batch, and none of its {len(rows):,} rows is about an item of a batch.",
+            hint=f"Open batches: {', '.join(open_batches) or 'none'}. To add texts to the pool: pal import {path}",
         )
     groups: dict[str, list[FilledRow]] = {}
     for row in rows:
-        groups.setdefault(row.batch_id or found[id(row)], []).append(row)
+        groups.setdefault(row.batch_id or batch_of_row[id(row)], []).append(row)
     return groups
 
 
 def into_inbox(workspace: Workspace, path: Path) -> Path:
-    """Copy a file into the inbox, whole or not at all, under a name that is free there; returns where it is."""
+    """Copy a file into the inbox atomically under an unused name; returns its path."""
     part = workspace.inbox / f".{path.name}.{os.getpid()}.part"
     try:
         shutil.copyfile(path, part)
         to_disk(part)
         number = 1
         while True:
-            place = workspace.inbox / (path.name if number == 1 else f"{path.stem} ({number}){path.suffix}")
-            if take_free_name(part, place):
+            target = workspace.inbox / (path.name if number == 1 else f"{path.stem} ({number}){path.suffix}")
+            if take_free_name(part, target):
                 to_disk(workspace.inbox)
-                return place
+                return target
             number += 1
     finally:
         part.unlink(missing_ok=True)

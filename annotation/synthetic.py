@@ -1,9 +1,9 @@
-"""Made-up headlines with their true labels, and a simulated annotator, for demos and tests without any data.
+"""Synthetic headlines with true labels, and a simulated annotator, for demos and tests.
 
-A grammar, `synthetic_headlines.txt`, writes the headlines. In a rule, capitals name another rule; `|` separates the
+A grammar, `synthetic_headlines.txt`, generates the headlines. In a rule, capitals name another rule; `|` separates the
 alternatives, from frequent to rare, so kinds of disasters have a long tail as in a real newspaper. Both labels share
-sentence frames, some of the `not_related` borrow the words of disasters ("fire sale"), and the few `VAGUE` ones could
-be either. Places and people are invented.
+sentence frames, some `not_related` headlines use the words of disasters ("fire sale"), and the few `VAGUE` ones could
+have either label. Places and people are invented.
 
 The labels follow the definition of 'disaster-related': natural and man-made disasters, to humans, animals or
 plants, and the aid they call for; not crime, not police work, not memorials.
@@ -23,7 +23,7 @@ from storage.errors import PalError
 from storage.files.formulas import neutralised, restored
 
 RELATED_SHARE = 0.08  # of all headlines, in expectation
-MAX_HEADLINES = 100_000  # the frequent ones run out: beyond this, distinct texts take long to find
+MAX_HEADLINES = 100_000  # beyond this, new distinct texts become too rare
 
 
 def _parse(text: str) -> dict[str, list[list[str]]]:
@@ -44,7 +44,7 @@ def _write(rule: str, rng: random.Random) -> list[str]:
     options = _GRAMMAR[rule]
     draw = rng.random()  # the only method whose sequence Python promises to keep for a seed
     words: list[str] = []
-    for word in options[int(draw * draw * len(options))]:  # squared: the first are frequent
+    for word in options[int(draw * draw * len(options))]:  # squared: favors the first alternatives
         if word in _GRAMMAR:
             words += _write(word, rng)
         else:
@@ -53,7 +53,7 @@ def _write(rule: str, rng: random.Random) -> list[str]:
 
 
 def synthetic_headlines(n: int = 20_000, *, seed: int = 0) -> pa.Table:
-    """Invent `n` distinct headlines with their true labels, for a model to learn from several hundred labels.
+    """Generate `n` distinct headlines with their true labels.
 
     Args:
         n: Number of headlines, 1 to `MAX_HEADLINES`.
@@ -62,7 +62,7 @@ def synthetic_headlines(n: int = 20_000, *, seed: int = 0) -> pa.Table:
 
     Returns:
         Table of `n` rows with string columns `item_id` ("demo-00001", ...), `text` (lower case, 3 to 10
-        words, no text twice) and `label` ("related" for about 8 % of the rows, else "not_related").
+        words, no text twice) and `label` ("related" for about 8% of the rows, else "not_related").
 
     Raises:
         PalError: `n` is out of range.
@@ -72,8 +72,8 @@ def synthetic_headlines(n: int = 20_000, *, seed: int = 0) -> pa.Table:
         ['demo-00001', 'demo-00002']
     """
     if not 1 <= n <= MAX_HEADLINES:
-        what = f"{n} headlines requested, 1 to {MAX_HEADLINES} available."
-        raise PalError(what, hint=f"Ask for {min(max(n, 1), MAX_HEADLINES)}.")
+        what = f"{n:,} headlines were requested; 1 to {MAX_HEADLINES:,} are available."
+        raise PalError(what, hint=f"Use {min(max(n, 1), MAX_HEADLINES)}.")
     rng = random.Random(seed)
     labels: dict[str, str] = {}
     while len(labels) < n:
@@ -88,19 +88,19 @@ def synthetic_headlines(n: int = 20_000, *, seed: int = 0) -> pa.Table:
 
 
 def fill_csv(path: Path, labels: Mapping[str, str], *, annotator: str = "oracle", most: int | None = None) -> int:
-    """Fill in the label column of a batch file, all rows or the first `most`; returns how many were filled.
+    """Fill in the label column of a batch file, in all rows or the first `most`; returns how many were filled.
 
     Args:
-        labels: item_id -> label; items without one stay empty.
+        labels: item_id -> label; rows of other items stay empty.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         header, *rows = list(csv.reader(file))
-    at = {name: header.index(name) for name in ("item_id", "label", "annotator")}
+    column = {name: header.index(name) for name in ("item_id", "label", "annotator")}
     n = 0
     for row in rows:
-        label = labels.get(restored(row[at["item_id"]]))
+        label = labels.get(restored(row[column["item_id"]]))
         if label is not None and (most is None or n < most):
-            row[at["label"]], row[at["annotator"]] = neutralised(label), neutralised(annotator)
+            row[column["label"]], row[column["annotator"]] = neutralised(label), neutralised(annotator)
             n += 1
     part = path.with_name(f".{path.name}.part")
     with part.open("w", encoding="utf-8-sig", newline="") as file:

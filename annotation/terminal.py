@@ -1,4 +1,4 @@
-"""Asks an annotator for answers in a terminal: one text at a time, one key an answer, each on disk before the next."""
+"""Annotates in a terminal: one text at a time, one key per answer, each answer on disk before the next text."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from storage.readers.spellings import folded
 from storage.records import Answer, BatchItem
 
 MOST_SHOWN = 12
-"""Labels that are shown with each item; of more, `?` shows the keys and `/` asks for a part of the name."""
+"""Labels shown with each item; if there are more, `?` shows the keys and `/` asks for a part of the name."""
 LISTED = 15
-"""Items that the list shows at once: they fit into 24 lines."""
+"""Items per page of the list; they fit into 24 lines."""
 LETTER = "(?![\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff])\\w"
 """A letter of a script that has spaces between words."""
 
 
 @dataclass(frozen=True)
 class Tally:
-    """Where a batch stands when its annotator leaves: items that have an answer, of how many, and which."""
+    """Progress of a batch when its annotator leaves: answered items, all items, and counts by answer."""
 
     answered: int
     total: int
@@ -47,18 +47,18 @@ def annotate(
     keys: Iterator[str],
     out: TextIO,
 ) -> Tally:
-    """Ask for every item without an answer, from the first one on, until all have one or the annotator leaves.
+    """Ask for an answer to every unanswered item until all are answered or the annotator leaves.
 
     Args:
-        handout: The items, in the order to ask, and the label set, which must have no faults.
-        answered: item_id -> the answer already there; shown and open to change on the way back.
-        journal: Gets every answer before the next question is shown.
-        annotator: Written with each answer.
-        keys: Of `annotation.keys`: `terminal_keys` or `line_keys`; their end means save and leave. Closed at the end.
-        out: Where questions are shown.
+        handout: The items, in the order to ask, and a label set without faults.
+        answered: item_id -> earlier answer, which can be changed by going back.
+        journal: Every answer is appended to it before the next question is shown.
+        annotator: Recorded with each answer.
+        keys: From `terminal_keys` or `line_keys`; their end means save and leave. They are closed at the end.
+        out: The stream to show questions on.
 
     Raises:
-        BatchError: An answer could not be written.
+        BatchError: An answer cannot be written.
     """
     session = _Session(handout, answered, journal, annotator, keys, out)
     try:
@@ -71,7 +71,7 @@ def annotate(
 
 
 class _Leave(Exception):
-    """The annotator wants to leave, or there are no more keys."""
+    """The annotator leaves, or the keys end."""
 
 
 class _Session:
@@ -88,15 +88,15 @@ class _Session:
         self._batch_id, self._annotator, self._keys, self._out = handout.batch_id, annotator, keys, out
         self._answers = {item.item_id: answered[item.item_id] for item in self._items if answered.get(item.item_id)}
         self._notes = {item_id: answer.note for item_id, answer in journal.latest.items() if answer.note}
-        self._unkept: set[str] = set()  # items with a note but no answer to keep it with
-        self._replaced: list[str | None] = []  # by each answer of this session
+        self._unsaved_notes: set[str] = set()  # items with a note but no answer yet
+        self._replaced: list[str | None] = []  # the earlier answer that each answer of this session replaced
         self._marked = _pattern(handout.label_set.highlight)
         self._at, self._shown_at = 0, 0.0
         self._is_typed = len(self._labels.labels) > MOST_SHOWN or any(
             not label.key and not label.default for label in self._labels.labels
         )
         self._pressed = ("", 0.0), ("", 0.0)  # the last two keys, and when each was read
-        self._colours = out.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+        self._colors = out.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
     def run(self) -> None:
         self._say(self._labels.question, "1")
@@ -116,14 +116,15 @@ class _Session:
         counts = Counter(self._answers.values())
         order = [name for name in (*self._labels.names, UNSURE, SKIP) if name in counts]
         by_answer = {name: counts[name] for name in [*order, *sorted(counts.keys() - set(order))]}
-        done, total = len(self._answers), len(self._items)
-        for place, item in enumerate(self._items, start=1):
-            if item.item_id in self._unkept:
-                self._say(f"The note on {place}/{total} is not kept, since there is no answer to keep it with.", "33")
-        each = ", ".join(f"{n} {name}" for name, n in by_answer.items())
-        self._say(f"\n{done} of {total} answered{f' ({each})' if each else ''}, {total - done} left.")
+        n_answered, total = len(self._answers), len(self._items)
+        for number, item in enumerate(self._items, start=1):
+            if item.item_id in self._unsaved_notes:
+                self._say(f"The note on {number}/{total} was not saved: the item has no answer.", "33")
+        listed = ", ".join(f"{n} {name}" for name, n in by_answer.items())
+        n_left = total - n_answered
+        self._say(f"\n{n_answered} of {total} answered{f' ({listed})' if listed else ''}, {n_left} left.")
         self._say(f"Saved in {self._journal.path}", "2")
-        return Tally(done, total, by_answer, finished=done == total)
+        return Tally(n_answered, total, by_answer, finished=n_left == 0)
 
     def _obey(self, key: str, item: BatchItem) -> None:
         label = self._label(key)
@@ -139,7 +140,7 @@ class _Session:
             case "right" if item.item_id in self._answers:
                 self._at += 1
             case "right":
-                self._say("There is no answer to keep yet; space skips the item.", "33")
+                self._say("This item has no answer yet; press space to skip it.", "33")
             case "n":
                 self._note(item)
             case "/" if self._is_typed:
@@ -147,16 +148,16 @@ class _Session:
             case "d" | "?":
                 self._help()
                 self._show(item)
-            case other if other == self._undo_key():
+            case pressed if pressed == self._undo_key():
                 self._undo()
-            case other if other == self._list_key():
+            case pressed if pressed == self._list_key():
                 self._list()
             case "s" | "q":
                 raise _Leave
             case "enter":
-                self._say("Enter stands for no answer here; ? shows the keys.", "33")
+                self._say("Enter does not choose an answer here; press ? for the keys.", "33")
             case _:
-                self._say(f"{plain(key)!r} does nothing here; ? shows the keys.", "33")
+                self._say(f"{plain(key)!r} does nothing here; press ? for the keys.", "33")
 
     def _label(self, key: str) -> str | None:
         if key == "enter":
@@ -164,14 +165,14 @@ class _Session:
         return next((x.name for x in self._labels.labels if x.key and x.key.casefold() == key.casefold()), None)
 
     def _type_label(self, item: BatchItem) -> None:
-        line = self._typed("label or a part of it, then Enter (nothing = none): ")
+        line = self._typed("Label or a part of it, then Enter (empty = cancel): ")
         near = [name for name in self._labels.names if line and folded(line) in folded(name)]
         try:
             answer = self._labels.answer(line)
         except AnswerError as error:
             if len(near) != 1:
                 self._say(
-                    f"Several labels have {plain(line)!r}: {', '.join(near)}." if near else plain(str(error)), "33"
+                    f"Several labels contain {plain(line)!r}: {', '.join(near)}." if near else plain(str(error)), "33"
                 )
                 return
             answer = near[0]
@@ -186,20 +187,21 @@ class _Session:
         self._at = self._at + 1 if again else self._next_open(self._at + 1)
 
     def _point_out_habit(self, answer: str) -> None:
-        (before, at_before), (key, at) = self._pressed
-        if key == "enter" and len(before) == 1 and at - at_before < HABIT_S and not isinstance(self._keys, LineKeys):
-            came = f"Enter came {at - at_before:.2f} s after {'space' if before == ' ' else plain(before)}"
-            did = f"answered THIS item ({self._at + 1}/{len(self._items)}) {answer!r}"
-            self._say(f"{came} and {did}; a key answers at once. {self._back_key().capitalize()} = back.", "33")
+        (previous, previous_s), (key, pressed_s) = self._pressed
+        elapsed_s = pressed_s - previous_s
+        if key == "enter" and len(previous) == 1 and elapsed_s < HABIT_S and not isinstance(self._keys, LineKeys):
+            delay = f"Enter {elapsed_s:.2f} s after {'space' if previous == ' ' else plain(previous)}"
+            effect = f"answered THIS item ({self._at + 1}/{len(self._items)}) {answer!r}"
+            self._say(f"{delay} {effect}; keys need no Enter. Press {self._back_key()} to go back.", "33")
 
     def _keep(self, item: BatchItem, answer: str) -> None:
         seconds = round(time.monotonic() - self._shown_at, 3)
         note = self._notes.get(item.item_id, "")
-        kept = Answer(item.item_id, answer, self._annotator, note, seconds, datetime.now(UTC))
-        self._journal.append(self._batch_id, item.text_hash, kept)
+        record = Answer(item.item_id, answer, self._annotator, note, seconds, datetime.now(UTC))
+        self._journal.append(self._batch_id, item.text_hash, record)
         self._replaced.append(self._answers.get(item.item_id))
         self._answers[item.item_id] = answer
-        self._unkept.discard(item.item_id)
+        self._unsaved_notes.discard(item.item_id)
 
     def _back(self) -> None:
         if self._at == 0:
@@ -208,88 +210,88 @@ class _Session:
             self._at -= 1
 
     def _undo(self) -> None:
-        """Take back the last answer of this session, and ask for it again."""
+        """Remove the last answer of this session, and show its item again."""
         undone = self._journal.undo()
         if undone is None:
-            self._say("There is nothing to undo; go back to change an answer.", "33")
+            self._say("Nothing to undo in this session; go back to change an answer.", "33")
             return
         item_id, before = undone.item_id, self._replaced.pop()
         if before is None:
             del self._answers[item_id]
         else:
             self._answers[item_id] = before
-        if kept := self._journal.latest.get(item_id):
-            self._notes[item_id] = kept.note
+        if latest := self._journal.latest.get(item_id):
+            self._notes[item_id] = latest.note
         elif before is None and undone.note:
-            self._unkept.add(item_id)
+            self._unsaved_notes.add(item_id)
         self._say(f"Undone: {undone.answer}.", "32")
-        self._go(next(at for at, item in enumerate(self._items) if item.item_id == item_id))
+        self._go(next(number for number, item in enumerate(self._items) if item.item_id == item_id))
 
     def _list(self) -> None:
-        """Show items with their answers; go to one by its number, or find those with some words or an answer."""
-        sought = ""
+        """List items with their answers; go to an item by number, or search in texts, notes and answers."""
+        query = ""
         while True:
             self._say("")
-            places = [at for at, item in enumerate(self._items) if sought in self._searched(item)]
-            start = 0 if sought else max(0, min(self._at - LISTED // 2, len(places) - LISTED))
-            for at in places[start : start + LISTED]:
-                item, mark = self._items[at], ">" if at == self._at else " "
+            matches = [number for number, item in enumerate(self._items) if query in self._searched(item)]
+            start = 0 if query else max(0, min(self._at - LISTED // 2, len(matches) - LISTED))
+            for number in matches[start : start + LISTED]:
+                item, mark = self._items[number], ">" if number == self._at else " "
                 answer = self._answers.get(item.item_id, "-")
-                line = f"{mark}{at + 1:>5}  {cut(answer, 14):<14}  {' '.join(plain(item.text).split())}"
+                line = f"{mark}{number + 1:>5}  {cut(answer, 14):<14}  {' '.join(plain(item.text).split())}"
                 self._say(cut(line, self._width() or 80))
-            hidden = len(places) - min(len(places), LISTED)
-            self._say(f"{hidden:,} more not shown." if hidden else "" if places else "No item has that.", "2")
-            line = self._typed("number = go there, words = find, nothing = close: ").strip()
+            n_hidden = len(matches) - min(len(matches), LISTED)
+            self._say(f"{n_hidden:,} more not shown." if n_hidden else "" if matches else "No item matches.", "2")
+            line = self._typed("Number = go to item, words = search, empty = close: ").strip()
             if line.isdecimal() and 1 <= int(line) <= len(self._items):
                 return self._go(int(line) - 1)
             if not line:
                 return self._go(self._at)
-            sought = folded(line)
+            query = folded(line)
 
     def _searched(self, item: BatchItem) -> str:
         return folded(f"{self._answers.get(item.item_id, '')} {self._notes.get(item.item_id, '')} {item.text}")
 
     def _go(self, to: int) -> None:
-        """Show an item next, the present one too."""
+        """Show an item next, even if it is the current one."""
         if to == self._at < len(self._items):
             self._show(self._items[to])
         self._at = to
 
-    def _typed(self, asked: str) -> str:
-        self._write(asked)
+    def _typed(self, prompt: str) -> str:
+        self._write(prompt)
         if (line := typed_line(self._keys, self._write)) is None:
             raise _Leave
         self._say("")
         return line
 
     def _note(self, item: BatchItem) -> None:
-        note = plain(self._typed("note, then Enter (nothing = no change): ")).replace("\n", " ").strip()
+        note = plain(self._typed("Note, then Enter (empty = no change): ")).replace("\n", " ").strip()
         if not note:
-            self._say("No note was written.")
+            self._say("The note is unchanged.")
             return
         self._notes[item.item_id] = note
         if answer := self._answers.get(item.item_id):
             self._keep(item, answer)
-            self._say(f"Note kept: {note}", "32")
+            self._say(f"Note saved: {note}", "32")
         else:
-            self._unkept.add(item.item_id)
-            self._say(f"To be kept with your answer: {note}")
+            self._unsaved_notes.add(item.item_id)
+            self._say(f"The note will be saved with your answer: {note}")
 
     def _end(self) -> None:
         if not self._items:
             raise _Leave
         back = self._back_key()
         allowed = f"{back} = back · {self._list_key()} = list · {self._undo_key()} = undo · Enter or s = finish"
-        self._say(f"\nAll {len(self._items)} are answered. {allowed}")
+        self._say(f"\nAll {len(self._items)} items are answered. {allowed}")
         while self._at == len(self._items):
             match (key := self._key()).casefold():
                 case "enter" | "s" | "q":
                     raise _Leave
                 case "backspace" | "left" | "2" if key != "2" or back == "2":
                     self._back()
-                case other if other == self._undo_key():
+                case pressed if pressed == self._undo_key():
                     self._undo()
-                case other if other == self._list_key():
+                case pressed if pressed == self._list_key():
                     self._list()
                     return
                 case _:
@@ -301,11 +303,11 @@ class _Session:
         for name, value in item.columns:
             self._say(f"{plain(name)}: {plain(value)}", "2")
         if item.context:
-            self._say(f"answers so far: {plain(item.context)}", "36")
+            self._say(f"Answers so far: {plain(item.context)}", "36")
         if answer := self._answers.get(item.item_id):
-            self._say(f"now: {answer} · right = keep it and go on", "36")
+            self._say(f"Answer: {answer} · right = keep and continue", "36")
         if note := self._notes.get(item.item_id):
-            self._say(f"note: {plain(note)}", "36")
+            self._say(f"Note: {plain(note)}", "36")
         self._say(self._choices(), "2")
 
     def _choices(self) -> str:
@@ -320,12 +322,12 @@ class _Session:
         )
 
     def _commands(self) -> str:
-        rest = ["u unsure", "space skip", "n note", f"{self._list_key()} list", f"{self._undo_key()} undo", "? help"]
-        return in_a_row([f"{self._back_key()} back", *rest, "s leave"])
+        keys = ["u unsure", "space skip", "n note", f"{self._list_key()} list", f"{self._undo_key()} undo", "? help"]
+        return in_a_row([f"{self._back_key()} back", *keys, "s leave"])
 
     def _help(self) -> None:
-        """What each label means, and its key."""
-        self._say((self._labels.definition or "No definition was written for these labels.") + "\n")
+        """Show the definition and the labels with their keys."""
+        self._say((self._labels.definition or "These labels have no definition.") + "\n")
         for label in self._labels.labels:
             meaning = f": {' '.join(plain(label.description).split())}" if label.description else ""
             self._say(
@@ -343,10 +345,10 @@ class _Session:
         return "ctrl-u" if self._label("z") else "z"
 
     def _highlighted(self, text: str) -> str:
-        return self._marked.sub("\x1b[4m\\g<0>\x1b[24m", text) if self._marked and self._colours else text
+        return self._marked.sub("\x1b[4m\\g<0>\x1b[24m", text) if self._marked and self._colors else text
 
     def _width(self) -> int:
-        """Columns of the terminal; 0 for none."""
+        """Columns of the terminal; 0 if there is none."""
         if not self._out.isatty():
             return 0
         try:
@@ -355,9 +357,9 @@ class _Session:
             return 80
 
     def _next_open(self, start: int) -> int:
-        """The place of the first item from `start` on without an answer; the number of items where there is none."""
-        places = range(start, len(self._items))
-        return next((at for at in places if self._items[at].item_id not in self._answers), len(self._items))
+        """The index of the first unanswered item from `start` on; the number of items if all are answered."""
+        end = len(self._items)
+        return next((n for n in range(start, end) if self._items[n].item_id not in self._answers), end)
 
     def _key(self) -> str:
         key = next(self._keys, "ctrl-d")
@@ -366,9 +368,9 @@ class _Session:
         self._pressed = self._pressed[1], (key, time.monotonic())
         return key
 
-    def _say(self, text: str, colour: str = "") -> None:
+    def _say(self, text: str, color: str = "") -> None:
         text = wrapped(text, self._width()).replace("\u00a0", " ")
-        self._write(f"\x1b[{colour}m{text}\x1b[0m\n" if colour and self._colours else f"{text}\n")
+        self._write(f"\x1b[{color}m{text}\x1b[0m\n" if color and self._colors else f"{text}\n")
 
     def _write(self, text: str) -> None:
         encoding = self._out.encoding or "utf-8"
@@ -377,6 +379,6 @@ class _Session:
 
 
 def _pattern(words: Sequence[str]) -> re.Pattern[str] | None:
-    """Finds whole words in any case."""
+    """A pattern for whole words in any case; None without words."""
     parts = "|".join(r"\s+".join(map(re.escape, word.split())) for word in words)
     return re.compile(f"(?<!{LETTER})(?:{parts})(?!{LETTER})", re.IGNORECASE) if parts else None

@@ -1,4 +1,4 @@
-"""Text in the columns of a terminal: broken between words, and cut where it has no room."""
+"""Wraps and truncates text to the columns of a terminal."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 
 def wrapped(text: str, width: int) -> str:
-    """The text in lines of at most `width` columns, broken between words, each continued under its own start.
+    """Wrap the text between words to at most `width` columns, keeping the indentation of each line.
 
-    Only a word that is longer than a line is broken; a no-break space does not end a word. No width: as it is.
+    Only words longer than a line are broken; a no-break space does not end a word. With width 0 nothing is changed.
 
     >>> print(wrapped("  one two three four", 11))
       one two
@@ -36,18 +36,18 @@ def wrapped(text: str, width: int) -> str:
 
 
 def in_a_row(keys: Iterable[str]) -> str:
-    """Keys with their meanings, none of which is broken between two lines."""
+    """Join keys with their meanings such that none is broken between two lines."""
     return " · ".join(key.replace(" ", "\u00a0") for key in keys)
 
 
 def _columns(text: str) -> int:
-    """How wide a terminal shows a text."""
+    """The width of a text in a terminal."""
     text = re.sub(r"\x1b\[\d*m", "", text)
     return sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in text if not unicodedata.combining(char))
 
 
 def cut(text: str, width: int, end: str = "…") -> str:
-    """The beginning of a text that has room in so many columns."""
+    """Truncate a text to `width` columns."""
     if _columns(text) <= width:
         return text
     end_at = len(text)

@@ -337,10 +337,10 @@ def _key(answers: FileAnswers) -> tuple[str, str]:
     return answers.source_file, answers.batch_id
 
 
-def _contradiction(each: Contradiction) -> str:
-    given = ", ".join(f"{answer!r} in {file}" for file, answer in each.given)
+def _contradiction(contradiction: Contradiction) -> str:
+    answers = ", ".join(f"{answer!r} in {file}" for file, answer in contradiction.answers)
     return (
-        f"Item {each.item_id}: {each.annotator} gives different answers: {given}. "
+        f"Item {contradiction.item_id}: {contradiction.annotator} gives different answers: {answers}. "
         "Nothing of these files is ingested until one of them is corrected or removed."
     )
 

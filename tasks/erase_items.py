@@ -21,7 +21,7 @@ from storage.files.mentions import Mentions
 from storage.lake.batches import find_batch
 from storage.records import IMPORTED, ORIGINAL
 from storage.run_records import RUNS_FILE
-from storage.upkeep.erasure import INTENT, Erasure, catalog_copies, erase_from_lake, others_with, plan_erasure
+from storage.upkeep.erasure import INTENT, Erasure, catalog_copies, erase_from_lake, items_containing, plan_erasure
 from storage.workspace import CONFIG_NAME, Workspace
 from tasks.collect import JOURNAL, files_to_collect
 from tasks.project import Project
@@ -144,7 +144,7 @@ def _files_with(workspace: Workspace, project: Project, erasure: Erasure) -> tup
             left.append(f"{name} (it cannot be read: {error})")
             continue
         (deleted if is_ours or _is_prediction(path, name) else left).append(name)
-    if others := others_with(workspace.store(), erasure.item_ids, whole.long_beginnings):
+    if others := items_containing(workspace.store(), erasure.item_ids, whole.long_beginnings):
         left.append(f"{len(others):,} other items that hold it in text, context or notes: {', '.join(others[:5])}")
     if (workspace.root / "backups").is_dir():
         left.append("backups/ (backups are not touched)")

@@ -74,7 +74,7 @@ class Project:
 def lost_labels(project: Project) -> dict[str, int]:
     """The labels that pal.toml lacks, and to how many items each was answered: all that were, or that a change made."""
     store = project.store
-    answered = dict.fromkeys(sorted(codebook_of(store).known), 0) | answered_labels(store)
+    answered = dict.fromkeys(sorted(codebook_of(store).added), 0) | answered_labels(store)
     return {name: n for name, n in answered.items() if name not in project.label_set.names}
 
 

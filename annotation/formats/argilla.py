@@ -1,4 +1,4 @@
-"""Argilla 2: records and dataset settings go out, records exported flat or nested come back."""
+"""Argilla 2: writes records and dataset settings, and reads records exported flat or nested."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _RESPONSES = ".responses"
 
 
 def write_argilla(path: Path, handout: Handout) -> None:
-    """Write the records for `dataset.records.from_json(path)`; no suggestions: a shown one biases the answer.
+    """Write the records for `dataset.records.from_json(path)`, without suggestions, which would bias answers.
 
-    A dataset is for one batch: a record of the same id takes the place of the one that is there.
+    Use one dataset per batch: a record replaces an existing record of the same id.
     """
     records = (
-        {"id": item.item_id, "fields": {"text": item.text, **shown}, "metadata": sent}
-        for item, shown, sent in outgoing(handout)
+        {"id": item.item_id, "fields": {"text": item.text, **context}, "metadata": ids}
+        for item, context, ids in outgoing(handout)
     )
     write_list(path, records)
 
 
 def argilla_settings(handout: Handout) -> str:
-    """The dataset for `rg.Settings.from_json(path)`: a label question with `unsure`, and a note.
+    """The dataset settings for `rg.Settings.from_json(path)`: a label question with `unsure`, and a note.
 
-    To skip, annotators discard the record.
+    Annotators skip an item by discarding its record.
     """
     labels = handout.label_set
     fields = ["text", "context"] if has_context(handout) else ["text"]
@@ -64,16 +64,16 @@ def is_argilla(entry: Mapping[str, Any]) -> bool:
 
 
 def read_argilla(path: Path, *, batch_id: str = "") -> list[FilledRow]:
-    """Every user's response to every record; of a record without any one row without answer.
+    """Read the responses of all users; a record without responses gives one row without an answer.
 
-    Submitted responses are answers, discarded ones skips, drafts and suggestions neither. Annotators are user ids.
-    `dataset.records.to_json` leaves the status of responses out: it is read where it follows from the record's.
+    Submitted responses are answers, discarded responses are skips, and drafts and suggestions are ignored. Annotators
+    are user ids. `dataset.records.to_json` omits the status of responses; it is inferred from the record if possible.
 
     Args:
-        batch_id: Of records that name none.
+        batch_id: The default for records that name no batch.
 
     Raises:
-        BatchError: The file cannot be read, an entry is not what Argilla writes, or what is submitted cannot be told.
+        BatchError: The file cannot be read, an entry is not in Argilla's format, or a response has no known status.
     """
     return [row for entry in read_entries(path) for row in _of_record(entry, batch_id)]
 
@@ -82,46 +82,46 @@ def _of_record(entry: Entry, batch_id: str) -> list[FilledRow]:
     values = entry.values
     nested = isinstance(values.get("fields"), dict)
     metadata = values.get("metadata")
-    sent = {**values["fields"], **(metadata if isinstance(metadata, dict) else {})} if nested else values
-    sent = {**sent, "item_id": sent.get("item_id") or values.get("id")}
+    fields = {**values["fields"], **(metadata if isinstance(metadata, dict) else {})} if nested else values
+    fields = {**fields, "item_id": fields.get("item_id") or values.get("id")}
     responses = _nested(entry) if nested else _flat(entry)
     rows = [
-        entry.row_of(sent, batch_id, _label(entry, given), note=_value(given, "note"), annotator=user)
-        for user, given in responses.items()
+        entry.row_of(fields, batch_id, _label(entry, answers), note=_value(answers, "note"), annotator=user)
+        for user, answers in responses.items()
     ]
-    return rows or [entry.row_of(sent, batch_id, "")]
+    return rows or [entry.row_of(fields, batch_id, "")]
 
 
-Given = dict[str, tuple[object, str | None]]
+UserAnswers = dict[str, tuple[object, str | None]]
 """One user's answers: question -> (value, status)."""
 
 
-def _flat(entry: Entry) -> dict[str, Given]:
+def _flat(entry: Entry) -> dict[str, UserAnswers]:
     """Responses by user, from parallel lists."""
-    by_user: dict[str, Given] = {}
+    by_user: dict[str, UserAnswers] = {}
     for name in [name for name in entry.values if name.endswith(_RESPONSES)]:
         lists = [entry.values.get(f"{name}{part}") or [] for part in ("", ".users", ".status")]
-        if not all(isinstance(each, list) for each in lists) or len({len(each) for each in lists}) > 1:
-            raise entry.fault(f"{name!r}, its users and its status are not lists of one length")
+        if not all(isinstance(values, list) for values in lists) or len({len(values) for values in lists}) > 1:
+            raise entry.fault(f"{name!r}, its users and its status are not lists of equal length")
         for value, user, status in zip(*lists, strict=True):
             by_user.setdefault(cell(user), {})[name.removesuffix(_RESPONSES)] = (value, _status(status))
     return by_user
 
 
-def _nested(entry: Entry) -> dict[str, Given]:
+def _nested(entry: Entry) -> dict[str, UserAnswers]:
     """Responses by user, from a list of objects for each question."""
     responses = entry.values.get("responses") or {}
     if not isinstance(responses, dict):
-        raise entry.fault("'responses' is no object")
-    by_user: dict[str, Given] = {}
+        raise entry.fault("'responses' is not an object")
+    by_user: dict[str, UserAnswers] = {}
     for question in responses:
-        for each in entry.objects(responses, question):
-            given = by_user.setdefault(cell(each.get("user_id")), {})
-            given[question] = (each.get("value"), _status(each.get("status")))
-    if len(by_user) == 1 and entry.values.get("status") == "completed":  # it takes a submitted response to complete
+        for response in entry.objects(responses, question):
+            answers = by_user.setdefault(cell(response.get("user_id")), {})
+            answers[question] = (response.get("value"), _status(response.get("status")))
+    if len(by_user) == 1 and entry.values.get("status") == "completed":  # only a submitted response completes a record
         return {
-            user: {question: (value, status or "submitted") for question, (value, status) in given.items()}
-            for user, given in by_user.items()
+            user: {question: (value, status or "submitted") for question, (value, status) in answers.items()}
+            for user, answers in by_user.items()
         }
     return by_user
 
@@ -130,27 +130,27 @@ def _status(value: object) -> str | None:
     return None if value is None else cell(value)
 
 
-def _label(entry: Entry, given: Given) -> str:
-    statuses = {status for _, status in given.values()}
+def _label(entry: Entry, answers: UserAnswers) -> str:
+    statuses = {status for _, status in answers.values()}
     if statuses == {"discarded"}:
         return SKIP
     if statuses == {"draft"}:
         return ""
     if statuses == {"submitted"}:
-        others = {name: value for name, (value, _) in given.items() if name != "note"}
-        if "label" not in given and others:
-            return ", ".join(f"{name}: {chosen(value)}" for name, value in others.items())
-        return _value(given, "label")
+        values = {name: value for name, (value, _) in answers.items() if name != "note"}
+        if "label" not in answers and values:
+            return ", ".join(f"{name}: {chosen(value)}" for name, value in values.items())
+        return _value(answers, "label")
     if statuses == {None}:
         raise BatchError(
-            f"{entry.place}: a response to record {cell(entry.values.get('id'))!r} has no status: it may be a draft.",
-            hint="export flat, which keeps it: json.dump(dataset.records.to_list(flatten=True), open(path, 'w'))",
+            f"{entry.place}: a response to record {cell(entry.values.get('id'))!r} has no status and may be a draft.",
+            hint="Export flat records: json.dump(dataset.records.to_list(flatten=True), open(path, 'w'))",
         )
     raise entry.fault(f"the status of a response is {', '.join(sorted(map(cell, statuses)))}")
 
 
-def _value(given: Given, question: str) -> str:
-    return chosen(given.get(question, (None, None))[0])
+def _value(answers: UserAnswers, question: str) -> str:
+    return chosen(answers.get(question, (None, None))[0])
 
 
 def _setting(name: str, title: str, settings: Mapping[str, Any], *, required: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Reads a filled file, whatever program it comes from: the format follows from its content, never from its name."""
+"""Reads a filled file of any program; the format is recognized by content, never by file name."""
 
 from __future__ import annotations
 
@@ -29,69 +29,69 @@ from storage.errors import BatchError, PalError
 from storage.readers.file_kinds import BOMS
 from storage.readers.sheets import WorkbookReader
 
-_OLD_OFFICE = b"\xd0\xcf\x11\xe0"  # of an encrypted workbook, or one of before 2007
-_LIST, _OBJECT = re.compile(rb"\[\s*([{\]]|$)"), re.compile(rb"\{\s*([\"}]|$)")  # not a cell that begins so
-_OF_AN_ANSWER = {"batch_id", "item_id", "text_hash", "answer"}
+_OLD_OFFICE = b"\xd0\xcf\x11\xe0"  # an encrypted workbook, or one from before 2007
+_LIST, _OBJECT = re.compile(rb"\[\s*([{\]]|$)"), re.compile(rb"\{\s*([\"}]|$)")  # not a cell that begins like JSON
+_ANSWER_KEYS = {"batch_id", "item_id", "text_hash", "answer"}
 
 
 class PageError(BatchError):
-    """A file is the page to answer on, not the answers that it saves."""
+    """A file is the page itself instead of the answers that it saves."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a file holds.
+    """The contents of a filled file.
 
     Attributes:
-        unreadable: Files of an archive that could not be read, in words.
+        unreadable: Errors of files of an archive that could not be read.
         hashes: Name -> SHA-256 of each file of an archive that was read.
-        known: Files of an archive that were passed over, since their bytes are known.
+        skipped: Files of an archive that were ingested before.
     """
 
     rows: list[FilledRow]
     unreadable: list[str] = field(default_factory=list)
     hashes: dict[str, str] = field(default_factory=dict)
-    known: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
 
 
 def read_filled(
     file: FilledFile,
     form: str | None = None,
     workbooks: WorkbookReader | None = None,
-    known: Collection[str] = (),
+    ingested: Collection[str] = (),
 ) -> Reading:
-    """The rows of a filled file, or of every file in an archive of them.
+    """Read a filled file, or every file in an archive.
 
     Args:
-        form: Its format, by its name in `annotation.formats.registry`; told by the content where that is None.
-        workbooks: What reads workbooks; one for this file alone where None.
-        known: SHA-256 of files that were ingested before; in an archive they are passed over.
+        form: The name of its format in `annotation.formats.registry`; by default recognized by content.
+        workbooks: A shared reader of workbooks.
+        ingested: SHA-256 of files that were ingested before; in an archive they are skipped.
 
     Raises:
-        PalError: It is no file of a batch.
-        OSError: It cannot be read.
+        PalError: The file is not a batch file.
+        OSError: The file cannot be read.
     """
     size = file.path.stat().st_size
     if size > MAX_BYTES:
         what = f"{file.path} has {size:,} bytes; at most {MAX_BYTES:,} are read."
-        raise BatchError(what, hint="a batch file is far smaller; split it.")
-    wanted, workbooks = FORMATS[form] if form else None, workbooks or WorkbookReader()
+        raise BatchError(what, hint="Check that it is a batch file, or split it.")
+    requested, workbooks = FORMATS[form] if form else None, workbooks or WorkbookReader()
     if not is_zip(file.path) or is_workbook(file.path):
-        found = _read(file.path, file.batch_id, file.path.name, wanted, workbooks)
-        return Reading([replace(row, annotator=row.annotator.strip() or file.annotator) for row in found])
+        rows = _read(file.path, file.batch_id, file.path.name, requested, workbooks)
+        return Reading([replace(row, annotator=row.annotator.strip() or file.annotator) for row in rows])
     reading, pages = Reading([]), []
     with opened_archive(file.path) as parts:
         for part in parts:
-            if not is_for_answers(PurePosixPath(part.name).name):  # a batch's whole folder was sent back
+            if not is_for_answers(PurePosixPath(part.name).name):  # from a batch's folder that was sent back
                 continue
             try:
                 with _placed(part.content, f"{file.path}, {part.name}"):
                     digest = sha256_of(part.path)
-                    if digest in known:
-                        reading.known.append(part.name)
+                    if digest in ingested:
+                        reading.skipped.append(part.name)
                         continue
                     name = PurePosixPath(part.name).name
-                    found = _read(part.path, file.batch_id, name, wanted, workbooks)
+                    rows = _read(part.path, file.batch_id, name, requested, workbooks)
             except PageError as error:
                 pages.append(str(error))
                 continue
@@ -100,18 +100,18 @@ def read_filled(
                 continue
             reading.hashes[part.name] = digest
             reading.rows.extend(
-                replace(row, part=f"{part.name}, {row.part}" if row.part else part.name) for row in found
+                replace(row, part=f"{part.name}, {row.part}" if row.part else part.name) for row in rows
             )
-    if not reading.known and not any(row.label.strip() for row in reading.rows):  # else a whole folder was sent
+    if not reading.skipped and not any(row.label.strip() for row in reading.rows):  # else the page came with answers
         reading.unreadable.extend(pages)
     return reading
 
 
 def format_of(path: Path) -> Format:
-    """The format that a file is in, by its content; CSV where it is in none.
+    """Recognize the format of a file by its content; CSV if it is none of the others.
 
     Raises:
-        BatchError: It is JSON of no tool that is known, or the page itself and not the answers that it saves.
+        BatchError: It is JSON of an unknown tool, or the page itself instead of its answers.
         OSError: It cannot be read.
     """
     with path.open("rb") as file:
@@ -121,18 +121,18 @@ def format_of(path: Path) -> Format:
     if is_zip(path) or start.startswith(_OLD_OFFICE):
         return XLSX
     if head[:14].lower().startswith((b"<!doctype html", b"<html")):
-        hint = "open it in a browser, press 'Save answers', and put the file that this saves into the inbox."
-        raise PageError(f"{path} is the page itself; it holds no answers.", hint=hint)
+        hint = "Open it in a browser, press 'Save answers', and put the saved file into the inbox."
+        raise PageError(f"{path} is the page itself; it contains no answers.", hint=hint)
     is_object = _OBJECT.match(head) is not None
     if _LIST.match(head) or (is_object and not _is_torn(path)):
         return _format_of_json(path)
-    if is_object or (not head and path.suffix == ".jsonl"):  # opened, and left without an answer
+    if is_object or (not head and path.suffix == ".jsonl"):  # an empty file of answers
         return HTML
     return CSV
 
 
 def _read(path: Path, batch_id: str, name: str, form: Format | None, workbooks: WorkbookReader) -> list[FilledRow]:
-    """Every row of one file; `name` is the one it came under."""
+    """Every row of one file; `name` is its original name."""
     form = form or format_of(path)
     if form is DOCCANO:
         from annotation.formats.doccano import doccano_annotator
@@ -155,14 +155,14 @@ def _is_original(path: Path) -> bool:
 
 
 def _is_torn(path: Path) -> bool:
-    """Whether a file's only line was cut off while it was written, as only a file of answers can be."""
+    """Whether a file's only line is incomplete, which happens only to files of answers."""
     with path.open("rb") as file:
         return b"}" not in file.read(1 << 20)
 
 
 def _format_of_json(path: Path) -> Format:
-    """Whose JSON it is, by its first entry."""
-    # Tools' formats need more than our own: imported for a file that may be of one of them.
+    """Recognize the format of a JSON file by its first entry."""
+    # Imported only for files that may come from one of these tools.
     from annotation.formats.argilla import is_argilla
     from annotation.formats.doccano import is_doccano
     from annotation.formats.json_entries import read_entries
@@ -171,26 +171,26 @@ def _format_of_json(path: Path) -> Format:
 
     tools = ((LABEL_STUDIO, is_label_studio), (ARGILLA, is_argilla), (PRODIGY, is_prodigy), (DOCCANO, is_doccano))
     first = next(read_entries(path), None)
-    if first is None:  # an export of nothing
+    if first is None:  # an empty export
         return LABEL_STUDIO
-    if first.values.keys() >= _OF_AN_ANSWER:
+    if first.values.keys() >= _ANSWER_KEYS:
         return HTML
-    for form, recognises in tools:
-        if recognises(first.values):
+    for form, recognizes in tools:
+        if recognizes(first.values):
             return form
-    known = ", ".join(form.name for form, _ in tools)
+    tool_names = ", ".join(form.name for form, _ in tools)
     keys = ", ".join(map(repr, list(first.values)[:5]))
-    what = f"{path} is JSON, but its first entry ({keys}) is neither an answer of ours nor of: {known}."
-    raise BatchError(what, hint="export it again as docs/formats.md says.")
+    what = f"{path} is JSON, but its first entry ({keys}) is neither an answer of pal nor of {tool_names}."
+    raise BatchError(what, hint="Export it again as described in docs/formats.md.")
 
 
 @contextmanager
-def _placed(content: Path | BatchError, place: str) -> Iterator[None]:
-    """Let the errors of an unpacked file name its place in the archive."""
+def _placed(content: Path | BatchError, name_in_archive: str) -> Iterator[None]:
+    """Make the errors of an unpacked file show its name in the archive."""
     try:
         yield
     except PalError as error:
         if isinstance(content, BatchError):
             raise
-        told = (text.replace(str(content), place) for text in (error.what, error.hint))
-        raise type(error)(*told) from error
+        what, hint = (text.replace(str(content), name_in_archive) for text in (error.what, error.hint))
+        raise type(error)(what, hint) from error

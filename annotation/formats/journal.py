@@ -1,4 +1,4 @@
-"""Keeps one annotator's answers in one batch: a file to which every answer is added before the next question."""
+"""The journal of one annotator's answers in one batch; every answer is appended before the next question."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from storage.records import Answer
 
 @dataclass(frozen=True)
 class JournalLine:
-    """One answer as it stands in a journal.
+    """One line of a journal.
 
     Attributes:
-        batch_id: The batch that asked.
+        batch_id: The batch of the item.
         text_hash: Hash of the text that was shown.
-        answer: What was answered, by whom and when.
-        row: The line of the file, from 1.
-        workspace_id: Of the workspace that asked; empty where the line does not say.
+        answer: The answer, its annotator and its time.
+        row: The line number, from 1.
+        workspace_id: The workspace of the batch; empty if the line does not name it.
     """
 
     batch_id: str
@@ -36,33 +36,32 @@ class JournalLine:
 
 
 class Journal:
-    """A file to which answers are appended, one JSON object a line; open it, append, close it (or use `with`).
+    """A file to which answers are appended, one JSON object per line; open it, append, close it (or use `with`).
 
-    A line that a killed process left torn at the end of the file is cut off when the journal is opened.
+    An incomplete last line, left by a killed process, is removed when the journal is opened.
 
     Args:
-        workspace_id: Of the workspace that asks, which every line then names.
+        workspace_id: The workspace of the batch, recorded in every line.
 
     Attributes:
         path: The file.
         latest: The last answer to each item, by item_id.
 
     Raises:
-        BatchError: On opening: the file cannot be written, or a line other than a torn last one is broken.
+        BatchError: The file cannot be opened for writing, or a line before the last is malformed.
     """
 
     def __init__(self, path: Path, workspace_id: str = "") -> None:
         self.path, self._workspace_id = path, workspace_id
-        self._appended: list[
-            tuple[int, int, Answer, Answer | None]
-        ] = []  # from and to which byte, and what it replaced
+        # First and last byte of each appended line, its answer, and the answer that it replaced.
+        self._appended: list[tuple[int, int, Answer, Answer | None]] = []
         created = not path.exists()
         try:
             self._file = path.open("ab", buffering=0)
         except OSError as error:
             raise _unwritable(path, error) from error
         try:
-            self.latest = self._mend()
+            self.latest = self._repair()
             if created:
                 _sync_folder(path.parent)
         except BaseException:
@@ -70,12 +69,12 @@ class Journal:
             raise
 
     def append(self, batch_id: str, text_hash: str, answer: Answer) -> None:
-        """Add one answer; it is on disk when this returns.
+        """Append one answer; it is on disk when this returns.
 
-        An answer without a time gets the present one.
+        An answer without a time gets the present time.
 
         Raises:
-            BatchError: It could not be written, a full disk for one; the file is then as it was before.
+            BatchError: It could not be written, for example to a full disk; the file is unchanged.
         """
         line = {
             "batch_id": batch_id,
@@ -88,14 +87,14 @@ class Journal:
             "annotated_at": (answer.annotated_at or datetime.now(UTC)).astimezone(UTC).isoformat(),
         }
         line |= {"workspace_id": self._workspace_id} if self._workspace_id else {}
-        # A lone surrogate has no UTF-8; its backslash form is the JSON escape for it.
+        # UTF-8 cannot encode a lone surrogate; the backslash form is its JSON escape.
         data = json.dumps(line, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n"
         start = self._write(data)
         self._appended.append((start, start + len(data), answer, self.latest.get(answer.item_id)))
         self.latest[answer.item_id] = answer
 
     def undo(self) -> Answer | None:
-        """Cut off the last line appended here and return its answer; None where there is none, or others follow it.
+        """Remove the last line appended by this object and return its answer; None if there is no such line at the end.
 
         Raises:
             BatchError: The file cannot be written.
@@ -124,12 +123,12 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _mend(self) -> dict[str, Answer]:
-        lines, whole_bytes, ends = _scan(self.path)
-        if whole_bytes < self.path.stat().st_size:
-            self._file.truncate(whole_bytes)
+    def _repair(self) -> dict[str, Answer]:
+        lines, n_bytes, has_line_end = _scan(self.path)
+        if n_bytes < self.path.stat().st_size:
+            self._file.truncate(n_bytes)
             os.fsync(self._file.fileno())
-        if not ends:
+        if not has_line_end:
             self._write(b"\n")
         return {line.answer.item_id: line.answer for line in lines}
 
@@ -148,18 +147,18 @@ class Journal:
 
 
 def read_journal(path: Path) -> list[JournalLine]:
-    """Every answer of a journal in the order given; of several to one item the last one counts.
+    """Read all answers of a journal in the order given; the last answer to an item counts.
 
-    Blank lines and a torn last line (of a process killed while writing) are left out.
+    Blank lines and an incomplete last line (after a crash) are left out.
 
     Raises:
-        BatchError: The file cannot be read, or another line is broken; names file and row.
+        BatchError: The file cannot be read, or another line is malformed; the error names file and row.
     """
     return _scan(path)[0]
 
 
 def journal_path(batch_folder: Path, annotator: str) -> Path:
-    """The journal of an annotator in a batch's folder; distinct names have distinct files on every file system.
+    """Path of an annotator's journal in a batch's folder; distinct names have distinct files on every file system.
 
     >>> journal_path(Path("b0001"), "anna").name
     'answers-anna.jsonl'
@@ -170,29 +169,29 @@ def journal_path(batch_folder: Path, annotator: str) -> Path:
 
 
 def _scan(path: Path) -> tuple[list[JournalLine], int, bool]:
-    """The lines, how many bytes come before a torn last line, and whether those end with a line end."""
+    """The lines, the number of bytes without an incomplete last line, and whether these end with a line end."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise BatchError(
-            f"The journal {path} cannot be read: {error.strerror or error}.", hint="check the path and its permissions."
+            f"The journal {path} cannot be read: {error.strerror or error}.", hint="Check the path and its permissions."
         ) from error
-    found = []
-    raws = content.split(b"\n")
-    for row, raw in enumerate(raws, start=1):
+    lines = []
+    raw_lines = content.split(b"\n")
+    for row, raw in enumerate(raw_lines, start=1):
         if not raw.strip():
             continue
         try:
-            found.append(_line(raw.removeprefix(b"\xef\xbb\xbf") if row == 1 else raw, row))
+            lines.append(_line(raw.removeprefix(b"\xef\xbb\xbf") if row == 1 else raw, row))
         except (ValueError, OverflowError, RecursionError) as error:
-            # Every proper beginning of a JSON object fails to parse, so that a torn line cannot pass for a whole one.
-            if row == len(raws) and isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
-                return found, len(content) - len(raw), True
+            # An incomplete JSON object never parses, so a truncated line is always recognized.
+            if row == len(raw_lines) and isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+                return lines, len(content) - len(raw), True
             what = f"not JSON ({error})" if isinstance(error, json.JSONDecodeError) else str(error)[:200]
             raise BatchError(
-                f"{path}, row {row}: {what}.", hint="Correct that line or take it out; the other lines stay."
+                f"{path}, row {row}: {what}.", hint="Correct or delete that line; the other lines are kept."
             ) from error
-    return found, len(content), not raws[-1]
+    return lines, len(content), not raw_lines[-1]
 
 
 def _line(raw: bytes, row: int) -> JournalLine:
@@ -216,8 +215,8 @@ def _line(raw: bytes, row: int) -> JournalLine:
         annotated_at=_time(values["annotated_at"]),
     )
     workspace_id = values.get("workspace_id")
-    named = workspace_id.strip() if isinstance(workspace_id, str) else ""
-    return JournalLine(values["batch_id"], values["text_hash"], answer, row, named)
+    workspace_id = workspace_id.strip() if isinstance(workspace_id, str) else ""
+    return JournalLine(values["batch_id"], values["text_hash"], answer, row, workspace_id)
 
 
 def _seconds(value: Any) -> float | None:
@@ -229,15 +228,15 @@ def _seconds(value: Any) -> float | None:
 
 
 def _time(value: str) -> datetime:
-    when = datetime.fromisoformat(value)
-    if when.tzinfo is None:
-        raise ValueError(f"annotated_at is {value!r}, without a time zone")
-    return when.astimezone(UTC)
+    time = datetime.fromisoformat(value)
+    if time.tzinfo is None:
+        raise ValueError(f"annotated_at is {value!r}, which has no time zone")
+    return time.astimezone(UTC)
 
 
 def _sync_folder(folder: Path) -> None:
     if os.name != "posix":
-        return  # Windows has no handle on a folder to sync
+        return  # Windows cannot sync a folder
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -248,5 +247,5 @@ def _sync_folder(folder: Path) -> None:
 def _unwritable(path: Path, error: OSError) -> BatchError:
     return BatchError(
         f"The journal {path} cannot be written: {error.strerror or error}.",
-        hint="check the folder, its permissions and the space on the disk, then start again; answers so far are kept.",
+        hint="Check the folder, its permissions and the free disk space, then start again; earlier answers are saved.",
     )

@@ -1,4 +1,4 @@
-"""Label Studio: tasks and the labelling interface go out, its exports JSON and JSON_MIN come back."""
+"""Label Studio: writes tasks and the labeling interface, and reads the exports JSON and JSON_MIN."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from annotation.label_set import SKIP, UNSURE
 
 CONFIG_FILE = "label-studio-config.xml"
 
-_SENT = ("text", "context", "item_id", "batch_id", "text_hash", "workspace_id", "annotator")
-_NO_LABEL = frozenset((*_SENT, "id", "annotation_id", "note", "created_at", "updated_at", "lead_time"))
+_SENT_KEYS = ("text", "context", "item_id", "batch_id", "text_hash", "workspace_id", "annotator")
+_NOT_LABELS = frozenset((*_SENT_KEYS, "id", "annotation_id", "note", "created_at", "updated_at", "lead_time"))
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write_label_studio(path: Path, handout: Handout) -> None:
-    """Write the tasks to import. No predictions: a shown one biases the answer."""
-    tasks = ({"data": {"text": item.text, **shown, **sent}} for item, shown, sent in outgoing(handout))
+    """Write the tasks to import, without predictions, which would bias answers."""
+    tasks = ({"data": {"text": item.text, **context, **ids}} for item, context, ids in outgoing(handout))
     write_list(path, tasks)
 
 
 def label_studio_config(handout: Handout) -> str:
-    """The labelling interface: question, definition, text, context if any, a choice with `unsure`, and a note.
+    """The labeling interface: question, definition, text, context if any, a choice with `unsure`, and a note.
 
-    To skip, annotators have Label Studio's own button.
+    Annotators skip items with Label Studio's own button.
     """
     labels = handout.label_set
     choices = [(label.name, label.key) for label in labels.labels] + [(UNSURE, "u")]
@@ -55,15 +55,15 @@ def is_label_studio(entry: Mapping[str, Any]) -> bool:
 
 
 def read_label_studio(path: Path, *, batch_id: str = "") -> list[FilledRow]:
-    """Every annotation of a JSON or JSON_MIN export; of a task without any one row without answer.
+    """Read the annotations of a JSON or JSON_MIN export; a task without annotations gives one row without an answer.
 
-    Drafts and predictions are no answers. JSON_MIN leaves out what was skipped.
+    Drafts and predictions are ignored. JSON_MIN does not contain skips.
 
     Args:
-        batch_id: Of tasks that name none.
+        batch_id: The default for tasks that name no batch.
 
     Raises:
-        BatchError: The file cannot be read, or an entry is not what Label Studio writes; names file and entry.
+        BatchError: The file cannot be read, or an entry is not in Label Studio's format; the error names the entry.
     """
     rows = []
     for entry in read_entries(path):
@@ -77,46 +77,46 @@ def read_label_studio(path: Path, *, batch_id: str = "") -> list[FilledRow]:
 def _of_task(entry: Entry, batch_id: str) -> list[FilledRow]:
     data = entry.values["data"]
     if entry.values.get("completions"):
-        raise entry.fault("its annotations are under 'completions', as Label Studio before 1.0 exports them")
+        raise entry.fault("its annotations are under 'completions', the format of Label Studio before 1.0")
     annotations = entry.objects(entry.values, "annotations")
     if not annotations:
         return [entry.row_of(data, batch_id, "")]
-    return [_annotation(entry, data, each, batch_id) for each in annotations]
+    return [_annotation(entry, data, annotation, batch_id) for annotation in annotations]
 
 
-def _annotation(entry: Entry, data: Mapping[str, Any], given: Mapping[str, Any], batch_id: str) -> FilledRow:
-    result = entry.objects(given, "result")
-    by = given.get("completed_by")
+def _annotation(entry: Entry, data: Mapping[str, Any], annotation: Mapping[str, Any], batch_id: str) -> FilledRow:
+    result = entry.objects(annotation, "result")
+    by = annotation.get("completed_by")
     row = entry.row_of(
         data,
         batch_id,
-        SKIP if given.get("was_cancelled") is True else _label(result),
-        note="; ".join(chosen(_value(each).get("text")) for each in result if each.get("type") == "textarea"),
+        SKIP if annotation.get("was_cancelled") is True else _label(result),
+        note="; ".join(chosen(_value(part).get("text")) for part in result if part.get("type") == "textarea"),
         annotator=cell(by.get("email") or by.get("id")) if isinstance(by, dict) else cell(by),
     )
     return replace(
         row,
-        seconds=entry.seconds(given.get("lead_time")),
-        annotated_at=entry.time(given.get("updated_at") or given.get("created_at")),
+        seconds=entry.seconds(annotation.get("lead_time")),
+        annotated_at=entry.time(annotation.get("updated_at") or annotation.get("created_at")),
     )
 
 
 def _label(result: list[dict[str, Any]]) -> str:
-    """The choices named `label`; those of another name, with it, are no answer and are reported."""
-    choices = [each for each in result if each.get("type") == "choices"]
+    """The choices named `label`; choices of other names are returned with the name, which is not a valid answer."""
+    choices = [part for part in result if part.get("type") == "choices"]
     if not choices:
-        others = [each for each in result if each.get("type") not in ("textarea", "choices")]
-        return ", ".join(f"{cell(each.get('from_name'))}: {cell(each.get('type'))}" for each in others)
-    named = [chosen(_value(each).get("choices")) for each in choices if each.get("from_name") == "label"]
+        unexpected = [part for part in result if part.get("type") not in ("textarea", "choices")]
+        return ", ".join(f"{cell(part.get('from_name'))}: {cell(part.get('type'))}" for part in unexpected)
+    labels = [chosen(_value(part).get("choices")) for part in choices if part.get("from_name") == "label"]
     return ", ".join(
-        named or [f"{cell(each.get('from_name'))}: {chosen(_value(each).get('choices'))}" for each in choices]
+        labels or [f"{cell(part.get('from_name'))}: {chosen(_value(part).get('choices'))}" for part in choices]
     )
 
 
 def _minimal(entry: Entry, batch_id: str) -> FilledRow:
     values = entry.values
-    if "label" not in values and (others := [repr(name) for name in values if name not in _NO_LABEL]):
-        raise entry.fault(f"the annotation has no 'label', but {', '.join(others)}")
+    if "label" not in values and (unknown := [repr(name) for name in values if name not in _NOT_LABELS]):
+        raise entry.fault(f"the annotation has no 'label', but {', '.join(unknown)}")
     row = entry.row_of(
         values,
         batch_id,
@@ -132,9 +132,9 @@ def _minimal(entry: Entry, batch_id: str) -> FilledRow:
 
 
 def _flat(value: object, name: str) -> str:
-    """What JSON_MIN makes of results: a text, `{"choices": [...]}`, or a list of these."""
+    """A result in JSON_MIN: a text, `{"choices": [...]}`, or a list of these."""
     if isinstance(value, list):
-        return ", ".join(_flat(each, name) for each in value)
+        return ", ".join(_flat(part, name) for part in value)
     return chosen(value.get(name)) if isinstance(value, dict) else cell(value)
 
 
@@ -148,5 +148,5 @@ def _hotkey(key: str) -> str:
 
 
 def _attribute(value: str) -> str:
-    # A value that begins with $ would be the name of a column.
+    # Label Studio reads a value that begins with $ as the name of a column.
     return quoteattr(_NOT_XML.sub("", f" {value}" if value.startswith("$") else value))

@@ -1,4 +1,4 @@
-"""The original scripts' files: ID,TEXT,LABEL,SAMPLING_STRATEGY,CONFIDENCE without header go out and come back."""
+"""The file format of the original scripts: ID,TEXT,LABEL,SAMPLING_STRATEGY,CONFIDENCE without a header."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from storage.readers.source import Reject
 from storage.records import BatchItem, Proposal
 
 _LINES = 65_536
-"""Lines of a file read at a time."""
+"""Number of lines read at a time."""
 
 
 def write_original(path: Path, handout: Handout) -> None:
-    """Write the items with an empty label; as the scripts do, without a BOM, and texts like formulas as they are.
+    """Write the items with an empty label; like the scripts, without a BOM and without neutralizing formulas.
 
-    Ids are as the scripts have them: of ids with white space, `,` or `;` the delimiter may be told wrongly on return.
+    Ids with white space, `,` or `;` may lead to a wrong delimiter when the file is read back.
     """
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(_row(item, handout.proposals.get(item.item_id)) for item in handout.items)
 
 
 def is_original(path: Path) -> bool:
-    """Whether a file's rows look like it: no header, and three to five values in most."""
+    """Whether a file looks like this format: no header, and three to five values in most rows."""
     try:
         readable_file(path)
         dialect = original_dialect(path)
@@ -47,24 +47,23 @@ def is_original(path: Path) -> bool:
 
 
 def read_original(path: Path, *, batch_id: str = "") -> list[FilledRow]:
-    """Every row with a label in its third place; rows of two values are not answered yet, blank ones left out.
+    """Read every row; the label is the third value, rows of two values have no answer, and blank rows are left out.
 
-    A row that cannot be told apart into values is given with all of it as label: that is no answer, and is reported.
+    An unparsable row has its whole content as label, which is reported as an invalid answer.
 
     Args:
-        batch_id: Of all rows: they name none.
+        batch_id: The batch of all rows, since rows do not name it.
 
     Raises:
         BatchError: The file cannot be read.
     """
     try:
         readable_file(path)
-        dialect = replace(
-            original_dialect(path), widest=1_000_000
-        )  # of a row too wide the text, cut off, is not its item's
+        # With no limit on the width, a row that is too wide gives a text that differs from its item's.
+        dialect = replace(original_dialect(path), widest=1_000_000)
         parts = list(read_records(path, dialect, _LINES))
     except SourceError as error:
-        raise BatchError(error.what, hint="rows are: id,text,label") from error
+        raise BatchError(error.what, hint="Write rows as id,text,label.") from error
     rows = [
         _filled(dialect, int(row), record, batch_id)
         for part in parts

@@ -1,4 +1,4 @@
-"""The formats in which a batch goes out and comes back: the names of their files, who writes and who reads them."""
+"""The formats of batch files: their file names, writers and readers."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ DEFINITION_NAME = "definition.txt"
 
 @dataclass(frozen=True)
 class Format:
-    """One format.
+    """A format of batch files.
 
     Attributes:
         name: As in `[batch] formats` and `--format`.
-        file: Name of its file, without and with the suffix.
-        module: Which writes and reads it; imported only then.
-        writer: Its function `(path, handout)`.
-        reader: Its function `(path, *, batch_id)`.
-        description: In a line, for people.
-        setup: A file beside it that sets the tool up, and the function that gives its text for a handout.
+        file: Stem and suffix of its files.
+        module: The module that writes and reads it, imported on use.
+        writer: Name of its function `(path, handout)`.
+        reader: Name of its function `(path, *, batch_id)`.
+        description: One line for people.
+        setup: Name of a configuration file for the tool, and of the function that makes its text from a handout.
     """
 
     name: str
@@ -40,33 +40,33 @@ class Format:
     setup: tuple[str, str] | None = None
 
     def path(self, folder: Path, annotator: str = "") -> Path:
-        """Where an annotator's file lies; the shared one's place without a name."""
+        """Path of an annotator's file; without a name, of the shared file."""
         stem, suffix = self.file
         return folder / f"{stem}{'-' + safe_name(annotator) if annotator else ''}{suffix}"
 
     def write(self, path: Path, handout: Handout) -> None:
-        """Write the file to fill in, and what sets the tool up beside it."""
+        """Write the file to fill in, and the tool's configuration beside it."""
         self._function(self.writer)(path, handout)
         if self.setup:
             file, function = self.setup
             path.with_name(file).write_text(self._function(function)(handout), encoding="utf-8", newline="\n")
 
     def read(self, path: Path, batch_id: str, **more: Any) -> list[FilledRow]:
-        """Every row of a filled file.
+        """Read every row of a filled file.
 
         Args:
-            batch_id: Of rows that name none.
+            batch_id: The default for rows that name no batch.
 
         Raises:
-            PalError: It is no file of this format.
-            OSError: It cannot be read.
+            PalError: The file is not in this format.
+            OSError: The file cannot be read.
         """
         rows: list[FilledRow] = self._function(self.reader)(path, batch_id=batch_id, **more)
         return rows
 
     def _function(self, name: str) -> Callable[..., Any]:
-        found: Callable[..., Any] = getattr(import_module(self.module), name)
-        return found
+        function: Callable[..., Any] = getattr(import_module(self.module), name)
+        return function
 
 
 CSV = Format("csv", ("batch", ".csv"), "annotation.formats.csv_file", "write_csv", "read_csv", "for any spreadsheet")
@@ -92,7 +92,7 @@ LABEL_STUDIO = Format(
     "annotation.formats.label_studio",
     "write_label_studio",
     "read_label_studio",
-    "Label Studio tasks, and the labelling interface",
+    "Label Studio tasks, and the labeling interface",
     ("label-studio-config.xml", "label_studio_config"),
 )
 ARGILLA = Format(
@@ -101,7 +101,7 @@ ARGILLA = Format(
     "annotation.formats.argilla",
     "write_argilla",
     "read_argilla",
-    "Argilla 2 records, and the dataset's settings",
+    "Argilla 2 records, and the dataset settings",
     ("argilla-settings.json", "argilla_settings"),
 )
 DOCCANO = Format(
@@ -119,7 +119,7 @@ PRODIGY = Format(
     "annotation.formats.prodigy",
     "write_prodigy",
     "read_prodigy",
-    "Prodigy tasks of the interface `choice`",
+    "Prodigy tasks for the interface `choice`",
 )
 ORIGINAL = Format(
     "original",
@@ -130,33 +130,33 @@ ORIGINAL = Format(
     "the five columns of the original scripts",
 )
 FORMATS = {form.name: form for form in (CSV, XLSX, HTML, LABEL_STUDIO, ARGILLA, DOCCANO, PRODIGY, ORIGINAL)}
-"""Every format by its name."""
+"""All formats by name."""
 
 SETUP_FILES = frozenset(form.setup[0] for form in FORMATS.values() if form.setup)
-"""Files beside those to fill in that set a tool up."""
+"""Names of configuration files for tools."""
 
 
 def find_formats(names: Iterable[str]) -> list[Format]:
-    """The formats of these names.
+    """Look up formats by name.
 
     Raises:
-        BatchError: There is none of one of them.
+        BatchError: There is no format of one of the names.
     """
-    found = []
+    formats = []
     for name in names:
         if name not in FORMATS:
             near = get_close_matches(name, FORMATS, n=1)
-            hint = f"did you mean {near[0]!r}? Otherwise one of: " if near else "choose from: "
-            raise BatchError(f"there is no format {name!r}.", hint=f"{hint}{', '.join(FORMATS)}.")
-        found.append(FORMATS[name])
-    return found
+            hint = f"Did you mean {near[0]!r}? Otherwise use one of: " if near else "Use one of: "
+            raise BatchError(f"There is no format {name!r}.", hint=f"{hint}{', '.join(FORMATS)}.")
+        formats.append(FORMATS[name])
+    return formats
 
 
 HALF_COPIED = (".part", ".crdownload", ".tmp", ".download")
-"""How the names of files end that a program is still writing."""
+"""Suffixes of files that a program is still writing."""
 
 
 def is_for_answers(name: str) -> bool:
-    """Whether a file of that name may hold answers: it is none that goes with a batch, nor hidden, nor half copied."""
+    """Whether a file of this name may contain answers: not a batch's own metadata, hidden or half-copied."""
     hidden = name.startswith((".", "~")) or name.endswith(HALF_COPIED)
     return not hidden and name not in {MANIFEST, DEFINITION_NAME, *SETUP_FILES}

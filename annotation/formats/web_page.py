@@ -1,4 +1,4 @@
-"""A batch as a web page: one file that works from a double click, and saves what an annotator answers as a journal."""
+"""A batch as a web page: one file that opens with a double click and saves the answers as a journal."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _ESCAPED = {"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"}
 
 
 def write_web_page(path: Path, handout: Handout) -> None:
-    """Write a batch as one self-contained HTML file: no server, no network, no second file.
+    """Write a batch as one self-contained HTML file that needs no server or network.
 
     Raises:
         OSError: It cannot be written.
     """
-    # A lone surrogate in the question has no UTF-8; browsers show its character reference as U+FFFD.
+    # UTF-8 cannot encode a lone surrogate in the question; browsers show its character reference as U+FFFD.
     path.write_text(web_page(handout), encoding="utf-8", errors="xmlcharrefreplace", newline="\n")
 
 
 def web_page(handout: Handout) -> str:
-    """The page of a batch.
+    """Render the page of a batch.
 
-    What is written by people (question, definition, label names) is escaped by the template; the items go into a block
-    of JSON that the page's script reads, so that no text can be markup. Only that script and that style may run.
+    The template escapes question, definition and label names; the items are embedded as JSON, so no text can be
+    markup. The Content-Security-Policy allows only the page's own script and style.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
@@ -51,7 +51,7 @@ def web_page(handout: Handout) -> str:
 
 
 def embedded_json(value: Any) -> str:
-    """JSON in ASCII that no HTML parser takes for markup; it parses back to `value`, lone surrogates included.
+    """Serialize to ASCII JSON that is safe inside HTML; it parses back to `value`, including lone surrogates.
 
     >>> print(embedded_json("</script> & \\u2028"))
     "\\u003c/script\\u003e \\u0026 \\u2028"
@@ -60,13 +60,13 @@ def embedded_json(value: Any) -> str:
 
 
 def read_answers(path: Path, *, batch_id: str = "") -> list[FilledRow]:
-    """The answers that a page saved, or a terminal kept: the lines of a journal.
+    """Read the journal that a page or a terminal session saved.
 
     Args:
-        batch_id: Not needed; each line names its batch.
+        batch_id: Unused; each line names its batch.
 
     Raises:
-        BatchError: The file cannot be read, or a line is broken.
+        BatchError: The file cannot be read, or a line is malformed.
     """
     del batch_id
     return [_answered(line) for line in read_journal(path)]
@@ -89,7 +89,7 @@ def _answered(line: JournalLine) -> FilledRow:
 
 
 def storage_key(handout: Handout) -> str:
-    """Under what a browser keeps the answers: two workspaces' b0001, or two annotators' files, are never mixed."""
+    """The key for answers in a browser's storage, distinct for each workspace, batch and annotator."""
     parts = (handout.annotator, *(part for item in handout.items for part in (item.item_id, item.text_hash)))
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     return f"pal {handout.batch_id} {digest}"
@@ -119,6 +119,6 @@ def _for_script(handout: Handout) -> dict[str, Any]:
 
 
 def _csp_hash(blocks: list[str]) -> str:
-    """The hash of the template's one inline block as a Content-Security-Policy wants it."""
+    """The hash of the template's one inline block, in the form of a Content-Security-Policy."""
     (block,) = blocks
     return f"sha256-{base64.b64encode(hashlib.sha256(block.encode()).digest()).decode('ascii')}"

@@ -1,13 +1,11 @@
-"""A batch as an Excel workbook: answers are chosen from a list, and whatever a spreadsheet makes of it is read back.
+"""A batch as an Excel workbook: answers are chosen from a list, and the file is read after any spreadsheet saved it.
 
-What says which item a row is (text, item_id, batch_id, text_hash) is guarded by a validation that refuses whatever is
-typed, not by the protection of the sheet: in a protected sheet Excel refuses to sort rows that have a locked cell and
-to delete them, while it does sort the free columns alone, apart from their ids. A validation stops the slip of a
-finger and nothing else.
+The columns that identify an item (text, item_id, batch_id, text_hash) are guarded by a validation that rejects any
+edit, not by sheet protection: in a protected sheet, Excel refuses to sort or delete rows with locked cells, but sorts
+the unlocked columns apart from their ids. The validation only prevents accidental edits.
 
-Text is text, by the format of its cells and a mark that Excel heeds when it is typed again: nothing is run, no id
-becomes a number. Line ends become those of a spreadsheet, and characters that no spreadsheet can hold are left out;
-`filled.check_rows` takes that into account.
+Text cells have the text format and a quote prefix, so no formula runs and no id becomes a number. Line ends are
+converted, and characters that a spreadsheet cannot hold are left out; `annotation.checks.check_rows` allows for that.
 """
 
 from __future__ import annotations
@@ -47,7 +45,7 @@ MOST_IN_AN_EXCEL_CELL = 32_767
 """UTF-16 units."""
 
 _MOST_IN_A_MESSAGE = 224
-_WRITTEN_AT = datetime(2000, 1, 1)  # the same handout is the same bytes whenever it is written
+_WRITTEN_AT = datetime(2000, 1, 1)  # fixed, so that equal handouts give equal bytes
 _WIDTHS = {"text": 80, CONTEXT_COLUMN: 36, "note": 28, "annotator": 14, "item_id": 14, "batch_id": 18, "text_hash": 14}
 _WIDTHS |= {"workspace_id": 14}
 _DEFINITION_WIDTH = 100
@@ -57,9 +55,9 @@ _IS_HASH = re.compile(f"[0-9a-f]{{{HASH_CHARS}}}")
 
 
 def write_workbook(path: Path, handout: Handout) -> None:
-    """Write what one annotator gets as a workbook: the items to fill in, and a second sheet that says how.
+    """Write one annotator's workbook: a sheet with the items to fill in, and a sheet with instructions.
 
-    The list of answers has label names first and keys last: a key and Enter is the fastest way to answer.
+    The list of answers has label names first and keys last; a key and Enter is the fastest way to answer.
     """
     from openpyxl import Workbook
 
@@ -76,16 +74,16 @@ def write_workbook(path: Path, handout: Handout) -> None:
 
 
 def read_workbook(path: Path, *, batch_id: str = "", workbooks: WorkbookReader | None = None) -> list[FilledRow]:
-    """Every row of a filled workbook: of each sheet that has a batch file's header, in any order of rows and columns.
+    """Read every row of a filled workbook from all sheets with a batch header, in any order of rows and columns.
 
-    Rows on a sheet without one are read in the columns of the first that has one.
+    Batch rows on a sheet without a header are read with the columns of the first sheet that has one.
 
     Args:
-        batch_id: Of rows that name none.
-        workbooks: What reads workbooks; one for this one alone where None.
+        batch_id: The default for rows that name no batch.
+        workbooks: A shared reader of workbooks.
 
     Raises:
-        BatchError: It is no workbook that can be read, or no sheet has a column `label` and one that says the item.
+        BatchError: The workbook cannot be read, or no sheet has a column `label` and one that identifies the item.
     """
     try:
         sheets = (workbooks or WorkbookReader()).sheets(path)
@@ -100,51 +98,51 @@ def read_workbook(path: Path, *, batch_id: str = "", workbooks: WorkbookReader |
         part = sheet.name if len(tables) > 1 else ""
         for row, cells in sheet.rows.items():
             if row > header_row and any(cell.strip() for cell in cells):
-                rows.append(filled_row(row, _named(names, cells), batch_id, part=part))
-    read = {sheet.name for sheet, *_ in tables}
-    for sheet in sheets:  # one onto which rows were moved without their header
-        for row, cells in sheet.rows.items() if sheet.name not in read else ():
-            moved = _named(tables[0][2], cells)
+                rows.append(filled_row(row, _by_column(names, cells), batch_id, part=part))
+    with_header = {sheet.name for sheet, *_ in tables}
+    for sheet in sheets:  # rows may have been moved to a sheet without a header
+        for row, cells in sheet.rows.items() if sheet.name not in with_header else ():
+            moved = _by_column(tables[0][2], cells)
             if _IS_HASH.fullmatch(moved.get("text_hash", "").strip()):
                 rows.append(filled_row(row, moved, batch_id, part=sheet.name))
     return rows
 
 
 def _header(path: Path, sheet: Sheet) -> tuple[int, list[str]] | None:
-    """The row of a sheet's header and the names of its columns."""
+    """The row number of a sheet's header and the column names; None without a header."""
     numbers, records = list(sheet.rows), list(sheet.rows.values())
-    at = header_at(records, lambda cells: 2 if column_names(path, cells) else 0)
-    if at is None:
+    index = header_at(records, lambda cells: 2 if column_names(path, cells) else 0)
+    if index is None:
         return None
-    if what := rows_above(path, records, at):
-        raise BatchError(what, hint=ROWS_ABOVE)
-    return numbers[at], column_names(path, records[at]) or []
+    if message := rows_above(path, records, index):
+        raise BatchError(message, hint=ROWS_ABOVE)
+    return numbers[index], column_names(path, records[index]) or []
 
 
-def _named(names: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
-    """A row's cells by column, without the mark that a CSV file gives to formulas: it may have been one before."""
+def _by_column(names: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
+    """A row's cells by column, without the formula marks of a CSV file, from which the workbook may have been made."""
     cells = [*map(as_unicode, cells), *[""] * (len(names) - len(cells))]
-    found = {name: restored(cell) for name, cell in zip(names, cells, strict=False) if name}
-    if text_hash(found.get("text", "")) != found.get("text_hash") and "text" in found:
-        found["text"] = cells[names.index("text")]  # the mark, if it is one, is the text's own
-    return found
+    row = {name: restored(cell) for name, cell in zip(names, cells, strict=False) if name}
+    if text_hash(row.get("text", "")) != row.get("text_hash") and "text" in row:
+        row["text"] = cells[names.index("text")]  # what looks like a mark belongs to the text
+    return row
 
 
 def _add_styles(workbook: Workbook) -> None:
-    """The looks of cells, by name; all hold text (`@`)."""
+    """Define named cell styles; all have the text format (`@`)."""
     from openpyxl.styles import Alignment, Border, Font, NamedStyle, PatternFill, Side
 
     edge = Side(style="thin", color="D0D5DD")
-    looks = {
+    styles = {
         "pal header": (Font(name="Calibri", size=12, bold=True, color="FFFFFF"), "1F3A5F"),
         "pal header to fill in": (Font(name="Calibri", size=12, bold=True, color="1F3A5F"), "FFD34D"),
         "pal text": (Font(name="Calibri", size=12), "FFFFFF"),
         "pal to fill in": (Font(name="Calibri", size=12, bold=True), "FFF8DF"),
         "pal id": (Font(name="Calibri", size=9, color="8A929E"), "F5F6F8"),
     }
-    for name, (font, color) in looks.items():
-        fill, placed = PatternFill("solid", color), Alignment(vertical="center", wrap_text=name != "pal id")
-        workbook.add_named_style(NamedStyle(name, font, fill, Border(edge, edge, edge, edge), placed, "@"))
+    for name, (font, color) in styles.items():
+        fill, alignment = PatternFill("solid", color), Alignment(vertical="center", wrap_text=name != "pal id")
+        workbook.add_named_style(NamedStyle(name, font, fill, Border(edge, edge, edge, edge), alignment, "@"))
 
 
 def _write_items(sheet: Worksheet, columns: Sequence[str], handout: Handout) -> None:
@@ -154,20 +152,20 @@ def _write_items(sheet: Worksheet, columns: Sequence[str], handout: Handout) -> 
         _write(sheet, 1, number, name, "pal header to fill in" if name == "label" else "pal header")
         width = _width(name) or max(14, 4 + max(map(len, handout.label_set.names)))
         sheet.column_dimensions[get_column_letter(number)].width = min(width, 80)
-    looks = {"label": "pal to fill in", **dict.fromkeys(_IDS, "pal id")}
+    styles = {"label": "pal to fill in", **dict.fromkeys(_IDS, "pal id")}
     for row, cells in enumerate(cells_of(handout), start=2):
         for number, name in enumerate(columns, start=1):
-            _write(sheet, row, number, cells.get(name, ""), looks.get(name, "pal text"))
+            _write(sheet, row, number, cells.get(name, ""), styles.get(name, "pal text"))
         shown = ("text", CONTEXT_COLUMN, *(name for name in cells if name.startswith(CONTEXT_PREFIX)))
         sheet.row_dimensions[row].height = max(_height(cells[name], _width(name)) for name in shown)
-    last = 1 + len(handout.items)
+    n_rows = 1 + len(handout.items)
     sheet.row_dimensions[1].height = 22
     sheet.freeze_panes = "A2"
-    sheet.auto_filter.ref = f"A1:{get_column_letter(len(columns))}{last}"
+    sheet.auto_filter.ref = f"A1:{get_column_letter(len(columns))}{n_rows}"
     for selection in sheet.sheet_view.selection:
         selection.activeCell = selection.sqref = "B2"
     sheet.print_title_rows = "1:1"
-    sheet.print_area = f"A1:{get_column_letter(columns.index('annotator') + 1)}{last}"
+    sheet.print_area = f"A1:{get_column_letter(columns.index('annotator') + 1)}{n_rows}"
     _set_page(sheet)
 
 
@@ -176,20 +174,23 @@ def _width(name: str) -> int:
 
 
 def _write_definition(sheet: Worksheet, handout: Handout) -> str:
-    """Write the sheet that says what is asked; returns where the answers stand that are allowed."""
+    """Write the sheet with the instructions; returns the cell range of the allowed answers."""
     labels = handout.label_set
     above = {
         "Question": labels.question,
         **({"Definition": labels.definition} if labels.definition else {}),
-        "Fill in": "The yellow column, label, of the sheet items. What is left empty is not done yet.",
-        "Good to know": "Sort, filter, and add columns as you like. The grey columns say which text it is: keep them.",
-        "Give back": "Save the file and send it back, as a workbook or CSV (UTF-8). Where you have pal: pal ingest",
+        "Fill in": "The yellow column, label, on the sheet items. Leave cells empty that you have not answered yet.",
+        "Good to know": "Sort, filter and add columns as you like. Keep the gray columns; they identify the texts.",
+        "Return": "Save the file and send it back as a workbook or CSV (UTF-8). If you have pal, run: pal ingest",
         "": "",
         "Answer": "",
     }
-    answers = {label.name: f"Shorter: {label.key}" if label.has_own_key else "" for label in labels.labels}
-    answers |= {UNSURE: "You cannot tell; it is looked at again.", SKIP: "No text to be labelled; it is left out."}
-    answers |= {label.key: f"The same as {label.name}" for label in labels.labels if label.has_own_key}
+    answers = {label.name: f"Key: {label.key}" if label.has_own_key else "" for label in labels.labels}
+    answers |= {
+        UNSURE: "You cannot decide; somebody will look at it again.",
+        SKIP: "The text cannot be labeled; it is left out.",
+    }
+    answers |= {label.key: f"Same as {label.name}" for label in labels.labels if label.has_own_key}
     for row, (name, text) in enumerate([*above.items(), *answers.items()], start=1):
         is_answer = row > len(above)
         _write(sheet, row, 1, name, "pal to fill in" if is_answer else "pal header" if name else "pal text")
@@ -202,7 +203,7 @@ def _write_definition(sheet: Worksheet, handout: Handout) -> str:
 
 
 def _guard(sheet: Worksheet, columns: Sequence[str], answers: str, label_set: LabelSet) -> None:
-    """Let the label be chosen from `answers`, show which are done, and refuse what is typed over a text or an id."""
+    """Offer `answers` as a list, highlight answered rows, and reject edits of texts and ids."""
     from openpyxl.formatting.rule import Rule
     from openpyxl.styles import PatternFill
     from openpyxl.styles.differential import DifferentialStyle
@@ -213,28 +214,28 @@ def _guard(sheet: Worksheet, columns: Sequence[str], answers: str, label_set: La
     cells = {name: f"{letter}2:{letter}{sheet.max_row}" for name, letter in letters.items()}
     message = f"Write one of: {', '.join(label_set.allowed())}."
     if len(message) > _MOST_IN_A_MESSAGE:
-        message = "Choose from the list; what each answer means is on the sheet 'definition'."
+        message = "Choose from the list; the sheet 'definition' explains each answer."
     choice = DataValidation("list", answers, None, True, errorTitle="Not an answer", error=message, allow_blank=True)
-    message = "This says which text it is. Press Esc, and write into: label, note."
-    fixed = DataValidation("custom", "FALSE", None, True, errorTitle="Not to be changed", error=message)
+    message = "This cell identifies the text. Press Esc, and edit only the columns label and note."
+    fixed = DataValidation("custom", "FALSE", None, True, errorTitle="Do not change this cell", error=message)
     choice.add(cells["label"])
     for name in ("text", *_IDS, *(name for name in columns if name.startswith(CONTEXT_PREFIX))):
         fixed.add(cells[name])
     sheet.add_data_validation(choice)
     sheet.add_data_validation(fixed)
     green = DifferentialStyle(fill=PatternFill("solid", bgColor="DDF3DD"))
-    done = Rule("expression", dxf=green, formula=[f"LEN(TRIM({letters['label']}2))>0"])
-    sheet.conditional_formatting.add(cells["label"], done)
+    answered = Rule("expression", dxf=green, formula=[f"LEN(TRIM({letters['label']}2))>0"])
+    sheet.conditional_formatting.add(cells["label"], answered)
 
 
 def _height(text: str, width: int) -> float:
-    """Points that a wrapped text needs: LibreOffice does not find that out as it opens a workbook."""
-    lines = sum(1 + sum(2 if ord(each) > 0x10FF else 1 for each in line) // width for line in text.splitlines() or [""])
+    """The row height in points for a wrapped text; LibreOffice does not compute it when it opens a workbook."""
+    lines = sum(1 + sum(2 if ord(char) > 0x10FF else 1 for char in line) // width for line in text.splitlines() or [""])
     return min(6 + 16 * lines, _MOST_POINTS)
 
 
 def _set_page(sheet: Worksheet) -> None:
-    """Landscape, as wide as the page."""
+    """Print in landscape, fitted to the page width."""
     from openpyxl.worksheet.properties import PageSetupProperties
 
     sheet.page_setup.orientation = "landscape"
@@ -246,21 +247,21 @@ def _write(sheet: Worksheet, row: int, column: int, text: str, style: str) -> No
     cell = sheet.cell(row, column)
     cell.style = style
     if text:
-        cell.value = _as_kept(text)
+        cell.value = _storable(text)
         cell.data_type = "s"  # `=1+1` and `#N/A` too
         cell.quotePrefix = True
 
 
-def _as_kept(text: str) -> str:
-    """`text` as a spreadsheet can hold it, and as a workbook writes that."""
+def _storable(text: str) -> str:
+    """`text` without characters that a spreadsheet cannot hold, escaped for a workbook."""
     text = re.sub(r"\r\n?|[\x0b\x0c\x1c-\x1f]", "\n", as_unicode(text))
     text = re.sub("[\x00-\x08\x0e-\x1b\ufffe\uffff]", "", text)
     text = text.encode("utf-16-le")[: 2 * MOST_IN_AN_EXCEL_CELL].decode("utf-16-le", "ignore")
-    return re.sub("_(?=x[0-9A-Fa-f]{4}_)", "_x005F_", text)  # one that looks like a character written by its number
+    return re.sub("_(?=x[0-9A-Fa-f]{4}_)", "_x005F_", text)  # looks like an escaped character
 
 
 def _save(workbook: Workbook, path: Path) -> None:
-    """Write the workbook; the same cells are the same bytes."""
+    """Write the workbook; equal cells give equal bytes."""
     from openpyxl.writer.excel import ExcelWriter
 
     workbook.properties.creator = "pal"

@@ -1,7 +1,7 @@
-"""Filled files that come in one zip: checked first, unpacked into a private folder, gone when they are read.
+"""Reads filled files from a zip archive: checks it, unpacks it into a private folder, and removes that afterwards.
 
-A zip comes from elsewhere, so nothing in it is believed. No name in it becomes a path on disk, its directory does not
-say how much is written, and what could only be an attack is refused as a whole.
+The archive is untrusted. No name in it becomes a path on disk, sizes in its directory are not believed, and archives
+that can only be attacks are rejected as a whole.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from storage.errors import BatchError
 MOST_ENTRIES = 1_000
 MOST_DIRECTORY_BYTES = 1_000_000
 MOST_RATIO = 200
-"""Text shrinks to a fifth, repetitive text to a fiftieth; Deflate can do a thousandth, of one character only."""
+"""Maximum compression ratio. Text reaches 5, repetitive text 50; Deflate reaches 1,000 on a single character."""
 
 RATIO_FROM_BYTES = 10_000_000
 BLOCK_BYTES = 65_536
 
-_HEADER = struct.Struct("<4s22xHH")  # in front of each entry: signature, what the directory has too, two lengths
+_HEADER = struct.Struct("<4s22xHH")  # before each entry: signature, fields that the directory has too, two lengths
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _IS_UTF8 = 0x800
 _OTHER_METHODS = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, LookupError, ValueError)
-_ZIP_AGAIN = "make the zip again from the filled files themselves."
-_SEND_AGAIN = "copy or download it again, or take the filled files themselves."
-_NESTED = "unpack it and take its files; from another kind of table save .xlsx or 'CSV UTF-8'."
+_ZIP_AGAIN = "Create the zip again from the filled files."
+_SEND_AGAIN = "Copy or download it again, or use the filled files directly."
+_NESTED = "Unpack it and use its files; save other kinds of tables as .xlsx or 'CSV UTF-8'."
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Part:
     """One file in an archive.
 
     Attributes:
-        name: As it stands in the archive, for messages; U+FFFD stands for what cannot be shown. Never a path.
-        content: Where it lies unpacked while the archive is open, or why it does not.
+        name: Its name in the archive, for messages only; U+FFFD replaces unprintable characters.
+        content: Its unpacked path while the archive is open, or the error.
     """
 
     name: str
@@ -55,10 +55,10 @@ class Part:
 
     @property
     def path(self) -> Path:
-        """Where it lies unpacked.
+        """Its unpacked path.
 
         Raises:
-            BatchError: It could not be unpacked; the other parts may be read all the same.
+            BatchError: It could not be unpacked; other parts can still be read.
         """
         if isinstance(self.content, BatchError):
             raise self.content
@@ -67,12 +67,12 @@ class Part:
 
 @contextmanager
 def opened_archive(path: Path) -> Iterator[list[Part]]:
-    """The files of a zip archive in its order, unpacked; they are gone when the context is left.
+    """Unpack a zip archive; the files, in the archive's order, are removed when the context is left.
 
-    Folders, hidden files, lock files and what systems add (`__MACOSX`, `Thumbs.db`) are passed over.
+    Folders, hidden files, lock files and system files (`__MACOSX`, `Thumbs.db`) are skipped.
 
     Raises:
-        BatchError: It is damaged as a whole, encrypted, too large or empty, or an entry in it is unsafe.
+        BatchError: The archive is damaged, encrypted, too large or empty, or an entry is unsafe.
         OSError: It cannot be read, or there is no space to unpack it.
     """
     with tempfile.TemporaryDirectory(prefix="pal-") as folder:
@@ -80,13 +80,13 @@ def opened_archive(path: Path) -> Iterator[list[Part]]:
 
 
 def is_zip(path: Path) -> bool:
-    """Whether a file begins as a zip archive does; a workbook (.xlsx) is one too."""
+    """Whether a file begins like a zip archive; workbooks (.xlsx) do too."""
     with path.open("rb") as file:
-        return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")  # the latter: of an empty one
+        return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")  # the latter: an empty archive
 
 
 def is_workbook(path: Path) -> bool:
-    """Whether a file is a zip archive with what makes a workbook (.xlsx); False for a damaged one."""
+    """Whether a file is a zip archive with the parts of a workbook (.xlsx); False if it is damaged."""
     if not is_zip(path):
         return False
     try:
@@ -99,7 +99,7 @@ def is_workbook(path: Path) -> bool:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The archive; its directory is read, and its entries are known to lie one behind the other."""
+    """Open the archive; its directory has been read, and its entries do not overlap."""
     with _BoundedReads(io.FileIO(path)) as file:
         try:
             archive = zipfile.ZipFile(file)
@@ -112,16 +112,16 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 class _BoundedReads(io.BufferedReader):
-    """A file of which only so much is read at once: a directory is read whole, however large it says it is."""
+    """A file with a limit on a single read: zipfile reads the directory at once, whatever size it claims."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > MOST_DIRECTORY_BYTES:
-            raise zipfile.BadZipFile(f"its directory has {size:,} bytes, and {MOST_DIRECTORY_BYTES:,} are enough")
+            raise zipfile.BadZipFile(f"its directory has {size:,} bytes, more than {MOST_DIRECTORY_BYTES:,}")
         return super().read(size)
 
 
 def _check_places(path: Path, archive: zipfile.ZipFile, file: io.BufferedReader) -> None:
-    """Refuse entries that share bytes: so a small file unpacks to any size (Fifield 2019, A better zip bomb)."""
+    """Reject overlapping entries, as in Fifield (2019), A better zip bomb."""
     end = 0
     for entry in sorted(archive.infolist(), key=lambda entry: entry.header_offset):
         header = b""
@@ -135,104 +135,110 @@ def _check_places(path: Path, archive: zipfile.ZipFile, file: io.BufferedReader)
         start, end_before = entry.header_offset, end
         end = start + _HEADER.size + name_bytes + extra_bytes + entry.compress_size
         if start < end_before or end > archive.start_dir:
-            raise BatchError(f"{path}: {entry.orig_filename!r} shares bytes with another entry.", hint=_ZIP_AGAIN)
+            raise BatchError(f"{path}: {entry.orig_filename!r} overlaps another entry.", hint=_ZIP_AGAIN)
 
 
 def _unpacked(path: Path, folder: Path) -> list[Part]:
     with _opened(path) as archive:
-        entries = _wanted(path, archive.infolist())
+        entries = _candidates(path, archive.infolist())
         _check_sizes(path, entries)
         counts = Counter(entry.orig_filename for entry in entries)
         parts = []
         for number, entry in enumerate(entries, start=1):
             suffix = PurePosixPath(entry.orig_filename).suffix.lower()
-            to = folder / f"{number:04d}{suffix if re.fullmatch('[.][a-z0-9]{1,8}', suffix) else ''}"
-            content = _content(path, archive, entry, to, counts[entry.orig_filename])
+            target = folder / f"{number:04d}{suffix if re.fullmatch('[.][a-z0-9]{1,8}', suffix) else ''}"
+            content = _content(path, archive, entry, target, counts[entry.orig_filename])
             parts.append(Part(_shown(entry), content))
         return parts
 
 
-def _wanted(path: Path, entries: Sequence[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
+def _candidates(path: Path, entries: Sequence[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
     """The entries that may be filled files.
 
     Raises:
-        BatchError: One has a name or a type that no filled file has, or there are none.
+        BatchError: An entry has an unsafe name or type, or there are no files.
     """
     for entry in entries:
         name = entry.orig_filename
         if name.startswith("/") or re.match("[A-Za-z]:", name) or re.search(r"[\\\0]", name) or ".." in name.split("/"):
-            raise BatchError(f"{path}: the name {name!r} leads out of the archive.", hint=_ZIP_AGAIN)
+            raise BatchError(f"{path}: the path {name!r} points outside the archive.", hint=_ZIP_AGAIN)
         if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise BatchError(f"{path}: {name!r} is a link or a device, not a file.", hint=_ZIP_AGAIN)
     names = {entry.orig_filename for entry in entries}
     if names & {"[Content_Types].xml", "mimetype", "Index/Document.iwa"}:  # of Office, OpenDocument, Apple
-        hint = "open it in a spreadsheet, save it as .xlsx or 'CSV UTF-8', and put that into the inbox."
+        hint = "Open it in a spreadsheet, save it as .xlsx or 'CSV UTF-8', and put that into the inbox."
         raise BatchError(f"{path} is a document, not an archive of filled files.", hint=hint)
-    wanted = [entry for entry in entries if not _is_passed_over(entry.orig_filename)]
-    if not wanted:
-        raise BatchError(f"{path} has no files in it.", hint=_ZIP_AGAIN)
-    return wanted
+    candidates = [entry for entry in entries if not _is_skipped(entry.orig_filename)]
+    if not candidates:
+        raise BatchError(f"{path} contains no files.", hint=_ZIP_AGAIN)
+    return candidates
 
 
-def _is_passed_over(name: str) -> bool:
-    *folders, last = name.split("/")
-    hidden = any(part.startswith(".") and part != "." for part in (*folders, last))
-    return not last or hidden or "__MACOSX" in folders or last.startswith("~") or last.lower() == "thumbs.db"
+def _is_skipped(name: str) -> bool:
+    *folders, file = name.split("/")
+    hidden = any(part.startswith(".") and part != "." for part in (*folders, file))
+    return not file or hidden or "__MACOSX" in folders or file.startswith("~") or file.lower() == "thumbs.db"
 
 
 def _check_sizes(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
-    """Refuse, before anything is unpacked, what is locked or would unpack to more than it may."""
+    """Reject encrypted and oversized archives before anything is unpacked."""
     if len(entries) > MOST_ENTRIES:
-        raise BatchError(f"{path} has {len(entries):,} files; at most {MOST_ENTRIES:,} are read.", hint="split it.")
+        raise BatchError(
+            f"{path} has {len(entries):,} files; at most {MOST_ENTRIES:,} are read.", hint="Split the archive."
+        )
     for entry in entries:
         if entry.flag_bits & _ENCRYPTED:
             what = f"{path}: {entry.orig_filename!r} is encrypted."
-            raise BatchError(what, hint="unpack it with its password and take the filled files themselves.")
+            raise BatchError(what, hint="Unpack it with its password and use the filled files.")
         if entry.file_size > max(RATIO_FROM_BYTES, MOST_RATIO * entry.compress_size):
-            sizes = f"from {entry.compress_size:,} to {entry.file_size:,} bytes, as no table does"
+            sizes = f"from {entry.compress_size:,} to {entry.file_size:,} bytes, which no table does"
             raise BatchError(f"{path}: {entry.orig_filename!r} would unpack {sizes}.", hint=_ZIP_AGAIN)
     total = sum(entry.file_size for entry in entries)
     if total > MAX_BYTES:
-        raise BatchError(f"{path} would unpack to {total:,} bytes; at most {MAX_BYTES:,} are read.", hint="split it.")
+        raise BatchError(
+            f"{path} would unpack to {total:,} bytes; at most {MAX_BYTES:,} are read.", hint="Split the archive."
+        )
 
 
-def _content(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, to: Path, n_same: int) -> Path | BatchError:
-    """Unpack one entry to `to`; where that fails, nothing is left there."""
+def _content(
+    path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, n_same: int
+) -> Path | BatchError:
+    """Unpack one entry to `target`; on failure, nothing is left there."""
     place = f"{path}, {entry.orig_filename!r}"
     try:
         if n_same > 1:
-            hint = "take one of them out, or give it another name, and make the zip again."
-            raise BatchError(f"{place}: {n_same} files in it have this name.", hint=hint)
+            hint = "Remove or rename one of them, and create the zip again."
+            raise BatchError(f"{place}: {n_same} files have this name.", hint=hint)
         _check_method(path, entry)
-        _copy(path, archive, entry, to)
-        if is_zip(to) and not is_workbook(to):
+        _copy(path, archive, entry, target)
+        if is_zip(target) and not is_workbook(target):
             raise BatchError(f"{place} is itself an archive.", hint=_NESTED)
     except BatchError as error:
-        to.unlink(missing_ok=True)
+        target.unlink(missing_ok=True)
         return error
-    return to
+    return target
 
 
 def _check_method(path: Path, entry: zipfile.ZipInfo) -> None:
-    """Refuse all but Deflate: of other methods zipfile unpacks in one piece whatever a block of them holds."""
+    """Reject all methods but Deflate: with others, zipfile unpacks a block at once, whatever its size."""
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         method = _OTHER_METHODS.get(entry.compress_type, f"method {entry.compress_type}")
         what = f"{path}, {entry.orig_filename!r} is compressed with {method}."
-        raise BatchError(what, hint="make the zip again with the usual compression, Deflate.")
+        raise BatchError(what, hint="Create the zip again with the usual compression, Deflate.")
 
 
-def _copy(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, to: Path) -> None:
-    """Write an entry block by block; never more than its size in the directory, which is in the sum that is allowed."""
+def _copy(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
+    """Write an entry block by block, never more than its size in the directory, which was checked."""
     written = 0
     try:
-        with archive.open(entry) as source, to.open("xb") as target:
+        with archive.open(entry) as source, target.open("xb") as unpacked:
             while block := source.read(BLOCK_BYTES):
                 written += len(block)
                 if written > entry.file_size:
                     break
-                target.write(block)
+                unpacked.write(block)
         if written != entry.file_size:
-            raise EOFError("it has more or fewer bytes than the directory says")
+            raise EOFError("its size differs from the size in the directory")
     except _DAMAGE as error:
         raise _damaged(path, entry, error) from error
 
@@ -243,7 +249,7 @@ def _damaged(path: Path, entry: zipfile.ZipInfo, error: Exception) -> BatchError
 
 
 def _shown(entry: zipfile.ZipInfo) -> str:
-    """An entry's name for messages. Finder and `zip` write UTF-8 and do not say so; zipfile then takes it for CP437."""
+    """An entry's name for messages. Finder and `zip` write UTF-8 without the flag, which zipfile decodes as CP437."""
     name = entry.orig_filename
     if not entry.flag_bits & _IS_UTF8:
         with contextlib.suppress(UnicodeError):

@@ -143,21 +143,21 @@ def root_faults(root: str) -> list[str]:
     >>> root_faults("s3://bucket/folder"), root_faults("")
     ([], [])
     >>> root_faults("bucket/folder")
-    ['root: write s3://bucket/folder, gs://bucket/folder or abfss://container@account.dfs.core.windows.net/folder']
+    ['write s3://bucket/folder, gs://bucket/folder or abfss://container@account.dfs.core.windows.net/folder']
     """
     if not root:
         return []
     parts = _split(root)
     if parts is None or parts.scheme not in _OPTIONS or not parts.netloc:
         examples = "s3://bucket/folder, gs://bucket/folder or abfss://container@account.dfs.core.windows.net/folder"
-        return [f"root: write {examples}"]
+        return [f"write {examples}"]
     faults = []
     if parts.password is not None or ("@" in parts.netloc and not parts.scheme.startswith("abfs")):
-        faults.append("root: set user and password in the environment (AWS_ACCESS_KEY_ID, ...), not here")
+        faults.append("set user and password in the environment (AWS_ACCESS_KEY_ID, ...), not here")
     if parts.fragment or re.search(r"(?:^|&)(?!region=|scheme=|endpoint_override=)[^=]+=", parts.query):
-        faults.append("root: only region, scheme and endpoint_override are allowed after '?'")
+        faults.append("only region, scheme and endpoint_override are allowed after '?'")
     if {".", ".."} & set(parts.path.split("/")):
-        faults.append("root: the folder must not contain '.' or '..'")
+        faults.append("the folder must not contain '.' or '..'")
     return faults
 
 

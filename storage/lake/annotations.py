@@ -1,4 +1,4 @@
-"""Annotations: appended exactly once, never changed; the labels that follow from them."""
+"""Annotations, which are appended exactly once and never changed, and the labels derived from them."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Contradiction:
-    """Files of one ingest in which one annotator answers one item in more than one way.
+    """Files of one ingest with different answers of one annotator to one item.
 
     Attributes:
-        given: (source_file, answer) of each.
+        answers: (source_file, answer) of each file.
     """
 
     item_id: str
     annotator: str
-    given: tuple[tuple[str, str], ...]
+    answers: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """What became of a file's answers to a batch.
+    """The result of ingesting a file's answers to a batch.
 
     Attributes:
         n_new: Answers that count from now on.
-        n_known: Answers that the lake had.
+        n_known: Answers that were in the lake already.
         complete: Whether the batch is complete.
-        n_corrected: Of the new ones those that replace an answer of the same annotator.
-        known_since: When these very bytes were first ingested (UTC); None where they were not.
-        contradictions: Why nothing of the file was ingested; empty where it was.
+        n_corrected: New answers that replace an earlier answer of the same annotator.
+        known_since: When the same bytes were first ingested (UTC); None if they were not.
+        contradictions: Why nothing of the file was ingested; empty if it was.
     """
 
     n_new: int
@@ -55,15 +55,15 @@ class Ingested:
 
 @dataclass(frozen=True)
 class HandIn:
-    """How a file came in.
+    """How a file was handed in.
 
     Attributes:
-        sha256: Of its bytes; empty where they are not remembered.
-        stays: It is filled in where it is, and read again as it grows: what it said before, it does not say again.
+        sha256: Hash of its bytes; empty if it is not recorded.
+        stays: Whether it is filled in where it is and read again as it grows, so that only additions are new.
         saved_at: When it was last saved.
-        is_journal: The terminal adds every answer to it as it is given.
-        again: Take it as a later answer, even if these bytes were ingested before.
-        parts: SHA-256 of the files in it, where it is an archive.
+        is_journal: Whether it is the journal of a terminal session.
+        again: Whether to count it as new answers even if the same bytes were ingested before.
+        parts: SHA-256 of its files, if it is an archive.
     """
 
     sha256: str = ""
@@ -76,10 +76,10 @@ class HandIn:
 
 @dataclass(frozen=True)
 class FileAnswers:
-    """The answers to one batch in one file, of each annotator to each item the oldest first.
+    """The answers to one batch in one file; the answers of an annotator to an item are ordered oldest first.
 
     Attributes:
-        source_file: Its name, the same for every read of one file.
+        source_file: The file's name, the same for every read.
     """
 
     source_file: str
@@ -89,24 +89,23 @@ class FileAnswers:
 
 
 def ingest(store: Store, batch_id: str, answers: Sequence[Answer], source_file: str) -> Ingested:
-    """Append the answers of one file that stays to one batch, as `ingest_files` does."""
+    """Append the answers of one file to one batch, like `ingest_files`."""
     return ingest_files(store, [FileAnswers(source_file, batch_id, answers)])[0]
 
 
 def ingest_files(store: Store, files: Sequence[FileAnswers], read: Mapping[str, str] | None = None) -> list[Ingested]:
-    """Append the answers that are new, in one commit; the same files again append none, in no commit.
+    """Append all new answers in one commit; ingesting the same files again appends nothing.
 
-    Answers count in the order in which they are ingested, whatever their times say; those of terminals come last.
-    Bytes that were ingested before add nothing, a file that stays only what it did not say before. Where two files
-    contradict each other, none of their answers is appended; but an answer that was given in a terminal after the other
-    file was saved is a correction.
+    Answers count in the order of ingestion, whatever their times; terminal journals come last. Bytes that were ingested
+    before add nothing, and a file that stays adds only new answers. If two files contradict each other, no answer of
+    either is appended; but an answer given in a terminal after the other file was saved is a correction.
 
     Args:
-        read: Files that need not be read again until they change: source_file -> hash of what was read. One that
-            contradicts another is read again.
+        read: Files that need not be read again until they change: source_file -> hash of the content. A file that
+            contradicts another one is read again.
 
     Returns:
-        What became of each of `files`, with its batch as it stood after that file.
+        The result for each of `files`, with its batch as of that file.
     """
 
     def change(connection: Connection) -> list[Ingested]:
@@ -123,26 +122,26 @@ def ingest_files(store: Store, files: Sequence[FileAnswers], read: Mapping[str, 
 
 
 def ingested_hashes(store: Store) -> frozenset[str]:
-    """SHA-256 of every file that was ingested, those in archives included."""
+    """SHA-256 of every ingested file, including files of archives."""
     return frozenset(sha256 for (sha256,) in store.rows("SELECT DISTINCT sha256 FROM lake.ingested_files"))
 
 
 def not_ingested(store: Store, file: FileAnswers) -> list[Answer]:
-    """The answers that ingesting this file alone would append; changes nothing."""
+    """The answers that ingesting only this file would append; changes nothing."""
     rows = store.rows(f"{_HISTORY} WHERE batch_id = ? {_OLDEST_FIRST}", [file.batch_id])
     history = _history(rows).get(file.batch_id, {})
-    given: dict[_Key, list[Answer]] = {}
+    by_key: dict[_Key, list[Answer]] = {}
     for answer in file.answers:
-        given.setdefault((answer.item_id, answer.annotator), []).append(answer)
+        by_key.setdefault((answer.item_id, answer.annotator), []).append(answer)
     return [
         answer
-        for key, answers in given.items()
-        for answer in _unsaid(history.get(key, []), answers, file.hand_in, file.source_file)
+        for key, answers in by_key.items()
+        for answer in _new_answers(history.get(key, []), answers, file.hand_in, file.source_file)
     ]
 
 
 def annotator_spellings(store: Store) -> dict[str, str]:
-    """How each annotator's name is written, by its `folded` form: as it was first, earlier names as the name of now."""
+    """The spelling of each annotator's name by its `folded` form: the first one used; earlier names map to today's."""
     return spelled_first(name for (name,) in store.rows(_ANNOTATORS)) | _renamed(store.rows(_RENAMED))
 
 
@@ -150,13 +149,13 @@ _RENAMED = "SELECT name, annotator FROM lake.renamed_annotators"
 
 
 def _renamed(rows: Sequence[tuple[Any, ...]]) -> dict[str, str]:
-    """The name of now of every annotator by a `folded` earlier one."""
+    """The present name of each renamed annotator by the `folded` earlier name."""
     return {folded(name): annotator for name, annotator in rows}
 
 
 @dataclass(frozen=True)
 class LabelledItem:
-    """An item that came with its label: what the original's files hold."""
+    """An item imported with its label, as in the files of the original scripts."""
 
     item_id: str
     label: str
@@ -167,14 +166,14 @@ class LabelledItem:
 def import_labelled(
     store: Store, name: str, split: Split, labelled: Sequence[LabelledItem], label_set: str, source_file: str
 ) -> int:
-    """Take labels that were given elsewhere, as an ingested batch named `name`; returns how many are new.
+    """Import labels given elsewhere as an ingested batch named `name`; returns how many are new.
 
-    Items that have any annotation keep what they have: importing twice changes nothing.
+    Items that have annotations are skipped, so importing twice changes nothing.
     """
 
     def change(connection: Connection) -> int:
-        known = {row[0] for row in connection.execute("SELECT DISTINCT item_id FROM lake.annotations").fetchall()}
-        new = [item for item in labelled if item.item_id not in known]
+        annotated = {row[0] for row in connection.execute("SELECT DISTINCT item_id FROM lake.annotations").fetchall()}
+        new = [item for item in labelled if item.item_id not in annotated]
         if not new:
             return 0
         proposals = [Proposal(item.item_id, item.strategy, item.score, k + 1) for k, item in enumerate(new)]
@@ -191,14 +190,14 @@ def import_labelled(
 
 
 def free_batch_id(connection: Connection, name: str) -> str:
-    """`name` for a batch of labels that were given elsewhere, with a number after it where there was one before."""
+    """An unused id for a batch of imported labels: `name`, or `name` with a number."""
     sql = "SELECT count(*) FROM lake.batches WHERE batch_id = $name OR starts_with(batch_id, $name || '-')"
-    taken = connection.execute(bound(sql, {"name": name})).fetchone()
-    return f"{name}-{taken[0] + 1}" if taken and taken[0] else name
+    used = connection.execute(bound(sql, {"name": name})).fetchone()
+    return f"{name}-{used[0] + 1}" if used and used[0] else name
 
 
 def labelled_texts(store: Store, split: Split, version: int) -> pa.Table:
-    """The labelled items of a split at a lake version, but for erased ones: (item_id, text, label), by item_id."""
+    """The labeled items of a split at a lake version, except erased ones: (item_id, text, label), by item_id."""
     return store.read(
         f"""SELECT item_id, text, label FROM ({current_labels(version)})
         JOIN lake.items i AT (VERSION => {int(version)}) USING (item_id)
@@ -213,9 +212,9 @@ def label_counts(store: Store) -> dict[Split, dict[str, int]]:
 
 
 def answered_items(store: Store) -> tuple[dict[Split, dict[str, int]], int]:
-    """How many items of each split have each label, and how many have none though they were answered.
+    """How many items of each split have each label, and how many answered items have none.
 
-    Those without were skipped, or are unsure or disputed.
+    Answered items without a label were skipped, or are unsure or disputed.
     """
     counts: dict[Split, dict[str, int]] = {split: {} for split in Split}
     unlabelled = 0
@@ -230,21 +229,21 @@ def answered_items(store: Store) -> tuple[dict[Split, dict[str, int]], int]:
 
 
 def recent_seconds(store: Store) -> list[float]:
-    """How long the newest 200 answers took whose time is known; breaks of more than five minutes are left out."""
+    """Durations of the newest 200 timed answers; breaks of more than five minutes are left out."""
     sql = """SELECT seconds FROM lake.annotations WHERE seconds BETWEEN 0.1 AND 300
         ORDER BY ingestion DESC, annotated_at DESC LIMIT 200"""
     return [row[0] for row in store.rows(sql)]
 
 
 def read_files(store: Store) -> dict[str, str]:
-    """Files of batches that were read to the end: source_file -> hash of what was read last."""
+    """Files of batches that were read completely: source_file -> hash of the content read last."""
     newest = "arg_max(sha256, (coalesce(n, 0), read_at))"
     return dict(store.rows(f"SELECT source_file, {newest} FROM lake.read_files GROUP BY source_file"))
 
 
 @dataclass(frozen=True)
-class _Said:
-    """An annotation as far as a later one is compared with it; the time as the lake keeps it."""
+class _StoredAnswer:
+    """The fields of a stored annotation that new answers are compared with."""
 
     answer: str
     note: str
@@ -252,14 +251,14 @@ class _Said:
     source_file: str
 
     @property
-    def given(self) -> tuple[str, str]:
+    def value(self) -> tuple[str, str]:
         return self.answer, self.note
 
 
 _Key = tuple[str, str]
 """Item and annotator."""
-_History = dict[_Key, list[_Said]]
-"""Every annotation of a batch, the oldest first."""
+_History = dict[_Key, list[_StoredAnswer]]
+"""Every annotation of a batch, oldest first."""
 
 _HISTORY = "SELECT batch_id, item_id, annotator, answer, note, annotated_at, source_file FROM lake.annotations"
 _OLDEST_FIRST = "ORDER BY ingestion, annotated_at, ingested_at"
@@ -270,64 +269,68 @@ _ANNOTATORS = """SELECT annotator FROM (SELECT annotator, min(ingestion) AS k FR
 def _history(rows: Sequence[tuple[Any, ...]]) -> dict[str, _History]:
     """The history of each batch."""
     histories: dict[str, _History] = {}
-    for batch_id, item_id, annotator, *said in rows:
-        histories.setdefault(batch_id, {}).setdefault((item_id, annotator), []).append(_Said(*said))
+    for batch_id, item_id, annotator, *fields in rows:
+        histories.setdefault(batch_id, {}).setdefault((item_id, annotator), []).append(_StoredAnswer(*fields))
     return histories
 
 
 @dataclass
-class _Standing:
+class _BatchState:
     """A batch while answers are added to it.
 
     Attributes:
-        own: The items that it is complete with, which gold ones are none of.
+        own_ids: The items needed to complete it, without gold items.
     """
 
     status: str = ""
     n: int = 0
     overlap: int = 1
-    own: set[str] = field(default_factory=set)
+    own_ids: set[str] = field(default_factory=set)
     history: _History = field(default_factory=dict)
 
     def close_if_complete(self) -> None:
-        """Set the status of an open batch in which all items have the answers that they need."""
+        """Mark an open batch as ingested if all items have enough answers."""
         if self.status != BatchStatus.PUBLISHED:
             return
-        answerers = Counter(item_id for item_id, _ in self.history if item_id in self.own)
+        answerers = Counter(item_id for item_id, _ in self.history if item_id in self.own_ids)
         if self.n <= sum(n >= self.overlap for n in answerers.values()):
             self.status = BatchStatus.INGESTED.value
 
 
-def _standing(connection: Connection, batch_ids: Collection[str]) -> dict[str, _Standing]:
-    """How each of these batches stands; one that the lake does not know has no status."""
-    batches = {batch_id: _Standing() for batch_id in batch_ids}
+def _batch_states(connection: Connection, batch_ids: Collection[str]) -> dict[str, _BatchState]:
+    """The state of each batch; an unknown batch has no status."""
+    batches = {batch_id: _BatchState() for batch_id in batch_ids}
     if not batches:
         return batches
-    asked = bound("WHERE batch_id IN (SELECT unnest($ids))", {"ids": sorted(batch_ids)})
-    for batch_id, history in _history(connection.execute(f"{_HISTORY} {asked} {_OLDEST_FIRST}").fetchall()).items():
+    condition = bound("WHERE batch_id IN (SELECT unnest($ids))", {"ids": sorted(batch_ids)})
+    for batch_id, history in _history(connection.execute(f"{_HISTORY} {condition} {_OLDEST_FIRST}").fetchall()).items():
         batches[batch_id].history = history
-    rows = connection.execute(f"SELECT batch_id, status, n, coalesce(overlap, 1) FROM lake.batches {asked}").fetchall()
+    rows = connection.execute(
+        f"SELECT batch_id, status, n, coalesce(overlap, 1) FROM lake.batches {condition}"
+    ).fetchall()
     for batch_id, status, n, overlap in rows:
         batches[batch_id].status, batches[batch_id].n, batches[batch_id].overlap = status, n, overlap
-    for batch_id, item_id in connection.execute(f"SELECT batch_id, item_id FROM lake.batch_items {asked}").fetchall():
-        batches[batch_id].own.add(item_id)
+    for batch_id, item_id in connection.execute(
+        f"SELECT batch_id, item_id FROM lake.batch_items {condition}"
+    ).fetchall():
+        batches[batch_id].own_ids.add(item_id)
     return batches
 
 
 class _Ingest:
-    """One ingest inside of its transaction: what the lake has, and what is appended to it.
+    """One ingest within its transaction: the state of the lake and the rows to append.
 
     Attributes:
-        contradictions: source_file -> why nothing of it is ingested.
+        contradictions: source_file -> why none of its answers is ingested.
     """
 
     def __init__(self, connection: Connection, files: Sequence[FileAnswers]) -> None:
         self._connection, self._now = connection, utc_now()
         names = [name for (name,) in connection.execute(_ANNOTATORS).fetchall()]
-        spellings = spelled_first([*names, *(each.annotator for file in files for each in file.answers)])
+        spellings = spelled_first([*names, *(answer.annotator for file in files for answer in file.answers)])
         self._spellings = spellings | _renamed(connection.execute(_RENAMED).fetchall())
-        self._batches = _standing(connection, {file.batch_id for file in files})
-        self._known = _first_ingests(connection, {file.hand_in.sha256 for file in files} - {""})
+        self._batches = _batch_states(connection, {file.batch_id for file in files})
+        self._first_ingested = _first_ingests(connection, {file.hand_in.sha256 for file in files} - {""})
         self._hashes = {sha256: file.source_file for file in files for sha256 in file.hand_in.parts}
         self._numbers: dict[str, int] = {}
         self._next = next_ingestion(connection)
@@ -336,26 +339,26 @@ class _Ingest:
         self.contradictions = self._find_contradictions(files)
 
     def take(self, file: FileAnswers) -> Ingested:
-        """Append what is new in a file's answers to a batch."""
+        """Append the new answers of a file to a batch."""
         batch, known_since = self._batches[file.batch_id], self._known_since(file)
         if contradictions := self.contradictions.get(file.source_file):
             return Ingested(0, 0, batch.status == BatchStatus.INGESTED, contradictions=tuple(contradictions))
         number, n_new, n_corrected = self._numbers.setdefault(file.source_file, self._next), 0, 0
-        at = self._now + timedelta(microseconds=len(self._numbers) - 1)
+        ingested_at = self._now + timedelta(microseconds=len(self._numbers) - 1)
         for (item_id, annotator), answers in self._by_key(file).items():
-            said = batch.history.setdefault((item_id, annotator), [])
+            stored = batch.history.setdefault((item_id, annotator), [])
             for k, answer in enumerate(
-                _unsaid(said, answers, file.hand_in, file.source_file, is_known=known_since is not None)
+                _new_answers(stored, answers, file.hand_in, file.source_file, is_known=known_since is not None)
             ):
-                differs = not said or said[-1].given != (answer.answer, answer.note)
-                is_new = differs or (answer.annotated_at is not None and not _is_event(said, answer))
+                differs = not stored or stored[-1].value != (answer.answer, answer.note)
+                is_new = differs or (answer.annotated_at is not None and not _is_event(stored, answer))
                 if not is_new and not file.hand_in.stays:
                     continue
-                n_new, n_corrected = n_new + is_new, n_corrected + (differs and bool(said))
-                row = _row(replace(answer, annotator=annotator), file.batch_id, at, file.source_file)
+                n_new, n_corrected = n_new + is_new, n_corrected + (differs and bool(stored))
+                row = _row(replace(answer, annotator=annotator), file.batch_id, ingested_at, file.source_file)
                 self._rows.append(row | {"ingestion": number + k})
                 self._next = max(self._next, number + k + 1)
-                said.append(_Said(answer.answer, answer.note, row["annotated_at"], file.source_file))
+                stored.append(_StoredAnswer(answer.answer, answer.note, row["annotated_at"], file.source_file))
                 self._grown.add(file.batch_id)
         if file.batch_id in self._grown:
             batch.close_if_complete()
@@ -363,10 +366,10 @@ class _Ingest:
         return Ingested(n_new, n_known, batch.status == BatchStatus.INGESTED, n_corrected, known_since)
 
     def save(self) -> None:
-        """Write what was taken."""
+        """Write the collected rows."""
         _append(self._connection, self._rows)
         if self._grown:
-            # The guard: two ingests of one batch at the same time touch the same row, and one of them runs again.
+            # Two simultaneous ingests of one batch update the same row, so that one of them is retried.
             complete = [name for name in self._grown if self._batches[name].status == BatchStatus.INGESTED]
             self._connection.execute(
                 bound(
@@ -385,84 +388,90 @@ class _Ingest:
             self._connection.execute(f"INSERT INTO lake.ingested_files {listed(rows, columns)}")
 
     def _known_since(self, file: FileAnswers) -> datetime | None:
-        """When the bytes of a file that does not stay were first ingested."""
+        """When the bytes of a file were first ingested; None for a file that stays."""
         if not file.hand_in.sha256:
             return None
-        if (since := self._known.get(file.hand_in.sha256)) is None or file.hand_in.again:
+        if (since := self._first_ingested.get(file.hand_in.sha256)) is None or file.hand_in.again:
             is_copy = self._hashes.setdefault(file.hand_in.sha256, file.source_file) != file.source_file
             since = self._now if is_copy else None
         return None if file.hand_in.stays else since
 
     def _by_key(self, file: FileAnswers) -> dict[_Key, list[Answer]]:
-        found: dict[_Key, list[Answer]] = {}
+        by_key: dict[_Key, list[Answer]] = {}
         for answer in file.answers:
-            found.setdefault((answer.item_id, self._spellings[folded(answer.annotator)]), []).append(answer)
-        return found
+            by_key.setdefault((answer.item_id, self._spellings[folded(answer.annotator)]), []).append(answer)
+        return by_key
 
     def _find_contradictions(self, files: Sequence[FileAnswers]) -> dict[str, list[Contradiction]]:
-        given: dict[tuple[str, str, str], list[tuple[FileAnswers, Answer]]] = {}
+        new_by_key: dict[tuple[str, str, str], list[tuple[FileAnswers, Answer]]] = {}
         for file in files:
-            is_known = not file.hand_in.stays and not file.hand_in.again and file.hand_in.sha256 in self._known
+            is_known = not file.hand_in.stays and not file.hand_in.again and file.hand_in.sha256 in self._first_ingested
             history = self._batches[file.batch_id].history
             for key, answers in self._by_key(file).items():
-                if unsaid := _unsaid(history.get(key, []), answers, file.hand_in, file.source_file, is_known=is_known):
-                    given.setdefault((file.batch_id, *key), []).append((file, unsaid[-1]))
-        found: dict[str, list[Contradiction]] = {}
-        for (_, item_id, annotator), each in given.items():
-            if _contradict(each):
-                sources = tuple((file.source_file, answer.answer) for file, answer in each)
-                for file, _ in each:
-                    found.setdefault(file.source_file, []).append(Contradiction(item_id, annotator, sources))
-        return found
+                stored = history.get(key, [])
+                if new := _new_answers(stored, answers, file.hand_in, file.source_file, is_known=is_known):
+                    new_by_key.setdefault((file.batch_id, *key), []).append((file, new[-1]))
+        contradictions: dict[str, list[Contradiction]] = {}
+        for (_, item_id, annotator), new_answers in new_by_key.items():
+            if _contradict(new_answers):
+                sources = tuple((file.source_file, answer.answer) for file, answer in new_answers)
+                for file, _ in new_answers:
+                    contradictions.setdefault(file.source_file, []).append(Contradiction(item_id, annotator, sources))
+        return contradictions
 
 
-def _contradict(given: Sequence[tuple[FileAnswers, Answer]]) -> bool:
-    """Whether answers of one annotator to one item in several files contradict each other.
+def _contradict(answers: Sequence[tuple[FileAnswers, Answer]]) -> bool:
+    """Whether one annotator's answers to one item in several files contradict each other.
 
-    An answer in a terminal that was given after the other file was saved is a correction of it.
+    An answer given in a terminal after the other file was saved is a correction of it.
     """
-    terminal = {answer.answer for file, answer in given if file.hand_in.is_journal}
-    others = {answer.answer for file, answer in given if not file.hand_in.is_journal}
-    if len(terminal | others) == 1 or len(terminal) > 1 or len(others) > 1:
-        return len(terminal | others) > 1
-    saved = [file.hand_in.saved_at for file, _ in given if not file.hand_in.is_journal]
-    answered = [answer.annotated_at for file, answer in given if file.hand_in.is_journal]
+    in_journals = {answer.answer for file, answer in answers if file.hand_in.is_journal}
+    in_files = {answer.answer for file, answer in answers if not file.hand_in.is_journal}
+    if len(in_journals | in_files) == 1 or len(in_journals) > 1 or len(in_files) > 1:
+        return len(in_journals | in_files) > 1
+    saved = [file.hand_in.saved_at for file, _ in answers if not file.hand_in.is_journal]
+    answered = [answer.annotated_at for file, answer in answers if file.hand_in.is_journal]
     return not all(a and s and in_utc(a) > in_utc(s) for a in answered for s in saved)
 
 
-def _unsaid(
-    said: Sequence[_Said], answers: Sequence[Answer], hand_in: HandIn, source_file: str, *, is_known: bool = False
+def _new_answers(
+    stored: Sequence[_StoredAnswer],
+    answers: Sequence[Answer],
+    hand_in: HandIn,
+    source_file: str,
+    *,
+    is_known: bool = False,
 ) -> list[Answer]:
-    """One annotator's answers to one item that their file did not give before.
+    """One annotator's answers to one item that were not in their file before.
 
     Args:
-        said: What the lake has of them, the oldest first.
-        is_known: The file's bytes were ingested before.
+        stored: The annotations in the lake, oldest first.
+        is_known: Whether the file's bytes were ingested before.
     """
     if is_known:
-        return [each for each in answers if (each.answer, each.note) not in {row.given for row in said}]
-    found = []
+        return [answer for answer in answers if (answer.answer, answer.note) not in {row.value for row in stored}]
+    new = []
     for k, answer in enumerate(answers):
-        given = (answer.answer, answer.note)
+        value = (answer.answer, answer.note)
         if hand_in.stays and not hand_in.again and answer.annotated_at is None:
-            is_said = next((row.given for row in reversed(said) if row.source_file == source_file), None) == given
+            is_stored = next((row.value for row in reversed(stored) if row.source_file == source_file), None) == value
         elif (hand_in.stays and not hand_in.again) or k + 1 < len(answers):
-            is_said = answer.annotated_at is not None and _is_event(said, answer)
+            is_stored = answer.annotated_at is not None and _is_event(stored, answer)
         else:
-            is_said = False  # the last answer in a file that is handed in counts from now on
-        if not is_said:
-            found.append(answer)
-    return found
+            is_stored = False  # the last answer in a file that is handed in counts as new
+        if not is_stored:
+            new.append(answer)
+    return new
 
 
-def _is_event(said: Sequence[_Said], answer: Answer) -> bool:
-    """Whether the lake has an answer with its time."""
+def _is_event(stored: Sequence[_StoredAnswer], answer: Answer) -> bool:
+    """Whether the lake has the same answer with the same time."""
     event = (answer.answer, answer.note, answer.annotated_at and in_utc(answer.annotated_at))
-    return any((*row.given, row.annotated_at) == event for row in said)
+    return any((*row.value, row.annotated_at) == event for row in stored)
 
 
 def _first_ingests(connection: Connection, hashes: Collection[str]) -> dict[str, datetime]:
-    """When files of these contents were first ingested: sha256 -> time in UTC."""
+    """First ingestion of each hash: sha256 -> time in UTC."""
     if not hashes:
         return {}
     sql = """SELECT sha256, arg_min(ingested_at, ingestion) FROM lake.ingested_files
@@ -471,7 +480,7 @@ def _first_ingests(connection: Connection, hashes: Collection[str]) -> dict[str,
 
 
 def _remember_read(connection: Connection, read: Mapping[str, str]) -> None:
-    """Note what was read of files."""
+    """Record the hashes of files that were read."""
     if read:
         rows = [{"source_file": source_file, "sha256": sha256} for source_file, sha256 in read.items()]
         new = listed(rows, dict.fromkeys(("source_file", "sha256"), "VARCHAR"))
@@ -482,7 +491,7 @@ def _remember_read(connection: Connection, read: Mapping[str, str]) -> None:
 
 
 def utc_now() -> datetime:
-    """The time as the lake keeps times. It is shown with answers, and nothing is ordered by it."""
+    """The present time in UTC without a zone, as stored in the lake; nothing is ordered by it."""
     return datetime.now(UTC).replace(tzinfo=None)
 
 
@@ -507,11 +516,11 @@ _COLUMNS = {
     "source_file": "VARCHAR",
     "ingestion": "BIGINT",
 }
-"""Of the table, in order."""
+"""The columns of the table, in order, with their types."""
 
 
 def next_ingestion(connection: Connection) -> int:
-    """The number of the commit that ingests now: higher than all before, whatever the clocks said."""
+    """The number of the current ingestion: higher than all before, independent of clocks."""
     row = connection.execute("SELECT 1 + coalesce(max(ingestion), 0) FROM lake.annotations").fetchone()
     return int(row[0]) if row else 1
 

@@ -1,4 +1,4 @@
-"""Annotators: who they are, and names that were changed. Files with an earlier name count for the one of now."""
+"""Annotators and their renames; files with an earlier name count for the present one."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from storage.records import NAMELESS
 
 @dataclass(frozen=True)
 class Annotator:
-    """Somebody who answered or is asked.
+    """An annotator with answers or assignments.
 
     Attributes:
-        last_at: Of the newest answer, in UTC; None where there is none.
-        earlier_names: Names that were changed to this one.
+        last_at: Time of the newest answer, in UTC; None without answers.
+        earlier_names: Names that were renamed to this one.
     """
 
     annotator: str
@@ -30,7 +30,7 @@ class Annotator:
 
 
 def list_annotators(store: Store) -> list[Annotator]:
-    """Everybody who answered or is asked in a batch, the busiest first."""
+    """All annotators with answers or assignments, those with most answers first."""
     return store.records(
         Annotator,
         """SELECT annotator, count(item_id) AS n_answers, count(DISTINCT item_id) AS n_items,
@@ -44,26 +44,30 @@ def list_annotators(store: Store) -> list[Annotator]:
 
 
 def rename_annotator(store: Store, name: str, new: str, *, merge: bool = False) -> int:
-    """Change an annotator's name everywhere, in one transaction; returns the items that both had answered.
+    """Rename an annotator everywhere, in one transaction; returns the number of items that both had answered.
 
-    Files with the earlier name count for the new one from then on. Of two answers that one annotator has then to an
-    item, the one ingested last counts.
+    Files with the earlier name count for the new one from then on. If both had answered an item, the answer ingested
+    last counts.
 
     Args:
-        merge: The new name is that of another annotator, whose answers these become; else it must be free.
+        merge: Merge into an existing annotator; otherwise the new name must be unused.
 
     Raises:
-        BatchError: Nobody has that name, or the new one is taken or, with `merge`, is nobody's.
+        BatchError: There is no such annotator, or the new name is in use or, with `merge`, is not.
     """
     spellings, new = annotator_spellings(store), " ".join(new.split())
-    before = _known(spellings, name)
+    before = _spelling(spellings, name)
     if merge:
-        new = _known(spellings, new)
+        new = _spelling(spellings, new)
     is_same = folded(before) == folded(new)
     if not folded(new) or {folded(before), folded(new)} & {*NAMELESS} or (merge and is_same):
-        raise BatchError(f"{name!r} cannot become {new!r}.", hint=f"Give two names, none of: {', '.join(NAMELESS)}.")
-    if not merge and not is_same and folded(new) in {folded(each) for each in spellings.values()}:
-        raise BatchError(f"There is an annotator {new!r} already.", hint=f"pal annotators merge {name!r} {new!r}")
+        raise BatchError(
+            f"{name!r} cannot become {new!r}.", hint=f"Use two different names other than {', '.join(NAMELESS)}."
+        )
+    if not merge and not is_same and folded(new) in {folded(spelling) for spelling in spellings.values()}:
+        raise BatchError(
+            f"There is an annotator {new!r} already.", hint=f"Merge the two: pal annotators merge {name!r} {new!r}"
+        )
 
     def change(connection: Connection) -> int:
         names = {"old": before, "new": new}
@@ -93,8 +97,8 @@ def rename_annotator(store: Store, name: str, new: str, *, merge: bool = False) 
     return store.write(change, f"{'merge' if merge else 'rename'} an annotator")
 
 
-def _known(spellings: dict[str, str], name: str) -> str:
-    """How an annotator's name is written."""
+def _spelling(spellings: dict[str, str], name: str) -> str:
+    """The stored spelling of an annotator's name."""
     if folded(name) not in spellings:
-        raise BatchError(f"There is no annotator {name!r}.", hint="See their names: pal annotators")
+        raise BatchError(f"There is no annotator {name!r}.", hint="List the names: pal annotators")
     return spellings[folded(name)]

@@ -1,4 +1,4 @@
-"""Batches: drawn from the pool in one transaction, listed with their progress, closed."""
+"""Batches: draws them from the pool in one transaction, lists them with their progress, and closes them."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _COLUMNS = """batch_id, purpose, status, n, created_at, model_id, seed, lake_ver
 
 
 class OvertakenError(BatchError):
-    """Another process took items of this batch out of the pool in the meantime: draw again."""
+    """Another process took items of this batch from the pool meanwhile; draw again."""
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A batch before it has an id: items in the order they will be shown, who proposed each, and who is asked.
+    """A batch before it has an id: its items in the order to show, with proposals and assignments.
 
     Attributes:
-        assignments: Who is asked about what, in the order each is shown; empty where whoever takes it is asked.
-        evaluation: Those of the items that are of the evaluation reserve, whatever the purpose.
-        reserve_below: The ranks below this were left out of what could be queried; None where none were.
+        assignments: Which annotator gets which item, in the order to show; empty if anybody may answer.
+        evaluation: Items of the evaluation reserve among them, whatever the purpose.
+        reserve_below: Items with ranks below this could not be queried; None if all could be.
     """
 
     purpose: Purpose | Split
@@ -61,11 +61,11 @@ class Draft:
 
 @dataclass(frozen=True)
 class Progress:
-    """A batch and how far it is.
+    """A batch with its progress.
 
     Attributes:
-        n_answered: Its own items that have an answer.
-        n_answers: The answers they have, those beyond what an item needs not counted: of `batch.n * batch.overlap`.
+        n_answered: Its own items with an answer.
+        n_answers: Their answers, at most `batch.overlap` per item, of `batch.n * batch.overlap`.
     """
 
     batch: Batch
@@ -74,35 +74,34 @@ class Progress:
 
 
 def reserve(store: Store, draft: Draft, *, beside_open: bool) -> tuple[Batch, bool]:
-    """Give the draft's items out under a new batch id; returns the batch and whether it is new.
+    """Reserve the draft's items under a new batch id; returns the batch and whether it is new.
 
-    With `beside_open` false an open batch is returned in its place, so that running twice publishes once: of those that
-    ask again one of the same purpose, else one of any split.
+    With `beside_open` false, an open batch is returned instead, so that running twice publishes once: for a repeated
+    query, a batch of the same purpose; otherwise a batch of any split.
 
     Raises:
-        OvertakenError: An item is no longer in the pool; or, of a batch that asks again, is out in such a batch by now.
+        OvertakenError: An item is no longer in the pool, or for a repeated query, is in another open batch.
     """
     again = Purpose(draft.purpose).asks_again
-    same = f"purpose = '{draft.purpose.value}'" if again else "purpose NOT IN ('adjudication', 'review')"
-    gone = f"SELECT item_id FROM ({OUT}) WHERE {same}" if again else UNAVAILABLE
+    same_kind = f"purpose = '{draft.purpose.value}'" if again else "purpose NOT IN ('adjudication', 'review')"
+    unavailable = f"SELECT item_id FROM ({OUT}) WHERE {same_kind}" if again else UNAVAILABLE
 
     def change(connection: Connection) -> tuple[Batch, bool]:
         if not beside_open:
-            sql = f"FROM lake.batches WHERE status = 'published' AND {same} ORDER BY created_at LIMIT 1"
+            sql = f"FROM lake.batches WHERE status = 'published' AND {same_kind} ORDER BY created_at LIMIT 1"
             opened = records_of(connection, Batch, sql)
             if opened:
                 return opened[0], False
-        taken = connection.execute(
+        n_overtaken = connection.execute(
             bound(
-                f"SELECT count(*) FROM ({gone}) u SEMI JOIN (SELECT unnest($ids) AS item_id) USING (item_id)",
+                f"SELECT count(*) FROM ({unavailable}) u SEMI JOIN (SELECT unnest($ids) AS item_id) USING (item_id)",
                 {"ids": list(draft.item_ids)},
             ),
         ).fetchone()
-        if taken and taken[0]:
+        if n_overtaken and n_overtaken[0]:
             raise OvertakenError(
-                f"{taken[0]} of {len(draft.item_ids)} items {'went out' if again else 'left the pool'}"
-                " while the batch was drawn.",
-                hint="run the same command again.",
+                f"Another process took {n_overtaken[0]:,} of {len(draft.item_ids):,} items during the draw.",
+                hint="Run the command again.",
             )
         batch_id = next_batch_id(connection, draft.purpose)
         insert_batch(connection, batch_id, draft, BatchStatus.PUBLISHED)
@@ -112,7 +111,7 @@ def reserve(store: Store, draft: Draft, *, beside_open: bool) -> tuple[Batch, bo
 
 
 def next_batch_id(connection: Connection, purpose: Purpose | Split) -> str:
-    """The id of the next batch that is published; inside somebody's transaction."""
+    """The id of the next batch; called within a transaction."""
     number = connection.execute(
         r"SELECT 1 + coalesce(max(TRY_CAST(regexp_extract(batch_id, '^b(\d+)', 1) AS BIGINT)), 0) FROM lake.batches"
     ).fetchone()
@@ -122,10 +121,10 @@ def next_batch_id(connection: Connection, purpose: Purpose | Split) -> str:
 def insert_batch(
     connection: Connection, batch_id: str, draft: Draft, status: BatchStatus, n: int | None = None
 ) -> None:
-    """Write a batch and its proposals; inside somebody's transaction.
+    """Write a batch, its proposals and assignments; called within a transaction.
 
     Args:
-        n: Its number of items, where somebody else writes these.
+        n: Number of items, if the caller writes them.
     """
     connection.execute(
         bound(
@@ -158,11 +157,11 @@ def insert_batch(
         }
         for proposal in draft.proposals
     ]
-    asked = [
+    assigned = [
         {**asdict(assignment), "position": k, "gold": int(assignment.gold)}
         for k, assignment in enumerate(draft.assignments)
     ]
-    for table, rows in (("batch_items", proposed), ("assignments", asked)):
+    for table, rows in (("batch_items", proposed), ("assignments", assigned)):
         if rows:
             columns = _ROWS_OF[table]
             values = listed([{"batch_id": batch_id, **row} for row in rows], columns)
@@ -187,34 +186,34 @@ _ROWS_OF = {
         "gold": "BIGINT",
     },
 }
-"""Table -> its columns, in order."""
+"""Table -> its columns in order, with their types."""
 
 _OPEN = "WHERE status = 'published' ORDER BY created_at, batch_id"
 
 
 def open_batches(store: Store) -> list[Progress]:
-    """Batches that are out with annotators and how far they are, the oldest first."""
+    """Open batches with their progress, oldest first."""
     return _progress(store, _OPEN)
 
 
 def published_batches(store: Store, *, again: bool | None = None) -> list[Batch]:
-    """Batches that are out with annotators, the oldest first.
+    """Open batches, oldest first.
 
     Args:
-        again: Only those that ask again about answered items; False: only those that ask about new ones.
+        again: True for repeated queries about answered items only, False for new items only.
     """
     batches = store.records(Batch, f"FROM lake.batches {_OPEN}")
     return [batch for batch in batches if again in (None, batch.purpose.asks_again)]
 
 
 def count_batches(store: Store) -> int:
-    """Number of batches there ever were."""
+    """Number of all batches, open or not."""
     return int(store.rows("SELECT count(*) FROM lake.batches")[0][0])
 
 
 @dataclass(frozen=True)
 class BatchHashes:
-    """What the lake has of a batch: whether it is open, and of its items the hashes of all texts that they had."""
+    """A batch in the lake: whether it is open, and the hashes of all present and earlier texts by item."""
 
     is_open: bool
     hashes: dict[str, set[str]]
@@ -222,7 +221,7 @@ class BatchHashes:
 
 def batch_hashes(store: Store) -> dict[str, BatchHashes]:
     """Every batch that has a folder, by its id."""
-    found = {
+    batches = {
         batch_id: BatchHashes(status == "published", {})
         for batch_id, status in store.rows("SELECT batch_id, status FROM lake.batches")
     }
@@ -231,28 +230,28 @@ def batch_hashes(store: Store) -> dict[str, BatchHashes]:
             SELECT item_id, text_hash FROM lake.items UNION SELECT item_id, text_hash FROM lake.edits
         ) USING (item_id)"""
     ):
-        found[batch_id].hashes.setdefault(item_id, set()).add(text_hash)
-    return found
+        batches[batch_id].hashes.setdefault(item_id, set()).add(text_hash)
+    return batches
 
 
 def find_batch(store: Store, batch_id: str) -> Progress:
-    """One batch.
+    """Load one batch with its progress.
 
     Raises:
-        BatchError: There is none with this id.
+        BatchError: There is no batch with this id.
     """
-    found = _progress(store, "WHERE batch_id = ?", [batch_id])
-    if not found:
-        known = [batch.batch_id for batch in published_batches(store)]
+    matches = _progress(store, "WHERE batch_id = ?", [batch_id])
+    if not matches:
+        open_ids = [batch.batch_id for batch in published_batches(store)]
         raise BatchError(
-            f"there is no batch {batch_id!r}.",
-            hint=f"open batches: {', '.join(known)}" if known else "no batch is open; publish one: pal next",
+            f"There is no batch {batch_id!r}.",
+            hint=f"Use an open batch: {', '.join(open_ids)}" if open_ids else "Publish a batch: pal next",
         )
-    return found[0]
+    return matches[0]
 
 
 def items_of(store: Store, batch_id: str) -> list[BatchItem]:
-    """The items that a batch asks about, in the order they are shown; gold ones last."""
+    """The items of a batch in the order to show; gold items last."""
     return store.records(
         BatchItem,
         """SELECT item_id, text, text_hash FROM (
@@ -266,14 +265,14 @@ def items_of(store: Store, batch_id: str) -> list[BatchItem]:
 
 
 def assignments_of(store: Store, batch_id: str) -> list[Assignment]:
-    """Who is asked about what, in the order each is shown; empty where whoever takes the batch is asked."""
+    """Which annotator gets which item, in the order to show; empty if anybody may answer."""
     return store.records(Assignment, "FROM lake.assignments WHERE batch_id = ? ORDER BY position", [batch_id])
 
 
 def batches_of_items(store: Store, item_ids: Sequence[str], text_hashes: Sequence[str]) -> dict[str, str]:
-    """The newest batch that asked about each of these items, by item_id and by text_hash; open ones go first.
+    """The newest batch of each of these items, by item_id and by text_hash; open batches have precedence.
 
-    Items that were asked about again, to settle or to check them, are left out: an answer may be to either batch.
+    Items in adjudication or review batches are left out: an answer could belong to either batch.
     """
     rows = store.rows(
         f"""SELECT item_id, any_value(text_hash), arg_max(batch_id, (status = 'published', created_at, batch_id))
@@ -292,18 +291,18 @@ def proposals_of(store: Store, batch_id: str) -> list[Proposal]:
 
 
 def has_reserve(store: Store, batch_id: str) -> bool:
-    """Whether items of the evaluation reserve are among those of a batch."""
+    """Whether a batch contains items of the evaluation reserve."""
     return bool(
         store.rows("SELECT 1 FROM lake.batch_items WHERE batch_id = ? AND split IS NOT NULL LIMIT 1", [batch_id])
     )
 
 
 def batch_results(store: Store, random: Sequence[str], positive: str) -> list[BatchResult]:
-    """What each batch with answers brought, the oldest first.
+    """The results of each batch with answers, oldest first.
 
     Args:
-        random: The strategies that draw at random.
-        positive: The label that is looked for.
+        random: Names of the strategies that draw at random.
+        positive: The positive label.
     """
     return store.records(
         BatchResult,
@@ -331,10 +330,10 @@ def batch_results(store: Store, random: Sequence[str], positive: str) -> list[Ba
 
 
 def answered_in(store: Store, batch_id: str, annotator: str | None = None) -> dict[str, str]:
-    """The newest answer of each item of the batch that has one: item_id -> answer.
+    """The newest answer of each answered item of the batch: item_id -> answer.
 
     Args:
-        annotator: Whose answers; None for anybody's.
+        annotator: Only answers of this annotator; None for all.
     """
     rows = store.rows(
         """SELECT item_id, arg_max(answer, (ingestion, annotated_at)) FROM lake.annotations
@@ -345,7 +344,7 @@ def answered_in(store: Store, batch_id: str, annotator: str | None = None) -> di
 
 
 def answerers_in(store: Store, batch_id: str) -> dict[str, set[str]]:
-    """Who answered each of the batch's own items that has an answer: item_id -> annotators."""
+    """The annotators of each answered item of the batch: item_id -> names."""
     rows = store.rows(
         """SELECT DISTINCT item_id, annotator FROM lake.annotations
         SEMI JOIN lake.batch_items USING (batch_id, item_id) WHERE batch_id = ?""",
@@ -358,7 +357,7 @@ def answerers_in(store: Store, batch_id: str) -> dict[str, set[str]]:
 
 
 def close_batch(store: Store, batch_id: str) -> int:
-    """Give a batch's unanswered items back to the pool; closing it again changes nothing. Returns how many."""
+    """Return a batch's unanswered items to the pool; returns how many. Closing it again changes nothing."""
     progress = find_batch(store, batch_id)
     closed = store.write(
         lambda connection: connection.execute(
@@ -369,13 +368,13 @@ def close_batch(store: Store, batch_id: str) -> int:
     return progress.batch.n - progress.n_answered if closed and closed[0] else 0
 
 
-def _progress(store: Store, where: str, parameters: list[Any] | None = None) -> list[Progress]:
+def _progress(store: Store, condition: str, parameters: list[Any] | None = None) -> list[Progress]:
     return store.records(
         Progress,
         f"""WITH answers AS ({ANSWERS_TO_BATCHES})
         SELECT *, (SELECT count(*) FROM answers a WHERE a.batch_id = b.batch_id) AS n_answered,
             (SELECT coalesce(sum(least(a.n, coalesce(b.overlap, 1))), 0)::BIGINT FROM answers a
             WHERE a.batch_id = b.batch_id) AS n_answers
-        FROM lake.batches b {where}""",
+        FROM lake.batches b {condition}""",
         parameters,
     )

@@ -1,7 +1,7 @@
-"""A lake's catalog copied whole, every version of it, between SQLite and PostgreSQL, in one transaction.
+"""Copies a lake's catalog with all versions between SQLite and PostgreSQL, in one transaction.
 
-Rows that are inlined in the catalog are kept in other types there: PostgreSQL has texts as bytes, SQLite numbers with a
-fraction as text. What each is follows from the column's type in the lake.
+The two catalogs store inlined rows in different types: PostgreSQL stores texts as bytes, SQLite stores fractions as
+text. The conversion follows from the column's type in the lake.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from storage.files.folders import to_disk
 from storage.lake.connection import Connection, quoted
 
 _LEFT_OUT = {"ducklake_files_scheduled_for_deletion"}
-"""Files that no version needs any more are not copied."""
+"""Tables that are not copied: files that no version needs anymore."""
 
 _EDIT = """
 import json, sqlite3, sys
@@ -37,18 +37,18 @@ target.execute("PRAGMA journal_mode = DELETE")
 target.close()
 """
 
-Holds = Literal["nothing", "an older copy", "the same", "another lake"]
+Relation = Literal["nothing", "an older copy", "the same", "another lake"]
 
 
 def attach_tables(connection: Connection, catalog: str, name: str, *, read_only: bool = False) -> None:
     """Attach a catalog's own tables under a name, without the lake that they describe."""
-    kind, _, where = catalog.partition(":")
+    kind, _, location = catalog.partition(":")
     options = f"TYPE {kind}{', READ_ONLY' if read_only else ''}"
-    connection.execute(f"ATTACH {quoted(where)} AS {name} ({options})")
+    connection.execute(f"ATTACH {quoted(location)} AS {name} ({options})")
 
 
-def what_it_holds(connection: Connection, source: str, target: str) -> Holds:
-    """What the catalog `target` holds, seen from `source`; both are attached, and have the tables of a lake."""
+def compare_catalogs(connection: Connection, source: str, target: str) -> Relation:
+    """How the catalog `target` relates to `source`; both are attached and have the tables of a lake."""
     versions = "SELECT snapshot_id, snapshot_time::TIMESTAMPTZ AS at FROM {}.ducklake_snapshot"
     counted = connection.execute(
         f"""SELECT count(*), max(snapshot_id), (SELECT max(snapshot_id) FROM {source}.ducklake_snapshot),
@@ -56,19 +56,19 @@ def what_it_holds(connection: Connection, source: str, target: str) -> Holds:
         FROM {target}.ducklake_snapshot"""
     ).fetchone()
     assert counted is not None
-    _, newest, wanted, unknown = counted
+    _, newest, newest_in_source, unknown = counted
     if newest == 0 and unknown:
         return "nothing"
     if unknown:
         return "another lake"
-    return "the same" if newest == wanted else "an older copy"
+    return "the same" if newest == newest_in_source else "an older copy"
 
 
 def copy_sqlite(source: Path, target: Path) -> None:
-    """Copy a SQLite file as it is at one moment, in place of one of that name, whole or not at all.
+    """Copy a snapshot of a SQLite file atomically, replacing an existing file.
 
     Raises:
-        OSError: It cannot be read, or the copy cannot be written.
+        OSError: The file cannot be read, or the copy cannot be written.
     """
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -77,8 +77,8 @@ def copy_sqlite(source: Path, target: Path) -> None:
         os.replace(part, target)  # noqa: PTH105
     finally:
         part.unlink(missing_ok=True)
-    for left in target.parent.glob(f".{target.name}.*.part*"):  # of killed processes
-        left.unlink(missing_ok=True)
+    for leftover in target.parent.glob(f".{target.name}.*.part*"):  # of killed processes
+        leftover.unlink(missing_ok=True)
     to_disk(target.parent)
 
 
@@ -86,47 +86,47 @@ def edit_sqlite(path: Path, statements: Sequence[str]) -> None:
     """Run statements on a SQLite file.
 
     Raises:
-        OSError: One of them failed; those before it hold where they are not in a transaction.
+        OSError: A statement failed; earlier ones outside a transaction are kept.
     """
     _run_alone(_EDIT, str(path), text=json.dumps(statements))
 
 
 def _run_alone(program: str, *arguments: str, text: str = "") -> None:
-    """Run a program in a process of its own.
+    """Run a program in a separate process.
 
-    DuckDB's SQLite and Python's undo each other's locks on the same file in one process, which can crash it.
+    Within one process, DuckDB's SQLite and Python's release each other's locks on a file, which can crash it.
     """
     command = [sys.executable, "-I", "-S", "-c", program, *arguments]
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise OSError(" ".join(done.stderr.split()[-12:]) or f"its process ended with {done.returncode}")
+    finished = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    if finished.returncode:
+        raise OSError(" ".join(finished.stderr.split()[-12:]) or f"exit code {finished.returncode}")
 
 
 def copy_catalog(
     connection: Connection, source: str, target: str, target_kind: str, data: str, *, forget_runs: bool = False
 ) -> None:
-    """Replace what the catalog `target` holds by what `source` holds, in one transaction.
+    """Replace the contents of the catalog `target` by those of `source`, in one transaction.
 
     Args:
         target_kind: `sqlite` or `postgres`.
-        data: The folder of the data that it names from then on.
-        forget_runs: Also delete the record of runs that lies beside the catalog on PostgreSQL.
+        data: The data folder to record in the target.
+        forget_runs: Also delete the record of runs beside the catalog on PostgreSQL.
 
     Raises:
-        StoreError: They are of different versions of DuckLake.
+        StoreError: The catalogs have different versions of DuckLake.
     """
-    wanted, there = _tables(connection, source), _tables(connection, target)
-    fixed = {name for name in there if not _is_inlined(name)}
-    if unlike := fixed ^ {name for name in wanted if not _is_inlined(name)}:
+    source_tables, target_tables = _tables(connection, source), _tables(connection, target)
+    fixed = {name for name in target_tables if not _is_inlined(name)}
+    if different := fixed ^ {name for name in source_tables if not _is_inlined(name)}:
         raise StoreError(
-            f"the two catalogs are of different versions of DuckLake: {', '.join(sorted(unlike))}.",
-            hint="make the target anew with this program, in an empty database",
+            f"The two catalogs have different versions of DuckLake: {', '.join(sorted(different))}.",
+            hint="Create the target again with this program in an empty database.",
         )
     connection.execute("BEGIN")
     try:
-        for name in there:
+        for name in target_tables:
             connection.execute(f"{'DELETE FROM' if name in fixed else 'DROP TABLE'} {target}.{name}")
-        for name in wanted:
+        for name in source_tables:
             if name in fixed - _LEFT_OUT:
                 connection.execute(f"INSERT INTO {target}.{name} BY NAME FROM {source}.{name}")
             elif name not in fixed:
@@ -156,27 +156,27 @@ def _has_runs(connection: Connection, catalog: str) -> bool:
 
 
 def _is_inlined(table: str) -> bool:
-    """Whether a table holds rows of the lake; `ducklake_inlined_data_tables` only lists such tables."""
+    """Whether a table contains rows of the lake; `ducklake_inlined_data_tables` only lists such tables."""
     return table.startswith(("ducklake_inlined_data_", "ducklake_inlined_delete_")) and table[-1].isdigit()
 
 
 def _columns(connection: Connection, catalog: str, table: str, kind: str) -> list[str]:
-    """The columns of a table with inlined rows, as SQL that gives them in the types of the other kind of catalog."""
+    """SQL for the columns of a table with inlined rows, converted to the types of the other kind of catalog."""
     table_id = table.removeprefix("ducklake_inlined_data_").partition("_")[0]
-    known = connection.execute(
+    typed = connection.execute(
         f"SELECT DISTINCT column_name, column_type FROM {catalog}.ducklake_column WHERE table_id::VARCHAR = ?",
         [table_id],
     ).fetchall()
-    types = dict(known) if table.startswith("ducklake_inlined_data_") else {}
+    types = dict(typed) if table.startswith("ducklake_inlined_data_") else {}
     described = connection.execute(f"DESCRIBE {catalog}.{table}").fetchall()
-    return [_as_kept(str(name), str(kept), types.get(name, ""), kind) for name, kept, *_ in described]
+    return [_converted(str(name), str(stored), types.get(name, ""), kind) for name, stored, *_ in described]
 
 
-def _as_kept(name: str, kept: str, lake_type: str, kind: str) -> str:
+def _converted(name: str, stored_type: str, lake_type: str, kind: str) -> str:
     column = f'"{name}"'
-    if lake_type == "varchar" and kind == "postgres" and kept == "VARCHAR":
+    if lake_type == "varchar" and kind == "postgres" and stored_type == "VARCHAR":
         return f"encode({column}) AS {column}"
-    if lake_type == "varchar" and kind == "sqlite" and kept == "BLOB":
+    if lake_type == "varchar" and kind == "sqlite" and stored_type == "BLOB":
         return f"decode({column}) AS {column}"
     if lake_type == "float64":
         return f"{column}::{'DOUBLE' if kind == 'postgres' else 'VARCHAR'} AS {column}"

@@ -1,7 +1,7 @@
-"""The codebook: its labels, how they changed, and what a change does to the labels of items.
+"""The codebook: the history of label changes, and their effect on the labels of items.
 
-Each change of labels is a new number of the codebook and some rows of `lake.label_changes`. Answers stay as they were
-given, to a batch that showed one number of the codebook; `schema.answers_at` maps them.
+Each change makes a new version of the codebook, numbered from 1, and adds rows to `lake.label_changes`. Answers are
+not changed; each belongs to a batch, which has a codebook number, and `schema.answers_at` maps them to today's labels.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from storage.records import BatchStatus, Split
 
 @dataclass(frozen=True)
 class LabelChange:
-    """One row of a change.
+    """One row of a label change.
 
     Attributes:
-        codebook: The number of the codebook that the change made.
+        codebook: The codebook number that the change made.
         kind: rename, merge, retire, add or split.
-        label: The label that is gone; None where one was only added.
-        becomes: The label in its place, or the one added; None where the items have none.
-        labels_before: Name and key of each label before it.
-        lake_version: The version that it was made on; later ones have it.
-        changed_at: In UTC.
+        label: The removed label; None if a label was added.
+        becomes: The replacement or the added label; None if the items lose their label.
+        labels_before: Name and key of each label before the change.
+        lake_version: The lake version before the change; later versions include it.
+        changed_at: Time in UTC.
     """
 
     codebook: int
@@ -46,21 +46,21 @@ class LabelChange:
 
 @dataclass(frozen=True)
 class Codebook:
-    """How the labels changed: the rows of all changes, the oldest first."""
+    """The history of label changes: all rows, oldest first."""
 
     changes: tuple[LabelChange, ...] = ()
 
     @property
     def number(self) -> int:
-        """The number in force; 1 where nothing changed yet."""
+        """The current number; 1 if there were no changes."""
         return self.changes[-1].codebook if self.changes else 1
 
     def at(self, version: int) -> int:
-        """The number that was in force at a lake version."""
-        return max((each.codebook for each in self.changes if each.lake_version < version), default=1)
+        """The number at a lake version."""
+        return max((change.codebook for change in self.changes if change.lake_version < version), default=1)
 
     def became(self, label: str, since: int) -> str | None:
-        """What a label of number `since` is now; None where it was retired or split."""
+        """The present name of a label of number `since`; None if it was retired or split."""
         for change in self.changes:
             if change.codebook > since and change.label == label:
                 if change.becomes is None:
@@ -69,28 +69,29 @@ class Codebook:
         return label
 
     def became_after(self, label: str, version: int) -> str | None:
-        """What a label of a lake version is now, as `became`."""
+        """The present name of a label of a lake version, like `became`."""
         return self.became(label, self.at(version))
 
     def labels_of(self, number: int) -> dict[str, str] | None:
-        """Name and key of each label of an earlier number; None for the one in force, whose labels pal.toml has."""
-        return next((each.labels_before for each in self.changes if each.codebook > number), None)
+        """Name and key of each label of an earlier number; None for the current one, whose labels are in pal.toml."""
+        return next((change.labels_before for change in self.changes if change.codebook > number), None)
 
     @property
-    def known(self) -> set[str]:
-        """The labels that changes made, and no later one took."""
-        return {each.becomes for each in self.changes if each.becomes is not None and not self.last_of(each.becomes)}
+    def added(self) -> set[str]:
+        """Labels that changes added or renamed and that still exist."""
+        labels = {change.becomes for change in self.changes if change.becomes is not None}
+        return {label for label in labels if not self.last_of(label)}
 
     def made_by(self, label: str) -> list[LabelChange]:
-        """The rows of the newest change that made a label; none where none did."""
-        number = max((each.codebook for each in self.changes if each.becomes == label), default=0)
-        return [each for each in self.changes if each.codebook == number]
+        """The rows of the newest change that made a label; empty if there is none."""
+        number = max((change.codebook for change in self.changes if change.becomes == label), default=0)
+        return [change for change in self.changes if change.codebook == number]
 
     def last_of(self, label: str) -> list[LabelChange]:
-        """The rows of the change by which a label went; none where it never did, or came back."""
-        gone = max((each.codebook for each in self.changes if each.label == label), default=0)
-        back = max((each.codebook for each in self.changes if each.becomes == label), default=0)
-        return [each for each in self.changes if each.codebook == gone] if gone > back else []
+        """The rows of the change that removed a label; empty if it still exists."""
+        removed = max((change.codebook for change in self.changes if change.label == label), default=0)
+        made = max((change.codebook for change in self.changes if change.becomes == label), default=0)
+        return [change for change in self.changes if change.codebook == removed] if removed > made else []
 
 
 UNCHANGED = Codebook()
@@ -98,12 +99,12 @@ UNCHANGED = Codebook()
 
 @dataclass(frozen=True)
 class NewChange:
-    """A change to be made.
+    """A requested label change.
 
     Attributes:
-        becomes: Label that goes -> the label in its place; None where its items have none from then on.
-        added: Labels that are new.
-        ask_about: A label whose items are to be asked again though they keep it.
+        becomes: Removed label -> its replacement; None if its items lose their label.
+        added: New labels.
+        ask_about: A label whose items are queried again although they keep it.
     """
 
     kind: str
@@ -117,14 +118,14 @@ class NewChange:
 
 @dataclass(frozen=True)
 class Effect:
-    """What a change does.
+    """The effect of a label change.
 
     Attributes:
-        codebook: The number that it makes.
-        n_kept: Items that have a label before and after, another one.
-        n_settled: Items without a label before that have one afterwards.
-        n_evaluation: Of those to ask, in the evaluation set.
-        to_ask: Items to ask again, by item_id: they lose their label, or may have another now.
+        codebook: The new codebook number.
+        n_kept: Items whose label is replaced by another one.
+        n_settled: Items without a label that get one.
+        n_evaluation: Items of `to_ask` in the evaluation set.
+        to_ask: Ids of items to query again, since they lose their label or could have another one now.
     """
 
     codebook: int
@@ -135,26 +136,26 @@ class Effect:
 
 
 class _UndoneError(Exception):
-    """Undoes the change of a forecast."""
+    """Rolls back the change of a forecast."""
 
     def __init__(self, effect: Effect) -> None:
         self.effect = effect
 
 
 def codebook_of(store: Store) -> Codebook:
-    """Every change of labels so far."""
+    """Load the history of label changes."""
     return Codebook(tuple(store.records(LabelChange, "FROM lake.label_changes ORDER BY codebook, label, becomes")))
 
 
 def answered_labels(store: Store) -> dict[str, int]:
-    """The labels, as of now, of the answers that count, and to how many items each was answered."""
+    """Today's labels of all answers that count, with the number of items."""
     sql = f"""SELECT answer, count(DISTINCT item_id) FROM ({standing_answers()})
         WHERE answer NOT IN ('unsure', 'skip') GROUP BY answer ORDER BY answer"""
     return dict(store.rows(sql))
 
 
 def items_without_label(store: Store) -> list[str]:
-    """Items that have no label because it was retired or split, and that no batch asks about, by item_id."""
+    """Ids of items that lost their label when it was retired or split and that are in no open batch."""
     sql = f"""SELECT item_id FROM ({current_labels()}) WHERE label IS NULL
         AND item_id IN (SELECT item_id FROM ({standing_answers()}) WHERE answer IS NULL)
         AND item_id NOT IN (SELECT item_id FROM ({OUT})) ORDER BY item_id"""
@@ -162,7 +163,7 @@ def items_without_label(store: Store) -> list[str]:
 
 
 def forecast(store: Store, change: NewChange) -> Effect:
-    """What a change would do: it is made, looked at, and undone."""
+    """Compute the effect of a change by making it and rolling it back."""
 
     def make_and_undo(connection: Connection) -> None:
         raise _UndoneError(_make(connection, change))
@@ -175,10 +176,10 @@ def forecast(store: Store, change: NewChange) -> Effect:
 
 
 def change_labels(store: Store, change: NewChange, expected: Effect, review: Draft | None = None) -> str | None:
-    """Make a change, and publish a batch of the items to ask again, in one transaction; returns the batch's id.
+    """Make a change and publish a batch of the items to query again, in one transaction; returns the batch's id.
 
     Raises:
-        StoreError: It would not do what was expected: answers, or another change, came in meanwhile.
+        StoreError: The effect differs from `expected`, since answers or labels changed meanwhile.
     """
 
     def make(connection: Connection) -> str | None:
@@ -197,8 +198,8 @@ def change_labels(store: Store, change: NewChange, expected: Effect, review: Dra
 
 def _make(connection: Connection, change: NewChange) -> Effect:
     before = _labels(connection)
-    last = connection.execute("SELECT coalesce(max(codebook), 1) FROM lake.label_changes").fetchone()
-    number = last[0] + 1 if last else 2
+    newest = connection.execute("SELECT coalesce(max(codebook), 1) FROM lake.label_changes").fetchone()
+    number = newest[0] + 1 if newest else 2
     version = connection.execute("FROM lake.current_snapshot()").fetchone()
     facts = [json.dumps(dict(change.labels_before)), version[0] if version else 0, change.changed_by, change.reason]
     for label, becomes in (*change.becomes.items(), *((None, name) for name in change.added)):
@@ -208,8 +209,8 @@ def _make(connection: Connection, change: NewChange) -> Effect:
         )
     after = _labels(connection)
     lost = [item_id for item_id, (_, label) in before.items() if label is not None and after[item_id][1] is None]
-    asked = [item_id for item_id, (_, label) in before.items() if label is not None and label == change.ask_about]
-    to_ask = sorted(lost + asked)
+    uncertain = [item_id for item_id, (_, label) in before.items() if label is not None and label == change.ask_about]
+    to_ask = sorted(lost + uncertain)
     pairs = [(before[item_id][1], label) for item_id, (_, label) in after.items()]
     return Effect(
         number,

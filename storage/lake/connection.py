@@ -1,7 +1,7 @@
-"""A DuckDB connection with a lake attached: extensions, access to object storage, errors with what to type.
+"""A DuckDB connection with a lake attached: extensions, access to object storage, and explained errors.
 
-Values are written into SQL as quoted literals: DuckDB's Python client imports pandas to bind a parameter, where it is
-installed, which costs a quarter of a second that a command like `pal status` need not pay.
+Values are written into SQL as quoted literals: to bind parameters, DuckDB's Python client imports pandas if it is
+installed, which would add a quarter of a second to commands like `pal status`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _OF_CLUSTER = {"postgres_scanner", "httpfs", "aws"}
 _SECRETS = ("PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 _EXTENSIONS_FROM_PIP = {
-    # They lie beside this code and came with it by pip, which checked their hashes: whoever can change them can change
-    # what loads them. To check DuckDB's signature again reads 60 MB, a sixth of a second for each command.
+    # The extensions were installed by pip, which checked their hashes; whoever can change them can change this code,
+    # too. Checking DuckDB's signatures would read 60 MB, a sixth of a second per command.
     "allow_unsigned_extensions": "true",
     "autoload_known_extensions": "false",
     "autoinstall_known_extensions": "false",
@@ -43,62 +43,62 @@ LOST = re.compile(
     r'Failed to execute query "(COMMIT|ROLLBACK)"',
     re.IGNORECASE,
 )
-"""What libpq says when PostgreSQL went away; it may be back in a moment."""
+"""libpq's messages when the connection to PostgreSQL is lost, perhaps only for a moment."""
 
 _FAULTS: tuple[tuple[str, str, str], ...] = (
     (
         r"NoSuchBucket|NO_SUCH_BUCKET|bucket does not exist",
-        "there is no such bucket",
-        "Create it, or correct [lake] data in pal.toml",
+        "The bucket does not exist",
+        "Create it, or correct [lake] data in pal.toml.",
     ),
     (
         r"HTTP code 40[13]|HTTP 40[13]|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|Secret Validation Failure|"
         r"AWS Error (ACCESS_DENIED|INVALID_|SIGNATURE_|MISSING_AUTH|UNRECOGNIZED_CLIENT)",
-        "the object storage refuses access",
-        "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION, or give the machine's role rights on the bucket",
+        "The object storage denies access",
+        "Set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION, or give the machine's role access to the bucket.",
     ),
     (
         r"(HTTP|s3).*(Could not|couldn't) (connect|resolve|establish)|(Could not|couldn't) (connect|resolve).*HTTP|"
         r"AWS Error NETWORK_CONNECTION",
-        "the object storage does not answer",
-        "check the network and AWS_ENDPOINT_URL",
+        "The object storage does not answer",
+        "Check the network and AWS_ENDPOINT_URL.",
     ),
     (
         r"password authentication failed|no password supplied|no pg_hba.conf entry|role .* does not exist",
-        "PostgreSQL refuses the user",
-        "set PGPASSWORD, or write the password to ~/.pgpass (chmod 600); the user stands in [lake] catalog",
+        "PostgreSQL rejects the user",
+        "Set PGPASSWORD, or write the password to ~/.pgpass (chmod 600); the user is set in [lake] catalog.",
     ),
     (
         r"FATAL: +database .* does not exist",
         "PostgreSQL has no such database",
-        "Create it: createdb NAME; or correct dbname in [lake] catalog",
+        "Create it (createdb NAME), or correct dbname in [lake] catalog.",
     ),
     (
         r"permission denied for",
-        "PostgreSQL refuses to write there",
-        "let the user own the database: createdb --owner USER NAME",
+        "PostgreSQL denies write access",
+        "Make the user the owner of the database: createdb --owner USER NAME",
     ),
     (
         rf"{LOST.pattern}|could not translate host name|timeout expired|Is the server running|Network is unreachable",
         "PostgreSQL does not answer",
-        "Start it, or correct host and port in [lake] catalog in pal.toml",
+        "Start it, or correct host and port in [lake] catalog in pal.toml.",
     ),
 )
 
 
 def open_duckdb(catalog: str, data: str, scratch: Path | None, memory: str) -> Connection:
-    """A DuckDB in memory that can read and write lakes with such a catalog and such data; nothing is attached yet.
+    """Open an in-memory DuckDB with the extensions for a lake; nothing is attached yet.
 
-    It computes with one thread until `use_all_cores`: over a few thousand rows, threads cost more than they save.
+    It uses one thread until `use_all_cores`: for a few thousand rows, threads cost more than they save.
 
     Raises:
-        StoreError: The catalog is of no known kind, an extension is missing, or no key to the object storage is found.
+        StoreError: The kind of catalog is unknown, an extension is missing, or there are no storage credentials.
     """
-    kind, _, where = catalog.partition(":")
-    if kind not in _EXTENSIONS or not where:
+    kind, _, location = catalog.partition(":")
+    if kind not in _EXTENSIONS or not location:
         raise StoreError(
-            f"[lake] catalog = {without_secrets(catalog)!r} names no catalog.",
-            hint="write sqlite:<path> or postgres:<connection>.",
+            f"[lake] catalog = {without_secrets(catalog)!r} is not a catalog.",
+            hint="Write sqlite:<path> or postgres:<connection>.",
         )
     connection = duckdb.connect(config={"memory_limit": memory, "threads": 1, **_EXTENSIONS_FROM_PIP})
     connection.execute("SET enable_progress_bar = false; SET GLOBAL TimeZone = 'UTC'")
@@ -106,7 +106,7 @@ def open_duckdb(catalog: str, data: str, scratch: Path | None, memory: str) -> C
         connection.execute(f"SET temp_directory = {quoted(scratch.as_posix())}")
     for name in ("ducklake", *_EXTENSIONS[kind]):
         load_extension(connection, name)
-    # A write counts only on the version it has read: where somebody else committed since, all of it runs again.
+    # A write is valid only on the version it has read; after another commit, it is run again as a whole.
     connection.execute("SET ducklake_max_retry_count = 0")
     if data.startswith("s3:"):
         allow_object_storage(connection, data)
@@ -114,14 +114,14 @@ def open_duckdb(catalog: str, data: str, scratch: Path | None, memory: str) -> C
 
 
 def use_all_cores(connection: Connection) -> None:
-    """Compute with as many threads as there are cores from here on."""
+    """Use as many threads as there are cores from now on."""
     connection.execute("RESET threads")
 
 
 def attach_lake(
     connection: Connection, catalog: str, data: str, name: str = "lake", *, read_only: bool = False
 ) -> None:
-    """Attach a lake under a name; one that is not there yet is made."""
+    """Attach a lake under a name, creating it if it does not exist."""
     options = ["READ_ONLY"] if read_only else []
     options += [f"DATA_PATH {quoted(data)}", "OVERRIDE_DATA_PATH true", "DATA_INLINING_ROW_LIMIT 10000"]
     if catalog.startswith("sqlite:"):
@@ -130,9 +130,9 @@ def attach_lake(
 
 
 def allow_object_storage(connection: Connection, data: str) -> None:
-    """Let a connection use `s3://...`: keys from AWS_* or the cloud's usual chain, server from AWS_ENDPOINT_URL.
+    """Let a connection use `s3://...`: credentials from AWS_* or the cloud's chain, server from AWS_ENDPOINT_URL.
 
-    DuckDB itself does not look at AWS_ENDPOINT_URL.
+    DuckDB itself ignores AWS_ENDPOINT_URL.
     """
     for name in ("httpfs", "aws"):
         load_extension(connection, name)
@@ -146,17 +146,17 @@ def allow_object_storage(connection: Connection, data: str) -> None:
     try:
         connection.execute(f"CREATE OR REPLACE SECRET object_storage ({', '.join(options)})")
     except duckdb.Error as error:
-        raise told(error, f"data in {data}") or error from error
+        raise explained(error, f"data in {data}") or error from error
 
 
 def object_storage() -> tuple[str, str]:
-    """`http` or `https`, and the server with its port, as AWS_ENDPOINT_URL says; no server is Amazon's own."""
+    """Scheme and server with port from AWS_ENDPOINT_URL; an empty server means Amazon's own."""
     address = urlsplit(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "")
     return address.scheme or "https", address.netloc + address.path.rstrip("/")
 
 
 def load_extension(connection: Connection, name: str) -> None:
-    """Load the extension that its pip package brings; never from the network."""
+    """Load an extension from its pip package, never from the network."""
     package = f"duckdb_extension_{name}"
     spec = importlib.util.find_spec(package)
     folders = [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
@@ -166,20 +166,21 @@ def load_extension(connection: Connection, name: str) -> None:
             connection.execute(f"LOAD {quoted(path.as_posix())}")
             return
     pip_name = f"{package.replace('_', '-')}=={duckdb.__version__}"
-    wanted = "'pytorch-active-learning[cluster]'" if name in _OF_CLUSTER else pip_name
-    raise StoreError(f"DuckDB {duckdb.__version__} has no extension {name!r} here.", hint=f"pip install {wanted}")
+    requirement = "'pytorch-active-learning[cluster]'" if name in _OF_CLUSTER else pip_name
+    what = f"DuckDB {duckdb.__version__} has no extension {name!r} here."
+    raise StoreError(what, hint=f"Install it: pip install {requirement}")
 
 
-def told(error: Exception, where: str) -> StoreError | None:
-    """What a server's refusal means and what to type; None where the error is of another kind.
+def explained(error: Exception, address: str) -> StoreError | None:
+    """Translate a server's error into a StoreError with a hint; None for other errors.
 
     Args:
-        where: The lake's address, or that of its data.
+        address: The address of the lake or of its data.
     """
     for pattern, what, hint in _FAULTS:
         if re.search(pattern, str(error), re.IGNORECASE | re.DOTALL):
-            said = " ".join(without_secrets(str(error)).split("LINE 1:")[0].split())
-            return StoreError(f"{what}: {without_secrets(where)}: {said}", hint=hint)
+            message = " ".join(without_secrets(str(error)).split("LINE 1:")[0].split())
+            return StoreError(f"{what}: {without_secrets(address)}: {message}", hint=hint)
     return None
 
 
@@ -196,19 +197,19 @@ def without_secrets(message: str) -> str:
 
 
 Parameters = Sequence[Any] | Mapping[str, Any] | None
-"""What stands for the `?` of a query in order, or for each `$name` by its name."""
+"""The values of the `?` of a query in order, or of each `$name` by name."""
 
 _PLACEHOLDER = re.compile(
     r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | --[^\n]* | \$(?P<name>[A-Za-z_]\w*) | (?P<next>\?)""", re.VERBOSE
 )
-"""A placeholder; or a string, a quoted name or a comment, in which none is looked for."""
+"""A placeholder; or a string, a quoted name or a comment, whose placeholders are ignored."""
 
 
 def bound(sql: str, parameters: Parameters = None) -> str:
     """`sql` with each placeholder replaced by its parameter as a literal.
 
     Raises:
-        TypeError: A parameter is of a type that has no literal here.
+        TypeError: A parameter has an unsupported type.
         ValueError: There are more or fewer parameters than placeholders.
 
     >>> bound("SELECT ?, '?' WHERE name = ?", [1, "it's"])
@@ -241,11 +242,11 @@ def bound(sql: str, parameters: Parameters = None) -> str:
 
 
 def listed(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
-    """A query for few rows, as one constant: Arrow would take longer to import than the rest of a small command.
+    """A query that returns a few constant rows; importing Arrow would take longer than a small command.
 
     Args:
         rows: Column -> value: texts, numbers, times or None.
-        columns: Column -> its type in SQL, in the order of the result.
+        columns: Column -> SQL type, in the order of the result.
 
     >>> print(listed([{"n": 1}], {"n": "BIGINT"}))
     SELECT unnest(from_json('[{"n": 1}]', '[{"n": "BIGINT"}]'), recursive := true)
@@ -255,10 +256,10 @@ def listed(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str
 
 
 def literal(value: Any) -> str:
-    """A value as SQL: NULL, a Boolean, a number, a time, a text, or a list of texts.
+    """A value as an SQL literal: NULL, a Boolean, a number, a time, a text, or a list of texts.
 
     Raises:
-        TypeError: It is of another type.
+        TypeError: The value has another type.
 
     >>> literal(None), literal(True), literal(0.5), literal(["a", "b"])
     ('NULL', 'true', "'0.5'::DOUBLE", 'from_json(\\'["a", "b"]\\', \\'["VARCHAR"]\\')')
@@ -277,11 +278,11 @@ def literal(value: Any) -> str:
     if isinstance(value, datetime):
         return f"{'TIMESTAMPTZ' if value.tzinfo else 'TIMESTAMP'} '{value.isoformat(' ')}'"
     if isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value):
-        # One constant, however many texts: a list of as many literals takes the parser a hundred times as long.
+        # One constant: parsing a list of literals takes a hundred times as long.
         return f"""from_json({quoted(json.dumps(value))}, '["VARCHAR"]')"""
     raise TypeError(f"a {type(value).__name__} cannot be written into SQL")
 
 
 def quoted(text: str) -> str:
-    """`text` as an SQL string."""
+    """`text` as an SQL string literal."""
     return "'" + text.replace("'", "''") + "'"

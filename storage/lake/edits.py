@@ -1,6 +1,6 @@
-"""Texts that were corrected: an item keeps its id, its earlier texts and the answers to them.
+"""Corrections of texts: an item keeps its id, its earlier texts and the answers to them.
 
-Answers to an earlier text stay recorded, but no label follows from them (`storage.lake.schema.standing_answers`).
+Answers to an earlier text are kept, but do not count for the label (`storage.lake.schema.standing_answers`).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from storage.readers.spellings import folded, text_hash
 
 @dataclass(frozen=True)
 class Edited:
-    """What a correction changed.
+    """The result of a correction.
 
     Attributes:
-        is_new: False where the item had this text already; nothing was changed then.
-        n_outdated: Answers that no longer count: they are to an earlier text.
-        open_batches: Those that still ask about the item.
+        is_new: False if the item had this text already, so that nothing was changed.
+        n_outdated: Answers to the earlier text, which no longer count.
+        open_batches: Open batches in which the item still needs answers.
     """
 
     item_id: str
@@ -37,7 +37,7 @@ class Edited:
 
 @dataclass(frozen=True)
 class EarlierText:
-    """A text that an item had until it was corrected (UTC)."""
+    """A text of an item before it was corrected; times in UTC."""
 
     item_id: str
     text: str
@@ -46,18 +46,18 @@ class EarlierText:
 
 
 def edit_item(store: Store, item_id: str, text: str) -> Edited:
-    """Correct the text of an item in one transaction; its features are made again by whatever needs them next.
+    """Correct the text of an item in one transaction; its features are computed again when they are needed.
 
-    Answers count further on where the two texts are the same by `folded`.
+    Answers still count if the two texts are equal by `folded`.
 
     Raises:
         SourceError: The new text is empty, or has a NUL byte.
-        BatchError: There is no such item, another item has this text, or an open batch already has the item's answers.
+        BatchError: There is no such item, another item has this text, or it was answered in an open review batch.
     """
     if not folded(text):
         raise SourceError("The new text is empty.", hint=f"To delete an item for good: pal items erase {item_id}")
     if "\0" in text:
-        raise SourceError("The new text has a NUL byte.", hint="Remove it; texts with one are not imported either.")
+        raise SourceError("The new text has a NUL byte.", hint="Remove the NUL byte.")
     digest = text_hash(text)
 
     def change(connection: Connection) -> Edited:
@@ -65,32 +65,32 @@ def edit_item(store: Store, item_id: str, text: str) -> Edited:
             return connection.execute(bound(sql, values)).fetchall()
 
         item = {"item": item_id}
-        found = rows("SELECT text, text_hash FROM lake.items WHERE item_id = $item", item)
-        if not found:
+        stored = rows("SELECT text, text_hash FROM lake.items WHERE item_id = $item", item)
+        if not stored:
             raise BatchError(f"There is no item {item_id!r}.", hint="Item ids are in the batch files and exports.")
-        if found[0][0] == text:
+        if stored[0][0] == text:
             return Edited(item_id)
-        for (other,) in rows(
+        for (duplicate,) in rows(
             "SELECT item_id FROM lake.items WHERE text_hash = $hash AND item_id <> $item", {**item, "hash": digest}
         ):
             raise BatchError(
-                f"Item {other} has this text already.", hint=f"To delete the wrong one: pal items erase {item_id}"
+                f"Item {duplicate} already has this text.", hint=f"Delete the wrong item: pal items erase {item_id}"
             )
         if rows("FROM lake.erased WHERE text_hash = $hash", {"hash": digest}):
-            raise BatchError("The new text was erased (pal items erase).", hint="Give a text that may be kept.")
-        waiting = rows(
+            raise BatchError("The new text was erased before (pal items erase).", hint="Use another text.")
+        in_batches = rows(
             f"""SELECT DISTINCT o.batch_id, o.purpose, coalesce(a.n, 0) < coalesce(b.overlap, 1) FROM ({OUT}) o
                 JOIN lake.batches b USING (batch_id) LEFT JOIN ({ANSWERS_TO_BATCHES}) a
                 ON a.batch_id = o.batch_id AND a.item_id = o.item_id WHERE o.item_id = $item ORDER BY 1""",
             item,
         )
-        for batch_id, purpose, is_waiting in waiting:
-            if purpose == "review" and not is_waiting:
+        for batch_id, purpose, needs_answers in in_batches:
+            if purpose == "review" and not needs_answers:
                 raise BatchError(
                     f"Item {item_id} was answered in the open batch {batch_id}.", hint=f"Close it: pal close {batch_id}"
                 )
-        changes = digest != found[0][1]
-        cut = {"cut": next_ingestion(connection) if changes else None}
+        is_outdating = digest != stored[0][1]
+        cut = {"cut": next_ingestion(connection) if is_outdating else None}
         connection.execute(
             bound(
                 """INSERT INTO lake.edits SELECT item_id, text, text_hash, now()::TIMESTAMP, $cut,
@@ -102,14 +102,14 @@ def edit_item(store: Store, item_id: str, text: str) -> Edited:
         connection.execute(bound("UPDATE lake.items SET text = $text, text_hash = $hash WHERE item_id = $item", values))
         connection.execute(bound("DELETE FROM lake.features WHERE item_id = $item", item))
         (n,) = rows("SELECT count(*) FROM lake.annotations WHERE item_id = $item", item)[0]
-        still = tuple(batch_id for batch_id, _, is_waiting in waiting if is_waiting)
-        return Edited(item_id, True, n if changes else 0, still)
+        still_open = tuple(batch_id for batch_id, _, needs_answers in in_batches if needs_answers)
+        return Edited(item_id, True, n if is_outdating else 0, still_open)
 
     return store.write(change, f"correct item {item_id}")
 
 
 def earlier_texts(store: Store, batch_id: str) -> list[EarlierText]:
-    """The earlier texts of the items that a batch asks about, the oldest first."""
+    """The earlier texts of a batch's items, oldest first."""
     return store.records(
         EarlierText,
         f"""SELECT item_id, text, text_hash, edited_at FROM lake.edits
@@ -119,7 +119,7 @@ def earlier_texts(store: Store, batch_id: str) -> list[EarlierText]:
 
 
 def answers_to_earlier_texts(store: Store, batch_id: str) -> set[tuple[str, str, str]]:
-    """The answers in a batch that are to an earlier text: (item_id, `folded` annotator, answer)."""
+    """A batch's answers to earlier texts: (item_id, `folded` annotator, answer)."""
     rows = store.rows(
         """SELECT item_id, annotator, answer FROM lake.annotations a
         JOIN (SELECT item_id, max(ingestion) AS cut FROM lake.edits GROUP BY item_id) e USING (item_id)
@@ -130,7 +130,7 @@ def answers_to_earlier_texts(store: Store, batch_id: str) -> set[tuple[str, str,
 
 
 def has_only_outdated_answers(store: Store, item_id: str) -> bool:
-    """Whether an item was answered, but not since its text was corrected, and no open batch waits for an answer."""
+    """Whether all answers to an item are to earlier texts, and no open batch queries it."""
     sql = f"""SELECT 1 FROM lake.edits e WHERE item_id = $item AND e.ingestion IS NOT NULL
         AND item_id IN (SELECT item_id FROM lake.annotations WHERE item_id = $item)
         AND item_id NOT IN (SELECT item_id FROM ({standing_answers()}) WHERE item_id = $item)

@@ -1,7 +1,7 @@
 """The evaluation reserve: the texts with the lowest ranks, which no strategy queries and no model trains on.
 
-The rank of a text is a hash of its text hash and the workspace's seed, fixed from the start. So the lowest ranks are a
-random sample of all texts, whatever has been queried, and stay one when texts are added.
+The rank of a text is a hash of its text hash and the workspace's seed and never changes. The lowest ranks are thus a
+random sample of all texts, whatever has been queried, even after texts are added.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from storage.lake.schema import UNAVAILABLE, current_labels
 from storage.lake.store import Store
 
 RANK = "xor(('0x' || left(text_hash, 15))::BIGINT, (SELECT max(seed) FROM lake.workspace))"
-"""SQL for the rank of a row of `lake.items`: a random integer of 60 bits that never changes."""
+"""SQL for the rank of a row of `lake.items`: a fixed random integer of 60 bits."""
 
 
 @dataclass(frozen=True)
 class Reserve:
-    """The evaluation reserve as of now.
+    """The present evaluation reserve.
 
     Attributes:
-        below: Its items are those whose rank is below this; 0 where there is none.
+        below: The rank below which items are in the reserve; 0 if there is none.
         item_ids: All its items, by rank.
-        due: Those to ask next for the target to be reached.
-        spare: Its others that nobody was asked about.
+        due: Items to query next to reach the target.
+        spare: Further items that have not been queried.
     """
 
     below: int = 0
@@ -34,15 +34,15 @@ class Reserve:
 
 
 def find_reserve(store: Store, target: int, size: int, where: str = "") -> Reserve:
-    """The reserve, and what of it is to be asked next.
+    """Find the reserve and the items of it to query next.
 
-    It never takes in higher ranks than earlier batches left out: what they could query is no random sample any more.
-    Items that were asked and got no label are replaced by those of the next ranks.
+    The reserve never includes higher ranks than earlier batches left out, since the items that they could query are no
+    longer a random sample. Items that were queried and got no label are replaced by the next ranks.
 
     Args:
-        target: Labelled evaluation items wanted. Those of batches that were for evaluation alone count too.
-        size: Items that the reserve is to have; 0 for as many as earlier batches left out.
-        where: Condition on their columns.
+        target: Target number of labeled evaluation items, including those of evaluation batches.
+        size: Number of items of the reserve; 0 for as many as earlier batches left out.
+        where: Condition on the items' columns.
     """
     left_out: int | None = store.rows("SELECT min(reserve_below) FROM lake.batches")[0][0]
     if not size and left_out is None:
@@ -57,15 +57,15 @@ def find_reserve(store: Store, target: int, size: int, where: str = "") -> Reser
     if not lowest:
         return Reserve(left_out or 0)
     below = lowest[-1].rank + 1 if size else left_out or 0
-    rows = store.records(_Standing, _STANDING, {"ids": [each.item_id for each in lowest]})
-    standing = {each.item_id: each for each in rows}
-    in_order = [standing[each.item_id] for each in lowest]
-    wanted = max(0, target - rows[0].n_drawn)
-    eligible = [each for each in in_order if each.is_new or each.counts]
+    rows = store.records(_ReserveItem, _RESERVE_ITEMS, {"ids": [row.item_id for row in lowest]})
+    by_id = {item.item_id: item for item in rows}
+    in_order = [by_id[row.item_id] for row in lowest]
+    n_needed = max(0, target - rows[0].n_drawn)
+    eligible = [item for item in in_order if item.is_new or item.counts]
     due, spare = (
-        tuple(each.item_id for each in part if each.is_new) for part in (eligible[:wanted], eligible[wanted:])
+        tuple(item.item_id for item in part if item.is_new) for part in (eligible[:n_needed], eligible[n_needed:])
     )
-    return Reserve(below, tuple(each.item_id for each in in_order), due, spare)
+    return Reserve(below, tuple(item.item_id for item in in_order), due, spare)
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,13 @@ class _Ranked:
 
 
 @dataclass(frozen=True)
-class _Standing:
+class _ReserveItem:
     """An item of the reserve.
 
     Attributes:
-        is_new: Nobody was asked about it.
-        counts: It has an evaluation label, or is out to get one.
-        n_drawn: Evaluation labels of batches that were for evaluation alone: the same for all items.
+        is_new: Whether it has not been queried yet.
+        counts: Whether it has an evaluation label, or is in an open batch to get one.
+        n_drawn: Evaluation labels of evaluation batches; the same for all items.
     """
 
     item_id: str
@@ -90,7 +90,7 @@ class _Standing:
     n_drawn: int
 
 
-_STANDING = f"""
+_RESERVE_ITEMS = f"""
     WITH drawn AS (
         SELECT item_id FROM lake.batch_items JOIN lake.batches USING (batch_id) WHERE purpose = 'evaluation'
     ), labelled AS (

@@ -1,4 +1,4 @@
-"""Labels that stand in an imported file: annotations by the annotator `imported`."""
+"""Labels in imported files, stored as annotations by the annotator `imported`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from storage.records import IMPORTED, BatchStatus, Split
 
 @dataclass(frozen=True)
 class FileLabels:
-    """How the labels of a file are understood.
+    """How the labels of a file are interpreted.
 
     Attributes:
-        split: What the labelled items are for.
-        answer: The answer that a label of the file stands for, None for no answer; raises SourceError for any other.
+        split: The split of the labeled items.
+        answer: Maps a label of the file to an answer, or None for no answer; raises SourceError for unknown labels.
         label_set: Digest of the label set.
     """
 
@@ -32,8 +32,8 @@ class FileLabels:
 
 
 @dataclass(frozen=True)
-class LabelsTaken:
-    """What became of the labels of a file: how many are new, and the rows whose text has another label before."""
+class ImportedLabels:
+    """The result of importing labels; `conflicts` are rows whose text has another label in an earlier row."""
 
     n_new: int
     n_answered: int
@@ -41,24 +41,24 @@ class LabelsTaken:
 
 
 def answers_in(source: Source, staged: Path, labels: FileLabels) -> dict[str, str | None]:
-    """The answer that each label in a staged file stands for, before anything is written.
+    """Map each label in a staged file to its answer, before anything is written.
 
     Raises:
-        SourceError: A label is none of pal.toml; names file, row and label.
+        SourceError: A label is not in pal.toml; the error names file, row and label.
     """
     import duckdb
 
     sql = "SELECT label, min(row) FROM read_parquet(?) WHERE label <> '' GROUP BY label ORDER BY 2"
     with duckdb.connect() as connection:
         rows = connection.execute(bound(sql, [str(staged)])).fetchall()
-    found = {}
+    answers = {}
     for label, row in rows:
         try:
-            found[label] = labels.answer(label)
+            answers[label] = labels.answer(label)
         except SourceError as error:
             what = f"{source.path}, row {row}: {shortened(label)!r} is not a label of pal.toml."
             raise SourceError(what, hint=error.hint) from error
-    return found
+    return answers
 
 
 _GIVEN = """
@@ -75,13 +75,13 @@ _NEW = """
 
 def import_labels(
     store: Store, staged: Path, answers: Mapping[str, str | None], labels: FileLabels, source: str
-) -> LabelsTaken:
-    """Take the labels of a staged file whose texts are in the lake, of each text the first, as an ingested batch.
+) -> ImportedLabels:
+    """Import the labels of a staged file as an ingested batch, for texts in the lake; a text's first label counts.
 
-    Items that have any annotation keep what they have: importing twice changes nothing.
+    Items that have annotations are skipped, so importing twice changes nothing.
     """
 
-    def change(connection: Connection) -> LabelsTaken:
+    def change(connection: Connection) -> ImportedLabels:
         rows: list[dict[str, Any]] = [{"label": label, "answer": answer} for label, answer in answers.items()]
         listed_answers = listed(rows, {"label": "VARCHAR", "answer": "VARCHAR"})
         connection.execute(bound(_GIVEN.format(answers=listed_answers), {"staged": str(staged)}))
@@ -114,14 +114,14 @@ def import_labels(
             "SELECT row, answer, label, first FROM given WHERE answer <> label ORDER BY row"
         ).fetchall()
         connection.execute("DROP TABLE given; DROP TABLE new_labels")
-        return LabelsTaken(n_new, n_items - n_new, conflicts)
+        return ImportedLabels(n_new, n_items - n_new, conflicts)
 
     return store.write(change, f"import labels of {source}", bulk=True)
 
 
-def label_rejects(path: Path, taken: LabelsTaken) -> list[Reject]:
-    """The rows whose text has another label in an earlier row, which is kept."""
+def label_rejects(path: Path, imported: ImportedLabels) -> list[Reject]:
+    """The rows whose text has another label in an earlier row, which counts."""
     return [
-        Reject(str(path), row, shortened(answer), f"the same text has label {label!r} in row {first}, which is kept")
-        for row, answer, label, first in taken.conflicts
+        Reject(str(path), row, shortened(answer), f"the same text has label {label!r} in row {first}, which counts")
+        for row, answer, label, first in imported.conflicts
     ]

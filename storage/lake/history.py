@@ -1,4 +1,4 @@
-"""Who answered what: an item's history, what is disputed, what an adjudicator is shown, and what is settled."""
+"""Histories of answers: of single items, disputed items, and adjudicated items."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GivenAnswer:
-    """One annotation as the lake has it; times in UTC.
+    """One annotation in the lake; times in UTC.
 
     Attributes:
-        counts: Whether it is one of the answers that the label follows from: once adjudicated, the adjudication alone.
+        counts: Whether it counts for the label; after an adjudication, only the adjudicated answer does.
     """
 
     item_id: str
@@ -39,7 +39,7 @@ class GivenAnswer:
 
 @dataclass(frozen=True)
 class ItemHistory:
-    """An item, its label as of now, and every answer that was ever given, the oldest first."""
+    """An item with its current label and all answers, oldest first."""
 
     item_id: str
     text: str
@@ -49,16 +49,16 @@ class ItemHistory:
 
 
 def history_of(store: Store, item_id: str) -> ItemHistory:
-    """Everything that was answered to an item.
+    """Load all answers to an item.
 
     Raises:
         BatchError: There is no such item.
     """
-    found = store.rows("SELECT text FROM lake.items WHERE item_id = ?", [item_id])
-    if not found:
+    rows = store.rows("SELECT text FROM lake.items WHERE item_id = ?", [item_id])
+    if not rows:
         near = store.rows("SELECT item_id FROM lake.items WHERE starts_with(item_id, ?) ORDER BY 1 LIMIT 3", [item_id])
-        known = f"items that begin so: {', '.join(row[0] for row in near)}" if near else "ids stand in the batch files"
-        raise BatchError(f"there is no item {item_id!r}.", hint=f"{known}; for an item's answers: pal history ITEM")
+        hint = f"Similar ids: {', '.join(row[0] for row in near)}" if near else "Item ids are in the batch files"
+        raise BatchError(f"There is no item {item_id!r}.", hint=f"{hint}. Run the command again: pal history ITEM")
     answers = store.records(
         GivenAnswer,
         f"""SELECT a.*, b.purpose, s.item_id IS NOT NULL AS counts
@@ -68,17 +68,17 @@ def history_of(store: Store, item_id: str) -> ItemHistory:
         WHERE a.item_id = ? ORDER BY a.ingestion, a.annotated_at, a.annotator""",
         [item_id],
     )
-    if decisions := [each for each in answers if each.purpose == Purpose.ADJUDICATION]:
-        answers = [replace(each, counts=each is decisions[-1]) for each in answers]
+    if decisions := [answer for answer in answers if answer.purpose == Purpose.ADJUDICATION]:
+        answers = [replace(answer, counts=answer is decisions[-1]) for answer in answers]
     label = store.rows(f"SELECT split, label FROM ({current_labels()}) WHERE item_id = ?", [item_id])
     split = Split(label[0][0]) if label else None
-    return ItemHistory(item_id, found[0][0], split, label[0][1] if label else None, answers)
+    return ItemHistory(item_id, rows[0][0], split, label[0][1] if label else None, answers)
 
 
 def disputed_items(store: Store) -> list[str]:
-    """Items to adjudicate, the longest answered first: no label, though not all skipped it.
+    """Items to adjudicate, oldest answers first: items without a label that not everybody skipped.
 
-    Left out is what is out with annotators (answers may still come in), and what an adjudicator left open already.
+    Items in open batches (which may still get answers) and items that an adjudicator left open are excluded.
     """
     rows = store.rows(
         f"""SELECT item_id FROM ({current_labels()}) l WHERE label IS NULL
@@ -91,38 +91,38 @@ def disputed_items(store: Store) -> list[str]:
 
 
 def answers_before(store: Store, batch: Batch) -> dict[str, list[tuple[str, str, str]]]:
-    """What stood when a batch was drawn, for each of its items: (annotator, answer, note), by annotator."""
+    """The answers to each item of a batch when it was drawn: (annotator, answer, note), by annotator."""
     rows = store.rows(
         f"""SELECT item_id, annotator, answer, note FROM ({standing_answers(batch.lake_version)})
         SEMI JOIN (FROM lake.batch_items WHERE batch_id = ?) USING (item_id)
         WHERE answer IS NOT NULL ORDER BY item_id, annotator, answer""",
         [batch.batch_id],
     )
-    found: dict[str, list[tuple[str, str, str]]] = {}
-    for item_id, *answer in rows:
-        found.setdefault(item_id, []).append((answer[0], answer[1], answer[2]))
-    return found
+    answers: dict[str, list[tuple[str, str, str]]] = {}
+    for item_id, annotator, answer, note in rows:
+        answers.setdefault(item_id, []).append((annotator, answer, note))
+    return answers
 
 
 def settled_labels(store: Store) -> dict[str, str]:
-    """The items with an adjudicated label: item_id -> label, by item_id."""
+    """Adjudicated labels: item_id -> label, by item_id."""
     return dict(store.rows(f"SELECT item_id, label FROM ({adjudicated()}) WHERE label IS NOT NULL ORDER BY item_id"))
 
 
 def gold_items(store: Store) -> dict[str, dict[str, str]]:
-    """The settled items that each annotator was asked about unmarked: annotator -> item_id -> label."""
-    found: dict[str, dict[str, str]] = {}
+    """Gold items that were mixed in for each annotator: annotator -> item_id -> label."""
+    gold: dict[str, dict[str, str]] = {}
     rows = store.rows(
         f"""SELECT DISTINCT annotator, item_id, label FROM lake.assignments JOIN ({adjudicated()}) USING (item_id)
         WHERE gold = 1 AND label IS NOT NULL ORDER BY annotator, item_id"""
     )
     for annotator, item_id, label in rows:
-        found.setdefault(annotator, {})[item_id] = label
-    return found
+        gold.setdefault(annotator, {})[item_id] = label
+    return gold
 
 
 def reviewed_items(store: Store) -> set[str]:
-    """Items that were answered again in a review, or in an adjudication."""
+    """Items that were answered again in a review or an adjudication."""
     rows = store.rows(
         f"""SELECT item_id FROM lake.annotations JOIN lake.batches USING (batch_id) WHERE purpose = 'review'
         UNION SELECT item_id FROM ({adjudicated()})"""
@@ -131,25 +131,24 @@ def reviewed_items(store: Store) -> set[str]:
 
 
 def annotators_of(store: Store, item_ids: Sequence[str]) -> dict[str, set[str]]:
-    """Who answered these items, or is being asked about them."""
+    """The annotators who answered each of these items or have it assigned: item_id -> names."""
     rows = store.rows(
         """SELECT DISTINCT item_id, annotator FROM (SELECT item_id, annotator FROM lake.annotations
             UNION ALL SELECT item_id, annotator FROM lake.assignments)
         WHERE item_id IN (SELECT unnest($ids))""",
         {"ids": list(item_ids)},
     )
-    found: dict[str, set[str]] = {}
+    annotators: dict[str, set[str]] = {}
     for item_id, annotator in rows:
-        found.setdefault(item_id, set()).add(annotator)
-    return found
+        annotators.setdefault(item_id, set()).add(annotator)
+    return annotators
 
 
 def independent_answers(store: Store) -> pa.Table:
-    """The newest answer of each annotator to each item, given without seeing another's: by item_id and annotator.
+    """The newest independent answer of each annotator to each item, by item_id and annotator.
 
-    Columns: item_id, annotator, answer (NULL where its label is gone), seconds, label (the item's as of now, NULL where
-    it has none). Answers of adjudicators, who see the others', and answers without a name (the original's files too)
-    are left out.
+    Columns: item_id, annotator, answer (NULL if its label was removed), seconds, label (the item's current label or
+    NULL). Answers of adjudicators, who see the other answers, and answers without a name are left out.
     """
     return store.read(
         f"""SELECT item_id, annotator, answer, seconds, label FROM (
@@ -165,4 +164,4 @@ def independent_answers(store: Store) -> pa.Table:
 WAITING = f"""SELECT o.item_id FROM ({OUT}) o JOIN lake.batches b USING (batch_id)
     LEFT JOIN ({ANSWERS_TO_BATCHES}) a ON a.batch_id = o.batch_id AND a.item_id = o.item_id
     WHERE coalesce(a.n, 0) < coalesce(b.overlap, 1)"""
-"""Query for the items that an open batch still needs an answer to."""
+"""Query for the items that need more answers in an open batch."""

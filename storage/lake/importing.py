@@ -1,4 +1,4 @@
-"""Files of texts into the lake: streamed, each text once, every row that is not taken listed with its reason."""
+"""Imports files of texts into the lake: streamed, without duplicates, with a list of rejected rows and reasons."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 from storage.files.formulas import neutralised
 from storage.lake.annotations import LabelledItem, import_labelled
 from storage.lake.connection import bound
-from storage.lake.given_labels import FileLabels, LabelsTaken, answers_in, import_labels, label_rejects
+from storage.lake.given_labels import FileLabels, ImportedLabels, answers_in, import_labels, label_rejects
 from storage.lake.items import Imported, add_items, item_ids_of, stage
 from storage.lake.store import Store
 from storage.readers.original_directory import open_original_pool, read_original
@@ -30,18 +30,18 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import did.
+    """The result of an import.
 
     Attributes:
-        n_rows: Rows with a text, rejects not counted.
-        n_new: Items that were not in the lake.
+        n_rows: Rows with a text, without rejects.
+        n_new: New items.
         n_duplicates: Rows whose text is an item already.
-        n_rejected: Rows not taken; they are listed in `rejects_file`.
-        layout: What was understood of the file, in a few short lines.
-        labels: Split -> labels taken.
-        notes: What else to know, in sentences.
-        n_filled: Items that were in the lake and got columns that they did not have.
-        lengths: Of the texts; None where the file has none.
+        n_rejected: Rejected rows, which are listed in `rejects_file`.
+        layout: How the file was read, in a few short lines.
+        labels: Split -> number of imported labels.
+        notes: Further remarks, in sentences.
+        n_filled: Existing items that got new columns.
+        lengths: Lengths of the texts; None if the file has no texts.
     """
 
     source: str
@@ -60,10 +60,10 @@ class ImportReport:
 
 @dataclass(frozen=True)
 class Lengths:
-    """How long the texts of a file are, in characters, and rows whose text says nothing, such as `N/A`.
+    """Lengths of the texts of a file in characters, and placeholder texts such as `N/A`.
 
     Attributes:
-        n_blank: How many say nothing; `blank` has the first three, as (row, text).
+        n_blank: Number of placeholder texts; `blank` has the first three, as (row, text).
         scripts: Scripts of the letters of the first texts with their fractions, the most frequent first: LATIN, CJK.
     """
 
@@ -75,7 +75,7 @@ class Lengths:
 
 
 class Rejects:
-    """The rows that were not taken: a CSV file that exists only if there is one."""
+    """A CSV file of rejected rows, which exists only if there are any."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -84,7 +84,7 @@ class Rejects:
 
     @property
     def path(self) -> Path | None:
-        """The file; None where nothing was rejected."""
+        """The file; None if nothing was rejected."""
         return self._path if self.n else None
 
     def add(self, rejects: Sequence[Reject]) -> None:
@@ -96,7 +96,7 @@ class Rejects:
             if not self.n:
                 writer.writerow(("file", "row", "value", "reason"))
             writer.writerows(
-                (neutralised(each.file), each.row, neutralised(each.value), each.reason) for each in rejects
+                (neutralised(reject.file), reject.row, neutralised(reject.value), reject.reason) for reject in rejects
             )
         self.n += len(rejects)
         self.n_empty += sum(reject.reason == EMPTY_TEXT for reject in rejects)
@@ -110,48 +110,50 @@ def import_source(
     advance: Advance,
     labels: FileLabels | None = None,
 ) -> ImportReport:
-    """Take the texts of one file, and their labels where it was opened for them.
+    """Import the texts of one file, and optionally their labels.
 
     Raises:
-        SourceError: A label stands for no answer; then nothing is taken.
+        SourceError: A label is unknown; then nothing is imported.
     """
     rejects = Rejects(rejects_file)
     staged = scratch / f"{source.path.stem}.parquet"
     n_rows = stage(_tables(source, rejects, advance), staged)
     answers = answers_in(source, staged, labels) if labels else {}
-    done = _add(store, staged, source, rejects)
+    imported = _add(store, staged, source, rejects)
     notes = [f"Rows without a text: {rejects.n_empty:,}."] if rejects.n_empty else []
-    if done.n_filled:
-        notes.append(f"Items of earlier imports whose context was filled in: {done.n_filled:,}.")
+    if imported.n_filled:
+        notes.append(f"Items of earlier imports whose context was filled in: {imported.n_filled:,}.")
     n_labels = {}
     if labels:
-        taken = import_labels(store, staged, answers, labels, source.path.name)
-        rejects.add(label_rejects(source.path, taken))
-        n_labels = {labels.split.value: taken.n_new}
-        notes += _label_notes(answers, taken)
+        imported_labels = import_labels(store, staged, answers, labels, source.path.name)
+        rejects.add(label_rejects(source.path, imported_labels))
+        n_labels = {labels.split.value: imported_labels.n_new}
+        notes += _label_notes(answers, imported_labels)
     return ImportReport(
         source.path.name,
         source.description,
         n_rows,
-        done.n_new,
-        done.n_duplicates,
+        imported.n_new,
+        imported.n_duplicates,
         rejects.n,
         rejects.path,
         source.layout.lines(),
         n_labels,
         notes,
-        done.n_filled,
+        imported.n_filled,
         _lengths(staged) if n_rows else None,
     )
 
 
-def _label_notes(answers: Mapping[str, str | None], taken: LabelsTaken) -> list[str]:
-    read = ", ".join(f"{label!r} as {name!r}" for label, name in answers.items() if name not in (label, None))
-    notes = [f"Labels were read as those of pal.toml: {read}."] if read else []
-    if taken.n_answered:
-        notes.append(f"Labeled items that had an answer before, which is kept: {taken.n_answered:,}.")
-    if taken.conflicts:
-        notes.append(f"Rows with another label than an equal text above (see the rejects): {len(taken.conflicts):,}.")
+def _label_notes(answers: Mapping[str, str | None], imported: ImportedLabels) -> list[str]:
+    mapping = ", ".join(f"{label!r} as {name!r}" for label, name in answers.items() if name not in (label, None))
+    notes = [f"Labels were mapped to those of pal.toml: {mapping}."] if mapping else []
+    if imported.n_answered:
+        notes.append(f"Labeled items that had an answer before, which is kept: {imported.n_answered:,}.")
+    if imported.conflicts:
+        notes.append(
+            f"Rows whose text has another label in an earlier row (see the rejects): {len(imported.conflicts):,}."
+        )
     return notes
 
 
@@ -191,10 +193,10 @@ def import_original(
     rejects_file: Path,
     advance: Advance,
 ) -> ImportReport:
-    """Take a directory of the original scripts whole: pool, and the labels of each split.
+    """Import a directory of the original scripts: the pool, and the labels of each split.
 
-    A text that is in two places is one item: evaluation goes before validation, validation before training, any
-    label before the pool; each such row is listed among the rejects unless it only repeats what is known.
+    A text in several places is one item: evaluation has precedence over validation, validation over training, and any
+    label over the pool. Conflicting rows are listed among the rejects.
 
     Args:
         labels: The original's labels "1" and "0" -> label names, and the digest of the label set.
@@ -207,26 +209,26 @@ def import_original(
     texts = labelled.select(["row", "item_id", "text"]).append_column(
         "published_at", pa.nulls(labelled.num_rows, pa.timestamp("us"))
     )
-    # Rows are numbered through: the same row number stands in several files.
+    # Rows are numbered consecutively, since several files have the same row numbers.
     texts = texts.set_column(0, "row", pa.array(range(labelled.num_rows), pa.int64()))
     stage([texts], scratch / "labelled.parquet")
-    done = add_items(store, scratch / "labelled.parquet", f"{directory.name}/labelled")
+    imported = add_items(store, scratch / "labelled.parquet", f"{directory.name}/labelled")
     places = labelled.select(["file", "row"]).to_pylist()
-    rejects.add(_conflicts(done, lambda row: (places[row]["file"], places[row]["row"])))
-    n_rows, n_new, n_duplicates = labelled.num_rows, done.n_new, done.n_duplicates
-    # Labels before the pool: an import that is cut short leaves no held out item in the pool for long.
-    splits, notes = _one_place_each(store, labelled, rejects)
+    rejects.add(_conflicts(imported, lambda row: (places[row]["file"], places[row]["row"])))
+    n_rows, n_new, n_duplicates = labelled.num_rows, imported.n_new, imported.n_duplicates
+    # Labels before the pool, so that an interrupted import leaves no held-out item in the pool.
+    splits, notes = _one_split_each(store, labelled, rejects)
     counts = {}
     for split, items in splits.items():
-        taken_labels = [LabelledItem(i.item_id, names[i.label], i.strategy, i.score) for i in items]
+        items_with_labels = [LabelledItem(i.item_id, names[i.label], i.strategy, i.score) for i in items]
         name = f"original-{split.value}"
-        counts[split.value] = import_labelled(store, name, split, taken_labels, label_set, f"{directory.name}")
+        counts[split.value] = import_labelled(store, name, split, items_with_labels, label_set, f"{directory.name}")
     if files.pool is not None:
         source = open_original_pool(files.pool)
         n_pool = stage(_tables(source, rejects, advance), scratch / "pool.parquet")
-        taken = _add(store, scratch / "pool.parquet", source, rejects)
-        n_rows, n_new, n_duplicates = n_rows + n_pool, n_new + taken.n_new, n_duplicates + taken.n_duplicates
-        notes.append(f"pool: {n_pool:,} rows, {taken.n_new:,} new items, {taken.n_duplicates:,} texts known already")
+        pool = _add(store, scratch / "pool.parquet", source, rejects)
+        n_rows, n_new, n_duplicates = n_rows + n_pool, n_new + pool.n_new, n_duplicates + pool.n_duplicates
+        notes.append(f"Pool: {n_pool:,} rows, {pool.n_new:,} new items, {pool.n_duplicates:,} duplicates.")
     return ImportReport(
         str(directory),
         "directory of the original scripts",
@@ -248,26 +250,26 @@ def _tables(source: Source, rejects: Rejects, advance: Advance) -> Iterator[pa.T
 
 
 def _add(store: Store, staged: Path, source: Source, rejects: Rejects) -> Imported:
-    done = add_items(store, staged, source.path.name)
-    rejects.add(_conflicts(done, lambda row: (str(source.path), row)))
-    return done
+    imported = add_items(store, staged, source.path.name)
+    rejects.add(_conflicts(imported, lambda row: (str(source.path), row)))
+    return imported
 
 
-def _conflicts(done: Imported, place: Callable[[int], tuple[str, int]]) -> list[Reject]:
-    """Rows whose id stands for another text; `place` says where a staged row stood: file and row."""
+def _conflicts(imported: Imported, location: Callable[[int], tuple[str, int]]) -> list[Reject]:
+    """Rejects for rows whose id belongs to another text; `location` maps a staged row to its file and row."""
     return [
         Reject(
-            *place(row["row"]),
+            *location(row["row"]),
             shortened(row["text"]),
-            f"id {row['item_id']} already stands for another text: {shortened(row['owner'])}"
+            f"id {row['item_id']} already belongs to another text: {shortened(row['owner'])}"
             if row["item_id"] is not None
             else "this text was erased (pal items erase) and is not imported again",
         )
-        for row in done.conflicts.to_pylist()
+        for row in imported.conflicts.to_pylist()
     ]
 
 
-def _one_place_each(
+def _one_split_each(
     store: Store, labelled: pa.Table, rejects: Rejects
 ) -> tuple[dict[Split, list[LabelledItem]], list[str]]:
     """Each labelled text in the first split that has it, and what was done with the others, in sentences."""
@@ -276,14 +278,14 @@ def _one_place_each(
     splits: dict[Split, list[LabelledItem]] = {
         split: [] for split in (Split.EVALUATION, Split.VALIDATION, Split.TRAINING)
     }
-    refused: list[Reject] = []
+    conflicts: list[Reject] = []
     n_repeated = 0
     for row, item_id in zip(labelled.to_pylist(), item_ids, strict=True):
         if item_id is None:
-            continue  # its id stands for another text: it is among the rejects
-        where = f"{row['file']}, row {row['row']}"
+            continue  # rejected: its id belongs to another text
+        location = f"{row['file']}, row {row['row']}"
         if item_id not in places:
-            places[item_id] = (row["split"], row["label"], where)
+            places[item_id] = (row["split"], row["label"], location)
             strategy = row["strategy"] or "original"
             splits[Split(row["split"])].append(LabelledItem(item_id, row["label"], strategy, row["confidence"]))
             continue
@@ -291,12 +293,12 @@ def _one_place_each(
         if split == row["split"] and label == row["label"]:
             n_repeated += 1
             continue
-        said = f"the same text has label {label} for {split} in {first}, which is kept"
-        refused.append(Reject(row["file"], row["row"], shortened(row["text"]), said))
-    rejects.add(refused)
-    notes = [f"labelled: {labelled.num_rows:,} rows, {len(places):,} items"]
+        reason = f"the same text has label {label} for {split} in {first}, which counts"
+        conflicts.append(Reject(row["file"], row["row"], shortened(row["text"]), reason))
+    rejects.add(conflicts)
+    notes = [f"Labeled: {labelled.num_rows:,} rows, {len(places):,} items."]
     if n_repeated:
-        notes.append(f"{n_repeated:,} labelled rows repeat a text of the same split and label; counted once")
-    if refused:
-        notes.append(f"{len(refused):,} labelled rows are in two places with different labels or splits; see rejects")
+        notes.append(f"Labeled rows that repeat a text of the same split and label: {n_repeated:,}.")
+    if conflicts:
+        notes.append(f"Labeled rows with conflicting labels or splits (see the rejects): {len(conflicts):,}.")
     return splits, notes

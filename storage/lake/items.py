@@ -1,6 +1,6 @@
-"""Items and their features: texts go into the lake once each, token ids go in and out as Arrow.
+"""Items and their features: each text is stored once, and token ids are read and written as Arrow.
 
-Two texts are the same item when they have the same `text_hash`: see `storage.readers.spellings.folded`.
+Texts with the same `text_hash` are the same item: see `storage.readers.spellings.folded`.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _STAGE = (
         SELECT row, NULL, NULL FROM staged SEMI JOIN (
             SELECT text_hash::UUID AS text_hash FROM lake.erased) USING (text_hash)""",
 )
-"""Rows by hash and id, ids of several rows, and rows whose id stands for another text, in the lake or else in the id's
-first row. Without the texts, so that ten million of them fit in memory."""
+"""Stage rows by hash and id, ids of several rows, and rows whose id belongs to another text, in the lake or in an
+earlier row. Texts are left out, so that ten million rows fit in memory."""
 
 _CONFLICTS = """
     SELECT c.row, c.item_id, CASE WHEN c.item_id IS NULL THEN '' ELSE s.text END AS text,
@@ -53,7 +53,7 @@ _CONFLICTS = """
 _KNOWN = """SELECT text_hash, item_id FROM lake.items UNION ALL
     SELECT text_hash, arg_max(item_id, edited_at) AS item_id FROM lake.edits
     WHERE text_hash NOT IN (SELECT text_hash FROM lake.items) GROUP BY text_hash"""
-"""Query for the texts that are or were those of an item: (text_hash, item_id)."""
+"""Query for the present and earlier texts of all items: (text_hash, item_id)."""
 
 _TAKEN = f"""
     CREATE OR REPLACE TEMP TABLE taken AS
@@ -77,11 +77,11 @@ _FILL = """
         ) f USING (row) JOIN lake.items i ON i.text_hash::UUID = f.text_hash
         WHERE s.context IS NOT NULL AND i.context IS DISTINCT FROM s.context
     ) n WHERE items.item_id = n.item_id AND items.context IS DISTINCT FROM n.context"""
-"""Columns that items which are in the lake did not have; what they have stays."""
+"""Add new columns to existing items; existing values are kept."""
 
 _NAME = """
     INSERT INTO lake.item_ids (item_id, source_id, source, source_row) SELECT item_id, NULL, $source, row FROM taken"""
-"""Where the new items came from."""
+"""Record the source of the new items."""
 
 _NAME_AGAIN = f"""
     INSERT INTO lake.item_ids (item_id, source_id, source, source_row)
@@ -92,15 +92,15 @@ _NAME_AGAIN = f"""
     ) n WHERE NOT EXISTS (
         FROM lake.item_ids k WHERE source = $source AND k.source_row = n.row AND k.item_id = n.item_id
         AND k.source_id IS NOT DISTINCT FROM n.source_id) ORDER BY row"""
-"""Where texts that are items already came from this time: each row of a file once, however often it is imported."""
+"""Record the source of existing items: each row of a file once, however often it is imported."""
 
 
 @dataclass(frozen=True)
 class Askable:
-    """What of the pool may be queried.
+    """The part of the pool that may be queried.
 
     Attributes:
-        without: Items that are left out: the evaluation reserve.
+        without: Items to exclude: the evaluation reserve.
         where: Condition on the columns of the others; empty for all.
     """
 
@@ -113,10 +113,10 @@ ALL = Askable()
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did: new items, rows that repeat a text, and rows whose id stands for another text.
+    """The result of an import: new items, rows that repeat a text, and rows whose id belongs to another text.
 
     Attributes:
-        n_filled: Items that were there and got columns that they did not have.
+        n_filled: Existing items that got new columns.
     """
 
     n_new: int
@@ -126,11 +126,11 @@ class Imported:
 
 
 def stage(chunks: Iterable[pa.Table], path: Path) -> int:
-    """Write tables (row, item_id, text, published_at) with their folded text to one Parquet file; returns the rows.
+    """Write tables (row, item_id, text, published_at) with folded texts to a Parquet file; returns the number of rows.
 
-    Columns `label` and `context` are kept where the tables have them.
+    Columns `label` and `context` are kept if the tables have them.
     """
-    import pyarrow as pa  # commands that only look at a workspace need not pay for it
+    import pyarrow as pa  # slow to import
     import pyarrow.parquet as pq
 
     columns = [("row", pa.int64()), ("item_id", pa.string()), ("text", pa.string()), ("folded", pa.string())]
@@ -152,14 +152,14 @@ def stage(chunks: Iterable[pa.Table], path: Path) -> int:
 
 
 def add_items(store: Store, staged: Path, source: str) -> Imported:
-    """Take every staged row whose text is not in the lake, the first of each; the same call again takes none.
+    """Add the first staged row of each new text; repeating the call adds nothing.
 
-    A row whose id already stands for another text (in the lake or in an earlier row) is not taken but returned; so is
-    one with a text that was erased, without its id and text.
+    Rows whose id already belongs to another text (in the lake or in an earlier row) are returned instead, and so are
+    rows with an erased text, without id and text.
 
     Args:
         staged: A file written by `stage`.
-        source: Where the texts come from; kept with each item.
+        source: Name of the source, stored with each item.
     """
 
     def change(connection: Connection) -> Imported:
@@ -174,8 +174,8 @@ def add_items(store: Store, staged: Path, source: str) -> Imported:
         n_duplicates = _count(connection, "SELECT count(*) FROM staged") - n_new - conflicts.num_rows
         if n_duplicates:
             connection.execute(bound(_NAME_AGAIN, {"source": source}))
-        is_kept = n_duplicates and context != "NULL"
-        n_filled = _count(connection, _FILL.format(context=context), file) if is_kept else 0
+        may_fill = n_duplicates and context != "NULL"
+        n_filled = _count(connection, _FILL.format(context=context), file) if may_fill else 0
         connection.execute("DROP TABLE staged; DROP TABLE repeated; DROP TABLE conflicts; DROP TABLE taken")
         return Imported(n_new, n_duplicates, conflicts, n_filled)
 
@@ -183,7 +183,7 @@ def add_items(store: Store, staged: Path, source: str) -> Imported:
 
 
 def _context_in(connection: Connection, staged: Path) -> str:
-    """SQL for the context of a staged row: one JSON text of the columns that say something; NULL for none."""
+    """SQL for the context of a staged row: a JSON text of the non-empty columns, or NULL."""
     described = connection.execute(bound("DESCRIBE FROM read_parquet(?)", [str(staged)])).fetchall()
     kind = {name: kind for name, kind, *_ in described}.get("context")
     if kind is None:
@@ -198,44 +198,44 @@ def count_items(store: Store) -> int:
 
 
 def count_pool(store: Store) -> int:
-    """Number of items that are neither annotated nor out with annotators."""
+    """Number of items that are neither annotated nor in an open batch."""
     return int(store.rows(f"SELECT count(*) FROM lake.items WHERE item_id NOT IN ({UNAVAILABLE})")[0][0])
 
 
 def count_items_and_pool(store: Store) -> tuple[int, int]:
-    """`count_items` and `count_pool`, in one look at the items."""
+    """`count_items` and `count_pool` in a single query."""
     row = store.rows(f"SELECT count(*), count(*) FILTER (item_id NOT IN ({UNAVAILABLE})) FROM lake.items")[0]
     return int(row[0]), int(row[1])
 
 
 def count_pending(store: Store) -> dict[Split, int]:
-    """Split -> items that are out with annotators for it and not answered yet."""
+    """Split -> number of unanswered items in open batches."""
     rows = store.rows("""SELECT coalesce(split, purpose) AS split, count(DISTINCT item_id)
         FROM lake.batch_items JOIN lake.batches USING (batch_id)
         WHERE status = 'published' AND item_id NOT IN (SELECT item_id FROM lake.annotations) GROUP BY ALL""")
-    return {Split(split): n for split, n in rows}  # what asks again has answers already
+    return {Split(split): n for split, n in rows}  # items of repeated queries have answers already
 
 
 def all_texts(store: Store) -> Iterator[pa.RecordBatch]:
-    """Every item in slices (item_id, text), by item_id."""
+    """All items in slices (item_id, text), by item_id."""
     return store.stream("SELECT item_id, text FROM lake.items ORDER BY item_id")
 
 
 def item_ids_of(store: Store, texts: pa.ChunkedArray) -> list[str | None]:
-    """The items that these texts are, one for each; None for a text that is not in the lake."""
-    wanted = [text_hash(text) for text in texts.to_pylist()]
+    """The item id of each text; None for a text that is not in the lake."""
+    hashes = [text_hash(text) for text in texts.to_pylist()]
     sql = "SELECT text_hash, item_id FROM lake.items SEMI JOIN (SELECT unnest($h) AS text_hash) USING (text_hash)"
-    found = dict(store.rows(sql, {"h": wanted}))
-    return [found.get(each) for each in wanted]
+    ids = dict(store.rows(sql, {"h": hashes}))
+    return [ids.get(digest) for digest in hashes]
 
 
 def texts_without_features(
     store: Store, encoder_id: str, bounds: tuple[str, str] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Items in slices (item_id, text) that have no features under this encoder yet, by item_id.
+    """Items without features of this encoder, in slices (item_id, text) by item_id.
 
     Args:
-        bounds: The first and the last id of the part that is wanted; None for all items.
+        bounds: First and last id of the range to read; None for all items.
     """
     within = "item_id BETWEEN $first AND $last" if bounds else "true"
     return store.stream(
@@ -247,25 +247,25 @@ def texts_without_features(
 
 
 def bounds_without_features(store: Store, encoder_id: str, rows: int) -> list[tuple[str, str]]:
-    """First and last id of each run of at most `rows` items that have no features under this encoder yet."""
-    found = store.rows(
+    """First and last id of each run of at most `rows` items without features of this encoder."""
+    runs = store.rows(
         """SELECT min(item_id), max(item_id) FROM (
             SELECT item_id, (row_number() OVER (ORDER BY item_id) - 1) // $rows AS run FROM lake.items
             ANTI JOIN (SELECT item_id FROM lake.features WHERE encoder_id = $encoder) USING (item_id)
         ) GROUP BY run ORDER BY run""",
         {"encoder": encoder_id, "rows": rows},
     )
-    return [(first, last) for first, last in found]
+    return [(first, last) for first, last in runs]
 
 
 def count_without_features(store: Store, encoder_id: str) -> int:
-    """Number of items that have no features under this encoder yet."""
+    """Number of items without features of this encoder."""
     sql = "SELECT (SELECT count(*) FROM lake.items) - (SELECT count(*) FROM lake.features WHERE encoder_id = ?)"
     return int(store.rows(sql, [encoder_id])[0][0])
 
 
 def add_features(store: Store, encoder_id: str, path: Path) -> int:
-    """Take features (item_id, tokens) from a Parquet file, for items that have none yet; returns how many."""
+    """Add features (item_id, tokens) from a Parquet file for items without features; returns how many were added."""
     return store.write(
         lambda connection: _count(
             connection,
@@ -279,7 +279,7 @@ def add_features(store: Store, encoder_id: str, path: Path) -> int:
 
 
 def features_of_texts(store: Store, encoder_id: str, texts: Sequence[str]) -> dict[str, bytes]:
-    """Text -> features under this encoder, of those texts that are items to the letter and have some."""
+    """Text -> features of this encoder, for texts that exactly match an item with features."""
     rows = store.rows(
         """SELECT text, tokens FROM lake.items
         SEMI JOIN (SELECT unnest($hashes) AS text_hash) USING (text_hash)
@@ -291,12 +291,12 @@ def features_of_texts(store: Store, encoder_id: str, texts: Sequence[str]) -> di
 
 @dataclass(frozen=True)
 class Beside:
-    """What is read of items beside their tokens.
+    """Columns to read in addition to tokens.
 
     Attributes:
-        text: Their texts, as column `text`.
-        sentences: The sentence encoder whose vectors are read, as column `sentence`; empty for none. Items without one
-            are left out.
+        text: Whether to read texts, as column `text`.
+        sentences: The sentence encoder whose vectors to read as column `sentence`; empty for none. Items without a
+            vector are left out.
     """
 
     text: bool = False
@@ -304,14 +304,14 @@ class Beside:
 
     @property
     def sentence_column(self) -> str:
-        """The vectors as a further column in SQL."""
+        """SQL for the column of vectors."""
         return ", s.tokens AS sentence" if self.sentences else ""
 
-    def joined(self, at: str) -> str:
-        """The join in SQL that brings the vectors of the lake version `at`."""
+    def joined(self, at_version: str) -> str:
+        """SQL for the join with the vectors of a lake version."""
         if not self.sentences:
             return ""
-        return f"JOIN (FROM lake.features {at} WHERE encoder_id = $sentences) s USING (item_id)"
+        return f"JOIN (FROM lake.features {at_version} WHERE encoder_id = $sentences) s USING (item_id)"
 
 
 TOKENS_ALONE = Beside()
@@ -326,28 +326,28 @@ def pool_features(
     *,
     beside: Beside = TOKENS_ALONE,
 ) -> Iterator[pa.RecordBatch]:
-    """The pool in slices (item_id, tokens), by item_id: the order that every seed relies on.
+    """The pool in slices (item_id, tokens), by item_id, the order on which seeds depend.
 
     Args:
         version: The lake version to read; None for the newest.
-        bounds: The first and the last id of the part that is wanted; None for the whole pool.
-        askable: What of it is wanted.
-        beside: What further columns are added.
+        bounds: First and last id of the range to read; None for the whole pool.
+        askable: The part of the pool that may be queried.
+        beside: Columns to read in addition.
     """
     columns = "item_id, f.tokens, text" if beside.text else "item_id, f.tokens"
     return store.stream(*_pool(columns, encoder_id, version, bounds, askable, beside))
 
 
 def pool_item_ids(store: Store, version: int, askable: Askable = ALL) -> pa.Array:
-    """The ids of the whole pool of a lake version, (n,), ascending, whether their features are made or not."""
-    at = f"AT (VERSION => {int(version)})"
-    sql = f"""SELECT item_id FROM lake.items i {at} WHERE item_id NOT IN ({unavailable(version)})
+    """The ids of the whole pool of a lake version, with or without features: (n,), ascending."""
+    at_version = f"AT (VERSION => {int(version)})"
+    sql = f"""SELECT item_id FROM lake.items i {at_version} WHERE item_id NOT IN ({unavailable(version)})
         AND item_id NOT IN (SELECT unnest($without)) AND {among(askable.where, version)} ORDER BY item_id"""
     return _joined(batch.column("item_id") for batch in store.stream(sql, {"without": list(askable.without)}))
 
 
 def pool_ids(store: Store, encoder_id: str, version: int, askable: Askable = ALL) -> pa.Array:
-    """The ids of the whole pool of a lake version that have features under this encoder, (n,), ascending."""
+    """The ids of the pool of a lake version with features of this encoder: (n,), ascending."""
     query = _pool("item_id", encoder_id, version, None, askable)
     return _joined(batch.column("item_id") for batch in store.stream(*query))
 
@@ -367,13 +367,14 @@ def _pool(
     askable: Askable,
     beside: Beside = TOKENS_ALONE,
 ) -> tuple[str, dict[str, Any]]:
-    at = f"AT (VERSION => {int(version)})" if version is not None else ""
+    at_version = f"AT (VERSION => {int(version)})" if version is not None else ""
     within = "item_id BETWEEN $first AND $last" if bounds else "true"
     parameters: dict[str, Any] = {"encoder": encoder_id, "without": list(askable.without)}
     parameters |= dict(zip(("first", "last"), bounds, strict=True)) if bounds else {}
     parameters |= {"sentences": beside.sentences} if beside.sentences else {}
-    texts = f"JOIN lake.items {at} USING (item_id)" if beside.text else ""
-    sql = f"""SELECT {columns}{beside.sentence_column} FROM lake.features f {at} {texts} {beside.joined(at)}
+    texts = f"JOIN lake.items {at_version} USING (item_id)" if beside.text else ""
+    sql = f"""SELECT {columns}{beside.sentence_column}
+        FROM lake.features f {at_version} {texts} {beside.joined(at_version)}
         WHERE f.encoder_id = $encoder AND {within}
         AND item_id NOT IN (SELECT item_id FROM ({unavailable(version)}) WHERE {within})
         AND item_id NOT IN (SELECT unnest($without)) AND {among(askable.where, version)} ORDER BY item_id"""
@@ -381,13 +382,13 @@ def _pool(
 
 
 def newest_vocabulary(store: Store) -> tuple[int, list[str]] | None:
-    """The newest vocabulary that was fitted to this lake, and to how many items; None where there is none."""
+    """The newest vocabulary fitted to this lake, with the number of items; None if there is none."""
     rows = store.rows("SELECT n_items, words FROM lake.vocabularies ORDER BY created_at DESC, encoder_id LIMIT 1")
     return (int(rows[0][0]), json.loads(rows[0][1])) if rows else None
 
 
 def add_vocabulary(store: Store, encoder_id: str, n_items: int, words: list[str]) -> None:
-    """Remember a fitted vocabulary; the same one again changes nothing."""
+    """Store a fitted vocabulary; storing it again changes nothing."""
     store.write(
         lambda connection: connection.execute(
             bound(
@@ -401,13 +402,13 @@ def add_vocabulary(store: Store, encoder_id: str, n_items: int, words: list[str]
 
 
 def _count(connection: Connection, sql: str, parameters: Any = None) -> int:
-    """The single number that a statement answers with."""
+    """The single number that a statement returns."""
     row = connection.execute(bound(sql, parameters)).fetchone()
     return int(row[0]) if row else 0
 
 
 def pool_texts(store: Store, n: int, seed: int) -> pa.Table:
-    """At most n texts of the pool (item_id, text), by item_id; the same seed draws the same ones of the same pool."""
+    """A random sample of at most n texts of the pool (item_id, text), by item_id; determined by the seed."""
     return store.read(
         f"""FROM (SELECT item_id, text FROM lake.items WHERE item_id NOT IN ({UNAVAILABLE})
             ORDER BY md5(item_id || ?), item_id LIMIT ?) ORDER BY item_id""",
@@ -416,7 +417,7 @@ def pool_texts(store: Store, n: int, seed: int) -> pa.Table:
 
 
 def fixed_sample(store: Store, n: int) -> list[str]:
-    """The texts of n items, always the same ones while no items are added: those of the lowest hash of the id."""
+    """The texts of n items with the lowest hashes of their ids, a fixed sample as long as no items are added."""
     return [row[0] for row in store.rows("SELECT text FROM lake.items ORDER BY md5(item_id) LIMIT ?", [n])]
 
 
@@ -430,12 +431,12 @@ def texts_of(store: Store, item_ids: Sequence[str]) -> dict[str, str]:
 
 
 def folded_texts(texts: pa.Array) -> pa.Array:
-    """`folded` of a string array (n,); plain ASCII, most of what there is, without making Python strings."""
-    import pyarrow as pa  # `folded` and `text_hash` need none of it
+    """`folded` of a string array (n,); ASCII texts are folded without Python strings."""
+    import pyarrow as pa  # slow to import
     import pyarrow.compute as pc
 
     result = pc.ascii_lower(texts)
-    # Python's white space in ASCII has four separators (0x1c to 0x1f) that RE2's \s does not.
+    # Python's ASCII white space includes four separators (0x1c to 0x1f) that RE2's \s lacks.
     odd = pc.match_substring_regex(result, r"[\t-\r\x1c-\x1f]|  |^ | $")
     if pc.any(odd).as_py():
         spaced = pc.replace_substring_regex(result.filter(odd), r"[\t-\r\x1c-\x1f ]+", " ")
@@ -443,5 +444,5 @@ def folded_texts(texts: pa.Array) -> pa.Array:
     plain = pc.string_is_ascii(texts)
     if pc.all(plain).as_py() is not False:
         return result
-    others = pa.array([folded(text) for text in texts.filter(pc.invert(plain)).to_pylist()], result.type)
-    return pc.replace_with_mask(result, pc.invert(plain), others)
+    folded_others = pa.array([folded(text) for text in texts.filter(pc.invert(plain)).to_pylist()], result.type)
+    return pc.replace_with_mask(result, pc.invert(plain), folded_others)

@@ -1,4 +1,4 @@
-"""Models in the lake: what each was trained on, its metrics, the production model, and the learning curve."""
+"""Models in the lake: their training versions, metrics, promotions and learning curve."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COLUMNS = "model_id, created_at, lake_version, n_training, encoder_id, config, 
 
 
 def add_model(store: Store, model: Model) -> bool:
-    """Remember a model whose files are on disk; False where it was known already."""
+    """Record a model whose files are on disk; returns False if it was recorded already."""
 
     def change(connection: Connection) -> bool:
         if connection.execute(bound("FROM lake.models WHERE model_id = ?", [model.model_id])).fetchone():
@@ -43,14 +43,14 @@ def add_model(store: Store, model: Model) -> bool:
 
 
 def promote(
-    store: Store, model_id: str, *, decided_by: DecidedBy = DecidedBy.PERSON, reason: str = "asked for"
+    store: Store, model_id: str, *, decided_by: DecidedBy = DecidedBy.PERSON, reason: str = "requested"
 ) -> Decision:
-    """Put a model into production, retire the one that was, and remember why: one transaction.
+    """Promote a model, retire the previous production model and record the reason, in one transaction.
 
-    For the model that is in production already this changes nothing.
+    For the production model, this changes nothing.
 
     Raises:
-        ModelError: The lake knows no such model; the one in production stays.
+        ModelError: There is no such model; the production model stays.
     """
     verdict = Verdict(model_id, True, decided_by, reason)
     return store.write(lambda connection: _decide(connection, verdict), f"promote {model_id}")
@@ -69,7 +69,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to be decided on a candidate: promoted or kept out, by whom, and why."""
+    """A decision on a candidate: whether it is promoted, by whom, and why."""
 
     model_id: str
     promoted: bool
@@ -78,12 +78,12 @@ class Verdict:
 
 
 def record_verdict(store: Store, verdict: Verdict | None, measurements: Sequence[Measurement]) -> None:
-    """Record metrics and the decision that followed from them in one transaction.
+    """Record metrics and the decision based on them in one transaction.
 
-    Metrics that are recorded already, and a decision that was made already, change nothing.
+    Metrics and decisions that are recorded already change nothing.
 
     Raises:
-        ModelError: The lake knows no such model; nothing is recorded.
+        ModelError: There is no such model; nothing is recorded.
     """
 
     new = [measurement for measurement in measurements if not _is_recorded(store, measurement)]
@@ -100,50 +100,53 @@ def record_verdict(store: Store, verdict: Verdict | None, measurements: Sequence
 
 
 def model_before(store: Store) -> str:
-    """The model that was in production before the one that is: what a rollback brings back.
+    """The previous production model, to which a rollback returns.
 
     Raises:
-        ModelError: There is none, or nothing says which it was.
+        ModelError: There is none, or it is unknown.
     """
     current = production_model(store)
     promotions = [
-        each
-        for each in decisions(store)
-        if current and each.model_id == current.model_id and each.promoted and each.decided_by != DecidedBy.ROLLBACK
+        decision
+        for decision in decisions(store)
+        if current
+        and decision.model_id == current.model_id
+        and decision.promoted
+        and decision.decided_by != DecidedBy.ROLLBACK
     ]
     if not promotions or promotions[0].previous_id is None:
-        which = f"before {current.model_id} no model was" if current else "no model is"
-        raise ModelError(f"{which} in production.", hint="choose one: pal models; then: pal promote MODEL")
+        what = f"No model was in production before {current.model_id}." if current else "No model is in production."
+        raise ModelError(what, hint="List the models (pal models), then run: pal promote MODEL")
     return promotions[0].previous_id
 
 
 def taken_back(store: Store, model_id: str) -> Decision | None:
-    """The decision by which a person took a model out of production, where nobody put it back since."""
-    for each in decisions(store):
-        if each.model_id == model_id and each.promoted:
+    """The decision by which a person rolled back a model, unless it was promoted again; else None."""
+    for decision in decisions(store):
+        if decision.model_id == model_id and decision.promoted:
             return None
-        if each.previous_id == model_id and each.decided_by == DecidedBy.ROLLBACK:
-            return each
+        if decision.previous_id == model_id and decision.decided_by == DecidedBy.ROLLBACK:
+            return decision
     return None
 
 
 def decisions(store: Store) -> list[Decision]:
-    """Everything that was decided on models, the newest first."""
+    """All decisions on models, newest first."""
     return store.records(Decision, f"{_DECISIONS} ORDER BY decided_at DESC")
 
 
 def all_models(store: Store) -> list[Model]:
-    """Every model there is, the newest first."""
+    """All models, newest first."""
     return _models(store, "ORDER BY created_at DESC, model_id")
 
 
 def find_model(store: Store, model_id: str) -> Model | None:
-    """One model; None where the lake knows none with this id."""
+    """One model; None if there is none with this id."""
     return _first(store, "WHERE model_id = ?", [model_id])
 
 
 def production_model(store: Store) -> Model | None:
-    """The model in production; None where none was promoted yet."""
+    """The production model; None if none was promoted yet."""
     return _first(store, "WHERE status = 'production' ORDER BY created_at DESC LIMIT 1")
 
 
@@ -160,19 +163,19 @@ def _measure(connection: Connection, measurement: Measurement) -> None:
     rows = listed([asdict(metric) for metric in measurement.metrics], columns)
     now = datetime.now(UTC).replace(tzinfo=None)
     facts = [measurement.model_id, str(measurement.split), measurement.n, measurement.lake_version, now]
-    chosen = bound("SELECT ?, ?, name, value, low, high, reason, ?, ?, ?", facts)
-    connection.execute(f"INSERT INTO lake.metrics {chosen} FROM ({rows})")
+    columns_sql = bound("SELECT ?, ?, name, value, low, high, reason, ?, ?, ?", facts)
+    connection.execute(f"INSERT INTO lake.metrics {columns_sql} FROM ({rows})")
 
 
 def _is_recorded(store: Store, measurement: Measurement) -> bool:
-    """Whether a model's newest metrics on this split are just these, on as many items."""
+    """Whether a model's newest metrics on this split are the same, on the same number of items."""
     newest = metrics_of(store, measurement.model_id, measurement.split)
-    same = newest == {metric.name: metric for metric in measurement.metrics}
-    return same and measured_on(store, measurement.model_id, measurement.split) == measurement.n
+    is_same = newest == {metric.name: metric for metric in measurement.metrics}
+    return is_same and measured_on(store, measurement.model_id, measurement.split) == measurement.n
 
 
 def metrics_of(store: Store, model_id: str, split: str) -> dict[str, Metric]:
-    """The newest figures of a model on a split (or SUCCESSIVE), by name; empty where it was never measured."""
+    """The newest metrics of a model on a split (or SUCCESSIVE), by name; empty if there are none."""
     metrics = store.records(
         Metric,
         """FROM lake.metrics WHERE model_id = ? AND split = ?
@@ -183,7 +186,7 @@ def metrics_of(store: Store, model_id: str, split: str) -> dict[str, Metric]:
 
 
 def measured_on(store: Store, model_id: str, split: str) -> int:
-    """Number of items that a model's newest figures on a split are of; 0 where it was never measured."""
+    """Number of items of a model's newest metrics on a split; 0 if there are none."""
     rows = store.rows(
         "SELECT n FROM lake.metrics WHERE model_id = ? AND split = ? ORDER BY measured_at DESC LIMIT 1",
         [model_id, str(split)],
@@ -192,9 +195,9 @@ def measured_on(store: Store, model_id: str, split: str) -> int:
 
 
 def model_to_compare_with(store: Store, model_id: str, n_more: int) -> Model | None:
-    """The newest earlier model with at least n_more fewer training items; None where there is none.
+    """The newest earlier model with at least n_more fewer training items; None if there is none.
 
-    None before the last one that was compared: so each comparison is over labels that no other one is over.
+    Models before the last compared one are excluded, so that comparisons never share labels.
     """
     return _first(
         store,
@@ -209,7 +212,7 @@ def model_to_compare_with(store: Store, model_id: str, n_more: int) -> Model | N
 
 
 def recent_values(store: Store, split: str, name: str, n: int) -> list[float | None]:
-    """A figure of the n newest models that have it, the newest first; None where it is undefined."""
+    """A metric of the n newest models that have it, newest first; None if it is undefined."""
     rows = store.rows(
         """SELECT arg_max(struct_pack(v := value), measured_at).v FROM lake.metrics JOIN lake.models USING (model_id)
         WHERE split = ? AND name = ? GROUP BY model_id, created_at ORDER BY created_at DESC, model_id LIMIT ?""",
@@ -221,44 +224,44 @@ def recent_values(store: Store, split: str, name: str, n: int) -> list[float | N
 def _decide(connection: Connection, verdict: Verdict) -> Decision:
     model_id = verdict.model_id
     if not connection.execute(bound("FROM lake.models WHERE model_id = ?", [model_id])).fetchone():
-        raise ModelError(f"The lake has no model {model_id!r}.", hint="list the models: pal models")
+        raise ModelError(f"The lake has no model {model_id!r}.", hint="List the models: pal models")
     current = connection.execute("SELECT model_id FROM lake.models WHERE status = 'production'").fetchone()
     now = datetime.now(UTC).replace(tzinfo=None)
     previous_id = current[0] if current else None
-    made = Decision(model_id, previous_id, verdict.promoted, verdict.decided_by, verdict.reason, now)
-    last = records_of(connection, Decision, f"{_DECISIONS} ORDER BY decided_at DESC LIMIT 1")
-    is_known = bool(last) and replace(last[0], decided_at=now) == made
+    decision = Decision(model_id, previous_id, verdict.promoted, verdict.decided_by, verdict.reason, now)
+    newest = records_of(connection, Decision, f"{_DECISIONS} ORDER BY decided_at DESC LIMIT 1")
+    is_known = bool(newest) and replace(newest[0], decided_at=now) == decision
     if is_known or (verdict.promoted and previous_id == model_id):
-        return made
+        return decision
     facts = [model_id, previous_id, int(verdict.promoted), verdict.decided_by.value, verdict.reason, now]
     connection.execute(bound("INSERT INTO lake.decisions VALUES (?, ?, ?, ?, ?, ?)", facts))
     if verdict.promoted:
         retire = "UPDATE lake.models SET status = 'retired' WHERE status = 'production' AND model_id <> ?"
         connection.execute(bound(retire, [model_id]))
         connection.execute(bound("UPDATE lake.models SET status = 'production' WHERE model_id = ?", [model_id]))
-    return made
+    return decision
 
 
 _DECISIONS = "FROM lake.decisions"
 
 
-def _first(store: Store, where: str, parameters: list[Any] | dict[str, Any] | None = None) -> Model | None:
-    found = _models(store, where, parameters)
-    return found[0] if found else None
+def _first(store: Store, clause: str, parameters: list[Any] | dict[str, Any] | None = None) -> Model | None:
+    models = _models(store, clause, parameters)
+    return models[0] if models else None
 
 
-def _models(store: Store, where: str, parameters: list[Any] | dict[str, Any] | None = None) -> list[Model]:
-    return store.records(Model, f"FROM lake.models {where}", parameters)
+def _models(store: Store, clause: str, parameters: list[Any] | dict[str, Any] | None = None) -> list[Model]:
+    return store.records(Model, f"FROM lake.models {clause}", parameters)
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A model on the evaluation items.
+    """A model's metrics on the evaluation items.
 
     Attributes:
-        n_training: Labels it was trained on.
-        n_measured: Evaluation items its figures are of.
-        figures: By name, the newest.
+        n_training: Number of training labels.
+        n_measured: Number of evaluation items.
+        figures: The newest metrics by name.
     """
 
     model_id: str
@@ -271,7 +274,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class StrategyResult:
-    """What a strategy's proposals in a batch turned out to be; an item counts for each strategy that proposed it."""
+    """Labels of a strategy's proposals in a batch; an item counts for each strategy that proposed it."""
 
     batch_id: str
     strategy: str
@@ -280,7 +283,7 @@ class StrategyResult:
 
 
 def learning_curve(store: Store) -> list[CurvePoint]:
-    """Every model that was measured on evaluation items, the oldest first."""
+    """All models with metrics on evaluation items, oldest first."""
     rows = store.records(
         _CurveRow,
         """SELECT model_id, status, created_at, n_training, m.n AS n_measured, name, value, low, high, reason
@@ -304,10 +307,10 @@ class _CurveRow:
 
 
 def strategy_results(store: Store, positive: str) -> list[StrategyResult]:
-    """What came of each strategy's proposals in the training batches, by batch and strategy, the oldest batch first.
+    """The results of each strategy's proposals in training batches, by batch and strategy, oldest batch first.
 
     Args:
-        positive: The label that is looked for.
+        positive: The positive label.
     """
     return store.records(
         StrategyResult,

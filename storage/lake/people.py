@@ -1,4 +1,4 @@
-"""Who answers: how many a day, how fast, how often in agreement, and what each person still holds."""
+"""Annotators at work: answers, speed, agreement and open assignments."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Person:
     """An annotator; times in UTC.
 
     Attributes:
-        n_answers: Answers that were ever given, and `n_days` on how many days.
-        seconds: Median of the answers whose time is known; None where none is.
-        n_shared: Answers, with a label, to items that others answered too; `n_agreed` of them equal the item's label.
-        n_gold: Answers to items with a settled label, asked to see how well the person does; `n_right` equal it.
-        n_held: Items of open batches that wait for this person, and `held_since` when the oldest was published.
+        n_answers: All answers, given on `n_days` days.
+        seconds: Median duration of timed answers; None if there are none.
+        n_shared: Labels given to items that others answered too; `n_agreed` of them equal the item's label.
+        n_gold: Labels given to items with an adjudicated label, to check the annotator; `n_right` of them equal it.
+        n_held: Assigned items of open batches without an answer; the oldest batch was published at `held_since`.
     """
 
     annotator: str
@@ -36,7 +36,7 @@ class Person:
 
 
 def people(store: Store) -> list[Person]:
-    """Everybody who answered or is asked, by name; labels that came with the original's files are nobody's."""
+    """All annotators with answers or assignments, by name; labels imported from the original scripts are left out."""
     return store.records(
         Person,
         f"""WITH given AS (

@@ -1,4 +1,4 @@
-"""Rows become records: the one place where columns of a query turn into the fields of a dataclass, by their names."""
+"""Maps rows of a query to dataclass records, by column names."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Record = TypeVar("Record")
 
 
 def to_records(record: type[Record], columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[Record]:
-    """Each row as a record.
+    """Convert each row to a record.
 
-    Strings become the enumeration or time, and JSON texts the dict or tuple, that a field is declared as. A field that
-    is a dataclass itself takes its fields from the same row. NULL, or no column, in place of a field that cannot be
-    None is its default; columns that no field has are left out.
+    Strings are converted to the declared enumeration or time, and JSON texts to the declared dict or tuple. A field
+    that is itself a dataclass takes its fields from the same row. If a field cannot be None, NULL or a missing column
+    gives its default. Columns without a field are ignored.
 
     Args:
         record: A dataclass.
@@ -48,26 +48,26 @@ def _maker(record: type[Any]) -> Callable[[Mapping[str, Any]], Any]:
             for name, convert in plain.items()
             if name in row and name not in nested and (row[name] is not None or name in optional)
         }
-        return record(**values, **{name: each(row) for name, each in nested.items()})
+        return record(**values, **{name: make_nested(row) for name, make_nested in nested.items()})
 
     return make
 
 
 def _converter(hint: Any) -> Callable[[Any], Any]:
-    """From what a column holds to what a field is declared as."""
+    """A function that converts a column's value to the declared type of a field."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return _converter(next(each for each in arguments if each is not type(None)))
+        return _converter(next(argument for argument in arguments if argument is not type(None)))
     if isinstance(hint, type) and (issubclass(hint, Enum) or hint is bool):
         return hint
     if hint is datetime:
-        return lambda at: datetime.fromisoformat(at) if isinstance(at, str) else at
+        return lambda time: datetime.fromisoformat(time) if isinstance(time, str) else time
     if origin is dict:
         return json.loads
     if origin is tuple:
-        of = arguments[0]
-        each = (lambda values: of(**values)) if _is_record(of) else of
-        return lambda text: tuple(map(each, json.loads(text)))
+        element = arguments[0]
+        make_element = (lambda values: element(**values)) if _is_record(element) else element
+        return lambda text: tuple(map(make_element, json.loads(text)))
     return lambda value: value
 
 

@@ -1,8 +1,8 @@
-"""The tables of the lake, the migrations that make them, and the queries that everything else is built from.
+"""The tables of the lake, their migrations, and the basic queries.
 
-Only scalar columns: nested values lose quotes when DuckLake inlines them. Items, features, annotations, metrics and
-decisions are only ever appended; batches and models change their status. What a person corrects is the exception: the
-text of an item (`edits.py`) and the name of an annotator (`annotators.py`).
+All columns are scalar: nested values lose quotes when DuckLake inlines them. Items, features, annotations, metrics and
+decisions are only appended; batches and models change their status. Corrections by people are the exception: the text
+of an item (`edits.py`) and the name of an annotator (`annotators.py`).
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Migration:
     """A step from one schema version to the next.
 
     Attributes:
-        purpose: What it is for, in words.
-        statements: Run in one transaction, which also records the new version.
+        purpose: A short description.
+        statements: SQL to run in one transaction, which also records the new version.
         moves_runs: Whether the runs in the lake are first copied to the record of runs.
-        change: What SQL alone cannot do, after the statements.
+        change: A Python step after the statements.
     """
 
     purpose: str
@@ -41,7 +41,7 @@ class Migration:
 
 
 def _fold_spellings(connection: Connection) -> None:
-    """Give texts that `folded` reads otherwise their new hash, and each annotator the spelling that came first."""
+    """Update the hashes of texts that `folded` now reads differently, and unify each annotator's spelling."""
     rows = connection.execute(
         "SELECT item_id, text, text_hash FROM lake.items WHERE NOT regexp_full_match(text, '[\\x00-\\x7F]*')"
     ).fetchall()
@@ -56,13 +56,13 @@ def _fold_spellings(connection: Connection) -> None:
         ).fetchall()
     ]
     spellings = spelled_first(names)
-    others = [(name, first) for name in names if (first := spellings[folded(name)]) != name]
+    respelled = [(name, first) for name in names if (first := spellings[folded(name)]) != name]
     for table in ("annotations", "assignments"):
-        _replace(connection, table, "annotator", "annotator", others)
+        _replace(connection, table, "annotator", "annotator", respelled)
 
 
 def _replace(connection: Connection, table: str, key: str, column: str, pairs: list[tuple[str, str]]) -> None:
-    """Set a column of the rows with these keys."""
+    """Set a column of the rows with the given keys."""
     for start in range(0, len(pairs), 10_000):
         rows = [{"k": k, "v": v} for k, v in pairs[start : start + 10_000]]
         connection.execute(
@@ -183,13 +183,13 @@ MIGRATIONS: tuple[Migration, ...] = (
 
 
 def migrate(store: Store, runs: Runs) -> int:
-    """Bring the lake to this program's schema, each step in one transaction; returns the version.
+    """Migrate the lake to this program's schema, each step in one transaction; returns the version.
 
-    A new lake gets all steps in one. Before an old lake with a SQLite catalog is touched, that is copied to
-    `catalog_copy_path`; with the data, which no step deletes, the copy is a full backup. Killed, the next call goes on.
+    A new lake gets all steps in one transaction. A SQLite catalog of an old lake is first copied to
+    `catalog_copy_path`; with the data, which no step deletes, the copy is a full backup. After a kill, repeat the call.
 
     Args:
-        runs: Where the runs go that are still in the lake.
+        runs: The record to which runs in the lake are moved.
 
     Raises:
         StoreError: The lake was written by a newer version of this program.
@@ -229,22 +229,22 @@ def migrate(store: Store, runs: Runs) -> int:
 
 
 def refuse_newer(version: int) -> None:
-    """Go on only with a schema version that this program knows.
+    """Check that this program knows a schema version.
 
     Raises:
         StoreError: The lake was written by a newer version of this program.
     """
     if version > len(MIGRATIONS):
         raise StoreError(
-            f"the lake has schema version {version}, this program knows {len(MIGRATIONS)}.",
-            hint="use the newer program that wrote it: pip install --upgrade pytorch-active-learning",
+            f"The lake has schema version {version}; this program supports up to {len(MIGRATIONS)}.",
+            hint="Upgrade the program: pip install --upgrade pytorch-active-learning",
         )
 
 
 def catalog_copy_path(store: Store) -> Path:
-    """Where a SQLite catalog is copied to before it is migrated to this program's schema.
+    """Path for the copy of a SQLite catalog before a migration.
 
-    It replaces no earlier copy: a migration that was killed half-way is not the state to go back to.
+    Earlier copies are not replaced, since a half-finished migration is not a state to return to.
     """
     catalog = Path(store.catalog.partition(":")[2])
     stem = f"{catalog.stem}.before-schema-{len(MIGRATIONS)}"
@@ -253,12 +253,14 @@ def catalog_copy_path(store: Store) -> Path:
 
 
 def current_version(store: Store) -> int:
-    """The schema version that the lake has; 0 for an empty lake."""
+    """The lake's schema version; 0 for an empty lake."""
     with store.reading():
-        known = store.rows(
+        has_versions = store.rows(
             "SELECT 1 FROM duckdb_tables() WHERE database_name = 'lake' AND table_name = 'schema_versions'"
         )
-        return int(store.rows("SELECT coalesce(max(version), 0) FROM lake.schema_versions")[0][0]) if known else 0
+        return (
+            int(store.rows("SELECT coalesce(max(version), 0) FROM lake.schema_versions")[0][0]) if has_versions else 0
+        )
 
 
 def is_empty(store: Store) -> bool:
@@ -271,22 +273,22 @@ RUNS_IN_LAKE = """
     SELECT * EXCLUDE (nth) REPLACE (CASE WHEN nth = 1 THEN run_id ELSE run_id || '-' || nth END AS run_id)
     FROM (SELECT *, row_number() OVER (PARTITION BY run_id ORDER BY started_at, ended_at) AS nth FROM lake.runs)
     ORDER BY started_at, run_id"""
-"""Query for the runs in a lake of schema version 4. Two of a process within a second had the same id there."""
+"""Query for the runs in a lake of schema version 4, in which two runs within a second could have the same id."""
 
 
 def current_labels(version: int | None = None) -> str:
     """Query for the current label of every annotated item: (item_id, split, label, annotated_at).
 
-    The newest answer of each annotator counts (`standing_answers`). `label` is the answer of the most annotators,
-    `skip` left aside; NULL where two are level (disputed), where the most are `unsure`, or where there are only skips.
-    Once an item was adjudicated, the newest answer of an adjudication decides, whatever others say. `split` is what
-    the batch through which the item was first answered asked it for, so it never changes. An answer whose label was
-    renamed or merged counts as what that became (`answers_at`), one whose label was retired or split as none.
+    The newest answer of each annotator counts (`standing_answers`). `label` is the most frequent answer other than
+    `skip`; it is NULL after a tie (disputed), if most are `unsure`, or if there are only skips. If an item was
+    adjudicated, the newest adjudicated answer decides. `split` is the split of the batch in which the item was first
+    answered, so it never changes. Answers with a renamed or merged label count as the new label (`answers_at`), and
+    answers with a retired or split label do not count.
 
     Args:
         version: The lake version to read; None for the newest.
     """
-    at = f"AT (VERSION => {int(version)})" if version is not None else ""
+    at_version = f"AT (VERSION => {int(version)})" if version is not None else ""
     return f"""
         WITH given AS MATERIALIZED (SELECT * EXCLUDE (note, seconds) FROM ({answers_at(version)})
         ), current AS MATERIALIZED ({_to_current_texts("given", version)}
@@ -298,20 +300,20 @@ def current_labels(version: int | None = None) -> str:
         ), firsts AS (
             SELECT item_id, max(annotated_at) AS annotated_at, arg_min(coalesce(p.split, b.purpose),
                 (b.purpose IN ('adjudication', 'review'), coalesce(a.ingestion, 0), a.ingested_at, a.batch_id)) AS split
-            FROM given a JOIN lake.batches b {at} USING (batch_id)
+            FROM given a JOIN lake.batches b {at_version} USING (batch_id)
             LEFT JOIN ({_SPLITS}) p USING (batch_id, item_id) GROUP BY item_id
-        ), settled AS ({_adjudicated("current", at)})
+        ), settled AS ({_adjudicated("current", at_version)})
         SELECT item_id, split, CASE WHEN s.item_id IS NULL THEN w.label ELSE s.label END AS label, annotated_at
         FROM firsts LEFT JOIN winners w USING (item_id) LEFT JOIN settled s USING (item_id)"""
 
 
 _SPLITS = "SELECT DISTINCT batch_id, item_id, split FROM lake.batch_items WHERE split IS NOT NULL"
-"""Query for the items that were asked for something else than their batch's purpose. These rows are never changed, so
-the newest are right for any version; those of before schema 6 have no such column."""
+"""Query for items whose split differs from their batch's purpose. These rows never change, so the newest are right for
+any version; versions before schema 6 lack the column."""
 
 
 def annotations_at(version: int | None = None) -> str:
-    """Query for all annotations; of a version before schema 6 with an empty `ingestion`."""
+    """Query for all annotations; in versions before schema 6, `ingestion` is NULL."""
     if version is None:
         return "FROM lake.annotations"
     return f"""FROM lake.annotations AT (VERSION => {int(version)})
@@ -319,9 +321,9 @@ def annotations_at(version: int | None = None) -> str:
 
 
 def label_steps(version: int | None = None) -> str:
-    """Query for what labels became: (label, since, codebook, becomes).
+    """Query for the present names of old labels: (label, since, codebook, becomes).
 
-    A `label` given in a batch of codebook `since` up to `codebook` - 1 has become `becomes`; NULL where it became none.
+    A `label` given in a batch of codebook `since` to `codebook` - 1 is now `becomes`; NULL if it was removed.
     """
     before = f"AND lake_version < {int(version)}" if version is not None else ""
     return f"""
@@ -339,9 +341,9 @@ def label_steps(version: int | None = None) -> str:
 
 
 def answers_at(version: int | None = None) -> str:
-    """Query for all annotations with their answers in the labels of that version: the one place that maps them.
+    """Query for all annotations with their answers mapped to the labels of a version.
 
-    An answer names a label of the codebook of its batch; NULL where that label was retired or split since.
+    An answer is a label of its batch's codebook; it becomes NULL if that label was retired or split later.
     """
     return f"""
         SELECT a.* REPLACE (CASE WHEN m.label IS NULL THEN a.answer ELSE m.becomes END AS answer)
@@ -351,7 +353,7 @@ def answers_at(version: int | None = None) -> str:
 
 
 def _to_current_texts(answers: str, version: int | None = None) -> str:
-    """Query for those answers that are to the text that their item has: not those of before it was corrected."""
+    """Query for the answers to the present texts of their items, without those from before a correction."""
     until = f"WHERE after_version < {int(version)}" if version is not None else ""
     return f"""SELECT a.* FROM {answers} a
         LEFT JOIN (SELECT item_id, max(ingestion) AS cut FROM lake.edits {until} GROUP BY item_id) e USING (item_id)
@@ -361,11 +363,9 @@ def _to_current_texts(answers: str, version: int | None = None) -> str:
 def standing_answers(version: int | None = None) -> str:
     """Query for the answers that count: the newest of each annotator to each item, with all columns.
 
-    Answers to a text that was corrected since do not count.
-
-    The newest is the one ingested last, whatever the clocks said; only of versions before schema 6, which have no such
-    number, the times decide. One without a name (or from an imported file) replaces those before it and is replaced
-    by the next, whoever gives it: it may be the same person's.
+    Answers to an earlier text do not count. The newest answer is the one ingested last, independent of clocks; in
+    versions before schema 6, which have no ingestion number, times decide. An answer without a name (or from an
+    imported file) replaces all earlier ones and is replaced by the next, since it may be the same person's.
     """
     return _standing(f"({_to_current_texts(f'({answers_at(version)})', version)})")
 
@@ -385,47 +385,48 @@ def _standing(answers: str) -> str:
 
 
 def adjudicated(version: int | None = None) -> str:
-    """Query for what adjudication said of the items it was asked about: (item_id, label); NULL where it was unsure.
+    """Query for the adjudicated items: (item_id, label); NULL if the adjudicator was unsure.
 
-    Left out are items whose adjudicated label was retired or split: other answers decide again.
+    Items whose adjudicated label was retired or split are left out, so that the other answers decide again.
     """
-    at = f"AT (VERSION => {int(version)})" if version is not None else ""
-    return _adjudicated(f"({_to_current_texts(f'({answers_at(version)})', version)})", at)
+    at_version = f"AT (VERSION => {int(version)})" if version is not None else ""
+    return _adjudicated(f"({_to_current_texts(f'({answers_at(version)})', version)})", at_version)
 
 
-def _adjudicated(answers: str, at: str) -> str:
+def _adjudicated(answers: str, at_version: str) -> str:
     return f"""
         SELECT item_id, CASE WHEN answer NOT IN ('unsure', 'skip') THEN answer END AS label FROM (
-            SELECT item_id, answer FROM {answers} a JOIN lake.batches b {at} USING (batch_id)
+            SELECT item_id, answer FROM {answers} a JOIN lake.batches b {at_version} USING (batch_id)
             WHERE b.purpose = 'adjudication' QUALIFY row_number() OVER (PARTITION BY item_id
                 ORDER BY coalesce(ingestion, 0) DESC, annotated_at DESC, ingested_at DESC, annotator DESC) = 1
         ) WHERE answer IS NOT NULL"""
 
 
 def out(version: int | None = None) -> str:
-    """Query for the items that are out with annotators: (item_id, batch_id, purpose).
+    """Query for the items in open batches: (item_id, batch_id, purpose).
 
     Args:
         version: The lake version to read; None for the newest.
     """
-    at = f"AT (VERSION => {int(version)})" if version is not None else ""
+    at_version = f"AT (VERSION => {int(version)})" if version is not None else ""
     return f"""
-        SELECT item_id, batch_id, purpose FROM lake.batch_items b {at} JOIN lake.batches c {at} USING (batch_id)
+        SELECT item_id, batch_id, purpose
+        FROM lake.batch_items b {at_version} JOIN lake.batches c {at_version} USING (batch_id)
         WHERE status = 'published'"""
 
 
 def unavailable(version: int | None = None) -> str:
-    """Query for the items that are not in the pool: annotated in any way, or out with annotators.
+    """Query for the items that are not in the pool: annotated, or in an open batch.
 
     Args:
         version: The lake version to read; None for the newest.
     """
-    at = f"AT (VERSION => {int(version)})" if version is not None else ""
-    return f"SELECT item_id FROM lake.annotations a {at} UNION SELECT item_id FROM ({out(version)})"
+    at_version = f"AT (VERSION => {int(version)})" if version is not None else ""
+    return f"SELECT item_id FROM lake.annotations a {at_version} UNION SELECT item_id FROM ({out(version)})"
 
 
 def workspace_id(store: Store) -> str:
-    """The id that the workspace got when its lake was made, or migrated; it moves with the lake."""
+    """The id of the workspace, assigned when its lake was created or migrated; it moves with the lake."""
     return str(store.rows("SELECT workspace_id FROM lake.workspace")[0][0])
 
 
@@ -434,9 +435,9 @@ UNAVAILABLE = unavailable()
 
 ASKED = """
     SELECT batch_id, item_id FROM lake.batch_items UNION SELECT batch_id, item_id FROM lake.assignments"""
-"""Query for the items that each batch asks about, gold ones too: (batch_id, item_id)."""
+"""Query for the items of each batch, including gold items: (batch_id, item_id)."""
 
 ANSWERS_TO_BATCHES = """
     SELECT batch_id, item_id, count(DISTINCT annotator) AS n FROM lake.annotations
     SEMI JOIN lake.batch_items USING (batch_id, item_id) GROUP BY batch_id, item_id"""
-"""Query for how many annotators answered each of a batch's own items: (batch_id, item_id, n)."""
+"""Query for the number of annotators who answered each of a batch's own items: (batch_id, item_id, n)."""

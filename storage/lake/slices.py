@@ -1,4 +1,4 @@
-"""What arrived lately: each import is a slice of the texts, with its time."""
+"""Recently imported texts; each import is a slice of the texts with a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from storage.lake.store import Store
 
 @dataclass(frozen=True)
 class RecentTexts:
-    """Random samples of the texts that were imported since a time (UTC), and of all before."""
+    """Random samples of the texts imported since a time (UTC), and of all earlier texts."""
 
     since: datetime
     old: list[str]
@@ -19,10 +19,10 @@ class RecentTexts:
 
 
 def recent_texts(store: Store, least: int, most: int) -> RecentTexts | None:
-    """The newest imports that have at least `least` texts together, and the older ones; None where these have fewer.
+    """Sample the newest imports with together at least `least` texts, and the older ones; None if these have fewer.
 
     Args:
-        most: Texts of each sample: those of the lowest ranks, the same ones whenever this is called.
+        most: Maximum size of a sample: the texts of the lowest ranks, so that every call gives the same.
     """
     since = store.rows(
         """SELECT max(imported_at) FROM (SELECT imported_at, sum(count(*)) OVER (ORDER BY imported_at DESC) AS n_new,

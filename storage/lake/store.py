@@ -1,6 +1,6 @@
-"""The lake's one door: DuckLake tables (Parquet + catalog), one write path, reads as Arrow.
+"""Access to the lake: DuckLake tables (Parquet and catalog), with one write path and reads as Arrow.
 
-One machine: a SQLite catalog beside Parquet files. Several: `postgres:...` and `s3://...`, by changing two strings.
+On one machine, the lake is a SQLite catalog beside Parquet files; for several machines, `postgres:...` and `s3://...`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from storage.lake.connection import (
     Parameters,
     attach_lake,
     bound,
+    explained,
     open_duckdb,
     quoted,
-    told,
     use_all_cores,
     without_secrets,
 )
@@ -48,13 +48,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SLICE_ROWS = 131_072
-"""Rows of one Arrow batch in a bulk read."""
+"""Rows per Arrow batch in a bulk read."""
 
 PATIENCE_S = 15.0
-"""How long a call waits for a PostgreSQL that went away, such as one that is started anew."""
+"""How long a call waits for a PostgreSQL that does not answer, for example during a restart."""
 
 _TRIES = 30
-_LOCK_NUMBER = 1_883_712  # any number, the same in every process: PostgreSQL's advisory locks are numbers
+_LOCK_NUMBER = 1_883_712  # PostgreSQL's advisory locks are numbers; any fixed number works
 _HOUSEKEEPING_NUMBER = 1_883_713
 _LOST_A_RACE = re.compile(
     r"database is locked|conflict|already exists|serializ|Exceeded the maximum retry|Failed to initialize DuckLake",
@@ -63,11 +63,11 @@ _LOST_A_RACE = re.compile(
 _STALE = re.compile(
     r'ducklake_inlined_\w+"? does not exist|fetch from an unsuccessful query result|INTERNAL Error|has been invalidated'
 )
-"""What an open connection says once another process has tidied away tables of the catalog that it remembers."""
+"""Errors of a connection that remembers catalog tables which another process has removed."""
 
 
 _LEAST_FREE_BYTES = 128 << 10
-"""What SQLite's files beside the catalog take; where less is free, the lake can only be read."""
+"""Space for SQLite's files beside the catalog; with less free space, the lake is read-only."""
 
 _OF_THIS_PROGRAM = (
     duckdb.BinderException,
@@ -76,45 +76,45 @@ _OF_THIS_PROGRAM = (
     duckdb.ParserException,
     duckdb.TransactionException,
 )
-"""Errors that no damaged file causes."""
+"""Errors that are bugs of this program, not caused by a damaged file."""
 
 
 class Store:
-    """One process's connection to the lake; threads share it, each call takes a cursor of its own.
+    """A process's connection to the lake; threads share it, and each call uses its own cursor.
 
     Args:
         catalog: `sqlite:<absolute path>` or `postgres:<connection string>`.
         data: Absolute folder (or `s3://...`) of the Parquet files.
-        scratch: Folder for what does not fit in memory during a bulk read or write.
-        memory: Limit of DuckDB's own memory, such as `1GB`.
+        scratch: Folder for data that exceeds the memory limit during a bulk read or write.
+        memory: DuckDB's memory limit, such as `1GB`.
 
     Raises:
-        StoreError: The catalog cannot be opened, or an extension of DuckDB is not installed.
+        StoreError: The catalog cannot be opened, or a DuckDB extension is not installed.
     """
 
     def __init__(self, catalog: str, data: str, *, scratch: Path | None = None, memory: str = "1500MB") -> None:
         self.catalog, self.data = catalog, data
-        self.kind, _, where = catalog.partition(":")
-        self._copy = _read_only_copy(Path(where)) if self.kind == "sqlite" else None
+        self.kind, _, location = catalog.partition(":")
+        self._copy = _read_only_copy(Path(location)) if self.kind == "sqlite" else None
         if self._copy is not None:
             scratch = Path(self._copy.name) / "spill"
         self._open = functools.partial(open_duckdb, catalog, data, scratch, memory)
         self._connection, self._uses_all_cores = self._open(), False
-        self._mine = _Mine()
-        self._lock = Path(f"{where}.lock") if self.kind == "sqlite" else None
+        self._thread = _ThreadState()
+        self._lock = Path(f"{location}.lock") if self.kind == "sqlite" else None
         try:
             self._attach()
         except (duckdb.Error, sqlite3.Error) as error:
-            raise told(error, self.address) or disk_error(error, where) or self._damaged(error) from error
+            raise explained(error, self.address) or disk_error(error, location) or self._damaged(error) from error
 
     @property
     def is_read_only(self) -> bool:
-        """Whether the catalog cannot be written here; then a copy of it is read, as it was when it was opened."""
+        """Whether the catalog cannot be written here; then a copy made on opening is read."""
         return self._copy is not None
 
     @property
     def address(self) -> str:
-        """Catalog and data, for people."""
+        """Catalog and data, for messages."""
         return f"the lake {self.catalog} with data in {self.data}"
 
     def _attach(self) -> None:
@@ -127,17 +127,17 @@ class Store:
         _again(lambda: self._locked(lambda: attach_lake(connection, self.catalog, self.data)))
 
     def _renew(self) -> None:
-        """Take a new connection; what goes on with the old one goes on."""
+        """Open a new connection; running queries keep the old one."""
         before, self._connection = self._connection, self._open()
         self._uses_all_cores = False
         try:
             self._attach()
         except BaseException:
-            self._connection = before  # out of date, and renewed at the next query; the new one does not know the lake
+            self._connection = before  # the old one is renewed at the next query; the new one has no lake attached
             raise
 
     def _for_bulk(self) -> None:
-        """Use all cores from here on; what only asks small questions takes half the processor time with one."""
+        """Use all cores from now on; small queries take half the processor time with one core."""
         if not self._uses_all_cores:
             with self._connection.cursor() as cursor:
                 use_all_cores(cursor)
@@ -146,28 +146,30 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
-        """Give the connection back; the store cannot be used afterwards."""
+        """Close the connection; the store cannot be used afterwards."""
         self._connection.close()
         if self._copy is not None:
             self._copy.cleanup()
 
     def write(self, change: Callable[[Connection], T], message: str, *, bulk: bool = False) -> T:
-        """Run `change` in one transaction, all or nothing.
+        """Run `change` in one transaction.
 
-        There are no unique keys: `change` begins with its own guard, and may be run again after a lost race. Where the
-        connection is lost while it commits, the lake is asked whether it has the commit.
+        There are no unique keys: `change` must check its own preconditions, and may be run again after a conflict. If
+        the connection is lost during the commit, the lake is checked for the commit.
 
         Args:
-            change: Reads and writes through the connection it is given; what it returns is returned.
-            message: Kept with the commit, for whoever reads the lake's history.
-            bulk: It writes Parquet files: bring them to disk before the catalog says that they exist.
+            change: Reads and writes through the given connection; its result is returned.
+            message: Commit message for the lake's history.
+            bulk: Whether Parquet files are written, which are then synced to disk before the commit.
 
         Raises:
-            StoreError: PostgreSQL or the object storage does not answer, or refuses.
+            StoreError: PostgreSQL or the object storage fails.
         """
         self._refuse_read_only()
         mark = uuid.uuid4().hex
@@ -190,71 +192,71 @@ class Store:
                     results.append(result)
                     connection.execute("COMMIT")
                 except BaseException:
-                    with contextlib.suppress(duckdb.Error):  # the first error is the one to tell
+                    with contextlib.suppress(duckdb.Error):  # the first error is reported
                         connection.execute("ROLLBACK")
                     raise
                 return result
 
-        with self._telling():
+        with self._explaining_errors():
             return _again(lambda: self._locked(transaction), PATIENCE_S, self._renew)
 
     def read(self, sql: str, parameters: Parameters = None) -> pa.Table:
-        """The whole result of a query."""
+        """The result of a query as an Arrow table."""
         self._for_bulk()
         return self._query(lambda cursor: cursor.execute(bound(sql, parameters)).to_arrow_table())
 
     def rows(self, sql: str, parameters: Parameters = None) -> list[tuple[Any, ...]]:
-        """The whole result of a small query, as Python values."""
+        """The result of a small query as Python values."""
         return self._query(lambda cursor: cursor.execute(bound(sql, parameters)).fetchall())
 
     def records(self, record: type[Record], sql: str, parameters: Parameters = None) -> list[Record]:
-        """The whole result of a small query, as records of a dataclass: columns are its fields by name."""
+        """The result of a small query as records of a dataclass; columns map to fields by name."""
         return self._query(lambda cursor: records_of(cursor, record, sql, parameters))
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
-        """Let every `read` and `rows` of this thread see the lake as the first of them does, until the end.
+        """Let all queries of this thread see the same snapshot of the lake until the end of the context.
 
-        Outside of it, each query asks the catalog anew for all that it knows of the lake, which takes longer than most
-        queries. What is written meanwhile, also by this thread, is not seen. Where the connection is lost in between,
-        the queries that follow see the lake as it is then.
+        This also saves time: otherwise each query loads the catalog's state, which takes longer than most queries.
+        Writes meanwhile, even by this thread, are not visible. If the connection is lost, later queries see the
+        lake as of then.
         """
-        if self._mine.reading:
+        if self._thread.reading:
             yield
             return
-        self._mine.reading = True
+        self._thread.reading = True
         try:
             yield
         finally:
-            self._mine.reading = False
+            self._thread.reading = False
             self._end_reading()
 
     def _end_reading(self) -> None:
-        if self._mine.reader is not None:
-            self._mine.reader.close()
-            self._mine.reader = None
+        if self._thread.reader is not None:
+            self._thread.reader.close()
+            self._thread.reader = None
 
     def _query(self, query: Callable[[Connection], T]) -> T:
-        """Ask with a cursor of its own; inside of `reading` with the one of this thread."""
+        """Run a query with a new cursor, or within `reading` with the thread's cursor."""
 
         def ask() -> T:
-            if not self._mine.reading:
+            if not self._thread.reading:
                 with self._connection.cursor() as cursor:
                     return query(cursor)
-            if self._mine.reader is None:
-                self._mine.reader = self._connection.cursor()
-                self._mine.reader.execute("BEGIN")
+            if self._thread.reader is None:
+                self._thread.reader = self._connection.cursor()
+                self._thread.reader.execute("BEGIN")
             try:
-                return query(self._mine.reader)
-            except duckdb.Error:  # which ends the transaction
+                return query(self._thread.reader)
+            except duckdb.Error:  # an error ends the transaction
                 self._end_reading()
                 raise
 
-        with self._telling():
+        with self._explaining_errors():
             return _again(ask, PATIENCE_S, self._renew)
 
     def stream(self, sql: str, parameters: Parameters = None, rows: int = SLICE_ROWS) -> Iterator[pa.RecordBatch]:
-        """The result of a large query in slices of at most `rows` rows; memory does not grow with it."""
+        """The result of a large query in slices of at most `rows` rows, with constant memory."""
 
         self._for_bulk()
 
@@ -263,7 +265,7 @@ class Store:
             reader = iter(cursor.execute(bound(sql, parameters)).to_arrow_reader(rows))
             return cursor, reader, list(itertools.islice(reader, 1))
 
-        with self._telling():
+        with self._explaining_errors():
             cursor, reader, first = _again(begin, PATIENCE_S, self._renew)
             with cursor:
                 yield from itertools.chain(first, reader)
@@ -277,21 +279,21 @@ class Store:
                 names = [column[0] for column in result.description or ()]
                 return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
-        with self._telling():
+        with self._explaining_errors():
             return _again(query, PATIENCE_S, self._renew)
 
     def execute_on_server(self, sql: str) -> None:
-        """Run statements of PostgreSQL's own in one transaction; where the connection is lost, they run again."""
+        """Run statements in PostgreSQL's own SQL in one transaction; they run again if the connection is lost."""
 
         def execute() -> None:
             with self._connection.cursor() as cursor:
                 cursor.execute(f"CALL postgres_execute('mutex', {quoted(sql)})")
 
-        with self._telling():
+        with self._explaining_errors():
             _again(execute, PATIENCE_S, self._renew)
 
     def keep_catalog(self, path: Path) -> None:
-        """Copy a SQLite catalog to a file, there whole or not at all, while nobody writes.
+        """Copy a SQLite catalog to a file atomically, while nobody writes.
 
         Raises:
             StoreError: The file cannot be written.
@@ -318,7 +320,7 @@ class Store:
                 self._edit_file("BEGIN IMMEDIATE", *statements, "COMMIT")
 
     def compact_catalog(self) -> None:
-        """Write a SQLite catalog anew, so that no page keeps what was deleted; nothing is done on PostgreSQL.
+        """Rewrite a SQLite catalog so that no page contains deleted data; does nothing on PostgreSQL.
 
         Raises:
             StoreError: It cannot be written.
@@ -328,27 +330,27 @@ class Store:
                 self._edit_file("PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _edit_file(self, *statements: str) -> None:
-        """Run statements on a SQLite catalog, with the connection closed and in a process of their own."""
+        """Run statements on a SQLite catalog in a separate process, with the connection closed."""
         path = self.catalog.partition(":")[2]
         self.close()
         try:
             edit_sqlite(Path(path), statements)
         except OSError as error:
             raise disk_error(error, path) or StoreError(
-                f"The catalog {path} cannot be changed: {error}", hint="Find out whether it is damaged: pal check"
+                f"The catalog {path} cannot be changed: {error}.", hint="Check whether it is damaged: pal check"
             ) from error
         finally:
             self._renew()
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Let nobody else write meanwhile; if this process dies, the OS or the server frees the lock.
+        """Hold the write lock; if this process dies, the OS or the server releases it.
 
-        There are no unique keys and inserts never conflict, so without it two writers could insert the same thing.
-        (A PostgreSQL that drops the lock's connection frees it early. Then, of two writes on the same version, the
-        second to commit fails on the snapshot's primary key and runs again.)
+        There are no unique keys and inserts never conflict, so without the lock two writers could insert the same
+        rows. (If PostgreSQL drops the lock's connection, the lock is released early. Then the second of two commits
+        on the same version fails on the snapshot's primary key and is retried.)
         """
-        if self._mine.held:
+        if self._thread.held:
             yield
             return
         self._refuse_read_only()
@@ -357,26 +359,26 @@ class Store:
                 stack.enter_context(self._advisory(f"pg_advisory_xact_lock({_LOCK_NUMBER})"))
             else:
                 stack.enter_context(_side_file(self._lock, 120))
-            self._mine.held = True
-            stack.callback(setattr, self._mine, "held", False)
+            self._thread.held = True
+            stack.callback(setattr, self._thread, "held", False)
             yield
 
     @contextlib.contextmanager
     def housekeeping(self, command: str) -> Iterator[None]:
-        """Hold the place of the one command that keeps, moves or tidies the lake; others may read and write.
+        """Hold the lock for backup, move and maintenance; others may read and write.
 
         Raises:
-            StoreError: Another one is at work.
+            StoreError: Another such command is running.
         """
         refused = StoreError(
-            f"another pal maintain, backup or lake move is at work; {command} was not begun.",
-            hint="wait until it is through, then try again",
+            f"Another pal maintain, backup or lake move is running; {command} was not started.",
+            hint="Wait until it has finished and run the command again.",
         )
         self._refuse_read_only()
-        with self._telling(), contextlib.ExitStack() as stack:
+        with self._explaining_errors(), contextlib.ExitStack() as stack:
             if self._lock is None:
-                wanted = f"pg_try_advisory_xact_lock({_HOUSEKEEPING_NUMBER})"
-                if stack.enter_context(self._advisory(wanted)) != "true":
+                lock = f"pg_try_advisory_xact_lock({_HOUSEKEEPING_NUMBER})"
+                if stack.enter_context(self._advisory(lock)) != "true":
                     raise refused
             else:
                 try:
@@ -386,16 +388,16 @@ class Store:
             yield
 
     def check_data(self) -> None:
-        """Ask the object storage for the folder of the data; nothing is asked where that is a disk.
+        """Check access to the data folder in object storage; does nothing if it is on disk.
 
         Raises:
-            StoreError: There is no such bucket, or it must not be read.
+            StoreError: The bucket does not exist or cannot be read.
         """
         if "://" in self.data:
             self.rows("SELECT count(*) FROM glob(?)", [f"{self.data}*"])
 
     def version(self) -> int:
-        """The lake's newest version; reads `AT` it see just what is there now."""
+        """The lake's newest version, for reads `AT` it."""
         return int(self.rows("FROM lake.current_snapshot()")[0][0])
 
     def size(self) -> int:
@@ -405,33 +407,33 @@ class Store:
         return data + (Path(path).stat().st_size if kind == "sqlite" else 0)
 
     @contextlib.contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Say what a server's refusal means, and what to type."""
+    def _explaining_errors(self) -> Iterator[None]:
+        """Translate errors of servers and files into StoreError with a hint."""
         try:
             yield
         except (duckdb.Error, sqlite3.Error) as error:
-            known = told(error, self.address) or disk_error(error, self.data)
-            if known is None and isinstance(error, _OF_THIS_PROGRAM):
+            explanation = explained(error, self.address) or disk_error(error, self.data)
+            if explanation is None and isinstance(error, _OF_THIS_PROGRAM):
                 raise
-            raise known or self._damaged(error) from error
-        except RuntimeError as error:  # what DuckDB makes of the exception of a signal handler, as Ctrl-C's
+            raise explanation or self._damaged(error) from error
+        except RuntimeError as error:  # DuckDB wraps exceptions of signal handlers, such as Ctrl-C
             if error.__cause__ is not None and not isinstance(error.__cause__, Exception):
                 raise error.__cause__ from None
             raise
 
     def _damaged(self, error: Exception) -> StoreError:
-        """A lake that cannot be read; DuckDB's message names the file."""
+        """The error for an unreadable lake; DuckDB's message names the file."""
         reason = without_secrets(" ".join(str(error).split()))
         return StoreError(
             f"The {self.address.removeprefix('the ')} cannot be used: {reason}",
-            hint="Find out what is damaged, and how to get it back: pal check",
+            hint="Check what is damaged and how to repair it: pal check",
         )
 
     def _refuse_read_only(self) -> None:
         if self._copy is not None:
-            where = self.catalog.partition(":")[2]
-            code = errno.ENOSPC if os.access(where, os.W_OK) and os.access(Path(where).parent, os.W_OK) else errno.EROFS
-            raise disk_error(OSError(code, os.strerror(code), where)) or AssertionError
+            path = self.catalog.partition(":")[2]
+            code = errno.ENOSPC if os.access(path, os.W_OK) and os.access(Path(path).parent, os.W_OK) else errno.EROFS
+            raise disk_error(OSError(code, os.strerror(code), path)) or AssertionError
 
     def _has(self, mark: str) -> bool:
         """Whether a commit with this mark is in the lake."""
@@ -445,21 +447,21 @@ class Store:
 
     @contextlib.contextmanager
     def _advisory(self, lock: str) -> Iterator[str]:
-        """Take one of PostgreSQL's advisory locks until the end; gives what taking it answered."""
+        """Hold one of PostgreSQL's advisory locks; yields the server's answer."""
         with self._connection.cursor() as mutex:
             mutex.execute("BEGIN")
             try:
-                taken = mutex.execute(f"FROM postgres_query('mutex', 'SELECT {lock}::text')").fetchone()
-                yield taken[0] if taken else ""
+                answer = mutex.execute(f"FROM postgres_query('mutex', 'SELECT {lock}::text')").fetchone()
+                yield answer[0] if answer else ""
             finally:
                 with contextlib.suppress(duckdb.Error):  # the connection is gone, and the lock with it
                     mutex.execute("ROLLBACK")
 
 
 def _read_only_copy(catalog: Path) -> tempfile.TemporaryDirectory[str] | None:
-    """A copy of a catalog that cannot be written, for as long as it is read; None where it can.
+    """A temporary copy of a catalog that cannot be written; None if it can be.
 
-    SQLite needs files of its own beside a catalog even to read it.
+    Even to read a catalog, SQLite needs to write files beside it.
     """
     if not catalog.is_file():
         return None
@@ -467,7 +469,7 @@ def _read_only_copy(catalog: Path) -> tempfile.TemporaryDirectory[str] | None:
     if writable and shutil.disk_usage(catalog.parent).free >= _LEAST_FREE_BYTES:
         return None
     copy = tempfile.TemporaryDirectory(prefix="pal-", ignore_cleanup_errors=True)
-    for suffix in ("", "-wal"):  # a log of changes that are not in the file yet
+    for suffix in ("", "-wal"):  # the log has changes that are not in the file yet
         with contextlib.suppress(FileNotFoundError):
             shutil.copyfile(f"{catalog}{suffix}", f"{copy.name}/catalog.sqlite{suffix}")
     return copy
@@ -475,14 +477,14 @@ def _read_only_copy(catalog: Path) -> tempfile.TemporaryDirectory[str] | None:
 
 @contextlib.contextmanager
 def _side_file(path: Path, timeout_s: float) -> Iterator[None]:
-    """Hold a file's lock, which the OS frees when this process dies."""
+    """Hold a lock file, which the OS releases when this process dies."""
     with contextlib.closing(sqlite3.connect(path, timeout=timeout_s, isolation_level=None)) as file:
         file.execute("BEGIN EXCLUSIVE")
         yield
 
 
-class _Mine(threading.local):
-    """What a thread is in: whether it holds the write lock, whether it is `reading`, and the cursor for that."""
+class _ThreadState(threading.local):
+    """State of a thread: whether it holds the write lock, whether it is `reading`, and the cursor for that."""
 
     held = False
     reading = False
@@ -490,22 +492,22 @@ class _Mine(threading.local):
 
 
 def records_of(connection: Connection, record: type[Record], sql: str, parameters: Parameters = None) -> list[Record]:
-    """`Store.records` inside of a transaction."""
+    """`Store.records` within a transaction."""
     result = connection.execute(bound(sql, parameters))
     return to_records(record, [column[0] for column in result.description or ()], result.fetchall())
 
 
-def in_utc(at: datetime) -> datetime:
-    """`at` as the lake keeps times: UTC, without a zone."""
-    return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
+def in_utc(moment: datetime) -> datetime:
+    """Convert a time to UTC without a zone, as stored in the lake."""
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
 def _again(action: Callable[[], T], patience_s: float = 0.0, renew: Callable[[], None] | None = None) -> T:
-    """Run `action` until it wins its race, with a growing random pause; other errors pass.
+    """Retry `action` after conflicts, with growing random pauses; other errors are raised.
 
     Args:
-        patience_s: How long a lost connection is tried again, too.
-        renew: Called where the connection is out of date, before the next try.
+        patience_s: How long to retry after a lost connection.
+        renew: Called before the next try if the connection is stale.
     """
     until = time.monotonic() + patience_s
     for attempt in range(_TRIES):

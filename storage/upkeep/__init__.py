@@ -1,4 +1,4 @@
 """Looking after a lake: backup and restore, moving to another place, maintenance, upgrades, checks for damage.
 
-Each module is one command. All of them finish or change nothing; the lake stays readable meanwhile.
+Each module is one command. A command either finishes or changes nothing, and the lake stays readable meanwhile.
 """

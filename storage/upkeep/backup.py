@@ -1,7 +1,7 @@
-"""A workspace kept in a folder, its lake at one moment, and brought back whole or not at all.
+"""Back up a workspace into a folder, with a consistent snapshot of its lake, and restore it atomically.
 
-Contents lie under their sha256 in `objects/`; `manifest.json`, written last, says which file each of them is. So a
-second backup into the same folder adds only what is new, and one that was killed leaves the one before it as it was.
+File contents are stored by SHA-256 in `objects/`; `manifest.json`, written last, maps files to contents. A second
+backup into the same folder adds only new contents, and a killed backup leaves the previous one intact.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import duckdb
 
 from storage.errors import StoreError, WorkspaceError, disk_error
 from storage.files.folders import MANIFEST, inside, read_object, to_disk, write_whole
-from storage.lake.catalog_copy import attach_tables, copy_catalog, copy_sqlite, what_it_holds
+from storage.lake.catalog_copy import attach_tables, compare_catalogs, copy_catalog, copy_sqlite
 from storage.lake.connection import open_duckdb, without_secrets
 from storage.lake.store import Store
 from storage.run_records import RUNS_FILE, Runs
@@ -41,8 +41,8 @@ _PIECE_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
-class Kept:
-    """One content, by its sha256."""
+class StoredContent:
+    """The hash and size of a stored file content."""
 
     sha256: str
     bytes: int
@@ -50,42 +50,42 @@ class Kept:
 
 @dataclass(frozen=True)
 class Backup:
-    """What a backup holds.
+    """The manifest of a backup.
 
     Attributes:
-        at: When it was made, in UTC.
-        lake: `[lake]` catalog and data as pal.toml has them.
-        catalog: The lake's catalog, in SQLite whatever it was.
-        data: The lake's Parquet files, each by its place in the data folder.
-        files: Everything else, each by its place in the workspace; the record of runs is `runs.sqlite` wherever it was.
+        at: Time of the backup, in UTC.
+        lake: `[lake]` catalog and data, as in pal.toml.
+        catalog: The lake's catalog, converted to SQLite.
+        data: The lake's Parquet files by path in the data folder.
+        files: All other files by path in the workspace; the record of runs is always `runs.sqlite`.
     """
 
     at: str
     lake: tuple[str, str]
     lake_version: int
-    catalog: Kept
-    data: dict[str, Kept]
-    files: dict[str, Kept]
+    catalog: StoredContent
+    data: dict[str, StoredContent]
+    files: dict[str, StoredContent]
 
     @property
     def n_bytes(self) -> int:
-        """Of everything in it."""
-        return sum(each.bytes for each in (self.catalog, *self.data.values(), *self.files.values()))
+        """Total size of all contents."""
+        return sum(content.bytes for content in (self.catalog, *self.data.values(), *self.files.values()))
 
 
 def back_up(workspace: Workspace, folder: Path) -> tuple[Backup, int]:
-    """Keep a workspace in a folder, while others go on; returns it, and the bytes that were not there already.
+    """Back up a workspace into a folder while other commands run; returns the backup and the bytes written.
 
-    What other machines share by `[files] root`, but for reports, is brought here first. What waits in the inbox is
-    kept before the lake, everything else after it: so no answer is in neither, and what the lake names is there. The
-    record of runs is kept before the lake, too: it names no version that the backup lacks.
+    Files shared through `[files] root`, except reports, are fetched first. The inbox and the record of runs are copied
+    before the lake and everything else after it, so every answer is in one of them, every file that the lake names is
+    included, and no run names a version that the backup lacks.
 
     Raises:
-        StoreError: Another command keeps house, or the lake or a model is damaged.
-        WorkspaceError: The folder holds something else, or lies in the workspace.
+        StoreError: Another maintenance command is running, or the lake or a model is damaged.
+        WorkspaceError: The folder contains something else, or is inside the workspace.
     """
     if folder.is_relative_to(workspace.root):
-        raise WorkspaceError(f"{folder} lies in the workspace itself.", hint="name a folder on another disk")
+        raise WorkspaceError(f"{folder} is inside the workspace.", hint="Name a folder on another disk.")
     if damaged := check_contents(workspace).damaged:
         raise StoreError(
             f"The workspace is damaged and was not backed up: {damaged[0].path}: {damaged[0].what}.",
@@ -95,104 +95,108 @@ def back_up(workspace: Workspace, folder: Path) -> tuple[Backup, int]:
 
 
 def keep(workspace: Workspace, store: Store, folder: Path) -> tuple[Backup, int]:
-    """Keep a workspace as `back_up` does, in any folder.
+    """Back up a workspace like `back_up`, without checking it.
 
     Args:
-        store: Its lake, of whatever schema version.
+        store: Its lake, of any schema version.
     """
     before = read_backup(folder) if (folder / MANIFEST).exists() else None
-    if before is None and folder.exists() and {each.name for each in folder.iterdir()} - {"objects"}:
-        raise WorkspaceError(f"{folder} holds something that is no backup.", hint="name a new folder")
+    if before is None and folder.exists() and {path.name for path in folder.iterdir()} - {"objects"}:
+        raise WorkspaceError(f"{folder} contains files that are not a backup.", hint="Name a new folder.")
     objects = _Objects(folder / "objects")
     with store.housekeeping("pal backup"), tempfile.TemporaryDirectory() as scratch:
         workspace.fetch_all()
         files = dict(_kept_files(objects, workspace.root, [workspace.inbox]))
         files.update(_kept_runs(objects, store, workspace.root, Path(scratch)))
         catalog = Path(scratch) / "catalog.sqlite"
-        version, wanted = _copied_catalog(store, catalog)
-        source, there, data = DataFolder(store.data), before.data if before else {}, {}
-        for file in wanted:
-            known = there.get(file.path)
-            if known is None or known.bytes != file.expected_bytes or not objects.has(known):
-                known = objects.keep(source.read(file.path))
-            if known.bytes != file.expected_bytes:
+        version, data_files = _copied_catalog(store, catalog)
+        source, stored, data = DataFolder(store.data), before.data if before else {}, {}
+        for file in data_files:
+            content = stored.get(file.path)
+            if content is None or content.bytes != file.expected_bytes or not objects.has(content):
+                content = objects.keep(source.read(file.path))
+            if content.bytes != file.expected_bytes:
                 raise StoreError(
-                    f"{store.data}{file.path} has {known.bytes} bytes, the catalog says {file.expected_bytes}.",
-                    hint="the lake is damaged: see pal restore --help",
+                    f"{store.data}{file.path} has {content.bytes:,} bytes; the catalog says {file.expected_bytes:,}.",
+                    hint="The lake is damaged: see pal restore --help",
                 )
-            data[file.path] = known
-        rest = [workspace.config_file, *(workspace.root / name for name in _FOLDERS)]
-        files.update(_kept_files(objects, workspace.root, rest))
-        kept = objects.keep(_pieces(catalog))
+            data[file.path] = content
+        remaining = [workspace.config_file, *(workspace.root / name for name in _FOLDERS)]
+        files.update(_kept_files(objects, workspace.root, remaining))
+        catalog_content = objects.keep(_pieces(catalog))
     lake = (workspace.catalog, workspace.data)
-    backup = Backup(datetime.now(UTC).isoformat(timespec="seconds"), lake, version, kept, data, files)
+    backup = Backup(datetime.now(UTC).isoformat(timespec="seconds"), lake, version, catalog_content, data, files)
     write_whole(folder / MANIFEST, (json.dumps({"kind": KIND, **asdict(backup)}, indent=1) + "\n").encode())
     objects.forget_all_but(backup)
     return backup, objects.written_bytes
 
 
 def read_backup(folder: Path) -> Backup:
-    """The backup in a folder; its contents are not looked at.
+    """Read the manifest of a backup; its contents are not checked.
 
     Raises:
-        WorkspaceError: There is none.
+        WorkspaceError: The folder has no complete backup.
     """
     try:
         values = read_object(folder / MANIFEST)
         if values.pop("kind") != KIND:
             raise ValueError(KIND)
-        kept: dict[str, Any] = {
+        contents: dict[str, Any] = {
             "lake": tuple(values.pop("lake")),
-            "catalog": Kept(**values.pop("catalog")),
-            "data": {path: Kept(**each) for path, each in values.pop("data").items()},
-            "files": {path: Kept(**each) for path, each in values.pop("files").items()},
+            "catalog": StoredContent(**values.pop("catalog")),
+            "data": {path: StoredContent(**row) for path, row in values.pop("data").items()},
+            "files": {path: StoredContent(**row) for path, row in values.pop("files").items()},
         }
-        return _checked(Backup(**values, **kept))
+        return _checked(Backup(**values, **contents))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WorkspaceError(
-            f"{folder} holds no whole backup.", hint="name the folder that pal backup wrote; or make one anew there"
+            f"{folder} has no complete backup.", hint="Name a folder that pal backup wrote, or run pal backup again."
         ) from error
 
 
 def _checked(backup: Backup) -> Backup:
-    """The backup, if its values are of the right types; else ValueError."""
-    kept = (backup.catalog, *backup.data.values(), *backup.files.values())
-    texts = [backup.at, *backup.lake, *backup.data, *backup.files, *(each.sha256 for each in kept)]
-    numbers = [backup.lake_version, *(each.bytes for each in kept)]
+    """The backup, if its values have the right types; else ValueError."""
+    contents = (backup.catalog, *backup.data.values(), *backup.files.values())
+    texts = [backup.at, *backup.lake, *backup.data, *backup.files, *(content.sha256 for content in contents)]
+    numbers = [backup.lake_version, *(content.bytes for content in contents)]
     if len(backup.lake) != 2 or not all(isinstance(text, str) for text in texts):
-        raise ValueError("a path, a place or a hash is no text")
-    if not all(isinstance(n, int) for n in numbers) or not all(re.fullmatch("[0-9a-f]{64}", k.sha256) for k in kept):
-        raise ValueError("a version, a size or a hash is none")
+        raise ValueError("a path or a hash is not a text")
+    if not all(isinstance(n, int) for n in numbers) or not all(
+        re.fullmatch("[0-9a-f]{64}", content.sha256) for content in contents
+    ):
+        raise ValueError("a version, a size or a hash is invalid")
     return backup
 
 
 def restore(folder: Path, root: Path, *, force: bool = False) -> tuple[Backup, Path | None]:
-    """Bring a workspace back, whole or not at all; every content is checked. The same call after a kill goes on.
+    """Restore a workspace atomically, checking every content. After a kill, repeat the call.
 
     Args:
-        root: The directory that it becomes.
-        force: What is there is put aside, not deleted; a lake on a server that is not this one is replaced.
+        root: The directory to restore to.
+        force: Rename an existing directory instead of failing, and replace another lake on the server.
 
     Returns:
-        The backup, and where the directory that was there was put.
+        The backup, and the new path of the directory that existed before, if any.
 
     Raises:
-        WorkspaceError: There is no backup, a content of it is damaged, or something is in the way.
-        StoreError: The server's lake cannot be written, or is another and not to be replaced.
+        WorkspaceError: There is no backup, a content is damaged, or the directory exists.
+        StoreError: The server's lake cannot be written, or is another lake.
     """
     backup, objects = read_backup(folder), _Objects(folder / "objects")
-    there = root.exists() and any(root.iterdir())
-    if there and not force:
-        raise WorkspaceError(f"{root} exists.", hint="Name a new directory; or put this one aside: pal restore --force")
-    for kept in {backup.catalog, *backup.data.values(), *backup.files.values()}:
-        objects.check(kept)
-    for left in root.parent.glob(f".{root.name}.*.part"):
-        shutil.rmtree(left, ignore_errors=True)
+    is_occupied = root.exists() and any(root.iterdir())
+    if is_occupied and not force:
+        raise WorkspaceError(
+            f"{root} exists.", hint="Name a new directory, or move this one aside: pal restore --force"
+        )
+    for content in {backup.catalog, *backup.data.values(), *backup.files.values()}:
+        objects.check(content)
+    for leftover in root.parent.glob(f".{root.name}.*.part"):
+        shutil.rmtree(leftover, ignore_errors=True)
     part = root.with_name(f".{root.name}.{os.getpid()}.part")
     try:
         _restore_into(part, backup, objects, force=force)
         aside = None
-        if there:
+        if is_occupied:
             aside = root.with_name(f"{root.name}.before-{datetime.now(UTC):%Y%m%d-%H%M%S}")
             root.rename(aside)
         elif root.exists():
@@ -205,12 +209,12 @@ def restore(folder: Path, root: Path, *, force: bool = False) -> tuple[Backup, P
 
 
 def _restore_into(part: Path, backup: Backup, objects: _Objects, *, force: bool) -> None:
-    """Everything into `part`, which becomes the workspace; what of the lake lies elsewhere goes there."""
-    after = Workspace(part, *backup.lake)
-    after.make()
-    for path, kept in backup.files.items():
-        objects.write(kept, inside(part, path))
-    catalog, data = after.lake
+    """Restore all files into `part`, which becomes the workspace, and the parts of the lake that are elsewhere."""
+    workspace = Workspace(part, *backup.lake)
+    workspace.make()
+    for path, content in backup.files.items():
+        objects.write(content, inside(part, path))
+    catalog, data = workspace.lake
     if not force:
         _refuse_outside(part, catalog, data)
     is_inside = catalog.startswith(f"sqlite:{part}{os.sep}")
@@ -221,17 +225,17 @@ def _restore_into(part: Path, backup: Backup, objects: _Objects, *, force: bool)
         written_lake(catalog, data),
         contextlib.nullcontext() if is_inside else opened_tables(source, catalog, data) as connection,
     ):
-        is_another = connection is not None and what_it_holds(connection, "source", "target") == "another lake"
+        is_another = connection is not None and compare_catalogs(connection, "source", "target") == "another lake"
         if is_another and not force:
             raise StoreError(
-                without_secrets(f"{catalog} holds another lake, or has changed since this backup."),
+                without_secrets(f"{catalog} contains another lake, or has changed since this backup."),
                 hint="Correct [lake] in the backup's pal.toml, or replace that lake: pal restore --force",
             )
         target = DataFolder(data)
-        had = target.sizes()
-        for path, kept in backup.data.items():
-            if had.get(path) != kept.bytes:
-                target.write(path, objects.read(kept))
+        sizes = target.sizes()
+        for path, content in backup.data.items():
+            if sizes.get(path) != content.bytes:
+                target.write(path, objects.read(content))
         if connection is not None:
             kind = catalog.partition(":")[0]
             copy_catalog(connection, "source", "target", kind, data, forget_runs=is_another)
@@ -240,28 +244,28 @@ def _restore_into(part: Path, backup: Backup, objects: _Objects, *, force: bool)
             Runs(store).put(Runs(part / RUNS_FILE).all())
         (part / RUNS_FILE).unlink()
     if not is_inside:
-        for left in copy.parent.glob(f"{copy.name}*"):
-            left.unlink()
+        for leftover in copy.parent.glob(f"{copy.name}*"):
+            leftover.unlink()
 
 
 def _refuse_outside(part: Path, catalog: str, data: str) -> None:
-    """Refuse a lake on this disk outside of the workspace: a backup must not choose where it is written to."""
-    for where in (catalog.removeprefix("sqlite:"), data):
-        if Path(where).is_absolute() and not Path(where).resolve().is_relative_to(part.resolve()):
+    """Reject a lake on this disk outside the workspace: an untrusted backup must not choose where it is written."""
+    for location in (catalog.removeprefix("sqlite:"), data):
+        if Path(location).is_absolute() and not Path(location).resolve().is_relative_to(part.resolve()):
             raise WorkspaceError(
-                f"The backup's lake is outside of the workspace, at {where}.",
-                hint="If that is right, write there: pal restore --force",
+                f"The backup's lake is outside the workspace, at {location}.",
+                hint="If this is intended, run pal restore --force",
             )
 
 
 def _copied_catalog(store: Store, path: Path) -> tuple[int, list[Any]]:
-    """A copy of the catalog as it is at one moment, in SQLite: its newest version, and the data files it needs."""
+    """Copy a snapshot of the catalog to SQLite; returns its newest version and its data files."""
     if store.kind == "sqlite":
         try:
             copy_sqlite(Path(store.catalog.partition(":")[2]), path)
         except OSError as error:
             raise disk_error(error, str(path)) or StoreError(
-                f"The catalog cannot be copied: {error}", hint="Find out whether it is damaged: pal check"
+                f"The catalog cannot be copied: {error}.", hint="Check whether it is damaged: pal check"
             ) from error
         with open_duckdb(f"sqlite:{path}", "", None, "500MB") as connection:
             attach_tables(connection, f"sqlite:{path}", "target", read_only=True)
@@ -272,12 +276,12 @@ def _copied_catalog(store: Store, path: Path) -> tuple[int, list[Any]]:
 
 
 def _version_and_files(connection: duckdb.DuckDBPyConnection) -> tuple[int, list[Any]]:
-    found = connection.execute("SELECT max(snapshot_id) FROM target.ducklake_snapshot").fetchone()
-    return int(found[0]) if found else 0, files_of(connection, "target")
+    newest = connection.execute("SELECT max(snapshot_id) FROM target.ducklake_snapshot").fetchone()
+    return int(newest[0]) if newest else 0, files_of(connection, "target")
 
 
-def _kept_runs(objects: _Objects, store: Store, root: Path, scratch: Path) -> Iterator[tuple[str, Kept]]:
-    """Keep the record of runs as a SQLite file, wherever it is."""
+def _kept_runs(objects: _Objects, store: Store, root: Path, scratch: Path) -> Iterator[tuple[str, StoredContent]]:
+    """Store the record of runs as a SQLite file, wherever it is kept."""
     copy = scratch / RUNS_FILE
     if store.kind == "postgres":
         Runs(copy).put(Runs(store).all())
@@ -287,11 +291,11 @@ def _kept_runs(objects: _Objects, store: Store, root: Path, scratch: Path) -> It
         yield RUNS_FILE, objects.keep(_pieces(copy))
 
 
-def _kept_files(objects: _Objects, root: Path, places: list[Path]) -> Iterator[tuple[str, Kept]]:
-    """Keep files and all in folders; one that goes away meanwhile was half written, or ingested."""
-    for place in places:
-        for path in [place] if place.is_file() else sorted(place.rglob("*")):
-            if path.is_file() and not any(each.startswith(".") and each.endswith(".part") for each in path.parts):
+def _kept_files(objects: _Objects, root: Path, paths: list[Path]) -> Iterator[tuple[str, StoredContent]]:
+    """Store files and everything in folders; a file that disappears meanwhile was unfinished, or ingested."""
+    for root_path in paths:
+        for path in [root_path] if root_path.is_file() else sorted(root_path.rglob("*")):
+            if path.is_file() and not any(name.startswith(".") and name.endswith(".part") for name in path.parts):
                 with contextlib.suppress(FileNotFoundError):
                     yield path.relative_to(root).as_posix(), objects.keep(_pieces(path))
 
@@ -303,19 +307,19 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 
 class _Objects:
-    """Contents under their sha256."""
+    """A folder of contents by SHA-256."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.written_bytes = 0
 
-    def has(self, kept: Kept) -> bool:
-        """Whether a content is there, by its size."""
-        path = self._path(kept.sha256)
-        return path.is_file() and path.stat().st_size == kept.bytes
+    def has(self, content: StoredContent) -> bool:
+        """Whether a content is stored with the right size."""
+        path = self._path(content.sha256)
+        return path.is_file() and path.stat().st_size == content.bytes
 
-    def keep(self, pieces: Iterator[bytes]) -> Kept:
-        """Take a content in, once."""
+    def keep(self, pieces: Iterator[bytes]) -> StoredContent:
+        """Store a content, unless it is stored already."""
         self.folder.mkdir(parents=True, exist_ok=True)
         digest, n = hashlib.sha256(), 0
         part = self.folder / f".{os.getpid()}.part"
@@ -323,51 +327,51 @@ class _Objects:
             for piece in pieces:
                 digest.update(piece)
                 n += file.write(piece)
-        kept = Kept(digest.hexdigest(), n)
-        if self.has(kept):
+        content = StoredContent(digest.hexdigest(), n)
+        if self.has(content):
             part.unlink()
-            return kept
+            return content
         to_disk(part)
-        self._path(kept.sha256).parent.mkdir(exist_ok=True)
-        os.replace(part, self._path(kept.sha256))  # noqa: PTH105
+        self._path(content.sha256).parent.mkdir(exist_ok=True)
+        os.replace(part, self._path(content.sha256))  # noqa: PTH105
         self.written_bytes += n
-        return kept
+        return content
 
-    def read(self, kept: Kept) -> Iterator[bytes]:
-        """A content in pieces, checked at its end."""
-        digest, n, path = hashlib.sha256(), 0, self._path(kept.sha256)
+    def read(self, content: StoredContent) -> Iterator[bytes]:
+        """Read a content in pieces; its hash is checked at the end."""
+        digest, n, path = hashlib.sha256(), 0, self._path(content.sha256)
         if path.is_file():
             for piece in _pieces(path):
                 digest.update(piece)
                 n += len(piece)
                 yield piece
-        if (digest.hexdigest(), n) != (kept.sha256, kept.bytes):
+        if (digest.hexdigest(), n) != (content.sha256, content.bytes):
             raise WorkspaceError(
-                f"the backup is damaged: {path} is not what it was.", hint="take another backup; this one is no use"
+                f"The backup is damaged: {path} is missing or has changed.", hint="Use another backup."
             )
 
-    def check(self, kept: Kept) -> None:
-        """Read a content through.
+    def check(self, content: StoredContent) -> None:
+        """Read a content and check its hash.
 
         Raises:
             WorkspaceError: It is missing or damaged.
         """
-        for _ in self.read(kept):
+        for _ in self.read(content):
             continue
 
-    def write(self, kept: Kept, path: Path) -> None:
+    def write(self, content: StoredContent, path: Path) -> None:
         """Write a content to a file."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
-            for piece in self.read(kept):
+            for piece in self.read(content):
                 file.write(piece)
         to_disk(path)
 
     def forget_all_but(self, backup: Backup) -> None:
-        """Delete what a backup does not hold."""
-        wanted = {each.sha256 for each in (backup.catalog, *backup.data.values(), *backup.files.values())}
+        """Delete all contents that a backup does not need."""
+        needed = {content.sha256 for content in (backup.catalog, *backup.data.values(), *backup.files.values())}
         for path in self.folder.rglob("*"):
-            if path.is_file() and path.name not in wanted:
+            if path.is_file() and path.name not in needed:
                 path.unlink()
 
     def _path(self, sha256: str) -> Path:

@@ -1,7 +1,7 @@
-"""Texts erased from every version of a lake, as a person may demand; hashes stay, so that they are not imported again.
+"""Erases texts from every version of a lake; their hashes are kept, so that they are not imported again.
 
-The newest version loses all rows of the items. Older versions keep the rows, without the text, what is made from it
-and the notes of annotators: Parquet files are written anew with the same rows in the same places.
+The newest version loses all rows of the items. Older versions keep the rows without the texts, data derived from them
+and annotators' notes: their Parquet files are rewritten with the same rows in the same order.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from storage.lake.store import Connection, Store
 from storage.upkeep.maintenance import CATALOG, DataFolder
 
 INTENT = "erasing.json"
-"""In `lake`, while an erasure goes on; it holds the texts."""
+"""File in `lake` during an erasure; it contains the texts."""
 
 _FREE = ("text", "note", "context")
-"""Columns that hold a text or what people wrote about it; so do all BLOBs."""
+"""Columns with texts or notes; all BLOBs are derived from texts, too."""
 
 
 @dataclass(frozen=True)
 class Erasure:
-    """What is known of items that are to be erased.
+    """Items to erase, with what depends on them.
 
     Attributes:
-        texts: All that they have or had.
-        batches: Those that asked about them.
-        models: Those trained, validated or evaluated on them: they cannot be reproduced afterwards.
+        texts: Their present and earlier texts.
+        batches: Batches that contain them.
+        models: Models trained, validated or evaluated on them, which will no longer be reproducible.
     """
 
     item_ids: tuple[str, ...]
@@ -43,44 +43,44 @@ class Erasure:
 
 
 def unreproducible_models(store: Store) -> set[str]:
-    """The models that had seen a text that was erased since."""
+    """Models that used a text that was erased later."""
     return {row[0] for row in store.rows("SELECT model_id FROM lake.unreproducible")}
 
 
 def plan_erasure(store: Store, item_ids: Sequence[str]) -> Erasure:
-    """What has to go with some items; changes nothing.
+    """Collect what an erasure of items affects; changes nothing.
 
     Raises:
-        BatchError: There is no item of one of these ids.
+        BatchError: One of the ids is unknown.
     """
     ids = {"ids": sorted(set(item_ids))}
-    wanted = "item_id IN (SELECT unnest($ids))"
-    known = {row[0] for row in store.rows(f"SELECT item_id FROM lake.items WHERE {wanted}", ids)}
-    if unknown := [each for each in ids["ids"] if each not in known]:
+    is_listed = "item_id IN (SELECT unnest($ids))"
+    existing = {row[0] for row in store.rows(f"SELECT item_id FROM lake.items WHERE {is_listed}", ids)}
+    if unknown := [item_id for item_id in ids["ids"] if item_id not in existing]:
         raise BatchError(
             f"There is no item {unknown[0]!r} ({len(unknown):,} of these ids are unknown); nothing was erased.",
-            hint="Item ids are in the batch files and exports. An item that was erased is gone.",
+            hint="Item ids are in the batch files and exports. An erased item no longer has an id.",
         )
     texts = store.rows(
         f"SELECT DISTINCT text FROM (SELECT item_id, text FROM lake.items UNION ALL "
-        f"SELECT item_id, text FROM lake.edits) WHERE {wanted} ORDER BY text",
+        f"SELECT item_id, text FROM lake.edits) WHERE {is_listed} ORDER BY text",
         ids,
     )
-    n_answers = store.rows(f"SELECT count(*) FROM lake.annotations WHERE {wanted}", ids)[0][0]
-    batches = store.rows(f"SELECT DISTINCT batch_id FROM ({ASKED}) WHERE {wanted} ORDER BY 1", ids)
+    n_answers = store.rows(f"SELECT count(*) FROM lake.annotations WHERE {is_listed}", ids)[0][0]
+    batches = store.rows(f"SELECT DISTINCT batch_id FROM ({ASKED}) WHERE {is_listed} ORDER BY 1", ids)
     models = [
         model_id
         for model_id, version in store.rows("SELECT model_id, lake_version FROM lake.models ORDER BY model_id")
-        if store.rows(f"SELECT 1 FROM ({current_labels(version)}) WHERE label IS NOT NULL AND {wanted} LIMIT 1", ids)
+        if store.rows(f"SELECT 1 FROM ({current_labels(version)}) WHERE label IS NOT NULL AND {is_listed} LIMIT 1", ids)
     ]
     return Erasure(tuple(ids["ids"]), _first(texts), n_answers, _first(batches), tuple(models))
 
 
-def others_with(store: Store, item_ids: Sequence[str], beginnings: Sequence[str]) -> list[str]:
-    """Other items whose text, context or notes hold the beginning of one of some texts, by item_id.
+def items_containing(store: Store, item_ids: Sequence[str], beginnings: Sequence[str]) -> list[str]:
+    """Ids of other items whose text, context or notes contain the beginning of one of the texts.
 
     Args:
-        beginnings: Without white space and punctuation, in lower case.
+        beginnings: In lower case, without white space and punctuation.
     """
     sql = r"""SELECT DISTINCT item_id FROM (
             SELECT item_id, concat_ws(' ', text, regexp_replace(context, '\\[nrt]', ' ', 'g')) AS said FROM lake.items
@@ -96,10 +96,10 @@ def _first(rows: list[tuple[Any, ...]]) -> tuple[str, ...]:
 
 
 def erase_from_lake(store: Store, erasure: Erasure) -> None:
-    """Erase items from every version, and the files and pages that held them. The same call after a kill goes on.
+    """Erase items from every version, and from all files of the lake. After a kill, repeat the call.
 
     Raises:
-        StoreError: Another command keeps house, or a server refuses.
+        StoreError: Another maintenance command is running, or a server fails.
     """
     with store.housekeeping("pal items erase"), store.alone():
         store.write(lambda connection: _leave_newest_version(connection, erasure), "erase items")
@@ -121,7 +121,7 @@ _COLUMNS = """SELECT table_name, column_name, data_type FROM duckdb_columns() WH
 
 
 def _tables(rows: Sequence[tuple[Any, ...]]) -> dict[str, list[str]]:
-    """The tables with rows of items -> their columns to be emptied; from the rows of `_COLUMNS`."""
+    """Map each table with rows of items to its columns to blank, from the rows of `_COLUMNS`."""
     tables: dict[str, list[str]] = {}
     for table, column, kind in rows:
         tables.setdefault(table, []).extend([column] if column in _FREE or kind == "BLOB" else [])
@@ -129,13 +129,13 @@ def _tables(rows: Sequence[tuple[Any, ...]]) -> dict[str, list[str]]:
 
 
 def _leave_newest_version(connection: Connection, erasure: Erasure) -> None:
-    """Take the items out of the newest version; their batches become smaller by them."""
-    ids, wanted = {"ids": list(erasure.item_ids)}, "item_id IN (SELECT unnest($ids))"
+    """Delete the items from the newest version; their batches shrink accordingly."""
+    ids, is_listed = {"ids": list(erasure.item_ids)}, "item_id IN (SELECT unnest($ids))"
     connection.execute(
         bound(
             f"""INSERT INTO lake.erased SELECT DISTINCT text_hash, now()::TIMESTAMP FROM (
                 SELECT item_id, text_hash FROM lake.items UNION ALL SELECT item_id, text_hash FROM lake.edits
-            ) WHERE {wanted} AND text_hash NOT IN (SELECT text_hash FROM lake.erased)""",
+            ) WHERE {is_listed} AND text_hash NOT IN (SELECT text_hash FROM lake.erased)""",
             ids,
         )
     )
@@ -148,7 +148,7 @@ def _leave_newest_version(connection: Connection, erasure: Erasure) -> None:
             )
         )
     for table in _tables(connection.execute(_COLUMNS).fetchall()):
-        connection.execute(bound(f"DELETE FROM lake.{table} WHERE {wanted}", ids))
+        connection.execute(bound(f"DELETE FROM lake.{table} WHERE {is_listed}", ids))
     if erasure.batches:
         connection.execute(
             bound(
@@ -165,7 +165,7 @@ def _leave_newest_version(connection: Connection, erasure: Erasure) -> None:
 
 
 def _blank_files(store: Store, item_ids: Sequence[str]) -> None:
-    """Write the Parquet files that hold rows of the items anew without the texts; older versions read the new ones."""
+    """Rewrite the Parquet files with rows of the items without their texts; older versions then read the new files."""
     folder = DataFolder(store.data)
     statements = []
     for table, columns in _tables(store.rows(_COLUMNS)).items():
@@ -177,10 +177,10 @@ def _blank_files(store: Store, item_ids: Sequence[str]) -> None:
         )
         if not files or not columns:
             continue
-        wanted = {"files": [f"{store.data}{prefix}{name}" for prefix, name, *_ in files], "ids": list(item_ids)}
+        parameters = {"files": [f"{store.data}{prefix}{name}" for prefix, name, *_ in files], "ids": list(item_ids)}
         sql = """SELECT DISTINCT filename FROM read_parquet($files, filename => true, union_by_name => true)
             WHERE item_id IN (SELECT unnest($ids))"""
-        holding = {PurePosixPath(name).name for (name,) in store.rows(sql, wanted)}
+        holding = {PurePosixPath(name).name for (name,) in store.rows(sql, parameters)}
         for prefix, name, file_id, table_id in files:
             if PurePosixPath(name).name not in holding:
                 continue
@@ -203,7 +203,7 @@ def _blank_files(store: Store, item_ids: Sequence[str]) -> None:
 
 
 def _blanked(content: bytes, columns: Sequence[str], item_ids: Sequence[str]) -> bytes:
-    """A Parquet file with the same rows, in which these columns are empty where the row is of one of the items."""
+    """The Parquet file with these columns blanked in the rows of the items."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -216,15 +216,15 @@ def _blanked(content: bytes, columns: Sequence[str], item_ids: Sequence[str]) ->
                 table = source.read_row_group(k)
                 is_erased = pc.is_in(table["item_id"], pa.array(item_ids, table["item_id"].type))
                 for name in (name for name in columns if name in schema.names):
-                    at = schema.get_field_index(name)
+                    number = schema.get_field_index(name)
                     empty = pa.scalar(b"" if pa.types.is_binary(table[name].type) else "", table[name].type)
-                    table = table.set_column(at, schema.field(at), pc.if_else(is_erased, empty, table[name]))
+                    table = table.set_column(number, schema.field(number), pc.if_else(is_erased, empty, table[name]))
                 writer.write_table(table)
     return bytes(target.getvalue())
 
 
 def catalog_copies(store: Store) -> list[Path]:
-    """Copies of a SQLite catalog that were made before a migration; what they name is gone after an erasure."""
+    """Copies of a SQLite catalog from before migrations; they name files that an erasure deletes."""
     if store.kind != "sqlite":
         return []
     catalog = Path(store.catalog.partition(":")[2])

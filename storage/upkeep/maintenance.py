@@ -1,6 +1,6 @@
-"""Maintenance of the lake: inlined rows to Parquet, small files merged, unreferenced files deleted.
+"""Maintenance of the lake: writes inlined rows to Parquet, merges small files and deletes unreferenced files.
 
-No version of the lake is lost. The files that a catalog names are listed here, for backup and move too.
+No version of the lake is lost. Backups and moves list the files of a catalog with this module, too.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from storage.lake.store import Store
 
 CATALOG = "__ducklake_metadata_lake"
 _OLD = "now() - INTERVAL 1 DAY"
-"""Younger files may be those of a write or a read that goes on."""
+"""Newer files may belong to a running write or read."""
 
 
 @dataclass(frozen=True)
 class Tidied:
-    """What was done.
+    """The result of a maintenance.
 
     Attributes:
-        flushed_rows: Rows that lay in the catalog, and are in Parquet files now.
-        n_files: Files that the lake's versions need, before and after.
-        n_deleted: Files deleted: merged ones and orphans, all older than a day.
-        freed_bytes: What they took.
+        flushed_rows: Rows moved from the catalog to Parquet files.
+        n_files: Number of files of all versions, before and after.
+        n_deleted: Number of deleted files (merged or orphaned, older than a day).
+        freed_bytes: Total size of the deleted files.
     """
 
     flushed_rows: int
@@ -40,10 +40,10 @@ class Tidied:
 
 
 def maintain(store: Store) -> Tidied:
-    """Tidy the lake while nobody else writes. Killed, it is done by the next call; every version answers as before.
+    """Tidy the lake while nobody else writes; every version stays as it is. After a kill, repeat the call.
 
     Raises:
-        StoreError: Another command keeps house, or a server refuses.
+        StoreError: Another maintenance command is running, or a server fails.
     """
     with store.housekeeping("pal maintain"), store.alone():
         before = _count_files(store)
@@ -53,14 +53,14 @@ def maintain(store: Store) -> Tidied:
         store.write(
             lambda c: c.execute("CALL ducklake_merge_adjacent_files('lake')").fetchall(), "merge files", bulk=True
         )
-        after, there = _count_files(store), DataFolder(store.data).sizes()
+        after, sizes_before = _count_files(store), DataFolder(store.data).sizes()
         for function in ("ducklake_cleanup_old_files", "ducklake_delete_orphaned_files"):
             store.write(
                 lambda c, name=function: c.execute(f"CALL {name}('lake', older_than => {_OLD})").fetchall(),  # type: ignore[misc]
                 function,
             )
-        left = DataFolder(store.data).sizes()
-        deleted = [size for path, size in there.items() if path not in left]
+        remaining = DataFolder(store.data).sizes()
+        deleted = [size for path, size in sizes_before.items() if path not in remaining]
     return Tidied(sum(int(rows) for *_, rows in flushed), (before, after), len(deleted), sum(deleted))
 
 
@@ -71,12 +71,13 @@ def _count_files(store: Store) -> int:
 
 @dataclass(frozen=True)
 class DataFile:
-    """A Parquet file of a lake: its place from the data folder, and its size; it never changes.
+    """A Parquet file of a lake, which never changes.
 
     Attributes:
-        expected_bytes: As the catalog says.
-        table: Whose rows it holds.
-        is_delete: Whether it says which rows of another file are deleted.
+        path: Relative to the data folder.
+        expected_bytes: Size according to the catalog.
+        table: The table of its rows.
+        is_delete: Whether it lists deleted rows of another file.
     """
 
     path: str
@@ -86,13 +87,13 @@ class DataFile:
 
 
 def files_of(connection: Connection, catalog: str) -> list[DataFile]:
-    """Every file with rows or deletions that any version of a lake needs.
+    """All files with rows or deletions of any version of a lake.
 
     Args:
-        catalog: The name under which its catalog's tables are attached.
+        catalog: The name under which the tables of its catalog are attached.
 
     Raises:
-        StoreError: A file lies outside of the data folder.
+        StoreError: A file is outside the data folder.
     """
     return _data_files(connection.execute(_files_query(catalog)).fetchall())
 
@@ -117,37 +118,37 @@ def _files_query(catalog: str) -> str:
 def _data_files(rows: list[tuple[Any, ...]]) -> list[DataFile]:
     if outside := [path for path, *_, is_inside in rows if not is_inside]:
         raise StoreError(
-            f"{len(outside)} files of the lake lie outside of its data folder, {outside[0]} first.",
-            hint="pal writes none there; take them out of the lake",
+            f"{len(outside):,} files of the lake are outside its data folder; the first is {outside[0]}.",
+            hint="Remove them from the lake; pal does not write files there.",
         )
     return [DataFile(str(path), int(size), str(table), bool(deletes)) for path, size, table, deletes, _ in rows]
 
 
 def forget_files(store: Store, paths: Iterable[str]) -> None:
-    """Take files with rows out of every version of the lake, as if these had never been written.
+    """Remove files with rows from every version of the lake, as if they had never been written.
 
-    Only for rows that are made again from others, such as features.
+    Only for derived rows, such as features.
     """
     names = ", ".join(quoted(PurePosixPath(path).name) for path in paths)
-    found = f"(SELECT data_file_id FROM ducklake_data_file WHERE path IN ({names}))"
+    file_ids = f"(SELECT data_file_id FROM ducklake_data_file WHERE path IN ({names}))"
     store.edit_catalog(
         f"""UPDATE ducklake_table_stats SET record_count = record_count - (SELECT coalesce(sum(record_count), 0)
             FROM ducklake_data_file f WHERE f.path IN ({names}) AND f.table_id = ducklake_table_stats.table_id)""",
         *(
-            f"DELETE FROM {table} WHERE data_file_id IN {found}"
+            f"DELETE FROM {table} WHERE data_file_id IN {file_ids}"
             for table in ("ducklake_delete_file", "ducklake_file_column_stats", "ducklake_data_file")
         ),
     )
 
 
 class DataFolder:
-    """The folder of a lake's data, on a disk or in a bucket.
+    """The folder of a lake's data, on disk or in a bucket.
 
     Args:
         data: An absolute folder, or `s3://bucket/folder`.
 
     Raises:
-        StoreError: The object storage does not answer, or refuses; so do all methods.
+        StoreError: The object storage fails; raised by all methods.
     """
 
     def __init__(self, data: str) -> None:
@@ -155,14 +156,14 @@ class DataFolder:
         self._bucket = ObjectStore(data, "[lake] data") if "://" in data else None
 
     def sizes(self) -> dict[str, int]:
-        """Every file there: its place from the folder -> bytes."""
+        """All files: path relative to the folder -> bytes."""
         if self._bucket is not None:
             return {name: stored.size_bytes for name, stored in self._bucket.listing().items()}
         root = Path(self.data)
         return {path.relative_to(root).as_posix(): path.stat().st_size for path in root.rglob("*") if path.is_file()}
 
     def read(self, path: str) -> Iterator[bytes]:
-        """A file in pieces."""
+        """Read a file in pieces."""
         if self._bucket is not None:
             yield from self._bucket.pieces(path)
             return
@@ -171,19 +172,19 @@ class DataFolder:
                 yield piece
 
     def write(self, path: str, pieces: Iterator[bytes]) -> str:
-        """Write a file, there whole or not at all; returns its sha256."""
+        """Write a file atomically; returns its SHA-256."""
         digest = hashlib.sha256()
         if self._bucket is not None:
             self._bucket.put_pieces(path, _digested(pieces, digest))
             return digest.hexdigest()
-        place = inside(Path(self.data), path)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        part = place.with_name(f"{place.name}.part")
+        target = inside(Path(self.data), path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f"{target.name}.part")
         with part.open("wb") as file:
             for piece in _digested(pieces, digest):
                 file.write(piece)
         to_disk(part)
-        part.replace(place)
+        part.replace(target)
         return digest.hexdigest()
 
 
@@ -194,20 +195,20 @@ def _digested(pieces: Iterable[bytes], digest: hashlib._Hash) -> Iterator[bytes]
 
 
 def copy_files(files: list[DataFile], source: DataFolder, target: DataFolder) -> int:
-    """Copy those that are not there yet, byte for byte; returns the bytes copied.
+    """Copy the files that the target lacks; returns the number of bytes copied.
 
     Raises:
-        StoreError: A file is missing at the source or has another size than the catalog says.
+        StoreError: A file is missing at the source, or its size differs from the catalog.
     """
-    there, had, copied = target.sizes(), source.sizes(), 0
+    target_sizes, source_sizes, copied = target.sizes(), source.sizes(), 0
     for file in files:
-        if had.get(file.path) != file.expected_bytes:
+        if source_sizes.get(file.path) != file.expected_bytes:
             raise StoreError(
-                f"{source.data}{file.path} has {had.get(file.path, 'no')} bytes, the catalog says "
+                f"{source.data}{file.path} has {source_sizes.get(file.path, 'no')} bytes; the catalog says "
                 f"{file.expected_bytes}.",
-                hint="the lake is damaged: bring the file back from a backup, see pal restore --help",
+                hint="The lake is damaged. Restore the file from a backup: see pal restore --help",
             )
-        if there.get(file.path) != file.expected_bytes:
+        if target_sizes.get(file.path) != file.expected_bytes:
             target.write(file.path, source.read(file.path))
             copied += file.expected_bytes
     return copied

@@ -1,4 +1,4 @@
-"""A lake with its whole history brought to another catalog and another folder of data, and proved to be the same."""
+"""Moves a lake with its full history to another catalog and data folder, and verifies the copy."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import duckdb
 
 from storage.errors import StoreError
 from storage.lake.annotations import labelled_texts
-from storage.lake.catalog_copy import attach_tables, copy_catalog, what_it_holds
-from storage.lake.connection import Connection, attach_lake, load_extension, open_duckdb, told, without_secrets
+from storage.lake.catalog_copy import attach_tables, compare_catalogs, copy_catalog
+from storage.lake.connection import Connection, attach_lake, explained, load_extension, open_duckdb, without_secrets
 from storage.lake.schema import MIGRATIONS, current_version
 from storage.lake.store import Store
 from storage.records import Split
@@ -27,12 +27,12 @@ _SCANNERS = {"sqlite": "sqlite_scanner", "postgres": "postgres_scanner"}
 
 @dataclass(frozen=True)
 class Moved:
-    """What was brought over and found the same there.
+    """What was copied and verified.
 
     Attributes:
-        rows: Table -> rows at the newest version.
-        n_runs: Runs in the record of runs.
-        versions: Those whose labelled sets were compared: those that models were trained on, else the newest.
+        rows: Table -> number of rows at the newest version.
+        n_runs: Number of runs in the record of runs.
+        versions: Versions whose labeled sets were compared: those of trained models, or the newest.
     """
 
     rows: dict[str, int]
@@ -44,22 +44,21 @@ class Moved:
 
 
 def move_lake(store: Store, catalog: str, data: str, root: Path) -> Moved:
-    """Copy a lake and the record of runs while nobody else writes to the lake; the source stays as it is.
+    """Copy a lake and the record of runs while nobody else writes; the source is not changed.
 
-    The same call after a kill goes on.
+    After a kill, repeat the call.
 
     Args:
-        root: The workspace's directory, which has the record of runs where the catalog is SQLite.
-        catalog: Where to: `sqlite:<absolute path>` or `postgres:<connection string>`.
-        data: Where its Parquet files go: an absolute folder or `s3://...`, ending in a slash.
+        root: The workspace's directory, which contains the record of runs if the catalog is SQLite.
+        catalog: The target: `sqlite:<absolute path>` or `postgres:<connection string>`.
+        data: The target for Parquet files: an absolute folder or `s3://...`, ending in a slash.
 
     Raises:
-        StoreError: The target is the source or holds another lake, or cannot be written, or what is there after the
-            copy is not the same.
+        StoreError: The target is the source, contains another lake or cannot be written, or the copy differs.
     """
     if catalog == store.catalog or data.rstrip("/") == store.data.rstrip("/"):
         raise StoreError(
-            "The lake already has this catalog or folder.", hint="Name others for both: pal lake move --help"
+            "The lake already uses this catalog or folder.", hint="Name a new catalog and folder: pal lake move --help"
         )
     with store.housekeeping("pal lake move"), store.alone():
         return _move(store, catalog, data, root)
@@ -74,69 +73,69 @@ def _move(store: Store, catalog: str, data: str, root: Path) -> Moved:
             copied = copy_files(files, source, target)
             copy_catalog(connection, "source", "target", catalog.partition(":")[0], data)
         with Store(catalog, data) as moved:
-            log.info("copied %d files, %s bytes; comparing", len(files), f"{copied:,}")
+            log.info("Copied %s files, %s bytes; comparing.", f"{len(files):,}", f"{copied:,}")
             n_runs = _move_runs(store, moved, root)
             return _compared(store, moved, n_runs, len(files), copied)
 
 
 @contextlib.contextmanager
 def written_lake(catalog: str, data: str) -> Iterator[None]:
-    """Say in words why a lake cannot be written."""
+    """Turn failures to write a lake into StoreError."""
     try:
         yield
     except (duckdb.Error, OSError) as error:
-        raise told(error, f"the lake {catalog} with data in {data}") or StoreError(
+        raise explained(error, f"the lake {catalog} with data in {data}") or StoreError(
             without_secrets(f"The lake {catalog} with data in {data} cannot be written: {error}"),
-            hint="Correct that, then run the same command again.",
+            hint="Fix this and run the command again.",
         ) from error
 
 
 def opened_tables(source: str, catalog: str, data: str) -> Connection:
-    """A connection with two catalogs' tables, `source` and `target`; an empty lake is made at the target first."""
+    """A connection to the tables of two catalogs, `source` and `target`; the target is initialized if it is empty."""
     if catalog.startswith("sqlite:"):
         Path(catalog.partition(":")[2]).parent.mkdir(parents=True, exist_ok=True)
     connection = open_duckdb(catalog, data, None, "1500MB")
     load_extension(connection, _SCANNERS[source.partition(":")[0]])
-    attach_lake(connection, catalog, data, "made")
-    connection.execute("DETACH made")
+    attach_lake(connection, catalog, data, "initialized")
+    connection.execute("DETACH initialized")
     attach_tables(connection, source, "source", read_only=True)
     attach_tables(connection, catalog, "target")
     return connection
 
 
 def refuse_another_lake(connection: Connection, catalog: str, data: str, ours: set[str], folder: DataFolder) -> None:
-    """Go on only where the target is empty, or holds this lake as it was at some time.
+    """Check that the target is empty or contains an earlier state of this lake.
 
     Raises:
-        StoreError: It holds another lake, or files of one.
+        StoreError: It contains another lake, or files of one.
     """
-    if what_it_holds(connection, "source", "target") == "another lake":
+    if compare_catalogs(connection, "source", "target") == "another lake":
         raise StoreError(
-            without_secrets(f"{catalog} holds another lake, or this one with changes of its own."),
-            hint="name an empty database, such as one made by createdb NAME",
+            without_secrets(f"{catalog} contains another lake, or this lake with other changes."),
+            hint="Name an empty database, for example a new one made by createdb NAME.",
         )
     if strange := sorted(path for path in folder.sizes().keys() - ours if not path.endswith(".part")):
         raise StoreError(
-            f"{data} holds {len(strange)} files that are not of this lake, {strange[0]} first.",
-            hint="name an empty folder",
+            f"{data} contains {len(strange):,} files of another origin; the first is {strange[0]}.",
+            hint="Name an empty folder.",
         )
 
 
 def _move_runs(source: Store, target: Store, root: Path) -> int:
-    """Put every run into the record of runs that belongs to the target; returns how many there are."""
+    """Copy all runs to the target's record of runs; returns their number."""
     runs = runs_of(source, root).all()
     if "postgres" in (source.kind, target.kind):
         runs_of(target, root).put(runs)
-        there = {run.run_id: run for run in runs_of(target, root).all()}
-        if any(there.get(run.run_id) != run for run in runs):
-            raise _unlike("the record of runs", len(there), len(runs))
+        copied = {run.run_id: run for run in runs_of(target, root).all()}
+        if any(copied.get(run.run_id) != run for run in runs):
+            raise _difference("the record of runs", len(copied), len(runs))
     return len(runs)
 
 
 def _compared(source: Store, target: Store, n_runs: int, n_files: int, copied: int) -> Moved:
     tables = [name for (name,) in source.rows("SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake'")]
     newest = source.version()
-    # The queries of an older schema are gone with its program; its rows are compared all the same.
+    # This program has no queries for older schemas; their rows are compared anyway.
     versions = training_versions(source) if current_version(source) == len(MIGRATIONS) else []
     rows = {}
     for name in sorted(tables):
@@ -145,26 +144,26 @@ def _compared(source: Store, target: Store, n_runs: int, n_files: int, copied: i
         rows[name] = int(target.rows(f"SELECT count(*) FROM lake.{name}")[0][0])
     for version in versions:
         for split in Split:
-            wanted, found = labelled_texts(source, split, version), labelled_texts(target, split, version)
-            if not found.equals(wanted):
-                raise _unlike(f"the {split.value} set of version {version}", found.num_rows, wanted.num_rows)
+            expected, copy = labelled_texts(source, split, version), labelled_texts(target, split, version)
+            if not copy.equals(expected):
+                raise _difference(f"the {split.value} set of version {version}", copy.num_rows, expected.num_rows)
     return Moved(rows, n_runs, newest, versions, n_files, copied)
 
 
 def training_versions(store: Store) -> list[int]:
-    """The versions that models were trained on; the newest where there is no model."""
+    """The versions that models were trained on; the newest if there is no model."""
     rows = store.rows("SELECT DISTINCT lake_version FROM lake.models ORDER BY lake_version")
     return [int(version) for (version,) in rows] or [store.version()]
 
 
-def _demand_same(source: Store, target: Store, sql: str, what: str) -> None:
-    wanted, found = source.rows(sql), target.rows(sql)
-    if wanted != found:
-        raise _unlike(what, found[0][0], wanted[0][0])
+def _demand_same(source: Store, target: Store, sql: str, name: str) -> None:
+    expected, copy = source.rows(sql), target.rows(sql)
+    if expected != copy:
+        raise _difference(name, copy[0][0], expected[0][0])
 
 
-def _unlike(what: str, there: int, here: int) -> StoreError:
+def _difference(name: str, n_copied: int, n_expected: int) -> StoreError:
     return StoreError(
-        f"{what} is not the same in the copy: {there} rows there, {here} here.",
-        hint="keep the old lake; empty the target, then try again",
+        f"The copy of {name} differs: {n_copied:,} rows instead of {n_expected:,}.",
+        hint="Keep the old lake, empty the target and run the command again.",
     )

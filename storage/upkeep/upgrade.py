@@ -1,4 +1,4 @@
-"""A lake of an older program brought to this program's schema, with a backup first, or only what that would do."""
+"""Migrates a lake to this program's schema after a backup, or reports what a migration would do."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from storage.workspace import Workspace
 
 @dataclass(frozen=True)
 class Upgrade:
-    """What a migration does, or did.
+    """A planned or finished migration.
 
     Attributes:
-        version: The lake's schema version before it.
-        steps: What each step is for; empty where the lake is up to date.
-        runs: The runs that move out of the lake.
-        backup: Where the backup goes: a copy of the catalog, or the folder of a full backup.
+        version: The lake's schema version before the migration.
+        steps: The purpose of each step; empty if the lake is up to date.
+        runs: The runs that are moved out of the lake.
+        backup: Path of the backup: a copy of the catalog, or the folder of a full backup.
     """
 
     version: int
@@ -40,31 +40,31 @@ class Upgrade:
 
     @property
     def going_on(self) -> list[RunRecord]:
-        """Of the runs that move those that have not ended yet."""
+        """Runs to be moved that are still running."""
         return [run for run in self.runs if run.status is RunStatus.RUNNING and is_alive(run)]
 
 
 def plan_upgrade(workspace: Workspace) -> Upgrade:
-    """What `upgrade` would do; changes nothing.
+    """Plan what `upgrade` would do; changes nothing.
 
     Raises:
-        StoreError: The lake cannot be opened, or is of a newer program.
+        StoreError: The lake cannot be opened, or was written by a newer program.
     """
     catalog = workspace.lake[0]
     path = Path(catalog.partition(":")[2])
-    if catalog.startswith("sqlite:") and not path.exists():  # opening the lake would make it
+    if catalog.startswith("sqlite:") and not path.exists():  # opening the lake would create it
         return Upgrade(0, (), (), path)
     with _old_lake(workspace) as store:
         return _plan(workspace, store)
 
 
 def upgrade(workspace: Workspace) -> Upgrade:
-    """Back up and migrate a lake; returns what was done. The same call after a kill goes on.
+    """Back up and migrate a lake; returns what was done. After a kill, repeat the call.
 
-    A SQLite catalog is copied beside itself. With PostgreSQL the whole workspace is backed up into `backups/`.
+    A SQLite catalog is copied beside itself. With PostgreSQL, the whole workspace is backed up into `backups/`.
 
     Raises:
-        StoreError: The lake cannot be opened, read or written, or is of a newer program.
+        StoreError: The lake cannot be opened, read or written, or was written by a newer program.
     """
     with _old_lake(workspace) as store:
         plan = _plan(workspace, store)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 import zoneinfo
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from cronsim import CronSim, CronSimError
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from annotation.formats.registry import FORMATS, find_formats
 from annotation.label_set import Label, LabelSet, with_keys
@@ -49,9 +49,34 @@ def _refuse(faults: Sequence[str]) -> None:
         raise ValueError(*faults)
 
 
+def _without(faults: Callable[[Any], Sequence[str]]) -> AfterValidator:
+    """The annotation of a setting in which a function finds no faults."""
+
+    def check(value: Any) -> Any:
+        _refuse(faults(value))
+        return value
+
+    return AfterValidator(check)
+
+
 def _empty_words(words: Sequence[str]) -> list[str]:
     """What is wrong with a list of words."""
     return [f"{as_toml(word)} is empty." for word in words if not word.strip()]
+
+
+def _format_faults(formats: Sequence[str]) -> list[str]:
+    unknown = [f'there is no format "{name}"{suggest(name, FORMATS)}' for name in formats if name not in FORMATS]
+    return unknown if formats else [f"there is none{suggest('', FORMATS)}"]
+
+
+def _annotator_faults(names: Sequence[str]) -> list[str]:
+    faults = []
+    for name in names:
+        if not name.strip() or name != name.strip() or not name.isprintable():
+            faults.append(f"{as_toml(name)} is empty, or has spaces around it or characters that cannot be shown.")
+        if folded(name) in NAMELESS:
+            faults.append(f'"{name}" is reserved for answers without a name.')
+    return [*faults, "a name is given twice."] if len(set(map(folded, names))) < len(names) else faults
 
 
 class Section(BaseModel):
@@ -142,10 +167,10 @@ class BatchConfig(Section):
     """`[batch]`."""
 
     size: int = Field(100, ge=1, description="Items in a batch that a model chose.")
-    formats: Annotated[tuple[str, ...], _FROM_LISTS] = Field(
+    formats: Annotated[tuple[str, ...], _FROM_LISTS, _without(_format_faults)] = Field(
         ("csv", "xlsx", "html"), description=f"File formats: {', '.join(FORMATS)}.", examples=[["csv", "html"]]
     )
-    annotators: Annotated[tuple[str, ...], _FROM_LISTS] = Field(
+    annotators: Annotated[tuple[str, ...], _FROM_LISTS, _without(_annotator_faults)] = Field(
         (),
         description="Annotators, each with files of their own; if empty, anyone can answer a batch.",
         examples=[["anna", "ben"]],
@@ -154,7 +179,7 @@ class BatchConfig(Section):
     context: Annotated[tuple[str, ...], _FROM_LISTS] = Field(
         (), description="Imported columns that annotators see beside the text.", examples=[["url", "date"]]
     )
-    highlight: Annotated[tuple[str, ...], _FROM_LISTS] = Field(
+    highlight: Annotated[tuple[str, ...], _FROM_LISTS, _without(_empty_words)] = Field(
         (), description="Words that are marked in texts on the page and in the terminal.", examples=[["flood", "fire"]]
     )
     gold: float = Field(
@@ -163,33 +188,6 @@ class BatchConfig(Section):
         le=1,
         description="Fraction of extra items with a known label in each annotator's files, such as 0.05.",
     )
-
-    @field_validator("formats")
-    @classmethod
-    def _check_formats(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [f'there is no format "{name}"{suggest(name, FORMATS)}' for name in formats if name not in FORMATS]
-        _refuse(unknown if formats else [f"there is none{suggest('', FORMATS)}"])
-        return formats
-
-    @field_validator("highlight")
-    @classmethod
-    def _check_highlight(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        _refuse(_empty_words(words))
-        return words
-
-    @field_validator("annotators")
-    @classmethod
-    def _check_annotators(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        faults = []
-        for name in names:
-            if not name.strip() or name != name.strip() or not name.isprintable():
-                faults.append(f"{as_toml(name)} is empty, or has spaces around it or characters that cannot be shown.")
-            if folded(name) in NAMELESS:
-                faults.append(f'"{name}" is reserved for answers without a name.')
-        if len(set(map(folded, names))) < len(names):
-            faults.append("a name is given twice.")
-        _refuse(faults)
-        return names
 
     @model_validator(mode="after")
     def _check_annotators_suffice(self) -> Self:
@@ -218,17 +216,17 @@ def default_mix(n_labels: int) -> dict[str, int | str]:
 class SamplingConfig(Section):
     """`[sampling]`."""
 
-    mix: dict[str, int | str] = Field(
+    mix: Annotated[dict[str, int | str], _without(mix_faults)] = Field(
         default_mix(2),
         description="Strategies of a batch, as numbers or percentages; above two labels by default margin_confidence.",
         examples=[{"random": "20%", "least_confidence": "80%"}],
     )
-    start: dict[str, int | str] = _rare(
+    start: Annotated[dict[str, int | str], _without(lambda start: mix_faults(start) if start else [])] = _rare(
         {},
         "Strategies of training batches before the first model; if empty, random, and keyword if there are keywords.",
         examples=[{"random": 50, "typical_cluster": 50}],
     )
-    keywords: Annotated[tuple[str, ...], _FROM_LISTS] = Field(
+    keywords: Annotated[tuple[str, ...], _FROM_LISTS, _without(_empty_words)] = Field(
         (), description="Words that hint at the rare label, for the strategy keyword.", examples=[["flood", "quake"]]
     )
     where: str = Field(
@@ -236,33 +234,9 @@ class SamplingConfig(Section):
         description="Condition on imported columns, in SQL; other items are not asked about.",
         examples=["lang = 'en' AND date >= '2026-01-01'"],
     )
-    options: dict[str, dict[str, Option]] = _rare(
+    options: Annotated[dict[str, dict[str, Option]], _without(option_faults)] = _rare(
         {}, "Options of strategies; their defaults are in docs/strategies.md.", examples=[{"anchor": {"size": 500}}]
     )
-
-    @field_validator("mix")
-    @classmethod
-    def _check_mix(cls, mix: dict[str, int | str]) -> dict[str, int | str]:
-        _refuse(mix_faults(mix))
-        return mix
-
-    @field_validator("start")
-    @classmethod
-    def _check_start(cls, start: dict[str, int | str]) -> dict[str, int | str]:
-        _refuse(mix_faults(start) if start else [])
-        return start
-
-    @field_validator("keywords")
-    @classmethod
-    def _check_keywords(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        _refuse(_empty_words(words))
-        return words
-
-    @field_validator("options")
-    @classmethod
-    def _check_options(cls, options: dict[str, dict[str, Option]]) -> dict[str, dict[str, Option]]:
-        _refuse(option_faults(options))
-        return options
 
     @property
     def active(self) -> dict[str, float]:
@@ -430,13 +404,9 @@ class LakeConfig(Section):
 class FilesConfig(Section):
     """`[files]`."""
 
-    root: str = _private(Workspace.files, 'Shared files: "s3://bucket/folder", gs:// or abfss://; empty for none.')
-
-    @field_validator("root")
-    @classmethod
-    def _check_root(cls, root: str) -> str:
-        _refuse([fault.removeprefix("root: ") for fault in root_faults(root)])
-        return root
+    root: Annotated[str, _without(root_faults)] = _private(
+        Workspace.files, 'Shared files: "s3://bucket/folder", gs:// or abfss://; empty for none.'
+    )
 
 
 class ScaleConfig(Section):

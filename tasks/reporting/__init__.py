@@ -1,4 +1,4 @@
-"""Pages and charts: the report of a run and the page of a simulation, each one HTML file without scripts.
+"""Pages and charts: the report and the page of a simulation, each a single HTML file without scripts.
 
 `charts.py` draws SVG, `report_page.py` and `simulation_page.py` fill the templates beside them.
 """

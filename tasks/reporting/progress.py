@@ -1,4 +1,4 @@
-"""A progress bar for whoever watches a terminal; silence for everyone else."""
+"""A progress bar on terminals; nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show how much of `total` is done: call what this gives with the amount so far."""
+    """Show progress towards `total`: call the yielded function with the amount so far."""
     if not sys.stderr.isatty():
-        yield lambda _done: None
+        yield lambda _completed: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -19,4 +19,4 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(description, total=total)
-        yield lambda done: bar.update(task, completed=done)
+        yield lambda completed: bar.update(task, completed=completed)

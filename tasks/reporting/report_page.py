@@ -1,4 +1,4 @@
-"""A report's contents as plain values, as Markdown, and as one HTML page without scripts or network."""
+"""The contents of a report as values, as Markdown, and as one HTML page without scripts or network."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ TITLES = {
     "recall": "recall",
     "ece": "calibration error",
 }
-"""The figures that are shown first, in this order."""
+"""The metrics that are shown first, in this order."""
 CURVES = ("ap", "f1", "auc")
-"""Of the learning curves, the large one first."""
+"""The metrics with a learning curve; the first is drawn large."""
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong decision: what people said, what the model says, and how sure it is, 0 to 1."""
+    """A wrong prediction: the label, the model's prediction, and its probability."""
 
     item_id: str
     text: str
@@ -47,7 +47,7 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Slice:
-    """The evaluation items with a value of a column, how many they are, and the model's metrics on them."""
+    """The evaluation items with one value of a column, with the model's metrics on them."""
 
     column: str
     value: str
@@ -60,12 +60,12 @@ class OnEvaluation:
     """The production model on the evaluation items.
 
     Attributes:
-        subject: The label that curve and bins are about.
-        curve: (recall, precision), recall rising; `chosen` is where the model decides.
-        bins: Probability against how often it is right, each with its number of items as its note.
-        confusion: Items by the label they have (row) and the one decided (column).
-        mistakes: The surest first.
-        slices: Metrics of each part of the items that `[report] slices` asks for.
+        subject: The label of the curve and the bins.
+        curve: (recall, precision) with increasing recall; `chosen` is the point of the model's threshold.
+        bins: Predicted probability against observed frequency, with the number of items as note.
+        confusion: Number of items by label (row) and prediction (column).
+        mistakes: Wrong predictions, highest probability first.
+        slices: Metrics of the slices in `[report] slices`.
     """
 
     n: int
@@ -81,28 +81,28 @@ class OnEvaluation:
 
     @property
     def absent_labels(self) -> int:
-        """How many labels no evaluation item has; means over labels are without them."""
+        """Number of labels without evaluation items, which means over labels leave out."""
         return sum(not any(row) for row in self.confusion)
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that the report shows of a workspace at one time.
+    """The contents of a report.
 
     Attributes:
-        state: Where things stand, in a sentence; `next` is what to type.
+        state: The present state in a sentence; `next` is the next command.
         decision: Why the production model is in production.
-        figures: Of the production model on the evaluation items; `per_label` those of single labels, by label.
-        models: Every model that was measured, the oldest first.
-        signs: Of stopping, with `advice` in a sentence.
-        run: The one that the report is of; None where it was asked for.
-        runs: The newest ones, the newest first.
-        drift: The newest texts beside the older ones, in a sentence; empty where there are too few.
-        drift_fires: Whether that is drift.
-        answers: Answers on each of the last days that have any.
-        lake_bytes: Of the lake's newest version, with its catalog.
-        outlook: What the next batch is expected to bring.
-        change: The two newest models against each other; None where there are no two.
+        figures: Metrics of the production model on the evaluation items; `per_label` those of single labels.
+        models: All evaluated models, oldest first.
+        signs: Stopping criteria, with `advice` in a sentence.
+        run: The run that wrote the report; None if it was requested.
+        runs: The newest runs, newest first.
+        drift: A comparison of the newest texts with older ones, in a sentence; empty if there are too few.
+        drift_fires: Whether drift was detected.
+        answers: Number of answers on each of the last days that have any.
+        lake_bytes: Size of the newest version of the lake.
+        outlook: The expected result of the next batch.
+        change: A comparison of the two newest models; None if there are not two.
     """
 
     task: str
@@ -136,7 +136,7 @@ class Report:
 
 
 def learning_charts(report: Report) -> dict[str, str]:
-    """A chart of each figure against the labels spent; empty where no model was measured."""
+    """A chart of each metric against the number of labels; empty without evaluated models."""
     charts = {}
     for name in CURVES if report.models else ():
         points = [
@@ -155,13 +155,13 @@ def learning_charts(report: Report) -> dict[str, str]:
         if points:
             ahead = _ahead(report, points) if name == "ap" else None
             most = max(point.x for point in [*points, *(ahead or ())])
-            title = f"{TITLES[name]} against the labels trained on"
+            title = f"{TITLES[name]} by number of training labels"
             charts[name] = line_chart(title, Axis("labels", 0, most), Axis(TITLES[name], 0, 1), points, ahead=ahead)
     return charts
 
 
 def _ahead(report: Report, points: Sequence[Point]) -> tuple[Point, Point] | None:
-    """From the production model to what the next batch is expected to bring; None without a forecast."""
+    """The production model, and the forecast after the next batch; None without a forecast."""
     start = next((point for point in points if point.marked), None)
     if start is None or report.outlook is None or (expected := report.outlook.expected).value is None:
         return None
@@ -169,13 +169,13 @@ def _ahead(report: Report, points: Sequence[Point]) -> tuple[Point, Point] | Non
 
 
 def answers_chart(report: Report) -> str:
-    """Answers on each of the last days with answers; empty where nobody answered."""
+    """Number of answers per day, of the last days with answers; empty if there are none."""
     bars = [(f"{day:%m-%d}", float(n), float(n)) for day, n in report.answers]
     return bar_chart("Answers a day", Axis("answers", 0, max(n for _, n, _ in bars)), bars) if bars else ""
 
 
 def batch_chart(report: Report) -> str:
-    """Positives of each training batch that a model chose; empty where there is none."""
+    """Positives in each actively sampled training batch; empty if there is none."""
     bars = [
         (batch.batch_id.split("-")[0], float(batch.n_positive), float(batch.n_labelled))
         for batch in report.batches
@@ -183,50 +183,50 @@ def batch_chart(report: Report) -> str:
     ]
     if not bars or report.positive is None:
         return ""
-    axis = Axis("labelled items", 0, max(whole for _, _, whole in bars))
-    return bar_chart(f"Items that are {report.positive}, of those labelled, by batch", axis, bars)
+    axis = Axis("labeled items", 0, max(total for _, _, total in bars))
+    return bar_chart(f"Labeled items that are {report.positive}, by batch", axis, bars)
 
 
 def strategy_chart(report: Report) -> str:
-    """How often what a strategy proposed is positive; empty where nothing was chosen yet."""
+    """The fraction of positives among each strategy's proposals; empty if there are none."""
     if not report.by_strategy:
         return ""
     high = max(point.high or point.x for _, point in report.by_strategy)
-    title = f"Share of a strategy's proposals that is {report.positive}"
+    title = f"Fraction of a strategy's proposals that are {report.positive}"
     return interval_chart(title, Axis(f"{report.positive}", 0, high, share=True), report.by_strategy)
 
 
 def evaluation_charts(report: Report) -> dict[str, str]:
-    """Precision against recall, and calibration; empty where nothing was measured."""
-    found = report.evaluation
-    if found is None:
+    """Precision against recall, and calibration; empty without an evaluation."""
+    evaluation = report.evaluation
+    if evaluation is None:
         return {}
     charts = {}
-    if found.curve:
-        points = [Point(recall, precision) for recall, precision in found.curve]
-        if found.chosen:
-            note = f"from {found.threshold:.2f} on"
-            points.append(Point(*found.chosen, marked=True, note=note))
+    if evaluation.curve:
+        points = [Point(recall, precision) for recall, precision in evaluation.curve]
+        if evaluation.chosen:
+            note = f"threshold {evaluation.threshold:.2f}"
+            points.append(Point(*evaluation.chosen, marked=True, note=note))
             points.sort(key=lambda point: (point.x, -point.y))
-        title = f"Precision against recall of {found.subject}"
+        title = f"Precision against recall of {evaluation.subject}"
         charts["precision_recall"] = line_chart(
             title, Axis("recall", 0, 1, share=True), Axis("precision", 0, 1, share=True), points
         )
-    title = f"How often it is {found.subject} against the probability given"
-    axes = Axis("probability given", 0, 1, share=True), Axis(f"is {found.subject}", 0, 1, share=True)
-    charts["calibration"] = dot_chart(title, *axes, found.bins)
+    title = f"Observed frequency of {evaluation.subject} by predicted probability"
+    axes = Axis("predicted probability", 0, 1, share=True), Axis(f"is {evaluation.subject}", 0, 1, share=True)
+    charts["calibration"] = dot_chart(title, *axes, evaluation.bins)
     return charts
 
 
 def stage_rows(report: Report) -> tuple[list[str], list[tuple[RunRecord, list[float | None], float]]]:
-    """The stages of the newest runs, and for each run its seconds by stage and in all."""
+    """The stages of the newest runs, and for each run its seconds by stage and in total."""
     runs = [run for run in report.runs if run.stages]
     names = list(dict.fromkeys(name for run in runs for name in run.stages))
     return names, [(run, [run.stages.get(name) for name in names], sum(run.stages.values())) for run in runs]
 
 
 def figure_text(metric: Metric) -> str:
-    """A figure with its interval, or why there is none."""
+    """A metric with its interval, or the reason why it is undefined."""
     if metric.value is None:
         return f"undefined: {metric.reason}"
     if metric.low is None or metric.high is None:
@@ -235,7 +235,7 @@ def figure_text(metric: Metric) -> str:
 
 
 def report_markdown(report: Report) -> str:
-    """The report as Markdown, charts as images in it: what the Prefect UI shows."""
+    """The report as Markdown with embedded charts, for the Prefect UI."""
     parts = [f"**{report.state}**", f"Next: `{report.next}`", *filter(None, [report.drift])]
     if report.change and report.change.verdict:
         parts.append(report.change.verdict)
@@ -243,10 +243,10 @@ def report_markdown(report: Report) -> str:
         n = report.evaluation.n if report.evaluation else 0
         rows = [(TITLES.get(metric.name, metric.name), figure_text(metric)) for metric in report.figures]
         parts += [f"## Model {report.model_id}", report.decision]
-        parts.append(_table(("figure", f"on {n:,} evaluation items, 95 % interval"), rows))
+        parts.append(_table(("metric", f"on {n:,} evaluation items, 95% interval"), rows))
     for title, charts in (
         ("Learning curve", list(learning_charts(report).values())),
-        ("What the batches brought", [chart for chart in (batch_chart(report), strategy_chart(report)) if chart]),
+        ("Batches", [chart for chart in (batch_chart(report), strategy_chart(report)) if chart]),
         ("On the evaluation items", list(evaluation_charts(report).values())),
     ):
         if charts:
@@ -269,7 +269,7 @@ _TEMPLATE = Path(__file__).with_name("report_page.html")
 
 
 def report_page(report: Report) -> str:
-    """The page; texts of items stand in it as text, whatever they contain."""
+    """Render the page; all texts are escaped."""
     stages, runs = stage_rows(report)
     return _template().render(
         report=report,

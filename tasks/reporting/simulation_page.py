@@ -1,4 +1,4 @@
-"""The result of a simulation: a table for the terminal, an HTML page, and a PNG chart (extra `png`)."""
+"""The results of a simulation: a table for the terminal, an HTML page, and a PNG chart (extra `png`)."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from storage.errors import PalError
-from tasks.reporting.charts import COLOURS, DASHES, HEIGHT, WIDTH, Axis, Point, interval_chart, lines_chart, look
+from tasks.reporting.charts import COLORS, DASHES, HEIGHT, WIDTH, Axis, Point, interval_chart, lines_chart, look
 
 
 @dataclass(frozen=True)
 class SimulationRow:
-    """One mix of strategies in a line, with an encoder and in batches of a size.
+    """Results of one mix of strategies with an encoder and a batch size.
 
     Attributes:
-        name: The mix; with encoder and batch size where several were asked for.
-        at: Items asked about -> mean of the figure, at a few steps; between two of its own where it has no such step.
-        positives: Positives found by the end, mean; None where no label is looked for.
-        area: Under its curve, with its 95 % interval.
-        to_target: Items asked about until the target is reached; None where it is not.
+        name: The mix, with encoder and batch size if there are several.
+        at: Number of queried items -> mean metric, at a few steps, interpolated if needed.
+        positives: Mean number of positives at the end; None without a positive label.
+        area: Area under the curve, with its 95% interval.
+        to_target: Number of queried items at which the target is reached; None if it is not.
         record: Wins, ties and losses by seed, against random with the same encoder and batch size; empty for random.
-        gain: Area minus that of random, mean over the seeds with its 95 % interval; None for random.
+        gain: Area minus that of random, mean over the seeds with its 95% interval; None for random.
     """
 
     name: str
@@ -46,15 +46,15 @@ class SimulationRow:
 
 @dataclass(frozen=True)
 class Simulation:
-    """Everything that the page shows.
+    """The contents of the page.
 
     Attributes:
-        about: What was replayed on what, in a sentence.
-        figure: The one that rows are about, by its name for people.
-        curves: Figure -> name of a row -> its points with intervals, in the order of the rows.
-        command: What replays the same.
-        warning: Why the page decides nothing; empty where it may.
-        no_picture: Why there is no simulation.png, and what to type; empty where there is one.
+        about: A sentence on the data and the replays.
+        figure: Display name of the metric of the rows.
+        curves: Metric -> name of a row -> its points with intervals, in the order of the rows.
+        command: The command that repeats the simulation.
+        warning: Why the results are not reliable; empty if they may be.
+        no_picture: Why there is no simulation.png, with a hint; empty if there is one.
     """
 
     about: str
@@ -73,21 +73,22 @@ class Simulation:
 
     @property
     def banded(self) -> bool:
-        """Whether charts show intervals: not of more lines than there are colours."""
-        return len(self.rows) <= len(COLOURS)
+        """Whether charts show intervals, which they do unless there are more lines than colors."""
+        return len(self.rows) <= len(COLORS)
 
 
-def simulation_text(found: Simulation) -> str:
-    """A table for the terminal, the largest area first."""
-    steps = list(found.rows[0].at)
-    wide = max(len(row.name) for row in found.rows) + 2
+def simulation_text(simulation: Simulation) -> str:
+    """A table for the terminal, largest area first."""
+    steps = list(simulation.rows[0].at)
+    wide = max(len(row.name) for row in simulation.rows) + 2
     heads = "".join(f"{f'@{step}':>8}" for step in steps)
-    told = f"{found.figure} by items asked about, area under the curve, items until {found.figure} is {found.target:g}"
-    lines = [found.about, *filter(None, [found.warning]), told]
-    if found.several:
+    until = f"items until {simulation.figure} is {simulation.target:g}"
+    heading = f"{simulation.figure} by number of queried items, area under the curve, {until}"
+    lines = [simulation.about, *filter(None, [simulation.warning]), heading]
+    if simulation.several:
         lines.append("win/tie/loss against random with the same encoder and batch size")
     lines.append(f"{'mix':<{wide}}{heads}{'positives':>11}   area                 {'to target':>9}  win/tie/loss")
-    for row in found.rows:
+    for row in simulation.rows:
         values = "".join(f"{value:>8.3f}" for value in row.at.values())
         positives = f"{row.positives:>11.0f}" if row.positives is not None else f"{'':>11}"
         area = f"{row.area:.3f} [{row.low:.3f}, {row.high:.3f}]"
@@ -96,22 +97,22 @@ def simulation_text(found: Simulation) -> str:
     return "\n".join(lines)
 
 
-def simulation_page(found: Simulation) -> str:
+def simulation_page(simulation: Simulation) -> str:
     """One self-contained page: the table, and a chart of every figure."""
     return _template().render(
-        found=found,
-        charts={name: Markup(figure_chart(found, name)) for name in found.curves},
-        gains=Markup(gain_chart(found)),
-        steps=list(found.rows[0].at),
-        colours=COLOURS,
+        simulation=simulation,
+        charts={name: Markup(figure_chart(simulation, name)) for name in simulation.curves},
+        gains=Markup(gain_chart(simulation)),
+        steps=list(simulation.rows[0].at),
+        colors=COLORS,
         dashes=DASHES,
         look=look,
     )
 
 
-def gain_chart(found: Simulation) -> str:
-    """The paired differences from random, each with its interval; empty where nothing is compared."""
-    rows = [(row.name, row.gain) for row in found.rows if row.gain]
+def gain_chart(simulation: Simulation) -> str:
+    """The paired differences from random with their intervals; empty if nothing is compared."""
+    rows = [(row.name, row.gain) for row in simulation.rows if row.gain]
     if not rows:
         return ""
     ends = [each for _, point in rows for each in (point.low, point.high) if each is not None]
@@ -119,17 +120,17 @@ def gain_chart(found: Simulation) -> str:
     return interval_chart(title, Axis(title, min(0.0, *ends), max(0.0, *ends)), rows)
 
 
-def figure_chart(found: Simulation, name: str) -> str:
-    """The chart of one figure, as SVG."""
-    by_line = found.curves[name]
+def figure_chart(simulation: Simulation, name: str) -> str:
+    """The chart of one metric, as SVG."""
+    by_line = simulation.curves[name]
     points = [point for line in by_line.values() for point in line]
-    ends = [each for point in points for each in (point.y, *((point.low, point.high) if found.banded else ()))]
-    shown = [each for each in ends if each is not None]
+    values = [value for point in points for value in (point.y, *((point.low, point.high) if simulation.banded else ()))]
+    shown = [value for value in values if value is not None]
     most = max((point.x for point in points), default=1.0)
     low, high = min(shown, default=0.0), max(shown, default=1.0)
     up = Axis(name, math.floor(10 * low) / 10, math.ceil(10 * high) / 10) if high <= 1 else Axis(name, 0, high)
-    title, across = f"{name} against the items asked about", Axis("items asked about", 0, most)
-    return lines_chart(title, across, up, list(by_line.values()), bands=found.banded)
+    title, across = f"{name} by number of queried items", Axis("queried items", 0, most)
+    return lines_chart(title, across, up, list(by_line.values()), bands=simulation.banded)
 
 
 def _template() -> Template:
@@ -146,7 +147,7 @@ _FONTS = (
     "'DejaVu Sans', 'Liberation Sans', 'Noto Sans', 'Helvetica Neue', Helvetica, Arial, Roboto, Ubuntu, Cantarell,"
     " 'Open Sans', FreeSans, 'Nimbus Sans', Carlito, sans-serif"
 )
-"""Families by name, for the renderer knows no other way to one that is there; the first of them that is."""
+"""Font families by name, since the renderer has no generic families; the first installed one is used."""
 
 _STYLE = (
     f"text {{ font-family: {_FONTS}; font-size: 13px; fill: #1c2126 }}"
@@ -154,30 +155,28 @@ _STYLE = (
     " .title { font-size: 19px; font-weight: bold }"
     " .axis, .grid { stroke: #5c6670; stroke-width: 1 } .grid { opacity: .2 }"
     " .curve { fill: none; stroke-width: 2 } .area { opacity: .13 }"
-    + "".join(
-        f" .curve.s{k} {{ stroke: {colour} }} .area.s{k} {{ fill: {colour} }}" for k, colour in enumerate(COLOURS)
-    )
+    + "".join(f" .curve.s{k} {{ stroke: {colour} }} .area.s{k} {{ fill: {colour} }}" for k, colour in enumerate(COLORS))
     + "".join(f" .curve.d{k} {{ stroke-dasharray: {dash} }}" for k, dash in enumerate(DASHES) if k)
 )
-"""The light theme of the page, without the variables that only browsers know."""
+"""The light theme of the page, without variables, which only browsers support."""
 
 
-def simulation_svg(found: Simulation) -> str:
-    """A picture that stands alone: title, what was replayed, the chart of the figure, and each line with its area."""
-    title = f"{found.figure} against the items asked about"
+def simulation_svg(simulation: Simulation) -> str:
+    """A self-contained picture: title, description, the chart of the metric, and a legend with areas."""
+    title = f"{simulation.figure} by number of queried items"
     body = [_text(MARGIN, MARGIN + 16, title, "title")]
     down = MARGIN + 40
-    told = "Means over seeds" + (" with their 95 % intervals" if found.banded else "")
-    for line in textwrap.wrap(f"{found.about}. {told}.", WRAP):
+    means = "Means over seeds" + (" with 95% intervals" if simulation.banded else "")
+    for line in textwrap.wrap(f"{simulation.about}. {means}.", WRAP):
         body.append(_text(MARGIN, down, line, "soft"))
         down += 18
     wide, high = WIDTH * SCALE, HEIGHT * SCALE
-    place = f'<svg x="{MARGIN}" y="{down}" width="{wide:.0f}" height="{high:.0f}" '
-    body.append(figure_chart(found, found.figure).replace("<svg ", place, 1))
+    positioned = f'<svg x="{MARGIN}" y="{down}" width="{wide:.0f}" height="{high:.0f}" '
+    body.append(figure_chart(simulation, simulation.figure).replace("<svg ", positioned, 1))
     down += round(high) + ROW
-    legend = [f"{row.name}: area {row.area:.3f}" for row in found.rows]
+    legend = [f"{row.name}: area {row.area:.3f}" for row in simulation.rows]
     cell = max(map(len, legend)) * CHARACTER + SAMPLE + MARGIN / 2
-    across = max(WIDE, math.ceil(cell) + 2 * MARGIN)  # one long mix makes it wider
+    across = max(WIDE, math.ceil(cell) + 2 * MARGIN)  # a long name makes the picture wider
     columns = int((across - 2 * MARGIN) / cell)
     rows = math.ceil(len(legend) / columns)
     for k, line in enumerate(legend):
@@ -191,31 +190,32 @@ def simulation_svg(found: Simulation) -> str:
 
 
 def as_png(svg: str) -> bytes:
-    """A picture that stands alone, on white, two pixels for each of its units.
+    """Render a picture on white, with two pixels per unit.
 
     Raises:
-        PalError: The extra `[png]` is not installed, or the machine has no font to write with.
+        PalError: The extra `[png]` is not installed, or the machine has no usable font.
     """
     try:
         from resvg_py import svg_to_bytes
     except ImportError as error:
         raise PalError(
             f"A PNG needs resvg-py, which is not installed ({error}).",
-            hint="pip install 'pytorch-active-learning[png]'",
+            hint="Install it: pip install 'pytorch-active-learning[png]'",
         ) from error
 
     def drawn(picture: str) -> bytes:
         return bytes(svg_to_bytes(svg_string=picture, background="#ffffff", zoom=ZOOM))
 
     empty = f'<svg xmlns="http://www.w3.org/2000/svg" width="60" height="20"><style>{_STYLE}</style></svg>'
-    if drawn(empty) == drawn(empty.replace("</svg>", f"{_text(2, 14, 'area')}</svg>")):  # it leaves texts out silently
+    # Without a font, texts are silently left out.
+    if drawn(empty) == drawn(empty.replace("</svg>", f"{_text(2, 14, 'area')}</svg>")):
         raise PalError(
-            "A PNG needs a font, and none is found that it can be written with.",
-            hint="apt-get install fonts-dejavu-core, or another package with DejaVu Sans; then again",
+            "A PNG needs a font, and no usable font is installed.",
+            hint="Install one and run the command again: apt-get install fonts-dejavu-core",
         )
     return drawn(svg)
 
 
 def _text(x: float, y: float, text: str, kind: str = "") -> str:
-    named = f' class="{kind}"' if kind else ""
-    return f'<text x="{x:.0f}" y="{y}"{named}>{escape(text)}</text>'
+    css_class = f' class="{kind}"' if kind else ""
+    return f'<text x="{x:.0f}" y="{y}"{css_class}>{escape(text)}</text>'

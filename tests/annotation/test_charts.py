@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from tasks.reporting.charts import (
-    COLOURS,
+    COLORS,
     DASHES,
     Axis,
     Point,
@@ -57,7 +57,7 @@ def test_many_points_are_a_line_without_dots_but_for_the_marked_one() -> None:
 
 
 def test_more_lines_than_colours_are_told_apart_by_their_dashes() -> None:
-    n = len(COLOURS) * len(DASHES)
+    n = len(COLORS) * len(DASHES)
     assert len({look(k) for k in range(n)}) == n
     assert look(n) == look(0)
     svg = lines_chart("t", SHARE, SHARE, [[Point(0, k / 20, 0, 1), Point(1, k / 20, 0, 1)] for k in range(12)])

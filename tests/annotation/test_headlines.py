@@ -69,7 +69,7 @@ def test_related_headlines_are_7_to_9_percent(seed: int) -> None:
 
 @pytest.mark.parametrize("n", [-1, 0, MAX_HEADLINES + 1])
 def test_a_number_out_of_range_is_refused_with_both_numbers(n: int) -> None:
-    with pytest.raises(PalError, match=rf"(?<!\d){n}\b.*\b{MAX_HEADLINES}\b"):
+    with pytest.raises(PalError, match=rf"(?<!\d){n:,}\b.*\b{MAX_HEADLINES:,}\b"):
         synthetic_headlines(n)
 
 

@@ -223,7 +223,7 @@ def test_on_a_terminal_each_key_answers_at_once_and_is_on_disk_before_the_next_q
         assert len(person.answers()) == k - 1
         assert person.cbreak()
         person.types("1" if k % 2 else "\r")
-    person.sees("All 8 are answered")
+    person.sees("All 8 items are answered")
     person.types("\r")
     person.leaves(8, finished=True)
     assert person.answers() == [f"i{k} {'related' if k % 2 else 'not_related'}" for k in range(1, 9)]

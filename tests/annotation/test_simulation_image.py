@@ -14,7 +14,7 @@ import resvg_py
 from PIL import Image
 
 from storage.errors import PalError
-from tasks.reporting.charts import COLOURS, Point
+from tasks.reporting.charts import COLORS, Point
 from tasks.reporting.simulation_page import WIDE, ZOOM, Simulation, SimulationRow, as_png, simulation_svg
 
 
@@ -46,7 +46,7 @@ def test_it_is_a_png_of_its_size_on_white_with_every_line_in_its_colour() -> Non
     high = int(str(ElementTree.fromstring(svg).get("height")))
     assert pixels(png).shape == (ZOOM * high, ZOOM * WIDE, 3)
     assert pixels(png)[0, 0].tolist() == [255, 255, 255]
-    counts = [count(pixels(png), colour) for colour in COLOURS]
+    counts = [count(pixels(png), colour) for colour in COLORS]
     assert min(counts[:3]) > 1500, "a line across the chart and one in the legend"
     assert max(counts[3:]) == 0
 
@@ -55,21 +55,21 @@ def test_title_about_axis_and_legend_are_written() -> None:
     found = simulation("random", "a <b> & c")
     svg = simulation_svg(found)
     written = [str(each.text) for each in ElementTree.fromstring(svg).iter() if each.tag.endswith("text")]
-    assert {"AP against the items asked about", "items asked about", "random: area 0.600"} <= set(written)
+    assert {"AP by number of queried items", "queried items", "random: area 0.600"} <= set(written)
     assert "a <b> & c: area 0.600" in written
-    for text in ("AP against the items asked about</text>", ">items asked about</text>", "random: area 0.600</text>"):
+    for text in ("AP by number of queried items</text>", ">queried items</text>", "random: area 0.600</text>"):
         start = svg.index(text)
         assert as_png(svg[:start] + svg[start:].replace(text, text[: text.startswith(">")] + "</text>", 1)) != as_png(
             svg
         )
-    assert any("what was replayed. Means over seeds with their 95 % intervals." in text for text in written)
+    assert any("what was replayed. Means over seeds with 95% intervals." in text for text in written)
 
 
 def test_more_lines_than_colours_are_dashed_and_without_bands_and_a_long_mix_makes_it_wider() -> None:
     many = simulation_svg(simulation(*(f"mix {k}" for k in range(12))))
     assert ("area s" in many.split("</style>")[1], 'class="curve s1 d1"' in many) == (False, True)
     assert "intervals" not in many
-    assert count(pixels(as_png(many)), COLOURS[9]) > 1500
+    assert count(pixels(as_png(many)), COLORS[9]) > 1500
     long = ",".join(f"strategy_{k}=10" for k in range(12))
     assert pixels(as_png(simulation_svg(simulation(long)))).shape[1] > ZOOM * WIDE
 

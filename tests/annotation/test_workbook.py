@@ -204,7 +204,7 @@ def test_the_second_sheet_says_what_is_asked_and_is_no_table_of_answers(tmp_path
     assert rows["Definition"] == handout.label_set.definition
     assert "1" in str(rows["related"])
     assert "not_related" in str(rows["0"])
-    assert "pal ingest" in str(rows["Give back"])
+    assert "pal ingest" in str(rows["Return"])
     assert len(read_workbook(tmp_path / "b.xlsx")) == len(TEXTS)
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 
 ROWS = 30_000
 QUESTION = re.compile(r"\d+/\d+ · batch \S+\r?\n\r?\n  (.*?)\r?\n.*?1 related.*?\n", re.DOTALL)
-AT_END = re.compile(r"All \d+ are answered\.")
+AT_END = re.compile(r"All \d+ items are answered\.")
 PAL = [sys.executable, "-m", "flows.cli.main"]
 ROOT = Path(__file__).parents[2]
 

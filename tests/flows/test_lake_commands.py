@@ -12,11 +12,11 @@ from projects import pal
 
 from flows.cli.lake_switch import switch_lake
 from flows.server.processes import held
-from storage.errors import ConfigError
 from storage.lake.items import count_items
 from storage.records import RunRecord, RunStatus
 from storage.workspace import Workspace
 from tasks.config.load import read_config
+from tasks.config.settings import LakeConfig
 from tasks.project import Project, open_project
 
 
@@ -95,13 +95,13 @@ def test_only_the_lakes_lines_of_pal_toml_change(project: Project, lake: str, af
     assert ("# few" in path.read_text(encoding="utf-8")) == bool(after)
 
 
-def test_a_pal_toml_that_cannot_be_changed_is_left_and_the_lines_are_said(project: Project) -> None:
+def test_a_lake_that_is_written_in_dotted_keys_is_changed_too(project: Project) -> None:
     path = project.workspace.config_file
     text = 'lake.catalog = "sqlite:x"\n' + path.read_text(encoding="utf-8").split("[lake]")[0]
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"\n\[lake\]\ncatalog = \"postgres:host=x\""):
-        switch_lake(path, "postgres:host=x", "s3://b/c")
-    assert path.read_text(encoding="utf-8") == text
+    switch_lake(path, "postgres:host=x", "s3://b/c")
+    assert read_config(path).lake == LakeConfig(catalog="postgres:host=x", data="s3://b/c")
+    assert path.read_text(encoding="utf-8").endswith(text.partition("\n")[2])
 
 
 @pytest.mark.parametrize("catalog", ["postgres:service=pal", "postgres:postgresql://me@db:5432/x", "postgres:dbname=x"])

@@ -257,7 +257,7 @@ def test_files_of_no_batch_format_are_rejected_with_the_reason_and_others_are_un
     fill(sheet, ALL, workspace.inbox / "z-good.csv")
     reports = {Path(report.file).name: report for report in collect(workspace, label_set)}
     assert reports["z-good.csv"].n_new == 4
-    reasons = ("PNG image", "no batch file", "is empty", "damaged zip", "its first entry", "would unpack from")
+    reasons = ("PNG image", "not a batch file", "is empty", "damaged zip", "its first entry", "would unpack from")
     for name, says in zip(contents, reasons, strict=True):
         (told,) = reports[name].errors
         assert says in told

@@ -152,7 +152,7 @@ def test_page_and_markdown_have_every_part(worked: Project) -> None:
     for title in (
         "The model in production",
         "Learning curve",
-        "What the batches brought",
+        "Batches",
         "On the evaluation items",
         "What the newest model decides otherwise",
         "People",

@@ -252,7 +252,7 @@ def test_where_the_browser_lost_one_of_its_two_stores_the_other_gives_the_answer
 @pytest.mark.parametrize(
     ("broken", "warning"),
     [
-        (f"{NO_STORAGE} {NO_DATABASE}", "only in this page: save now"),
+        (f"{NO_STORAGE} {NO_DATABASE}", "cannot store anything for this page"),
         (NO_STORAGE, "full or blocked"),
         (NO_DATABASE, "full or blocked"),
     ],
@@ -276,12 +276,12 @@ def test_a_page_with_answers_that_no_file_has_asks_before_it_closes(open_page: O
     closes = "return window.dispatchEvent(new Event('beforeunload', {cancelable: true}))"
     assert page.script(closes) is True
     page.press("1")
-    assert page.text("#kept") == "Kept in this browser · 1 answer not handed in yet"
+    assert page.text("#kept") == "Stored in this browser · 1 answer not handed in yet"
     assert page.script(closes) is False
     page.saved()
     assert page.script(closes) is True
     page.load()
-    assert page.text("#kept") == "Kept in this browser"
+    assert page.text("#kept") == "Stored in this browser"
     page.press("1")
     assert page.script(closes) is False
 
@@ -341,7 +341,7 @@ def test_a_key_that_nobody_gave_a_meaning_is_no_answer_and_is_told(open_page: Op
         assert page.text("#status") == f"“{key}” does nothing here; the buttons show the keys."
         assert page.text("#live").startswith(f"“{key}” does nothing here")
     page.press(Keys.ENTER)
-    assert page.text("#status") == "Enter stands for no answer here."
+    assert page.text("#status") == "Enter does not choose an answer here."
     page.press(Keys.F7, Keys.SHIFT, Keys.ESCAPE, Keys.PAGE_DOWN)
     assert page.text("#progress-text") == "0 of 4 answered"
 
@@ -401,7 +401,7 @@ def test_what_is_typed_in_the_note_is_a_note_and_goes_with_the_answer(open_page:
     page.load()
     assert page.browser.element("#note").get_property("value") == "1 0 u s d? 2"
     page.press("1", "2", "n", "!", Keys.ENTER)
-    assert page.text("#status") == "Note kept with item 1."
+    assert page.text("#status") == "Note saved with item 1."
     page.press("n", "?", Keys.ESCAPE)
     assert page.answers() == [("i0", "related", "1 0 u s d? 2"), ("i0", "related", "1 0 u s d? 2!")]
 
@@ -427,7 +427,7 @@ def test_d_and_question_mark_show_and_hide_the_definition_and_the_question_stays
 def test_undo_takes_back_what_was_not_handed_in_and_a_reload_and_another_tab_know_it(open_page: Open) -> None:
     page, undo = open_page(), Keys.CONTROL + "z"
     page.press("1", "n", "why", Keys.ENTER, "0", "2", "u")
-    assert page.text("#kept") == "Kept in this browser · 2 answers not handed in yet", "a correction is no third item"
+    assert page.text("#kept") == "Stored in this browser · 2 answers not handed in yet", "a correction is no third item"
     page.press(undo)
     assert (page.place(), page.text("#given")) == ("Item 2 of 4", "· now: not_related")
     page.press(undo)
@@ -475,7 +475,7 @@ def test_answers_can_be_handed_in_by_copy(open_page: Open) -> None:
     page.click("#copy-at-end")
     until(lambda: page.text("#message-title") == "Answers copied")
     page.press(Keys.ENTER)
-    assert page.text("#kept") == "Kept in this browser"
+    assert page.text("#kept") == "Stored in this browser"
     page.script("document.body.append(Object.assign(document.createElement('textarea'), {id: 'paste'}))")
     page.browser.element("#paste").send_keys(Keys.CONTROL + "v")
     pasted = str(page.browser.element("#paste").get_property("value")).splitlines()
@@ -647,7 +647,7 @@ def test_what_cannot_be_loaded_is_told_and_the_rest_is_taken(open_page: Open, tm
         "of batch b9": {"batch_id": "b9"},
         "item i9 is not in this page.": {"item_id": "i9"},
         "item i0 has another text": {"text_hash": "h"},
-        "“relatd” is no answer": {"answer": "relatd"},
+        "“relatd” is not an answer": {"answer": "relatd"},
         "no time with a zone": {"annotated_at": "2026-01-02T03:04:05"},
         "in the future": {"annotated_at": "2999-01-02T03:04:05Z"},
         "not a number": {"seconds": "1"},
@@ -668,7 +668,7 @@ def test_what_cannot_be_loaded_is_told_and_the_rest_is_taken(open_page: Open, tm
 def test_saving_nothing_makes_no_file(open_page: Open) -> None:
     page = open_page()
     page.press("s")
-    assert page.text("#status") == "There is no answer to save yet."
+    assert page.text("#status") == "There are no answers to save yet."
     assert not page.browser.element("#message").is_displayed()
     page.press("1")
     assert len(page.saved()) == 1

@@ -19,7 +19,7 @@ from test_store import make_tables, test_a_killed_writer_leaves_what_it_acknowle
 from waiting import until
 
 from storage.errors import StoreError
-from storage.lake.connection import told, without_secrets
+from storage.lake.connection import explained, without_secrets
 from storage.lake.store import Connection, Store
 from storage.run_records import Runs, new_run
 from storage.upkeep.maintenance import DataFolder
@@ -270,13 +270,13 @@ def test_without_any_key_the_object_storage_is_not_even_asked(
     ],
 )
 def test_refusals_are_known_by_what_servers_say(said: str, hint: str) -> None:
-    fault = told(duckdb.Error(said), "s3://b/x")
+    fault = explained(duckdb.Error(said), "s3://b/x")
     assert fault is not None
     assert hint in fault.hint
 
 
 def test_other_errors_are_not_taken_for_a_server() -> None:
-    assert told(duckdb.Error("Catalog Error: Table with name nowhere does not exist!"), "x") is None
+    assert explained(duckdb.Error("Catalog Error: Table with name nowhere does not exist!"), "x") is None
 
 
 def test_secrets_of_the_environment_are_in_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
