@@ -12,16 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from annotation.batch import sha256_of
 from storage.errors import BatchError
+from storage.workspace import Workspace
 
 CLAIMED = ".claimed"
 """Folder in the inbox for the files that an ingest is reading."""
 
 PATIENCE_S = 600.0
-_LOCK = ".ingest.lock"  # in the workspace
 
 log = logging.getLogger(__name__)
 
@@ -46,18 +46,19 @@ def state_of(path: Path) -> FileState:
 
 
 @contextmanager
-def alone_in(inbox: Path) -> Iterator[None]:
-    """Lock an inbox against other ingests on this machine; put back the files that a crashed one had claimed.
+def alone_in(workspace: Workspace) -> Iterator[None]:
+    """Lock the inbox against other ingests on this machine; put back the files that a crashed one had claimed.
 
     Raises:
         BatchError: Another ingest held the lock for `PATIENCE_S`.
     """
+    inbox = workspace.inbox
     inbox.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(inbox.parent / _LOCK)
+    lock = workspace.inbox_lock()
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        log.info("Another ingest is running; waiting for it to finish.")
+        log.info("Another ingest or a backup is running; waiting for it to finish.")
         try:
             lock.acquire(timeout=PATIENCE_S)
         except Timeout as error:

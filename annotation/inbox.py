@@ -35,6 +35,8 @@ ERRORS_SUFFIX = ".errors.csv"
 SETTLE_S = 1.0
 """How long a recently changed file of the inbox is watched; if it changes meanwhile, it is left for the next run."""
 FRESH_S = 10.0
+LONGEST_NAME = 255
+"""In bytes, on the file systems of Linux and macOS."""
 PUT_AWAY = ("done", "rejected")
 """Folders in the inbox for files that were ingested and for files with rejected rows."""
 _FOREIGN = "the row belongs to another workspace; ingest it in the one that published it"
@@ -204,14 +206,17 @@ def put_away(file: FilledFile, errors: Sequence[RowError], folder: Path) -> tupl
 def _new_file(folder: Path, path: Path) -> Path:
     """Create an empty file in `folder` named as `path` or with a number; no two ingests get the same name."""
     folder.mkdir(parents=True, exist_ok=True)
-    target, number = folder / path.name, 1
+    stem = path.stem
+    while stem and len(os.fsencode(f"{stem}-000{path.suffix}{ERRORS_SUFFIX}")) > LONGEST_NAME:
+        stem = stem[:-1]
+    target, number = folder / f"{stem}{path.suffix}", 1
     while True:
         if not target.with_name(f"{target.name}{ERRORS_SUFFIX}").exists():
             with contextlib.suppress(FileExistsError):
                 target.open("xb").close()
                 return target
         number += 1
-        target = folder / f"{path.stem}-{number}{path.suffix}"
+        target = folder / f"{stem}-{number}{path.suffix}"
 
 
 def _located(workspace: Workspace, path: Path) -> FilledFile:

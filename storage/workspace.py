@@ -22,6 +22,8 @@ from storage.lake.store import Store
 from storage.run_records import RUNS_FILE, Runs, runs_of
 
 if TYPE_CHECKING:
+    from filelock import FileLock
+
     from storage.files.mirror import Mirror
 
 CONFIG_NAME = "pal.toml"
@@ -74,6 +76,12 @@ class Workspace:
         """Filled copies to ingest."""
         return self.root / "inbox"
 
+    def inbox_lock(self) -> FileLock:
+        """What a process of this machine holds while it moves files of the inbox, or reads all of them."""
+        from filelock import FileLock
+
+        return FileLock(self.root / ".ingest.lock")
+
     @cached_property
     def models(self) -> Path:
         """Trained models, a folder each."""
@@ -90,10 +98,16 @@ class Workspace:
         return self.root / "reports"
 
     def make(self) -> None:
-        """Create the folders that are missing; none where the workspace may only be read."""
-        for name in FOLDERS:
-            if not (self.root / name).is_dir() and (not self.root.exists() or os.access(self.root, os.W_OK)):
-                (self.root / name).mkdir(parents=True)
+        """Create the folders that are missing; none where the workspace may only be read.
+
+        Raises:
+            WorkspaceError: A file has the name of one.
+        """
+        for folder in map(self.root.joinpath, FOLDERS):
+            if folder.exists() and not folder.is_dir():
+                raise WorkspaceError(f"{folder} is a file, not a directory.", hint="Move it away and try again.")
+            if not folder.is_dir() and (not self.root.exists() or os.access(self.root, os.W_OK)):
+                folder.mkdir(parents=True)
 
     def pull(self) -> None:
         """Bring what is new in the batches and the inbox that other machines share; nothing to do where none does.
@@ -251,7 +265,7 @@ class Workspace:
 
     def name_of(self, path: Path) -> str:
         """`path` as the lake names it: from the root where it lies in it, so that a workspace can move."""
-        whole = path.resolve()
+        whole = path.parent.resolve() / path.name
         return (whole.relative_to(self.root) if whole.is_relative_to(self.root) else whole).as_posix()
 
     @contextmanager

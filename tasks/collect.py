@@ -119,7 +119,7 @@ def collect_answers(
     """
     workspace, store = project.workspace, project.store
     refuse_lost_labels(project)
-    with alone_in(workspace.inbox):
+    with alone_in(workspace):
         for path in changed_since(workspace):
             name = put_back(workspace.inbox, path).name
             log.warning("%s was written to after it was ingested: put back into the inbox as %s.", path, name)
@@ -152,23 +152,29 @@ def files_to_collect(project: Project) -> list[FilledFile]:
 
 
 def changed_since(workspace: Workspace) -> list[Path]:
-    """Files that were put away and are no longer as they were read: an upload stalled, and went on."""
+    """Files that were put away and are no longer as they were read: an upload stalled, and went on.
+
+    In a copied or restored workspace only their times differ.
+    """
     try:
-        lines = (workspace.reports / JOURNAL).read_text(encoding="utf-8").splitlines()
+        lines = (workspace.reports / JOURNAL).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []
     places = {}
     for line in lines:
         try:
             entry = json.loads(line)
-            places[str(entry["place"])] = (entry["size"], entry["changed_ns"])
+            places[str(entry["place"])] = FileState(entry["size"], entry["changed_ns"], entry["sha256"])
         except (ValueError, LookupError, TypeError):
             continue  # torn by a kill, or of an earlier version: nothing is known of that file
     changed = []
     for place, read in places.items():
         path = workspace.root / place
-        is_put_away = path.parent.parent == workspace.inbox and any(read)
-        if is_put_away and path.is_file() and (path.stat().st_size, path.stat().st_mtime_ns) != read:
+        if path.parent.parent != workspace.inbox or not read.changed_ns or not path.is_file():
+            continue
+        now = path.stat()
+        is_same_size = now.st_size == read.size
+        if not is_same_size or (now.st_mtime_ns != read.changed_ns and sha256_of(path) != read.sha256):
             changed.append(path)
     return changed
 

@@ -15,6 +15,7 @@ from storage.lake.context import check_columns, check_where, matching_items
 from storage.lake.evaluation_reserve import Reserve, find_reserve
 from storage.lake.items import count_items, count_items_and_pool, count_pending
 from storage.lake.models import recent_values
+from storage.lake.slices import weighted_share
 from storage.lake.store import Store
 from storage.records import SUCCESSIVE, Metric, Split, StopSign
 from tasks.learning.forecast import LEAST_EACH, LEAST_EVALUATION, LEAST_POSITIVES, forecast
@@ -213,7 +214,8 @@ def reserve_of(project: Project) -> Reserve:
         n_items = count_askable(project)
         fitting = fitting_minimums(minimums, n_items)
         size = max(fitting.reserve, min(LEAST_RESERVE, n_items // 10)) if fitting.reserve else 0
-        return find_reserve(store, fitting.evaluation, min(size, n_items // 2), project.config.sampling.where)
+        refresh = project.config.evaluation.refresh if size else 0
+        return find_reserve(store, fitting.evaluation, min(size, n_items // 2), project.config.sampling.where, refresh)
 
 
 def plan_next_batch(project: Project, n: int = 0) -> Plan:
@@ -295,5 +297,6 @@ def signs_of(store: Store, label_set: LabelSet, counts: tuple[int, int] | None =
         results=batch_results(store, UNBIASED, label_set.positive or ""),
         n_items=n_items,
         n_pool=n_pool,
+        weighted=weighted_share(store, label_set.positive) if label_set.positive else None,
     )
     return stop_signs(findings, has_positive=label_set.positive is not None)

@@ -66,7 +66,8 @@ def add_missing_features(project: Project, encoder: Encoder) -> None:
         tokens = encoder.tokenize(texts)
         if isinstance(encoder, StaticVectors) and not fragments:
             some = texts.slice(0, SAMPLE).to_pylist()
-            fragments = fragments_per_letter(encoder, some, tokens.slice(0, len(some)))
+            n_letters = sum(map(str.isalnum, "".join(some)))
+            fragments = fragments_per_letter(encoder, n_letters, tokens.slice(0, len(some)))
         return tokens.to_arrow()
 
     if missing := count_without_features(project.store, encoder.encoder_id):
@@ -124,7 +125,7 @@ def _made_by_workers(workspace: Workspace, encoder_name: str, encoder: Encoder, 
 def add_shard_features(workspace: Workspace, encoder_name: str, encoder_id: str, bounds: tuple[str, str]) -> int:
     """On a worker: features for the items of a run that have none yet; returns how many it made."""
     here = on_this_machine(workspace)
-    encoder = current_encoder(here, encoder_name, Encoders(here.encoders))
+    encoder = current_encoder(here, encoder_name)
     if encoder.encoder_id != encoder_id:
         raise ModelError(
             f"this worker has encoder {encoder.encoder_id!r} / {encoder_id!r} is asked for.",
@@ -137,7 +138,7 @@ def _tell(made: int, encoder: Encoder, started: float) -> None:
     log.info("Made features of %s items with %s (%.1f s).", f"{made:,}", encoder.encoder_id, time.monotonic() - started)
 
 
-def current_encoder(workspace: Workspace, name: str, encoders: Encoders) -> Encoder:
+def current_encoder(workspace: Workspace, name: str, encoders: Encoders | None = None) -> Encoder:
     """The encoder to use now: the shipped one, that which was adapted last, or bag-of-words.
 
     The vocabulary of bag-of-words is fitted to the lake, and again when that has twice the items it had then; a new
@@ -146,6 +147,7 @@ def current_encoder(workspace: Workspace, name: str, encoders: Encoders) -> Enco
     Raises:
         ModelError: Nothing was adapted yet.
     """
+    encoders = encoders or Encoders(workspace.encoders)
     if name == MINILM_ADAPTED:
         workspace.fetch_encoders()
         return encoders.newest_adapted()

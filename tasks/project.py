@@ -12,9 +12,9 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from annotation.label_set import LabelSet
+from annotation.label_set import SKIP, UNSURE, LabelSet
 from storage.errors import ConfigError, WorkspaceError
-from storage.lake.codebook import answered_labels, codebook_of
+from storage.lake.codebook import answered_labels, codebook_of, given_answers
 from storage.lake.store import Store
 from storage.workspace import Workspace, find_root
 from tasks.config.load import read_config
@@ -74,7 +74,10 @@ class Project:
 def lost_labels(project: Project) -> dict[str, int]:
     """The labels that pal.toml lacks, and to how many items each was answered: all that were, or that a change made."""
     store = project.store
-    answered = dict.fromkeys(sorted(codebook_of(store).added), 0) | answered_labels(store)
+    known = codebook_of(store).added
+    if known | given_answers(store) <= {*project.label_set.names, UNSURE, SKIP}:  # the usual case, without all answers
+        return {}
+    answered = dict.fromkeys(sorted(known), 0) | answered_labels(store)
     return {name: n for name, n in answered.items() if name not in project.label_set.names}
 
 

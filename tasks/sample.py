@@ -22,11 +22,11 @@ from storage.files.folders import MANIFEST
 from storage.lake.annotations import labelled_texts
 from storage.lake.batches import Draft, OvertakenError, count_batches, published_batches
 from storage.lake.batches import reserve as reserve_batch
-from storage.lake.evaluation_reserve import Reserve, find_reserve
+from storage.lake.evaluation_reserve import RESERVE, Reserve, find_reserve
 from storage.lake.history import annotators_of, settled_labels
 from storage.lake.items import Askable, Beside, pool_features, pool_ids, pool_item_ids
 from storage.lake.store import Store
-from storage.records import Assignment, Batch, Proposal, Share, Split
+from storage.records import Assignment, Batch, Proposal, Split
 from tasks.config.settings import BatchConfig, SamplingConfig, ScaleConfig
 from tasks.learning.encoders import Encoder
 from tasks.learning.ngrams import CharacterCodes
@@ -51,9 +51,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TRIES = 10
-
-RESERVE = "reserve"
-"""In place of a strategy: the item is the next of the evaluation reserve."""
 
 
 def sample_batch(
@@ -105,7 +102,7 @@ def sample_batch(
             project.label_set.digest,
             model.model_id if model is not None else None,
             {**({RESERVE: len(asked)} if asked else {}), **numbers},
-            mixed.shares,
+            (*reserve.shares(len(asked)), *mixed.shares),
             signs_of(store, project.label_set) if plan.active else (),
             config.batch.overlap,
             config.batch.formats,
@@ -176,7 +173,7 @@ def with_reserve(mixed: Mixed, reserved: Sequence[str], seed: int) -> Mixed:
     return Mixed(
         tuple(order.tolist()),
         (*proposals, *mixed.proposals),
-        (Share(RESERVE, len(reserved), RESERVE), *mixed.shares),
+        mixed.shares,
     )
 
 

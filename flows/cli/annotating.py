@@ -23,6 +23,7 @@ from annotation.inbox import BatchChecks, check_file, into_inbox, waiting_answer
 from annotation.keys import line_keys, terminal_keys
 from annotation.label_set import UNSURE
 from annotation.terminal import Tally, annotate
+from flows.cli.screen import terminal_of
 from flows.ingest import ingest
 from flows.next_batch import next_batch
 from flows.run import start
@@ -288,7 +289,7 @@ def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Ta
                 journal,
                 annotator=annotator,
                 keys=terminal_keys(sys.stdin) if sys.stdin.isatty() else line_keys(sys.stdin),
-                out=sys.stdout,
+                out=terminal_of(sys.stdout),
             )
     finally:
         project.workspace.push()

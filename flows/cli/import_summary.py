@@ -19,7 +19,7 @@ def summary(report: ImportReport) -> Iterator[str]:
     """The lines to print of a report."""
     yield from report.layout
     yield (
-        f"{report.source}: {counted(report.n_rows + report.n_rejected, 'row')}, {counted(report.n_new, 'new item')}, "
+        f"{report.source}: {counted(report.n_rows, 'row')}, {counted(report.n_new, 'new item')}, "
         f"{counted(report.n_duplicates, 'duplicate')}, {report.n_rejected:,} rejected"
         + (f" (see {report.rejects_file})" if report.rejects_file else "")
     )

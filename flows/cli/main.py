@@ -94,6 +94,10 @@ def _open_standard_files() -> None:
     sys.stdin = sys.stdin or open(0, encoding="utf-8")  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8")  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8")  # noqa: SIM115
+    if sys.stdout.isatty() or sys.stderr.isatty():
+        from flows.cli.screen import Screen
+
+        sys.stdout, sys.stderr = (Screen(each) if each.isatty() else each for each in (sys.stdout, sys.stderr))
 
 
 def _explain(error: BaseException) -> int:

@@ -36,7 +36,9 @@ def models(
 def adapt(
     texts: Annotated[int, typer.Option(min=1, help="The most texts of the pool to read; a random sample.")] = 100_000,
     labels: Annotated[bool, typer.Option(help="Learn from the training items first.")] = True,
-    teacher: Annotated[Path | None, typer.Option(help="Directory of another sentence encoder than MiniLM.")] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Directory of another encoder than MiniLM, for other languages.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,

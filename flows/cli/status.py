@@ -15,7 +15,7 @@ from annotation.inbox import passed_over, waiting_answers, waiting_files
 from flows.log_lines import counted
 from storage.lake.annotations import answered_items, recent_seconds
 from storage.lake.batches import Progress, answerers_in, open_batches, proposals_of
-from storage.lake.history import disputed_items
+from storage.lake.history import count_disputed
 from storage.lake.items import count_items_and_pool, count_pending
 from storage.lake.models import metrics_of, production_model
 from storage.records import Batch, Metric, RunStatus, Split, StopSign
@@ -223,8 +223,8 @@ def _status(project: Project) -> Status:
         pending=sum(count_pending(store).values()),
         labels={split.value: sum(counts[split].values()) for split in Split},
         per_label={split.value: counts[split] for split in Split},
-        unlabelled=unlabelled,
-        disputed=len(disputed_items(store)) if unlabelled else 0,
+        unlabelled=len(unlabelled),
+        disputed=count_disputed(store, unlabelled),
         batches=batches,
         inbox=inbox,
         model=model,

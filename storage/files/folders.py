@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -87,14 +88,15 @@ def inside(folder: Path, name: str) -> Path:
     """Return the path of `name` in a folder; to be used for every path that is read from a file or an archive.
 
     Raises:
-        WorkspaceError: The path is outside the folder: by `..`, as an absolute path, or through a link.
+        WorkspaceError: The path is outside the folder (by `..`, as an absolute path, or through a link), or no path.
 
     >>> inside(Path("/a"), "b/c.csv").as_posix()
     '/a/b/c.csv'
     """
     relative = Path(name)
     path = folder / relative
-    is_unsafe = not name or "\0" in name or bool(relative.anchor) or ".." in relative.parts
+    is_unsafe = not relative.name or bool(re.search("[\0\ud800-\udfff]", name)) or bool(relative.anchor)
+    is_unsafe = is_unsafe or ".." in relative.parts
     if is_unsafe or not path.resolve().is_relative_to(folder.resolve()):
         raise WorkspaceError(f"The path {name!r} is outside {folder}.", hint="Use a file from a source you trust.")
     return path

@@ -211,18 +211,19 @@ def label_counts(store: Store) -> dict[Split, dict[str, int]]:
     return answered_items(store)[0]
 
 
-def answered_items(store: Store) -> tuple[dict[Split, dict[str, int]], int]:
-    """How many items of each split have each label, and how many answered items have none.
+def answered_items(store: Store) -> tuple[dict[Split, dict[str, int]], list[str]]:
+    """How many items of each split have each label, and which answered items have none.
 
     Answered items without a label were skipped, or are unsure or disputed.
     """
     counts: dict[Split, dict[str, int]] = {split: {} for split in Split}
-    unlabelled = 0
-    for split, label, n in store.rows(
-        f"SELECT split, label, count(*) FROM ({current_labels()}) GROUP BY ALL ORDER BY ALL"
+    unlabelled: list[str] = []
+    for split, label, n, items in store.rows(
+        f"""SELECT split, label, count(*), list(item_id) FILTER (label IS NULL) FROM ({current_labels()})
+        GROUP BY ALL ORDER BY split, label"""
     ):
         if label is None:
-            unlabelled += n
+            unlabelled += items
         else:
             counts[Split(split)][label] = n
     return counts, unlabelled

@@ -147,6 +147,11 @@ def codebook_of(store: Store) -> Codebook:
     return Codebook(tuple(store.records(LabelChange, "FROM lake.label_changes ORDER BY codebook, label, becomes")))
 
 
+def given_answers(store: Store) -> set[str]:
+    """Every answer that was ever given, in the words of its time."""
+    return {answer for (answer,) in store.rows("SELECT DISTINCT answer FROM lake.annotations")}
+
+
 def answered_labels(store: Store) -> dict[str, int]:
     """Today's labels of all answers that count, with the number of items."""
     sql = f"""SELECT answer, count(DISTINCT item_id) FROM ({standing_answers()})

@@ -81,13 +81,16 @@ def disputed_items(store: Store) -> list[str]:
     Items in open batches (which may still get answers) and items that an adjudicator left open are excluded.
     """
     rows = store.rows(
-        f"""SELECT item_id FROM ({current_labels()}) l WHERE label IS NULL
-            AND item_id IN (SELECT item_id FROM ({standing_answers()}) WHERE answer <> 'skip')
-            AND item_id NOT IN (SELECT item_id FROM ({adjudicated()}))
-            AND item_id NOT IN (SELECT item_id FROM ({WAITING}))
-        ORDER BY annotated_at, item_id"""
+        f"""WITH unlabelled AS MATERIALIZED (FROM ({current_labels()}) WHERE label IS NULL)
+        SELECT item_id FROM unlabelled WHERE {_DISPUTED} ORDER BY annotated_at, item_id"""
     )
     return [row[0] for row in rows]
+
+
+def count_disputed(store: Store, unlabelled: Sequence[str]) -> int:
+    """How many of the items that were answered and have no label are to be adjudicated."""
+    sql = "WITH unlabelled AS MATERIALIZED (SELECT unnest($items) AS item_id) SELECT count(*) FROM unlabelled"
+    return int(store.rows(f"{sql} WHERE {_DISPUTED}", {"items": list(unlabelled)})[0][0]) if unlabelled else 0
 
 
 def answers_before(store: Store, batch: Batch) -> dict[str, list[tuple[str, str, str]]]:
@@ -165,3 +168,8 @@ WAITING = f"""SELECT o.item_id FROM ({OUT}) o JOIN lake.batches b USING (batch_i
     LEFT JOIN ({ANSWERS_TO_BATCHES}) a ON a.batch_id = o.batch_id AND a.item_id = o.item_id
     WHERE coalesce(a.n, 0) < coalesce(b.overlap, 1)"""
 """Query for the items that need more answers in an open batch."""
+
+_DISPUTED = f"""
+    item_id IN (SELECT item_id FROM ({standing_answers(among="unlabelled")}) WHERE answer <> 'skip')
+    AND item_id NOT IN (SELECT item_id FROM ({adjudicated()}))
+    AND item_id NOT IN (SELECT item_id FROM ({WAITING}))"""

@@ -33,7 +33,7 @@ class ImportReport:
     """The result of an import.
 
     Attributes:
-        n_rows: Rows with a text, without rejects.
+        n_rows: Rows of the file.
         n_new: New items.
         n_duplicates: Rows whose text is an item already.
         n_rejected: Rejected rows, which are listed in `rejects_file`.
@@ -117,7 +117,8 @@ def import_source(
     """
     rejects = Rejects(rejects_file)
     staged = scratch / f"{source.path.stem}.parquet"
-    n_rows = stage(_tables(source, rejects, advance), staged)
+    n_staged = stage(_tables(source, rejects, advance), staged)
+    n_rows = n_staged + rejects.n
     answers = answers_in(source, staged, labels) if labels else {}
     imported = _add(store, staged, source, rejects)
     notes = [f"Rows without a text: {rejects.n_empty:,}."] if rejects.n_empty else []
@@ -141,7 +142,7 @@ def import_source(
         n_labels,
         notes,
         imported.n_filled,
-        _lengths(staged) if n_rows else None,
+        _lengths(staged) if n_staged else None,
     )
 
 
@@ -215,7 +216,7 @@ def import_original(
     imported = add_items(store, scratch / "labelled.parquet", f"{directory.name}/labelled")
     places = labelled.select(["file", "row"]).to_pylist()
     rejects.add(_conflicts(imported, lambda row: (places[row]["file"], places[row]["row"])))
-    n_rows, n_new, n_duplicates = labelled.num_rows, imported.n_new, imported.n_duplicates
+    n_rows, n_new, n_duplicates = labelled.num_rows + len(files.rejects), imported.n_new, imported.n_duplicates
     # Labels before the pool, so that an interrupted import leaves no held-out item in the pool.
     splits, notes = _one_split_each(store, labelled, rejects)
     counts = {}
@@ -225,9 +226,11 @@ def import_original(
         counts[split.value] = import_labelled(store, name, split, items_with_labels, label_set, f"{directory.name}")
     if files.pool is not None:
         source = open_original_pool(files.pool)
+        n_before = rejects.n
         n_pool = stage(_tables(source, rejects, advance), scratch / "pool.parquet")
+        n_rows += n_pool + rejects.n - n_before
         pool = _add(store, scratch / "pool.parquet", source, rejects)
-        n_rows, n_new, n_duplicates = n_rows + n_pool, n_new + pool.n_new, n_duplicates + pool.n_duplicates
+        n_new, n_duplicates = n_new + pool.n_new, n_duplicates + pool.n_duplicates
         notes.append(f"Pool: {n_pool:,} rows, {pool.n_new:,} new items, {pool.n_duplicates:,} duplicates.")
     return ImportReport(
         str(directory),

@@ -360,14 +360,18 @@ def _to_current_texts(answers: str, version: int | None = None) -> str:
         WHERE coalesce(a.ingestion, 0) >= coalesce(e.cut, 0)"""
 
 
-def standing_answers(version: int | None = None) -> str:
+def standing_answers(version: int | None = None, among: str = "") -> str:
     """Query for the answers that count: the newest of each annotator to each item, with all columns.
 
     Answers to an earlier text do not count. The newest answer is the one ingested last, independent of clocks; in
     versions before schema 6, which have no ingestion number, times decide. An answer without a name (or from an
     imported file) replaces all earlier ones and is replaced by the next, since it may be the same person's.
+
+    Args:
+        among: A table; only the answers to its items are looked at.
     """
-    return _standing(f"({_to_current_texts(f'({answers_at(version)})', version)})")
+    only = f"SEMI JOIN {among} USING (item_id)" if among else ""
+    return _standing(f"({_to_current_texts(f'(FROM ({answers_at(version)}) {only})', version)})")
 
 
 def _standing(answers: str) -> str:
@@ -429,6 +433,9 @@ def workspace_id(store: Store) -> str:
     """The id of the workspace, assigned when its lake was created or migrated; it moves with the lake."""
     return str(store.rows("SELECT workspace_id FROM lake.workspace")[0][0])
 
+
+RANK = "xor(('0x' || left(text_hash, 15))::BIGINT, (SELECT max(seed) FROM lake.workspace))"
+"""SQL for the rank of a row of `lake.items`: a random integer of 60 bits that never changes."""
 
 OUT = out()
 UNAVAILABLE = unavailable()

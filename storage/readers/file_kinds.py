@@ -29,6 +29,11 @@ NOT_TEXTS = {
     b"PK\x03\x04": ("a workbook or zip archive", "Save the sheet as 'CSV UTF-8', or unpack the archive."),
     OLD_OFFICE: ("an old Excel workbook", "Save the sheet as 'CSV UTF-8'."),
     b"\x1f\x8b": ("compressed with gzip", "Unpack it with gunzip and use that file."),
+    b"BZh": ("compressed with bzip2", "Unpack it with bunzip2 and use that file."),
+    b"\xfd7zXZ": ("compressed with xz", "Unpack it with unxz and use that file."),
+    b"\x28\xb5\x2f\xfd": ("compressed with zstd", "Unpack it with unzstd and use that file."),
+    b"7z\xbc\xaf": ("a 7z archive", "Unpack it and use the files in it."),
+    b"Rar!": ("a RAR archive", "Unpack it and use the files in it."),
     b"\x89PNG": ("a PNG image", ""),
     b"\xff\xd8\xff": ("a JPEG image", ""),
     b"GIF8": ("a GIF image", ""),
@@ -59,6 +64,8 @@ def readable_file(path: Path, *, or_workbook: bool = False) -> bytes:
     """
     if path.is_dir():
         raise SourceError(f"{path} is a directory, not a file of texts.", hint="Name a file in this directory.")
+    if path.exists() and not path.is_file():  # a pipe, which can be read only once, and would be waited for
+        raise SourceError(f"{path} is not a regular file.", hint="Save its content as a file and use that.")
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
@@ -131,6 +138,30 @@ def find_encoding(path: Path, head: bytes) -> str:
                 invalid += bad
                 valid += int(np.count_nonzero(points > 0x7F)) - bad
     return "cp1252" if invalid > valid else "utf-8"
+
+
+def refuse_other_alphabets(path: Path) -> None:
+    """Refuse a file that would be read as Windows-1252 but whose characters outside ASCII are not Western accents.
+
+    Those stand alone between ASCII letters; in Cyrillic, Chinese or Japanese encodings they make up whole words.
+
+    Raises:
+        SourceError: More than 30% of the bytes outside ASCII are in runs of three and more.
+    """
+    n = n_in_runs = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            high = np.frombuffer(block, dtype=np.uint8) > 0x7F
+            triples = high[2:] & high[1:-1] & high[:-2]
+            in_runs = np.zeros(len(high), dtype=bool)
+            for shift in range(3 if len(triples) else 0):
+                in_runs[shift : shift + len(triples)] |= triples
+            n, n_in_runs = n + int(np.count_nonzero(high)), n_in_runs + int(np.count_nonzero(in_runs))
+    if n_in_runs > 0.3 * n:
+        raise SourceError(
+            f"{path} is not UTF-8, and its words are not Western European either.",
+            hint="Save it as UTF-8, or name its encoding: pal import --encoding gb18030 (or shift_jis, koi8-r ...)",
+        )
 
 
 def _utf16(head: bytes) -> str | None:

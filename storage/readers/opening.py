@@ -7,7 +7,15 @@ from pathlib import Path
 
 from storage.readers.columns import ColumnRequest
 from storage.readers.delimited import open_delimited
-from storage.readers.file_kinds import find_encoding, is_json, is_parquet, is_zip, known_encoding, readable_file
+from storage.readers.file_kinds import (
+    find_encoding,
+    is_json,
+    is_parquet,
+    is_zip,
+    known_encoding,
+    readable_file,
+    refuse_other_alphabets,
+)
 from storage.readers.json_lines import open_json
 from storage.readers.parquet import open_parquet
 from storage.readers.ris import is_ris, open_ris
@@ -55,7 +63,10 @@ def open_columns(
         return open_parquet(path, request)
     if is_zip(head):
         return open_workbook(path, request)
-    encoding = known_encoding(encoding) if encoding else find_encoding(path, head)
+    if encoding:
+        encoding = known_encoding(encoding)
+    elif (encoding := find_encoding(path, head)) == "cp1252":
+        refuse_other_alphabets(path)
     if is_ris(head.decode(encoding, "replace").lstrip("\ufeff")):
         return open_ris(path, encoding, request)
     if delimiter is None and is_json(path, head, encoding):

@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 KIND = "pal backup"
 _FOLDERS = ("batches", "models", "encoders", "reports")
 _PIECE_BYTES = 8 << 20
+PATIENCE_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def keep(workspace: Workspace, store: Store, folder: Path) -> tuple[Backup, int]
     objects = _Objects(folder / "objects")
     with store.housekeeping("pal backup"), tempfile.TemporaryDirectory() as scratch:
         workspace.fetch_all()
-        files = dict(_kept_files(objects, workspace.root, [workspace.inbox]))
+        with _no_ingest(workspace):
+            files = dict(_kept_files(objects, workspace.root, [workspace.inbox]))
         files.update(_kept_runs(objects, store, workspace.root, Path(scratch)))
         catalog = Path(scratch) / "catalog.sqlite"
         version, data_files = _copied_catalog(store, catalog)
@@ -129,6 +131,22 @@ def keep(workspace: Workspace, store: Store, folder: Path) -> tuple[Backup, int]
     write_whole(folder / MANIFEST, (json.dumps({"kind": KIND, **asdict(backup)}, indent=1) + "\n").encode())
     objects.forget_all_but(backup)
     return backup, objects.written_bytes
+
+
+@contextlib.contextmanager
+def _no_ingest(workspace: Workspace) -> Iterator[None]:
+    """Wait until no ingest of this machine moves files of the inbox: one that moves meanwhile would be nowhere.
+
+    Raises:
+        StoreError: One has been at it for `PATIENCE_S`.
+    """
+    from filelock import Timeout
+
+    try:
+        with workspace.inbox_lock().acquire(PATIENCE_S):
+            yield
+    except Timeout as error:
+        raise StoreError("An ingest is still running; nothing was backed up.", hint="Try again later.") from error
 
 
 def read_backup(folder: Path) -> Backup:

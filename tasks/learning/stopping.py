@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING
 
-from storage.records import BatchResult, BatchStatus, Split, StopSign
+from storage.records import BatchResult, BatchStatus, Split, StopSign, WeightedShare
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +39,7 @@ class Findings:
         results: What the batches brought, the oldest first.
         n_items: Items there are.
         n_pool: Items in the pool.
+        weighted: What the evaluation reserve says of the share of positives where slices of imports have weights.
     """
 
     kappas: Sequence[float | None]
@@ -46,6 +47,7 @@ class Findings:
     results: Sequence[BatchResult]
     n_items: int
     n_pool: int
+    weighted: WeightedShare | None = None
 
     @property
     def barren(self) -> int:
@@ -78,6 +80,18 @@ class Findings:
         return sum(n + m for n, _, m, _ in drawn), sum(n + m for _, n, _, m in drawn)
 
     @property
+    def prevalence(self) -> tuple[float, float, float]:
+        """Share of positives among the items of `sampled`, weighted where they have weights, and its 95 % interval."""
+        n, positives = self.sampled
+        if not self.weighted:
+            return positives / n, *wilson_interval(positives, n)
+        n_reserve = sum(each.n_reserve for each in self.results)
+        drawn_positive = positives - sum(each.n_reserve_positive for each in self.results)
+        share = (drawn_positive + self.weighted.share * n_reserve) / n
+        n_effective = n - n_reserve + self.weighted.n_effective
+        return share, *wilson_interval(share * n_effective, n_effective)
+
+    @property
     def found(self) -> int:
         """Positive items there are labels of."""
         return sum(result.n_positive for result in self.results)
@@ -92,19 +106,20 @@ def positives_left(findings: Findings) -> tuple[float, float, float] | None:
     off: so neither are early draws taken for what the pool is now, nor late ones, from a pool that sampling has emptied
     of positives, for what it was. The interval is Wilson's of the pooled share.
     """
-    n = positives = taken = found = 0
+    n = taken = found = 0
     mean_left = mean_found = mean_positive = 0.0
     for result in findings.results:
         left = findings.n_items - taken
         drawn, drawn_positive = findings.at_random(result)
-        n, positives = n + drawn + result.n_reserve, positives + drawn_positive + result.n_reserve_positive
+        n += drawn + result.n_reserve
         mean_left += drawn * left + result.n_reserve * findings.n_items
         mean_found += drawn * found
-        mean_positive += drawn_positive * left + result.n_reserve_positive * findings.n_items
+        of_reserve = findings.weighted.share * result.n_reserve if findings.weighted else result.n_reserve_positive
+        mean_positive += drawn_positive * left + of_reserve * findings.n_items
         taken, found = taken + result.n_answered, found + result.n_positive
     if not n:
         return None
-    low, high = wilson_interval(positives, n)
+    _, low, high = findings.prevalence
     shares = (mean_positive / n, low * mean_left / n, high * mean_left / n)
     estimate, least, most = (min(max(share + mean_found / n - found, 0.0), findings.n_pool) for share in shares)
     return estimate, least, most
@@ -144,7 +159,7 @@ def change_of_f(first: Decisions, second: Decisions, positive: int) -> float | N
     return float(1 - 2 * both / either) if either else None
 
 
-def wilson_interval(n_positive: float, n: int) -> tuple[float, float]:
+def wilson_interval(n_positive: float, n: float) -> tuple[float, float]:
     """95 % interval of a share; 0 to 1 where n is 0.
 
     Source: Wilson (1927).
@@ -214,11 +229,12 @@ def _left(findings: Findings) -> list[StopSign]:
     if estimated is None:
         return [StopSign("positives left in the pool", None, None, None, _LEFT_WORDS, False, "no random items yet")]
     n, positives = findings.sampled
-    low, high = wilson_interval(positives, n)
-    share = f"{positives:,} of {n:,}: {positives / n:.1%} [{low:.1%}, {high:.1%}]"
+    prevalence, low, high = findings.prevalence
+    weighted = ", weighted by slice" if findings.weighted else ""
+    share = f"{positives:,} of {n:,}{weighted}: {prevalence:.1%} [{low:.1%}, {high:.1%}]"
     left, least, most = map(round, estimated)
     return [
-        StopSign("positives among random items", positives / n, low, high, "for information", None, share),
+        StopSign("positives among random items", prevalence, low, high, "for information", None, share),
         StopSign(
             "positives left in the pool",
             left,

@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -33,15 +34,25 @@ def workspace(tmp_path: Path) -> Path:
     return tmp_path / "w"
 
 
-@pytest.fixture
-def with_batch(workspace: Path, tmp_path: Path) -> tuple[Path, str]:
-    """A workspace with 600 items and an open evaluation batch of 20, made by the flows in this process."""
-    path = tmp_path / "headlines.csv"
+@pytest.fixture(scope="module")
+def with_batch_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A workspace with 600 items and an open evaluation batch of 20, made by the flows."""
+    folder = tmp_path_factory.mktemp("with-batch")
+    assert pal("init", "w", "--preset", "demo", cwd=folder).returncode == 0
+    path = folder / "headlines.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(zip(["id", *TRUTH], ["text", *TABLE["text"].to_pylist()], strict=True))
-    project = open_project(workspace)
+    project = open_project(folder / "w")
     run_here(project, import_items, files=(str(path),))
-    return workspace, run_here(project, next_batch, n=20)
+    batch_id = run_here(project, next_batch, n=20)
+    project.workspace.close()
+    return project.workspace.root, batch_id
+
+
+@pytest.fixture
+def with_batch(with_batch_once: tuple[Path, str], tmp_path: Path) -> tuple[Path, str]:
+    """A copy of it."""
+    return Path(shutil.copytree(with_batch_once[0], tmp_path / "w")), with_batch_once[1]
 
 
 def test_strategies_are_listed_for_people_and_as_json(tmp_path: Path) -> None:
@@ -94,18 +105,34 @@ def test_init_takes_a_definition_and_any_labels(tmp_path: Path) -> None:
     assert pal("init", cwd=tmp_path).returncode == 2
 
 
-def test_on_a_terminal_init_asks_until_the_labels_can_be_used(tmp_path: Path) -> None:
-    typed = ["w", "spam", "", "", "", "spam,ham", "spam", "Is it spam?", ""]
+def on_a_terminal(*arguments: str, cwd: Path, typed: str = "") -> tuple[int, bytes]:
+    """Exit code and screen of a command on a pseudo-terminal."""
     process, terminal = pty.fork()
     if not process:
-        os.chdir(tmp_path)
-        os.execv(sys.executable, [sys.executable, "-m", "flows.cli.main", "init"])
-    os.write(terminal, "".join(f"{line}\n" for line in typed).encode())
+        os.chdir(cwd)
+        os.execv(sys.executable, [sys.executable, "-m", "flows.cli.main", *arguments])
+    os.write(terminal, typed.encode())
+    screen = b""
     with contextlib.suppress(OSError):  # what Linux says at the end of a terminal
-        while os.read(terminal, 4096):
-            pass
-    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+        while part := os.read(terminal, 4096):
+            screen += part
     os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), screen
+
+
+def test_a_terminal_obeys_no_control_sequence_in_a_text_and_a_pipe_gets_it_as_it_is(workspace: Path) -> None:
+    (workspace / "t.csv").write_text("id,text\nred,text \x1b[31mred\x9b0m \u202eevil\n", encoding="utf-8")
+    _, imported = on_a_terminal("import", "t.csv", cwd=workspace)
+    _, shown = on_a_terminal("show", "red", cwd=workspace)
+    for screen in (imported.replace(b"\x1b[?25", b""), shown):
+        assert "text ␛[31mred\ufffd0m \ufffdevil".encode() in screen
+    assert "\x1b[31mred\x9b0m \u202eevil" in pal("show", "red", cwd=workspace).stdout
+
+
+def test_on_a_terminal_init_asks_until_the_labels_can_be_used(tmp_path: Path) -> None:
+    typed = ["w", "spam", "", "", "", "spam,ham", "spam", "Is it spam?", ""]
+    code, _ = on_a_terminal("init", cwd=tmp_path, typed="".join(f"{line}\n" for line in typed))
+    assert code == 0
     task = open_project(tmp_path / "w").label_set
     assert (task.names, task.positive, task.question) == (("spam", "ham"), "spam", "Is it spam?")
     assert task.definition == ""

@@ -2,8 +2,10 @@
 
     python tests/slow/chaos.py 30
 
-Two annotators hand answers in (in place, by the inbox, slowly, as a zip), a third one types in the terminal, and random
-commands run beside each other. Commands are killed at random; where a disk may be mounted, it is full now and then.
+Two annotators hand answers in (in place, by the inbox, slowly, as a zip, workbook or page) and correct them, a third
+types in the terminal, and random commands run beside each other, now and then with a Prefect server and worker.
+Commands, worker, server and all of them are killed at random; where faketime is installed, commands run on other days;
+where a disk may be mounted, it is full now and then.
 """
 
 from __future__ import annotations
@@ -25,14 +27,20 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from io import BytesIO, StringIO
 from pathlib import Path
+from urllib.error import URLError
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from live import free_port  # noqa: E402
+from openpyxl import Workbook  # noqa: E402
 from projects import pal_toml  # noqa: E402
 
 from annotation.synthetic import synthetic_headlines  # noqa: E402
+from flows.server.prefect_api import start_run  # noqa: E402
+from flows.server.processes import found_up  # noqa: E402
 from storage.errors import PalError  # noqa: E402
 from storage.lake.models import all_models, production_model  # noqa: E402
 from storage.lake.schema import current_labels, standing_answers  # noqa: E402
@@ -42,6 +50,8 @@ from tasks.repair import check_project  # noqa: E402
 
 N_ITEMS, DISK_MB = 3_000, 160
 COMMANDS = ("ingest", "ingest", "ingest", "next", "next", "nightly", "status", "maintain", "check", "report", "backup")
+WAYS = ("place", "inbox", "slow", "zip", "workbook", "page")
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 OURS = re.compile(r"Traceback|Unexpected error|Fatal Python error: (?!init_import_site)")
 """Python itself prints a traceback where a signal comes before the first line of the program."""
@@ -53,7 +63,10 @@ class Outcome:
 
     commands: int = 0
     kills: int = 0
+    server_kills: int = 0
+    clock_jumps: int = 0
     full_disks: int = 0
+    corrections: int = 0
     acknowledged: int = 0
     batches: int = 0
     models: int = 0
@@ -86,6 +99,7 @@ class Campaign:
         self.random, self.outcome, self.lock = random.Random(seed), Outcome(), threading.Lock()
         self.ledger: dict[tuple[str, str], str] = {}
         self.truth: dict[str, str] = {}
+        self.correctable: dict[str, dict[str, str]] = {}
         self.over = threading.Event()
         self.n_files = 0
 
@@ -93,6 +107,7 @@ class Campaign:
         """Go on for so long, come to rest, and count."""
         self._prepare()
         doings: list[Callable[[], None]] = [self._command, self._command, self._hand_in, self._hand_in, self._type]
+        doings += [self._correct, self._serve]
         doings += [self._fill_disk] if self.may_fill else []
         threads = [threading.Thread(target=self._repeat, args=(doing,)) for doing in doings]
         for thread in threads:
@@ -101,6 +116,7 @@ class Campaign:
         self.over.set()
         for thread in threads:
             thread.join()
+        self._pal("down")
         for _ in range(3):
             self._pal("ingest")
         self._count()
@@ -110,7 +126,7 @@ class Campaign:
         while not self.over.wait(self.random.random()):
             try:
                 doing()
-            except OSError:  # the disk is full, or a file is gone: nothing was acknowledged
+            except (OSError, PalError):  # the disk is full, or a file or the server is gone: nothing was acknowledged
                 continue
 
     def _prepare(self) -> None:
@@ -137,6 +153,10 @@ class Campaign:
         command = [sys.executable, "-m", "flows.cli.main", *arguments]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PAL_WORKSPACE": ""}
         del environment["PAL_WORKSPACE"]
+        if kill and FAKETIME and self.random.random() < 0.4:
+            clock = {"FAKETIME": f"{self.random.randint(-400, 400):+}d", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+            environment |= clock | {"NO_FAKE_STAT": "1", "LD_PRELOAD": str(FAKETIME)}
+            self.outcome.clock_jumps += 1
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
             process = subprocess.Popen(
                 command,
@@ -150,7 +170,7 @@ class Campaign:
             with contextlib.suppress(BrokenPipeError), process.stdin or contextlib.nullcontext() as given:
                 if given is not None:
                     given.write(stdin)
-            if kill:
+            if kill and self.random.random() < 0.6:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(self.random.uniform(0.3, 6.0))
                 if process.poll() is None:
@@ -160,7 +180,7 @@ class Campaign:
             said.seek(0)
             text = said.read()
         self.outcome.commands += 1
-        if OURS.search(text):
+        if OURS.search(text) and arguments[0] != "up":  # its errors quote the log of Prefect's server
             self.outcome.tracebacks += 1
             self.outcome.messages.append(f"{' '.join(arguments)}: {text[-1500:]}")
         return code
@@ -168,7 +188,40 @@ class Campaign:
     def _command(self) -> None:
         name = self.random.choice(COMMANDS)
         more = {"backup": [str(self.folder / "kept")], "next": ["--another"] if self.random.random() < 0.3 else []}
-        self._pal(name, *more.get(name, []), kill=self.random.random() < 0.4)
+        self._pal(name, *more.get(name, []), kill=self.random.random() < 0.7)
+
+    def _serve(self) -> None:
+        """Bring up server and worker, start a night on the worker, then kill one of them or all."""
+        self.over.wait(self.random.uniform(5, 30))
+        self._pal("up", "--detach", "--port", str(free_port()))
+        project = open_project(self.root)
+        up = found_up(project)
+        if up is None:
+            return
+        with contextlib.suppress(URLError):
+            start_run(up.api, "nightly")
+        self.over.wait(self.random.uniform(2, 30))
+        groups = {name: pid for name, (pid, _) in up.groups.items()} | {"up": up.pid}
+        chosen = self.random.choice([*([name] for name in groups), list(groups)])
+        for name in chosen:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(groups[name], signal.SIGKILL)
+                self.outcome.server_kills += 1
+        self.over.wait(self.random.uniform(1, 20))
+        if self.random.random() < 0.5:
+            self._pal("down")
+
+    def _correct(self) -> None:
+        """Give another answer to an item whose first answer is in the lake: it counts from now on."""
+        self.over.wait(self.random.uniform(2, 10))
+        journal = (self.root / "reports" / "ingested-files.jsonl").read_text(encoding="utf-8")
+        for name in [name for name in self.correctable if f"/{name}." in journal][:1]:
+            row = self.correctable.pop(name)
+            row["label"] = {"related": "not_related", "not_related": "related"}[row["label"]]
+            with self.lock:
+                self._put(self.root / "inbox" / f"again-{name}.csv", _as_csv([row]))
+                self.ledger[row["item_id"], row["annotator"]] = row["label"]
+                self.outcome.corrections += 1
 
     def _hand_in(self) -> None:
         """Answer some items of an open batch that this annotator has not answered yet, and hand them in."""
@@ -185,7 +238,7 @@ class Campaign:
             given = {rows[k]["item_id"]: self.truth[rows[k]["item_id"]] for k in chosen}
             if not given:
                 return
-            way = self.random.choice(("place", "inbox", "slow", "zip"))
+            way = self.random.choice(WAYS)
             for k in chosen:
                 rows[k] |= {"label": given[rows[k]["item_id"]], "annotator": annotator}
             content = _as_csv([rows[k] for k in chosen])
@@ -195,6 +248,11 @@ class Campaign:
                 self._put(folder / f"{name}.csv", content)
             elif way == "inbox":
                 self._put(self.root / "inbox" / f"{name}.csv", content)
+                self.correctable[name] = dict(rows[chosen[0]])
+            elif way == "workbook":
+                self._put(self.root / "inbox" / f"{name}.xlsx", _as_workbook([rows[k] for k in chosen]))
+            elif way == "page":
+                self._put(self.root / "inbox" / f"{name}.jsonl", _as_journal([rows[k] for k in chosen]))
             elif way == "zip":
                 part = self.folder / f"{name}.part"
                 with zipfile.ZipFile(part, "w") as packed:
@@ -223,11 +281,13 @@ class Campaign:
     def _type(self) -> None:
         """Answer a few items in the terminal; the journal is what is acknowledged."""
         keys = "".join(f"{self.random.choice('01')}\n" for _ in range(self.random.randint(1, 4)))
-        self._pal("annotate", "--annotator", "tess", stdin=f"{keys}s\n", kill=self.random.random() < 0.3)
+        self._pal("annotate", "--annotator", "tess", stdin=f"{keys}s\n", kill=self.random.random() < 0.5)
         self.over.wait(3)
 
     def _fill_disk(self) -> None:
-        self.over.wait(self.random.uniform(5, 20))
+        wanted = self.outcome.commands + self.random.randint(4, 12)
+        while self.outcome.commands < wanted and not self.over.wait(1):
+            continue
         with (self.folder / "fill").open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while self.may_fill and not self.over.is_set():
                 file.write(bytes(min(1 << 20, max(4096, shutil.disk_usage(self.folder).free - 4096))))
@@ -288,9 +348,23 @@ class Campaign:
         outcome.messages += [f"{each.path}: {each.what}" for each in damaged]
 
 
-def _as_csv(rows: list[dict[str, str]]) -> bytes:
-    from io import StringIO
+def _as_workbook(rows: list[dict[str, str]]) -> bytes:
+    book, content = Workbook(), BytesIO()
+    for row in [list(rows[0]), *(list(row.values()) for row in rows)]:
+        book.worksheets[0].append(row)
+    book.save(content)
+    return content.getvalue()
 
+
+def _as_journal(rows: list[dict[str, str]]) -> bytes:
+    """What the page saves."""
+    more = {"note": "", "seconds": 1.0, "annotated_at": "2026-01-01T00:00:00+00:00"}
+    names = ("batch_id", "item_id", "text_hash", "annotator")
+    lines = [{name: row[name] for name in names} | {"answer": row["label"]} | more for row in rows]
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+
+def _as_csv(rows: list[dict[str, str]]) -> bytes:
     text = StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]))
     writer.writeheader()

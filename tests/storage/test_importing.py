@@ -113,7 +113,7 @@ def test_every_row_that_is_not_taken_is_told_with_its_file_row_value_and_reason(
 
 def test_the_report_counts_rows_items_and_repeats(workspace: Workspace, directory: Path) -> None:
     report = take(workspace, directory)
-    assert (report.n_rows, report.n_new) == (18, count_items(workspace.store())) == (18, 9)
+    assert (report.n_rows, report.n_new) == (21, count_items(workspace.store())) == (21, 9)
     assert report.n_duplicates == 18 - 9 - 2  # two rows have the id of another text
     assert sorted(map(figures, report.notes)) == [["1"], ["11", "6"], ["3"], ["7", "3", "3"]]
 
@@ -170,7 +170,7 @@ def test_a_file_is_taken_with_its_dates_and_its_bad_rows_told(workspace: Workspa
     path.write_text("id,date,text\n1,20030219,one\n2,20030220,ONE\n3,,\n1,20030221,three\n", encoding="utf-8")
     steps: list[int] = []
     report = take_file(workspace, path, steps.append)
-    assert (report.source, report.n_rows, report.n_new, report.n_duplicates) == (path.name, 3, 1, 1)
+    assert (report.source, report.n_rows, report.n_new, report.n_duplicates) == (path.name, 4, 1, 1)
     rows = rejected(report)[1:]
     assert [row[:3] for row in rows] == [[str(path), "4", "3,,"], [str(path), "5", "three"]]
     assert rows[0][3] == EMPTY_TEXT

@@ -39,6 +39,12 @@ def test_making_a_workspace_twice_keeps_what_is_in_it(tmp_path: Path) -> None:
     assert workspace.config_file == workspace.root / "pal.toml"
 
 
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "inbox").write_text("x", encoding="utf-8")
+    with pytest.raises(WorkspaceError):
+        Workspace(tmp_path).make()
+
+
 def test_the_lake_has_its_tables_and_is_opened_once(workspace: Workspace) -> None:
     store = workspace.store()
     assert current_version(store) == len(MIGRATIONS)

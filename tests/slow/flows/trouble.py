@@ -31,6 +31,11 @@ COMMANDS: dict[str, str] = {
     "status": "status",
     "next": "next",
     "publish": "publish --format doccano",
+    "find": "find flood",
+    "show": "show 1",
+    "labels rename": "labels rename no never --yes",
+    "items edit": "items edit 1 --text corrected",
+    "items erase": "items erase 1 --yes",
     "annotate": "annotate",
     "ingest": "ingest",
     "submit": "submit {spare}/batch.csv",
@@ -85,7 +90,7 @@ def make_workspace(folder: Path) -> Path:
     spare, root = folder / "spare", folder / "workspace"
     spare.mkdir(parents=True)
     rows = [(f"{'flood' if k % 3 == 0 else 'council'} in town {k}", "yes" if k % 3 == 0 else "no") for k in range(120)]
-    write(spare / "first.csv", [("text",), *((text,) for text, _ in rows[:90])])
+    write(spare / "first.csv", [("id", "text"), *((f"{k}", text) for k, (text, _) in enumerate(rows[:90]))])
     write(spare / "new.csv", [("text",), *((f"a new text about town {k} {'x' * 200}",) for k in range(NEW_TEXTS))])
     write(spare / "labelled.csv", [("text", "label"), *rows])
     pal(f"init {root} --labels yes,no --positive yes", folder)

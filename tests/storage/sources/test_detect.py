@@ -1,4 +1,7 @@
+import bz2
 import codecs
+import lzma
+import os
 import re
 from pathlib import Path
 
@@ -6,6 +9,7 @@ import pytest
 
 from storage.errors import SourceError
 from storage.readers.file_kinds import find_encoding, is_json, next_lines, open_text, readable_file
+from storage.readers.opening import open_source
 
 
 def encoding_of(path: Path, content: bytes) -> str:
@@ -74,3 +78,34 @@ def test_json_is_told_by_content() -> None:
 def test_unknown_binary_content_is_refused() -> None:
     with pytest.raises(SourceError, match=r"a\.csv"):
         is_json(Path("a.csv"), bytes(range(32)) * 10, "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("cp1252", "Où est l'hôtel « Étoile » – à côté déjà…"),
+        ("shift_jis", "日本語のテキスト"),
+        ("gb18030", "中文文本在这里"),
+        ("koi8-r", "русский текст"),
+    ],
+)
+def test_a_file_in_another_alphabet_is_not_read_as_windows_1252(tmp_path: Path, encoding: str, text: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(f"id,text\n1,{text}\n2,plain words\n".encode(encoding))
+    if encoding != "cp1252":
+        with pytest.raises(SourceError):
+            open_source(path)
+    (first, _) = (row for part in open_source(path, encoding=encoding).all_rows(9) for row in part.columns.to_pylist())
+    assert first["text"] == text
+
+
+def test_pipes_and_compressed_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    for packed in (bz2.compress(b"id,text\n1,one\n"), lzma.compress(b"id,text\n1,one\n")):
+        path.write_bytes(packed)
+        with pytest.raises(SourceError):
+            open_source(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(SourceError):
+        open_source(path)
