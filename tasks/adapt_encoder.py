@@ -140,7 +140,7 @@ def adapt_encoder(project: Project, how: Adaptation | None = None, teacher_folde
                 reading = _Reading(teacher, teacher_folder, workers, scale.resource)
                 learned = _learned(reading, base, pool, labelled, how, work)
         except Timeout as error:
-            raise WorkspaceError(f"another process is adapting in {work}.", hint="wait for it") from error
+            raise WorkspaceError(f"Another process is adapting in {work}.", hint="Wait for it to finish.") from error
         facts = {
             "name": MINILM_ADAPTED,
             "created_at": datetime.now(UTC).isoformat(),
@@ -156,7 +156,9 @@ def adapt_encoder(project: Project, how: Adaptation | None = None, teacher_folde
         _remove_left(workspace.encoders)
     workspace.share(folder)
     encoder = StaticVectors(folder)
-    log.info("encoder %s from %s texts (%.0f s)", encoder.encoder_id, f"{pool.num_rows:,}", time.monotonic() - started)
+    log.info(
+        "Made encoder %s from %s texts (%.0f s).", encoder.encoder_id, f"{pool.num_rows:,}", time.monotonic() - started
+    )
     return encoder.encoder_id
 
 
@@ -168,8 +170,8 @@ def check_pool(n_texts: int) -> None:
     """
     if n_texts < MIN_TEXTS:
         raise ModelError(
-            f"{n_texts:,} texts in the pool; adapting needs {MIN_TEXTS:,}.",
-            hint="import more: pal import FILE; the shipped vectors do without",
+            f"The pool has {n_texts:,} texts; adapting needs {MIN_TEXTS:,}.",
+            hint="Import more texts (pal import FILE), or use the shipped vectors.",
         )
 
 
@@ -180,7 +182,9 @@ def _labelled(project: Project) -> _Labelled | None:
     labels = np.array([names.index(label) for label in table["label"].to_pylist()], np.int64)
     n_enough = int(np.count_nonzero(np.bincount(labels, minlength=len(names)) >= MIN_LABELLED))
     if n_enough < 2:
-        log.warning("not fine-tuned: that needs %d training items of each of two labels", MIN_LABELLED)
+        log.warning(
+            "The sentence encoder was not fine-tuned: that needs %d training items of each of two labels.", MIN_LABELLED
+        )
         return None
     return _Labelled(table["text"].to_pylist(), labels, len(names))
 
@@ -194,7 +198,7 @@ def _sentence_vectors(
         _fine_tuned(reading.teacher, labelled, how, weights)
     parts = {work / f"{start:09d}.npy": texts[start : start + READ] for start in range(0, len(texts), READ)}
     missing = [part for part in parts if not part.is_file()]
-    log.info("%s reads %s texts", reading.teacher.name, f"{len(texts):,}")
+    log.info("%s is reading %s texts.", reading.teacher.name, f"{len(texts):,}")
     with progress("reading texts", len(texts)) as advance:
         done = sum(len(parts[part]) for part in parts.keys() - set(missing))
         for part, found in zip(missing, reading.read([parts[part] for part in missing], weights), strict=True):
@@ -210,7 +214,7 @@ def _fine_tuned(teacher: Teacher, labelled: _Labelled, how: Adaptation, kept: Pa
         teacher.take(kept.read_bytes())
         return
     n = len(labelled.texts)
-    log.info("%s is fine-tuned on %s labelled texts", teacher.name, f"{n:,}")
+    log.info("Fine-tuning %s on %s labeled texts.", teacher.name, f"{n:,}")
     with progress("fine-tuning", n * how.fine_tune_epochs) as advance:
         teacher.fine_tune(labelled.texts, labelled.labels, labelled.n_labels, how.fine_tune_epochs, how.seed, advance)
     _save(kept, teacher.save)
@@ -229,9 +233,9 @@ def _learned(
         tokenizer, pieces = made.to_str().encode(), WordPieces(made)
         tokens = pieces.tokenize(pool["text"].combine_chunks())
         before = first_vectors(tokens, pieces.n_tokens, targets)
-    log.info("vectors learn from %s texts", f"{len(tokens):,}")
+    log.info("Training vectors on %s texts.", f"{len(tokens):,}")
     with progress("adapting vectors", len(tokens) * how.epochs) as advance:
-        vectors = adapt_vectors(before, tokens, targets, epochs=how.epochs, seed=how.seed, told=advance)
+        vectors = adapt_vectors(before, tokens, targets, epochs=how.epochs, seed=how.seed, advance=advance)
     probabilities = reading.teacher.probabilities(targets) if reading.folder is None else None
     head = taught_head(vectors, tokens, probabilities) if probabilities is not None else None
     return _Learned(tokenizer, vectors, head)

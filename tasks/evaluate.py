@@ -117,9 +117,11 @@ def compare_with_previous(project: Project, model: LoadedModel) -> Measurement |
         return None
     first, second = (each.calibration.decisions(predict_stored(store, each, texts)) for each in (previous, model))
     kappa = cohen_kappa(first, second)
-    metrics = [Metric("kappa", kappa, reason=None if kappa is not None else "both give all items one label")]
+    metrics = [
+        Metric("kappa", kappa, reason=None if kappa is not None else "both models give all items the same label")
+    ]
     if label_set.positive:
         change = change_of_f(first, second, label_set.names.index(label_set.positive))
-        reason = None if change is not None else "neither finds a positive"
+        reason = None if change is not None else "neither model finds a positive"
         metrics.append(Metric("change_of_f", change, reason=reason))
     return Measurement(model.model_id, SUCCESSIVE, metrics, len(texts), store.version())

@@ -174,7 +174,8 @@ def close(
     again = find_batch(project.store, batch).batch.purpose.asks_again
     if waiting := waiting_answers(project.workspace, batch, project.label_set):
         raise BatchError(
-            f"{len(waiting)} answers in the files of {batch} are not ingested yet.", hint="take them first: pal ingest"
+            f"{len(waiting)} answers in the files of {batch} are not ingested yet.",
+            hint="Ingest them first: pal ingest",
         )
     n = close_batch(project.store, batch)
     if as_json:

@@ -99,7 +99,7 @@ def init(
         raise typer.BadParameter("Name the new project's directory: pal init DIR")
     directory = directory or ask_directory()
     if directory.is_file():
-        raise WorkspaceError(f"{directory} is a file.", hint="name a new directory: pal init DIR")
+        raise WorkspaceError(f"{directory} is a file.", hint="Name a new directory: pal init DIR")
     if (directory / CONFIG_NAME).exists():
         raise WorkspaceError(f"{directory / CONFIG_NAME} exists.", hint=f"Use it: cd {directory}; pal status")
     label_set: LabelSet | None = None

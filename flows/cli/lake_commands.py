@@ -177,9 +177,9 @@ def _busy(run: RunRecord, command: str) -> ServiceError:
     from storage.errors import ServiceError
 
     return ServiceError(
-        f"{run.flow} is at work since {run.started_at:%Y-%m-%d %H:%M} UTC (process {run.pid} on {run.host}); "
-        f"{command} was not begun.",
-        hint="wait until it is through, see pal status",
+        f"{run.flow} has been running since {run.started_at:%Y-%m-%d %H:%M} UTC (process {run.pid} on {run.host}); "
+        f"{command} was not started.",
+        hint="Wait until it has finished; see pal status.",
     )
 
 
@@ -198,4 +198,4 @@ def refuse_while_running(project: Project, command: str, *, up_too: bool = False
     if up_too:
         with held(project) as free:
             if not free:
-                raise ServiceError(f"pal is up; {command} was not begun.", hint="stop it first: pal down")
+                raise ServiceError(f"pal is up; {command} was not started.", hint="Stop it first: pal down")

@@ -152,7 +152,7 @@ class StaticVectors(WordPieces):
             if found != expected:
                 hint = "the installation is damaged: pip install --force-reinstall pytorch-active-learning"
                 raise ModelError(
-                    f"{folder / name} has sha256 {found}, its manifest says {expected}.",
+                    f"{folder / name} has sha256 {found}; its manifest says {expected}.",
                     hint=hint
                     if manifest["name"] == MINILM_STATIC
                     else f"restore the file, or remove {folder} and run: pal adapt",
@@ -287,8 +287,8 @@ class Encoders:
         newest = max(self._adapted(), key=lambda each: (each[1]["created_at"], each[0].name), default=None)
         if newest is None:
             raise ModelError(
-                f'encoder = "{MINILM_ADAPTED}", but nothing was adapted yet: {self._folder} is empty.',
-                hint=f"make one from this workspace's texts: pal adapt; or set "
+                f'encoder = "{MINILM_ADAPTED}", but no encoder was adapted yet: {self._folder} is empty.',
+                hint=f"Make one from this workspace's texts (pal adapt), or set "
                 f'encoder = "{MINILM_STATIC}" in pal.toml',
             )
         return self._at(newest[0])
@@ -307,14 +307,14 @@ class Encoders:
                 if id_in(manifest) == encoder_id:
                     return self._at(folder)
             raise ModelError(
-                f"it was made with encoder {encoder_id!r}, which is not in {self._folder}.",
-                hint="bring that folder back, or adapt again and train: pal adapt, then pal next",
+                f"It was made with encoder {encoder_id!r}, which is not in {self._folder}.",
+                hint="Restore that folder, or adapt again and train: pal adapt, then pal next",
             )
         here: Encoder = BagOfWords(tuple(words)) if words is not None else self.shipped()
         if here.encoder_id != encoder_id:
             raise ModelError(
-                f"it was made with encoder {encoder_id!r}, this installation has {here.encoder_id!r}.",
-                hint="train again with what is here: pal next",
+                f"It was made with encoder {encoder_id!r}; this installation has {here.encoder_id!r}.",
+                hint="Train again with the present encoder: pal next",
             )
         return here
 

@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 
 from storage.lake.slices import slice_weights
 from tasks.learning.drift import drift, new_words
-from tasks.learning.encoders import minilm_static
+from tasks.learning.encoders import StaticVectors
 from tasks.learning.families import directions
 from tasks.learning.promotion import Comparison, Scored, compare, recent_window
 from tasks.promote import LEAST_RECENT
@@ -47,7 +47,7 @@ class Stream:
         self.months = np.array([row["publish_date"][:6] for row in rows])
         of_topic = np.array([bool(TOPIC.search(text)) for text in self.texts])
         self.topic, self.rest = np.flatnonzero(of_topic), np.flatnonzero(~of_topic)
-        encoder = minilm_static()
+        encoder = StaticVectors()
         self.vectors = directions(encoder.vectors(), encoder.tokenize(pa.array(self.texts, pa.string())))
 
     def watch(self, old: Numbers, new: Numbers, generator: np.random.Generator) -> tuple[bool, bool]:
