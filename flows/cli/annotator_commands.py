@@ -57,7 +57,7 @@ def merge(
     new: Annotated[str, typer.Argument(help="The annotator that remains.")],
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Make two annotators one; to items that both answered, the answer ingested last counts."""
+    """Merge two annotators; for items that both answered, the answer ingested last counts."""
     _change(name, new, workspace, merge=True)
 
 

@@ -66,7 +66,7 @@ def publish(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Write an open batch's files in more formats, beside those that are there."""
+    """Write the files of an open batch in additional formats."""
     from flows.cli.annotating import publish_formats
 
     paths = publish_formats(project_at(workspace), batch, format_names(form))
@@ -107,7 +107,7 @@ def ingest(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Take answers into the lake, exactly once; rows that cannot be taken are listed in FILE.errors.csv."""
+    """Ingest answers into the lake, exactly once; rejected rows are listed in FILE.errors.csv."""
     from flows.ingest import check_ingest
     from flows.ingest import ingest as ingest_flow
     from flows.run import start
@@ -164,7 +164,7 @@ def close(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Give the unanswered items of a batch back to the pool; answers that come in later are still taken."""
+    """Return the unanswered items of a batch to the pool; later answers are still ingested."""
     from annotation.inbox import waiting_answers
     from storage.errors import BatchError
     from storage.lake.batches import close_batch, find_batch
@@ -194,7 +194,7 @@ def review(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Publish the training items that are most likely mislabelled, to be asked again without their label."""
+    """Publish the training items that are most likely mislabeled, to be answered again without their label."""
     from flows.review import review as review_flow
     from flows.run import start
     from tasks.project import refuse_lost_labels
@@ -214,7 +214,7 @@ def agreement(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """How far annotators agree: of all, of each pair, of each with the others and with gold items."""
+    """Show the agreement of annotators: overall, by pair, with the others, and with gold items."""
     from flows.cli.annotating import agreement_of, consensus_of, consensus_text
 
     project = project_at(workspace)
@@ -237,11 +237,11 @@ def agreement(
 
 @commands.command(epilog="Example: pal history 284006")
 def history(
-    item: Annotated[str, typer.Argument(help="An item's id, as it stands in the batch files.")],
+    item: Annotated[str, typer.Argument(help="An item's id, as in the batch files.")],
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Every answer that was ever given to an item: by whom, when, in which batch, from which file."""
+    """Show every answer to an item: by whom, when, in which batch, and from which file."""
 
     from flows.cli.annotating import history_text
     from storage.lake.history import history_of

@@ -98,7 +98,7 @@ def backup(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Keep the workspace and its lake as they are at one moment; others may go on meanwhile."""
+    """Back up a snapshot of the workspace and its lake; other commands may run meanwhile."""
     from storage.upkeep.backup import back_up
 
     made, new_bytes = back_up(project_at(workspace).workspace, folder.resolve())
@@ -115,7 +115,7 @@ def restore(
     directory: Annotated[Path, typer.Argument(help="The workspace that it becomes.")],
     force: Annotated[bool, typer.Option("--force", help="Put aside what is there; replace the server's lake.")] = False,
 ) -> None:
-    """Bring a workspace and its lake back, checked, whole or not at all."""
+    """Restore a workspace and its lake atomically, after checking the backup."""
     from storage.upkeep.backup import restore as bring_back
 
     made, aside = bring_back(folder.resolve(), directory.resolve(), force=force)
@@ -147,7 +147,7 @@ def migrate(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Bring the lake of an older version of pal up to date; a backup is made first."""
+    """Migrate the lake of an older version of pal; a backup is made first."""
     from storage.lake.schema import MIGRATIONS
     from storage.upkeep.upgrade import plan_upgrade, upgrade
 

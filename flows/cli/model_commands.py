@@ -21,7 +21,7 @@ def models(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Every model with its figures, which is in production, and why."""
+    """List the models with their metrics, and which one is in production and why."""
 
     from flows.cli.model_choice import model_rows, models_text
 
@@ -79,7 +79,7 @@ def promote(
 
 @commands.command(epilog="Example: pal rollback")
 def rollback(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
-    """Bring back the model that was in production before; the gate leaves the one taken back out from then on."""
+    """Return to the previous production model; the gate will not promote the rolled back one again."""
     from flows.cli.model_choice import roll_back
 
     _show(roll_back(project_at(workspace)), as_json)
