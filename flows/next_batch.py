@@ -9,13 +9,14 @@ from flows.notify import notify
 from flows.run import FormatName, Markdown, Run, Seed, Size, Table
 from storage.files.folders import MANIFEST
 from storage.lake.batches import find_batch, published_batches
+from storage.lake.evaluation_reserve import RESERVE
 from storage.lake.items import count_pool
 from storage.records import Batch
 from tasks.plan import Plan, check_context, plan_next_batch
 from tasks.prepare import make_features
 from tasks.project import Project, refuse_lost_labels
 from tasks.report import batch_rows, learning_curve_rows, write_report
-from tasks.sample import RESERVE, empty_pool, publish_batches, sample_batch
+from tasks.sample import empty_pool, publish_batches, sample_batch
 from tasks.sentence_vectors import FEW, MANY, make_sentence_vectors, vectors_are_due
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def report(run: Run) -> None:
 
     written = run.stage(write_report, run.project, run.record.run_id)
     run.share(*written.pages)
-    if written.report.drift_fires:
+    if written.report.drift_is_news:
         notify(run.project, "drift", written.report.drift)
     run.show(
         Markdown("report", written.report.state, report_markdown(written.report)),

@@ -158,6 +158,18 @@ class Share:
 
 
 @dataclass(frozen=True)
+class WeightedShare:
+    """Fraction of the texts that have a label, from items of the evaluation reserve weighted by slice of imports.
+
+    Attributes:
+        n_effective: So many items with equal weights would be as sure. Source: Kish (1965).
+    """
+
+    share: float
+    n_effective: float
+
+
+@dataclass(frozen=True)
 class StopSign:
     """One sign that more labels would change little.
 

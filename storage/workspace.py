@@ -198,7 +198,7 @@ class Workspace:
             raise StoreError(
                 f"The lake has schema version {version}; this program needs {len(MIGRATIONS)}. "
                 "Older programs on other machines stop working with it after the migration.",
-                hint="pal migrate --dry-run, then pal migrate",
+                hint="Run pal migrate --dry-run, then pal migrate",
             )
         migrate(store, runs_of(store, self.root))
         return store
@@ -289,13 +289,13 @@ def find_root(start: Path | None = None) -> Path:
     if named is not None:
         root = named.expanduser().resolve()
         if not (root / CONFIG_NAME).exists():
-            raise WorkspaceError(f"{root} has no {CONFIG_NAME}.", hint=f"make a workspace there: pal init {named}")
+            raise WorkspaceError(f"{root} has no {CONFIG_NAME}.", hint=f"Create a workspace there: pal init {named}")
         return root
     here = Path.cwd().resolve()
     for folder in (here, *here.parents):
         if (folder / CONFIG_NAME).exists():
             return folder
     raise WorkspaceError(
-        f"no {CONFIG_NAME} in {here} or above it.",
-        hint=f"make a workspace: pal init DIR; or name one: pal --workspace DIR ..., or {ENVIRONMENT}=DIR",
+        f"There is no {CONFIG_NAME} in {here} or above it.",
+        hint=f"Create a workspace (pal init DIR), or name one: pal --workspace DIR ..., or {ENVIRONMENT}=DIR",
     )

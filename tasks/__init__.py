@@ -4,6 +4,6 @@ A stage imports no Prefect and can be called from a test, a notebook or a flow b
 
 - `config/` is all of pal.toml: settings, reading, writing.
 - `learning/` (arrays to a model and its metrics) and `sampling/` (the pool to a batch) are pure code.
-- `simulation/` replays the loop on labelled data; `reporting/` makes pages and charts.
+- `simulation/` replays the loop on labeled data; `reporting/` makes pages and charts.
 - `scale/` is the only package that knows about Dask workers.
 """

@@ -27,7 +27,15 @@ from storage.files.folders import publish_folder
 from storage.lake.items import pool_texts
 from storage.records import Split
 from tasks.learning.distillation import Teacher, adapt_vectors, taught_head
-from tasks.learning.encoders import ARTEFACT, MINILM_ADAPTED, HeadWeights, StaticVectors, encoder_files
+from tasks.learning.encoders import (
+    ARTEFACT,
+    MINILM_ADAPTED,
+    HeadWeights,
+    StaticVectors,
+    WordPieces,
+    encoder_files,
+)
+from tasks.learning.pool_tokenizer import first_vectors, pool_tokenizer
 from tasks.project import Project
 from tasks.reporting.progress import progress
 from tasks.scale.workers import Workers, open_workers, worker_state
@@ -72,8 +80,9 @@ class _Labelled:
 
 @dataclass(frozen=True)
 class _Learned:
-    """Token vectors (n_tokens, d), and the head that a fine-tuned sentence encoder taught."""
+    """A tokenizer's JSON, token vectors (n_tokens, d), and the head that a fine-tuned sentence encoder taught."""
 
+    tokenizer: bytes
     vectors: npt.NDArray[np.float32]
     head: HeadWeights | None
 
@@ -102,7 +111,8 @@ def adapt_encoder(project: Project, how: Adaptation | None = None, teacher_folde
     a kill goes on. Texts, labels and settings as last time: nothing is done.
 
     Args:
-        teacher_folder: The directory of another sentence encoder; all-MiniLM-L6-v2 where None.
+        teacher_folder: The directory of another encoder, for texts in another language than English: the tokenizer is
+            then made from the pool too. all-MiniLM-L6-v2 and the shipped tokenizer where None.
 
     Raises:
         ModelError: The extra `adapt` is not installed, there is no such sentence encoder, or the pool is too small.
@@ -117,6 +127,8 @@ def adapt_encoder(project: Project, how: Adaptation | None = None, teacher_folde
     labelled = _labelled(project) if how.labels else None
     base = project.encoders.shipped()
     settings = [base.encoder_id, teacher.sha256, asdict(how), installed_version("pytorch-active-learning")]
+    if teacher_folder is not None:
+        settings.append("tokenizer from the pool")
     key = _fingerprint(pool, labelled, settings)
     folder = workspace.encoders / f"{MINILM_ADAPTED}-{key}"
     work = workspace.encoders / f".{folder.name}.work"
@@ -128,14 +140,15 @@ def adapt_encoder(project: Project, how: Adaptation | None = None, teacher_folde
                 reading = _Reading(teacher, teacher_folder, workers, scale.resource)
                 learned = _learned(reading, base, pool, labelled, how, work)
         except Timeout as error:
-            raise WorkspaceError(f"another process is adapting in {work}.", hint="wait for it") from error
+            raise WorkspaceError(f"Another process is adapting in {work}.", hint="Wait for it to finish.") from error
         facts = {
             "name": MINILM_ADAPTED,
             "created_at": datetime.now(UTC).isoformat(),
             "n_texts": pool.num_rows,
             "n_labelled": len(labelled.texts) if labelled else 0,
-            "labels": list(project.label_set.names) if labelled else None,
+            "labels": list(project.label_set.names) if learned.head else None,
             "teacher": {"model": teacher.name, "sha256": teacher.sha256},
+            "tokenizer_from_pool": teacher_folder is not None,
             "settings": settings,
         }
         publish_folder(folder, lambda part: _write(part, learned, facts))
@@ -143,7 +156,9 @@ def adapt_encoder(project: Project, how: Adaptation | None = None, teacher_folde
         _remove_left(workspace.encoders)
     workspace.share(folder)
     encoder = StaticVectors(folder)
-    log.info("encoder %s from %s texts (%.0f s)", encoder.encoder_id, f"{pool.num_rows:,}", time.monotonic() - started)
+    log.info(
+        "Made encoder %s from %s texts (%.0f s).", encoder.encoder_id, f"{pool.num_rows:,}", time.monotonic() - started
+    )
     return encoder.encoder_id
 
 
@@ -155,8 +170,8 @@ def check_pool(n_texts: int) -> None:
     """
     if n_texts < MIN_TEXTS:
         raise ModelError(
-            f"{n_texts:,} texts in the pool; adapting needs {MIN_TEXTS:,}.",
-            hint="import more: pal import FILE; the shipped vectors do without",
+            f"The pool has {n_texts:,} texts; adapting needs {MIN_TEXTS:,}.",
+            hint="Import more texts (pal import FILE), or use the shipped vectors.",
         )
 
 
@@ -167,7 +182,9 @@ def _labelled(project: Project) -> _Labelled | None:
     labels = np.array([names.index(label) for label in table["label"].to_pylist()], np.int64)
     n_enough = int(np.count_nonzero(np.bincount(labels, minlength=len(names)) >= MIN_LABELLED))
     if n_enough < 2:
-        log.warning("not fine-tuned: that needs %d training items of each of two labels", MIN_LABELLED)
+        log.warning(
+            "The sentence encoder was not fine-tuned: that needs %d training items of each of two labels.", MIN_LABELLED
+        )
         return None
     return _Labelled(table["text"].to_pylist(), labels, len(names))
 
@@ -181,7 +198,7 @@ def _sentence_vectors(
         _fine_tuned(reading.teacher, labelled, how, weights)
     parts = {work / f"{start:09d}.npy": texts[start : start + READ] for start in range(0, len(texts), READ)}
     missing = [part for part in parts if not part.is_file()]
-    log.info("%s reads %s texts", reading.teacher.name, f"{len(texts):,}")
+    log.info("%s is reading %s texts.", reading.teacher.name, f"{len(texts):,}")
     with progress("reading texts", len(texts)) as advance:
         done = sum(len(parts[part]) for part in parts.keys() - set(missing))
         for part, found in zip(missing, reading.read([parts[part] for part in missing], weights), strict=True):
@@ -197,7 +214,7 @@ def _fine_tuned(teacher: Teacher, labelled: _Labelled, how: Adaptation, kept: Pa
         teacher.take(kept.read_bytes())
         return
     n = len(labelled.texts)
-    log.info("%s is fine-tuned on %s labelled texts", teacher.name, f"{n:,}")
+    log.info("Fine-tuning %s on %s labeled texts.", teacher.name, f"{n:,}")
     with progress("fine-tuning", n * how.fine_tune_epochs) as advance:
         teacher.fine_tune(labelled.texts, labelled.labels, labelled.n_labels, how.fine_tune_epochs, how.seed, advance)
     _save(kept, teacher.save)
@@ -206,18 +223,26 @@ def _fine_tuned(teacher: Teacher, labelled: _Labelled, how: Adaptation, kept: Pa
 def _learned(
     reading: _Reading, base: StaticVectors, pool: pa.Table, labelled: _Labelled | None, how: Adaptation, work: Path
 ) -> _Learned:
-    targets = _sentence_vectors(reading, pool["text"].to_pylist(), labelled, how, work)
-    tokens = base.tokenize(pool["text"].combine_chunks())
-    log.info("vectors learn from %s texts", f"{len(tokens):,}")
+    texts = pool["text"].to_pylist()
+    targets = _sentence_vectors(reading, texts, labelled, how, work)
+    if reading.folder is None:
+        tokenizer = (ARTEFACT / "tokenizer.json").read_bytes()
+        tokens, before = base.tokenize(pool["text"].combine_chunks()), base.vectors()
+    else:
+        made = pool_tokenizer(texts)
+        tokenizer, pieces = made.to_str().encode(), WordPieces(made)
+        tokens = pieces.tokenize(pool["text"].combine_chunks())
+        before = first_vectors(tokens, pieces.n_tokens, targets)
+    log.info("Training vectors on %s texts.", f"{len(tokens):,}")
     with progress("adapting vectors", len(tokens) * how.epochs) as advance:
-        vectors = adapt_vectors(base.vectors(), tokens, targets, epochs=how.epochs, seed=how.seed, told=advance)
-    probabilities = reading.teacher.probabilities(targets)
-    return _Learned(vectors, taught_head(vectors, tokens, probabilities) if probabilities is not None else None)
+        vectors = adapt_vectors(before, tokens, targets, epochs=how.epochs, seed=how.seed, advance=advance)
+    probabilities = reading.teacher.probabilities(targets) if reading.folder is None else None
+    head = taught_head(vectors, tokens, probabilities) if probabilities is not None else None
+    return _Learned(tokenizer, vectors, head)
 
 
 def _write(part: Path, learned: _Learned, facts: dict[str, Any]) -> dict[str, Any]:
-    tokenizer = (ARTEFACT / "tokenizer.json").read_bytes()
-    files, manifest = encoder_files(learned.vectors, tokenizer, facts, learned.head)
+    files, manifest = encoder_files(learned.vectors, learned.tokenizer, facts, learned.head)
     for name, content in files.items():
         (part / name).write_bytes(content)
     return manifest

@@ -34,12 +34,12 @@ log = logging.getLogger(__name__)
 
 
 def draw_disputed(project: Project, n: int = 0) -> str | None:
-    """Reserve the disputed items, those answered longest ago first; returns the batch's id, None where there are none.
+    """Reserve the disputed items, oldest answers first; returns the batch's id, or None if there are none.
 
-    An open batch of them is returned as it is. Whoever takes it answers it: an adjudicator, not each annotator.
+    An open adjudication batch is returned instead. One adjudicator answers the batch.
 
     Args:
-        n: Most items; 0 for `[batch] size`.
+        n: Maximum number of items; 0 for `[batch] size`.
     """
     store, asking = project.store, project.config.batch
     if opened := open_again(store, Purpose.ADJUDICATION):
@@ -54,19 +54,19 @@ def draw_disputed(project: Project, n: int = 0) -> str | None:
 
 
 def open_again(store: Store, purpose: Purpose) -> str | None:
-    """The open batch of a purpose that asks again, if there is one."""
+    """The open batch of a purpose for repeated queries, if any."""
     opened = published_batches(store, again=True)
     return next((batch.batch_id for batch in opened if batch.purpose is purpose), None)
 
 
 @dataclass(frozen=True)
 class Again:
-    """Answered items to ask about again.
+    """Answered items to query again.
 
     Attributes:
-        reason: Stands in the place of the strategy that proposed them.
-        scores: Of the items, (n,); higher = ask first; empty where there are none.
-        assignments: Who is asked; empty where whoever takes the batch is asked.
+        reason: Recorded as the strategy of these items.
+        scores: (n,), higher = query first; may be empty.
+        assignments: Which annotator gets which item; empty if anybody may answer.
     """
 
     item_ids: Sequence[str]
@@ -77,10 +77,10 @@ class Again:
 
 
 def reserve_again(project: Project, purpose: Purpose, again: Again, *, beside_open: bool = False) -> str:
-    """Reserve answered items to ask about them again; returns the batch's id, an open one's if another was faster.
+    """Reserve answered items to query them again; returns the batch's id, or that of a concurrently opened batch.
 
     Args:
-        beside_open: Also where a batch of this purpose is open.
+        beside_open: Reserve even if a batch of this purpose is open.
     """
     store, asking = project.store, project.config.batch
     scores: Sequence[float | None] = again.scores or [None] * len(again.item_ids)
@@ -110,9 +110,9 @@ def reserve_again(project: Project, purpose: Purpose, again: Again, *, beside_op
 
 
 def draw_unlabelled(project: Project) -> str | None:
-    """Reserve the items whose label was retired or split; returns the batch's id, None where there are none.
+    """Reserve the items whose label was retired or split; returns the batch's id, or None if there are none.
 
-    An open review is returned as it is.
+    An open review is returned instead.
     """
     store, config = project.store, project.config
     if open_batch := open_again(store, Purpose.REVIEW):
@@ -129,10 +129,10 @@ Method = Literal["confident-learning", "active-lab"]
 
 @dataclass(frozen=True)
 class OutOfSample:
-    """Training items with what models say of them that were trained on the others.
+    """Cross-validated predictions of the training items.
 
     Attributes:
-        labels: (n,), numbers in the order of pal.toml.
+        labels: (n,), label numbers in the order of pal.toml.
         probabilities: float32 (n, n_labels).
     """
 
@@ -145,7 +145,7 @@ def out_of_sample(project: Project, version: int) -> OutOfSample:
     """Cross-validate on the training items of a lake version.
 
     Raises:
-        ModelError: They have fewer than two labels.
+        ModelError: The items have fewer than two labels.
     """
     names, config = project.label_set.names, project.config.model
     store = project.store
@@ -158,13 +158,13 @@ def out_of_sample(project: Project, version: int) -> OutOfSample:
 
 
 def draw_review(project: Project, n: int = 0, method: Method = "confident-learning") -> str | None:
-    """Reserve training items to ask about again, the most suspicious first; returns the batch's id, None for none.
+    """Reserve training items to query again, most suspicious first; returns the batch's id, or None if there are none.
 
-    An open review is returned as it is. Items that were reviewed or adjudicated before are not asked again.
+    An open review is returned instead. Items that were reviewed or adjudicated before are excluded.
 
     Args:
-        n: Most items; 0 for `[batch] size`.
-        method: By the label that cross-validated models call wrong; or by the value of one more answer.
+        n: Maximum number of items; 0 for `[batch] size`.
+        method: Suspicious labels by cross-validation, or the value of one more answer.
     """
     store, config = project.store, project.config
     if open_batch := open_again(store, Purpose.REVIEW):
@@ -176,8 +176,8 @@ def draw_review(project: Project, n: int = 0, method: Method = "confident-learni
         item_ids, scores = _worth_most(project, items, version, most, reviewed)
     else:
         errors = label_errors(items.labels, items.probabilities)
-        item_ids, scores = [items.item_ids[at] for at in errors.positions], errors.scores.tolist()
-        log.info("%d of %d training labels are suspicious.", len(item_ids), len(items.item_ids))
+        item_ids, scores = [items.item_ids[k] for k in errors.positions], errors.scores.tolist()
+        log.info("%s of %s training labels are suspicious.", f"{len(item_ids):,}", f"{len(items.item_ids):,}")
     fresh = [pair for pair in zip(item_ids, scores, strict=True) if pair[0] not in reviewed][:most]
     if not fresh:
         return None
@@ -196,27 +196,27 @@ def draw_review(project: Project, n: int = 0, method: Method = "confident-learni
 def answer_matrix(
     store: Store, item_ids: Sequence[str], label_set: LabelSet
 ) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
-    """Who answered these items with which label: (n_items, n_annotators), -1 for no answer; and the annotators."""
-    row = {item_id: at for at, item_id in enumerate(item_ids)}
+    """The labels of each annotator: (n_items, n_annotators), -1 for no answer; and the annotators' names."""
+    row = {item_id: number for number, item_id in enumerate(item_ids)}
     answers = [
-        each
-        for each in independent_answers(store).to_pylist()
-        if each["item_id"] in row and each["answer"] in label_set.names
+        answer
+        for answer in independent_answers(store).to_pylist()
+        if answer["item_id"] in row and answer["answer"] in label_set.names
     ]
-    names = tuple(sorted({each["annotator"] for each in answers}))
-    column = {name: at for at, name in enumerate(names)}
+    names = tuple(sorted({answer["annotator"] for answer in answers}))
+    column = {name: number for number, name in enumerate(names)}
     matrix = np.full((len(item_ids), len(names)), -1, np.int64)
-    for each in answers:
-        matrix[row[each["item_id"]], column[each["annotator"]]] = label_set.names.index(each["answer"])
+    for answer in answers:
+        matrix[row[answer["item_id"]], column[answer["annotator"]]] = label_set.names.index(answer["answer"])
     return matrix, names
 
 
 def _worth_most(
     project: Project, items: OutOfSample, version: int, n: int, reviewed: Collection[str]
 ) -> tuple[list[str], list[float]]:
-    """Of the n items most worth an answer those that have one; logs how many are new ones of the pool.
+    """The answered items among the n items whose next answer is most valuable; logs how many are pool items.
 
-    Those in `reviewed` are not asked again, but their answers show how good the annotators are.
+    Items in `reviewed` are excluded, but their answers inform the quality of the annotators.
     """
     from annotation.consensus import ask_scores
 
@@ -231,15 +231,15 @@ def _worth_most(
         new = np.full((len(pool), len(names)), -1, np.int64)
         matrix, probabilities = np.vstack([matrix, new]), np.vstack([probabilities, pool.probabilities])
     scores = ask_scores(matrix, probabilities)
-    scores[: len(answered)][[items.item_ids[at] in reviewed for at in answered]] = -np.inf
+    scores[: len(answered)][[items.item_ids[k] in reviewed for k in answered]] = -np.inf
     first = np.argsort(-scores, kind="stable")[:n]
     first = first[np.isfinite(scores[first])]
     again = first[first < len(answered)]
     log.info(
-        "of the %d items most worth an answer %d have one already and %d are new%s",
+        "Of the %d items whose answer is most valuable, %d are answered and %d are new%s.",
         len(first),
         len(again),
         len(first) - len(again),
-        "" if len(again) else ": ask about new ones, pal next",
+        "" if len(again) else "; query new items: pal next",
     )
-    return [items.item_ids[answered[at]] for at in again], scores[again].tolist()
+    return [items.item_ids[answered[k]] for k in again], scores[again].tolist()

@@ -1,8 +1,8 @@
-"""Stage `collect`: the answers of every filled file into the lake, exactly once.
+"""Stage `collect`: ingests the answers of every filled file into the lake, exactly once.
 
-The protocol: claim the files of the inbox, read and check each alone, look whether it is still as it was read, ingest
-all answers in one transaction, put away what is as it was read, and note in the journal what became of each file.
-Killed at any point, the next run puts claimed files back and goes on; the lake knows by their bytes which it has.
+The protocol: claim the files of the inbox, read and check each of them, verify that it has not changed meanwhile,
+ingest all answers in one transaction, move unchanged files away, and record the result of each file in the journal.
+After a kill at any point, the next run puts claimed files back and continues; the lake recognizes ingested bytes.
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ from tasks.project import Project, refuse_lost_labels
 log = logging.getLogger(__name__)
 
 JOURNAL = "ingested-files.jsonl"
-"""In `reports`: a line for each file of each ingest, the oldest first."""
+"""File in `reports` with a line for each file of each ingest, oldest first."""
 
 
 @dataclass(frozen=True)
 class FileReport:
-    """What became of one file.
+    """The result of ingesting one file.
 
     Attributes:
-        n_new: Annotations that were not in the lake.
-        n_known: Answers that were.
-        errors: Rows that were not ingested, or why nothing was, in words; rows are listed in `errors_file`.
+        n_new: New annotations.
+        n_known: Answers that were in the lake already.
+        errors: Rejected rows, or why nothing was ingested; rows are also listed in `errors_file`.
         completed: Batches that it completed.
-        n_corrected: Of the new ones those that replace an earlier answer of the same annotator.
-        notes: What is odd about it, and no error.
-        place: Where the file is now; empty where it stayed.
-        known_since: When the same bytes were first ingested (UTC); None where they were not.
-        n_rows: Rows that were read.
-        sha256: Of its bytes.
-        size: In bytes, when it was read.
-        changed_ns: When it was last changed before that, in nanoseconds since 1970.
+        n_corrected: New annotations that replace an earlier answer of the same annotator.
+        notes: Oddities that are not errors.
+        place: The file's new path; empty if it was not moved.
+        known_since: When the same bytes were first ingested (UTC); None if they were not.
+        n_rows: Number of rows read.
+        sha256: Hash of its bytes.
+        size: Size in bytes when it was read.
+        changed_ns: Modification time when it was read, in nanoseconds since 1970.
     """
 
     file: str
@@ -76,9 +76,9 @@ class FileReport:
     changed_ns: int = field(default=0, compare=False)
 
     def line(self) -> str:
-        """What became of it, for people."""
-        brought = f"{self.n_new - self.n_corrected:,} new, {self.n_corrected:,} corrected, {self.n_known:,} same"
-        line = f"{self.file}: {brought}, {len(self.errors):,} refused"
+        """A summary for people."""
+        counts = f"{self.n_new - self.n_corrected:,} new, {self.n_corrected:,} corrected, {self.n_known:,} same"
+        line = f"{self.file}: {counts}, {len(self.errors):,} rejected"
         if self.known_since is not None:
             line += (
                 f"; the same file was ingested on {self.known_since:%Y-%m-%d %H:%M} UTC (to ingest it again: --again)"
@@ -87,13 +87,13 @@ class FileReport:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class IngestRequest:
     """Which files to ingest, and how.
 
     Attributes:
-        files: Paths; none for all that is filled in.
-        form: The format of the named files; told by their content where that is None.
-        again: Ingest them as later answers, even if the same bytes were ingested before.
+        files: Paths; empty for all filled files.
+        form: The format of the files; by default recognized by content.
+        again: Ingest them as new answers even if the same bytes were ingested before.
     """
 
     files: Sequence[Path] = ()
@@ -104,17 +104,17 @@ class Wanted:
 def collect_answers(
     project: Project, files: Sequence[Path] = (), form: str | None = None, *, again: bool = False
 ) -> list[FileReport]:
-    """Ingest the named files, or everything filled in `batches/` and `inbox/`; running it again changes nothing.
+    """Ingest files, by default all filled files in `batches/` and `inbox/`; running it again changes nothing.
 
     A file that changes while it is read is left, or put back, for the next run.
 
     Args:
-        files: Paths; none for everything.
-        form: The format of the named files; told by their content where that is None.
-        again: Take the files as later answers, even if the same bytes were ingested before.
+        files: Paths; empty for everything.
+        form: The format of the files; by default recognized by content.
+        again: Ingest them as new answers even if the same bytes were ingested before.
 
     Raises:
-        BatchError: A named file is not there; nothing is ingested from the others either.
+        BatchError: A file does not exist; then nothing is ingested.
         ConfigError: pal.toml lacks a label that items have.
     """
     workspace, store = project.workspace, project.store
@@ -122,72 +122,72 @@ def collect_answers(
     with alone_in(workspace):
         for path in changed_since(workspace):
             name = put_back(workspace.inbox, path).name
-            log.warning("%s was written to after it was ingested: put back into the inbox as %s.", path, name)
+            log.warning("%s was changed after it was ingested; moved it back into the inbox as %s.", path, name)
         for line in passed_over(workspace):
             log.warning("%s.", line)
         with store.reading():
-            arrivals = _arrivals(project, Wanted(files, form, again))
-        taken = [arrival for arrival in arrivals if arrival.is_as_read()]
-        for arrival in taken:
-            if not arrival.file.in_inbox:  # once it counts as read, nobody looks at its errors again
+            arrivals = _arrivals(project, IngestRequest(files, form, again))
+        unchanged = [arrival for arrival in arrivals if arrival.is_as_read()]
+        for arrival in unchanged:
+            if not arrival.file.in_inbox:  # write its errors first: once it counts as read, it is not read again
                 arrival.put_away(workspace)
-        answers = [each for arrival in taken for each in arrival.answers(again=again)]
-        read = {arrival.name: arrival.digest for arrival in taken if arrival.digest and not arrival.fault}
+        answers = [answer for arrival in unchanged for answer in arrival.answers(again=again)]
+        read = {arrival.name: arrival.digest for arrival in unchanged if arrival.digest and not arrival.fault}
         results = dict(zip(map(_key, answers), ingest_files(store, answers, read), strict=True))
         reports = []
         for arrival in arrivals:
-            brought = {batch_id: results.get((arrival.name, batch_id)) for batch_id in arrival.content.answers}
-            reports.append(arrival.settle(workspace, {k: v for k, v in brought.items() if v is not None}))
-            _tell(reports[-1])
-        _keep(workspace, reports)
+            ingested = {batch_id: results.get((arrival.name, batch_id)) for batch_id in arrival.content.answers}
+            reports.append(arrival.settle(workspace, {k: v for k, v in ingested.items() if v is not None}))
+            _log(reports[-1])
+        _record(workspace, reports)
     return reports
 
 
 def files_to_collect(project: Project) -> list[FilledFile]:
-    """The files of `batches/` and `inbox/` that were filled in and not read as they are now."""
+    """The filled files of `batches/` and `inbox/` that have changed since they were last read."""
     workspace = project.workspace
     waiting = waiting_files(workspace) + [FilledFile(path, in_inbox=True) for path in changed_since(workspace)]
-    seen = read_files(project.store) if waiting else {}
-    return [file for file in waiting if file.in_inbox or not _is_read(file, workspace, project.label_set, seen)]
+    hashes = read_files(project.store) if waiting else {}
+    return [file for file in waiting if file.in_inbox or not _is_read(file, workspace, project.label_set, hashes)]
 
 
 def changed_since(workspace: Workspace) -> list[Path]:
-    """Files that were put away and are no longer as they were read: an upload stalled, and went on.
+    """Files that were changed after they were moved away, such as by an upload that stalled and continued.
 
-    In a copied or restored workspace only their times differ.
+    Files of a copied or restored workspace, of which only the times differ, are not changed.
     """
     try:
         lines = (workspace.reports / JOURNAL).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []
-    places = {}
+    states = {}
     for line in lines:
         try:
             entry = json.loads(line)
-            places[str(entry["place"])] = FileState(entry["size"], entry["changed_ns"], entry["sha256"])
+            states[str(entry["place"])] = FileState(entry["size"], entry["changed_ns"], entry["sha256"])
         except (ValueError, LookupError, TypeError):
-            continue  # torn by a kill, or of an earlier version: nothing is known of that file
+            continue  # incomplete after a kill, or of an earlier version
     changed = []
-    for place, read in places.items():
-        path = workspace.root / place
-        if path.parent.parent != workspace.inbox or not read.changed_ns or not path.is_file():
+    for name, state in states.items():
+        path = workspace.root / name
+        if path.parent.parent != workspace.inbox or not state.changed_ns or not path.is_file():
             continue
         now = path.stat()
-        is_same_size = now.st_size == read.size
-        if not is_same_size or (now.st_mtime_ns != read.changed_ns and sha256_of(path) != read.sha256):
+        is_same_size = now.st_size == state.size
+        if not is_same_size or (now.st_mtime_ns != state.changed_ns and sha256_of(path) != state.sha256):
             changed.append(path)
     return changed
 
 
-def _is_read(file: FilledFile, workspace: Workspace, label_set: LabelSet, seen: Mapping[str, str]) -> bool:
+def _is_read(file: FilledFile, workspace: Workspace, label_set: LabelSet, hashes: Mapping[str, str]) -> bool:
     try:
-        return seen.get(workspace.name_of(file.path)) == _digest(sha256_of(file.path), label_set)
+        return hashes.get(workspace.name_of(file.path)) == _digest(sha256_of(file.path), label_set)
     except OSError:
-        return False  # the ingest says what is wrong with it
+        return False  # the ingest reports the error
 
 
 def ingested_rows(reports: Sequence[FileReport]) -> list[dict[str, Any]]:
-    """What each file brought, as the rows of a table."""
+    """The results as rows of a table."""
     return [
         {
             "file": report.file,
@@ -202,16 +202,16 @@ def ingested_rows(reports: Sequence[FileReport]) -> list[dict[str, Any]]:
 
 @dataclass
 class _Arrival:
-    """A file on its way into the lake.
+    """A file while it is ingested.
 
     Attributes:
-        file: Where it is read: of the inbox, where it was claimed.
-        name: As the lake names it, and `origin` where it came from.
-        state: What it was when it was read; None where it could not be.
-        digest: What is to be remembered of it once it is read; empty where nothing is, or where the lake has it.
-        fault: Why it cannot be read or put away; empty where nothing is wrong.
-        errors_file: The list of its faulty rows, once that is written.
-        is_changed: It is not as it was read.
+        file: The file to read; in the inbox, the claimed one.
+        name: Its name in the lake; `origin` is its original path.
+        state: Its state when it was read; None if it could not be read.
+        digest: The hash to record once it is read; empty if there is nothing to record.
+        fault: Why it cannot be read or moved; empty without a fault.
+        errors_file: The list of its rejected rows, once written.
+        is_changed: Whether it has changed since it was read.
     """
 
     file: FilledFile
@@ -226,11 +226,11 @@ class _Arrival:
     is_changed: bool = False
 
     def refuse(self, error: OSError) -> None:
-        """Say why it cannot be read or put away."""
+        """Record why it cannot be read or moved."""
         self.fault = f"{self.origin} cannot be read or moved: {error.strerror or error}"
 
     def is_as_read(self) -> bool:
-        """Whether it is now what was read."""
+        """Whether it has not changed since it was read."""
         if self.state is None:
             return not self.fault
         try:
@@ -252,11 +252,13 @@ class _Arrival:
             again=again,
             parts=self.content.parts,
         )
-        return [FileAnswers(self.name, batch_id, given, hand_in) for batch_id, given in self.content.answers.items()]
+        return [
+            FileAnswers(self.name, batch_id, answers, hand_in) for batch_id, answers in self.content.answers.items()
+        ]
 
-    def settle(self, workspace: Workspace, brought: Mapping[str, Ingested]) -> FileReport:
-        """Put it away, or back, now that its answers are in the lake; returns what became of it."""
-        contradictions = {each: None for result in brought.values() for each in result.contradictions}
+    def settle(self, workspace: Workspace, ingested: Mapping[str, Ingested]) -> FileReport:
+        """Move it away, or back, now that its answers are in the lake; returns its report."""
+        contradictions = {entry: None for result in ingested.values() for entry in result.contradictions}
         if self.file.in_inbox and not self.fault:
             if contradictions or not self.is_as_read():
                 self._put_back(workspace)
@@ -269,15 +271,15 @@ class _Arrival:
         errors = [error.replace(str(self.file.path), str(self.origin)) for error in errors]
         return FileReport(
             self.name,
-            sum(result.n_new for result in brought.values()),
-            sum(result.n_known for result in brought.values()),
+            sum(result.n_new for result in ingested.values()),
+            sum(result.n_known for result in ingested.values()),
             [*map(_contradiction, contradictions)] or ([] if self.is_changed else errors),
             str(self.errors_file) if self.errors_file else None,
-            [batch_id for batch_id, result in brought.items() if result.complete and result.n_new],
-            sum(result.n_corrected for result in brought.values()),
+            [batch_id for batch_id, result in ingested.items() if result.complete and result.n_new],
+            sum(result.n_corrected for result in ingested.values()),
             notes,
             workspace.name_of(self.place) if self.place else "",
-            next((result.known_since for result in brought.values()), None),
+            next((result.known_since for result in ingested.values()), None),
             self.content.n_rows,
             self.state.sha256 if self.state else "",
             self.state.size if self.state else 0,
@@ -285,11 +287,11 @@ class _Arrival:
         )
 
     def put_away(self, workspace: Workspace) -> None:
-        """Move it out of the inbox, and list its errors beside it."""
+        """Move it out of the inbox, with a list of its errors beside it."""
         folder = workspace.inbox / PUT_AWAY[bool(self.content.errors or self.content.unreadable)]
         try:
-            place, self.errors_file = put_away(self.file, self.content.errors, folder)
-            self.place = place if self.file.in_inbox else None
+            new_path, self.errors_file = put_away(self.file, self.content.errors, folder)
+            self.place = new_path if self.file.in_inbox else None
         except OSError as error:
             self.refuse(error)
 
@@ -300,13 +302,13 @@ class _Arrival:
             self.refuse(error)
 
 
-def _arrivals(project: Project, wanted: Wanted) -> list[_Arrival]:
-    """Every file to ingest, read and checked, in order; without those that were read before as they are now."""
+def _arrivals(project: Project, request: IngestRequest) -> list[_Arrival]:
+    """Read and check every file to ingest, in order, except those that have not changed since they were read."""
     workspace, label_set = project.workspace, project.label_set
-    checks = BatchChecks(workspace, label_set, again=wanted.again)
-    seen = read_files(checks.store)
-    waiting = waiting_files(workspace, wanted.files)
-    settled = waiting if wanted.files else settled_files(waiting)
+    checks = BatchChecks(workspace, label_set, again=request.again)
+    hashes = read_files(checks.store)
+    waiting = waiting_files(workspace, request.files)
+    settled = waiting if request.files else settled_files(waiting)
     for file in waiting:
         if file not in settled:
             log.warning("%s is still being written; it will be ingested on the next run.", workspace.name_of(file.path))
@@ -319,13 +321,13 @@ def _arrivals(project: Project, wanted: Wanted) -> list[_Arrival]:
             if not arrival.file.path.is_symlink():
                 arrival.state = state_of(arrival.file.path)
                 digest = _digest(arrival.state.sha256, label_set)
-                if not file.in_inbox and seen.get(arrival.name) != digest:
+                if not file.in_inbox and hashes.get(arrival.name) != digest:
                     arrival.digest = digest
-                elif not file.in_inbox and not wanted.files:
+                elif not file.in_inbox and not request.files:
                     continue
-            arrival.content = check_file(checks, arrival.file, wanted.form)
+            arrival.content = check_file(checks, arrival.file, request.form)
         except FileNotFoundError as error:
-            if wanted.files:
+            if request.files:
                 raise BatchError(f"There is no file {file.path}.", hint="Check the path: ls inbox batches") from error
             continue  # it was removed meanwhile
         except OSError as error:
@@ -335,7 +337,7 @@ def _arrivals(project: Project, wanted: Wanted) -> list[_Arrival]:
 
 
 def _digest(sha256: str, label_set: LabelSet) -> str:
-    """Hash of a file and of the answers it may give: it is read again where one of them changes."""
+    """Hash of a file and of the allowed answers; if either changes, the file is read again."""
     return hashlib.sha256("\x1f".join((sha256, *label_set.allowed())).encode()).hexdigest()
 
 
@@ -351,8 +353,8 @@ def _contradiction(contradiction: Contradiction) -> str:
     )
 
 
-def _keep(workspace: Workspace, reports: Sequence[FileReport]) -> None:
-    """Add what became of each file to the journal."""
+def _record(workspace: Workspace, reports: Sequence[FileReport]) -> None:
+    """Add the results to the journal."""
     if not reports:
         return
     workspace.reports.mkdir(parents=True, exist_ok=True)
@@ -362,11 +364,11 @@ def _keep(workspace: Workspace, reports: Sequence[FileReport]) -> None:
         file.writelines(lines)
 
 
-def _tell(report: FileReport) -> None:
+def _log(report: FileReport) -> None:
     log.info("%s", report.line())
     for error in report.errors[:5]:
         log.warning("%s: %s", report.file, error)
     if report.errors_file:
-        log.warning("Fix the rows in %s and put that file into inbox/.", report.errors_file)
+        log.warning("Correct the rows in %s and put that file into inbox/.", report.errors_file)
     for batch_id in report.completed:
         log.info("Batch %s is complete.", batch_id)

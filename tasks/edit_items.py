@@ -1,4 +1,4 @@
-"""Stage `edit_item`: a corrected text, in the files of open batches too, and asked again where it was answered."""
+"""Stage `edit_item`: corrects a text, also in the files of open batches, and queries the item again if needed."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ItemEdit:
-    """A correction, and the batch that asks about the item again; None where none has to."""
+    """A correction, and the batch that queries the item again, if any."""
 
     edited: Edited
     batch_id: str | None
 
 
 def edit_item(project: Project, item_id: str, text: str) -> ItemEdit:
-    """Correct an item's text and ask about it again where it was answered. The same call after a kill goes on.
+    """Correct an item's text and query the item again if it was answered. After a kill, repeat the call.
 
     Raises:
         SourceError: The new text is empty.
-        BatchError: There is no such item, another item has this text, or an open batch already has the item's answers.
+        BatchError: There is no such item, another item has this text, or it was answered in an open review batch.
     """
     store, batches = project.store, project.workspace.batches
     edited = edit(store, item_id, text)
@@ -38,7 +38,7 @@ def edit_item(project: Project, item_id: str, text: str) -> ItemEdit:
         batch = find_batch(store, batch_id).batch
         contents = contents_of(store, batch, project.config.batch.context)
         write_changed(batches / batch_id, batch, contents, project.label_set)
-        log.info("Wrote the files of batch %s again with the corrected text.", batch_id)
+        log.info("Updated the files of batch %s with the corrected text.", batch_id)
     again: str | None = None
     if has_only_outdated_answers(store, item_id):
         again = reserve_again(project, Purpose.REVIEW, Again([item_id], "corrected"), beside_open=True)

@@ -1,6 +1,6 @@
-"""Texts erased from a whole workspace: every version of the lake, batches, inbox, reports, predictions and runs.
+"""Erases texts from a workspace: every version of the lake, batches, inbox, reports, predictions and runs.
 
-What is to be done is kept in a file while it goes on, so that the next call finishes what a killed one began.
+The plan is written to a file first, so that the next call finishes an interrupted erasure.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _FOREIGN = (".git", ".venv", "backups")
 
 @dataclass(frozen=True)
 class Erased:
-    """What an erasure does, or did.
+    """A planned or finished erasure.
 
     Attributes:
-        deleted: Files that hold one of the texts and are deleted whole, from the workspace's directory.
-        left: Places that are not touched and may hold the texts: files of the user's own, backups, other machines.
+        deleted: Files of the workspace that contain one of the texts and are deleted.
+        left: Remaining places that may contain the texts: the user's own files, backups, other machines.
     """
 
     erasure: Erasure
@@ -44,10 +44,10 @@ class Erased:
 
 
 def plan_of(project: Project, item_ids: Sequence[str]) -> Erased:
-    """What erasing these items would do; changes nothing. Of an erasure that was interrupted: what is left to do.
+    """Plan an erasure, or the rest of an interrupted one; changes nothing.
 
     Raises:
-        BatchError: There is no item of one of these ids, or files wait to be ingested.
+        BatchError: An id is unknown, or filled files have not been ingested yet.
     """
     workspace = project.workspace
     interrupted = _interrupted(workspace)
@@ -56,7 +56,7 @@ def plan_of(project: Project, item_ids: Sequence[str]) -> Erased:
             raise BatchError("No erasure was interrupted.", hint="Name the items: pal items erase ID")
         if waiting := files_to_collect(project):
             raise BatchError(
-                f"Filled files wait to be ingested: {len(waiting)}, {waiting[0].path.name} first; nothing was erased.",
+                f"Nothing was erased: {len(waiting):,} filled files are not ingested ({waiting[0].path.name}, ...).",
                 hint="Ingest them first: pal ingest",
             )
         interrupted = plan_erasure(project.store, item_ids)
@@ -70,10 +70,10 @@ def plan_of(project: Project, item_ids: Sequence[str]) -> Erased:
 
 
 def erase_items(project: Project, plan: Erased) -> Erased:
-    """Erase as planned; returns what was done. Killed, the same call goes on, and so does one without item ids.
+    """Erase as planned; returns what was done. After a kill, repeat the call, with or without item ids.
 
     Raises:
-        StoreError: Another command keeps house, or a server refuses.
+        StoreError: Another maintenance command is running, or a server fails.
     """
     workspace, erasure = project.workspace, plan.erasure
     intent = workspace.root / "lake" / INTENT
@@ -94,7 +94,7 @@ def erase_items(project: Project, plan: Erased) -> Erased:
 
 
 def _interrupted(workspace: Workspace) -> Erasure | None:
-    """The erasure that a killed process began; None where there is none."""
+    """The erasure of a killed process; None if there is none."""
     try:
         values = json.loads((workspace.root / "lake" / INTENT).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -104,66 +104,68 @@ def _interrupted(workspace: Workspace) -> Erasure | None:
 
 
 def _write_batches_again(project: Project, batch_ids: Sequence[str]) -> None:
-    """Replace the folders of these batches by what the lake has of them now."""
+    """Write the folders of these batches again from the lake."""
     store, batches = project.store, project.workspace.batches
     for batch_id in batch_ids:
         for folder in (batches / batch_id, *batches.glob(f".{batch_id}.*.part")):
             shutil.rmtree(folder, ignore_errors=True)
         batch = find_batch(store, batch_id).batch
-        if batch.n and not batch_id.startswith((IMPORTED, ORIGINAL)):  # which have no files
+        if batch.n and not batch_id.startswith((IMPORTED, ORIGINAL)):  # imported batches have no files
             contents = contents_of(store, batch, project.config.batch.context)
             write_batch(batches / batch_id, batch, contents, project.label_set)
 
 
 def _edit_records(workspace: Workspace, mentions: Mentions) -> None:
-    """Take the texts out of the record of runs and of the journal of ingests; the other lines stay."""
+    """Remove the texts from the record of runs and the journal of ingests; other lines are kept."""
     runs = workspace.runs()
     runs.put([replace(run, message="") for run in runs.all() if mentions.in_text(run.message)])
     runs.compact()
     journal = workspace.reports / JOURNAL
     with contextlib.suppress(FileNotFoundError):
         lines = journal.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if not mentions.in_text(line)]
-        if len(kept) < len(lines):
-            write_whole(journal, "".join(kept).encode())
+        remaining = [line for line in lines if not mentions.in_text(line)]
+        if len(remaining) < len(lines):
+            write_whole(journal, "".join(remaining).encode())
 
 
 def _files_with(workspace: Workspace, project: Project, erasure: Erasure) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The files that hold the texts: those to delete whole, and what stays, by name."""
-    whole, in_pieces = Mentions(erasure.texts), Mentions(erasure.texts, in_pieces=True)
-    own = tuple(f"{folder}/" for folder in ("inbox", "reports", project.config.server.home))
+    """The files that contain the texts: those to delete, and those that remain, by name."""
+    exact, in_pieces = Mentions(erasure.texts), Mentions(erasure.texts, in_pieces=True)
+    our_folders = tuple(f"{folder}/" for folder in ("inbox", "reports", project.config.server.home))
     deleted: list[str] = []
-    left: list[str] = []
+    remaining: list[str] = []
     for path in _searched(workspace):
         name = path.relative_to(workspace.root).as_posix()
-        is_ours = name.startswith(own)
+        is_ours = name.startswith(our_folders)
         try:
-            if name in (RUNS_FILE, f"reports/{JOURNAL}") or not (in_pieces if is_ours else whole).in_file(path):
+            if name in (RUNS_FILE, f"reports/{JOURNAL}") or not (in_pieces if is_ours else exact).in_file(path):
                 continue
         except (OSError, ValueError, zipfile.BadZipFile) as error:
-            left.append(f"{name} (it cannot be read: {error})")
+            remaining.append(f"{name} (it cannot be read: {error})")
             continue
-        (deleted if is_ours or _is_prediction(path, name) else left).append(name)
-    if others := items_containing(workspace.store(), erasure.item_ids, whole.long_beginnings):
-        left.append(f"{len(others):,} other items that hold it in text, context or notes: {', '.join(others[:5])}")
+        (deleted if is_ours or _is_prediction(path, name) else remaining).append(name)
+    if others := items_containing(workspace.store(), erasure.item_ids, exact.long_beginnings):
+        remaining.append(
+            f"{len(others):,} other items with the text in their text, context or notes: {', '.join(others[:5])}"
+        )
     if (workspace.root / "backups").is_dir():
-        left.append("backups/ (backups are not touched)")
+        remaining.append("backups/ (backups are not touched)")
     if workspace.files:
-        left.append(f"{workspace.files} and other machines' copies")
+        remaining.append(f"{workspace.files} and other machines' copies")
     if workspace.catalog.startswith("postgres:"):
-        left.append("PostgreSQL's own log, backups and free pages (VACUUM FULL clears these)")
-    return tuple(deleted), tuple(left)
+        remaining.append("PostgreSQL's own log, backups and free pages (VACUUM FULL clears free pages)")
+    return tuple(deleted), tuple(remaining)
 
 
 def _searched(workspace: Workspace) -> Iterator[Path]:
-    """The files of a workspace but for the lake, the batches, backups and folders of other programs."""
+    """The files of a workspace except the lake, the batches, backups and folders of other programs."""
     for folder, folders, names in os.walk(workspace.root):
         if Path(folder) == workspace.root:
-            folders[:] = [each for each in folders if each not in ("lake", "batches", *_FOREIGN)]
+            folders[:] = [name for name in folders if name not in ("lake", "batches", *_FOREIGN)]
         paths = (Path(folder) / name for name in sorted(names) if not name.endswith(".safetensors"))
         yield from (path for path in paths if path.is_file() and not path.is_symlink())
 
 
 def _is_prediction(path: Path, name: str) -> bool:
-    """Whether a file is what `pal predict` or `pal export` wrote, or a part of it: it has a column `item_id`."""
+    """Whether a file was written by `pal predict` or `pal export`: it has a column `item_id`."""
     return name != CONFIG_NAME and not name.startswith(("models/", "encoders/")) and Mentions(["item_id"]).in_file(path)

@@ -16,6 +16,7 @@ from storage.errors import ModelError
 from storage.lake.annotations import labelled_texts
 from storage.lake.items import fixed_sample
 from storage.lake.models import Measurement, metrics_of, model_to_compare_with
+from storage.lake.slices import SlicedItems, by_slice
 from storage.lake.store import Store
 from storage.records import SUCCESSIVE, Metric, Split
 from tasks.learning.metrics import evaluate
@@ -30,11 +31,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A model's probabilities (n, n_labels) for the evaluation items of one lake version, and their labels (n,)."""
+    """A model's probabilities (n, n_labels) for the evaluation items of one lake version, and their labels (n,).
+
+    Attributes:
+        sliced: The items by the imports that they came with; None where there is one slice.
+    """
 
     probabilities: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
     lake_version: int
+    sliced: SlicedItems | None = None
+
+    @property
+    def weights(self) -> npt.NDArray[np.float64] | None:
+        """What each item counts, (n,); None where all count alike."""
+        return np.array(self.sliced.weights) if self.sliced and self.sliced.weights else None
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,7 @@ def evaluate_model(project: Project, model: LoadedModel) -> Evaluation:
     """Measure a model on all evaluation items there are now."""
     started = time.monotonic()
     store = project.store
-    evaluation = measured(model, predict_held_out(store, model, store.version()))
+    evaluation = measured(model, predict_held_out(store, model, store.version(), project.config.sampling.where))
     n, metrics = evaluation.measurement.n, evaluation.measurement.metrics
     text = json.dumps({"n": n, "metrics": [asdict(metric) for metric in metrics]}, indent=1)
     path = project.workspace.models / model.model_id / "evaluation.json"
@@ -61,17 +72,25 @@ def evaluate_model(project: Project, model: LoadedModel) -> Evaluation:
 
 def measured(model: LoadedModel, held_out: HeldOut) -> Evaluation:
     """A model's metrics with their intervals, from what it says of the evaluation items."""
-    report = evaluate(held_out.probabilities, held_out.labels, model.labels, model.calibration)
+    report = evaluate(
+        held_out.probabilities, held_out.labels, model.labels, model.calibration, item_weights=held_out.weights
+    )
     measurement = Measurement(model.model_id, Split.EVALUATION, report.metrics, report.n, held_out.lake_version)
     return Evaluation(held_out, measurement)
 
 
-def predict_held_out(store: Store, model: LoadedModel, version: int) -> HeldOut:
-    """A model's probabilities for the evaluation items of a lake version, by item_id."""
+def predict_held_out(store: Store, model: LoadedModel, version: int, where: str = "") -> HeldOut:
+    """A model's probabilities for the evaluation items of a lake version, by item_id.
+
+    Args:
+        where: Condition on the columns of the texts that the items stand for.
+    """
     table = labelled_texts(store, Split.EVALUATION, version)
     table = table.filter(pc.is_in(table["label"], pa.array(model.labels, pa.string())))
     numbers = [model.labels.index(label) for label in table["label"].to_pylist()]
-    return HeldOut(predict_stored(store, model, table["text"].to_pylist()), np.array(numbers, np.int64), version)
+    probabilities = predict_stored(store, model, table["text"].to_pylist())
+    sliced = by_slice(store, table["item_id"].to_pylist(), where)
+    return HeldOut(probabilities, np.array(numbers, np.int64), version, sliced)
 
 
 N_SAMPLE = 2_000
@@ -98,9 +117,11 @@ def compare_with_previous(project: Project, model: LoadedModel) -> Measurement |
         return None
     first, second = (each.calibration.decisions(predict_stored(store, each, texts)) for each in (previous, model))
     kappa = cohen_kappa(first, second)
-    metrics = [Metric("kappa", kappa, reason=None if kappa is not None else "both give all items one label")]
+    metrics = [
+        Metric("kappa", kappa, reason=None if kappa is not None else "both models give all items the same label")
+    ]
     if label_set.positive:
         change = change_of_f(first, second, label_set.names.index(label_set.positive))
-        reason = None if change is not None else "neither finds a positive"
+        reason = None if change is not None else "neither model finds a positive"
         metrics.append(Metric("change_of_f", change, reason=reason))
     return Measurement(model.model_id, SUCCESSIVE, metrics, len(texts), store.version())

@@ -1,4 +1,4 @@
-"""The labelled data set as files for others, with a card: what is in it and how to make it again."""
+"""Exports the labeled data set as files with a data card."""
 
 from __future__ import annotations
 
@@ -61,21 +61,21 @@ def export(
     store = workspace.store()
     if version is not None:
         check_version(store, version)
-    at = version if version is not None else store.version()
+    lake_version = version if version is not None else store.version()
     codebook = codebook_of(store)
-    label_set = label_set_of(label_set, codebook, codebook.at(at))
-    found = labelled_items(store, at)
-    items = found.filter(pc.is_in(found["label"], pa.array(label_set.names, pa.string())))
-    exported = Exported(str(output), _counts(items), at, found.num_rows - items.num_rows)
+    label_set = label_set_of(label_set, codebook, codebook.at(lake_version))
+    labeled = labelled_items(store, lake_version)
+    items = labeled.filter(pc.is_in(labeled["label"], pa.array(label_set.names, pa.string())))
+    exported = Exported(str(output), _counts(items), lake_version, labeled.num_rows - items.num_rows)
     if exported.left_out:
-        log.warning("%d items have labels that pal.toml no longer has; left out", exported.left_out)
+        log.warning("Left out %d items whose labels are no longer in pal.toml.", exported.left_out)
     facts = CardFacts(
         exported.counts,
         pc.sum(items["n_answers"]).as_py() or 0,
-        count_annotators(store, at),
-        at,
+        count_annotators(store, lake_version),
+        lake_version,
         installed_version("pytorch-active-learning"),
-        f"pal export {output.name} --at {at}",
+        f"pal export {output.name} --at {lake_version}",
     )
     if output.suffix:
         form = format_of_file(output)
@@ -101,7 +101,7 @@ def _write_directory(output: Path, items: pa.Table, label_set: LabelSet, facts: 
 
     if output.exists() and any(output.iterdir()):
         if not (replace and _is_export(output)):
-            raise SourceError(f"{output} exists.", hint="Name another place; or replace an earlier export: --force")
+            raise SourceError(f"{output} exists.", hint="Name another path, or replace an earlier export: --force")
         old = output.with_name(f".{output.name}.{os.getpid()}.old")
         output.rename(old)
         publish_folder(output, write)
@@ -168,13 +168,13 @@ def data_card(label_set: LabelSet, facts: CardFacts, files: Mapping[str, str] | 
 
 **Question to the annotators:** {label_set.question}
 
-{label_set.definition or "No definition was written down."}
+{label_set.definition or "There is no definition."}
 
 | split | label | items |
 |---|---|---|
 {chr(10).join(rows)}
 
-## How it came about
+## Origin
 
 - {facts.n_answers:,} answers of {annotators}. A label is the answer of most of them, or what an
   adjudicator settled. `n_answers` counts those that stand, `n_agree` those that equal the label.
@@ -183,7 +183,7 @@ def data_card(label_set: LabelSet, facts: CardFacts, files: Mapping[str, str] | 
   labels' shares there are not those of the collection.
 - `batch_id` is the batch in which a text was first asked about, `annotated_at` when it was last answered (UTC).
 
-Lake version {facts.lake_version}, pytorch-active-learning {facts.code_version}. The same again: `{facts.made_by}`
+Lake version {facts.lake_version}, pytorch-active-learning {facts.code_version}. Reproduce it with `{facts.made_by}`
 """
 
 

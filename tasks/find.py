@@ -152,6 +152,7 @@ def draw_found(project: Project, search: Search, plan: Plan, n: int) -> str:
         version,
         project.label_set.digest,
         mix={FOUND: len(hits)},
+        shares=held_out.shares(0),
         overlap=batch.overlap,
         formats=batch.formats,
         assignments=share_out(store, chosen, batch, project.config.model.seed + count_batches(store)),

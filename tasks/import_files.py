@@ -1,4 +1,4 @@
-"""Stages `import_file` and `import_original_directory`: texts into the lake."""
+"""Stages `import_file` and `import_original_directory`: import texts into the lake."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How to read files whose layout cannot be detected; what is left empty is detected.
+    """How to read files; empty options are detected.
 
     Attributes:
         text_columns: Name or number of the column with the text; several are joined.
         id_column: Name or number of the column with the ids.
-        encoding: Of the files.
-        delimiter: Of the files: one character, or `tab`.
+        encoding: Encoding of the files.
+        delimiter: One character, or `tab`.
         context: Names or numbers of columns to keep beside the text; if empty all others, `none` for none.
-        label_column: Name or number of a column with labels to import; if empty, none are.
-        split: What the labelled items are for.
+        label_column: Name or number of a column with labels to import; if empty, no labels are imported.
+        split: The split of the labeled items.
     """
 
     text_columns: tuple[str, ...] = ()
@@ -83,24 +83,26 @@ def import_original_directory(project: Project, directory: Path) -> ImportReport
 
 
 def file_labels(project: Project, split: str) -> FileLabels:
-    """How labels in a file are understood: as in a batch file, by name or key, in any case and spacing.
+    """Interpret labels in a file as in a batch file: by name or key, in any case and spacing.
 
-    A label that was renamed or merged is what it became.
+    Renamed and merged labels are mapped to the new ones.
     """
     codebook, label_set = codebook_of(project.store), project.label_set
-    gone = {row.label: row for each in codebook.changes if each.label for row in codebook.last_of(each.label)[:1]}
-    also = ((name, codebook.became(name, row.codebook - 1)) for name, row in gone.items() if name)
+    removed = {
+        row.label: row for change in codebook.changes if change.label for row in codebook.last_of(change.label)[:1]
+    }
+    also = ((name, codebook.became(name, row.codebook - 1)) for name, row in removed.items() if name)
     label_set = dataclasses.replace(label_set, also=tuple((name, new) for name, new in also if new))
-    kinds = {folded_label(name): row.kind for name, row in gone.items() if name}
+    kinds = {folded_label(name): row.kind for name, row in removed.items() if name}
 
     def answer(label: str) -> str | None:
         try:
             return label_set.answer(without_list(label))
         except AnswerError as error:
             names = ", ".join(label_set.allowed()[:20])
-            hint = f"In pal.toml, add it to the labels, or make it the key of one; or write in the file: {names}."
+            hint = f"Add it to the labels of pal.toml, make it the key of a label, or use one of these: {names}."
             if kind := kinds.get(folded_label(without_list(label))):
-                hint = f"It went with a change of labels ({kind}). Write in the file: {names}; or leave the cell empty."
+                hint = f"The label was removed by a label change ({kind}). Use one of {names}, or leave the cell empty."
             raise SourceError(error.what, hint=hint) from error
 
     return FileLabels(Split(split), answer, label_set.digest)
@@ -116,8 +118,8 @@ def original_labels(label_set: LabelSet) -> dict[str, str]:
         return {digit: label_set.answer(digit) or "" for digit in ("1", "0")}
     except AnswerError as error:
         raise SourceError(
-            f"the original's labels are 1 and 0, and pal.toml has no label for one of them: {error.what}",
-            hint='give two labels the keys "1" and "0", or start from its preset: pal init DIR --preset chapter-2',
+            f"The labels of the original scripts are 1 and 0, and pal.toml lacks one of them: {error.what}",
+            hint='Give two labels the keys "1" and "0", or use the preset: pal init DIR --preset chapter-2',
         ) from error
 
 
@@ -128,11 +130,11 @@ def open_file(path: Path, options: ReadOptions) -> Source:
         SourceError: There is no such file, it cannot be read, or its text column cannot be found.
     """
     context = () if options.context == ("none",) else options.context or None
-    asked = ColumnRequest(options.text_columns, options.id_column or None, options.label_column or None, context)
-    return open_columns(path, asked, options.encoding or None, options.delimiter or None)
+    request = ColumnRequest(options.text_columns, options.id_column or None, options.label_column or None, context)
+    return open_columns(path, request, options.encoding or None, options.delimiter or None)
 
 
 def _rejects_file(workspace: Workspace, path: Path) -> Path:
-    """One for each path: files of the same name in other folders have their own."""
+    """The file of rejected rows, distinct for each path."""
     digest = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:6]
     return workspace.reports / f"import-{path.name}-{digest}.rejects.csv"

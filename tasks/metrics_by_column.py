@@ -1,4 +1,4 @@
-"""Metrics of a model on parts of the evaluation items: one part for each value of a column."""
+"""Metrics of a model on parts of the evaluation items: of each slice of imports, and of each value of a column."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from storage.lake.context import column_sql
 from storage.lake.store import Store
@@ -17,26 +18,43 @@ from tasks.reporting.report_page import Slice
 MOST_VALUES = 12
 """The rarer values of a column are one part."""
 METRICS = ("f1", "ap", "accuracy")
+IMPORTED = "imported"
+"""In place of a column: the value is when the first import of the slice was."""
 
 
 def slices_of(
     store: Store, columns: Sequence[str], item_ids: Sequence[str], model: LoadedModel, held_out: HeldOut
 ) -> list[Slice]:
-    """A slice for each value of each column, the largest first; items without one are `(none)`.
+    """The slices of imports by time, where there are several; then of each column one for each value.
+
+    Those of a column are by size; items without a value are `(none)`.
 
     Args:
         item_ids: Of the items of `held_out`, in its order.
     """
-    found = []
+    parts: list[tuple[str, str, npt.NDArray[np.bool_]]] = []
+    if held_out.sliced:
+        places = np.array(held_out.sliced.at, np.int64)
+        for k, each in enumerate(held_out.sliced.slices):
+            parts.append((IMPORTED, f"{each.imports[0]:%Y-%m-%d %H:%M} UTC", places == k))
     for column in columns:
         sql = f"SELECT item_id, {column_sql(column)} FROM lake.items WHERE item_id IN (SELECT unnest($ids))"
         values = dict(store.rows(sql, {"ids": list(item_ids)}))
         of = ["(none)" if values.get(item_id) is None else str(values[item_id]) for item_id in item_ids]
         frequent = [value for value, _ in Counter(of).most_common(MOST_VALUES)]
-        rest = [value if value in frequent else "(others)" for value in of]
-        for value in dict.fromkeys([*frequent, *rest]):
-            at = np.flatnonzero(np.array(rest, dtype=object) == value)
-            measured = evaluate(held_out.probabilities[at], held_out.labels[at], model.labels, model.calibration)
-            metrics = tuple(each for name in METRICS for each in measured.metrics if each.name == name)
-            found.append(Slice(column, value, len(at), metrics))
+        rest = np.array([value if value in frequent else "(others)" for value in of], dtype=object)
+        parts += [(column, value, rest == value) for value in dict.fromkeys([*frequent, *rest])]
+    found, weights = [], held_out.weights
+    for column, value, within in parts:
+        if not (at := np.flatnonzero(within)).size:
+            continue
+        measured = evaluate(
+            held_out.probabilities[at],
+            held_out.labels[at],
+            model.labels,
+            model.calibration,
+            item_weights=weights[at] if weights is not None else None,
+        )
+        metrics = tuple(each for name in METRICS for each in measured.metrics if each.name == name)
+        found.append(Slice(column, value, len(at), metrics))
     return found

@@ -60,7 +60,8 @@ def model_change(project: Project) -> ModelChange | None:
     except ModelError:
         return None  # of other labels, or damaged: `pal status` and the next run say so
     version = store.version()
-    held_out = [predict_held_out(store, model, version) for model in (before, now)]
+    where = project.config.sampling.where
+    held_out = [predict_held_out(store, model, version, where) for model in (before, now)]
     texts = fixed_sample(store, N_SAMPLE)
     first, second = (model.calibration.decisions(predict_stored(store, model, texts)) for model in (before, now))
     probabilities = predict_stored(store, now, texts)
@@ -81,7 +82,8 @@ def _verdict(models: tuple[LoadedModel, LoadedModel], held_out: list[HeldOut]) -
     counted = range(len(models[1].labels)) if positive is None else [positive]
     scored = [[_scored(of, model, label) for label in counted] for model, of in zip(models, held_out, strict=True)]
     truths = [labels == label for label in counted]
-    found = {name: compare(scored[1], scored[0], truths, name, margin=0.0) for name in METRICS}
+    weights = held_out[1].weights
+    found = {name: compare(scored[1], scored[0], truths, name, margin=0.0, item_weights=weights) for name in METRICS}
     return verdict_text(models[0].model_id, {METRICS[name]: each for name, each in found.items() if each})
 
 

@@ -1,4 +1,4 @@
-"""What the next batch is for, from how many labels there are; and whether more labels would change much."""
+"""Plans the next batch from the number of labels, and forecasts its effect."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from storage.lake.context import check_columns, check_where, matching_items
 from storage.lake.evaluation_reserve import Reserve, find_reserve
 from storage.lake.items import count_items, count_items_and_pool, count_pending
 from storage.lake.models import recent_values
+from storage.lake.slices import weighted_share
 from storage.lake.store import Store
 from storage.records import SUCCESSIVE, Metric, Split, StopSign
 from tasks.learning.forecast import LEAST_EACH, LEAST_EVALUATION, LEAST_POSITIVES, forecast
@@ -26,32 +27,32 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 UNBIASED = ("random",)
-"""The strategies whose items are a fair sample of the pool."""
+"""The strategies whose items are a random sample of the pool."""
 
 TOLERATED_SHORTFALL = 0.01
-"""Share of a minimum that may be missing: a few skipped, unsure or doubled items are no reason for a batch."""
+"""Fraction of a minimum that may be missing, so that a few skipped or unsure items do not require a batch."""
 
 
 FIRST_BATCH = 50
-"""Items of a batch before there is a first model; half of them evaluate it."""
+"""Items of a batch before the first model; half of them are for evaluation."""
 
 SPARE = 1.25
-"""Size of the evaluation reserve, in evaluation items wanted: some are skipped."""
+"""Size of the evaluation reserve relative to the target, since some items are skipped."""
 
 LEAST_RESERVE = 1500
-"""Items of the reserve of a large pool, or a tenth of a small one: it cannot grow when the target is raised later."""
+"""Minimum size of the reserve of a large pool (a tenth of a small one): it cannot grow if the target is raised."""
 
 
 @dataclass(frozen=True)
 class Minimums:
-    """How many labelled items each split needs.
+    """The number of labeled items that each split needs.
 
     Attributes:
-        evaluation: Wanted in the end.
-        validation: Before training items are asked for.
-        training: Random answers before a model chooses items; half of them are evaluation items if these have a share.
-        evaluation_share: Share of a batch that is from the evaluation reserve until there are enough, 0 to 1; at 0
-            evaluation items come first, in batches of their own, drawn at random from the pool.
+        evaluation: Target number of evaluation items.
+        validation: Validation items, queried before training items.
+        training: Random answers before a model chooses items; half are for evaluation if `evaluation_share` > 0.
+        evaluation_share: Fraction of a batch from the evaluation reserve until there are enough, 0 to 1; with 0,
+            evaluation items come first, in separate random batches.
     """
 
     evaluation: int = 1200
@@ -61,21 +62,22 @@ class Minimums:
 
     @property
     def reserve(self) -> int:
-        """Items that the evaluation reserve is to have; 0 where evaluation items come first."""
+        """Size of the evaluation reserve; 0 if evaluation items come first."""
         return ceil(SPARE * self.evaluation) if self.evaluation_share else 0
 
     @property
     def first_training(self) -> int:
-        """Training items before a model chooses: all random answers, or the half of them that is no evaluation."""
+        """Random training items before a model chooses: all random answers, or the half that is not for evaluation."""
         return ceil(self.training / 2) if self.evaluation_share else self.training
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The next batch: for which split, how many items, and whether a model chooses them.
+    """The split, size and kind of the next batch.
 
     Attributes:
-        n_evaluation: Of a training batch's items those of the evaluation reserve.
+        active: Whether a model chooses the items.
+        n_evaluation: Number of items of the evaluation reserve in a training batch.
     """
 
     purpose: Split
@@ -84,7 +86,7 @@ class Plan:
     n_evaluation: int = 0
 
     def resized(self, n: int, n_before: int = 0) -> Plan:
-        """The same for n items, after `n_before` of earlier batches.
+        """The same plan for n items, after `n_before` items of earlier batches.
 
         >>> Plan(Split.TRAINING, 100, True, 25).resized(10)
         Plan(purpose=<Split.TRAINING: 'training'>, n=10, active=True, n_evaluation=2)
@@ -94,7 +96,7 @@ class Plan:
 
 
 def part_of(share: float, n: int, n_before: int) -> int:
-    """A share of the next n items as a whole number, so that it is right over many batches, however small.
+    """A fraction of the next n items as an integer, exact over many batches of any size.
 
     >>> [part_of(0.25, 1, n_before) for n_before in range(8)]
     [0, 0, 0, 1, 0, 0, 0, 1]
@@ -109,15 +111,15 @@ def next_batch_plan(
     pending: Mapping[Split, int] | None = None,
     n_due: int = 0,
 ) -> Plan:
-    """Small random batches until a first model can learn, then active learning; evaluation grows beside it.
+    """Plan small random batches until a first model can learn, then active learning with evaluation items mixed in.
 
     With an evaluation share of 0, all evaluation items come first.
 
     Args:
-        counts: Split -> label -> labelled items.
-        pending: Split -> items that are out with annotators; they count as if they were labelled.
-        batch_size: Of an active batch, and of a random one where the training items have one label only.
-        n_due: Items of the evaluation reserve that are still to be asked for the minimum to be reached.
+        counts: Split -> label -> number of labeled items.
+        pending: Split -> number of items in open batches, which count as if they were labeled.
+        batch_size: Size of an active batch, and of a random one if all training items have the same label.
+        n_due: Items of the evaluation reserve to query until the minimum is reached.
 
     >>> next_batch_plan({}, Minimums(), 100, n_due=1200)
     Plan(purpose=<Split.TRAINING: 'training'>, n=50, active=False, n_evaluation=25)
@@ -130,17 +132,17 @@ def next_batch_plan(
             return Plan(split, n + n_evaluation, active=False, n_evaluation=n_evaluation)
         if missing and not (split is Split.EVALUATION and share):
             return Plan(split, missing, active=False)
-    several = sum(n > 0 for n in counts.get(Split.TRAINING, {}).values()) > 1
+    n_labels = sum(n > 0 for n in counts.get(Split.TRAINING, {}).values())
     n_before = sum(sum(by_label.values()) for by_label in counts.values()) + sum((pending or {}).values())
     n_evaluation = min(n_due, part_of(share, batch_size, n_before))
-    return Plan(Split.TRAINING, batch_size, active=several, n_evaluation=n_evaluation)
+    return Plan(Split.TRAINING, batch_size, active=n_labels > 1, n_evaluation=n_evaluation)
 
 
 def fitting_minimums(minimums: Minimums, n_items: int) -> Minimums:
-    """The minimums as they are; or, where they would use up every item there is, smaller ones.
+    """Reduce the minimums if they would use up all items.
 
-    Evaluation items that come first get their part of half the items. Those that grow beside training take nothing from
-    it: each number is at most half of the items.
+    If evaluation items come first, the minimums share half of the items in proportion. Otherwise each minimum is at
+    most half of the items.
 
     >>> fitting_minimums(Minimums(1200, 200, 100, evaluation_share=0), 400)
     Minimums(evaluation=160, validation=26, training=13, evaluation_share=0)
@@ -148,17 +150,17 @@ def fitting_minimums(minimums: Minimums, n_items: int) -> Minimums:
     Minimums(evaluation=300, validation=0, training=100, evaluation_share=0.25)
     """
     names = ("evaluation", "validation", "training")
-    wanted = {name: int(getattr(minimums, name)) for name in names}
-    total = sum(wanted.values())
+    configured = {name: int(getattr(minimums, name)) for name in names}
+    total = sum(configured.values())
     if total < n_items or not n_items:
         return minimums
     if minimums.evaluation_share:
-        return replace(minimums, **{name: min(n, n_items // 2) for name, n in wanted.items()})
-    return replace(minimums, **{name: int(n * n_items / 2 / total) for name, n in wanted.items()})
+        return replace(minimums, **{name: min(n, n_items // 2) for name, n in configured.items()})
+    return replace(minimums, **{name: int(n * n_items / 2 / total) for name, n in configured.items()})
 
 
 def answers_before_model(minimums: Minimums, counts: Mapping[Split, Mapping[str, int]], n_items: int) -> int:
-    """About how many answers the first model still needs.
+    """The approximate number of answers until the first model.
 
     >>> answers_before_model(Minimums(), {}, 5000), answers_before_model(Minimums(evaluation_share=0), {}, 5000)
     (100, 1300)
@@ -166,7 +168,7 @@ def answers_before_model(minimums: Minimums, counts: Mapping[Split, Mapping[str,
     fitting = fitting_minimums(minimums, n_items)
     missing = _missing(counts, fitting, {})
     n_training = missing[Split.TRAINING]
-    if fitting.evaluation_share:  # as many evaluation items come with them, until there are enough
+    if fitting.evaluation_share:  # each comes with an evaluation item until there are enough
         return n_training + missing[Split.VALIDATION] + min(n_training, missing[Split.EVALUATION])
     return sum(missing.values())
 
@@ -179,20 +181,20 @@ def minimums_of(project: Project) -> Minimums:
 def _missing(
     counts: Mapping[Split, Mapping[str, int]], minimums: Minimums, pending: Mapping[Split, int]
 ) -> dict[Split, int]:
-    """Split -> items that a minimum still needs, in the order in which they are asked for."""
-    found = {}
+    """Split -> number of items missing from its minimum, in the order in which they are queried."""
+    missing_by_split = {}
     for split in (Split.EVALUATION, Split.VALIDATION, Split.TRAINING):
         minimum: int = minimums.first_training if split is Split.TRAINING else getattr(minimums, split.value)
         missing = minimum - sum(counts.get(split, {}).values()) - pending.get(split, 0)
-        found[split] = missing if missing > TOLERATED_SHORTFALL * minimum else 0
-    return found
+        missing_by_split[split] = missing if missing > TOLERATED_SHORTFALL * minimum else 0
+    return missing_by_split
 
 
 def check_context(project: Project) -> None:
-    """Make sure that the columns that pal.toml names are there.
+    """Check that the columns named in pal.toml exist.
 
     Raises:
-        ConfigError: No item has one of them, or `[sampling] where` is no condition on columns.
+        ConfigError: No item has one of them, or `[sampling] where` is not a condition on columns.
     """
     store, config = project.store, project.config
     check_columns(store, config.batch.context, "[batch] context in pal.toml")
@@ -201,19 +203,20 @@ def check_context(project: Project) -> None:
 
 
 def count_askable(project: Project) -> int:
-    """Number of items that `[sampling] where` lets through: all without one."""
+    """Number of items that fulfill `[sampling] where`; all without a condition."""
     store, where = project.store, project.config.sampling.where
     return count_items(store) if not where else store.rows(f"SELECT count(*) FROM ({matching_items(where)})")[0][0]
 
 
 def reserve_of(project: Project) -> Reserve:
-    """The evaluation reserve that pal.toml asks for, and what of it is to be asked next."""
+    """The evaluation reserve configured in pal.toml, with the items to query next."""
     store, minimums = project.store, minimums_of(project)
     with store.reading():
         n_items = count_askable(project)
         fitting = fitting_minimums(minimums, n_items)
         size = max(fitting.reserve, min(LEAST_RESERVE, n_items // 10)) if fitting.reserve else 0
-        return find_reserve(store, fitting.evaluation, min(size, n_items // 2), project.config.sampling.where)
+        refresh = project.config.evaluation.refresh if size else 0
+        return find_reserve(store, fitting.evaluation, min(size, n_items // 2), project.config.sampling.where, refresh)
 
 
 def plan_next_batch(project: Project, n: int = 0) -> Plan:
@@ -247,11 +250,11 @@ def plan_next_batch(project: Project, n: int = 0) -> Plan:
 
 @dataclass(frozen=True)
 class Outlook:
-    """What the next batch is expected to bring.
+    """The expected result of the next batch.
 
     Attributes:
-        n_answers: Of that batch, and `n_training` of them that are trained on.
-        expected: Average precision after it, with a 95 % interval.
+        n_answers: Size of the batch; `n_training` of its items are for training.
+        expected: Expected average precision, with a 95% interval.
     """
 
     n_answers: int
@@ -262,12 +265,12 @@ class Outlook:
 def outlook_of(
     project: Project, n_training: int, figures: Mapping[str, Metric], counts: Mapping[Split, Mapping[str, int]]
 ) -> Outlook | None:
-    """The outlook of the production model; None where too few evaluation items, or positives, make it a guess.
+    """The outlook of the production model; None if there are too few evaluation items or positives.
 
     Args:
-        n_training: Labels that it was trained on.
-        figures: Of it on the evaluation items.
-        counts: Split -> label -> labelled items.
+        n_training: Its number of training labels.
+        figures: Its metrics on the evaluation items.
+        counts: Split -> label -> number of labeled items.
     """
     evaluation, minimums = counts.get(Split.EVALUATION, {}), minimums_of(project)
     n_evaluation, positive = sum(evaluation.values()), project.label_set.positive
@@ -283,10 +286,10 @@ def outlook_of(
 
 
 def signs_of(store: Store, label_set: LabelSet, counts: tuple[int, int] | None = None) -> tuple[StopSign, ...]:
-    """The stop signs as of now.
+    """The present stopping criteria.
 
     Args:
-        counts: How many items there are, and how many of them in the pool; counted where None.
+        counts: Numbers of all items and of pool items, if the caller has them.
     """
     n_items, n_pool = counts or count_items_and_pool(store)
     findings = Findings(
@@ -295,5 +298,6 @@ def signs_of(store: Store, label_set: LabelSet, counts: tuple[int, int] | None =
         results=batch_results(store, UNBIASED, label_set.positive or ""),
         n_items=n_items,
         n_pool=n_pool,
+        weighted=weighted_share(store, label_set.positive) if label_set.positive else None,
     )
     return stop_signs(findings, has_positive=label_set.positive is not None)

@@ -88,7 +88,7 @@ def predict_pool(project: Project, output: Path, form: FileFormat, model_id: str
             shutil.rmtree(folder, ignore_errors=True)
     except Timeout as error:
         raise WorkspaceError(
-            f"another process is writing {output}.", hint="wait for it, or name another file"
+            f"Another process is writing {output}.", hint="Wait for it to finish, or name another file."
         ) from error
     log.info("Predicted %s items with %s: %s (%.1f s).", f"{n:,}", record.model_id, output, time.monotonic() - started)
     return PoolPrediction(str(output), n, record.model_id, pinned.lake_version)
@@ -103,10 +103,10 @@ def _pinned(store: Store, folder: Path, model: Model) -> _Pinned:
     except (OSError, ValueError, TypeError):
         before = None
     if before == now:
-        log.info("going on with what is done already of %s", folder.name)
+        log.info("Resuming the interrupted prediction %s.", folder.name)
         return now
     if before is not None:
-        log.warning("the model or the lake has changed since this file was begun: beginning anew")
+        log.warning("The model or the lake has changed since this prediction was interrupted; starting again.")
     for left in folder.glob("*.parquet"):
         left.unlink()
     write_whole(path, json.dumps(asdict(now), indent=1).encode())

@@ -1,4 +1,4 @@
-"""Stage `make_features`: token ids for every item that has none yet, made once and kept in the lake."""
+"""Stage `make_features`: computes token ids once for every item and stores them in the lake."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ from tasks.scale.workers import on_this_machine, open_workers
 log = logging.getLogger(__name__)
 
 ITEMS_OF_A_CALL = 262_144
-"""What a worker makes features of at once, and writes in one commit; fewer are made here."""
+"""Items per call of a worker, which writes them in one commit; fewer items are processed here."""
 
 SAMPLE = 2_000
-"""How many texts decide whether the encoder covers their language."""
+"""Number of texts for the check that the encoder covers their language."""
 
 _FEATURES = pa.schema([("item_id", pa.string()), ("tokens", pa.binary())])
 
 
 def make_features(project: Project) -> str:
-    """Make the features of all items that have none under the configured encoder; returns its encoder_id."""
+    """Make the missing features of all items with the configured encoder; returns its encoder_id."""
     workspace, encoder_name, scale = project.workspace, project.config.model.encoder, project.config.scale
     encoder = current_encoder(workspace, encoder_name, project.encoders)
     if scale.shared and count_without_features(project.store, encoder.encoder_id) > ITEMS_OF_A_CALL:
@@ -58,7 +58,7 @@ def make_features(project: Project) -> str:
 
 
 def add_missing_features(project: Project, encoder: Encoder) -> None:
-    """Features for the items that have none under this encoder, made here."""
+    """Make the missing features with this encoder in this process."""
     started, fragments = time.monotonic(), 0.0
 
     def make(texts: pa.Array) -> pa.Array:
@@ -66,13 +66,14 @@ def add_missing_features(project: Project, encoder: Encoder) -> None:
         tokens = encoder.tokenize(texts)
         if isinstance(encoder, StaticVectors) and not fragments:
             some = texts.slice(0, SAMPLE).to_pylist()
-            fragments = fragments_per_letter(encoder, some, tokens.slice(0, len(some)))
+            n_letters = sum(map(str.isalnum, "".join(some)))
+            fragments = fragments_per_letter(encoder, n_letters, tokens.slice(0, len(some)))
         return tokens.to_arrow()
 
     if missing := count_without_features(project.store, encoder.encoder_id):
         with progress("features", missing) as advance:
             made = write_features(project.workspace, encoder.encoder_id, make, advance=advance)
-        _tell(made, encoder, started)
+        _log_made(made, encoder, started)
     if fragments > MOST_FRAGMENTS:
         log.warning(
             "The encoder does not cover the language of these texts: 10 letters make %.1f pieces (English: 2.5). "
@@ -88,12 +89,12 @@ def write_features(
     bounds: tuple[str, str] | None = None,
     advance: Callable[[int], object] | None = None,
 ) -> int:
-    """Make the features that are missing and take them into the lake, all at once; returns how many.
+    """Make the missing features and write them to the lake in one commit; returns their number.
 
     Args:
-        make: Texts (n,) to features, binary (n,).
-        bounds: First and last id of the items that are meant; all where None.
-        advance: Told how many are made.
+        make: Maps texts (n,) to features, binary (n,).
+        bounds: First and last id of the items; None for all.
+        advance: Called with the number of features so far.
     """
     with workspace.scratch() as scratch:
         path, done = scratch / "features.parquet", 0
@@ -118,34 +119,35 @@ def _made_by_workers(workspace: Workspace, encoder_name: str, encoder: Encoder, 
     with open_workers(scale) as workers:
         assert workers is not None
         made = workers.run(add_shard_features, [(k, {**what, "bounds": run}) for k, run in enumerate(runs)])
-    _tell(sum(made), encoder, started)
+    _log_made(sum(made), encoder, started)
 
 
 def add_shard_features(workspace: Workspace, encoder_name: str, encoder_id: str, bounds: tuple[str, str]) -> int:
-    """On a worker: features for the items of a run that have none yet; returns how many it made."""
+    """On a worker: make the missing features of a range of items; returns their number."""
     here = on_this_machine(workspace)
-    encoder = current_encoder(here, encoder_name, Encoders(here.encoders))
+    encoder = current_encoder(here, encoder_name)
     if encoder.encoder_id != encoder_id:
         raise ModelError(
-            f"this worker has encoder {encoder.encoder_id!r} / {encoder_id!r} is asked for.",
-            hint="install the same version everywhere, and give all workers the same [lake] and [files]",
+            f"This worker has encoder {encoder.encoder_id!r} instead of {encoder_id!r}.",
+            hint="Install the same version on all machines, and give all workers the same [lake] and [files].",
         )
     return write_features(here, encoder_id, _tokens_of(encoder), bounds)
 
 
-def _tell(made: int, encoder: Encoder, started: float) -> None:
+def _log_made(made: int, encoder: Encoder, started: float) -> None:
     log.info("Made features of %s items with %s (%.1f s).", f"{made:,}", encoder.encoder_id, time.monotonic() - started)
 
 
-def current_encoder(workspace: Workspace, name: str, encoders: Encoders) -> Encoder:
-    """The encoder to use now: the shipped one, that which was adapted last, or bag-of-words.
+def current_encoder(workspace: Workspace, name: str, encoders: Encoders | None = None) -> Encoder:
+    """The encoder to use now: the shipped one, the one adapted last, or bag-of-words.
 
-    The vocabulary of bag-of-words is fitted to the lake, and again when that has twice the items it had then; a new
-    vocabulary is a new encoder, with features of its own.
+    The vocabulary of bag-of-words is fitted to the lake, and fitted again when the number of items has doubled; a new
+    vocabulary is a new encoder with its own features.
 
     Raises:
-        ModelError: Nothing was adapted yet.
+        ModelError: No encoder was adapted yet.
     """
+    encoders = encoders or Encoders(workspace.encoders)
     if name == MINILM_ADAPTED:
         workspace.fetch_encoders()
         return encoders.newest_adapted()

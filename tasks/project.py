@@ -72,7 +72,7 @@ class Project:
 
 
 def lost_labels(project: Project) -> dict[str, int]:
-    """The labels that pal.toml lacks, and to how many items each was answered: all that were, or that a change made."""
+    """Labels of answers or label changes that pal.toml lacks, with their numbers of items."""
     store = project.store
     known = codebook_of(store).added
     if known | given_answers(store) <= {*project.label_set.names, UNSURE, SKIP}:  # the usual case, without all answers
@@ -82,21 +82,21 @@ def lost_labels(project: Project) -> dict[str, int]:
 
 
 def refuse_lost_labels(project: Project) -> None:
-    """Go on only where pal.toml has every label that was answered.
+    """Check that pal.toml has every label of answers.
 
     Raises:
-        ConfigError: It lacks one: it was edited by hand, or a change of labels on another machine is missing there.
+        ConfigError: It lacks one, since it was edited by hand or labels were changed on another machine.
     """
     if lost := lost_labels(project):
         labels = ", ".join(f"{name!r} ({n:,})" for name, n in lost.items())
         raise ConfigError(
-            f"pal.toml does not have these labels of items: {labels}.",
-            hint=f"Say what became of them: {'; '.join(possible_changes(project, lost))}",
+            f"pal.toml lacks these labels of items: {labels}.",
+            hint=f"Run the command that matches the change: {'; '.join(possible_changes(project, lost))}",
         )
 
 
 def possible_changes(project: Project, lost: Iterable[str]) -> list[str]:
-    """The commands that could be meant by a pal.toml without these labels."""
+    """Commands that would explain why pal.toml lacks these labels."""
     store = project.store
     codebook, answered = codebook_of(store), answered_labels(store)
     new = [name for name in project.label_set.names if name not in answered]
@@ -104,7 +104,7 @@ def possible_changes(project: Project, lost: Iterable[str]) -> list[str]:
     for name in lost:
         rows = codebook.made_by(name)
         old = [row.label for row in rows if row.label is not None]
-        if rows and {*old} <= {*project.label_set.names}:  # made on another machine; here it changes pal.toml only
+        if rows and {*old} <= {*project.label_set.names}:  # changed on another machine; here only pal.toml changes
             added = ",".join(row.becomes or "" for row in rows if row.label is None)
             into = {"merge": name, "split": added}.get(rows[0].kind, "")
             commands.append(command_of(rows[0].kind, old if into else [*old, name], into))
@@ -115,7 +115,7 @@ def possible_changes(project: Project, lost: Iterable[str]) -> list[str]:
 
 
 def command_of(kind: str, names: Sequence[str], into: str = "") -> str:
-    """A change of labels as a shell takes it, whatever the names are."""
+    """The command for a change of labels, quoted for a shell."""
     option = ["--into", into] if into else []
     is_dashed = any(name.startswith("-") for name in names)
     return f"pal labels {kind} {shlex.join([*option, '--', *names] if is_dashed else [*names, *option])}"

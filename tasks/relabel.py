@@ -1,7 +1,7 @@
-"""Stage `change_labels`: labels renamed, merged, split, retired or added, in the lake and in pal.toml as one step.
+"""Stage `change_labels`: renames, merges, splits, retires or adds labels in the lake and pal.toml atomically.
 
-What is to be done is noted in a file first; the commit in the lake decides. Killed before it, nothing has changed;
-killed after it, the next command that opens the project writes pal.toml.
+The change is noted in a file first; the commit in the lake decides. After a kill before the commit, nothing has
+changed; after a kill later, the next command that opens the project writes pal.toml.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Relabeling:
-    """A change of labels that was looked at, and can be made.
+    """A planned change of labels.
 
     Attributes:
-        label_set: What pal.toml has afterwards.
-        change: Of the lake; None where the lake has it already.
-        effect: What it does; None where it does nothing to the lake.
-        seconds: The median time of an answer; None where it is not known.
+        label_set: The label set of pal.toml after the change.
+        change: The change of the lake; None if the lake has it already.
+        effect: Its effect; None if the lake does not change.
+        seconds: Median duration of an answer; None if unknown.
         edits_file: Whether pal.toml changes.
     """
 
@@ -62,13 +62,13 @@ class Relabeling:
 
 
 def plan_relabeling(project: Project, edit: LabelEdit, reason: str = "", ask_about: str | None = None) -> Relabeling:
-    """Look at a change of labels: what it would do to pal.toml and to the lake. A change made before does nothing.
+    """Plan a change of labels in pal.toml and the lake; a change that was made before has no effect.
 
     Args:
-        ask_about: A label whose items are to be asked again although they keep it.
+        ask_about: A label whose items are queried again although they keep it.
 
     Raises:
-        ConfigError: There is no such label, or the new one exists, or these cannot be labels.
+        ConfigError: There is no such label, the new one exists, or a name is invalid.
     """
     workspace, store = project.workspace, project.store
     content = workspace.config_file.read_bytes()
@@ -100,10 +100,10 @@ def plan_relabeling(project: Project, edit: LabelEdit, reason: str = "", ask_abo
 
 
 def relabel(project: Project, planned: Relabeling, *, ask: bool) -> str | None:
-    """Make the change; returns the id of the batch of items to ask again, where one was wanted and there are any.
+    """Make the change; returns the id of the batch of items to query again, if any.
 
     Raises:
-        StoreError: It would not do what was planned: answers came in meanwhile. Nothing has changed.
+        StoreError: The effect differs from the plan, since answers were ingested meanwhile; nothing is changed.
     """
     workspace, store = project.workspace, project.store
     note = _note(workspace)
@@ -120,18 +120,18 @@ def relabel(project: Project, planned: Relabeling, *, ask: bool) -> str | None:
 
 
 def finish_relabeling(workspace: Workspace) -> None:
-    """Finish a change of labels in which a process was killed, or forget it where the lake does not have it."""
+    """Finish a change of labels after a kill, or discard it if it was not committed to the lake."""
     note = _note(workspace)
     if not note.exists():
         return
     with FileLock(f"{note}.lock"):
-        if not note.exists():  # its process was still at work
+        if not note.exists():  # its process has finished meanwhile
             return
         noted = json.loads(note.read_text(encoding="utf-8"))
         edit = LabelEdit(noted["kind"], tuple(noted["labels"]), tuple(noted["into"]))
         codebook = codebook_of(workspace.store())
-        made = {(each.label, each.becomes) for each in codebook.changes if each.codebook == noted["codebook"]}
-        if made == {*_going(edit).items(), *((None, name) for name in _added(edit))}:
+        committed = {(row.label, row.becomes) for row in codebook.changes if row.codebook == noted["codebook"]}
+        if committed == {*_going(edit).items(), *((None, name) for name in _added(edit))}:
             _write(workspace.config_file, edit)
             log.info("Finished an interrupted change of labels (%s) in pal.toml.", edit.kind)
         else:
@@ -150,12 +150,12 @@ def _write(path: Path, edit: LabelEdit) -> None:
 
 
 def _heir(edit: LabelEdit) -> str | None:
-    """What the labels that go become."""
+    """The replacement of the removed labels."""
     return edit.into[0] if edit.kind in ("rename", "merge") else None
 
 
 def _going(edit: LabelEdit) -> dict[str, str | None]:
-    """The labels that go, with what they become."""
+    """The removed labels with their replacements."""
     return {name: _heir(edit) for name in edit.labels if edit.kind == "split" or name not in edit.into}
 
 
@@ -164,24 +164,24 @@ def _added(edit: LabelEdit) -> tuple[str, ...]:
 
 
 def _is_made(codebook: Codebook, edit: LabelEdit) -> bool:
-    """Whether the lake has this change, and none of these labels came back since."""
+    """Whether the lake has this change, and none of these labels was added again."""
     if edit.kind == "split":
-        last = [each for each in codebook.changes if each.label == edit.labels[0]][-1:]
-        rows = [each for each in codebook.changes if last and each.codebook == last[0].codebook]
-        return bool(rows) and {each.becomes for each in rows if each.label is None} == {*edit.into}
+        newest = [row for row in codebook.changes if row.label == edit.labels[0]][-1:]
+        rows = [row for row in codebook.changes if newest and row.codebook == newest[0].codebook]
+        return bool(rows) and {row.becomes for row in rows if row.label is None} == {*edit.into}
     going = [name for name in edit.labels if name not in edit.into]
     rows = [row for name in going for row in codebook.last_of(name)[:1]]
     return bool(going) and [(row.kind, row.becomes) for row in rows] == [(edit.kind, _heir(edit))] * len(going)
 
 
 def _check(label_set: LabelSet, earlier: Collection[str], edit: LabelEdit) -> None:
-    """Make sure that the labels that go are known, and that those in their place can be.
+    """Check that the labels to change exist and that the new ones are possible.
 
     Args:
-        earlier: Labels that answers have, whatever pal.toml says.
+        earlier: Labels of answers, even if pal.toml lacks them.
 
     Raises:
-        ConfigError: They are not, or cannot be.
+        ConfigError: The change is impossible.
     """
     for name in edit.labels:
         if name not in label_set.names and name not in earlier:
@@ -189,13 +189,13 @@ def _check(label_set: LabelSet, earlier: Collection[str], edit: LabelEdit) -> No
     old, new = " ".join(edit.labels), edit.into[0] if edit.into else ""
     if edit.kind == "rename" and {*edit.labels, new} <= {*label_set.names}:
         raise ConfigError(
-            f"pal.toml has both {old!r} and {new!r}.", hint=f"To join them: {command_of('merge', edit.labels, new)}"
+            f"pal.toml has both {old!r} and {new!r}.", hint=f"Merge them: {command_of('merge', edit.labels, new)}"
         )
     if edit.kind in ("rename", "merge") and {*edit.labels} == {new}:
         raise ConfigError(f"{new!r} would become itself.", hint="Name another label.")
     if edit.kind == "split" and len({*edit.into}) < 2:
         raise ConfigError(
-            f"{old!r} would become one label.", hint=f"To rename it: {command_of('rename', (*edit.labels, 'NEW'))}"
+            f"{old!r} would become one label.", hint=f"Rename it instead: {command_of('rename', (*edit.labels, 'NEW'))}"
         )
 
 
@@ -204,7 +204,7 @@ def _no_label(name: str, label_set: LabelSet) -> ConfigError:
 
 
 def _labels_before(label_set: LabelSet, answered: Collection[str], edit: LabelEdit) -> dict[str, str]:
-    """Name and key of each label before the change, also where pal.toml was edited by hand already."""
+    """Name and key of each label before the change, even if pal.toml was edited by hand already."""
     missing = [name for name in edit.labels if name not in label_set.names]
     before: dict[str, str] = {}
     for label in label_set.labels:
@@ -214,7 +214,7 @@ def _labels_before(label_set: LabelSet, answered: Collection[str], edit: LabelEd
 
 
 def _review(project: Project, planned: Relabeling, item_ids: Sequence[str]) -> Draft:
-    """A batch of the items to ask again."""
+    """Draft a batch of the items to query again."""
     from tasks.sample import share_out  # imports what draws batches
 
     store, asking = project.store, project.config.batch

@@ -1,4 +1,4 @@
-"""Check a project as `pal check` does, and make again what follows from the rest of it: nothing is lost by that."""
+"""Checks a project, and regenerates what can be derived from the rest of it."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from tasks.project import Project
 
 
 def check_project(project: Project) -> Checked:
-    """Everything that `check_workspace` checks, and whether models and encoders can be read.
+    """Run `check_workspace`, and check that models and encoders can be loaded.
 
     Raises:
-        PalError: The lake may not be read, for another reason than damage.
+        PalError: The lake cannot be read for a reason other than damage.
     """
     workspace = project.workspace
-    found = check_workspace(workspace)
-    known = {damage.path.split("/")[1] for damage in found.damaged if damage.path.startswith("models/")}
+    checked = check_workspace(workspace)
+    damaged = {damage.path.split("/")[1] for damage in checked.damaged if damage.path.startswith("models/")}
     for path in sorted(workspace.models.glob(f"[!.]*/{MANIFEST}")):
-        if path.parent.name not in known:
+        if path.parent.name not in damaged:
             try:
                 read_model(path.parent)
             except ModelError as error:
-                found.damaged.append(Damage(f"models/{path.parent.name}", error.what.rstrip("."), error.hint))
-    return found
+                checked.damaged.append(Damage(f"models/{path.parent.name}", error.what.rstrip("."), error.hint))
+    return checked
 
 
 def repair(project: Project, found: Checked) -> list[str]:
-    """Make again what can be made from the rest; returns what was done, in sentences."""
-    workspace, done = project.workspace, []
+    """Regenerate what can be derived; returns what was done, in sentences."""
+    workspace, actions = project.workspace, []
     for folder in (workspace.models, workspace.batches, workspace.encoders):
-        left = set(folder.glob(".*.part"))
+        unfinished = set(folder.glob(".*.part"))
         remove_left_parts(folder)
-        if n := len(left - set(folder.glob(".*.part"))):
-            done.append(f"Removed {n} unfinished folder{'s' if n > 1 else ''} from {folder.name}.")
+        if n := len(unfinished - set(folder.glob(".*.part"))):
+            actions.append(f"Removed {n} unfinished folder{'s' if n > 1 else ''} from {folder.name}.")
     if any(damage.repair == "runs" for damage in found.damaged):
         (workspace.root / RUNS_FILE).replace(workspace.root / f"{RUNS_FILE}.damaged")
-        done.append(f"Moved the damaged record of runs to {RUNS_FILE}.damaged; a new one begins with the next run.")
+        actions.append(f"Moved the damaged record of runs to {RUNS_FILE}.damaged; a new one begins with the next run.")
     steps: list[Callable[[], str]] = [
         functools.partial(_write_batch_again, project, batch_id)
         for batch_id in dict.fromkeys(damage.name for damage in found.damaged if damage.repair == "batch")
@@ -53,10 +53,10 @@ def repair(project: Project, found: Checked) -> list[str]:
         steps.append(functools.partial(_make_features_again, project, files))
     for step in steps:
         try:
-            done.append(step())
-        except PalError as error:  # what it is made from is damaged, too
-            done.append(f"Not repaired: {error.what}")
-    return done
+            actions.append(step())
+        except PalError as error:  # its source is damaged, too
+            actions.append(f"Not repaired: {error.what}")
+    return actions
 
 
 def _write_batch_again(project: Project, batch_id: str) -> str:
@@ -72,9 +72,9 @@ def _write_batch_again(project: Project, batch_id: str) -> str:
 
 
 def _make_features_again(project: Project, files: list[str]) -> str:
-    from tasks.prepare import make_features  # torch and Arrow, which other repairs need not
+    from tasks.prepare import make_features  # imports torch and Arrow
 
     forget_files(project.store, files)
     encoder_id = make_features(project)
-    some = "1 damaged file" if len(files) == 1 else f"{len(files)} damaged files"
-    return f"Removed {some} of features from the lake and made the features again with {encoder_id}."
+    files_text = "1 damaged file" if len(files) == 1 else f"{len(files)} damaged files"
+    return f"Removed {files_text} of features from the lake and computed the features again with {encoder_id}."

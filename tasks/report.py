@@ -29,8 +29,9 @@ from storage.lake.models import (
     strategy_results,
 )
 from storage.lake.people import people
+from storage.lake.slices import by_slice
 from storage.lake.store import Store
-from storage.records import Metric, Split
+from storage.records import Metric, RunRecord, Split
 from tasks.learning.metrics import calibration_bins, confusion, precision_recall, worst_mistakes
 from tasks.learning.stopping import advice, wilson_interval
 from tasks.model_input import open_model
@@ -40,7 +41,7 @@ from tasks.reporting.charts import Point
 from tasks.reporting.report_page import CURVES, TITLES, Mistake, OnEvaluation, Report, figure_text, report_page
 from tasks.sampling.catalogue import all_strategies
 from tasks.sentence_vectors import predict_stored
-from tasks.watch_drift import watch_drift
+from tasks.watch_drift import Watched, watch_drift
 
 if TYPE_CHECKING:
     from tasks.learning.model_files import LoadedModel
@@ -97,6 +98,8 @@ def batch_rows(report: Report) -> list[dict[str, Any]]:
 
 N_MISTAKES = 20
 N_RUNS = 10
+MOST_RUNS = 100
+"""Of the newest runs so many are looked through for one that reported a drift already."""
 
 
 def report_of(project: Project, run_id: str | None = None) -> Report:
@@ -117,7 +120,8 @@ def _report(project: Project, run_id: str | None) -> Report:
     metrics = metrics_of(store, model.model_id, Split.EVALUATION) if model else {}
     signs = signs_of(store, label_set) if model else ()
     strategies = strategy_results(store, positive) if positive else []
-    runs = workspace.runs().recent(N_RUNS)
+    newest_runs = workspace.runs().recent(MOST_RUNS)
+    runs = newest_runs[:N_RUNS]
     watched, curve = watch_drift(project), learning_curve(store)
     return Report(
         task=label_set.name,
@@ -143,10 +147,16 @@ def _report(project: Project, run_id: str | None) -> Report:
         per_label=_per_label(metrics),
         drift=watched.line() if watched else "",
         drift_fires=watched is not None and watched.fires,
+        drift_is_news=watched is not None and watched.fires and not _is_reported(watched, newest_runs, run_id),
         people=people(store),
         outlook=outlook_of(project, model.n_training, metrics, label_counts(store)) if model else None,
         change=_change(project) if len(curve) > 1 else None,
     )
+
+
+def _is_reported(watched: Watched, runs: Sequence[RunRecord], run_id: str | None) -> bool:
+    """Whether an earlier run wrote a report after the last import."""
+    return any("write_report" in run.stages and run.started_at > watched.until for run in runs if run.run_id != run_id)
 
 
 def _change(project: Project) -> ModelChange | None:
@@ -223,13 +233,14 @@ def _on_evaluation(project: Project, model_id: str) -> OnEvaluation | None:
     if not items.num_rows:
         return None
     measured = _measured(store, model, items)
-    columns = project.config.report.slices
-    if not columns:
+    columns, item_ids = project.config.report.slices, items["item_id"].to_pylist()
+    sliced = by_slice(store, item_ids, project.config.sampling.where)
+    if not columns and sliced is None:
         return measured
     texts = items["text"].to_pylist()
     labels = np.array([model.labels.index(label) for label in items["label"].to_pylist()], np.int64)
-    held_out = HeldOut(predict_stored(store, model, texts), labels, store.version())
-    slices = slices_of(store, columns, items["item_id"].to_pylist(), model, held_out)
+    held_out = HeldOut(predict_stored(store, model, texts), labels, store.version(), sliced)
+    slices = slices_of(store, columns, item_ids, model, held_out)
     return replace(measured, slices=tuple(slices))
 
 

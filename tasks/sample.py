@@ -1,4 +1,4 @@
-"""Stages `sample_batch` and `publish_batches`: score the pool, mix the strategies, take a batch out, write its files.
+"""Stages `sample_batch` and `publish_batches`: score the pool, mix the strategies, reserve a batch, write its files.
 
 The pool is read from the lake here or by workers; without a model only its item ids are read.
 """
@@ -22,11 +22,11 @@ from storage.files.folders import MANIFEST
 from storage.lake.annotations import labelled_texts
 from storage.lake.batches import Draft, OvertakenError, count_batches, published_batches
 from storage.lake.batches import reserve as reserve_batch
-from storage.lake.evaluation_reserve import Reserve, find_reserve
+from storage.lake.evaluation_reserve import RESERVE, Reserve, find_reserve
 from storage.lake.history import annotators_of, settled_labels
 from storage.lake.items import Askable, Beside, pool_features, pool_ids, pool_item_ids
 from storage.lake.store import Store
-from storage.records import Assignment, Batch, Proposal, Share, Split
+from storage.records import Assignment, Batch, Proposal, Split
 from tasks.config.settings import BatchConfig, SamplingConfig, ScaleConfig
 from tasks.learning.encoders import Encoder
 from tasks.learning.ngrams import CharacterCodes
@@ -52,22 +52,19 @@ log = logging.getLogger(__name__)
 
 TRIES = 10
 
-RESERVE = "reserve"
-"""In place of a strategy: the item is the next of the evaluation reserve."""
-
 
 def sample_batch(
     project: Project, plan: Plan, model: LoadedModel | None, *, seed: int | None = None, beside_open: bool = False
 ) -> str:
     """Reserve the items of the next batch and divide them among the annotators; returns its id.
 
-    The mix of pal.toml is scaled to the size in the plan, or to the pool where that is smaller; items of the evaluation
-    reserve are mixed in as the plan says. A batch for evaluation or validation alone is drawn at random.
+    The mix of pal.toml is scaled to the size in the plan, or to a smaller pool; items of the evaluation reserve are
+    mixed in as planned. Evaluation and validation batches are drawn at random.
 
     Args:
         model: Scores the pool; None for a batch without a model.
-        seed: Of the draw; None for the one in pal.toml.
-        beside_open: Reserve also where a batch is open; otherwise that one's id is returned.
+        seed: Random seed (default: from pal.toml).
+        beside_open: Reserve even if a batch is open; otherwise its id is returned.
     """
     started = time.monotonic()
     store, config = project.store, project.config
@@ -77,7 +74,7 @@ def sample_batch(
         if opened and not beside_open:
             return opened[0].batch_id
         version = store.version()
-        # A batch for evaluation alone is drawn from all that is left: such a plan has no use for a reserve.
+        # An evaluation batch is drawn from the whole pool, without a reserve.
         reserve = Reserve() if plan.purpose is Split.EVALUATION else reserve_of(project)
         # The same lake and seed give the same batch; after another batch, also a closed one, the draw is another.
         draw = seed + count_batches(store)
@@ -88,14 +85,14 @@ def sample_batch(
                 pool = load_pool_ids(project, version, reserve)
             else:
                 pool = load_pool(project, version, model, workers, reserve)
-            asked = reserve.due[: plan.n_evaluation]
-            if not len(pool) and not asked:  # then the rest may be evaluation items, too
-                asked = (*reserve.due, *reserve.spare)[: plan.n]
-            if not len(pool) and not asked:
+            reserved = reserve.due[: plan.n_evaluation]
+            if not len(pool) and not reserved:  # only reserve items are left
+                reserved = (*reserve.due, *reserve.spare)[: plan.n]
+            if not len(pool) and not reserved:
                 raise empty_pool()
-            numbers = scaled_mix(weights, min(plan.n - len(asked), len(pool)))
+            numbers = scaled_mix(weights, min(plan.n - len(reserved), len(pool)))
             mixed = mix_strategies(pool, numbers, draw, config.sampling.options)
-            mixed = with_reserve(mixed, asked, draw)
+            mixed = with_reserve(mixed, reserved, draw)
         draft = Draft(
             plan.purpose,
             mixed.item_ids,
@@ -104,13 +101,13 @@ def sample_batch(
             version,
             project.label_set.digest,
             model.model_id if model is not None else None,
-            {**({RESERVE: len(asked)} if asked else {}), **numbers},
-            mixed.shares,
+            {**({RESERVE: len(reserved)} if reserved else {}), **numbers},
+            (*reserve.shares(len(reserved)), *mixed.shares),
             signs_of(store, project.label_set) if plan.active else (),
             config.batch.overlap,
             config.batch.formats,
             share_out(store, mixed.item_ids, config.batch, draw),
-            evaluation=frozenset(asked),
+            evaluation=frozenset(reserved),
             reserve_below=reserve.below or None,
         )
         try:
@@ -121,29 +118,29 @@ def sample_batch(
             log.info("%s Drawing again.", overtaken.what)
             continue
         if is_new:
-            _log(batch, len(pool) + len(asked), time.monotonic() - started)
+            _log(batch, len(pool) + len(reserved), time.monotonic() - started)
         return batch.batch_id
     raise AssertionError("unreachable")
 
 
 def empty_pool() -> SamplingError:
-    """The error of a command that needs items of the pool where there are none."""
+    """The error of a command that needs items of an empty pool."""
     return SamplingError(
-        "The pool is empty: every item is annotated, out, or left out by [sampling] where.",
+        "The pool is empty: every item is annotated, in an open batch, or excluded by [sampling] where.",
         hint="Add texts: pal import FILE",
     )
 
 
 def share_out(store: Store, item_ids: Sequence[str], asking: BatchConfig, seed: int) -> list[Assignment]:
-    """Who is asked about which of these items, settled ones mixed in; nobody in particular without annotators."""
+    """Assign these items to the annotators, with gold items mixed in; empty without configured annotators."""
     if not asking.annotators:
         return []
     generator = np.random.default_rng(seed)
-    asked = assign(item_ids, asking.annotators, asking.overlap, generator, annotators_of(store, item_ids))
+    assignments = assign(item_ids, asking.annotators, asking.overlap, generator, annotators_of(store, item_ids))
     if not asking.gold:
-        return asked
+        return assignments
     settled = sorted(settled_labels(store).keys() - set(item_ids))
-    return with_gold(asked, settled, asking.gold, generator, annotators_of(store, settled))
+    return with_gold(assignments, settled, asking.gold, generator, annotators_of(store, settled))
 
 
 def _weights(plan: Plan, sampling: SamplingConfig) -> dict[str, float]:
@@ -167,7 +164,7 @@ def _log(batch: Batch, n_pool: int, seconds: float) -> None:
 
 
 def with_reserve(mixed: Mixed, reserved: Sequence[str], seed: int) -> Mixed:
-    """A batch with items of the evaluation reserve at random places among the others."""
+    """Insert items of the evaluation reserve at random positions of a batch."""
     if not reserved:
         return mixed
     n = len(reserved) + len(mixed.item_ids)
@@ -176,7 +173,7 @@ def with_reserve(mixed: Mixed, reserved: Sequence[str], seed: int) -> Mixed:
     return Mixed(
         tuple(order.tolist()),
         (*proposals, *mixed.proposals),
-        (Share(RESERVE, len(reserved), RESERVE), *mixed.shares),
+        mixed.shares,
     )
 
 
@@ -187,12 +184,12 @@ def load_pool(
     workers: Workers | None = None,
     reserve: Reserve | None = None,
 ) -> Pool:
-    """The whole pool; with a model in that model's tokens, made here where they are missing.
+    """Load the whole pool, in the model's tokens if there is a model; missing features are made.
 
     Args:
-        version: The lake version whose labels are meant.
-        workers: Who holds the texts, in shards; None for this process.
-        reserve: Left out; None for what batches left out so far.
+        version: The lake version of the labels.
+        workers: Workers that hold the texts in shards; None for this process.
+        reserve: Items to exclude; None for those that earlier batches left out.
     """
     if model is not None and model.outputs is not None and model.outputs.are_merged:
         raise ModelError(
@@ -236,7 +233,7 @@ def load_pool(
         LabelledTexts(
             _examples(store, encoder, training, label_set.names, beside),
             _examples(store, encoder, validation, label_set.names, beside),
-            seen=_tokens(encoder, training, with_characters=False),  # also of labels that are gone
+            seen=_tokens(encoder, training, with_characters=False),  # including labels that were removed
             positive=label_set.names.index(label_set.positive) if label_set.positive else None,
             keywords=known,
             keyword_names=words,
@@ -250,7 +247,7 @@ def _askable(project: Project, reserve: Reserve) -> Askable:
 
 
 def load_pool_ids(project: Project, version: int, reserve: Reserve) -> Pool:
-    """The pool without its texts: enough for strategies that look at none, and quick."""
+    """Load the pool without texts, which is quick and enough for strategies that do not use them."""
     item_ids = pool_item_ids(project.store, version, _askable(project, reserve))
     no_tokens = Tokens(NO_TEXTS.ids, np.zeros(len(item_ids) + 1, np.int64))
     none = np.zeros((len(item_ids), 0), np.float32)
@@ -258,19 +255,19 @@ def load_pool_ids(project: Project, version: int, reserve: Reserve) -> Pool:
 
 
 def _known_keywords(encoder: Encoder, keywords: Sequence[str]) -> tuple[tuple[str, ...], Tokens]:
-    """The keywords of which the encoder knows every part, in quotes and as tokens; the others are reported."""
+    """The keywords that the encoder knows completely, quoted and as tokens; the others are logged."""
     if not keywords:
         return (), NO_TEXTS
     words, table = encoder.tokenize(pa.array(list(keywords), pa.string())), encoder.vectors()
     if table is None:
-        known = np.array([len(word.split()) for word in keywords], np.int64) == words.lengths
+        is_supported = np.array([len(word.split()) for word in keywords], np.int64) == words.lengths
     else:
-        known = words.sums(np.where(table.any(axis=1), 0.0, 1.0)) == 0
-    known &= words.lengths > 0
-    if unknown := [word for word, is_known in zip(keywords, known, strict=True) if not is_known]:
+        is_supported = words.sums(np.where(table.any(axis=1), 0.0, 1.0)) == 0
+    is_supported &= words.lengths > 0
+    if unknown := [word for word, is_known in zip(keywords, is_supported, strict=True) if not is_known]:
         log.warning("The encoder does not know these keywords: %s.", ", ".join(map(repr, unknown)))
-    names = tuple(f'"{word}"' for word, is_known in zip(keywords, known, strict=True) if is_known)
-    return names, words.take(np.flatnonzero(known))
+    names = tuple(f'"{word}"' for word, is_known in zip(keywords, is_supported, strict=True) if is_known)
+    return names, words.take(np.flatnonzero(is_supported))
 
 
 def _features(store: Store, encoder: Encoder, askable: Askable, beside: Beside) -> tuple[pa.Array, Tokens]:
@@ -284,11 +281,11 @@ def _features(store: Store, encoder: Encoder, askable: Askable, beside: Beside) 
 
 
 def _examples(store: Store, encoder: Encoder, table: pa.Table, names: Sequence[str], beside: Beside) -> Examples:
-    """The rows of a table (item_id, text, label) whose label pal.toml has."""
-    known = table.filter(pc.is_in(table["label"], pa.array(names, pa.string())))
-    labels = [names.index(label) for label in known["label"].to_pylist()]
-    tokens = _tokens(encoder, known, beside.text)
-    sentences = stored_vectors(store, beside.sentences or None, known["text"].to_pylist())
+    """The rows of a table (item_id, text, label) with labels of pal.toml."""
+    labeled = table.filter(pc.is_in(table["label"], pa.array(names, pa.string())))
+    labels = [names.index(label) for label in labeled["label"].to_pylist()]
+    tokens = _tokens(encoder, labeled, beside.text)
+    sentences = stored_vectors(store, beside.sentences or None, labeled["text"].to_pylist())
     return Examples(replace(tokens, sentences=sentences), np.array(labels, np.int64))
 
 
@@ -297,13 +294,13 @@ def _tokens(encoder: Encoder, table: pa.Table, with_characters: bool) -> Tokens:
 
 
 def lacks_files(project: Project) -> bool:
-    """Whether an open batch has no files: a run was killed before it wrote them, or they were lost."""
+    """Whether an open batch has no files, after a kill or a loss."""
     opened = published_batches(project.store)
     return any(not (project.workspace.batches / batch.batch_id / MANIFEST).is_file() for batch in opened)
 
 
 def publish_batches(project: Project) -> list[Path]:
-    """Write the missing folders of open batches, also those of a run that was killed; returns the new folders."""
+    """Write the missing folders of open batches, including those of killed runs; returns the new folders."""
     workspace = project.workspace
     store = project.store
     written = []

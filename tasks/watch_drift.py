@@ -12,7 +12,7 @@ import pyarrow as pa
 from storage.errors import ModelError
 from storage.lake.models import production_model
 from storage.lake.slices import RecentTexts, recent_texts
-from tasks.learning.drift import Drift, drift
+from tasks.learning.drift import Drift, NewWord, drift, new_words
 from tasks.learning.families import directions
 from tasks.learning.stopping import wilson_interval
 from tasks.predict_file import model_in_production
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 LEAST, MOST = 200, 1000
 """Texts of the newest imports, and of those before: at least, and at most as a sample."""
+MOST_WORDS = 10
 RATE, LEAST_AUC = 0.01, 0.55
 """False alarms where nothing changed, at most; and what has to be exceeded with 95% confidence: months of one
 newspaper differ by less (docs/experiments.md)."""
@@ -33,14 +34,17 @@ class Watched:
     """The newest texts beside the older ones.
 
     Attributes:
-        since: When the first of the newest was imported (UTC).
+        since: When the first of the newest was imported (UTC), and `until` when the last.
         positive: Fraction that the production model calls positive, of the older and of the newest, each with its
             95% interval; empty where there is no such model or label.
+        words: Those that significantly more of the newest texts have, the surest first.
     """
 
     since: datetime
+    until: datetime
     drift: Drift
     positive: tuple[tuple[float, float, float], ...] = ()
+    words: tuple[NewWord, ...] = ()
 
     @property
     def fires(self) -> bool:
@@ -55,6 +59,10 @@ class Watched:
         if self.positive:
             shares = [f"{share:.1%} [{low:.1%}, {high:.1%}]" for share, low, high in self.positive]
             said += f"; predicted positive: {shares[0]} of the older, {shares[1]} of the new"
+        if self.words:
+            named = [f"{word.word} ({word.old:.1%}, {word.new:.1%})" for word in self.words[:MOST_WORDS]]
+            rest = f" and {n:,} more" if (n := len(self.words) - len(named)) else ""
+            said += f"; new words (older, new): {', '.join(named)}{rest}"
         return f"Drift: {said}." if self.fires else f"{said}: no drift."
 
 
@@ -69,7 +77,8 @@ def watch_drift(project: Project) -> Watched | None:
         for texts in (recent.old, recent.new)
     )
     compared = drift(old, new, np.random.default_rng(project.config.model.seed))
-    watched = Watched(recent.since, compared, _positive(project, recent))
+    words = tuple(new_words(recent.old, recent.new, RATE))
+    watched = Watched(recent.since, recent.until, compared, _positive(project, recent), words)
     (log.warning if watched.fires else log.info)("%s", watched.line())
     return watched
 

@@ -83,15 +83,38 @@ def workspace(empty_workspace: Path, tmp_path: Path) -> Workspace:
     return Workspace(shutil.copytree(empty_workspace, tmp_path / "workspace"))
 
 
+@pytest.fixture(scope="module")
+def shared_workspace(empty_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace for all tests of a file: they only read what a fixture put there, or bear what the others did."""
+    return Workspace(shutil.copytree(empty_workspace, tmp_path_factory.mktemp("shared") / "workspace"))
+
+
 @pytest.fixture
 def project(empty_workspace: Path, tmp_path: Path) -> Project:
     """A disaster-headlines workspace with small minimums: 60 evaluation, 30 training items."""
-    root = shutil.copytree(empty_workspace, tmp_path / "project")
-    (root / "pal.toml").write_text(
-        pal_toml(60, 0, 30),
-        encoding="utf-8",
-    )
+    return project_in(shutil.copytree(empty_workspace, tmp_path / "project"))
+
+
+@pytest.fixture(scope="module")
+def shared_project(shared_workspace: Workspace) -> Project:
+    """Such a project for all tests of a file, or to be copied once it is prepared."""
+    return project_in(shared_workspace.root)
+
+
+def project_in(root: Path) -> Project:
+    (root / "pal.toml").write_text(pal_toml(60, 0, 30), encoding="utf-8")
     return open_project(root)
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Callable[[Project], Project]:
+    """Copies a project, so that a test may change it."""
+
+    def copy(project: Project) -> Project:
+        project.workspace.close()
+        return open_project(shutil.copytree(project.workspace.root, tmp_path / "copied"))
+
+    return copy
 
 
 @pytest.fixture(scope="session")
@@ -107,7 +130,7 @@ def three_labels() -> LabelSet:
     return LabelSet("topics", "Which topic?", "The main topic.", labels)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def reserve_batch() -> Callable[..., Batch]:
     """Takes texts (item_id -> text) into a workspace's lake, and reserves a batch of them in that order."""
 

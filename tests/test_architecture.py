@@ -95,3 +95,10 @@ def test_no_function_but_a_command_or_a_strategy_has_over_six_parameters(path: P
 def test_no_top_level_package_but_the_four_rooms() -> None:
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     assert packages == set(ROOMS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_module_caches_what_it_computes(path: Path) -> None:
+    names = {part for parts in imports(path) for part in parts if parts[0] == "functools"}
+    assert not names & {"cache", "lru_cache"}, "hold it in the project, or in an object that is passed"
+    assert "functools.cache" not in path.read_text(encoding="utf-8")

@@ -49,8 +49,8 @@ def agreement_of(project: Project, *, unsure_counts: bool = False) -> Agreement:
     rows = [row for row in independent_answers(store).to_pylist() if row["answer"] in (*names, UNSURE)]
     if not rows:
         raise BatchError(
-            "there are no answers of named annotators yet.",
-            hint='in pal.toml, [batch] annotators = ["anna", "ben"] and overlap = 2; then pal next',
+            "There are no answers of named annotators yet.",
+            hint='Set annotators = ["anna", "ben"] and overlap = 2 under [batch] in pal.toml, then run: pal next',
         )
     seconds: dict[str, list[float]] = {}
     for row in rows:
@@ -73,10 +73,10 @@ def agreement_of(project: Project, *, unsure_counts: bool = False) -> Agreement:
 
 
 def consensus_of(project: Project) -> dict[str, Any]:
-    """What all annotators and the model say together of the training items (CROWDLAB): who is good, what is doubtful.
+    """The consensus of annotators and model on the training items (CROWDLAB), with their quality.
 
     Raises:
-        PalError: The extra `crowd` is not installed, or no item has answers of two annotators.
+        PalError: The extra `crowd` is not installed, or no item has answers from two annotators.
     """
     from annotation.consensus import crowd_consensus
     from storage.lake.items import texts_of
@@ -85,101 +85,106 @@ def consensus_of(project: Project) -> dict[str, Any]:
     store = project.store
     items = out_of_sample(project, store.version())
     matrix, names = answer_matrix(store, items.item_ids, project.label_set)
-    found = crowd_consensus(matrix, items.probabilities)
-    order = [int(at) for at in np.argsort(found.quality, kind="stable") if np.isfinite(found.quality[at])]
-    texts = texts_of(store, [items.item_ids[at] for at in order])
+    consensus = crowd_consensus(matrix, items.probabilities)
+    order = [int(k) for k in np.argsort(consensus.quality, kind="stable") if np.isfinite(consensus.quality[k])]
+    texts = texts_of(store, [items.item_ids[k] for k in order])
     return {
         "annotators": {
             name: float(quality) if np.isfinite(quality) else None
-            for name, quality in zip(names, found.annotator_quality, strict=True)
+            for name, quality in zip(names, consensus.annotator_quality, strict=True)
         },
         "items": [
             {
-                "item_id": items.item_ids[at],
-                "text": texts[items.item_ids[at]],
-                "label": project.label_set.names[items.labels[at]],
-                "consensus": project.label_set.names[found.labels[at]],
-                "quality": float(found.quality[at]),
+                "item_id": items.item_ids[k],
+                "text": texts[items.item_ids[k]],
+                "label": project.label_set.names[items.labels[k]],
+                "consensus": project.label_set.names[consensus.labels[k]],
+                "quality": float(consensus.quality[k]),
             }
-            for at in order
+            for k in order
         ],
     }
 
 
-def consensus_text(found: dict[str, Any], most: int = 20) -> str:
-    """For a terminal: each annotator's quality, then the items whose label is most doubtful."""
+def consensus_text(consensus: dict[str, Any], most: int = 20) -> str:
+    """For a terminal: each annotator's quality, then the most doubtful labels."""
     lines = ["annotator quality (1 = always right, by all others and the model)"]
-    for name, quality in found["annotators"].items():
+    for name, quality in consensus["annotators"].items():
         lines.append(f"  {name:<30}{'-' if quality is None else f'{quality:.3f}'}")
     lines += ["", "most doubtful labels (quality, label -> consensus, text)"]
-    for item in found["items"][:most]:
-        told = item["label"] if item["label"] == item["consensus"] else f"{item['label']} -> {item['consensus']}"
-        lines.append(f"  {item['quality']:.3f}  {told:<30}  {' '.join(item['text'].split())[:60]}  ({item['item_id']})")
+    for item in consensus["items"][:most]:
+        change = item["label"] if item["label"] == item["consensus"] else f"{item['label']} -> {item['consensus']}"
+        lines.append(
+            f"  {item['quality']:.3f}  {change:<30}  {' '.join(item['text'].split())[:60]}  ({item['item_id']})"
+        )
     return "\n".join(lines)
 
 
-def history_text(found: ItemHistory) -> str:
-    """An item's answers for a terminal, the oldest first; those that the label follows from are marked."""
-    label = found.label or ("none: skipped, unsure or disputed" if found.answers else "none yet")
-    lines = [" ".join(found.text.split()), f"label {label}" + (f" ({found.split.value})" if found.split else "")]
-    for answer in found.answers:
-        took = f", {answer.seconds:.1f} s" if answer.seconds is not None else ""
+def history_text(history: ItemHistory) -> str:
+    """An item's answers for a terminal, oldest first; answers that count for the label are marked."""
+    label = history.label or ("none: skipped, unsure or disputed" if history.answers else "none yet")
+    lines = [" ".join(history.text.split()), f"label {label}" + (f" ({history.split.value})" if history.split else "")]
+    for answer in history.answers:
+        duration = f", {answer.seconds:.1f} s" if answer.seconds is not None else ""
         note = f"\n      note: {answer.note}" if answer.note else ""
         lines.append(
             f"  {'*' if answer.counts else ' '} {answer.annotated_at:%Y-%m-%d %H:%M:%S} UTC  {answer.annotator}: "
-            f"{answer.answer}  ({answer.batch_id}{took}; {answer.source_file}){note}"
+            f"{answer.answer}  ({answer.batch_id}{duration}; {answer.source_file}){note}"
         )
-    if found.answers:
+    if history.answers:
         lines.append("  * counts for the label")
     return "\n".join(lines)
 
 
 def publish_formats(project: Project, batch_id: str, formats: Sequence[str]) -> list[Path]:
-    """Write an open batch's files in more formats, beside those that are there; returns those of these formats.
+    """Write an open batch in additional formats; returns the files of these formats.
 
     Raises:
         BatchError: There is no such batch or format, or the batch is not open.
-        ConfigError: pal.toml lacks a label that was answered.
+        ConfigError: pal.toml lacks a label of answers.
     """
     refuse_lost_labels(project)
     store, task = project.store, project.label_set
-    found = find_formats(formats or project.config.batch.formats)
+    requested = find_formats(formats or project.config.batch.formats)
     batch = find_batch(store, batch_id).batch
     if batch.status is not BatchStatus.PUBLISHED:
-        raise BatchError(f"batch {batch_id} is {batch.status.value}.", hint="open batches: pal status")
+        raise BatchError(f"Batch {batch_id} is {batch.status.value}.", hint="List the open batches: pal status")
     project.workspace.pull()
     folder, contents = project.workspace.batches / batch_id, contents_of(store, batch, project.config.batch.context)
-    write_batch(folder, batch, contents, task)  # where a crash left it unwritten
-    written = add_formats(folder, batch, contents, task, found)
+    write_batch(folder, batch, contents, task)  # a crash may have left it unwritten
+    written = add_formats(folder, batch, contents, task, requested)
     project.workspace.push()
     return written
 
 
 MOST_PAIRS = 20
-"""Pairs that the text shows; the table has all."""
+"""Maximum number of pairs in the text; the table has all."""
 MOST_CONFUSIONS = 3
-"""Of one annotator, that the text shows; the table has all."""
+"""Maximum number of confusions per annotator in the text; the table has all."""
 WIDTH = 100
 
 
-def agreement_text(found: Agreement) -> str:
-    """The figures for a terminal of 80 to 100 columns, in aligned blocks; the pairs that agree least come first."""
-    unsure = "left out" if found.unsure == "missing" else "counted as a category"
-    rarest = min(found.shares, key=lambda name: found.shares[name])
-    pairs = sorted((pair for pair in found.pairs if pair.n), key=lambda pair: pair.percent.value or 0.0)
+def agreement_text(result: Agreement) -> str:
+    """The metrics for a terminal of 80 to 100 columns, in aligned blocks; pairs with the least agreement come first."""
+    unsure = "left out" if result.unsure == "missing" else "counted as a category"
+    rarest = min(result.shares, key=lambda name: result.shares[name])
+    pairs = sorted((pair for pair in result.pairs if pair.n), key=lambda pair: pair.percent.value or 0.0)
     of_pair = ("pair", "", "items", "percent", "Cohen kappa", "Gwet AC1")
     of_annotator = ("annotator", "answers", "unsure", "as most others", "items", "right on gold", "items", "median s")
     blocks = [
-        f"Annotators {len(found.annotators)}, answers {found.n_answers}, items {found.n_items}, of them with two or "
-        f"more answers that count {found.n_several}.\nUnsure {_percent(found.unsure_share)} of the answers, {unsure}.",
-        "\n".join(f"{OVERALL[each.name]:<20}{_figure(each, 3, f'undefined: {each.reason}')}" for each in found.overall),
-        f"Kappa and alpha are low where a label is rare (here {_printable(rarest)}, {_percent(found.shares[rarest])}), "
+        f"Annotators {len(result.annotators)}, answers {result.n_answers}, items {result.n_items}, with two or more "
+        f"answers that count {result.n_several}.\nUnsure {_percent(result.unsure_share)} of the answers, {unsure}.",
+        "\n".join(
+            f"{OVERALL[metric.name]:<20}{_figure(metric, 3, f'undefined: {metric.reason}')}"
+            for metric in result.overall
+        ),
+        f"Kappa and alpha are low if a label is rare (here {_printable(rarest)}, {_percent(result.shares[rarest])}), "
         "even if people agree: see AC1.",
         _aligned(of_pair, map(_pair_row, pairs[:MOST_PAIRS]), n_names=2),
         f"{MOST_PAIRS} of {len(pairs)} pairs, those that agree least." if len(pairs) > MOST_PAIRS else "",
-        _aligned(of_annotator, map(_annotator_row, found.annotators), n_names=1),
-        "\n".join(line for each in found.annotators for line in _confusions(each)),
-        "\n".join(fill(note, WIDTH) for note in found.notes),
+        _aligned(of_annotator, map(_annotator_row, result.annotators), n_names=1),
+        "\n".join(line for metric in result.annotators for line in _confusions(metric)),
+        "\n".join(fill(note, WIDTH) for note in result.notes),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -204,32 +209,32 @@ def _aligned(header: Sequence[str], rows: Iterable[Sequence[str]], n_names: int)
 
 
 def _pair_row(pair: PairAgreement) -> tuple[str, ...]:
-    figures = (_figure(each, 2, "-") for each in (pair.percent, pair.kappa, pair.ac1))
+    figures = (_figure(metric, 2, "-") for metric in (pair.percent, pair.kappa, pair.ac1))
     return _printable(pair.first), _printable(pair.second), str(pair.n), *figures
 
 
-def _annotator_row(each: AnnotatorAgreement) -> tuple[str, ...]:
+def _annotator_row(row: AnnotatorAgreement) -> tuple[str, ...]:
     return (
-        _printable(each.annotator),
-        str(each.n_answers),
-        _percent(each.unsure_share),
-        _figure(each.with_others, 2, "-"),
-        str(each.n_compared),
-        _figure(each.gold, 2, "-"),
-        str(each.n_gold),
-        "-" if each.median_s is None else f"{each.median_s:.1f}",
+        _printable(row.annotator),
+        str(row.n_answers),
+        _percent(row.unsure_share),
+        _figure(row.with_others, 2, "-"),
+        str(row.n_compared),
+        _figure(row.gold, 2, "-"),
+        str(row.n_gold),
+        "-" if row.median_s is None else f"{row.median_s:.1f}",
     )
 
 
-def _confusions(each: AnnotatorAgreement) -> Iterator[str]:
+def _confusions(row: AnnotatorAgreement) -> Iterator[str]:
     cells = [
-        (n, label, answer, sum(row.values()))
-        for label, row in each.confusion.items()
-        for answer, n in row.items()
+        (n, label, answer, sum(counts.values()))
+        for label, counts in row.confusion.items()
+        for answer, n in counts.items()
         if n and answer != label
     ]
-    for n, label, answer, of in sorted(cells, key=lambda cell: -cell[0])[:MOST_CONFUSIONS]:
-        yield f"{_printable(each.annotator)} answered {answer} to {n} of {of} items that are {label}."
+    for n, label, answer, n_label in sorted(cells, key=lambda cell: -cell[0])[:MOST_CONFUSIONS]:
+        yield f"{_printable(row.annotator)} answered {answer} to {n} of {n_label} items that are {label}."
 
 
 def _figure(metric: Metric, digits: int, undefined: str) -> str:
@@ -258,7 +263,7 @@ def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Ta
     if batch_id is None:
         opened = published_batches(store)
         if not opened:
-            raise BatchError("no batch is open.", hint="publish one: pal next")
+            raise BatchError("No batch is open.", hint="Publish one: pal next")
         batch_id = opened[0].batch_id
     batch = find_batch(store, batch_id).batch
     folder, task = project.workspace.batches / batch_id, project.label_set
@@ -268,23 +273,24 @@ def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Ta
         write_batch(folder, batch, contents, task)
     elif not (folder / MANIFEST).is_file():
         raise BatchError(
-            f"batch {batch_id} has no files: it was imported, or its folder is gone.", hint="open batches: pal status"
+            f"Batch {batch_id} has no files: it was imported, or its folder was deleted.",
+            hint="List the open batches: pal status",
         )
-    mine = {handout.annotator: handout for handout in handouts(batch, contents, task)}
-    whose = annotator if contents.assignments else None
-    if whose is not None and whose not in mine:
+    handout_of = {handout.annotator: handout for handout in handouts(batch, contents, task)}
+    assigned = annotator if contents.assignments else None
+    if assigned is not None and assigned not in handout_of:
         raise BatchError(
-            f"batch {batch_id} asks {annotator!r} about nothing.",
-            hint=f"its annotators: --annotator {' | '.join(mine)}",
+            f"Batch {batch_id} has no items for {annotator!r}.",
+            hint=f"Name one of its annotators: --annotator {' | '.join(handout_of)}",
         )
-    answered = answered_in(store, batch_id, whose)
+    answered = answered_in(store, batch_id, assigned)
     for answer in waiting_answers(project.workspace, batch_id, task):
-        if whose in (None, answer.annotator):
+        if assigned in (None, answer.annotator):
             answered[answer.item_id] = answer.answer
     try:
         with Journal(journal_path(folder, annotator), contents.workspace_id) as journal:
             return annotate(
-                mine[whose or ""],
+                handout_of[assigned or ""],
                 answered,
                 journal,
                 annotator=annotator,
@@ -352,12 +358,12 @@ def submit(project: Project, path: Path, api: str | None) -> Submission:
         BatchError: There is no such file, or it cannot be read, or it holds no answer; nothing is put anywhere.
     """
     if not path.is_file():
-        raise BatchError(f"there is no file {path}.", hint="name a filled batch file: pal submit batch-anna.csv")
+        raise BatchError(f"There is no file {path}.", hint="Name a filled batch file: pal submit batch-anna.csv")
     project.workspace.pull()
     found = check_file(BatchChecks(project.workspace, project.label_set), FilledFile(path, in_inbox=True))
     if not found.answers and not found.errors:
         why = "; ".join(found.unreadable) or f"{path} holds no answer."
-        raise BatchError(why, hint="fill the label column in, then: pal submit FILE")
+        raise BatchError(why, hint="Fill in the label column, then run: pal submit FILE")
     workspace = project.workspace
     place = workspace.hand_in(path) if workspace.files else str(into_inbox(workspace, path))
     untold = tell_server(api, project, place) if api else "no Prefect server is running"

@@ -66,7 +66,7 @@ def publish(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Write an open batch's files in more formats, beside those that are there."""
+    """Write the files of an open batch in additional formats."""
     from flows.cli.annotating import publish_formats
 
     paths = publish_formats(project_at(workspace), batch, format_names(form))
@@ -107,20 +107,20 @@ def ingest(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Take answers into the lake, exactly once; rows that cannot be taken are listed in FILE.errors.csv."""
+    """Ingest answers into the lake, exactly once; rejected rows are listed in FILE.errors.csv."""
     from flows.ingest import check_ingest
     from flows.ingest import ingest as ingest_flow
     from flows.run import start
 
     if form is not None and not files:
         raise typer.BadParameter("--format goes with named files")
-    known, project = known_format(form), project_at(workspace)
+    form_name, project = known_format(form), project_at(workspace)
     paths = [file.resolve() for file in files or ()]
     if not check_ingest(project, paths):
         print("[]" if as_json else "Nothing to ingest: no file in batches/ or inbox/ is filled in.")
         return
     names = tuple(map(str, paths))
-    reports = start(project, ingest_flow, names, known, again)
+    reports = start(project, ingest_flow, names, form_name, again)
     if as_json:
         print_json([vars(report) for report in reports])
     else:
@@ -143,19 +143,23 @@ def submit(
     from flows.server.command_runs import running_server
 
     project = project_at(workspace)
-    found = [submit_file(project, file, running_server(project)) for file in files]
+    submissions = [submit_file(project, file, running_server(project)) for file in files]
     if as_json:
-        print_json(found)
+        print_json(submissions)
         return
-    for each in found:
-        batches = ", ".join(f"{counted(n, 'answer')} to {batch_id}" for batch_id, n in each.answers.items())
-        print(f"{each.file}: {batches or 'no answer that can be taken'}, {counted(len(each.errors), 'error')}")
-        for error in each.errors[:5]:
+    for submission in submissions:
+        batches = ", ".join(f"{counted(n, 'answer')} to {batch_id}" for batch_id, n in submission.answers.items())
+        print(
+            f"{submission.file}: {batches or 'no answer that can be taken'}, {counted(len(submission.errors), 'error')}"
+        )
+        for error in submission.errors[:5]:
             print(f"  {error}", file=sys.stderr)
         ingested = (
-            f"it is being ingested: {each.told}" if each.told else f"{each.untold}; next: {pal_command(project)} ingest"
+            f"it is being ingested: {submission.told}"
+            if submission.told
+            else f"{submission.untold}; next: {pal_command(project)} ingest"
         )
-        print(f"{each.place}: {ingested}")
+        print(f"{submission.place}: {ingested}")
 
 
 @commands.command(epilog="Example: pal close b0003-training")
@@ -164,7 +168,7 @@ def close(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Give the unanswered items of a batch back to the pool; answers that come in later are still taken."""
+    """Return the unanswered items of a batch to the pool; later answers are still ingested."""
     from annotation.inbox import waiting_answers
     from storage.errors import BatchError
     from storage.lake.batches import close_batch, find_batch
@@ -174,7 +178,8 @@ def close(
     again = find_batch(project.store, batch).batch.purpose.asks_again
     if waiting := waiting_answers(project.workspace, batch, project.label_set):
         raise BatchError(
-            f"{len(waiting)} answers in the files of {batch} are not ingested yet.", hint="take them first: pal ingest"
+            f"{len(waiting)} answers in the files of {batch} are not ingested yet.",
+            hint="Ingest them first: pal ingest",
         )
     n = close_batch(project.store, batch)
     if as_json:
@@ -193,7 +198,7 @@ def review(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Publish the training items that are most likely mislabelled, to be asked again without their label."""
+    """Publish the training items that are most likely mislabeled, to be answered again without their label."""
     from flows.review import review as review_flow
     from flows.run import start
     from tasks.project import refuse_lost_labels
@@ -213,7 +218,7 @@ def agreement(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """How far annotators agree: of all, of each pair, of each with the others and with gold items."""
+    """Show the agreement of annotators: overall, by pair, with the others, and with gold items."""
     from flows.cli.annotating import agreement_of, consensus_of, consensus_text
 
     project = project_at(workspace)
@@ -227,26 +232,26 @@ def agreement(
     from annotation.agreement import as_table
     from flows.cli.annotating import agreement_text
 
-    found = agreement_of(project, unsure_counts=unsure)
+    result = agreement_of(project, unsure_counts=unsure)
     if as_json:
-        print_json(as_table(found))
+        print_json(as_table(result))
     else:
-        print(agreement_text(found), end="")
+        print(agreement_text(result), end="")
 
 
 @commands.command(epilog="Example: pal history 284006")
 def history(
-    item: Annotated[str, typer.Argument(help="An item's id, as it stands in the batch files.")],
+    item: Annotated[str, typer.Argument(help="An item's id, as in the batch files.")],
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Every answer that was ever given to an item: by whom, when, in which batch, from which file."""
+    """Show every answer to an item: by whom, when, in which batch, and from which file."""
 
     from flows.cli.annotating import history_text
     from storage.lake.history import history_of
 
-    found = history_of(project_at(workspace).workspace.store(), item)
+    item_history = history_of(project_at(workspace).workspace.store(), item)
     if as_json:
-        print_json(found)
+        print_json(item_history)
     else:
-        print(history_text(found))
+        print(history_text(item_history))

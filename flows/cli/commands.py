@@ -84,7 +84,7 @@ def init(
     question: Annotated[str | None, typer.Option(help="What to ask annotators, with --labels.")] = None,
     definition: Annotated[str | None, typer.Option(help="What each of --labels means; annotators see it.")] = None,
 ) -> None:
-    """Make a workspace: a directory with a pal.toml. On a terminal it asks for what is not given."""
+    """Create a workspace: a directory with a pal.toml. On a terminal, missing options are prompted for."""
     from annotation.label_set import LabelSet
     from flows.cli.asking import ask_directory, ask_labels
     from storage.errors import WorkspaceError
@@ -99,7 +99,7 @@ def init(
         raise typer.BadParameter("Name the new project's directory: pal init DIR")
     directory = directory or ask_directory()
     if directory.is_file():
-        raise WorkspaceError(f"{directory} is a file.", hint="name a new directory: pal init DIR")
+        raise WorkspaceError(f"{directory} is a file.", hint="Name a new directory: pal init DIR")
     if (directory / CONFIG_NAME).exists():
         raise WorkspaceError(f"{directory / CONFIG_NAME} exists.", hint=f"Use it: cd {directory}; pal status")
     label_set: LabelSet | None = None
@@ -153,7 +153,7 @@ def import_(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Take texts into the pool: each text once, bad rows listed in a rejects file, twice changes nothing."""
+    """Import texts into the pool without duplicates; rejected rows are listed in a file."""
 
     from flows.cli.import_summary import summary
     from flows.cli.status import pal_command
@@ -182,7 +182,7 @@ def strategies(
     as_json: JsonOption = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/strategies.md.")] = False,
 ) -> None:
-    """Every sampling strategy: what it asks about, what it needs, its cost over n items, and where it comes from."""
+    """List the sampling strategies: what they query, what they need, their cost over n items, and their sources."""
     from tasks.sampling.catalogue import all_strategies, as_markdown, as_table, as_text
 
     if as_json:
@@ -200,7 +200,7 @@ def sample(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """An example of what a strategy asks about now: shown, not published; a batch's own draw may be another."""
+    """Show an example of what a strategy would query now, without publishing it; a real batch may differ."""
     from flows.cli.previews import preview
 
     found = preview(project_at(workspace), strategy, n, seed)
@@ -239,7 +239,7 @@ def nightly(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> N
 
 @app.command(epilog="Example: pal status --json")
 def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
-    """Show what there is, what is out, how good the model is, and what to type next."""
+    """Show the items, open batches, the model's metrics, and the next command."""
     from flows.cli.status import status_of
 
     found = status_of(project_at(workspace))

@@ -64,7 +64,9 @@ def make_workspace(root: Path, *, fresh: bool) -> Project:
     """
     if root.exists() and any(root.iterdir()):
         if not (fresh and (root / MARKER).is_file()):
-            raise WorkspaceError(f"{root} is not empty.", hint="pal demo OTHER-DIR, or --fresh to replace an old demo")
+            raise WorkspaceError(
+                f"{root} is not empty.", hint="Name another directory (pal demo DIR), or replace the old demo: --fresh"
+            )
         stop_up(Project(Workspace(root), find_preset("demo")))
         shutil.rmtree(root)
     root.mkdir(parents=True, exist_ok=True)

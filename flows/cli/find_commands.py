@@ -75,11 +75,11 @@ def find(
 
 @commands.command(epilog="Example: pal show 284006")
 def show(
-    item: Annotated[str, typer.Argument(help="An item's id, as it stands in the batch files.")],
+    item: Annotated[str, typer.Argument(help="An item's id, as in the batch files.")],
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Show an item: text, context, answers, split, what the model says, and the nearest items."""
+    """Show an item: text, context, answers, split, the model's prediction, and the nearest items."""
 
     from flows.cli.item_view import item_text, item_view
 

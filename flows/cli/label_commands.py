@@ -92,7 +92,7 @@ def rename(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Give a label another name; answers count for the new one."""
+    """Rename a label; its answers count for the new name."""
     _change(workspace, "rename", (old,), (new,), How(reason, yes, dry_run, as_json))
 
 
@@ -106,7 +106,7 @@ def merge(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Make one label of several; answers count for the one."""
+    """Merge several labels into one; their answers count for it."""
     _change(workspace, "merge", tuple(dict.fromkeys(names)), (into,), How(reason, yes, dry_run, as_json))
 
 
@@ -120,7 +120,7 @@ def retire(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Take a label out; its items have no label until they are asked again."""
+    """Retire a label; its items have no label until they are queried again."""
     _change(workspace, "retire", (name,), (), How(reason, yes, dry_run, as_json, ask))
 
 
@@ -150,7 +150,7 @@ def split(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Make several labels of one; its items have no label until they are asked again."""
+    """Split a label into several; its items have no label until they are queried again."""
     from tasks.config.template import label_names
 
     new = tuple(dict.fromkeys(label_names(into)))

@@ -64,49 +64,54 @@ def move(
 
 @commands.command(epilog="Example: pal check --repair")
 def check(
-    repair: Annotated[bool, typer.Option("--repair", help="Make again what follows from the rest.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Regenerate what can be derived from other data.")] = False,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Look for damage in the lake, models, encoders and batches, and say how to get back what is damaged."""
+    """Look for damage in the lake, models, encoders and batches, and report how to repair it."""
 
     from flows.log_lines import counted
     from tasks.repair import check_project
     from tasks.repair import repair as make_again
 
     project = project_at(workspace)
-    found, done = check_project(project), []
+    checked, repaired = check_project(project), []
     if repair:
-        if not any(damage.repair == "runs" or damage.path.startswith("lake") for damage in found.damaged):
+        if not any(damage.repair == "runs" or damage.path.startswith("lake") for damage in checked.damaged):
             refuse_while_running(project, "pal check --repair")
-        done = make_again(project, found)
-        found = check_project(project) if done else found
+        repaired = make_again(project, checked)
+        checked = check_project(project) if repaired else checked
     if as_json:
-        print_json({"damaged": found.damaged, "repaired": done, "checked": found.counts})
+        print_json({"damaged": checked.damaged, "repaired": repaired, "checked": checked.counts})
     else:
-        print("Checked " + ", ".join(counted(n, _SINGULAR.sub("", name)) for name, n in found.counts.items()) + ".")
-        for line in (*done, *(f"Damaged: {each.path}: {each.what}.\n  {each.hint}" for each in found.damaged)):
+        print("Checked " + ", ".join(counted(n, _SINGULAR.sub("", name)) for name, n in checked.counts.items()) + ".")
+        for line in (
+            *repaired,
+            *(f"Damaged: {damage.path}: {damage.what}.\n  {damage.hint}" for damage in checked.damaged),
+        ):
             print(line)
-        print(f"Damaged in {counted(len(found.damaged), 'place')}." if found.damaged else "No damage.")
-    if found.damaged:
+        print(f"Damaged in {counted(len(checked.damaged), 'place')}." if checked.damaged else "No damage.")
+    if checked.damaged:
         raise typer.Exit(1)
 
 
 @commands.command(epilog="Example: pal backup /mnt/backups/headlines")
 def backup(
-    folder: Annotated[Path, typer.Argument(help="A new folder, or that of an earlier backup: it gets what is new.")],
+    folder: Annotated[Path, typer.Argument(help="A new folder, or that of an earlier backup, which is updated.")],
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Keep the workspace and its lake as they are at one moment; others may go on meanwhile."""
+    """Back up a snapshot of the workspace and its lake; other commands may run meanwhile."""
     from storage.upkeep.backup import back_up
 
-    made, new_bytes = back_up(project_at(workspace).workspace, folder.resolve())
+    manifest, new_bytes = back_up(project_at(workspace).workspace, folder.resolve())
     if as_json:
-        print_json({"folder": str(folder), "lake_version": made.lake_version, "bytes": made.n_bytes, "new": new_bytes})
+        print_json(
+            {"folder": str(folder), "lake_version": manifest.lake_version, "bytes": manifest.n_bytes, "new": new_bytes}
+        )
         return
-    print(f"{folder}: lake version {made.lake_version}, {len(made.data) + len(made.files) + 1} files")
-    print(f"{made.n_bytes:,} bytes, {new_bytes:,} of them new")
+    print(f"{folder}: lake version {manifest.lake_version}, {len(manifest.data) + len(manifest.files) + 1} files")
+    print(f"{manifest.n_bytes:,} bytes, {new_bytes:,} of them new")
 
 
 @commands.command(epilog="Example: pal restore /mnt/backups/headlines headlines")
@@ -115,7 +120,7 @@ def restore(
     directory: Annotated[Path, typer.Argument(help="The workspace that it becomes.")],
     force: Annotated[bool, typer.Option("--force", help="Put aside what is there; replace the server's lake.")] = False,
 ) -> None:
-    """Bring a workspace and its lake back, checked, whole or not at all."""
+    """Restore a workspace and its lake atomically, after checking the backup."""
     from storage.upkeep.backup import restore as bring_back
 
     made, aside = bring_back(folder.resolve(), directory.resolve(), force=force)
@@ -147,7 +152,7 @@ def migrate(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Bring the lake of an older version of pal up to date; a backup is made first."""
+    """Migrate the lake of an older version of pal; a backup is made first."""
     from storage.lake.schema import MIGRATIONS
     from storage.upkeep.upgrade import plan_upgrade, upgrade
 
@@ -177,9 +182,9 @@ def _busy(run: RunRecord, command: str) -> ServiceError:
     from storage.errors import ServiceError
 
     return ServiceError(
-        f"{run.flow} is at work since {run.started_at:%Y-%m-%d %H:%M} UTC (process {run.pid} on {run.host}); "
-        f"{command} was not begun.",
-        hint="wait until it is through, see pal status",
+        f"{run.flow} has been running since {run.started_at:%Y-%m-%d %H:%M} UTC (process {run.pid} on {run.host}); "
+        f"{command} was not started.",
+        hint="Wait until it has finished; see pal status.",
     )
 
 
@@ -198,4 +203,4 @@ def refuse_while_running(project: Project, command: str, *, up_too: bool = False
     if up_too:
         with held(project) as free:
             if not free:
-                raise ServiceError(f"pal is up; {command} was not begun.", hint="stop it first: pal down")
+                raise ServiceError(f"pal is up; {command} was not started.", hint="Stop it first: pal down")

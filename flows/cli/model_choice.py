@@ -71,7 +71,7 @@ def models_text(rows: list[ModelRow], most: int | None = 15) -> str:
         lines.append(f"{mark:<2}{row.model_id:<19}{row.n_training:>7,}  {figures}{row.n_measured:>6,}  {made}{erased}")
     if len(shown) < len(rows):
         lines.append(f"  and {len(rows) - len(shown)} older ones: pal models --all")
-    lines.append("(* in production; figures with 95 % intervals on so many evaluation items; times in UTC)")
+    lines.append("(* in production; metrics with 95% intervals on so many evaluation items; times in UTC)")
     for row in rows:
         if row.decision and (row.status is ModelStatus.PRODUCTION or row is rows[0]):
             lines.append(f"\n{row.model_id}: {decision_text(row.decision)}")
@@ -119,13 +119,13 @@ def _check(project: Project, model_id: str) -> None:
     open_model(project, model_id)
 
 
-def _found(known: list[str], model_id: str) -> str:
-    matching = [each for each in known if each.startswith(model_id)]
-    if model_id in known or len(matching) == 1:
-        return model_id if model_id in known else matching[0]
-    near = matching or get_close_matches(model_id, known, n=3, cutoff=0.4) or known[:3]
-    what = f"{len(matching)} models begin with {model_id!r}" if matching else f"there is no model {model_id!r}"
-    raise ModelError(f"{what}.", hint=f"name one: {', '.join(near) or 'none yet, pal next trains one'}")
+def _found(model_ids: list[str], model_id: str) -> str:
+    matching = [candidate for candidate in model_ids if candidate.startswith(model_id)]
+    if model_id in model_ids or len(matching) == 1:
+        return model_id if model_id in model_ids else matching[0]
+    near = matching or get_close_matches(model_id, model_ids, n=3, cutoff=0.4) or model_ids[:3]
+    what = f"{len(matching)} models begin with {model_id!r}" if matching else f"There is no model {model_id!r}"
+    raise ModelError(f"{what}.", hint=f"Name a model: {', '.join(near)}." if near else "Train a model: pal next")
 
 
 def _figure(metric: Metric | None) -> str:

@@ -21,7 +21,7 @@ def models(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Every model with its figures, which is in production, and why."""
+    """List the models with their metrics, and which one is in production and why."""
 
     from flows.cli.model_choice import model_rows, models_text
 
@@ -36,7 +36,9 @@ def models(
 def adapt(
     texts: Annotated[int, typer.Option(min=1, help="The most texts of the pool to read; a random sample.")] = 100_000,
     labels: Annotated[bool, typer.Option(help="Learn from the training items first.")] = True,
-    teacher: Annotated[Path | None, typer.Option(help="Directory of another sentence encoder than MiniLM.")] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Directory of another encoder than MiniLM, for other languages.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
@@ -77,7 +79,7 @@ def promote(
 
 @commands.command(epilog="Example: pal rollback")
 def rollback(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
-    """Bring back the model that was in production before; the gate leaves the one taken back out from then on."""
+    """Return to the previous production model; the gate will not promote the rolled back one again."""
     from flows.cli.model_choice import roll_back
 
     _show(roll_back(project_at(workspace)), as_json)

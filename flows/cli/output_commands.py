@@ -76,7 +76,7 @@ def export(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """The labelled data set with its card: one file, or a directory as Hugging Face lays them out."""
+    """Export the labeled data set with a data card: one file, or a directory in the layout of Hugging Face."""
 
     from tasks.export import export as export_items
     from tasks.project import refuse_lost_labels
@@ -98,7 +98,7 @@ def report(
     open_: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Write the report as of now: figures, learning curve, batches, mistakes, stop advice, in one HTML file."""
+    """Write the present report: metrics, learning curve, batches, mistakes and stop advice in one HTML file."""
     import webbrowser
 
     from tasks.report import report_of, write_page

@@ -36,7 +36,7 @@ def predictions(
         SourceError: Neither texts nor a file, or the file cannot be read.
     """
     if not all(text.strip() for text in texts) or not (texts or file):
-        raise SourceError("no text to label, or an empty one.", hint='pal predict "a text", or pal predict --file FILE')
+        raise SourceError("There is no text to label.", hint='Run pal predict "a text", or pal predict --file FILE')
     from tasks.predict_file import model_in_production, predict_rows
 
     model = model_in_production(project)

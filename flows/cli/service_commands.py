@@ -18,7 +18,7 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="In the background; returns once it is up.")] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Bring up Prefect's server and UI, the schedule and a worker; nights, forms and `pal submit` work from then on."""
+    """Start Prefect's server and UI, the schedule and a worker, for nightly runs, forms and `pal submit`."""
     from flows.server.processes import found_up, held
     from flows.server.service import Service, start_in_background
 

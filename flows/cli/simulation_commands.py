@@ -45,7 +45,7 @@ def simulate(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Replay the loop on labelled texts: which mix of strategies would have needed how few labels?"""
+    """Replay the loop on labeled texts to compare how many labels each mix of strategies would have needed."""
 
     from flows.cli.simulation_options import LabelledFile, Replays, experiment_of
     from flows.run import start as start_run

@@ -108,7 +108,7 @@ def _encoder(name: str) -> str:
     if not (Path(name) / "manifest.json").is_file():
         raise SourceError(
             f"There is no encoder {name!r}.",
-            hint=f"choose from: {', '.join(SHIPPED)}; or name a folder that `pal adapt` made: encoders/NAME",
+            hint=f"Use one of {', '.join(SHIPPED)}, or name a folder made by `pal adapt`: encoders/NAME",
         )
     return str(Path(name).resolve())
 
@@ -121,7 +121,7 @@ def _mix(text: str) -> dict[str, float]:
             name.strip(): float(weight or 1) for name, _, weight in (part.partition("=") for part in text.split(","))
         }
     except ValueError as error:
-        raise SamplingError(f"--mix {text}: {error}.", hint="write it as random=10,entropy=90") from error
+        raise SamplingError(f"--mix {text}: {error}.", hint="Write it as random=10,entropy=90.") from error
     if faults := mix_faults({name: int(weight) for name, weight in mix.items()}):
-        raise SamplingError(f"--mix {text}: {' '.join(faults)}", hint="see the strategies: pal strategies")
+        raise SamplingError(f"--mix {text}: {' '.join(faults)}", hint="List the strategies: pal strategies")
     return mix

@@ -1,19 +1,23 @@
 """The evaluation reserve: the texts with the lowest ranks, which no strategy queries and no model trains on.
 
 The rank of a text is a hash of its text hash and the workspace's seed and never changes. The lowest ranks are thus a
-random sample of all texts, whatever has been queried, even after texts are added.
+random sample of all texts, whatever has been queried, even after texts are added. The lowest ranks of each slice of
+later imports join the reserve, too; weights compensate for the larger fraction (`slices.py`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from storage.lake.connection import listed
 from storage.lake.context import among
-from storage.lake.schema import UNAVAILABLE, current_labels
+from storage.lake.schema import RANK, UNAVAILABLE, current_labels
+from storage.lake.slices import import_slices
 from storage.lake.store import Store
+from storage.records import Share
 
-RANK = "xor(('0x' || left(text_hash, 15))::BIGINT, (SELECT max(seed) FROM lake.workspace))"
-"""SQL for the rank of a row of `lake.items`: a fixed random integer of 60 bits."""
+RESERVE = "reserve"
+"""The strategy of items from the evaluation reserve."""
 
 
 @dataclass(frozen=True)
@@ -21,19 +25,26 @@ class Reserve:
     """The present evaluation reserve.
 
     Attributes:
-        below: The rank below which items are in the reserve; 0 if there is none.
-        item_ids: All its items, by rank.
-        due: Items to query next to reach the target.
+        below: The rank below which items are in the reserve, in addition to those of later imports; 0 if there is none.
+        item_ids: All its items.
+        due: Items to query next: those of later imports, then as many as the target requires.
         spare: Further items that have not been queried.
+        refresh_below: The rank below which items imported since the last batch are in the reserve; 0 if none are.
     """
 
     below: int = 0
     item_ids: tuple[str, ...] = ()
     due: tuple[str, ...] = ()
     spare: tuple[str, ...] = ()
+    refresh_below: int = 0
+
+    def shares(self, n: int) -> tuple[Share, ...]:
+        """Return its share of a batch with n of its items; this also records the bound of later imports."""
+        options = {"refresh_below": self.refresh_below} if self.refresh_below else {}
+        return (Share(RESERVE, n, RESERVE, options=options),) if n or options else ()
 
 
-def find_reserve(store: Store, target: int, size: int, where: str = "") -> Reserve:
+def find_reserve(store: Store, target: int, size: int, where: str = "", refresh: int = 0) -> Reserve:
     """Find the reserve and the items of it to query next.
 
     The reserve never includes higher ranks than earlier batches left out, since the items that they could query are no
@@ -43,6 +54,7 @@ def find_reserve(store: Store, target: int, size: int, where: str = "") -> Reser
         target: Target number of labeled evaluation items, including those of evaluation batches.
         size: Number of items of the reserve; 0 for as many as earlier batches left out.
         where: Condition on the items' columns.
+        refresh: Number of items that imports since the last batch add, at most half of them; those of the lowest ranks.
     """
     left_out: int | None = store.rows("SELECT min(reserve_below) FROM lake.batches")[0][0]
     if not size and left_out is None:
@@ -54,18 +66,65 @@ def find_reserve(store: Store, target: int, size: int, where: str = "") -> Reser
         ORDER BY rank, item_id {f"LIMIT {int(size)}" if size else ""}""",
         {"left_out": left_out},
     )
-    if not lowest:
+    later, refresh_below = _of_later_imports(store, where, refresh)
+    ids = dict.fromkeys([*(each.item_id for each in lowest), *later])
+    rows = store.records(_ReserveItem, _RESERVE_ITEMS, {"ids": list(ids)})
+    if not rows:
         return Reserve(left_out or 0)
-    below = lowest[-1].rank + 1 if size else left_out or 0
-    rows = store.records(_ReserveItem, _RESERVE_ITEMS, {"ids": [row.item_id for row in lowest]})
+    below = lowest[-1].rank + 1 if size and lowest else left_out or 0
     by_id = {item.item_id: item for item in rows}
     in_order = [by_id[row.item_id] for row in lowest]
     n_needed = max(0, target - rows[0].n_drawn)
     eligible = [item for item in in_order if item.is_new or item.counts]
+    first = {item_id: None for item_id in later if by_id[item_id].is_new}
     due, spare = (
-        tuple(item.item_id for item in part if item.is_new) for part in (eligible[:n_needed], eligible[n_needed:])
+        tuple(item.item_id for item in part if item.is_new and item.item_id not in first)
+        for part in (eligible[:n_needed], eligible[n_needed:])
     )
-    return Reserve(below, tuple(item.item_id for item in in_order), due, spare)
+    return Reserve(below, tuple(ids), (*first, *due), spare, refresh_below)
+
+
+def _of_later_imports(store: Store, where: str, refresh: int) -> tuple[list[str], int]:
+    """Find the reserve's items of all slices but the first, newest slice first, and `Reserve.refresh_below`.
+
+    The first batch after a slice fixes the items of that slice, since a later batch may query the others.
+    """
+    rows = [
+        {
+            "imported_at": imported_at,
+            "number": each.number,
+            "most": min(refresh, each.n // 2) if each.is_open else each.n,
+            "below": _HIGHEST if each.is_open else each.refresh_below,
+        }
+        for each in import_slices(store, where)
+        if each.number and (each.is_open or each.refresh_below)
+        for imported_at in each.imports
+    ]
+    if not rows:
+        return [], 0
+    columns = {"imported_at": "TIMESTAMP", "number": "BIGINT", "most": "BIGINT", "below": "BIGINT"}
+    found = store.records(
+        _Later,
+        f"""SELECT item_id, rank, number, below FROM (
+            SELECT item_id, imported_at, {RANK} AS rank FROM lake.items WHERE {among(where)}
+        ) JOIN ({listed(rows, columns)}) USING (imported_at) WHERE rank < below
+        QUALIFY row_number() OVER (PARTITION BY number ORDER BY rank, item_id) <= most
+        ORDER BY number DESC, rank, item_id""",
+    )
+    newest = [each.rank for each in found if each.below == _HIGHEST]
+    return [each.item_id for each in found], newest[-1] + 1 if newest else 0
+
+
+_HIGHEST = 1 << 60
+"""Above all ranks."""
+
+
+@dataclass(frozen=True)
+class _Later:
+    item_id: str
+    rank: int
+    number: int
+    below: int
 
 
 @dataclass(frozen=True)

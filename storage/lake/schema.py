@@ -434,6 +434,9 @@ def workspace_id(store: Store) -> str:
     return str(store.rows("SELECT workspace_id FROM lake.workspace")[0][0])
 
 
+RANK = "xor(('0x' || left(text_hash, 15))::BIGINT, (SELECT max(seed) FROM lake.workspace))"
+"""SQL for the rank of a row of `lake.items`: a random integer of 60 bits that never changes."""
+
 OUT = out()
 UNAVAILABLE = unavailable()
 

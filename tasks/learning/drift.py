@@ -1,11 +1,15 @@
-"""Whether new texts differ from older ones: how well a linear classifier tells them apart.
+"""Whether new texts differ from older ones: how well a linear classifier tells them apart, and which words are new.
 
 Source: Rabanser, Guennemann, Lipton (2019), Failing Loudly; the level by permutation, as of Lopez-Paz, Oquab (2017).
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import exp, lgamma
 from typing import Any
 
 import numpy as np
@@ -85,3 +89,50 @@ def _area(scores: Floats, truth: npt.NDArray[np.bool_]) -> tuple[float, float]:
     of_new, of_old = of_new / len(above[0]), 1 - of_old / len(above[1])
     variance = of_new.var(ddof=1) / len(of_new) + of_old.var(ddof=1) / len(of_old)
     return float(of_new.mean()), float(np.sqrt(variance))
+
+
+LEAST_TEXTS = 5
+"""Texts, older and new ones together, that have a word which is compared."""
+
+
+@dataclass(frozen=True)
+class NewWord:
+    """A word that is more frequent in new texts than in older ones: the fraction of each that have it."""
+
+    word: str
+    old: float
+    new: float
+
+
+def new_words(old: Sequence[str], new: Sequence[str], rate: float) -> list[NewWord]:
+    """The words that significantly more of the new texts have, the surest first.
+
+    Fisher's exact test, one-sided, of each word that at least `LEAST_TEXTS` texts have; Bonferroni over these.
+
+    Args:
+        rate: Probability that any word is named where nothing changed, at most.
+
+    >>> new_words(["calm seas"] * 20, ["calm seas"] * 5 + ["rough seas"] * 15, 0.01)
+    [NewWord(word='rough', old=0.0, new=0.75)]
+    """
+    of_old, of_new = (Counter(word for text in texts for word in _words(text)) for texts in (old, new))
+    both = of_old + of_new
+    compared = [word for word, n in both.items() if n >= LEAST_TEXTS]
+    p = {word: _at_least(of_new[word], both[word], len(new), len(old)) for word in compared}
+    found = sorted((p[word], word) for word in compared if p[word] * len(compared) <= rate)
+    return [NewWord(word, of_old[word] / len(old), of_new[word] / len(new)) for _, word in found]
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"[^\W\d_]\w+", text.casefold()))
+
+
+def _at_least(k: int, n_with: int, n_new: int, n_old: int) -> float:
+    """Chance that k or more of `n_with` texts, drawn from all at random, are new ones: the hypergeometric tail."""
+
+    def ways(n: int, m: int) -> float:
+        return lgamma(n + 1) - lgamma(m + 1) - lgamma(n - m + 1)
+
+    whole = ways(n_new + n_old, n_with)
+    counts = range(max(k, n_with - n_old), min(n_with, n_new) + 1)
+    return min(1.0, sum(exp(ways(n_new, each) + ways(n_old, n_with - each) - whole) for each in counts))

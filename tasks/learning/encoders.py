@@ -18,6 +18,7 @@ from tasks.learning.tokens import MAX_TOKENS, Tokens, ragged_take
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from tokenizers import Tokenizer
 
 MINILM_STATIC = "minilm-static"
 MINILM_ADAPTED = "minilm-adapted"
@@ -75,38 +76,22 @@ class Pieces:
     left_out: npt.NDArray[np.bool_]
 
 
-class StaticVectors:
-    """WordPiece tokens and int8 vectors distilled from a sentence encoder, as `encoder_files` writes them.
-
-    `minilm-static` ships with the package; `minilm-adapted` is made from a workspace's own texts.
+class WordPieces:
+    """WordPiece tokens.
 
     Args:
-        folder: Where the files lie.
+        tokenizer: It never joins what white space parts.
 
-    Raises:
-        ModelError: A file is not what the manifest says.
+    Attributes:
+        from_pool: Whether it was made from a pool, and so covers its language.
     """
 
-    def __init__(self, folder: Path = ARTEFACT) -> None:
-        from tokenizers import Tokenizer  # a quarter of a second that `pal --help` need not pay
-
-        manifest = read_manifest(folder)
-        for name, expected in manifest["sha256"].items():
-            found = hashlib.sha256((folder / name).read_bytes()).hexdigest() if (folder / name).is_file() else "missing"
-            if found != expected:
-                hint = "the installation is damaged: pip install --force-reinstall pytorch-active-learning"
-                raise ModelError(
-                    f"{folder / name} has sha256 {found}, its manifest says {expected}.",
-                    hint=hint
-                    if manifest["name"] == MINILM_STATIC
-                    else f"restore the file, or remove {folder} and run: pal adapt",
-                )
-        self._folder, self._manifest = folder, manifest
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
         self._known: dict[str, npt.NDArray[np.uint16]] = {}
-        self.n_tokens = int(self._tokenizer.get_vocab_size())
-        self.unknown: int | None = self._tokenizer.token_to_id("[UNK]")
-        self.encoder_id = id_in(manifest)
+        self.n_tokens = int(tokenizer.get_vocab_size())
+        self.unknown: int | None = tokenizer.token_to_id("[UNK]")
+        self.from_pool = True
 
     def tokenize(self, texts: pa.Array) -> Tokens:
         """WordPiece ids of a string array (n,): each distinct word is cut once, then looked up.
@@ -137,6 +122,46 @@ class StaticVectors:
         self._known = known
         return [known[word] for word in words]
 
+    def pieces(self) -> Pieces:
+        """How tokens make words."""
+        continues, left_out = np.zeros(self.n_tokens, np.bool_), np.zeros(self.n_tokens, np.bool_)
+        for token, number in self._tokenizer.get_vocab().items():
+            continues[number] = token.startswith("##")
+            left_out[number] = not any(map(str.isalnum, token)) or (len(token) == 1 and token.isascii())
+        return Pieces(continues, left_out)
+
+
+class StaticVectors(WordPieces):
+    """WordPiece tokens and int8 vectors distilled from a sentence encoder, as `encoder_files` writes them.
+
+    `minilm-static` ships with the package; `minilm-adapted` is made from a workspace's own texts.
+
+    Args:
+        folder: Where the files lie.
+
+    Raises:
+        ModelError: A file is not what the manifest says.
+    """
+
+    def __init__(self, folder: Path = ARTEFACT) -> None:
+        from tokenizers import Tokenizer  # a quarter of a second that `pal --help` need not pay
+
+        manifest = read_manifest(folder)
+        for name, expected in manifest["sha256"].items():
+            found = hashlib.sha256((folder / name).read_bytes()).hexdigest() if (folder / name).is_file() else "missing"
+            if found != expected:
+                hint = "the installation is damaged: pip install --force-reinstall pytorch-active-learning"
+                raise ModelError(
+                    f"{folder / name} has sha256 {found}; its manifest says {expected}.",
+                    hint=hint
+                    if manifest["name"] == MINILM_STATIC
+                    else f"restore the file, or remove {folder} and run: pal adapt",
+                )
+        self._folder, self._manifest = folder, manifest
+        super().__init__(Tokenizer.from_file(str(folder / "tokenizer.json")))
+        self.from_pool = bool(manifest.get("tokenizer_from_pool"))
+        self.encoder_id = id_in(manifest)
+
     def vectors(self) -> npt.NDArray[np.float32]:
         """The vectors as float32 (n_tokens, d); `minilm-static` has (29525, 256)."""
         return self._vectors
@@ -149,14 +174,6 @@ class StaticVectors:
     def __reduce__(self) -> tuple[type[StaticVectors], tuple[Path]]:
         """Another process reads its files anew."""
         return StaticVectors, (self._folder,)
-
-    def pieces(self) -> Pieces:
-        """How tokens make words."""
-        continues, left_out = np.zeros(self.n_tokens, np.bool_), np.zeros(self.n_tokens, np.bool_)
-        for token, number in self._tokenizer.get_vocab().items():
-            continues[number] = token.startswith("##")
-            left_out[number] = not any(map(str.isalnum, token)) or (len(token) == 1 and token.isascii())
-        return Pieces(continues, left_out)
 
     def rounded_vectors(self) -> tuple[npt.NDArray[np.int8], np.float32]:
         """The vectors as they are kept, int8 (n_tokens, d), and the number that makes float32 of them."""
@@ -270,8 +287,8 @@ class Encoders:
         newest = max(self._adapted(), key=lambda each: (each[1]["created_at"], each[0].name), default=None)
         if newest is None:
             raise ModelError(
-                f'encoder = "{MINILM_ADAPTED}", but nothing was adapted yet: {self._folder} is empty.',
-                hint=f"make one from this workspace's texts: pal adapt; or set "
+                f'encoder = "{MINILM_ADAPTED}", but no encoder was adapted yet: {self._folder} is empty.',
+                hint=f"Make one from this workspace's texts (pal adapt), or set "
                 f'encoder = "{MINILM_STATIC}" in pal.toml',
             )
         return self._at(newest[0])
@@ -290,14 +307,14 @@ class Encoders:
                 if id_in(manifest) == encoder_id:
                     return self._at(folder)
             raise ModelError(
-                f"it was made with encoder {encoder_id!r}, which is not in {self._folder}.",
-                hint="bring that folder back, or adapt again and train: pal adapt, then pal next",
+                f"It was made with encoder {encoder_id!r}, which is not in {self._folder}.",
+                hint="Restore that folder, or adapt again and train: pal adapt, then pal next",
             )
         here: Encoder = BagOfWords(tuple(words)) if words is not None else self.shipped()
         if here.encoder_id != encoder_id:
             raise ModelError(
-                f"it was made with encoder {encoder_id!r}, this installation has {here.encoder_id!r}.",
-                hint="train again with what is here: pal next",
+                f"It was made with encoder {encoder_id!r}; this installation has {here.encoder_id!r}.",
+                hint="Train again with the present encoder: pal next",
             )
         return here
 

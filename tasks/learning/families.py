@@ -8,13 +8,13 @@ counts; `choose_mix` finds it from the labeled items.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from tasks.learning.encoders import Encoder
+from tasks.learning.encoders import Encoder, WordPieces
 from tasks.learning.ngrams import (
     ORDERS,
     Terms,
@@ -25,6 +25,7 @@ from tasks.learning.ngrams import (
     weighted,
 )
 from tasks.learning.sentences import directions_of
+from tasks.learning.token_cover import FRAGMENTS_WITHOUT_WORDS, fragments_per_letter
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import TokenVectors, unit
 
@@ -43,6 +44,9 @@ MOST_TO_CHOOSE_BY = 800
 
 RIDGE = 0.1
 USUAL_MIX: Mix = {"vectors": 0.5, "words": 0.5}
+CHARACTERS_ALONE: Mix = {"characters": 1.0}
+"""The usual mix where the tokenizer finds no words; there it also wins over mixes that are level with it."""
+
 FEWEST_TO_CHOOSE_BY = 5
 """Items beside those of the most frequent label; fewer choose nothing, and the usual mix is taken."""
 
@@ -93,15 +97,17 @@ class Design:
         rows: Family -> dense (n, d) or sparse (n, N_BUCKETS).
         unseen: Lexical family -> by how much longer a text would be if the n-grams that only it has were unknown, as
             they are when it is held out, (n,).
+        usual: The mix where the labels are too few to choose one.
     """
 
     rows: Mapping[Family, Any]
     unseen: Mapping[Family, npt.NDArray[np.float64]]
+    usual: Mix = field(default_factory=lambda: USUAL_MIX)
 
     def take(self, positions: npt.NDArray[np.int64]) -> Design:
         """The texts at `positions`."""
         unseen = {name: factors[positions] for name, factors in self.unseen.items()}
-        return Design({name: rows[positions] for name, rows in self.rows.items()}, unseen)
+        return Design({name: rows[positions] for name, rows in self.rows.items()}, unseen, self.usual)
 
     def kernels(self) -> dict[Family, Kernel]:
         """Cosines (n, n) of the texts in each family."""
@@ -141,7 +147,17 @@ def design(encoder: Encoder, tokens: Tokens) -> tuple[Design, Vocabulary]:
         idf[name] = inverse_document_frequencies(terms)
         rows[name] = weighted(terms, idf[name]).matrix()
         unseen[name] = _unseen_factors(terms, idf[name])
-    return Design(rows, unseen), Vocabulary(centres, idf)
+    usual = USUAL_MIX if finds_words(encoder, tokens) else CHARACTERS_ALONE
+    return Design(rows, unseen, usual), Vocabulary(centres, idf)
+
+
+def finds_words(encoder: Encoder, tokens: Tokens) -> bool:
+    """Whether an encoder's tokens are more than letters of texts that come with their characters."""
+    if not isinstance(encoder, WordPieces) or tokens.characters is None:
+        return True
+    codes, counts = np.unique(tokens.characters.ids, return_counts=True)
+    n_letters = sum(n for code, n in zip(codes.tolist(), counts.tolist(), strict=True) if chr(code).isalnum())
+    return fragments_per_letter(encoder, n_letters, tokens) < FRAGMENTS_WITHOUT_WORDS
 
 
 def _unseen_factors(terms: Terms, idf: Floats) -> npt.NDArray[np.float64]:
@@ -171,7 +187,8 @@ def choose_mix(texts: Design, labels: Labels, weights: npt.NDArray[np.float64]) 
 
     Each candidate is judged by the leave-one-out average precision (mean over the labels) of a ridge regression, which
     costs one matrix inverse. Candidates that are worse than the best by no more than one standard error of the paired
-    difference are averaged with it: with few labels many are, so that chance decides little.
+    difference are averaged with it: with few labels many are, so that chance decides little. Where tokens are mere
+    letters, characters alone are taken if they are level.
 
     Args:
         texts: The labeled texts.
@@ -182,7 +199,7 @@ def choose_mix(texts: Design, labels: Labels, weights: npt.NDArray[np.float64]) 
     Friedman (2009), The Elements of Statistical Learning, section 7.10.
     """
     if few_to_choose_by(labels):
-        return USUAL_MIX
+        return texts.usual
     kernels = texts.kernels()
     candidates = [mix for mix in CANDIDATES if set(mix) <= set(kernels)]
     names = np.unique(labels)
@@ -198,6 +215,8 @@ def choose_mix(texts: Design, labels: Labels, weights: npt.NDArray[np.float64]) 
     errors = np.hypot(np.sqrt(np.square((precisions[best] - precisions) * shares).sum(axis=1)), least)
     is_level = scores[best] - scores <= STANDARD_ERRORS * errors
     level = [mix for mix, chosen in zip(candidates, is_level, strict=True) if chosen]
+    if texts.usual == CHARACTERS_ALONE and CHARACTERS_ALONE in level:
+        return CHARACTERS_ALONE
     # A text is looked up in one table of vectors: of the two kinds, the one of the best candidate that has any counts.
     kind = next((name for k in np.argsort(-scores, kind="stable") for name in VECTORS if name in candidates[k]), None)
     level = [mix for mix in level if not set(mix) & (set(VECTORS) - {kind})] or [candidates[best]]

@@ -92,13 +92,13 @@ def _check(labels: Ints, rows: Floats) -> None:
     faulty = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if len(faulty):
         raise ModelError(
-            f"{len(faulty)} of {len(rows)} items have probabilities that are no numbers; "
+            f"{len(faulty)} of {len(rows)} items have invalid probabilities; "
             f"the first is item {faulty[0]}: {rows[faulty[0]].tolist()}.",
-            hint="the training went astray; lower learning_rate in pal.toml and train again: pal next",
+            hint="The training diverged. Lower learning_rate in pal.toml and train again: pal next",
         )
     strange = np.flatnonzero((labels < 0) | (labels >= rows.shape[1]))
     if len(strange):
         raise ModelError(
-            f"item {strange[0]} has label number {labels[strange[0]]}, and there are {rows.shape[1]} labels.",
-            hint="give each item one of the labels that the probabilities are of",
+            f"Item {strange[0]} has label number {labels[strange[0]]}, but there are {rows.shape[1]} labels.",
+            hint="Use only labels of the probabilities.",
         )

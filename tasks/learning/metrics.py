@@ -53,6 +53,7 @@ def evaluate(
     calibration: Calibration,
     *,
     seed: int = 0,
+    item_weights: Floats | None = None,
 ) -> Evaluation:
     """Every figure of a model on held-out items, each with a 95 % bootstrap interval.
 
@@ -67,9 +68,10 @@ def evaluate(
         labels: (n,).
         names: Of the labels.
         calibration: Makes the decisions, and says which label is the positive one.
+        item_weights: What each item counts, (n,); None for all alike.
     """
     decisions = calibration.decisions(probabilities)
-    weights = resamples(len(labels), n_resamples(len(labels)), np.random.default_rng(seed))
+    weights = resamples(len(labels), n_resamples(len(labels)), np.random.default_rng(seed), item_weights)
     counted = range(len(names)) if len(names) > 2 or calibration.positive is None else [calibration.positive]
     per_label, supports = {}, {}
     for k in counted:
@@ -100,13 +102,19 @@ def n_resamples(n: int) -> int:
     return min(N_RESAMPLES, max(MIN_RESAMPLES, _MAX_CELLS // max(1, n)))
 
 
-def resamples(n: int, count: int, generator: np.random.Generator) -> Floats:
+def resamples(n: int, count: int, generator: np.random.Generator, item_weights: Floats | None = None) -> Floats:
     """Weights (1 + count, n): a row of ones, then how often each item is drawn in `count` draws of n with return.
 
     The weights of an item are beside each other in memory: metrics that sort the items gather them.
+
+    Args:
+        item_weights: What each item counts, (n,): every row is multiplied by it.
     """
     drawn = [np.ones(n)] + [np.bincount(generator.integers(0, n, n), minlength=n).astype(float) for _ in range(count)]
-    return np.stack(drawn, axis=1).T
+    stacked = np.stack(drawn, axis=1)
+    if item_weights is not None:
+        stacked *= item_weights[:, None]
+    return stacked.T
 
 
 def label_figures(scores: Floats, truth: Bools, chosen: Bools) -> dict[str, Figure]:

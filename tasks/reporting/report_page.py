@@ -64,7 +64,7 @@ class OnEvaluation:
         bins: Predicted probability against observed frequency, with the number of items as note.
         confusion: Number of items by label (row) and prediction (column).
         mistakes: Wrong predictions, highest probability first.
-        slices: Metrics of the slices in `[report] slices`.
+        slices: Metrics of the slices of imports, if there are several, and of those in `[report] slices`.
     """
 
     n: int
@@ -97,7 +97,7 @@ class Report:
         run: The run that wrote the report; None if it was requested.
         runs: The newest runs, newest first.
         drift: A comparison of the newest texts with older ones, in a sentence; empty if there are too few.
-        drift_fires: Whether drift was detected.
+        drift_fires: Whether drift was detected; `drift_is_news` whether no report said so since the last import.
         outlook: The expected result of the next batch.
         change: A comparison of the two newest models; None if there are not two.
     """
@@ -125,6 +125,7 @@ class Report:
     per_label: dict[str, dict[str, Metric]] = field(default_factory=dict)
     drift: str = ""
     drift_fires: bool = False
+    drift_is_news: bool = False
     people: list[Person] = field(default_factory=list)
     change: ModelChange | None = None
     outlook: Outlook | None = None

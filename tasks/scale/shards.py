@@ -21,7 +21,7 @@ from storage.lake.codebook import codebook_of
 from storage.lake.items import ALL, TOKENS_ALONE, Askable, Beside, pool_features
 from storage.workspace import Workspace
 from tasks.learning import vectors
-from tasks.learning.encoders import Encoder, Encoders
+from tasks.learning.encoders import Encoder
 from tasks.learning.model_files import load_model
 from tasks.learning.ngrams import CharacterCodes
 from tasks.learning.tokens import Tokens
@@ -130,9 +130,7 @@ class KeptShards:
     def _read(self, shard: Shard) -> SummedVectors:
         workspace = on_this_machine(shard.workspace)
         if shard.model_id is None:
-            return _token_vectors(
-                workspace, shard, current_encoder(workspace, shard.encoder_name, Encoders(workspace.encoders))
-            )
+            return _token_vectors(workspace, shard, current_encoder(workspace, shard.encoder_name))
         model = load_model(
             workspace.model_folder(shard.model_id), shard.labels, codebook_of(workspace.store()).became_after
         )

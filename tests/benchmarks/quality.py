@@ -29,6 +29,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
@@ -328,7 +329,11 @@ def falls_behind(values: dict[str, Floats], name: str) -> bool:
 def areas(rows: Sequence[Row]) -> Iterator[str]:
     """Area under the AP curve, active less random, with its 95 % interval over the seeds."""
     for data in dict.fromkeys(row.data for row in rows):
-        steps = np.array(sorted({row.labels for row in rows if row.data == data}))
+        own = [row for row in rows if row.data == data]
+        most = max(
+            Counter(row.labels for row in own).values()
+        )  # with one label among the first items there is no model
+        steps = np.array(sorted({row.labels for row in own if sum(each.labels == row.labels for each in own) == most}))
         found = []
         for name in (ACTIVE, RANDOM):
             values = np.stack([seeds_of(rows, (data, int(n), name), "ap") for n in steps], axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,10 +23,18 @@ from tasks.project import Project, open_project
 
 
 @pytest.fixture
-def lively(tmp_path: Path, reserve_batch: Callable[..., Batch]) -> Project:
+def lively(lively_once: Path, tmp_path: Path) -> Project:
     """A workspace with a model in production, and an open batch one of whose files is filled in."""
-    (tmp_path / "pal.toml").write_text(pal_toml(), encoding="utf-8")
-    project = open_project(tmp_path)
+    return open_project(shutil.copytree(lively_once, tmp_path, dirs_exist_ok=True))
+
+
+@pytest.fixture(scope="session")
+def lively_once(
+    empty_workspace: Path, tmp_path_factory: pytest.TempPathFactory, reserve_batch: Callable[..., Batch]
+) -> Path:
+    root = shutil.copytree(empty_workspace, tmp_path_factory.mktemp("lively") / "workspace")
+    (root / "pal.toml").write_text(pal_toml(), encoding="utf-8")
+    project = open_project(root)
     batch = reserve_batch(project.workspace, {"i1": "Floods cut off town", "i2": "Cats", "i3": "It's fire"})
     folder, store = project.workspace.batches / batch.batch_id, project.workspace.store()
     write_batch(folder, batch, contents_of(store, batch), DISASTER)
@@ -37,4 +46,5 @@ def lively(tmp_path: Path, reserve_batch: Callable[..., Batch]) -> Project:
     made = Model("m1", batch.created_at, 1, 3, encoder.encoder_id, "{}", digest, ModelStatus.CANDIDATE)
     add_model(store, made)
     promote(store, "m1")
-    return project
+    project.workspace.close()
+    return root

@@ -24,13 +24,19 @@ from tasks.project import Project, open_project
 from tasks.repair import check_project, repair
 
 
+@pytest.fixture(scope="module")
+def kept_once(lively_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = open_project(shutil.copytree(lively_once, tmp_path_factory.mktemp("kept") / "workspace"))
+    make_features(project)
+    maintain(project.workspace.store())
+    project.workspace.close()
+    return project.workspace.root
+
+
 @pytest.fixture
-def kept(lively: Project) -> Project:
+def kept(kept_once: Path, tmp_path: Path) -> Project:
     """The lake's rows in Parquet files, features too; anew opened."""
-    make_features(lively)
-    maintain(lively.workspace.store())
-    lively.workspace.close()
-    return open_project(lively.workspace.root)
+    return open_project(shutil.copytree(kept_once, tmp_path, dirs_exist_ok=True))
 
 
 def file_of(project: Project, table: str) -> Path:
@@ -91,19 +97,19 @@ def test_what_follows_from_the_rest_is_made_again(kept: Project) -> None:
     assert check_project(kept).damaged == []
 
 
-@pytest.mark.parametrize("value", ["[]", "{", '{"manifest_version": 1}', "[" * 100_000, "\udcff"])
-def test_a_damaged_manifest_names_its_file_and_leads_to_the_check(kept: Project, value: str) -> None:
+def test_a_damaged_manifest_names_its_file_and_leads_to_the_check(kept: Project) -> None:
     (model,) = kept.workspace.models.iterdir()
     (batch,) = kept.workspace.batches.iterdir()
-    for folder in (model, batch):
-        (folder / MANIFEST).write_bytes(value.encode("utf-8", "surrogateescape"))
-    with pytest.raises(ModelError, match=rf"(?s){model.name}/{MANIFEST}.*pal check"):
-        read_model(model)
+    for value in ("[]", '{"manifest_version": 1}', "[" * 100_000, "\udcff", "{"):
+        for folder in (model, batch):
+            (folder / MANIFEST).write_bytes(value.encode("utf-8", "surrogateescape"))
+        with pytest.raises(ModelError, match=rf"(?s){model.name}/{MANIFEST}.*pal check"):
+            read_model(model)
+        assert {each.path.split("/")[0] for each in check_project(kept).damaged} == {"models", "batches"}
     for command in (("annotate",), ("predict", "a text"), ("status",)):
         ran = pal(*command, cwd=kept.workspace.root)
         assert "Traceback" not in ran.stderr
         assert "Unexpected" not in ran.stderr
-    assert {each.path.split("/")[0] for each in check_project(kept).damaged} == {"models", "batches"}
     ran = pal("check", "--json", cwd=kept.workspace.root)
     assert (ran.returncode, len(json.loads(ran.stdout)["damaged"])) == (1, 2)
 

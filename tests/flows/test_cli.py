@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -33,15 +34,25 @@ def workspace(tmp_path: Path) -> Path:
     return tmp_path / "w"
 
 
-@pytest.fixture
-def with_batch(workspace: Path, tmp_path: Path) -> tuple[Path, str]:
-    """A workspace with 600 items and an open evaluation batch of 20, made by the flows in this process."""
-    path = tmp_path / "headlines.csv"
+@pytest.fixture(scope="module")
+def with_batch_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A workspace with 600 items and an open evaluation batch of 20, made by the flows."""
+    folder = tmp_path_factory.mktemp("with-batch")
+    assert pal("init", "w", "--preset", "demo", cwd=folder).returncode == 0
+    path = folder / "headlines.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(zip(["id", *TRUTH], ["text", *TABLE["text"].to_pylist()], strict=True))
-    project = open_project(workspace)
+    project = open_project(folder / "w")
     run_here(project, import_items, files=(str(path),))
-    return workspace, run_here(project, next_batch, n=20)
+    batch_id = run_here(project, next_batch, n=20)
+    project.workspace.close()
+    return project.workspace.root, batch_id
+
+
+@pytest.fixture
+def with_batch(with_batch_once: tuple[Path, str], tmp_path: Path) -> tuple[Path, str]:
+    """A copy of it."""
+    return Path(shutil.copytree(with_batch_once[0], tmp_path / "w")), with_batch_once[1]
 
 
 def test_strategies_are_listed_for_people_and_as_json(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from projects import pal
+from projects import pal, pal_toml
 
 from flows.cli.lake_switch import switch_lake
 from flows.server.processes import held
@@ -80,10 +80,16 @@ def test_a_lake_is_not_moved_while_pal_is_up(filled: Project) -> None:
 # pal.toml
 
 
+@pytest.fixture
+def pal_toml_file(tmp_path: Path) -> Path:
+    (tmp_path / "pal.toml").write_text(pal_toml(), encoding="utf-8")
+    return tmp_path / "pal.toml"
+
+
 @pytest.mark.parametrize("lake", ["", "[lake]\ncatalog = 'sqlite:a' # old\ndata = 'b'\n", "[lake]\n# nothing yet\n"])
 @pytest.mark.parametrize("after", ["", "\n[batch]\nsize = 7   # few\n"])
-def test_only_the_lakes_lines_of_pal_toml_change(project: Project, lake: str, after: str) -> None:
-    path = project.workspace.config_file
+def test_only_the_lakes_lines_of_pal_toml_change(pal_toml_file: Path, lake: str, after: str) -> None:
+    path = pal_toml_file
     task = path.read_text(encoding="utf-8").split("[minimums]")[0]
     path.write_text(task + lake + after, encoding="utf-8")
     before = read_config(path)
@@ -95,8 +101,8 @@ def test_only_the_lakes_lines_of_pal_toml_change(project: Project, lake: str, af
     assert ("# few" in path.read_text(encoding="utf-8")) == bool(after)
 
 
-def test_a_lake_that_is_written_in_dotted_keys_is_changed_too(project: Project) -> None:
-    path = project.workspace.config_file
+def test_a_lake_that_is_written_in_dotted_keys_is_changed_too(pal_toml_file: Path) -> None:
+    path = pal_toml_file
     text = 'lake.catalog = "sqlite:x"\n' + path.read_text(encoding="utf-8").split("[lake]")[0]
     path.write_text(text, encoding="utf-8")
     switch_lake(path, "postgres:host=x", "s3://b/c")
@@ -105,8 +111,8 @@ def test_a_lake_that_is_written_in_dotted_keys_is_changed_too(project: Project) 
 
 
 @pytest.mark.parametrize("catalog", ["postgres:service=pal", "postgres:postgresql://me@db:5432/x", "postgres:dbname=x"])
-def test_catalogs_without_a_secret_are_fine(project: Project, catalog: str) -> None:
-    path = project.workspace.config_file
+def test_catalogs_without_a_secret_are_fine(pal_toml_file: Path, catalog: str) -> None:
+    path = pal_toml_file
     before = path.read_text(encoding="utf-8")
     switch_lake(path, catalog, "s3://b")
     assert read_config(path).lake.catalog == catalog

@@ -28,7 +28,7 @@ from storage.records import BatchStatus, Split
 from tasks.config.settings import BatchConfig
 from tasks.project import Project
 
-TABLE = synthetic_headlines(3000)
+TABLE = synthetic_headlines(1500)
 TRUTH = dict(zip(TABLE["item_id"].to_pylist(), TABLE["label"].to_pylist(), strict=True))
 
 
@@ -50,18 +50,18 @@ def test_the_loop_runs_from_import_to_a_promoted_model_and_active_batches(projec
     with pytest.raises(SamplingError, match="pal import FILE"):
         run_here(project, next_batch)
     report = run_here(project, import_items, files=(str(headlines),))[0]
-    assert (report.n_new, report.n_rejected) == (3000, 0)
+    assert (report.n_new, report.n_rejected) == (1500, 0)
     assert run_here(project, import_items, files=(str(headlines),))[0].n_new == 0
 
     purposes = []
-    for _ in range(4):
+    for _ in range(3):
         batch_id = run_here(project, next_batch)
         assert run_here(project, next_batch) == batch_id, "running it twice publishes once"
         purposes.append(find_batch(store, batch_id).batch.purpose)
         fill(project, batch_id)
         run_here(project, ingest)
         assert find_batch(store, batch_id).batch.status is BatchStatus.INGESTED
-    assert purposes == [Split.EVALUATION, Split.TRAINING, Split.TRAINING, Split.TRAINING]
+    assert purposes == [Split.EVALUATION, Split.TRAINING, Split.TRAINING]
 
     manifest = read_manifest(project.workspace.batches / batch_id)
     credited = {proposal["strategy"] for item in manifest["items"] for proposal in item["proposals"]}
@@ -71,7 +71,7 @@ def test_the_loop_runs_from_import_to_a_promoted_model_and_active_batches(projec
     fill(project, run_here(project, nightly))
     newest = run_here(project, nightly)
     model = production_model(store)
-    assert store.rows("SELECT max(n_training) FROM lake.models") == [(30 + 3 * 100,)]
+    assert store.rows("SELECT max(n_training) FROM lake.models") == [(30 + 2 * 100,)]
     assert model is not None
     figures = metrics_of(store, model.model_id, Split.EVALUATION)
     assert figures["auc"].value is not None
@@ -79,7 +79,7 @@ def test_the_loop_runs_from_import_to_a_promoted_model_and_active_batches(projec
     assert [progress.batch.batch_id for progress in open_batches(store)] == [newest]
 
     held_out = {item.item_id for item in items_of(store, "b0001-evaluation")}
-    for k in range(2, 7):
+    for k in range(2, 6):
         number = f"b{k:04d}-training"
         assert not held_out & {item.item_id for item in items_of(store, number)}
 
@@ -108,17 +108,19 @@ def test_next_with_training_makes_at_most_four_commits_and_ingest_two(
 
 
 def test_another_batch_can_be_published_beside_an_open_one_without_sharing_items(
-    project: Project, headlines: Path
+    project: Project, take_headlines: Callable[..., dict[str, str]]
 ) -> None:
-    run_here(project, import_items, files=(str(headlines),))
+    take_headlines(project.workspace, 100)
     first, second = run_here(project, next_batch, n=30), run_here(project, next_batch, n=30, another=True)
     store = project.workspace.store()
     assert first != second
     assert not {i.item_id for i in items_of(store, first)} & {i.item_id for i in items_of(store, second)}
 
 
-def test_a_batch_whose_files_were_lost_is_written_again_by_the_next_run(project: Project, headlines: Path) -> None:
-    run_here(project, import_items, files=(str(headlines),))
+def test_a_batch_whose_files_were_lost_is_written_again_by_the_next_run(
+    project: Project, take_headlines: Callable[..., dict[str, str]]
+) -> None:
+    take_headlines(project.workspace, 100)
     batch_id = run_here(project, next_batch, n=10)
     folder = project.workspace.batches / batch_id
     before = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))

@@ -20,10 +20,12 @@ from tasks.promote import promote_or_keep
 from tasks.train import train_model
 
 
-@pytest.fixture
-def two(project: Project, take_headlines: Callable[..., dict[str, str]], give_labels: Callable[..., None]) -> list[str]:
+@pytest.fixture(scope="module")
+def two(
+    shared_project: Project, take_headlines: Callable[..., dict[str, str]], give_labels: Callable[..., None]
+) -> list[str]:
     """Two models, of 100 and of 160 labels, the second in production."""
-    workspace = project.workspace
+    project, workspace = shared_project, shared_project.workspace
     pairs = list(take_headlines(workspace, 400).items())
     give_labels(workspace, dict(pairs[:200]), Split.EVALUATION)
     make_features(project)
@@ -37,13 +39,19 @@ def two(project: Project, take_headlines: Callable[..., dict[str, str]], give_la
     return made
 
 
+@pytest.fixture
+def chosen(shared_project: Project, two: list[str], copied: Callable[[Project], Project]) -> Project:
+    """A copy of their project."""
+    return copied(shared_project)
+
+
 def production(project: Project) -> str | None:
     found = production_model(project.workspace.store())
     return found.model_id if found else None
 
 
-def test_the_table_has_every_model_its_figures_and_why_it_is_in_production(project: Project, two: list[str]) -> None:
-    rows = model_rows(project)
+def test_the_table_has_every_model_its_figures_and_why_it_is_in_production(chosen: Project, two: list[str]) -> None:
+    rows = model_rows(chosen)
     assert [(row.model_id, row.n_training, row.n_measured) for row in rows] == [(two[1], 160, 200), (two[0], 100, 200)]
     text = models_text(rows)
     assert max(map(len, text.splitlines()[:4])) <= 105
@@ -65,29 +73,29 @@ def test_without_a_model_the_way_to_one_is_said(project: Project) -> None:
     assert "pal next" in raised.value.hint
 
 
-def test_a_model_is_promoted_by_hand_by_as_much_of_its_id_as_is_its_own(project: Project, two: list[str]) -> None:
-    decision = promote_by_hand(project, two[0][:9], "it does better on sport")
+def test_a_model_is_promoted_by_hand_by_as_much_of_its_id_as_is_its_own(chosen: Project, two: list[str]) -> None:
+    decision = promote_by_hand(chosen, two[0][:9], "it does better on sport")
     assert (decision.model_id, decision.previous_id, decision.decided_by) == (two[0], two[1], DecidedBy.PERSON)
-    assert production(project) == two[0]
-    assert "by a person" in models_text(model_rows(project))
+    assert production(chosen) == two[0]
+    assert "by a person" in models_text(model_rows(chosen))
     with pytest.raises(ModelError, match=r"\b2\b.*'m00'"):
-        promote_by_hand(project, "m00", "")
+        promote_by_hand(chosen, "m00", "")
 
 
-def test_a_rollback_brings_the_one_before_back(project: Project, two: list[str]) -> None:
-    assert roll_back(project).model_id == two[0]
-    assert production(project) == two[0]
+def test_a_rollback_brings_the_one_before_back(chosen: Project, two: list[str]) -> None:
+    assert roll_back(chosen).model_id == two[0]
+    assert production(chosen) == two[0]
     with pytest.raises(ModelError, match=two[0]):
-        roll_back(project)
+        roll_back(chosen)
 
 
 def test_a_model_that_cannot_be_used_is_not_put_into_production(
-    project: Project, two: list[str], three_labels: LabelSet
+    chosen: Project, two: list[str], three_labels: LabelSet
 ) -> None:
-    (project.workspace.models / two[0] / WEIGHTS).write_bytes(b"damaged")
+    (chosen.workspace.models / two[0] / WEIGHTS).write_bytes(b"damaged")
     with pytest.raises(ModelError, match="sha256"):
-        roll_back(project)
-    other = project.with_config(task=TaskConfig.of(three_labels))
+        roll_back(chosen)
+    other = chosen.with_config(task=TaskConfig.of(three_labels))
     with pytest.raises(ModelError, match=", ".join(three_labels.names)):
         promote_by_hand(other, two[1], "")
-    assert production(project) == two[1]
+    assert production(chosen) == two[1]

@@ -22,16 +22,29 @@ TRAINING = ["make_features", "train_model", "evaluate_model", "compare_with_prev
 WHOLE = [*SHORT, *TRAINING, "sample_batch", "write_report"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def truth(
-    project: Project, take_headlines: Callable[..., dict[str, str]], give_labels: Callable[..., None]
+    shared_project: Project, take_headlines: Callable[..., dict[str, str]], give_labels: Callable[..., None]
 ) -> dict[str, str]:
     """800 items with their true labels, of which 60 for evaluation and 40 for training are known."""
-    truth = take_headlines(project.workspace, 800)
+    truth = take_headlines(shared_project.workspace, 800)
     pairs = list(truth.items())
-    give_labels(project.workspace, dict(pairs[:60]), Split.EVALUATION)
-    give_labels(project.workspace, dict(pairs[60:100]))
+    give_labels(shared_project.workspace, dict(pairs[:60]), Split.EVALUATION)
+    give_labels(shared_project.workspace, dict(pairs[60:100]))
     return truth
+
+
+@pytest.fixture(scope="module")
+def first_night(shared_project: Project, truth: dict[str, str]) -> Project:
+    """After the first night."""
+    night(shared_project)
+    return shared_project
+
+
+@pytest.fixture
+def slept(first_night: Project, copied: Callable[[Project], Project]) -> Project:
+    """A copy of it."""
+    return copied(first_night)
 
 
 def night(project: Project) -> RunRecord:
@@ -42,9 +55,10 @@ def night(project: Project) -> RunRecord:
 
 
 def test_a_night_goes_through_every_stage_and_the_next_says_that_nothing_is_new(
-    project: Project, truth: dict[str, str], caplog: pytest.LogCaptureFixture
+    slept: Project, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = night(project)
+    project = slept
+    (first,) = project.workspace.runs().recent(9)
     assert list(first.stages) == WHOLE
     assert first.model_id
     assert first.batch_id == "b0001-training"
@@ -73,24 +87,24 @@ def other_settings(project: Project, truth: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("change", [answered, closed, other_settings])
 def test_after_any_change_the_whole_night_is_gone_through_again(
-    project: Project, truth: dict[str, str], change: Callable[[Project, dict[str, str]], None]
+    slept: Project, truth: dict[str, str], change: Callable[[Project, dict[str, str]], None]
 ) -> None:
-    night(project)
-    change(project, truth)
-    assert list(night(project).stages)[:7] == WHOLE[:7]
-    assert list(night(project).stages) == SHORT
+    change(slept, truth)
+    assert list(night(slept).stages)[:7] == WHOLE[:7]
+    assert list(night(slept).stages) == SHORT
 
 
-def test_a_batch_whose_files_are_gone_is_written_again_even_where_nothing_is_new(
-    project: Project, truth: dict[str, str]
-) -> None:
-    folder = project.workspace.batches / str(night(project).batch_id)
+def test_a_batch_whose_files_are_gone_is_written_again_even_where_nothing_is_new(slept: Project) -> None:
+    (folder,) = slept.workspace.batches.iterdir()
     Path(folder / "manifest.json").unlink()
-    assert list(night(project).stages) == SHORT
+    assert list(night(slept).stages) == SHORT
     assert (folder / "manifest.json").is_file()
 
 
-def test_next_batch_has_stages_and_a_report_too(project: Project, truth: dict[str, str]) -> None:
+def test_next_batch_has_stages_and_a_report_too(
+    project: Project, take_headlines: Callable[..., dict[str, str]]
+) -> None:
+    take_headlines(project.workspace, 20)
     batch_id = run_here(project, next_batch, n=7, formats=("csv",))
     (run,) = project.workspace.runs().recent(9, flow="next-batch")
     assert (run.batch_id, list(run.stages)[-1]) == (batch_id, "write_report")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -127,15 +126,10 @@ OBJECTS: dict[str, Write] = {
 }
 
 
-@pytest.fixture(scope="module")
-def lake(empty_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A lake that all files of the table are imported into: they hold the same texts."""
-    return Workspace(shutil.copytree(empty_workspace, tmp_path_factory.mktemp("lake") / "workspace"))
-
-
 @pytest.mark.parametrize("name", [*TABLES, *OBJECTS])
-def test_import_predict_and_simulate_read_the_same_rows(lake: Workspace, tmp_path: Path, name: str) -> None:
+def test_import_predict_and_simulate_read_the_same_rows(shared_workspace: Workspace, tmp_path: Path, name: str) -> None:
     rows = [[f"i{n}", text, label] for n, (text, label) in enumerate(zip(TEXTS, LABELS, strict=True))]
+    lake = shared_workspace  # all files hold the same texts
     path = (TABLES | OBJECTS)[name](tmp_path / "odd", [["id", "text", "label"], *rows])
     source = open_source(path)
     with lake.scratch() as scratch:

@@ -21,10 +21,10 @@ Take = Callable[..., dict[str, str]]
 Give = Callable[..., None]
 
 
-@pytest.fixture
-def trained(project: Project, take_headlines: Take, give_labels: Give) -> Project:
+@pytest.fixture(scope="module")
+def trained(shared_project: Project, take_headlines: Take, give_labels: Give) -> Project:
     """300 headlines, 100 of them labelled, and a model in production."""
-    workspace = project.workspace
+    project, workspace = shared_project, shared_project.workspace
     items = list(take_headlines(workspace, 300).items())
     give_labels(workspace, dict(items[:100]), Split.TRAINING)
     promote(workspace.store(), train_model(project).model_id)

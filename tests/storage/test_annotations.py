@@ -199,21 +199,21 @@ def test_a_batch_is_complete_when_its_last_item_has_any_answer(store: Store, bat
     assert ingest(store, batch_id, [no("i3")], "b.csv") == Ingested(1, 0, True, n_corrected=1)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_batch_is_complete_at_the_moment_when_each_item_has_its_answers_of_different_annotators_in_any_order(
     store: Store, seed: int
 ) -> None:
     add_rows(store, [(f"i{k}", f"text {k}") for k in range(9)])
     ids = ("i1", "i2", "i3")
     batch_id = publish(store, *ids, overlap=2, assignments=[Assignment("i5", "anna", gold=True)])
+    draw = random.Random(seed)
     answers = [
-        Answer(item_id, answer, who)
+        Answer(item_id, draw.choice(("yes", "skip")), who)
         for item_id in (*ids, "i5")
         for who in ("anna", "ben", "cleo")
-        for answer in ("yes", "skip")
     ]
     answered: dict[str, set[str]] = {item_id: set() for item_id in ids}
-    for k, each in enumerate(random.Random(seed).sample(answers, len(answers))):
+    for k, each in enumerate(draw.sample(answers, len(answers))):
         if each.item_id in answered:
             answered[each.item_id].add(each.annotator)
         complete = all(len(names) >= 2 for names in answered.values())

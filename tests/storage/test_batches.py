@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,9 +24,16 @@ from storage.workspace import Workspace
 
 
 @pytest.fixture
+def workspace(pool_of_30: Path, tmp_path: Path) -> Workspace:
+    """A workspace with 30 items, i0 to i29, in the pool."""
+    return Workspace(shutil.copytree(pool_of_30, tmp_path / "workspace"))
+
+
+@pytest.fixture
 def pool(store: Store) -> Store:
-    """A lake with 30 items, i0 to i29, in the pool."""
-    add_rows(store, [(f"i{k}", f"text {k}") for k in range(30)])
+    """Its lake; tests on servers, which import this fixture, have an empty one."""
+    if not count_pool(store):
+        add_rows(store, [(f"i{k}", f"text {k}") for k in range(30)])
     return store
 
 

@@ -11,6 +11,7 @@ from storage.errors import ConfigError
 from storage.lake.connection import bound
 from storage.lake.context import check_columns, check_where, known_columns, matching_items
 from storage.lake.store import Store
+from storage.workspace import Workspace
 
 COLUMNS = {
     "a": {"lang": "en", "date": "2026-01-02", "year": "2026", 'odd "/~ name': "it's"},
@@ -20,8 +21,9 @@ COLUMNS = {
 }
 
 
-@pytest.fixture
-def full(store: Store) -> Store:
+@pytest.fixture(scope="module")
+def full(shared_workspace: Workspace) -> Store:
+    store = shared_workspace.store()
     add_rows(store, [(key, f"text {key}") for key in COLUMNS])
     for key, columns in COLUMNS.items():
         text = None if columns is None else json.dumps(columns)

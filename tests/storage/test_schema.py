@@ -180,20 +180,20 @@ def put(batch_id: str, item_id: str, connection: Connection) -> None:
     connection.execute(f"INSERT INTO lake.batch_items ({columns}) VALUES (?, ?, 's', 0, 1, 0)", [batch_id, item_id])
 
 
-COLUMNS = "item_id, annotator, answer, note, batch_id, seconds, annotated_at, ingested_at, source_file"
+INSERT = """INSERT INTO lake.annotations (item_id, annotator, answer, note, batch_id, annotated_at, ingested_at,
+    source_file) VALUES (?, ?, ?, '', ?, ?, ?, 'f')"""
+
+
+def row_of(item_id: str, annotator: str, answer: str, at: int, ingested: int = 0, batch_id: str = "b1") -> list[object]:
+    times = [TIME + timedelta(minutes=at), TIME + timedelta(days=1, minutes=ingested)]
+    return [item_id, annotator, answer, batch_id, *times]
 
 
 def annotate(
     store: Store, item_id: str, annotator: str, answer: str, *, at: int = 0, ingested: int = 0, batch_id: str = "b1"
 ) -> None:
-    when = [TIME + timedelta(minutes=at), TIME + timedelta(days=1, minutes=ingested)]
-    store.write(
-        lambda c: c.execute(
-            f"INSERT INTO lake.annotations ({COLUMNS}) VALUES (?, ?, ?, '', ?, NULL, ?, ?, 'f')",
-            [item_id, annotator, answer, batch_id, *when],
-        ),
-        "annotate",
-    )
+    row = row_of(item_id, annotator, answer, at, ingested, batch_id)
+    store.write(lambda c: c.execute(INSERT, row), "annotate")
 
 
 NAMED = [
@@ -222,15 +222,21 @@ NAMELESS = [  # it replaces those before it, and is replaced by the next
 ]
 
 
-@pytest.mark.parametrize(
-    ("answers", "label"),
-    [*NAMED, *((answers.replace("?", who), label) for answers, label in NAMELESS for who in (UNNAMED, ORIGINAL))],
-)
-def test_the_newest_answer_of_each_counts_and_most_win(store: Store, answers: str, label: str | None) -> None:
+def test_the_newest_answer_of_each_counts_and_most_win(store: Store) -> None:
+    cases = dict(NAMED) | {
+        answers.replace("?", who): label for answers, label in NAMELESS for who in (UNNAMED, ORIGINAL)
+    }
     batch(store, "b1", "training")
-    for minute, answer in enumerate(answers.split()):
-        annotate(store, "i1", *answer.split(":"), at=minute)
-    assert store.rows(f"SELECT item_id, split, label FROM ({current_labels()})") == [("i1", "training", label)]
+    rows = [
+        row_of(answers, *answer.split(":"), minute)
+        for answers in cases
+        for minute, answer in enumerate(answers.split())
+    ]
+    store.write(lambda c: c.executemany(INSERT, rows), "annotate")
+    found = {
+        item_id: label for item_id, _, label in store.rows(f"SELECT item_id, split, label FROM ({current_labels()})")
+    }
+    assert found == cases
 
 
 def test_the_two_kinds_of_nameless_answers_replace_each_other_item_by_item(store: Store) -> None:

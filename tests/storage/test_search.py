@@ -26,10 +26,10 @@ TEXTS = {
 }
 
 
-@pytest.fixture
-def store(workspace: Workspace) -> Store:
-    add_rows(workspace.store(), list(TEXTS.items()), "test")
-    return workspace.store()
+@pytest.fixture(scope="module")
+def store(shared_workspace: Workspace) -> Store:
+    add_rows(shared_workspace.store(), list(TEXTS.items()), "test")
+    return shared_workspace.store()
 
 
 def found(store: Store, query: str, scope: Scope | None = None) -> list[str]:
@@ -73,8 +73,10 @@ def test_what_a_word_matches(store: Store, query: str, ids: set[str]) -> None:
 
 
 def test_the_pool_a_label_or_everything_is_searched(
-    workspace: Workspace, store: Store, give_labels: Callable[..., None], reserve_batch: Callable[..., Batch]
+    workspace: Workspace, give_labels: Callable[..., None], reserve_batch: Callable[..., Batch]
 ) -> None:
+    store = workspace.store()
+    add_rows(store, list(TEXTS.items()), "test")
     give_labels(workspace, {"a": "related"})
     reserve_batch(workspace, {"g": "A flood is out"})
     assert found(store, "flood") == ["b"]

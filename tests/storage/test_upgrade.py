@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from projects import pal
 
 from annotation.inbox import waiting_answers
 from annotation.label_set import LabelSet
@@ -90,13 +88,6 @@ def digests(root: Path) -> dict[str, str]:
         for path in root.rglob("*")
         if path.is_file()
     }
-
-
-def pal(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "flows.cli.main", *arguments]
-    return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, env=dict(os.environ), timeout=300, check=False
-    )
 
 
 def test_an_old_workspace_migrates_by_itself_has_everything_and_goes_on(old: Workspace, label_set: LabelSet) -> None:

@@ -12,22 +12,18 @@ from projects import project_of
 from annotation.label_set import LabelSet
 from storage.lake.annotations import ingest
 from storage.lake.batches import (
-    Draft,
     assignments_of,
     close_batch,
     find_batch,
     items_of,
     open_batches,
     proposals_of,
-    reserve,
 )
-from storage.records import Answer, Batch, Proposal, Purpose, Split
+from storage.records import Answer, Batch, Purpose
 from storage.workspace import Workspace
 from tasks.ask_again import draw_disputed
 from tasks.config.settings import BatchConfig
-from tasks.plan import Plan
-from tasks.prepare import make_features
-from tasks.sample import publish_batches, sample_batch
+from tasks.sample import publish_batches
 
 TEXTS = {f"i{k}": text for k, text in enumerate(["Floods", "Cats", "=1+1", "Fire, and\nsmoke", "Tea"])}
 ASKING = BatchConfig(formats=("csv", "html"), annotators=("anna", "ben"), overlap=2, gold=0.5)
@@ -123,28 +119,3 @@ def test_the_answers_shown_are_those_of_the_draw_also_when_the_files_are_written
     shutil.rmtree(folder)
     assert publish_batches(project_of(workspace)) == [folder]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-
-
-def test_the_next_batch_and_the_one_to_settle_do_not_wait_for_each_other(
-    workspace: Workspace, first: str, take_headlines: Callable[..., dict[str, str]]
-) -> None:
-    take_headlines(workspace, 40)
-    project = project_of(workspace, encoder="bag-of-words")
-    make_features(project)
-
-    def next_batch() -> str:
-        return sample_batch(project, Plan(Split.TRAINING, 5, active=False), None)
-
-    opened = [draw(workspace, 1), next_batch(), draw(workspace, 1), next_batch()]
-    assert opened[:2] == opened[2:] == ["b0002-adjudication", "b0003-training"]
-    close_batch(workspace.store(), "b0002-adjudication")
-    assert draw(workspace) == "b0004-adjudication", "beside the training batch that is open"
-    assert next_batch() == "b0003-training"
-
-
-def test_an_open_review_does_not_stand_in_the_way(workspace: Workspace, first: str) -> None:
-    draft = Draft(Purpose.REVIEW, ["i2"], [Proposal("i2", "x", 1.0, 1)], 0, workspace.store().version(), "d")
-    reserve(workspace.store(), draft, beside_open=False)
-    batch_id = draw(workspace)
-    assert batch_id == "b0003-adjudication"
-    assert draw(workspace) == batch_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import shutil
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,12 +32,25 @@ TAKEN = {"284006": "related", "00123": "not_related", "i3": "related", "i4": "un
 Reserve = Callable[..., Batch]
 
 
+@pytest.fixture(scope="module")
+def published(shared_workspace: Workspace, label_set: LabelSet, reserve_batch: Reserve) -> tuple[Path, Batch]:
+    """A workspace with a batch of four items, published."""
+    reserved = reserve_batch(shared_workspace, TEXTS)
+    publish_batches(project_of(shared_workspace, label_set))
+    shared_workspace.close()
+    return shared_workspace.root, reserved
+
+
 @pytest.fixture
-def batch(workspace: Workspace, label_set: LabelSet, reserve_batch: Reserve) -> Batch:
-    """Four items, published."""
-    reserved = reserve_batch(workspace, TEXTS)
-    publish_batches(project_of(workspace, label_set))
-    return reserved
+def workspace(published: tuple[Path, Batch], tmp_path: Path) -> Workspace:
+    """A copy of it."""
+    return Workspace(shutil.copytree(published[0], tmp_path / "workspace"))
+
+
+@pytest.fixture
+def batch(published: tuple[Path, Batch]) -> Batch:
+    """Its batch."""
+    return published[1]
 
 
 @pytest.fixture

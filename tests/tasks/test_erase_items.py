@@ -7,6 +7,7 @@ import io
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import zipfile
 from collections.abc import Callable, Iterator
@@ -62,9 +63,17 @@ def project_at(root: Path) -> Project:
 
 
 @pytest.fixture
-def lived(workspace: Workspace, reserve_batch: Callable[..., Batch], give_labels: Callable[..., None]) -> Project:
+def lived(lived_once: Path, tmp_path: Path) -> Project:
+    """A copy of it."""
+    return project_at(Path(shutil.copytree(lived_once, tmp_path / "workspace")))
+
+
+@pytest.fixture(scope="module")
+def lived_once(
+    shared_workspace: Workspace, reserve_batch: Callable[..., Batch], give_labels: Callable[..., None]
+) -> Path:
     """A workspace in which item `gone` was imported, edited, answered, quoted, learned from, predicted and reported."""
-    project = project_at(workspace.root)
+    project = project_at(shared_workspace.root)
     workspace = project.workspace  # one connection: two would mind the catalog being written anew
     store, root = workspace.store(), workspace.root
     maintain(store)
@@ -95,7 +104,8 @@ def lived(workspace: Workspace, reserve_batch: Callable[..., Batch], give_labels
     reserve_batch(workspace, {"gone2": "Kryptonville burns", "o11": OTHERS["o11"]})
     publish_batches(project)
     store.keep_catalog(root / "lake" / "catalog.before-schema-1.sqlite")
-    return project
+    workspace.close()
+    return root
 
 
 def strings_in(data: bytes) -> Iterator[bytes]:

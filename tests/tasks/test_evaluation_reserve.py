@@ -18,13 +18,13 @@ from annotation.formats.registry import FORMATS
 from storage.errors import SamplingError
 from storage.lake.annotations import ingest, label_counts, labelled_texts
 from storage.lake.batches import batch_results, close_batch, find_batch, has_reserve, items_of, proposals_of
-from storage.lake.evaluation_reserve import RANK, find_reserve
+from storage.lake.evaluation_reserve import find_reserve
 from storage.lake.items import count_pending
-from storage.lake.schema import workspace_id
+from storage.lake.schema import RANK, workspace_id
 from storage.lake.store import Store
 from storage.records import Answer, Batch, Split
 from storage.workspace import Workspace
-from tasks.config.settings import MinimumsConfig, SamplingConfig
+from tasks.config.settings import EvaluationConfig, MinimumsConfig, SamplingConfig
 from tasks.config.template import PRESETS
 from tasks.plan import Minimums, Plan, next_batch_plan, plan_next_batch, reserve_of
 from tasks.project import Project
@@ -154,6 +154,7 @@ def test_an_item_without_a_label_is_replaced_by_the_next_rank_and_one_given_back
 
 
 def test_texts_that_are_added_later_take_their_place_by_rank(project: Project, store: Store) -> None:
+    project = project.with_config(evaluation=EvaluationConfig(refresh=0))
     answer(store, draw(project, 40, 40))
     assert reserve_of(project).due == ()
     add_rows(store, [(f"n{k:03}", f"another text {k}") for k in range(N)], "more.csv")

@@ -8,26 +8,37 @@ import json
 import os
 import zipfile
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from projects import project_of
-from test_collect import ALL, TAKEN, TEXTS, annotations, batch, collect, fill, inbox, labels_in, sheet
+from test_collect import (
+    ALL,
+    TAKEN,
+    TEXTS,
+    annotations,
+    batch,
+    collect,
+    fill,
+    inbox,
+    labels_in,
+    published,
+    sheet,
+    workspace,
+)
 
 import tasks.collect
 from annotation.claims import CLAIMED, alone_in, claim
 from annotation.formats.journal import Journal, journal_path
 from annotation.formats.registry import FORMATS
 from annotation.inbox import waiting_answers
-from annotation.label_set import Label, LabelSet
+from annotation.label_set import LabelSet
 from flows.cli.annotating import annotate_batch, publish_formats
 from flows.cli.status import status_of
 from flows.ingest import check_ingest
-from flows.next_batch import check_next
-from storage.errors import BatchError, ConfigError, StoreError
+from storage.errors import BatchError, StoreError
 from storage.lake.items import item_ids_of
 from storage.lake.schema import current_labels, workspace_id
 from storage.readers.labelled import read_labelled
@@ -40,7 +51,7 @@ from tasks.config.settings import BatchConfig
 from tasks.import_files import ReadOptions, import_file
 from tasks.sample import publish_batches
 
-__all__ = ["batch", "sheet"]  # fixtures
+__all__ = ["batch", "published", "sheet", "workspace"]  # fixtures
 
 
 def label_of(workspace: Workspace, item_id: str) -> str | None:
@@ -54,28 +65,30 @@ def journal_line(batch: Batch, item_id: str = "i3", **values: object) -> str:
     return json.dumps(line | values) + "\n"
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        {"annotated_at": "0001-01-01T00:00:00+14:00"},
-        {"annotated_at": "9999-12-31T23:59:00-14:00"},
-        {"seconds": 10**400},
-        {"seconds": json.loads("[" * 500 + "]" * 500)},
-        {"text_hash": None},
-    ],
-)
+IMPOSSIBLE: dict[str, dict[str, object]] = {
+    "early": {"annotated_at": "0001-01-01T00:00:00+14:00"},
+    "late": {"annotated_at": "9999-12-31T23:59:00-14:00"},
+    "long": {"seconds": 10**400},
+    "deep": {"seconds": json.loads("[" * 500 + "]" * 500)},
+    "void": {"text_hash": None},
+}
+
+
 @pytest.mark.parametrize("in_batch", [True, False])
 def test_a_value_that_cannot_be_is_an_error_of_its_file_and_row_and_all_other_files_go_on(
-    workspace: Workspace, label_set: LabelSet, batch: Batch, sheet: Path, line: dict[str, object], in_batch: bool
+    workspace: Workspace, label_set: LabelSet, batch: Batch, sheet: Path, in_batch: bool
 ) -> None:
     place = sheet.parent if in_batch else workspace.inbox
-    (place / "answers-ben.jsonl").write_text(journal_line(batch) + journal_line(batch, "i4", **line), encoding="utf-8")
+    for name, line in IMPOSSIBLE.items():
+        lines = journal_line(batch) + journal_line(batch, "i4", **line)
+        (place / f"answers-{name}.jsonl").write_text(lines, encoding="utf-8")
     good = fill(sheet, ALL, workspace.inbox / "good.csv")
     reports = {Path(report.file).name: report for report in collect(workspace, label_set)}
     assert reports[good.name].n_new == 4
-    (error,) = reports["answers-ben.jsonl"].errors
-    assert "row 2" in error
-    assert CLAIMED not in error
+    for name in IMPOSSIBLE:
+        (error,) = reports[f"answers-{name}.jsonl"].errors
+        assert "row 2" in error
+        assert CLAIMED not in error
     assert waiting_answers(workspace, batch.batch_id, label_set) == []
 
 
@@ -281,24 +294,28 @@ def test_a_time_ahead_of_the_clock_outranks_no_later_file_and_is_reported(
     assert label_of(workspace, "i3") == "not_related"
 
 
-@pytest.mark.parametrize("format_name", [name for name in FORMATS if name not in ("original", "html")])
 def test_a_file_of_another_workspace_is_refused_in_every_format(
-    workspace: Workspace, label_set: LabelSet, reserve_batch: Callable[..., Batch], format_name: str, tmp_path: Path
+    label_set: LabelSet, reserve_batch: Callable[..., Batch], tmp_path: Path
 ) -> None:
-    def published(root: Path) -> tuple[Workspace, Path]:
+    formats = [name for name in FORMATS if name not in ("original", "html")]
+
+    def published(root: Path) -> tuple[Workspace, list[Path]]:
         made = Workspace(root)
         made.make()
         reserved, project = reserve_batch(made, TEXTS), project_of(made, label_set)
         publish_batches(project)
-        return made, publish_formats(project, reserved.batch_id, [format_name])[0]
+        return made, [publish_formats(project, reserved.batch_id, [name])[0] for name in formats]
 
     (here, own), (_, foreign) = published(tmp_path / "here"), published(tmp_path / "there")
-    own.replace(here.inbox / own.name)
-    foreign.replace(here.inbox / f"foreign-{foreign.name}")
+    for mine, other in zip(own, foreign, strict=True):
+        mine.replace(here.inbox / mine.name)
+        other.replace(here.inbox / f"foreign-{other.name}")
     reports = {Path(report.file).name: report for report in collect(here, label_set)}
-    assert (reports[own.name].errors, len(reports[own.name].notes)) == ([], 1), "it is blank"
-    assert len(reports[f"foreign-{own.name}"].errors) == 1
-    assert inbox(here) == {"done": [own.name], "rejected": [f"foreign-{own.name}"]}
+    for path in own:
+        assert (reports[path.name].errors, len(reports[path.name].notes)) == ([], 1), "it is blank"
+        assert len(reports[f"foreign-{path.name}"].errors) == 1
+    names = sorted(path.name for path in own)
+    assert inbox(here) == {"done": names, "rejected": [f"foreign-{name}" for name in names]}
 
 
 def test_in_a_file_that_is_partly_of_another_workspace_every_foreign_row_is_refused(
@@ -359,37 +376,6 @@ def test_links_and_endless_notes_are_refused(workspace: Workspace, label_set: La
     assert [len(report.errors) for report in (link, note)] == [1, 1]
     assert "note" in note.errors[0]
     assert (annotations(workspace), outside.exists()) == ([], True)
-
-
-def test_a_label_renamed_in_pal_toml_is_reported_and_next_and_ingest_refuse(
-    workspace: Workspace, label_set: LabelSet, sheet: Path
-) -> None:
-    fill(sheet, ALL)
-    collect(workspace, label_set)
-    renamed = replace(label_set, labels=(Label("relevant", "1", positive=True), label_set.labels[1]))
-    project = project_of(workspace, renamed)
-    assert status_of(project).lost_labels == {"related": 2}
-    for refused in (
-        lambda: check_next(project, another=True),
-        lambda: check_ingest(project, []),
-        lambda: collect(workspace, renamed),
-    ):
-        with pytest.raises(ConfigError, match="related"):
-            refused()
-    assert status_of(project_of(workspace, label_set)).lost_labels == {}
-
-
-def test_a_clock_that_was_set_back_changes_no_split_and_no_order(
-    workspace: Workspace, label_set: LabelSet, sheet: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fill(sheet, {"i3": "1"}, workspace.inbox / "a.csv", annotator="anna")
-    collect(workspace, label_set)
-    monkeypatch.setattr("storage.lake.annotations.utc_now", lambda: datetime(2001, 1, 1))
-    fill(sheet, {"i3": "0"}, workspace.inbox / "b.csv", annotator="anna")
-    collect(workspace, label_set)
-    assert label_of(workspace, "i3") == "not_related"
-    os.utime(sheet, (0, 0))
-    assert status_of(project_of(workspace, label_set)).labels["training"] == 1
 
 
 def test_one_ingest_at_a_time(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -44,19 +45,27 @@ def trained(workspace: Workspace, encoder: str = MINILM_STATIC) -> str:
 
 
 @pytest.fixture
-def filled(
-    workspace: Workspace,
+def filled(filled_once: Path, tmp_path: Path) -> Workspace:
+    """A copy of it."""
+    return Workspace(shutil.copytree(filled_once, tmp_path / "filled"))
+
+
+@pytest.fixture(scope="module")
+def filled_once(
+    shared_workspace: Workspace,
     take_headlines: Callable[..., dict[str, str]],
     give_labels: Callable[..., None],
     reserve_batch: Callable[..., Batch],
-) -> Workspace:
+) -> Path:
     """303 items: 40 for training, 30 for evaluation, 3 out with annotators, of odd texts; and a model."""
+    workspace = shared_workspace
     reserve_batch(workspace, {"i1": 'a "quote", and\na line', "i2": "\u202eright to left\0", "i3": "Zoë 🔥"})
     pairs = list(take_headlines(workspace, 300).items())
     give_labels(workspace, dict(pairs[:40]))
     give_labels(workspace, dict(pairs[40:70]), Split.EVALUATION)
     trained(workspace)
-    return workspace
+    workspace.close()
+    return workspace.root
 
 
 def predicted(workspace: Workspace, name: str, form: FileFormat = "parquet") -> PoolPrediction:
@@ -77,6 +86,8 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 def test_every_item_has_the_label_and_the_probability_that_the_model_gives_its_text(
     filled: Workspace, encoder: str
 ) -> None:
+    for folder in filled.models.iterdir():  # made without characters
+        shutil.rmtree(folder)
     model_id = trained(filled, encoder)
     set_context(filled, {"label": "mine", "url": "=u"}, "item_id = 'i1'")
     found = predicted(filled, "all.parquet")
@@ -163,12 +174,12 @@ def test_a_file_that_another_process_writes_is_left_alone(filled: Workspace) -> 
 
 
 def test_without_items_the_file_has_its_columns_and_without_a_model_that_is_said(
-    workspace: Workspace, filled: Workspace
+    filled: Workspace, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError, match="'m9'") as raised:
         predict_pool(project_of(filled), filled.root / "x.csv", "csv", "m9")
     assert str(production_model(filled.store()).model_id) in raised.value.hint  # type: ignore[union-attr]
-    bare = Workspace(workspace.root.parent / "bare")
+    bare = Workspace(tmp_path / "bare")
     bare.make()
     with pytest.raises(ModelError):
         predicted(bare, "x.parquet")

@@ -6,12 +6,15 @@ import logging
 import re
 from collections.abc import Callable
 
+import pyarrow as pa
 import pytest
 from lake_rows import add_rows
 from projects import project_of
 
 from storage.lake.items import count_without_features, newest_vocabulary
 from storage.workspace import Workspace
+from tasks.learning.encoders import StaticVectors
+from tasks.learning.token_cover import MOST_FRAGMENTS, fragments_per_letter
 from tasks.prepare import make_features
 
 Take = Callable[..., dict[str, str]]
@@ -78,11 +81,18 @@ def test_the_vocabulary_is_fitted_again_when_the_lake_has_doubled_and_not_before
         (["🙈🙉 ᚠᚢᚦᚨᚱᚲ ᚷᚹᚺᚾ"], False),
     ],
 )
+def test_a_language_of_many_fragments_is_not_covered(texts: list[str], is_covered: bool) -> None:
+    encoder = StaticVectors()
+    fragments = fragments_per_letter(encoder, texts, encoder.tokenize(pa.array(texts)))
+    assert (fragments <= MOST_FRAGMENTS) is is_covered
+
+
 def test_a_language_that_the_encoder_does_not_cover_is_said_once(
-    workspace: Workspace, texts: list[str], is_covered: bool, caplog: pytest.LogCaptureFixture
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    add_rows(workspace.store(), [(f"t{k}", text) for k, text in enumerate(texts)], "test")
-    make_features(project_of(workspace))
-    make_features(project_of(workspace))
-    warnings = [record.name for record in caplog.records if record.levelname == "WARNING"]
-    assert warnings == ([] if is_covered else ["tasks.prepare"])
+    for k, (text, n_warnings) in enumerate((("Flood warning for the river valley", 0), ("味道不错，送餐很快", 1))):
+        add_rows(workspace.store(), [(f"t{k}", text)], "test")
+        for _ in range(2):
+            make_features(project_of(workspace))
+        warnings = [record.name for record in caplog.records if record.levelname == "WARNING"]
+        assert warnings == ["tasks.prepare"] * n_warnings

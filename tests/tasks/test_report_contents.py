@@ -42,11 +42,12 @@ from tasks.train import train_model
 QUICK = TrainingConfig(epochs=5)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def worked(
-    workspace: Workspace, take_headlines: Callable[..., dict[str, str]], give_labels: Callable[..., None]
+    shared_workspace: Workspace, take_headlines: Callable[..., dict[str, str]], give_labels: Callable[..., None]
 ) -> Project:
     """Two models, and between them a batch that the first one chose, answered."""
+    workspace = shared_workspace
     truth = take_headlines(workspace, 600)
     pairs = list(truth.items())
     give_labels(workspace, dict(pairs[:150]), Split.EVALUATION)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from lake_rows import add_rows
 from projects import project_of
+from scipy.stats import fisher_exact
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
+from flows.next_batch import report as write_report
+from flows.run import Run, run_here
 from storage.lake.models import promote
 from storage.lake.slices import recent_texts
 from storage.records import Split
 from storage.workspace import Workspace
-from tasks.learning.drift import drift
+from tasks.config.settings import NotifyConfig
+from tasks.learning.drift import _at_least, drift, new_words
 from tasks.learning.training import TrainingConfig
 from tasks.report import report_of
 from tasks.train import train_model
@@ -45,8 +52,32 @@ def test_false_alarms_are_as_many_as_stated() -> None:
     assert sum(each <= 0.01 for each in p) <= 8
 
 
+def test_new_words_are_those_of_fishers_exact_test_and_rarely_chance() -> None:
+    generator = np.random.default_rng(2)
+    texts = [" ".join(row) for row in generator.choice([f"w{k}" for k in range(60)], (300, 4))]
+    old, new = texts[:200], [*texts[200:280], *(f"{text} Floods" for text in texts[280:])]
+    words = new_words(old, new, 0.05)
+    assert [(each.word, each.old, each.new) for each in words] == [("floods", 0.0, 0.2)]
+    counts = {
+        word: [sum(word in text.casefold().split() for text in side) for side in (new, old)]
+        for word in ("floods", "w7")
+    }
+    for n_new, n_old in counts.values():
+        table = [[n_new, 100 - n_new], [n_old, 200 - n_old]]
+        expected = fisher_exact(table, alternative="greater").pvalue
+        assert _at_least(n_new, n_new + n_old, 100, 200) == pytest.approx(expected)
+    alarms = 0
+    for _ in range(200):
+        order = generator.permutation(np.array(texts, dtype=object)).tolist()
+        alarms += bool(new_words(order[:200], order[200:], 0.05))
+    assert alarms <= 18
+
+
 def test_a_new_topic_is_drift_and_more_of_the_same_is_not(
-    workspace: Workspace, take_headlines: Callable[..., dict[str, str]], give_labels: Callable[..., None]
+    workspace: Workspace,
+    take_headlines: Callable[..., dict[str, str]],
+    give_labels: Callable[..., None],
+    tmp_path: Path,
 ) -> None:
     store, project = workspace.store(), project_of(workspace, training=TrainingConfig(epochs=3))
     labels = list(take_headlines(workspace, 600).items())
@@ -69,5 +100,17 @@ def test_a_new_topic_is_drift_and_more_of_the_same_is_not(
     assert watched.fires
     assert (watched.drift.n_old, watched.drift.n_new, len(watched.positive)) == (820, 240, 2)
     assert all(low <= share <= high for share, low, high in watched.positive)
+    assert {each.word for each in watched.words} >= {"midfielder", "keeper"}
     report = report_of(project)
-    assert (report.drift, report.drift_fires) == (watched.line(), True)
+    assert (report.drift, report.drift_fires, report.drift_is_news) == (watched.line(), True, True)
+    told = tmp_path / "told"
+    script = f"import sys; open({str(told)!r}, 'a').write(sys.stdin.read() + chr(10))"
+
+    def written(run: Run) -> None:
+        write_report(run)
+
+    project = project.with_config(notify=NotifyConfig(command=(sys.executable, "-c", script), on=("drift",)))
+    for _ in range(2):
+        run_here(project, written)
+    (line,) = told.read_text(encoding="utf-8").splitlines()
+    assert (json.loads(line)["event"], json.loads(line)["text"].partition(":")[0]) == ("drift", "Drift")

@@ -1,16 +1,21 @@
-"""Nightly on a real server and worker, its process killed with -9 in every stage: the next night mends everything."""
+"""Nightly, its process killed with -9 in every stage, also on a real server and worker: the next night mends all."""
 
 from __future__ import annotations
 
 import csv
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from live import Live, brought_up
+from live import ROOT, Live, brought_up
 from projects import pal_toml
+from waiting import PATIENCE_S
 
 from annotation.batch import as_published, read_manifest, sha256_of
 from annotation.synthetic import fill_csv, synthetic_headlines
@@ -45,6 +50,10 @@ KILLS = {
     "report": ("write_report", "tasks.report:write_report"),
 }
 """In which stage, and at the entry of which function, the process dies."""
+SERVED = ("train, before the manifest", "publish, between the files")
+"""Where a run of Prefect's worker dies; elsewhere it is `pal nightly`, which runs the same stages."""
+Contents = dict[str, list[tuple[Any, ...]]]
+DYING = str(Path(__file__).with_name("dying"))
 TABLES = {
     "annotations": "item_id, annotator, answer, batch_id",
     "batches": "batch_id, purpose, status, n, model_id",
@@ -55,7 +64,7 @@ TABLES = {
 }
 
 
-def contents(store: Store) -> dict[str, list[tuple[Any, ...]]]:
+def contents(store: Store) -> Contents:
     """What the lake holds, without the times at which it was written."""
     return {name: store.rows(f"SELECT {columns} FROM lake.{name} ORDER BY ALL") for name, columns in TABLES.items()}
 
@@ -83,7 +92,7 @@ def evening(tmp_path_factory: pytest.TempPathFactory, take_headlines: Callable[.
 
 
 @pytest.fixture(scope="module")
-def undisturbed(evening: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[Any, ...]]]:
+def undisturbed(evening: Path, tmp_path_factory: pytest.TempPathFactory) -> Contents:
     """What the lake holds after a night in which nothing happens."""
     root = tmp_path_factory.mktemp("undisturbed") / "w"
     shutil.copytree(evening, root)
@@ -97,26 +106,45 @@ def live(evening: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Li
     """A server, and a worker whose runs die where the file `die` says."""
     folder = tmp_path_factory.mktemp("live")
     shutil.copytree(evening, folder / "w")
-    dying = str(Path(__file__).with_name("dying"))
-    with brought_up(folder / "w", folder, PYTHONPATH=dying, PAL_TEST_DIE=str(folder / "die")) as live:
+    with brought_up(folder / "w", folder, PYTHONPATH=DYING, PAL_TEST_DIE=str(folder / "die")) as live:
         yield live
 
 
-@pytest.mark.parametrize("where", KILLS)
-def test_the_night_after_a_killed_one_is_green_and_ends_where_an_undisturbed_one_does(
-    live: Live, evening: Path, undisturbed: dict[str, list[tuple[Any, ...]]], tmp_path: Path, where: str
+@pytest.mark.parametrize("where", SERVED)
+def test_the_night_after_one_killed_on_the_server_is_green_and_ends_where_an_undisturbed_one_does(
+    live: Live, evening: Path, undisturbed: Contents, tmp_path: Path, where: str
 ) -> None:
     stage, function = KILLS[where]
-    root = tmp_path / "w"
-    shutil.copytree(evening, root)
+    root = Path(shutil.copytree(evening, tmp_path / "w"))
     order = Path(live.environment["PAL_TEST_DIE"])
     order.write_text(function, encoding="utf-8")
     killed = live.start("nightly", {"workspace": str(root)})
     assert live.ended(killed) == "CRASHED", live.messages(killed)
     assert not order.exists(), "the process died where it should"
-
     following = live.start("nightly", {"workspace": str(root)})
     assert live.ended(following) == "COMPLETED", live.messages(following)
+    assert_whole(root, stage, undisturbed)
+
+
+@pytest.mark.parametrize("where", [where for where in KILLS if where not in SERVED])
+def test_the_night_after_one_killed_in_any_stage_ends_where_an_undisturbed_one_does(
+    evening: Path, undisturbed: Contents, tmp_path: Path, where: str
+) -> None:
+    stage, function = KILLS[where]
+    root, order = Path(shutil.copytree(evening, tmp_path / "w")), tmp_path / "die"
+    order.write_text(function, encoding="utf-8")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "PAL_"))}
+    environment = {**kept, "PYTHONPATH": os.pathsep.join([DYING, str(ROOT)]), "PAL_TEST_DIE": str(order)}
+    command = [sys.executable, "-m", "flows.cli.main", "nightly", "--workspace", str(root)]
+    killed = subprocess.run(command, env=environment, capture_output=True, timeout=PATIENCE_S, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not order.exists(), "the process died where it should"
+    run_here(open_project(root), nightly)
+    assert_whole(root, stage, undisturbed)
+
+
+def assert_whole(root: Path, stage: str, undisturbed: Contents) -> None:
+    """After a night killed in this stage and the next one, the workspace is as if nothing had happened."""
     workspace = open_project(root).workspace
     store = workspace.store()
     assert contents(store) == undisturbed, "no label is lost, no batch doubled"

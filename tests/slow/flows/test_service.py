@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -83,14 +82,23 @@ def test_the_nightly_run_is_scheduled_by_the_cron_and_the_zone_of_pal_toml(live:
     assert live.ui in told
 
 
-def submitted(live: Live, browser: Browser) -> list[dict[str, Any]]:
-    """The run that Submit starts; a click that only closed the list of formats is made again."""
-    if browser.current_url.endswith("/run"):
-        button(browser, "Submit")
-    end = time.monotonic() + 20
-    while not (runs := live.runs("next-batch")) and time.monotonic() < end:
-        time.sleep(0.3)
-    return runs
+OPTIONS = (By.XPATH, "//*[@role='option']")
+
+
+def choose_formats(browser: Browser, *names: str) -> None:
+    """Choose from the list of formats and close it; where the focus is elsewhere, Escape is typed again."""
+    browser.element('button[aria-label="Select formats"]').click()
+    for name in names:
+        option = (By.XPATH, f"{OPTIONS[1]}[normalize-space(.)='{name}']")
+        until(lambda option=option: browser.find_elements(*option))[0].click()
+    until(lambda: not browser.find_elements(*OPTIONS) or browser.switch_to.active_element.send_keys(Keys.ESCAPE))
+
+
+def submit(browser: Browser) -> None:
+    """Submit the form, which leads to another page."""
+    until(lambda: browser.find_element(By.XPATH, "//button[normalize-space(.)='Submit']").is_enabled())
+    button(browser, "Submit")
+    until(lambda: not browser.current_url.endswith("/run"))
 
 
 def test_next_batch_is_started_by_its_form_and_its_figures_are_seen_in_its_artifacts(
@@ -101,12 +109,9 @@ def test_next_batch_is_started_by_its_form_and_its_figures_are_seen_in_its_artif
     assert "Number of items; 0 for the number in pal.toml." in browser.text("body")
     number.send_keys(Keys.CONTROL, "a")
     number.send_keys("12")
-    browser.element('button[aria-label="Select formats"]').click()
-    option = "//*[@role='option'][normalize-space(.)='{}']"
-    for name in ("csv", "xlsx"):
-        until(lambda name=name: browser.find_elements(By.XPATH, option.format(name)))[0].click()
-    browser.element("body").send_keys(Keys.ESCAPE)
-    (run,) = wait_for("the run", lambda: submitted(live, browser))
+    choose_formats(browser, "csv", "xlsx")
+    submit(browser)
+    (run,) = wait_for("the run", lambda: live.runs("next-batch"))
     assert live.ended(run["id"]) == "COMPLETED", live.messages(run["id"])
     project = open_project(live.workspace)
     store = project.workspace.store()

@@ -37,7 +37,7 @@ from tasks.sampling.mixer import mix_strategies
 from tasks.scale.workers import open_workers
 from tasks.train import train_model
 
-N = 200_000
+N = 80_000
 DAYS = ("today", "yesterday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "tomorrow")
 
 
@@ -52,7 +52,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def headlines(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """A file of 200,000 headlines, ten of each kind, and what they are in truth."""
+    """A file of 80,000 headlines, ten of each kind, and what they are in truth."""
     table = synthetic_headlines(N // len(DAYS))
     path = tmp_path_factory.mktemp("headlines") / "headlines.csv"
     truth: dict[str, str] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -34,9 +35,12 @@ RUNS = [
 
 
 @pytest.fixture
-def lived(workspace: Workspace) -> Workspace:
+def lived(workspace: Workspace, request: pytest.FixtureRequest) -> Workspace:
     """A workspace with a history, two runs and a file in every folder."""
-    live(workspace.store())
+    if workspace.catalog.startswith("sqlite:"):
+        shutil.copytree(request.getfixturevalue("lived_once"), workspace.root, dirs_exist_ok=True)
+    else:
+        live(workspace.store())
     workspace.runs().put(RUNS)
     write_files(workspace.root, FILES)
     return workspace

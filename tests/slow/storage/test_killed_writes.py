@@ -19,7 +19,7 @@ from storage.lake.batches import reserve
 from storage.records import Assignment
 from storage.workspace import Workspace
 
-PARTS = (0.1, 0.3, 0.5, 0.65, 0.8, 0.9, 0.95, 1.0)
+PARTS = (0.3, 0.5, 0.7, 0.85, 0.95, 1.0)
 
 
 def import_files(root: Path, directory: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +24,9 @@ from storage.workspace import Workspace
 
 
 @pytest.fixture
-def lived(store: Store) -> Store:
+def lived(lived_once: Path, tmp_path: Path) -> Store:
     """A lake on SQLite with a history."""
-    live(store)
-    return store
+    return Workspace(shutil.copytree(lived_once, tmp_path / "lived")).store()
 
 
 def on_disk(folder: Path) -> tuple[str, str]:
@@ -171,12 +172,16 @@ def move(root: Path, catalog: str, data: str) -> None:
     move_lake(Workspace(root).store(), catalog, data, root)
 
 
-@pytest.mark.parametrize("share", [0.5, 0.75, 0.9])
 def test_moving_again_after_kill_9_at_any_line_finishes(
-    lived: Store, workspace: Workspace, cluster: tuple[str, str], postgres: Postgres, share: float, tmp_path: Path
+    lived: Store, cluster: tuple[str, str], postgres: Postgres, tmp_path: Path
 ) -> None:
-    lines = lines_of(move, workspace.root, *on_disk(tmp_path / "undisturbed"))
-    killed_at(int(share * lines), move, workspace.root, *on_servers(cluster))
-    assert move_lake(lived, *on_servers(cluster), tmp_path).rows["items"] == 12_015
-    with Store(*on_servers(cluster)) as store:
-        assert history(store) == history(lived)
+    root, wanted = tmp_path / "lived", history(lived)
+    lines = lines_of(move, root, *on_disk(tmp_path / "undisturbed"))
+    for share in (50, 75, 90):
+        name = f"killed_{share}_{uuid.uuid4().hex}"
+        postgres.create(name)
+        there = postgres.catalog(name), f"{cluster[1]}/{share}/"
+        killed_at(share * lines // 100, move, root, *there)
+        assert move_lake(lived, *there, tmp_path).rows["items"] == 12_015
+        with Store(*there) as store:
+            assert history(store) == wanted

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tarfile
+import shutil
 from pathlib import Path
 
 import pytest
 from kill_at_line import killed_at, lines_of
-from test_upgrade import ARCHIVE, COPY, before, contents, old, unpacked
+from test_upgrade import COPY, before, contents, old, unpacked
 
 from storage.errors import StoreError
 from storage.lake.schema import MIGRATIONS, current_version
@@ -21,23 +21,22 @@ def migrate_there(root: Path) -> None:
     Workspace(root).store()
 
 
-@pytest.mark.parametrize("share", [0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97])
 def test_after_kill_9_at_any_line_the_next_call_finishes_and_nothing_moves_twice(
-    old: Workspace, share: float, tmp_path: Path
+    old: Workspace, tmp_path: Path
 ) -> None:
     wanted, runs = before(old)
-    (tmp_path / "undisturbed").mkdir()
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(tmp_path / "undisturbed", filter="data")
-    lines = lines_of(migrate_there, tmp_path / "undisturbed" / "workspace")
-    killed_at(int(share * lines), migrate_there, old.root)
-    store = old.store()
-    assert current_version(store) == len(MIGRATIONS)
-    versions = store.rows("SELECT version FROM lake.schema_versions ORDER BY version")
-    assert versions == [(k + 1,) for k in range(len(MIGRATIONS))]
-    assert contents(store) == wanted
-    assert old.runs().all() == runs
-    assert before(Workspace(old.root, f"sqlite:lake/{COPY}")) == (wanted, runs)
+    roots = [Path(shutil.copytree(old.root, tmp_path / f"killed-{k}")) for k in range(7)]
+    lines = lines_of(migrate_there, old.root)
+    for root, share in zip(roots, (30, 50, 60, 70, 80, 90, 97), strict=True):
+        killed_at(share * lines // 100, migrate_there, root)
+        workspace = Workspace(root)
+        store = workspace.store()
+        assert current_version(store) == len(MIGRATIONS)
+        versions = store.rows("SELECT version FROM lake.schema_versions ORDER BY version")
+        assert versions == [(k + 1,) for k in range(len(MIGRATIONS))]
+        assert contents(store) == wanted
+        assert workspace.runs().all() == runs
+        assert before(Workspace(root, f"sqlite:lake/{COPY}")) == (wanted, runs)
 
 
 @pytest.fixture

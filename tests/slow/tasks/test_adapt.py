@@ -29,6 +29,7 @@ from tasks import adapt_encoder as room
 from tasks.adapt_encoder import Adaptation, adapt_encoder
 from tasks.learning.distillation import Teacher
 from tasks.learning.encoders import MINILM_ADAPTED, Encoders
+from tasks.learning.family_classifier import FamilyClassifier
 from tasks.learning.model_files import load_model
 from tasks.learning.training import TrainingConfig
 from tasks.prepare import current_encoder, make_features
@@ -198,6 +199,26 @@ def test_after_a_kill_it_goes_on_and_ends_with_the_same_vectors(
     (the_folder(filled)).rename(filled.root / "aside")
     adapt_encoder(project_of(filled), QUICK)
     assert contents(the_folder(filled)) == found
+
+
+def test_another_teacher_brings_a_tokenizer_made_from_the_pool_and_models_read_all_families_with_it(
+    filled: Workspace, label_set: LabelSet
+) -> None:
+    minilm = Teacher().folder
+    encoder_id = adapt_encoder(project_of(filled), QUICK, minilm)
+    encoder: Any = current_encoder(filled, MINILM_ADAPTED)
+    assert (encoder.encoder_id, encoder.from_pool, encoder.taught_head(label_set.names)) == (encoder_id, True, None)
+    assert encoder.n_tokens < 5_000, "those of 300 headlines"
+    before = contents(the_folder(filled))
+    shutil.rmtree(the_folder(filled))
+    assert adapt_encoder(project_of(filled), QUICK, minilm) == encoder_id
+    assert contents(the_folder(filled)) == before
+    adapted = project_of(filled, encoder=MINILM_ADAPTED)
+    assert make_features(adapted) == encoder_id
+    model = train_model(adapted)
+    texts = [row[0] for row in filled.store().rows("SELECT text FROM lake.items")]
+    assert isinstance(model.classifier, FamilyClassifier)
+    assert np.isfinite(load_model(filled.models / model.model_id, label_set.names).predict(texts)).all()
 
 
 def test_too_few_labels_of_a_kind_leave_the_sentence_encoder_as_it_is_and_no_head(

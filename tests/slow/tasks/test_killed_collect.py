@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from test_collect import ALL, TAKEN, TEXTS, annotations, batch, collect, fill, inbox, sheet
+from test_collect import ALL, TAKEN, TEXTS, annotations, batch, collect, fill, inbox, published, sheet, workspace
 
 from annotation.formats.journal import Journal
 from annotation.label_set import LabelSet

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from test_predict_pool import filled, killed, predicted, rows_of, trained
+from test_predict_pool import filled, filled_once, killed, predicted, rows_of, trained
 
 from storage.lake.models import production_model
 from storage.workspace import Workspace

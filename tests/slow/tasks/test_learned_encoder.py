@@ -28,7 +28,7 @@ def test_vectors_of_unseen_texts_come_nearer_to_minilm_and_unseen_tokens_stay() 
     tokens = encoder.tokenize(pa.array(texts, pa.string()))
     seen, before = tokens.slice(0, 1_200), encoder.vectors()
     told: list[int] = []
-    after = adapt_vectors(before, seen, targets[:1_200].astype(np.float16), epochs=25, seed=0, told=told.append)
+    after = adapt_vectors(before, seen, targets[:1_200].astype(np.float16), epochs=25, seed=0, advance=told.append)
     assert told[-1] == 25 * 1_200
     was, now = (likeness(tokens, vectors, targets, 1_200) for vectors in (before, after))
     assert 1 - now < 0.9 * (1 - was)

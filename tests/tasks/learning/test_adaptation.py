@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pytest
 import torch
 
-from tasks.learning.distillation import adapt_vectors, taught_head
-from tasks.learning.encoders import HeadWeights, Pieces
+from storage.errors import ModelError
+from tasks.learning.distillation import TEACHER_FILES, Teacher, adapt_vectors, taught_head
+from tasks.learning.encoders import HeadWeights, Pieces, WordPieces
+from tasks.learning.pool_tokenizer import first_vectors, pool_tokenizer
+from tasks.learning.token_cover import fragments_per_letter
 from tasks.learning.tokens import Examples, Tokens
 from tasks.learning.training import Target, TrainingConfig, fit_linear_head, train
 from tasks.learning.vectors import TokenVectors
@@ -27,6 +33,43 @@ def test_texts_without_tokens_teach_nothing_and_harm_nothing() -> None:
     assert np.isfinite(adapted).all()
     assert np.array_equal(adapted[0], vectors[0])
     assert not np.array_equal(adapted[1:], vectors[1:])
+
+
+def test_a_tokenizer_from_the_pool_has_the_words_of_its_language_and_vectors_that_tell_its_texts_apart() -> None:
+    generator = np.random.default_rng(4)
+    subjects = [["".join(map(chr, generator.integers(0x4E00, 0x9000, 2))) for _ in range(20)] for _ in range(2)]
+    about = generator.integers(0, 2, 600)
+    texts = ["".join(generator.choice(subjects[k], 4)) for k in about]
+    targets = (np.eye(2)[about] + generator.normal(scale=0.5, size=(600, 2))).astype(np.float16)
+    tokenizers = [pool_tokenizer(texts) for _ in range(2)]
+    assert tokenizers[0].to_str() == tokenizers[1].to_str()
+    pieces = WordPieces(tokenizers[0])
+    tokens = pieces.tokenize(pa.array(texts, pa.string()))
+    assert len(tokens.ids) <= 0.7 * sum(map(len, texts)), "pairs of characters are tokens"
+    assert fragments_per_letter(pieces, 1, tokens) == 0
+    vectors = first_vectors(tokens, pieces.n_tokens, targets)
+    found = rows_of(tokens, vectors)
+    nearer = found @ found[about == 1].mean(axis=0) > found @ found[about == 0].mean(axis=0)
+    assert np.mean(nearer == (about == 1)) > 0.95
+    unknown = pieces.tokenize(pa.array(["\u1270\u1283"], pa.string()))
+    assert unknown.ids.tolist() == [pieces.unknown]
+
+
+@pytest.mark.parametrize("config", ['{"model_type": "gpt2"}', "{}", "[]", "not JSON"])
+def test_what_is_no_encoder_is_refused_before_it_is_loaded(tmp_path: Path, config: str) -> None:
+    for name in TEACHER_FILES:
+        with pytest.raises(ModelError):
+            Teacher(tmp_path)
+        (tmp_path / name).write_text(config, encoding="utf-8")
+    with pytest.raises(ModelError):
+        Teacher(tmp_path)
+
+
+def test_an_encoder_with_damaged_weights_is_refused(tmp_path: Path) -> None:
+    for name in TEACHER_FILES:
+        (tmp_path / name).write_text('{"model_type": "bert"}', encoding="utf-8")
+    with pytest.raises(ModelError):
+        Teacher(tmp_path)
 
 
 def some_texts(n: int, seed: int) -> tuple[Tokens, Matrix]:

@@ -173,7 +173,17 @@ def test_the_threshold_of_the_highest_expected_f1_is_the_best_of_all_cuts(values
 
     def expected(threshold: float) -> float:
         chosen = probabilities.astype(np.float64) >= threshold
-        return float(2 * probabilities[chosen].sum(dtype=np.float64) / (chosen.sum() + total)) if chosen.any() else 0.0
+        rest = 1 - probabilities[~chosen].astype(np.float64)
+        positive = 2 * probabilities[chosen].sum(dtype=np.float64) / (chosen.sum() + total)
+        return float(positive + 2 * rest.sum() / max(len(rest) + len(probabilities) - total, 1e-9))
 
     best = max(expected(float(cut)) for cut in probabilities)
-    assert expected(expected_f1_threshold(probabilities) - 1e-9) == pytest.approx(best, abs=1e-6)
+    assert expected(expected_f1_threshold(probabilities)) == pytest.approx(best, abs=1e-6)
+
+
+def test_even_labels_that_the_items_say_little_of_are_not_all_called_positive() -> None:
+    """F1 of the positive label alone would have it so: .67 by calling everything positive."""
+    probabilities = np.random.default_rng(0).uniform(0.3, 0.7, 2_000).astype(np.float32)
+    assert expected_f1_threshold(probabilities) == pytest.approx(0.5, abs=0.02)
+    rare = np.random.default_rng(0).beta(0.05, 1, 5_000).astype(np.float32)
+    assert expected_f1_threshold(rare) < 0.4

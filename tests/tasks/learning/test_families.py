@@ -11,7 +11,7 @@ import pytest
 from tasks.learning import family_training as room
 from tasks.learning.calibration import stratified_folds
 from tasks.learning.encoders import StaticVectors
-from tasks.learning.families import RIDGE, VECTORS, Mix, choose_mix, design, left_one_out
+from tasks.learning.families import RIDGE, USUAL_MIX, VECTORS, Mix, choose_mix, design, left_one_out
 from tasks.learning.family_training import N_FOLDS, fit_families
 from tasks.learning.stored_model import read_texts
 from tasks.learning.tokens import Examples
@@ -69,6 +69,22 @@ def test_the_labeled_items_choose_the_family_that_decides(draw: Draw, families: 
     assert sum(mix.values()) == pytest.approx(1)
     assert len(set(mix) & set(VECTORS)) < 2, "a text is looked up in one table of vectors"
     assert {name for name, weight in mix.items() if weight == max(mix.values())} <= {*families}, mix
+
+
+def test_texts_that_the_tokenizer_cuts_into_letters_are_read_as_characters_unless_another_mix_is_clearly_better() -> (
+    None
+):
+    encoder, generator = StaticVectors(), np.random.default_rng(2)
+    letters = [chr(code) for code in range(0x430, 0x450)]
+    stems = ["".join(generator.choice(letters, 6)) for _ in range(60)]
+    texts = [" ".join(generator.choice(stems, 8)) for _ in range(N)]
+    few, many = np.zeros(N, np.int64), np.array([int(stems[0] in text or stems[1] in text) for text in texts])
+    few[:3] = 1
+    cyrillic, _ = design(encoder, read_texts(encoder, texts, with_characters=True))
+    assert choose_mix(cyrillic, few, np.ones(N)) == choose_mix(cyrillic, many, np.ones(N)) == {"characters": 1.0}
+    tweets = [f"@{stem} thanks 😂 for the table https://t.co/x8Kd0 #monday" for stem in generator.choice(ANIMALS, N)]
+    english, _ = design(encoder, read_texts(encoder, tweets, with_characters=True))
+    assert choose_mix(english, few, np.ones(N)) == USUAL_MIX
 
 
 def test_leaving_one_out_is_a_fit_to_all_others_and_a_look_at_the_item_as_it_is_held_out() -> None:
