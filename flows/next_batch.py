@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from flows.notify import notify
-from flows.run import FormatName, Markdown, Run, Seed, Size, Table
+from flows.run import FormatName, Markdown, Run, SeedOrOurs, Size, Table
 from storage.files.folders import MANIFEST
 from storage.lake.batches import find_batch, published_batches
 from storage.lake.evaluation_reserve import RESERVE
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def next_batch(
-    run: Run, n: Size = 0, another: bool = False, formats: tuple[FormatName, ...] = (), seed: Seed | None = None
+    run: Run, n: Size = 0, another: bool = False, formats: tuple[FormatName, ...] = (), seed: SeedOrOurs = -1
 ) -> str:
     """Publish the next batch of items to annotate; returns its id.
 
@@ -37,7 +37,7 @@ def next_batch(
         n: Number of items; 0 for the number in pal.toml.
         another: Publish a batch even if others are open.
         formats: Formats of the batch files; none for those in pal.toml.
-        seed: Random seed; None for the one in pal.toml.
+        seed: Random seed; -1 for the one in pal.toml.
     """
     project = run.project.with_formats(formats)
     run.rename("next")
@@ -52,7 +52,7 @@ def next_batch(
     run.stage(make_features, project)
     plan = plan_next_batch(project, n)
     model = train_and_promote(run) if plan.active else None
-    batch = publish_next(run, project, plan, model, seed=seed, beside_open=another)
+    batch = publish_next(run, project, plan, model, seed=seed if seed >= 0 else None, beside_open=another)
     run.rename(f"next {batch.batch_id}")
     run.complete_work()
     report(run)

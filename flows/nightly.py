@@ -29,7 +29,7 @@ def nightly(run: Run) -> str | None:
     If nothing is new since the last complete run, it ends early. The work of a crashed run is completed.
     """
     project = run.project
-    run.rename(f"nightly {datetime.now():%Y-%m-%d}")
+    run.rename(f"nightly {datetime.now(project.config.schedule.zone):%Y-%m-%d}")
     refuse_lost_labels(project)
     run.stage(publish_batches, project)
     run.stage(collect_answers, project)

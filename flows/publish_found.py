@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from flows.run import Count, FormatName, Run
-from tasks.find import By, Search, draw_found
+from tasks.draw_found import draw_found
+from tasks.find import By, Search
 from tasks.plan import plan_next_batch
 from tasks.prepare import make_features
 from tasks.project import refuse_lost_labels

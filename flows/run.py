@@ -253,5 +253,8 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 """A random seed."""
 
+SeedOrOurs = Annotated[int, Field(ge=-1)]
+"""A random seed; -1 for that in pal.toml."""
+
 EncoderName = Literal["minilm-static", "bag-of-words"]
 """An encoder that ships with the package, as in `tasks.learning.encoders`."""

@@ -32,7 +32,7 @@ def simulate(
     experiment = experiment_of(data.within(root), mixes, replays, oracle)
     folder = root / (output or f"reports/simulation-{Path(data.file).stem}")
     run.rename(f"simulate {Path(data.file).name}")
-    simulation = run.stage(replay_experiment, experiment, folder, replays.target, replays.jobs or None)
+    simulation = run.stage(replay_experiment, experiment, folder, replays.target or None, replays.jobs or None)
     rows = [
         {"mix": row.name, **{f"@{n}": round(value, 3) for n, value in row.at.items()}, "area": round(row.area, 3)}
         for row in simulation.rows

@@ -1,40 +1,23 @@
-"""Search the items by words and by meaning, and take what was found out as a batch."""
+"""Search the items by words and by meaning."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-
-from storage.errors import BatchError, SamplingError
-from storage.lake.batches import Draft, count_batches, reserve
+from storage.errors import BatchError
 from storage.lake.items import texts_of
-from storage.lake.search import Scope, features_in, matching_words
-from storage.records import Proposal, Split
-from tasks.learning.tokens import Tokens
-from tasks.plan import Plan, reserve_of
-from tasks.prepare import add_missing_features, current_encoder
+from storage.lake.search import Scope, matching_words
 from tasks.project import Project
-from tasks.sample import share_out
-from tasks.sampling.pool_building import token_vectors
-
-log = logging.getLogger(__name__)
 
 By = Literal["both", "words", "meaning"]
-
-FOUND = "find"
-"""In place of a strategy: a person searched for the item. It is no random draw, and is never an evaluation item."""
 
 DEPTH = 1_000
 """Items of each ranking that are fused."""
 
-RRF = 60
-"""The constant of reciprocal rank fusion."""
+WORDS, MEANING = 0.3, 0.7
+"""Weights of the two rankings where they are fused; measured in docs/experiments.md."""
 
 
 @dataclass(frozen=True)
@@ -62,100 +45,43 @@ class Hit:
 
 
 def find_items(project: Project, search: Search, scope: Scope, n: int) -> list[Hit]:
-    """The n items that match best, the best first. Both rankings are fused by reciprocal rank.
+    """The n items that match best, the best first.
 
     Raises:
         BatchError: There is no item `search.like`.
-
-    Source: Cormack, Clarke and Buettcher (2009), Reciprocal Rank Fusion.
     """
-    store, query = project.store, search.words
-    if search.like:
-        known = texts_of(store, [search.like])
-        if not known:
-            raise BatchError(f"There is no item {search.like!r}.", hint="Search for its words: pal find WORDS")
-        query = known[search.like]
-    depth, rankings = max(n + 1, DEPTH), []
-    if search.by != "meaning" and not search.like:
-        rankings.append(matching_words(store, query, scope, depth))
+    store, query, depth = project.store, search.words, max(n + 1, DEPTH)
+    near: list[tuple[str, float]] = []
     if search.by != "words" or search.like:
-        rankings.append(_nearest(project, query, scope, depth))
-    best = [pair for pair in fused(rankings) if pair[0] != search.like][:n]
-    texts = texts_of(store, [item_id for item_id, _ in best])
+        from tasks.nearest import nearest_items  # words alone are found without numpy
+
+        if search.like:
+            known = texts_of(store, [search.like])
+            if not known:
+                raise BatchError(f"There is no item {search.like!r}.", hint="Search for its words: pal find WORDS")
+            query = known[search.like]
+        near = nearest_items(project, query, scope, depth)
+    with store.reading():
+        by_words = [] if search.by == "meaning" or search.like else matching_words(store, query, scope, depth)
+        best = [pair for pair in fused(by_words, near) if pair[0] != search.like][:n]
+        texts = texts_of(store, [item_id for item_id, _ in best])
     return [Hit(item_id, texts[item_id], score) for item_id, score in best]
 
 
-def fused(rankings: Sequence[Sequence[tuple[str, float]]]) -> list[tuple[str, float]]:
-    """Rankings (item_id, score) as one, by the sum of 1 / (60 + rank); a single ranking stays as it is.
+def fused(words: Sequence[tuple[str, float]], meaning: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Two rankings (item_id, score > 0), the best first, as one: scores as parts of the best one, added by weight.
 
-    >>> [item for item, _ in fused([[("a", 9.0), ("b", 8.0)], [("b", 0.7), ("c", 0.6)]])]
-    ['b', 'a', 'c']
+    If one of them is empty, the other stays as it is.
+
+    >>> [item for item, _ in fused([("a", 9.0), ("b", 8.0)], [("b", 0.7), ("c", 0.6)])]
+    ['b', 'c', 'a']
+
+    Source: Bruch, Gai and Ingber (2023), An Analysis of Fusion Functions for Hybrid Retrieval.
     """
-    if len(rankings) == 1:
-        return list(rankings[0])
+    if not words or not meaning:
+        return [*words, *meaning]
     scores: dict[str, float] = {}
-    for ranking in rankings:
-        for rank, (item_id, _) in enumerate(ranking, start=1):
-            scores[item_id] = scores.get(item_id, 0.0) + 1 / (RRF + rank)
+    for ranking, weight in ((words, WORDS), (meaning, MEANING)):
+        for item_id, score in ranking:
+            scores[item_id] = scores.get(item_id, 0.0) + weight * score / ranking[0][1]
     return sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
-
-
-def _nearest(project: Project, query: str, scope: Scope, n: int) -> list[tuple[str, float]]:
-    """The n items whose vectors have the highest cosine with that of the query, (item_id, cosine)."""
-    workspace = project.workspace
-    encoder = current_encoder(workspace, project.config.model.encoder, project.encoders)
-    add_missing_features(project, encoder)
-    wanted = token_vectors(encoder.tokenize(pa.array([query], pa.string())), encoder)
-    direction = wanted.rows(np.zeros(1, np.int64))
-    item_ids: list[pa.Array] = []
-    cosines: list[npt.NDArray[np.float32]] = []
-    for items in features_in(project.store, encoder.encoder_id, scope):
-        item_ids.append(items.column("item_id"))
-        cosines.append(wanted.of(Tokens.from_arrow(items.column("tokens"))).products(direction)[:, 0])
-    if not item_ids:
-        return []
-    ids, scores = pa.concat_arrays(item_ids), np.concatenate(cosines)
-    best = np.argpartition(-scores, n)[:n] if n < len(scores) else np.arange(len(scores))
-    best = best[scores[best] > 0]
-    pairs = zip(ids.take(pa.array(best)).to_pylist(), scores[best].tolist(), strict=True)
-    return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
-
-
-def draw_found(project: Project, search: Search, plan: Plan, n: int) -> str:
-    """Reserve the n best matches of the pool as a training batch; returns its id.
-
-    They fulfill `[sampling] where`. The evaluation reserve is left out, so that evaluation items stay a random sample
-    of all texts.
-
-    Args:
-        plan: Of the next batch: while a split has to be drawn at random from the whole pool, nothing may be taken out.
-
-    Raises:
-        SamplingError: Held-out items have to be drawn first, or nothing in the pool matches.
-    """
-    if plan.purpose is not Split.TRAINING:
-        raise SamplingError(
-            f"{plan.n} {plan.purpose} items have to be drawn at random before items are chosen by a search.",
-            hint="Publish and answer these first: pal next",
-        )
-    store, batch = project.store, project.config.batch
-    held_out, version = reserve_of(project), store.version()
-    hits = find_items(project, search, Scope(without=held_out.item_ids, where=project.config.sampling.where), n)
-    if not hits:
-        raise SamplingError("Nothing in the pool matches.", hint="Search for other words, or use --by meaning.")
-    chosen = [hit.item_id for hit in hits]
-    draft = Draft(
-        Split.TRAINING,
-        chosen,
-        [Proposal(hit.item_id, FOUND, hit.score, rank) for rank, hit in enumerate(hits, start=1)],
-        project.config.model.seed,
-        version,
-        project.label_set.digest,
-        mix={FOUND: len(hits)},
-        shares=held_out.shares(0),
-        overlap=batch.overlap,
-        formats=batch.formats,
-        assignments=share_out(store, chosen, batch, project.config.model.seed + count_batches(store)),
-        reserve_below=held_out.below or None,
-    )
-    return reserve(store, draft, beside_open=True)[0].batch_id

@@ -28,7 +28,7 @@ from storage.lake.models import (
     production_model,
     strategy_results,
 )
-from storage.lake.people import people
+from storage.lake.people import answers_by_day, people
 from storage.lake.slices import by_slice
 from storage.lake.store import Store
 from storage.records import Metric, RunRecord, Split
@@ -98,6 +98,7 @@ def batch_rows(report: Report) -> list[dict[str, Any]]:
 
 N_MISTAKES = 20
 N_RUNS = 10
+N_DAYS = 14
 MOST_RUNS = 100
 """Of the newest runs so many are looked through for one that reported a drift already."""
 
@@ -153,6 +154,8 @@ def _report(project: Project, run_id: str | None) -> Report:
         drift_fires=watched is not None and watched.fires,
         drift_is_news=watched is not None and watched.fires and not _is_reported(watched, newest_runs, run_id),
         people=people(store),
+        answers=answers_by_day(store, N_DAYS),
+        lake_bytes=store.size(),
         outlook=outlook_of(project, model.n_training, metrics, label_counts(store)) if model else None,
         change=_change(project) if len(curve) > 1 else None,
     )

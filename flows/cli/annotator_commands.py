@@ -29,22 +29,22 @@ def list_(context: typer.Context, as_json: JsonOption = False, workspace: Worksp
 
     from storage.lake.annotators import list_annotators
 
-    found = list_annotators(project_at(workspace).workspace.store())
+    rows = list_annotators(project_at(workspace).workspace.store())
     if as_json:
-        print_json(found)
+        print_json(rows)
         return
-    for each in found:
-        last = f", last on {each.last_at:%Y-%m-%d}" if each.last_at else ""
-        was = f" (was: {each.earlier_names})" if each.earlier_names else ""
-        print(f"{each.annotator}: {counted(each.n_answers, 'answer')} to {counted(each.n_items, 'item')}{last}{was}")
-    if not found:
+    for row in rows:
+        latest = f", last on {row.last_at:%Y-%m-%d}" if row.last_at else ""
+        earlier = f" (was: {row.earlier_names})" if row.earlier_names else ""
+        print(f"{row.annotator}: {counted(row.n_answers, 'answer')} to {counted(row.n_items, 'item')}{latest}{earlier}")
+    if not rows:
         print("Nobody has answered yet.")
 
 
 @annotators.command(epilog="Example: pal annotators rename ann anna")
 def rename(
-    name: Annotated[str, typer.Argument(help="The name of now.")],
-    new: Annotated[str, typer.Argument(help="The new one, which nobody has.")],
+    name: Annotated[str, typer.Argument(help="The present name.")],
+    new: Annotated[str, typer.Argument(help="The new name, which must be unused.")],
     workspace: WorkspaceOption = None,
 ) -> None:
     """Change a name everywhere; files with the earlier name still count for it."""
@@ -53,7 +53,7 @@ def rename(
 
 @annotators.command(epilog="Example: pal annotators merge ann anna")
 def merge(
-    name: Annotated[str, typer.Argument(help="Whose answers become the other's.")],
+    name: Annotated[str, typer.Argument(help="The annotator to merge into the other.")],
     new: Annotated[str, typer.Argument(help="The annotator that remains.")],
     workspace: WorkspaceOption = None,
 ) -> None:

@@ -55,7 +55,7 @@ def next_(
     if batch_id := check_next(project, another):
         print(f"  Batch {batch_id} is still open; to publish another beside it: pal next --another", file=sys.stderr)
     else:
-        batch_id = start(project, next_batch, n or 0, another, formats, seed)
+        batch_id = start(project, next_batch, n or 0, another, formats, -1 if seed is None else seed)
     show_batch(project, batch_id, as_json)
 
 
@@ -114,13 +114,13 @@ def ingest(
 
     if form is not None and not files:
         raise typer.BadParameter("--format goes with named files")
-    known, project = known_format(form), project_at(workspace)
+    form_name, project = known_format(form), project_at(workspace)
     paths = [file.resolve() for file in files or ()]
     if not check_ingest(project, paths):
         print("[]" if as_json else "Nothing to ingest: no file in batches/ or inbox/ is filled in.")
         return
     names = tuple(map(str, paths))
-    reports = start(project, ingest_flow, names, known, again)
+    reports = start(project, ingest_flow, names, form_name, again)
     if as_json:
         print_json([vars(report) for report in reports])
     else:
@@ -143,19 +143,23 @@ def submit(
     from flows.server.command_runs import running_server
 
     project = project_at(workspace)
-    found = [submit_file(project, file, running_server(project)) for file in files]
+    submissions = [submit_file(project, file, running_server(project)) for file in files]
     if as_json:
-        print_json(found)
+        print_json(submissions)
         return
-    for each in found:
-        batches = ", ".join(f"{counted(n, 'answer')} to {batch_id}" for batch_id, n in each.answers.items())
-        print(f"{each.file}: {batches or 'no answer that can be taken'}, {counted(len(each.errors), 'error')}")
-        for error in each.errors[:5]:
+    for submission in submissions:
+        batches = ", ".join(f"{counted(n, 'answer')} to {batch_id}" for batch_id, n in submission.answers.items())
+        print(
+            f"{submission.file}: {batches or 'no answer that can be taken'}, {counted(len(submission.errors), 'error')}"
+        )
+        for error in submission.errors[:5]:
             print(f"  {error}", file=sys.stderr)
         ingested = (
-            f"it is being ingested: {each.told}" if each.told else f"{each.untold}; next: {pal_command(project)} ingest"
+            f"it is being ingested: {submission.told}"
+            if submission.told
+            else f"{submission.untold}; next: {pal_command(project)} ingest"
         )
-        print(f"{each.place}: {ingested}")
+        print(f"{submission.place}: {ingested}")
 
 
 @commands.command(epilog="Example: pal close b0003-training")
@@ -228,11 +232,11 @@ def agreement(
     from annotation.agreement import as_table
     from flows.cli.annotating import agreement_text
 
-    found = agreement_of(project, unsure_counts=unsure)
+    result = agreement_of(project, unsure_counts=unsure)
     if as_json:
-        print_json(as_table(found))
+        print_json(as_table(result))
     else:
-        print(agreement_text(found), end="")
+        print(agreement_text(result), end="")
 
 
 @commands.command(epilog="Example: pal history 284006")
@@ -246,8 +250,8 @@ def history(
     from flows.cli.annotating import history_text
     from storage.lake.history import history_of
 
-    found = history_of(project_at(workspace).workspace.store(), item)
+    item_history = history_of(project_at(workspace).workspace.store(), item)
     if as_json:
-        print_json(found)
+        print_json(item_history)
     else:
-        print(history_text(found))
+        print(history_text(item_history))

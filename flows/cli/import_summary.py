@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from storage.lake.importing import ImportReport
 
 
+RARE_SCRIPT = 0.01
+"""Scripts with a smaller fraction of the letters are left out."""
+
+
 def summary(report: ImportReport) -> Iterator[str]:
     """The lines to print of a report."""
     yield from report.layout
@@ -21,6 +25,8 @@ def summary(report: ImportReport) -> Iterator[str]:
     )
     if (lengths := report.lengths) is not None:
         yield f"  Characters of a text: median {lengths.median:,}, longest {lengths.longest:,}."
+        if scripts := [f"{share:.0%} {script.title()}" for script, share in lengths.scripts if share >= RARE_SCRIPT]:
+            yield f"  Letters: {', '.join(scripts).replace('Cjk', 'Chinese characters')}."
         if lengths.n_blank:
             shown = ", ".join(f"{text!r} in row {row:,}" for row, text in lengths.blank)
             yield f"  Texts that say nothing: {lengths.n_blank:,}, such as {shown}."

@@ -64,49 +64,54 @@ def move(
 
 @commands.command(epilog="Example: pal check --repair")
 def check(
-    repair: Annotated[bool, typer.Option("--repair", help="Make again what follows from the rest.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Regenerate what can be derived from other data.")] = False,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Look for damage in the lake, models, encoders and batches, and say how to get back what is damaged."""
+    """Look for damage in the lake, models, encoders and batches, and report how to repair it."""
 
     from flows.log_lines import counted
     from tasks.repair import check_project
     from tasks.repair import repair as make_again
 
     project = project_at(workspace)
-    found, done = check_project(project), []
+    checked, repaired = check_project(project), []
     if repair:
-        if not any(damage.repair == "runs" or damage.path.startswith("lake") for damage in found.damaged):
+        if not any(damage.repair == "runs" or damage.path.startswith("lake") for damage in checked.damaged):
             refuse_while_running(project, "pal check --repair")
-        done = make_again(project, found)
-        found = check_project(project) if done else found
+        repaired = make_again(project, checked)
+        checked = check_project(project) if repaired else checked
     if as_json:
-        print_json({"damaged": found.damaged, "repaired": done, "checked": found.counts})
+        print_json({"damaged": checked.damaged, "repaired": repaired, "checked": checked.counts})
     else:
-        print("Checked " + ", ".join(counted(n, _SINGULAR.sub("", name)) for name, n in found.counts.items()) + ".")
-        for line in (*done, *(f"Damaged: {each.path}: {each.what}.\n  {each.hint}" for each in found.damaged)):
+        print("Checked " + ", ".join(counted(n, _SINGULAR.sub("", name)) for name, n in checked.counts.items()) + ".")
+        for line in (
+            *repaired,
+            *(f"Damaged: {damage.path}: {damage.what}.\n  {damage.hint}" for damage in checked.damaged),
+        ):
             print(line)
-        print(f"Damaged in {counted(len(found.damaged), 'place')}." if found.damaged else "No damage.")
-    if found.damaged:
+        print(f"Damaged in {counted(len(checked.damaged), 'place')}." if checked.damaged else "No damage.")
+    if checked.damaged:
         raise typer.Exit(1)
 
 
 @commands.command(epilog="Example: pal backup /mnt/backups/headlines")
 def backup(
-    folder: Annotated[Path, typer.Argument(help="A new folder, or that of an earlier backup: it gets what is new.")],
+    folder: Annotated[Path, typer.Argument(help="A new folder, or that of an earlier backup, which is updated.")],
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Back up a snapshot of the workspace and its lake; other commands may run meanwhile."""
     from storage.upkeep.backup import back_up
 
-    made, new_bytes = back_up(project_at(workspace).workspace, folder.resolve())
+    manifest, new_bytes = back_up(project_at(workspace).workspace, folder.resolve())
     if as_json:
-        print_json({"folder": str(folder), "lake_version": made.lake_version, "bytes": made.n_bytes, "new": new_bytes})
+        print_json(
+            {"folder": str(folder), "lake_version": manifest.lake_version, "bytes": manifest.n_bytes, "new": new_bytes}
+        )
         return
-    print(f"{folder}: lake version {made.lake_version}, {len(made.data) + len(made.files) + 1} files")
-    print(f"{made.n_bytes:,} bytes, {new_bytes:,} of them new")
+    print(f"{folder}: lake version {manifest.lake_version}, {len(manifest.data) + len(manifest.files) + 1} files")
+    print(f"{manifest.n_bytes:,} bytes, {new_bytes:,} of them new")
 
 
 @commands.command(epilog="Example: pal restore /mnt/backups/headlines headlines")

@@ -71,7 +71,7 @@ def models_text(rows: list[ModelRow], most: int | None = 15) -> str:
         lines.append(f"{mark:<2}{row.model_id:<19}{row.n_training:>7,}  {figures}{row.n_measured:>6,}  {made}{erased}")
     if len(shown) < len(rows):
         lines.append(f"  and {len(rows) - len(shown)} older ones: pal models --all")
-    lines.append("(* in production; figures with 95 % intervals on so many evaluation items; times in UTC)")
+    lines.append("(* in production; metrics with 95% intervals on so many evaluation items; times in UTC)")
     for row in rows:
         if row.decision and (row.status is ModelStatus.PRODUCTION or row is rows[0]):
             lines.append(f"\n{row.model_id}: {decision_text(row.decision)}")

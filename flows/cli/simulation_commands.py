@@ -64,7 +64,7 @@ def simulate(
         str(evaluation.resolve()) if evaluation else "",
     )
     replays = Replays(
-        seeds, iterations, tuple(batch or (100,)), start, tuple(encoder or ("minilm-static",)), target, jobs or 0
+        seeds, iterations, tuple(batch or (100,)), start, tuple(encoder or ("minilm-static",)), target or 0.0, jobs or 0
     )
     oracle, mixes = Oracle(noise, abstention, annotators), tuple(mix or ())
     experiment = experiment_of(data, mixes, replays, oracle)

@@ -51,7 +51,7 @@ class Replays:
         batch_sizes: Items of a batch; each mix is replayed with each.
         start: Random items to begin with.
         encoders: Each mix is replayed with each; also folders that `pal adapt` made.
-        target: AP (F1 without a positive label) that lines are compared by; where None, what random reaches at the end.
+        target: AP (F1 without a positive label) that lines are compared by; 0 for what random reaches at the end.
         jobs: Processes; 0 for one per core.
     """
 
@@ -60,7 +60,7 @@ class Replays:
     batch_sizes: tuple[Count, ...] = (100,)
     start: Count = 100
     encoders: tuple[str, ...] = (MINILM_STATIC,)
-    target: float | None = None
+    target: float = 0.0
     jobs: Size = 0
 
 

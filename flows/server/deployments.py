@@ -145,7 +145,7 @@ def as_flow(body: Callable[Concatenate[Run, P], T], name: str, project: Project 
     """Make a Prefect flow of a flow body.
 
     Its parameters are `workspace`, then those of the body after `run`, with their types, limits and captions, so that
-    the form of the UI shows them.
+    the form of the UI shows them. `workspace` is a fixed parameter of the deployment, which the form does not show.
 
     Args:
         body: Called with a `Run` of the project, and the flow's other parameters.
@@ -165,40 +165,27 @@ def as_flow(body: Callable[Concatenate[Run, P], T], name: str, project: Project 
     wrapped = _with_signature(call, body)
     if project is not None:
         return flow(name=name)(wrapped)
-    return flow(name=name, flow_run_name=name, on_crashed=[_notify_crash])(wrapped)
+    made = flow(name=name, flow_run_name=name, on_crashed=[_notify_crash])(wrapped)
+    shown = inspect.signature(wrapped)
+    _, *others = shown.parameters.values()
+    made.__signature__ = shown.replace(parameters=others)  # type: ignore[attr-defined]
+    return made
 
 
 def _with_signature(call: Callable[..., T], body: Callable[..., T]) -> Callable[..., T]:
     """Give a function the name, docstring and parameters of a body, with `workspace` instead of `run`."""
     types = get_type_hints(body, include_extras=True)
-    run, *others = inspect.signature(body).parameters.values()
+    _, *others = inspect.signature(body).parameters.values()
     first = inspect.Parameter("workspace", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=str)
     keyword = inspect.Parameter.KEYWORD_ONLY  # Prefect would pass others by position
     parameters = [first, *(other.replace(kind=keyword, annotation=types[other.name]) for other in others)]
     call.__name__ = call.__qualname__ = body.__name__
-    call.__doc__ = _with_workspace(inspect.getdoc(body) or "", run.name)
+    call.__doc__ = body.__doc__
     call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         parameters, return_annotation=types.get("return", inspect.Signature.empty)
     )
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return call
-
-
-def _with_workspace(docstring: str, run: str) -> str:
-    """Insert the caption of `workspace` before the captions of the other parameters.
-
-    >>> print(_with_workspace("Publish it.\\n\\nArgs:\\n    run: The run.\\n    n: Items.", "run"))
-    Publish it.
-    <BLANKLINE>
-    Args:
-        workspace: The project's directory.
-        n: Items.
-    """
-    lines = [line for line in docstring.splitlines() if not line.startswith(f"    {run}:")]
-    if "Args:" not in lines:
-        lines += ["", "Args:"]
-    start = lines.index("Args:") + 1
-    return "\n".join([*lines[:start], "    workspace: The project's directory.", *lines[start:]])
 
 
 def _notify_crash(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:

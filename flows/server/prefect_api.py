@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,19 @@ def start_run(api: str, name: str) -> None:
     """Start a run of a deployment now."""
     deployment = ask(api, f"/deployments/name/{name}/{name}")
     ask(api, f"/deployments/{deployment['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
+
+
+def name_nights(api: str, zone: tzinfo) -> None:
+    """Name the scheduled nightly runs by their date, as a nightly run does itself when it starts."""
+    filters = {
+        "deployments": {"name": {"any_": ["nightly"]}},
+        "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+    }
+    for run in ask(api, "/flow_runs/filter", filters):
+        if run["auto_scheduled"]:
+            name = f"nightly {datetime.fromisoformat(run['expected_start_time']).astimezone(zone):%Y-%m-%d}"
+            if run["name"] != name:
+                ask(api, f"/flow_runs/{run['id']}", {"name": name}, "PATCH")
 
 
 def crash_left_runs(api: str, worker: str | None = None) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ Nightly runs that were missed while no worker was up are replaced by a single ru
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -30,6 +31,7 @@ PREFECT = (sys.executable, "-m", "prefect")
 START_S = 240
 LONGEST_PAUSE_S = 60.0
 STABLE_S = 300.0
+NAMING_S = 30.0
 _WORKER_LINE = re.compile(r"^(\d\d:\d\d:\d\d)\.\d+ \| (\w+) +\| (.*)$")
 _HIDDEN_LINES = re.compile(
     r"^Task run .*Finished in state Completed|eployment (pull )?step|Opening process|View at http|submitting flow run"
@@ -148,9 +150,13 @@ class Service:
 
     def _watch(self) -> None:
         """Show the log of the worker, and restart processes that end, after increasing pauses if they end early."""
-        pause, last = 1.0, time.monotonic()
+        pause, last, named_at = 1.0, time.monotonic(), -NAMING_S
         while not self.stop_requested:
             self._show_worker_log()
+            if time.monotonic() > named_at + NAMING_S:
+                named_at = time.monotonic()
+                with contextlib.suppress(OSError):  # the server is restarting
+                    prefect_api.name_nights(self.api, self.project.config.schedule.zone)
             for name, child in list(self.children.items()):
                 if child.ended:
                     pause = 1.0 if time.monotonic() - last > STABLE_S else min(2 * pause, LONGEST_PAUSE_S)

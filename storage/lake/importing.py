@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,12 +64,14 @@ class Lengths:
 
     Attributes:
         n_blank: Number of placeholder texts; `blank` has the first three, as (row, text).
+        scripts: Scripts of the letters of the first texts with their fractions, the most frequent first: LATIN, CJK.
     """
 
     median: int
     longest: int
     n_blank: int = 0
     blank: tuple[tuple[int, str], ...] = ()
+    scripts: tuple[tuple[str, float], ...] = ()
 
 
 class Rejects:
@@ -166,7 +170,20 @@ def _lengths(staged: Path) -> Lengths:
             FROM read_parquet(?))"""
     with duckdb.connect() as connection:
         median, longest, n_blank, blank = connection.execute(bound(sql, [str(staged)])).fetchall()[0]
-    return Lengths(median, longest, n_blank, tuple((row, shortened(text)) for row, text in blank or ()))
+        sample = "SELECT string_agg(text[:500], '') FROM (FROM read_parquet(?) ORDER BY row LIMIT 200)"
+        letters = connection.execute(sample, [str(staged)]).fetchall()[0][0]
+    blanks = tuple((row, shortened(text)) for row, text in blank or ())
+    return Lengths(median, longest, n_blank, blanks, scripts_of(letters))
+
+
+def scripts_of(text: str) -> tuple[tuple[str, float], ...]:
+    """Scripts of the letters of a text with their fractions, by the names that Unicode gives the letters.
+
+    >>> scripts_of("Tokio 東京")
+    (('LATIN', 0.7142857142857143), ('CJK', 0.2857142857142857))
+    """
+    counts = Counter(unicodedata.name(letter, "other").split(" ")[0] for letter in text if letter.isalpha())
+    return tuple((script, n / counts.total()) for script, n in counts.most_common())
 
 
 def import_original(

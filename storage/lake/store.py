@@ -407,6 +407,12 @@ class Store:
         """The lake's newest version, for reads `AT` it."""
         return int(self.rows("FROM lake.current_snapshot()")[0][0])
 
+    def size(self) -> int:
+        """Bytes of the newest version's data files, and of the catalog where it is a file."""
+        data = int(self.rows("SELECT sum(file_size_bytes) FROM ducklake_table_info('lake')")[0][0])
+        kind, _, path = self.catalog.partition(":")
+        return data + (Path(path).stat().st_size if kind == "sqlite" else 0)
+
     @contextlib.contextmanager
     def _explaining_errors(self) -> Iterator[None]:
         """Translate errors of servers and files into StoreError with a hint."""

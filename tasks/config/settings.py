@@ -340,6 +340,11 @@ class ScheduleConfig(Section):
             raise ValueError(f"there is no such time zone{hint if hint.endswith('?') else example}")
         return timezone
 
+    @property
+    def zone(self) -> zoneinfo.ZoneInfo:
+        """The time zone."""
+        return zoneinfo.ZoneInfo(self.timezone)
+
     def next_night(self, after: datetime) -> datetime:
         """When the nightly run fires next, in its zone.
 
@@ -348,7 +353,7 @@ class ScheduleConfig(Section):
         >>> print(schedule.next_night(datetime(2026, 1, 1, tzinfo=UTC)))
         2026-01-01 02:30:00+01:00
         """
-        return next(CronSim(self.nightly, after.astimezone(zoneinfo.ZoneInfo(self.timezone))))
+        return next(CronSim(self.nightly, after.astimezone(self.zone)))
 
 
 class ServerConfig(Section):

@@ -10,13 +10,16 @@ from html import escape
 
 WIDTH, HEIGHT = 420, 260
 LEFT, RIGHT, TOP, BOTTOM = 46, 16, 14, 40
+NAME = 28
+"""Characters that fit beside a row."""
 
 _STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #808791 } .axis, .grid { stroke: #808791; stroke-width: 1 }
 .grid { opacity: .25 } .line { fill: none; stroke: #3b82c4; stroke-width: 2 } .band { fill: #3b82c4; opacity: .22 }
 .dot { fill: #3b82c4 } .whisker { stroke: #3b82c4; stroke-width: 1.5 } .bar { fill: #3b82c4 } .rest { fill: #808791;
 opacity: .35 } .mark { fill: none; stroke: #d9730d; stroke-width: 2 } .guide { stroke: #808791; stroke-dasharray: 4 4 }
-.said { fill: #d9730d }
+.said { fill: #d9730d } .cone { fill: #d9730d; opacity: .2 } .ahead { stroke: #d9730d; stroke-width: 2;
+stroke-dasharray: 4 4 }
 """
 """Colors that are legible on white and on black, for a chart in an image file."""
 
@@ -62,23 +65,40 @@ class Axis:
         if span <= 0:
             return [(self.low, _number(self.low, self.share))]
         step = 10 ** math.floor(math.log10(span / 2))
-        step *= next((factor for factor in (1, 2, 5) if span / (step * factor) <= 4.5), 10)
+        step *= next((factor for factor in (1, 2, 5) if span / (step * factor) <= 5), 10)
         first = math.ceil(self.low / step - 1e-9)
         count = math.floor(self.high / step + 1e-9) - first + 1
         return [((first + k) * step, _number((first + k) * step, self.share)) for k in range(count)]
 
 
-def line_chart(title: str, x: Axis, y: Axis, points: Sequence[Point], *, guide: bool = False) -> str:
+def line_chart(
+    title: str,
+    x: Axis,
+    y: Axis,
+    points: Sequence[Point],
+    *,
+    guide: bool = False,
+    ahead: tuple[Point, Point] | None = None,
+) -> str:
     """A line through points in order of x, with a band for their intervals.
 
     Args:
         guide: Also draw the diagonal.
+        ahead: Start of a forecast, and the forecast with its interval.
     """
     scale = _Scale(x, y)
     body = [_axes(scale)]
     if guide:
         ends = (scale.x(x.low), scale.y(y.low), scale.x(x.high), scale.y(y.high))
         body.append('<line class="guide" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>'.format(*ends))
+    if ahead:
+        start, end = ahead
+        corners = [(start.x, start.y), (end.x, end.low or end.y), (end.x, end.high or end.y)]
+        body.append(
+            f'<polygon class="cone" points="{" ".join(f"{scale.x(a):.1f},{scale.y(b):.1f}" for a, b in corners)}"/>'
+        )
+        ends = (scale.x(start.x), scale.y(start.y), scale.x(end.x), scale.y(end.y))
+        body.append('<line class="ahead" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>'.format(*ends))
     banded = [point for point in points if point.low is not None and point.high is not None]
     if len(banded) > 1:
         upper = [f"{scale.x(point.x):.1f},{scale.y(point.high or 0):.1f}" for point in banded]
@@ -148,7 +168,7 @@ def bar_chart(title: str, y: Axis, bars: Sequence[tuple[str, float, float]]) -> 
 
 
 def interval_chart(title: str, x: Axis, rows: Sequence[tuple[str, Point]]) -> str:
-    """One row per name: a dot with its interval, and its note on the right."""
+    """One row per name: a dot with its interval, and its note on the right; a dashed line at zero."""
     high = 26 * len(rows) + TOP + BOTTOM
     wide = 190
     scale = _Scale(x, Axis("", 0, 1), left=wide, right=80)
@@ -157,10 +177,13 @@ def interval_chart(title: str, x: Axis, rows: Sequence[tuple[str, Point]]) -> st
         across = scale.x(value)
         body.append(f'<line class="grid" x1="{across:.1f}" x2="{across:.1f}" y1="{TOP}" y2="{high - BOTTOM}"/>')
         body.append(_text(across, high - BOTTOM + 15, text, "middle"))
+    if x.low <= 0 <= x.high:
+        zero = scale.x(0)
+        body.append(f'<line class="guide" x1="{zero:.1f}" x2="{zero:.1f}" y1="{TOP}" y2="{high - BOTTOM}"/>')
     for k, (name, point) in enumerate(rows):
         down = TOP + 26 * k + 13
-        low, top = scale.x(point.low or point.x), scale.x(point.high or point.x)
-        body.append(_text(wide - 10, down + 4, name, "end"))
+        low, top = (scale.x(point.x if end is None else end) for end in (point.low, point.high))
+        body.append(_text(wide - 10, down + 4, name if len(name) <= NAME else f"{name[: NAME - 1]}…", "end"))
         body.append(f'<line class="whisker" x1="{low:.1f}" x2="{top:.1f}" y1="{down}" y2="{down}"/>')
         body.append(f'<circle class="dot" cx="{scale.x(point.x):.1f}" cy="{down}" r="4"/>')
         body.append(_text(WIDTH - 4, down + 4, point.note, "end"))
@@ -216,10 +239,9 @@ def _dot(scale: _Scale, point: Point, *, whisker: bool) -> str:
     if point.marked:
         parts.append(f'<circle class="mark" cx="{across:.1f}" cy="{down:.1f}" r="6"/>')
     if point.note:
-        end = across > WIDTH * 0.6
-        parts.append(
-            _text(across + (-9 if end else 9), max(TOP + 12, down - 7), point.note, "end" if end else "start", "said")
-        )
+        end, above = across > WIDTH * 0.6, down - 7 >= TOP + 12  # at the top it would cover the line
+        place = across + (-9 if end else 9), down - 7 if above else down + 19
+        parts.append(_text(*place, point.note, "end" if end else "start", "said"))
     return "".join(parts)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,8 @@ TITLES = {
     "ece": "calibration error",
 }
 """The metrics that are shown first, in this order."""
-CURVES = ("f1", "auc", "ap")
+CURVES = ("ap", "f1", "auc")
+"""The metrics with a learning curve; the first is drawn large."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ class Report:
         run: The run that wrote the report; None if it was requested.
         runs: The newest runs, newest first.
         drift: A comparison of the newest texts with older ones, in a sentence; empty if there are too few.
+        answers: Number of answers on each of the last days that have any.
+        lake_bytes: Size of the newest version of the lake.
         drift_fires: Whether drift was detected; `drift_is_news` whether no report said so since the last import.
         outlook: The expected result of the next batch.
         change: A comparison of the two newest models; None if there are not two.
@@ -127,6 +130,8 @@ class Report:
     drift_fires: bool = False
     drift_is_news: bool = False
     people: list[Person] = field(default_factory=list)
+    answers: list[tuple[date, int]] = field(default_factory=list)
+    lake_bytes: int = 0
     change: ModelChange | None = None
     outlook: Outlook | None = None
 
@@ -149,10 +154,25 @@ def learning_charts(report: Report) -> dict[str, str]:
         ]
         points.sort(key=lambda point: point.x)
         if points:
-            most = max(point.x for point in points)
+            ahead = _ahead(report, points) if name == "ap" else None
+            most = max(point.x for point in [*points, *(ahead or ())])
             title = f"{TITLES[name]} by number of training labels"
-            charts[name] = line_chart(title, Axis("labels", 0, most), Axis(TITLES[name], 0, 1), points)
+            charts[name] = line_chart(title, Axis("labels", 0, most), Axis(TITLES[name], 0, 1), points, ahead=ahead)
     return charts
+
+
+def _ahead(report: Report, points: Sequence[Point]) -> tuple[Point, Point] | None:
+    """The production model, and the forecast after the next batch; None without a forecast."""
+    start = next((point for point in points if point.marked), None)
+    if start is None or report.outlook is None or (expected := report.outlook.expected).value is None:
+        return None
+    return start, Point(start.x + report.outlook.n_training, expected.value, expected.low, expected.high)
+
+
+def answers_chart(report: Report) -> str:
+    """Number of answers per day, of the last days with answers; empty if there are none."""
+    bars = [(f"{day:%m-%d}", float(n), float(n)) for day, n in report.answers]
+    return bar_chart("Answers a day", Axis("answers", 0, max(n for _, n, _ in bars)), bars) if bars else ""
 
 
 def batch_chart(report: Report) -> str:
@@ -260,6 +280,7 @@ def report_page(report: Report) -> str:
         learning={name: Markup(chart) for name, chart in learning_charts(report).items()},
         batches=Markup(batch_chart(report)),
         strategies=Markup(strategy_chart(report)),
+        answers=Markup(answers_chart(report)),
         charts={name: Markup(chart) for name, chart in evaluation_charts(report).items()},
         stages=stages,
         runs=runs,

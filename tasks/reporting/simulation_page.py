@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from storage.errors import PalError
-from tasks.reporting.charts import COLORS, DASHES, HEIGHT, WIDTH, Axis, Point, lines_chart, look
+from tasks.reporting.charts import COLORS, DASHES, HEIGHT, WIDTH, Axis, Point, interval_chart, lines_chart, look
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class SimulationRow:
         area: Area under the curve, with its 95% interval.
         to_target: Number of queried items at which the target is reached; None if it is not.
         record: Wins, ties and losses by seed, against random with the same encoder and batch size; empty for random.
+        gain: Area minus that of random, mean over the seeds with its 95% interval; None for random.
     """
 
     name: str
@@ -40,6 +41,7 @@ class SimulationRow:
     high: float
     to_target: int | None
     record: str
+    gain: Point | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Simulation:
         about: A sentence on the data and the replays.
         figure: Display name of the metric of the rows.
         curves: Metric -> name of a row -> its points with intervals, in the order of the rows.
+        command: The command that repeats the simulation.
+        warning: Why the results are not reliable; empty if they may be.
         no_picture: Why there is no simulation.png, with a hint; empty if there is one.
     """
 
@@ -59,6 +63,7 @@ class Simulation:
     rows: Sequence[SimulationRow]
     curves: Mapping[str, Mapping[str, Sequence[Point]]]
     command: str
+    warning: str = ""
     no_picture: str = ""
 
     @property
@@ -79,7 +84,7 @@ def simulation_text(simulation: Simulation) -> str:
     heads = "".join(f"{f'@{step}':>8}" for step in steps)
     until = f"items until {simulation.figure} is {simulation.target:g}"
     heading = f"{simulation.figure} by number of queried items, area under the curve, {until}"
-    lines = [simulation.about, heading]
+    lines = [simulation.about, *filter(None, [simulation.warning]), heading]
     if simulation.several:
         lines.append("win/tie/loss against random with the same encoder and batch size")
     lines.append(f"{'mix':<{wide}}{heads}{'positives':>11}   area                 {'to target':>9}  win/tie/loss")
@@ -97,11 +102,22 @@ def simulation_page(simulation: Simulation) -> str:
     return _template().render(
         simulation=simulation,
         charts={name: Markup(figure_chart(simulation, name)) for name in simulation.curves},
+        gains=Markup(gain_chart(simulation)),
         steps=list(simulation.rows[0].at),
         colors=COLORS,
         dashes=DASHES,
         look=look,
     )
+
+
+def gain_chart(simulation: Simulation) -> str:
+    """The paired differences from random with their intervals; empty if nothing is compared."""
+    rows = [(row.name, row.gain) for row in simulation.rows if row.gain]
+    if not rows:
+        return ""
+    ends = [each for _, point in rows for each in (point.low, point.high) if each is not None]
+    title = "Area under the curve minus that of random"
+    return interval_chart(title, Axis(title, min(0.0, *ends), max(0.0, *ends)), rows)
 
 
 def figure_chart(simulation: Simulation, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
@@ -27,6 +28,9 @@ Line = tuple[str, str, int]
 NAMES = {"f1": "F1", "auc": "AUC", "ap": "AP", "n_positive": "positives found"}
 N_COLUMNS = 4
 
+FEW_SEEDS = 2
+"""So many seeds or fewer leave intervals that are too wide to compare mixes by."""
+
 
 def replay_experiment(
     experiment: Experiment, output: Path, target: float | None = None, jobs: int | None = None
@@ -42,6 +46,7 @@ def replay_experiment(
             None: the final value of random sampling with the first encoder and the first batch size.
         jobs: Number of processes; None for one per core.
     """
+    command = _command(experiment, target)
     table, data = run_all(experiment, output, jobs)
     main_metric = "ap" if data.positive is not None else "f1"
     metrics = ["f1", "auc", "ap", *(["n_positive"] if data.positive is not None else [])]
@@ -65,7 +70,8 @@ def replay_experiment(
             }
             for metric in metrics
         },
-        command=_command(experiment),
+        command=command,
+        warning=_warning(experiment.seeds),
     )
     write_whole(output / "simulation.html", simulation_page(simulation).encode())
     return replace(simulation, no_picture=_write_picture(simulation, output / "simulation.png"))
@@ -148,6 +154,7 @@ def _row(
         summary.high,
         summary.to_target,
         f"{summary.wins}/{summary.ties}/{summary.losses}" if compared else "",
+        Point(summary.gain[0], 0.0, *summary.gain[1:], note=f"{summary.gain[0]:+.3f}") if summary.gain else None,
     )
 
 
@@ -176,8 +183,39 @@ def _describe_batches(settings: Replay) -> str:
     return f"{settings.iterations} batches of {settings.batch_size}{suffix}"
 
 
-def _command(experiment: Experiment) -> str:
-    parts = [f"pal simulate {Path(experiment.file).name} --seeds {experiment.seeds}"]
-    parts += [f"--encoder {name}" for name in experiment.encoders if len(experiment.encoders) > 1]
-    parts += [f"--batch {size}" for size in experiment.batch_sizes if len(experiment.batch_sizes) > 1]
-    return " ".join(parts)
+def _warning(seeds: int) -> str:
+    """Return why a page of so few seeds decides nothing; empty for more than `FEW_SEEDS`."""
+    if seeds > FEW_SEEDS:
+        return ""
+    count = "1 seed" if seeds == 1 else f"{seeds} seeds"
+    return f"Only {count}: differences between the mixes may be due to chance. Use --seeds 5 or more."
+
+
+def _command(experiment: Experiment, target: float | None) -> str:
+    """Return the command that replays the same experiment.
+
+    >>> _command(Experiment("my texts.csv", {"random": {}}, seeds=2, oracle=Oracle(noise=0.1)), None)
+    "pal simulate 'my texts.csv' --mix random --seeds 2 --noise 0.1"
+    """
+    usual, oracle = Experiment("", {}), experiment.oracle
+    single: dict[str, tuple[object, object]] = {
+        "--seeds": (experiment.seeds, usual.seeds),
+        "--iterations": (experiment.iterations, usual.iterations),
+        "--start": (experiment.start, usual.start),
+        "--text-column": (experiment.text_column, None),
+        "--label-column": (experiment.label_column, None),
+        "--positive": (experiment.positive, None),
+        "--evaluation": (experiment.evaluation and Path(experiment.evaluation).name, None),
+        "--noise": (oracle.noise, usual.oracle.noise),
+        "--abstention": (oracle.abstention, usual.oracle.abstention),
+        "--annotators": (oracle.annotators, usual.oracle.annotators),
+        "--target": (target, None),
+    }
+    parts = ["pal", "simulate", Path(experiment.file).name]
+    parts += [part for mix in experiment.mixes for part in ("--mix", mix)]
+    if experiment.encoders != usual.encoders:
+        parts += [part for name in experiment.encoders for part in ("--encoder", name)]
+    if experiment.batch_sizes != usual.batch_sizes:
+        parts += [part for size in experiment.batch_sizes for part in ("--batch", str(size))]
+    parts += [part for name, (value, default) in single.items() if value != default for part in (name, str(value))]
+    return shlex.join(parts)

@@ -78,6 +78,7 @@ class Summary:
             baseline, as are `ties` and `losses`.
         ties: Number of seeds with an area that differs by at most `TIE`.
         losses: Number of seeds with a smaller area.
+        gain: Mean over the seeds of the area minus that of random, and its 95% interval; None without such a baseline.
     """
 
     curve: Curve
@@ -88,6 +89,7 @@ class Summary:
     wins: int
     ties: int
     losses: int
+    gain: tuple[float, float, float] | None
 
 
 def summarise(curves: Sequence[Curve], target: float, baseline: str = "random") -> list[Summary]:
@@ -102,20 +104,28 @@ def summarise(curves: Sequence[Curve], target: float, baseline: str = "random") 
     summaries = []
     for curve in curves:
         areas = curve.areas()
-        low, high = Curve(curve.mix, np.zeros(1, np.int64), areas[:, None]).intervals()
+        area, low, high = _mean(areas)
         reached = np.flatnonzero(curve.means >= target)
         base = baseline_areas.get(curve.setting)
         gains = areas - base if base is not None and curve.mix != baseline else np.full(len(areas), np.nan)
         summaries.append(
             Summary(
                 curve,
-                float(np.nanmean(areas)),
-                float(low[0]),
-                float(high[0]),
+                area,
+                low,
+                high,
                 int(curve.n_asked[reached[0]]) if len(reached) else None,
                 int(np.sum(gains > TIE)),
                 int(np.sum(np.abs(gains) <= TIE)),
                 int(np.sum(gains < -TIE)),
+                _mean(gains) if not np.isnan(gains).all() else None,
             )
         )
     return sorted(summaries, key=lambda summary: -summary.area)
+
+
+def _mean(values: Floats) -> tuple[float, float, float]:
+    """Return the mean of one value per seed (n_seeds,), and its 95% interval."""
+    curve = Curve("", np.zeros(1, np.int64), values[:, None])
+    low, high = curve.intervals()
+    return float(curve.means[0]), float(low[0]), float(high[0])

@@ -22,7 +22,7 @@ def test_the_encoders_offered_are_those_there_are() -> None:
     assert set(get_args(EncoderName)) == set(SHIPPED)
 
 
-@pytest.mark.parametrize("wrong", [{"n": -1}, {"formats": ["docx"]}, {"seed": -1}, {"another": "maybe"}])
+@pytest.mark.parametrize("wrong", [{"n": -1}, {"formats": ["docx"]}, {"seed": -2}, {"another": "maybe"}])
 def test_a_value_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ParameterTypeError):
         next_batch.validate_parameters({"workspace": "w", **wrong})

@@ -39,6 +39,7 @@ def modules_after(project: Project, body: str) -> tuple[set[str], str]:
     [
         (["status"], True, r"\b2 of 3\b.*\b2\b", {"pyarrow", "tasks.sampling.catalogue"}),
         (["status"], False, "0 of 3 ", {"pyarrow", "numpy", "annotation.formats.detection", "urllib.request"}),
+        (["find", "flood", "--by", "words"], True, "", {"numpy", "pyarrow"}),
         (["predict", "floods cut off town"], True, "floods cut off town", {"pyarrow", "tasks.sampling.catalogue"}),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,15 @@ def test_every_flow_is_deployed() -> None:
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_a_worker_loads_an_entrypoint_by_its_dotted_name_as_a_flow_that_takes_its_parameters(name: str) -> None:
     from prefect.flows import load_flow_from_entrypoint
+    from prefect.utilities.callables import parameter_schema
 
     flow = load_flow_from_entrypoint(DEPLOYMENTS[name]["entrypoint"])
     assert flow.name == name
     flow.validate_parameters({**DEPLOYMENTS[name]["parameters"], "workspace": "/somewhere"})
-    fields = flow.parameters.properties
-    assert next(iter(fields)) == "workspace"
-    assert "run" not in fields
-    assert all(field["description"] for field in fields.values()), "a caption for every field"
+    form = parameter_schema(flow).model_dump_for_openapi()
+    assert not {"run", "workspace"} & set(form["properties"]), "the workspace of a deployment cannot be edited"
+    assert '"null"' not in json.dumps(form), "the form would say: Property is type None"
+    assert all(field["description"] for field in form["properties"].values()), "a caption for every field"
     assert len(flow.on_crashed_hooks) == 1
     assert flow.on_failure_hooks == [], "the run itself tells of other failures"
 

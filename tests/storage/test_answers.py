@@ -24,6 +24,7 @@ from storage.lake.history import (
     reviewed_items,
     settled_labels,
 )
+from storage.lake.people import people
 from storage.lake.schema import current_labels
 from storage.lake.store import Store
 from storage.records import ORIGINAL, UNNAMED, Answer, Assignment, Purpose, Split
@@ -196,8 +197,12 @@ def test_gold_items_are_the_settled_ones_that_an_annotator_was_asked_unmarked(po
     assert gold_items(pool) == {}, "annotators who answered an item before it was settled were not tested"
     asked = (("i5", "cleo"), ("i1", "cleo"), ("i3", "cleo"), ("i6", "dora"), ("i2", "dora"), ("i1", "dora"))
     own = [Assignment(item_id, who, gold=item_id not in ("i5", "i6")) for item_id, who in asked]
-    publish(pool, "i5", "i6", assignments=own)
+    batch_id = publish(pool, "i5", "i6", assignments=own)
     assert gold_items(pool) == {"cleo": {"i1": "yes"}, "dora": {"i1": "yes", "i2": "no"}}
+    give(pool, batch_id, "i1", "cleo:yes dora:no")
+    give(pool, batch_id, "i2", "dora:no")
+    tested = {each.annotator: (each.n_gold, each.n_right) for each in people(pool) if each.n_gold}
+    assert tested == {"cleo": (1, 1), "dora": (2, 1)}
 
 
 def test_reviewed_are_the_items_answered_in_a_review_or_adjudicated(pool: Store) -> None:

@@ -194,6 +194,8 @@ def test_title_and_abstract_of_a_screening_set_with_its_labels(workspace: Worksp
     n_included = sum(row["label_included"] == "1" for row in rows)
     assert label_counts(workspace.store())[Split.TRAINING]["included"] == n_included
     assert report.lengths is not None
+    assert report.lengths.scripts[0][0] == "LATIN"
+    assert report.lengths.scripts[0][1] > 0.99
     assert report.lengths.longest == max(len(f"{row['title']}\n\n{row['abstract']}".strip()) for row in rows)
     other = import_file(project_of(workspace), SCREENING, ReadOptions(("title",), context=("none",)))
     assert "'abstract'" in other.layout[1]

@@ -23,15 +23,15 @@ from storage.lake.batches import Draft, reserve
 from storage.lake.history import history_of
 from storage.lake.items import fixed_sample
 from storage.lake.models import metrics_of, promote, strategy_results
-from storage.lake.people import people
-from storage.records import Answer, Assignment, Proposal, Purpose, Split
+from storage.lake.people import answers_by_day, people
+from storage.records import Answer, Assignment, Metric, Proposal, Purpose, RunStatus, Split
 from storage.workspace import Workspace
 from tasks.collect import collect_answers
 from tasks.config.settings import PromotionConfig, ReportConfig, TaskConfig
 from tasks.evaluate import evaluate_model
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.training import TrainingConfig
-from tasks.plan import Plan
+from tasks.plan import Outlook, Plan
 from tasks.prepare import make_features
 from tasks.project import Project
 from tasks.promote import promote_or_keep
@@ -102,6 +102,7 @@ def test_the_numbers_are_those_of_the_lake(worked: Project) -> None:
     assert list(report.runs[0].stages) == ["train_model", "train_and_decide", "sample_batch"]
     assert report.signs
     assert report.advice
+    assert report.lake_bytes > 100_000
 
 
 def test_the_two_newest_models_are_compared_and_people_listed(worked: Project) -> None:
@@ -137,6 +138,8 @@ def test_people_have_their_pace_their_agreement_and_what_they_hold(
         Answer(second, "not_related", "dora", annotated_at=day),
     ]
     ingest(store, batch.batch_id, given, "f")
+    assert answers_by_day(store, 5) == [(day.date(), 4), (day.date() + timedelta(days=1), 1)]
+    assert answers_by_day(store, 1) == [(day.date() + timedelta(days=1), 1)]
     anna, ben, *others = people(store)
     assert (anna.annotator, anna.n_answers, anna.n_days, anna.seconds) == ("anna", 2, 2, 3.0)
     assert (anna.n_shared, anna.n_agreed, anna.n_held, anna.held_since) == (2, 1, 1, batch.created_at)
@@ -162,7 +165,12 @@ def test_page_and_markdown_have_every_part(worked: Project) -> None:
     places = re.findall(r'<a href="#(\w+)">', page)
     assert len(places) == page.count("<h2>") == len({*places})
     assert all(f'<section id="{place}">' in page for place in places)
-    assert page.count("<svg ") == 7
+    assert page.count("<svg ") == 8
+    assert "The process ended without a message." not in page
+    crashed = replace(report.runs[0], status=RunStatus.CRASHED)
+    assert "The process ended without a message." in report_page(replace(report, runs=[crashed]))
+    ahead = Outlook(40, 30, Metric("ap", 0.6, 0.5, 0.7))
+    assert [report_page(replace(report, outlook=each)).count('class="ahead"') for each in (None, ahead)] == [0, 1]
     assert markdown.count("](data:image/svg+xml;base64,") == 7
     assert f"| F1 | {report.figures[0].value:.3f} [" in markdown
     assert "| train_model |" in markdown

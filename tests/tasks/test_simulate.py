@@ -76,7 +76,11 @@ def test_the_table_and_the_page_say_it(done: Path, file: Path) -> None:
     assert all(mix in text for mix in MIXES)
     page = (done / "simulation.html").read_text(encoding="utf-8")
     assert page == simulation_page(found)
-    assert page.count("<svg ") == 4
+    assert page.count("<svg ") == 5
+    assert "pal simulate labelled.csv --mix random --mix default --batch 40 --seeds 2 --iterations 2 --start 40" in page
+    assert found.warning
+    assert all(found.warning in each for each in (text, page))
+    assert [row.name for row in found.rows if row.gain] == ["default"]
     assert page.count('class="curve s1"') == 4
 
 
@@ -251,6 +255,7 @@ def test_three_labels_are_compared_by_their_mean_f1_and_an_evaluation_file_is_he
     )
     found = replay_experiment(given, tmp_path / "out", jobs=1)
     assert found.figure == "F1"
+    assert not replay_experiment(replace(given, seeds=3), tmp_path / "out", jobs=1).warning
     assert set(found.curves) == {"F1", "AUC", "AP"}
     assert found.rows[0].positives is None
     on = material(given, MINILM_STATIC)

@@ -74,8 +74,13 @@ def test_the_nightly_run_is_scheduled_by_the_cron_and_the_zone_of_pal_toml(live:
     def scheduled() -> list[dict[str, object]]:
         return [run for run in live.runs("nightly") if run["auto_scheduled"] and run["state"]["type"] == "SCHEDULED"]
 
-    first = min(str(run["expected_start_time"]) for run in wait_for("a scheduled night", scheduled))
-    at = datetime.fromisoformat(first).astimezone(UTC)
+    def named() -> list[dict[str, object]]:
+        runs = scheduled()
+        return runs if all(str(run["name"]).startswith("nightly ") for run in runs) else []
+
+    first = min(wait_for("a scheduled night with its name", named), key=lambda run: str(run["expected_start_time"]))
+    at = datetime.fromisoformat(str(first["expected_start_time"])).astimezone(UTC)
+    assert first["name"] == f"nightly {at + timedelta(days=1):%Y-%m-%d}", "the date in Kolkata"
     assert (at.hour, at.minute) == (20, 30), "2:00 in Kolkata"
     told = live.log.read_text(encoding="utf-8")
     assert "02:00 Asia/Kolkata" in told
@@ -107,6 +112,7 @@ def test_next_batch_is_started_by_its_form_and_its_figures_are_seen_in_its_artif
     browser.get(f"{live.ui}/deployments/deployment/{live.deployment('next-batch')['id']}/run")
     number = until(lambda: next(iter(browser.find_elements(By.CSS_SELECTOR, "input[type=number]")), None))
     assert "Number of items; 0 for the number in pal.toml." in browser.text("body")
+    assert not any(text in browser.text("form") for text in ("workspace", "Property is type"))
     number.send_keys(Keys.CONTROL, "a")
     number.send_keys("12")
     choose_formats(browser, "csv", "xlsx")
@@ -131,8 +137,8 @@ def test_next_batch_is_started_by_its_form_and_its_figures_are_seen_in_its_artif
     assert re.search(rf"{batch_id}\b.*\b0 of 12\b", text)
     charts = (By.CSS_SELECTOR, "img[src^='data:image/svg+xml']")
     until(lambda: len(browser.find_elements(*charts)) >= 5)
-    images = browser.find_elements(*charts)
-    until(lambda: all(browser.execute_script("return arguments[0].naturalWidth", image) for image in images))
+    loaded = "return [...document.querySelectorAll(arguments[0])].every((image) => image.naturalWidth)"
+    until(lambda: browser.execute_script(loaded, charts[1]))
     wait_for("our log lines in the run's log", lambda: f"Published batch {batch_id}" in live.messages(run["id"]))
 
 

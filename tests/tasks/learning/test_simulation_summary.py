@@ -39,6 +39,10 @@ def test_mixes_are_ranked_and_compared_with_random_seed_by_seed() -> None:
     by_name = {each.curve.mix: each for each in found}
     assert (by_name["other"].wins, by_name["other"].ties, by_name["other"].losses) == (1, 1, 1)
     assert (by_name["random"].wins, by_name["random"].ties, by_name["random"].losses) == (0, 0, 0)
+    assert by_name["random"].gain is None
+    differences = best.areas() - base.areas()
+    expected = t.interval(0.95, 2, loc=differences.mean(), scale=differences.std(ddof=1) / np.sqrt(3))
+    assert by_name["best"].gain == pytest.approx((differences.mean(), *expected))
     assert (by_name["best"].to_target, by_name["random"].to_target) == (200, None)
     assert by_name["best"].low == pytest.approx(by_name["best"].area)
 
