@@ -262,7 +262,7 @@ def test_the_forecast_is_what_happens_and_the_review_batch_has_just_these_items(
     lost = asked if edit.kind != "add" else set()
     assert labels == {item_id: became.get(name, name) for item_id, name in truth.items() if item_id not in lost}
     changes = labels_of(after)["changes"]
-    assert {(each["kind"], each["reason"]) for each in changes} == {(edit.kind, "why")}
+    assert {(change.kind, change.reason) for change in changes} == {(edit.kind, "why")}
     assert plan_relabeling(after, edit, ask_about=from_).change is None, "twice changes nothing"
 
 
