@@ -25,6 +25,8 @@ from tasks.project import Project, lost_labels
 from tasks.sentence_vectors import made_so_far
 
 SHOWN_METRICS = ("f1", "auc", "ap", "accuracy")
+MOST_BATCHES = 10
+"""Open batches that are listed one by one."""
 
 
 @dataclass(frozen=True)
@@ -125,11 +127,13 @@ class Status:
             lines.append(f"{'':<12}pal.toml does not have these labels: {labels}. Say what became of them: pal labels")
         if self.disputed:
             lines.append(f"{'':<12}{self.disputed:,} to settle: pal next --adjudicate")
-        for batch in self.batches:
-            each = f" answers, {batch.overlap} to each of {batch.n} items" if batch.overlap > 1 else " answered"
-            done = f"{batch.n_ingested + batch.n_waiting} of {batch.n * batch.overlap}{each}"
+        for batch in self.batches[:MOST_BATCHES]:
+            counted_as = f" answers, {batch.overlap} to each of {batch.n} items" if batch.overlap > 1 else " answered"
+            done = f"{batch.n_ingested + batch.n_waiting} of {batch.n * batch.overlap}{counted_as}"
             done += f", {batch.n_waiting} of them not ingested yet" if batch.n_waiting else ""
             lines.append(f"open        {batch.batch_id}: {done}\n{'':<12}{batch.folder}")
+        if len(self.batches) > MOST_BATCHES:
+            lines.append(f"{'':<12}{len(self.batches) - MOST_BATCHES} more open batches: pal status --json")
         if not self.batches:
             lines.append("open        no batch")
         if self.inbox:

@@ -102,6 +102,8 @@ def test_of_two_open_batches_the_oldest_is_annotated_first(publish: Publish, at:
     now = at()
     assert [batch.batch_id for batch in now.batches] == [first.batch_id, second.batch_id]
     assert now.next == f"pal annotate {first.batch_id}"
+    many = replace(now, batches=now.batches[:1] * 300).as_text()
+    assert (many.count(first.batch_id + ":"), re.search(r"\b290\b", many) is not None) == (10, True)
 
 
 def test_from_elsewhere_the_command_names_the_workspace_even_with_spaces_in_its_path(
