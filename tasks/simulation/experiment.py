@@ -194,6 +194,7 @@ def _warning(seeds: int) -> str:
 def _command(experiment: Experiment, target: float | None) -> str:
     """Return the command that replays the same experiment.
 
+    >>> from tasks.simulation.replay import Oracle
     >>> _command(Experiment("my texts.csv", {"random": {}}, seeds=2, oracle=Oracle(noise=0.1)), None)
     "pal simulate 'my texts.csv' --mix random --seeds 2 --noise 0.1"
     """

@@ -131,13 +131,14 @@ def test_history_marks_what_counts_and_says_when_by_whom_and_from_where(project:
     assert (text, "related" in label) == ("Floods", False)
     ingest(store, batch, [Answer("i1", "related", "anna", "sure", 2.25, START)], "anna.jsonl")
     give(project, batch, "ben", "i1:not_related", at=1)
-    text, label, *events, _ = history_text(history_of(store, "i1")).splitlines()
+    text, label, *events, _, guideline = history_text(history_of(store, "i1")).splitlines()
     assert (text, "related" in label, "training" in label) == ("Floods", False, True)
     assert events == [
         f"  * 2026-01-02 00:00:00 UTC  anna: related  ({batch}, 2.2 s; anna.jsonl)",
         "      note: sure",
         f"  * 2026-01-02 00:01:00 UTC  ben: not_related  ({batch}, 2.0 s; ben.jsonl)",
     ]
+    assert guideline.endswith(f"{batch}/manifest.json")
     again = reserved(project, Purpose.ADJUDICATION, "i1")
     ingest(store, again, [Answer("i1", "related", "zoe", annotated_at=START + timedelta(minutes=9))], "z.csv")
     lines = history_text(history_of(store, "i1")).splitlines()
