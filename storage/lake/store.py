@@ -200,6 +200,24 @@ class Store:
         with self._explaining_errors():
             return _again(lambda: self._locked(transaction), PATIENCE_S, self._renew)
 
+    def flush_inlined_rows(self) -> int:
+        """Move the rows that the catalog holds to Parquet files.
+
+        It uses one thread: on several, DuckLake with DuckDB 1.5.5 ended about one of 700 processes by "double free or
+        corruption".
+
+        Returns:
+            Their number.
+        """
+
+        def flush(connection: Connection) -> list[tuple[Any, ...]]:
+            connection.execute("SET threads = 1")
+            return connection.execute("CALL ducklake_flush_inlined_data('lake')").fetchall()
+
+        flushed = self.write(flush, "flush inlined rows", bulk=True)
+        self._uses_all_cores = False  # until the next bulk operation
+        return sum(n for *_, n in flushed)
+
     def read(self, sql: str, parameters: Parameters = None) -> pa.Table:
         """The result of a query as an Arrow table."""
         self._for_bulk()

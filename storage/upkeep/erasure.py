@@ -103,9 +103,7 @@ def erase_from_lake(store: Store, erasure: Erasure) -> None:
     """
     with store.housekeeping("pal items erase"), store.alone():
         store.write(lambda connection: _leave_newest_version(connection, erasure), "erase items")
-        store.write(
-            lambda c: c.execute("CALL ducklake_flush_inlined_data('lake')").fetchall(), "flush inlined rows", bulk=True
-        )
+        store.flush_inlined_rows()
         _blank_files(store, erasure.item_ids)
         for function in ("ducklake_cleanup_old_files", "ducklake_delete_orphaned_files"):
             store.write(

@@ -47,9 +47,7 @@ def maintain(store: Store) -> Tidied:
     """
     with store.housekeeping("pal maintain"), store.alone():
         before = _count_files(store)
-        flushed = store.write(
-            lambda c: c.execute("CALL ducklake_flush_inlined_data('lake')").fetchall(), "flush inlined rows", bulk=True
-        )
+        flushed_rows = store.flush_inlined_rows()
         store.write(
             lambda c: c.execute("CALL ducklake_merge_adjacent_files('lake')").fetchall(), "merge files", bulk=True
         )
@@ -61,7 +59,7 @@ def maintain(store: Store) -> Tidied:
             )
         remaining = DataFolder(store.data).sizes()
         deleted = [size for path, size in sizes_before.items() if path not in remaining]
-    return Tidied(sum(int(rows) for *_, rows in flushed), (before, after), len(deleted), sum(deleted))
+    return Tidied(flushed_rows, (before, after), len(deleted), sum(deleted))
 
 
 def _count_files(store: Store) -> int:

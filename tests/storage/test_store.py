@@ -274,6 +274,18 @@ def test_the_catalog_is_edited_whole_or_not_at_all_and_compacted(lake: Store) ->
     assert lake.rows("SELECT DISTINCT commit_message FROM lake.snapshots()") == [("edited",)]
 
 
+def test_rows_of_the_catalog_are_flushed_on_one_thread(lake: Store) -> None:
+    threads = "SELECT current_setting('threads')"
+    lake.read("SELECT 1")
+    usual = lake.rows(threads)
+    lake.write(lambda c: c.execute("CREATE TABLE lake.t AS SELECT range::BIGINT AS n FROM range(0)"), "t")
+    lake.write(lambda c: c.execute("INSERT INTO lake.t VALUES (1), (2)"), "two")
+    assert (lake.flush_inlined_rows(), lake.rows(threads)) == (2, [(1,)])
+    lake.read("SELECT 1")
+    assert lake.rows(threads) == usual
+    assert lake.rows("SELECT n FROM lake.t ORDER BY n") == [(1,), (2,)]
+
+
 # Reading
 
 
