@@ -264,7 +264,7 @@ def _conflicts(imported: Imported, location: Callable[[int], tuple[str, int]]) -
         Reject(
             *location(row["row"]),
             shortened(row["text"]),
-            f"id {row['item_id']} already belongs to another text: {shortened(row['owner'])}"
+            f"id {row['item_id']} already stands for another text: {shortened(row['owner'])}"
             if row["item_id"] is not None
             else "this text was erased (pal items erase) and is not imported again",
         )

@@ -154,7 +154,7 @@ def stage(chunks: Iterable[pa.Table], path: Path) -> int:
 def add_items(store: Store, staged: Path, source: str) -> Imported:
     """Add the first staged row of each new text; repeating the call adds nothing.
 
-    Rows whose id already belongs to another text (in the lake or in an earlier row) are returned instead, and so are
+    Rows whose id already stands for another text (in the lake or in an earlier row) are returned instead, and so are
     rows with an erased text, without id and text.
 
     Args:
