@@ -37,7 +37,7 @@ TABLE = synthetic_headlines(800)
 TRUTH = dict(zip(TABLE["item_id"].to_pylist(), TABLE["label"].to_pylist(), strict=True))
 KILLS = {
     "ingest, before an answer is taken": ("collect_answers", "storage.lake.annotations:ingest_files"),
-    "ingest, before the file is put away": ("collect_answers", "annotation.inbox:_free_place"),
+    "ingest, before the file is put away": ("collect_answers", "annotation.inbox:_new_file"),
     "features": ("make_features", "storage.lake.items:add_features"),
     "train, before the weights are written": ("train_model", "tasks.learning.model_files:save_model"),
     "train, before the manifest": ("train_model", "storage.files.folders:_write_manifest"),

@@ -41,34 +41,24 @@ def shared(
 
 
 def on_servers(project: Project, postgres: Postgres) -> list[str]:
-    """The objects, and the files of PostgreSQL's tables, that hold the text."""
+    """The objects, and the files of the tables of the catalog's database, that hold the text."""
     places = []
     for root in (project.workspace.data, project.workspace.files):
         store = ObjectStore(root)
         contents = {name: store.get(name) or b"" for name in store.listing()}
         places += [name for name, data in contents.items() if any(map(NEEDLE.search, strings_in(data)))]
     postgres.run("psql", "--quiet", "-c", "CHECKPOINT", postgres.url())
-    tables = (path for path in (postgres.folder / "data" / "base").rglob("*") if path.is_file())
+    database = project.workspace.catalog.rpartition("=")[2]
+    ask = ("psql", "-At", "-c")
+    number = postgres.run(
+        *ask, "SELECT oid FROM pg_database WHERE datname = current_database()", postgres.url(database)
+    )
+    tables = [path for path in (postgres.folder / "data" / "base" / number.strip()).iterdir() if path.is_file()]
+    assert len(tables) > 100
     for path in tables:
         if NEEDLE.search(path.read_bytes()):
-            database = project.workspace.catalog.rpartition("=")[2]
             named = f"SELECT relname FROM pg_class WHERE relfilenode = {path.name.partition('.')[0]}"
-            places.append(postgres.run("psql", "-At", "-c", named, postgres.url(database)).strip())
-    print(
-        places,
-        postgres.run(
-            "psql",
-            "-At",
-            "-c",
-            "select pid,state,backend_xmin,left(query,90),datname from pg_stat_activity",
-            postgres.url(),
-        ),
-    )
-    [
-        print(path.read_bytes()[max(0, NEEDLE.search(path.read_bytes()).start() - 200) :][:400])
-        for path in (postgres.folder / "data" / "base").rglob("*")
-        if path.is_file() and NEEDLE.search(path.read_bytes())
-    ]
+            places.append(postgres.run(*ask, named, postgres.url(database)).strip())
     return places
 
 

@@ -39,7 +39,7 @@ ITEMS = ("i1", "i2", "i3")
 PEOPLE = ("anna", "ben")
 SPELLINGS = {"anna": ("anna", "Anna ", "ＡNNA"), "ben": ("ben", "BEN", "be\u200bn")}
 ANSWERS = ("related", "not_related", "unsure", "skip")
-STEPS = ("claim", "check_file", "ingest_files", "put_away", "_keep")
+STEPS = ("claim", "check_file", "ingest_files", "put_away", "_record")
 SHARED_MEMORY = Path("/dev/shm")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -309,5 +309,5 @@ class Intake(RuleBasedStateMachine):
 
 TestIntake = Intake.TestCase
 TestIntake.settings = settings(
-    max_examples=20, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=50, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
 )
