@@ -140,13 +140,17 @@ def find_encoding(path: Path, head: bytes) -> str:
     return "cp1252" if invalid > valid else "utf-8"
 
 
+FEW_IN_RUNS = 5
+"""So many bytes may also be a word such as "äöü" or "€€€"."""
+
+
 def refuse_other_alphabets(path: Path) -> None:
     """Refuse a file that would be read as Windows-1252 but whose characters outside ASCII are not Western accents.
 
     Those stand alone between ASCII letters; in Cyrillic, Chinese or Japanese encodings they make up whole words.
 
     Raises:
-        SourceError: More than 30% of the bytes outside ASCII are in runs of three and more.
+        SourceError: Of the bytes outside ASCII, more than 30% and more than `FEW_IN_RUNS`, are in runs of three or more.
     """
     n = n_in_runs = 0
     with path.open("rb") as file:
@@ -157,7 +161,7 @@ def refuse_other_alphabets(path: Path) -> None:
             for shift in range(3 if len(triples) else 0):
                 in_runs[shift : shift + len(triples)] |= triples
             n, n_in_runs = n + int(np.count_nonzero(high)), n_in_runs + int(np.count_nonzero(in_runs))
-    if n_in_runs > 0.3 * n:
+    if n_in_runs > max(0.3 * n, FEW_IN_RUNS):
         raise SourceError(
             f"{path} is not UTF-8, and its words are not Western European either.",
             hint="Save it as UTF-8, or name its encoding: pal import --encoding gb18030 (or shift_jis, koi8-r ...)",
