@@ -150,7 +150,7 @@ def refuse_other_alphabets(path: Path) -> None:
     Those stand alone between ASCII letters; in Cyrillic, Chinese or Japanese encodings they make up whole words.
 
     Raises:
-        SourceError: Of the bytes outside ASCII, more than 30% and more than `FEW_IN_RUNS`, are in runs of three or more.
+        SourceError: Over 30% of the bytes outside ASCII, and over `FEW_IN_RUNS`, are in runs of three or more.
     """
     n = n_in_runs = 0
     with path.open("rb") as file:
