@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from lake_histories import history, live
 from lake_rows import add_rows
+from waiting import until
 
 from storage.errors import StoreError, WorkspaceError
 from storage.records import RunStatus
@@ -135,7 +136,10 @@ def test_a_backup_while_others_write_is_of_one_version(workspace: Workspace, tmp
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        made = [back_up(workspace, tmp_path / f"kept{turn}")[0] for turn in range(3)]
+        made = []
+        for turn in range(3):
+            made.append(back_up(workspace, tmp_path / f"kept{turn}")[0])
+            until(lambda: store.version() > made[-1].lake_version)
     finally:
         stop.set()
         writer.join()
