@@ -67,7 +67,7 @@ def find_reserve(store: Store, target: int, size: int, where: str = "", refresh:
         {"left_out": left_out},
     )
     later, refresh_below = _of_later_imports(store, where, refresh)
-    ids = dict.fromkeys([*(each.item_id for each in lowest), *later])
+    ids = dict.fromkeys([*(row.item_id for row in lowest), *later])
     rows = store.records(_ReserveItem, _RESERVE_ITEMS, {"ids": list(ids)})
     if not rows:
         return Reserve(left_out or 0)
@@ -92,18 +92,18 @@ def _of_later_imports(store: Store, where: str, refresh: int) -> tuple[list[str]
     rows = [
         {
             "imported_at": imported_at,
-            "number": each.number,
-            "most": min(refresh, each.n // 2) if each.is_open else each.n,
-            "below": _HIGHEST if each.is_open else each.refresh_below,
+            "number": part.number,
+            "most": min(refresh, part.n // 2) if part.is_open else part.n,
+            "below": _HIGHEST if part.is_open else part.refresh_below,
         }
-        for each in import_slices(store, where)
-        if each.number and (each.is_open or each.refresh_below)
-        for imported_at in each.imports
+        for part in import_slices(store, where)
+        if part.number and (part.is_open or part.refresh_below)
+        for imported_at in part.imports
     ]
     if not rows:
         return [], 0
     columns = {"imported_at": "TIMESTAMP", "number": "BIGINT", "most": "BIGINT", "below": "BIGINT"}
-    found = store.records(
+    later = store.records(
         _Later,
         f"""SELECT item_id, rank, number, below FROM (
             SELECT item_id, imported_at, {RANK} AS rank FROM lake.items WHERE {among(where)}
@@ -111,8 +111,8 @@ def _of_later_imports(store: Store, where: str, refresh: int) -> tuple[list[str]
         QUALIFY row_number() OVER (PARTITION BY number ORDER BY rank, item_id) <= most
         ORDER BY number DESC, rank, item_id""",
     )
-    newest = [each.rank for each in found if each.below == _HIGHEST]
-    return [each.item_id for each in found], newest[-1] + 1 if newest else 0
+    newest = [item.rank for item in later if item.below == _HIGHEST]
+    return [item.item_id for item in later], newest[-1] + 1 if newest else 0
 
 
 _HIGHEST = 1 << 60

@@ -20,12 +20,12 @@ class ImportSlice:
     """The texts that were imported between two batches drawn from the pool; the first: all before the first batch.
 
     Attributes:
-        number: Batches that were drawn before.
-        imports: When each of its imports was (UTC), the oldest first.
-        n: Its items.
-        is_open: No batch was drawn since.
-        refresh_below: Its items of ranks below this were left to the evaluation reserve when the next batch was drawn;
-            0 for none.
+        number: Number of batches drawn before it.
+        imports: Times of its imports (UTC), oldest first.
+        n: Number of its items.
+        is_open: Whether no batch was drawn since.
+        refresh_below: The rank below which its items joined the evaluation reserve when the next batch was drawn; 0 if
+            none did.
     """
 
     number: int
@@ -36,7 +36,7 @@ class ImportSlice:
 
 
 def import_slices(store: Store, where: str = "") -> list[ImportSlice]:
-    """The slices of all items, the oldest first.
+    """Return the slices of all items, oldest first.
 
     Args:
         where: Condition on the columns of the items that count.
@@ -48,12 +48,12 @@ def import_slices(store: Store, where: str = "") -> list[ImportSlice]:
         r"""SELECT created_at, coalesce((shares->'$[0].options.refresh_below')::BIGINT, 0) FROM lake.batches
         WHERE regexp_matches(batch_id, '^b\d+-') AND purpose NOT IN ('adjudication', 'review') ORDER BY created_at"""
     )
-    found: dict[int, list[tuple[datetime, int]]] = {}
+    imports_of: dict[int, list[tuple[datetime, int]]] = {}
     number = 0
     for imported_at, n in imports:
         while number < len(draws) and draws[number][0] < imported_at:
             number += 1
-        found.setdefault(number, []).append((imported_at, n))
+        imports_of.setdefault(number, []).append((imported_at, n))
     return [
         ImportSlice(
             number,
@@ -62,7 +62,7 @@ def import_slices(store: Store, where: str = "") -> list[ImportSlice]:
             number == len(draws),
             0 if number == len(draws) else draws[number][1],
         )
-        for number, rows in found.items()
+        for number, rows in imports_of.items()
     ]
 
 
@@ -71,9 +71,9 @@ class SlicedItems:
     """Items by the slice of imports that they came with.
 
     Attributes:
-        slices: All slices, the oldest first.
-        at: Of each item the place of its slice among these.
-        weights: What each item counts, 1 on average, so that each slice counts by its size; None where all count 1.
+        slices: All slices, oldest first.
+        at: Index in `slices` of each item's slice.
+        weights: Weight of each item, 1 on average, so that slices count by their size; None if all weights are 1.
     """
 
     slices: tuple[ImportSlice, ...]
@@ -82,45 +82,47 @@ class SlicedItems:
 
 
 def by_slice(store: Store, item_ids: Sequence[str], where: str = "") -> SlicedItems | None:
-    """The slices of labelled evaluation items; None where there is one slice.
+    """Return the slices and weights of labeled evaluation items; None if there is only one slice.
 
-    Items of the evaluation reserve are weighted: of each slice those of the lowest ranks are asked, of a small one a
-    larger part. Other evaluation items (imported, or of batches for evaluation alone) count 1.
+    Items of the evaluation reserve are weighted, since it takes a larger fraction of small slices. Other evaluation
+    items (imported, or from evaluation batches) have weight 1.
 
     Args:
-        where: Condition on the columns of the items that a slice's size counts.
+        where: Condition on the columns of the items that count toward the size of a slice.
     """
     slices = import_slices(store, where)
     if len(slices) < 2:
         return None
-    place = {imported_at: k for k, each in enumerate(slices) for imported_at in each.imports}
+    index_of = {imported_at: k for k, part in enumerate(slices) for imported_at in part.imports}
     rows = store.rows(
         """SELECT item_id, imported_at, item_id IN (SELECT item_id FROM lake.batch_items WHERE split = 'evaluation')
         FROM lake.items WHERE item_id IN (SELECT unnest($ids))""",
         {"ids": list(item_ids)},
     )
-    # An item that `where` leaves out by now can be of a slice that has no other; one that was erased has none.
-    found = {item_id: (place.get(imported_at, 0), reserved) for item_id, imported_at, reserved in rows}
-    at, reserved = zip(*(found.get(item_id, (0, False)) for item_id in item_ids), strict=True) if item_ids else ((), ())
+    # A slice may be missing if `where` now excludes all its items, and an erased item has none.
+    slice_of = {item_id: (index_of.get(imported_at, 0), reserved) for item_id, imported_at, reserved in rows}
+    at, reserved = (
+        zip(*(slice_of.get(item_id, (0, False)) for item_id in item_ids), strict=True) if item_ids else ((), ())
+    )
     counts = [0] * len(slices)
     for k, is_reserved in zip(at, reserved, strict=True):
         counts[k] += is_reserved
-    weights = slice_weights([each.n for each in slices], counts)
+    weights = slice_weights([part.n for part in slices], counts)
     if weights is None:
         return SlicedItems(tuple(slices), at, None)
-    each_weight = tuple(weights[k] if is_reserved else 1.0 for k, is_reserved in zip(at, reserved, strict=True))
-    return SlicedItems(tuple(slices), at, each_weight)
+    item_weights = tuple(weights[k] if is_reserved else 1.0 for k, is_reserved in zip(at, reserved, strict=True))
+    return SlicedItems(tuple(slices), at, item_weights)
 
 
 def slice_weights(sizes: Sequence[int], counts: Sequence[int]) -> list[float] | None:
-    """What an item of each slice counts, so that slices count by their sizes and all items 1 on average.
+    """Compute the weight of an item of each slice, so that slices count by their size and the mean weight is 1.
 
-    Slices with fewer than `LEAST_ITEMS` items are counted together with the next; the newest, while they have fewer,
-    add nothing to the size of those before. None where one group is left.
+    A slice with fewer than `LEAST_ITEMS` evaluation items is joined with the next. Texts of the newest slices do not
+    count while they have fewer. Returns None if one group remains.
 
     Args:
-        sizes: Texts of each slice, the oldest first.
-        counts: Labelled evaluation items of each.
+        sizes: Number of texts of each slice, oldest first.
+        counts: Number of labeled evaluation items of each.
 
     >>> slice_weights([9000, 1000], [50, 50])
     [1.8, 0.2]
