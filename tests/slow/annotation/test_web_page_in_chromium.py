@@ -104,6 +104,7 @@ class Page:
         """Another annotator, whose answers are there after a reload."""
         self.click("#change-name")
         self.press(Keys.CONTROL + "a", name, Keys.ENTER)
+        until(lambda: self.text("#change-name") == name)  # a dialog tells of its end a moment after it closes
         self.load()
 
     def focused(self) -> str:
