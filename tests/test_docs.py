@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -110,23 +109,6 @@ def test_help_is_there_in_half_a_second_without_heavy_imports() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert ran.stdout.strip().splitlines()[-1] == "[]"
-
-
-def test_prefect_settings_are_the_same_in_pyproject_and_in_the_command() -> None:
-    from flows.server.command_runs import SETTINGS
-
-    table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["prefect"]
-    flat = {f"PREFECT_{'_'.join(keys)}".upper(): value for keys, value in _leaves(table)}
-    shared = {name: value for name, value in SETTINGS.items() if name in flat}
-    assert len(shared) >= 4
-    assert all(str(flat[name]).lower() == value.lower() for name, value in shared.items())
-
-
-def _leaves(table: dict[str, object], before: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], object]]:
-    found = []
-    for key, value in table.items():
-        found += _leaves(value, (*before, key)) if isinstance(value, dict) else [((*before, key), value)]
-    return found
 
 
 @pytest.mark.parametrize("host", ["pypi" + ".org", "pythonhosted" + ".org", "npmjs" + ".org", "deb.debian" + ".org"])

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from annotation.checks import FilledRow, RowError
 from annotation.formats.csv_file import (
-    COLUMNS,
     read_csv,
     restored,
     write_csv,
@@ -124,14 +123,6 @@ def test_a_byte_that_is_no_text_does_not_stop_the_reading(tmp_path: Path) -> Non
     assert intact(read) == [False, True]
 
 
-def test_quotes_in_a_tab_separated_download_of_google_sheets_are_text(tmp_path: Path) -> None:
-    rows = published(tmp_path / "b.csv", ['"Run" he said', '"unclosed', "plain", "third"])
-    path = tmp_path / "x.tsv"
-    path.write_text("\r\n".join("\t".join(row) for row in rows), encoding="utf-8", newline="")
-    read = read_csv(path)
-    assert [row.text for row in read] == ['"Run" he said', '"unclosed', "plain", "third"]
-
-
 @pytest.mark.parametrize("above", [[[]], [["", "", ""]], [["sep=;"]], [["Table 1"], []], [["Batch 7, by Anna"]]])
 def test_rows_above_the_header_and_blank_rows_are_passed_over_and_rows_are_counted_as_in_a_spreadsheet(
     tmp_path: Path, above: list[list[str]]
@@ -140,16 +131,6 @@ def test_rows_above_the_header_and_blank_rows_are_passed_over_and_rows_are_count
     body = [*above, *rows[:2], [], ["", " ", ""], *rows[2:], [], []]
     read = read_csv(saved(tmp_path / "x.csv", body, delimiter=";"))
     assert [(row.item_id, row.row - len(above)) for row in read] == [("i0", 2), ("i1", 5), ("i2", 6)]
-
-
-def test_columns_are_found_in_any_order_and_case_beside_others(tmp_path: Path) -> None:
-    header, row = published(tmp_path / "b.csv", ["one"])
-    cells = dict(zip(header, row, strict=True)) | {"label": "1", "note": "n", "annotator": "anna", "mine": "x"}
-    names = ["mine", *sorted(COLUMNS), "", ""]
-    path = saved(tmp_path / "x.csv", [[f" {n.upper()} " for n in names], [cells.get(n, "") for n in names] + ["more"]])
-    (read,) = read_csv(path)
-    assert (read.label, read.note, read.annotator, read.item_id, read.text) == ("1", "n", "anna", "i0", "one")
-    assert read.cells["mine"] == "x"
 
 
 def test_columns_that_are_not_there_are_none_and_a_row_without_a_batch_gets_the_folders(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from annotation.batch import sha256_of
 from annotation.checks import FilledFile, RowError
-from annotation.formats.csv_file import read_csv
 from annotation.inbox import put_away, settled_files, waiting_files
 from storage.workspace import Workspace
 
@@ -104,19 +103,6 @@ def test_a_list_of_errors_that_somebody_is_mending_is_not_overwritten(workspace:
     assert listed is not None
     assert listed.name == "batch-2.csv.errors.csv"
     assert mending.read_text(encoding="utf-8") == "half mended"
-
-
-def test_a_file_of_a_batch_stays_and_its_errors_go_once_it_has_none(workspace: Workspace) -> None:
-    folder = folder_of(workspace)
-    file = FilledFile(folder / "batch.csv", "b1")
-    _, listed = put_away(file, [ERROR], workspace.inbox / "rejected")
-    assert listed is not None
-    assert listed == folder / "batch.csv.errors.csv"
-    assert [row.text for row in read_csv(listed)] == ["Floods"]
-    assert put_away(file, [], workspace.inbox / "done") == (file.path, None)
-    assert not listed.exists()
-    assert file.path.exists()
-    assert list(workspace.inbox.iterdir()) == []
 
 
 def test_a_file_that_another_ingest_put_away_leaves_no_trace(workspace: Workspace) -> None:

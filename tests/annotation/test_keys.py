@@ -230,7 +230,7 @@ def test_on_a_terminal_each_key_answers_at_once_and_is_on_disk_before_the_next_q
 
 
 def test_killed_at_any_moment_of_saving_loses_at_most_the_current_answer(tmp_path: Path) -> None:
-    for n in range(6):
+    for n in range(4):
         someone = Person(tmp_path / "killed.jsonl")
         someone.sees(f"{n + 1}/8")
         someone.sees(f"<item {n + 1}>")

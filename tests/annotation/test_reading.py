@@ -63,14 +63,6 @@ def test_a_lone_surrogate_in_a_journal_becomes_what_the_lake_can_keep(tmp_path: 
     assert rows(tmp_path / "j.jsonl")[0].note == "caf\ufffd"
 
 
-def test_a_refused_row_of_a_journal_keeps_all_that_it_takes_to_ingest_it_again(tmp_path: Path) -> None:
-    with Journal(tmp_path / "j.jsonl") as journal:
-        journal.append("b1", "h", Answer("i1", "storm", "anna", note="why"))
-    (row,) = rows(tmp_path / "j.jsonl")
-    given = {"label": "storm", "note": "why", "annotator": "anna"}
-    assert row.cells == given | {"item_id": "i1", "batch_id": "b1", "text_hash": "h"}
-
-
 @pytest.mark.parametrize("content", ['{"a": 1}', '{\n "a": 1\n}', json.dumps({"text": "x"}) + "\n{}"])
 def test_json_that_is_no_journal_is_an_error(tmp_path: Path, content: str) -> None:
     with pytest.raises(BatchError, match=r"x\.json"):
@@ -105,32 +97,6 @@ def zipped(path: Path, **parts: bytes) -> Path:
         for name, content in parts.items():
             archive.writestr(name.replace("__", "/").replace("_dot_", "."), content)
     return path
-
-
-def test_every_file_of_an_archive_is_read_and_one_that_cannot_be_costs_only_itself(tmp_path: Path) -> None:
-    write_csv(tmp_path / "batch.csv", HANDOUT)
-    with Journal(tmp_path / "j") as journal:
-        journal.append("b1", "h", Answer("i2", "related", "anna"))
-    path = zipped(
-        tmp_path / "back.csv",
-        batch__batch_dot_csv=(tmp_path / "batch.csv").read_bytes(),
-        batch__manifest_dot_json=b"{}",
-        batch__definition_dot_txt=b"Is it?",
-        answers=(tmp_path / "j").read_bytes(),
-        readme_dot_txt=b"thanks",
-    )
-    reading = read_filled(FilledFile(path))
-    assert [(row.part, row.item_id) for row in reading.rows] == [("batch/batch.csv", "i1"), ("answers", "i2")]
-    (told,) = reading.unreadable
-    assert all(value in told for value in (f"{path}, readme.txt", "'thanks'"))
-
-
-def test_in_an_export_of_doccano_the_name_of_a_part_says_who_answered(tmp_path: Path) -> None:
-    content = (FIXTURES / "doccano.jsonl").read_bytes()
-    path = zipped(tmp_path / "project.zip", anna_dot_jsonl=content, all_dot_jsonl=content)
-    named = [row.annotator for row in read_filled(FilledFile(path)).rows]
-    assert set(named[: len(named) // 2]) == {"anna"}
-    assert "anna" not in named[len(named) // 2 :]
 
 
 def test_a_file_of_two_gigabytes_is_refused_unread(tmp_path: Path) -> None:

@@ -119,21 +119,6 @@ def test_from_elsewhere_the_command_names_the_workspace_even_with_spaces_in_its_
     assert status_of(project).next == "pal import FILE"
 
 
-def test_two_annotators_files_that_are_both_ingested_leave_nothing_waiting(
-    project: Project, publish: Publish, at: Callable[[], Status]
-) -> None:
-    batch, file = publish()
-    shutil.copy(file, file.with_name("batch-bert.csv"))
-    fill_csv(file, TRUTH, annotator="anna", most=2)
-    fill_csv(file.with_name("batch-bert.csv"), {"i1": "not_related", "i2": "not_related"}, annotator="bert")
-    assert re.search(r"\b2 of 4\b.*\b2\b", at().as_text())
-    collect_answers(project)
-    assert waiting_answers(project.workspace, batch.batch_id, project.label_set) == []
-    now = at()
-    assert (now.batches[0].n_ingested, now.batches[0].n_waiting) == (2, 0)
-    assert now.unlabelled == 1, "they dispute i1"
-
-
 def test_a_correction_of_an_ingested_answer_waits_without_being_counted_twice(
     project: Project, publish: Publish, at: Callable[[], Status]
 ) -> None:

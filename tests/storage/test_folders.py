@@ -11,7 +11,7 @@ from together import together
 
 from storage.files.folders import MANIFEST, add_files, publish_folder
 
-ROUNDS = 20
+ROUNDS = 6
 
 
 def write(part: Path) -> dict[str, Any]:

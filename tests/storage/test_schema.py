@@ -17,11 +17,7 @@ from storage.lake.annotations import ingest
 from storage.lake.batches import assignments_of, find_batch, reserve
 from storage.lake.history import disputed_items
 from storage.lake.schema import (
-    ANSWERS_TO_BATCHES,
-    ASKED,
     MIGRATIONS,
-    OUT,
-    UNAVAILABLE,
     Migration,
     current_labels,
     current_version,
@@ -258,17 +254,6 @@ def test_newest_is_when_it_was_given_and_then_when_it_came_in(store: Store) -> N
     assert labels(store) == {"late file": "new", "same time": "second"}
 
 
-def test_items_do_not_mix_and_each_has_its_newest_time(store: Store) -> None:
-    batch(store, "b1", "training")
-    annotate(store, "i1", "anna", "yes", at=1)
-    annotate(store, "i1", "bert", "yes", at=9)
-    annotate(store, "i2", "anna", "no", at=4)
-    assert store.rows(f"FROM ({current_labels()}) ORDER BY item_id") == [
-        ("i1", "training", "yes", TIME + timedelta(minutes=9)),
-        ("i2", "training", "no", TIME + timedelta(minutes=4)),
-    ]
-
-
 def test_the_split_is_of_the_batch_first_answered_and_never_changes(store: Store) -> None:
     for batch_id, purpose in (("b1", "training"), ("b2", "evaluation"), ("b3", "validation")):
         batch(store, batch_id, purpose)
@@ -278,26 +263,6 @@ def test_the_split_is_of_the_batch_first_answered_and_never_changes(store: Store
         annotate(store, "i1", "bert", "no", at=-k, ingested=k, batch_id=batch_id)
         splits += store.rows(f"SELECT split FROM ({current_labels()})")
     assert splits == [("evaluation",)] * 3
-
-
-def test_labels_of_an_old_version_are_those_it_had(store: Store) -> None:
-    batch(store, "b1", "training")
-    annotate(store, "i1", "anna", "yes", at=1)
-    old = store.version()
-    annotate(store, "i1", "anna", "no", at=2)
-    annotate(store, "i2", "anna", "no", at=2)
-    store.write(lambda c: c.execute("UPDATE lake.batches SET purpose = 'evaluation'"), "not that anybody does")
-    assert store.rows(f"SELECT item_id, split, label FROM ({current_labels(old)})") == [("i1", "training", "yes")]
-    assert labels(store, store.version()) == labels(store) == {"i1": "no", "i2": "no"}
-
-
-def test_an_item_is_out_of_the_pool_while_its_batch_is_out_or_once_it_has_any_answer(store: Store) -> None:
-    batch(store, "b1", "training", "published", "i1 i2")
-    batch(store, "b2", "training", "closed", "i3 i4")
-    batch(store, "b3", "training", "ingested", "i5 i6")
-    annotate(store, "i4", "anna", "skip", batch_id="b2")
-    annotate(store, "i5", "anna", "yes", batch_id="b3")
-    assert sorted(store.rows(UNAVAILABLE)) == [("i1",), ("i2",), ("i4",), ("i5",)]
 
 
 # Several annotators
@@ -329,26 +294,3 @@ def test_answers_given_at_the_same_moment_still_have_one_that_stands(store: Stor
     found = [store.rows(f"SELECT annotator, answer FROM ({standing_answers()})") for _ in range(5)]
     assert found == [found[0]] * 5
     assert len({annotator for annotator, _ in found[0]}) == len(found[0]) > 0
-
-
-def assign_gold(store: Store, batch_id: str, item_id: str, annotator: str) -> None:
-    store.write(
-        lambda c: c.execute("INSERT INTO lake.assignments VALUES (?, ?, ?, 0, 1)", [batch_id, item_id, annotator]),
-        "gold",
-    )
-
-
-def test_a_batch_asks_about_gold_items_but_they_are_not_out_with_it_and_their_answers_are_not_to_it(
-    store: Store,
-) -> None:
-    batch(store, "b1", "training", "published", "i1 i2")
-    batch(store, "b2", "review", "closed", "i3")
-    assign_gold(store, "b1", "gold", "anna")
-    annotate(store, "i1", "anna", "yes")
-    annotate(store, "i1", "anna", "no", at=1)
-    annotate(store, "i1", "bert", "no", at=1)
-    annotate(store, "gold", "anna", "no")
-    annotate(store, "i3", "bert", "no", batch_id="b2")
-    assert sorted(store.rows(ASKED)) == [("b1", "gold"), ("b1", "i1"), ("b1", "i2"), ("b2", "i3")]
-    assert sorted(store.rows(OUT)) == [("i1", "b1", "training"), ("i2", "b1", "training")]
-    assert sorted(store.rows(ANSWERS_TO_BATCHES)) == [("b1", "i1", 2), ("b2", "i3", 1)]

@@ -157,9 +157,9 @@ def test_a_write_that_lost_its_race_runs_again_from_its_start(lake: Store, rival
 
 
 def race(root: Path, who: int) -> None:
-    """Ten writes of its own, and a try for each of ten batches that the others want as well."""
+    """Five writes of its own, and a try for each of five batches that the others want as well."""
     with opened(root) as store:
-        for k in range(10):
+        for k in range(5):
             write_row(store, "b", k, f"own {who}")
 
             def take(connection: Connection, k: int = k) -> None:
@@ -171,12 +171,12 @@ def race(root: Path, who: int) -> None:
 
 
 def test_of_four_racing_processes_each_batch_goes_to_one_and_no_write_is_lost(lake: Store, root: Path) -> None:
-    lake.write(lambda connection: connection.execute("INSERT INTO lake.a SELECT range, 'open' FROM range(10)"), "open")
+    lake.write(lambda connection: connection.execute("INSERT INTO lake.a SELECT range, 'open' FROM range(5)"), "open")
     together(race, *((root, who) for who in range(4)))
     # This store was open all the while: it sees what the others committed.
-    own = [(k, f"own {who}") for k in range(10) for who in range(4)]
+    own = [(k, f"own {who}") for k in range(5) for who in range(4)]
     assert sorted(lake.rows("FROM lake.b WHERE who LIKE 'own%'")) == own
-    assert sorted(k for k, _ in lake.rows("FROM lake.b WHERE who LIKE 'batch%'")) == list(range(10))
+    assert sorted(k for k, _ in lake.rows("FROM lake.b WHERE who LIKE 'batch%'")) == list(range(5))
     assert lake.rows("SELECT DISTINCT who FROM lake.a") == [("taken",)]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import logging
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -11,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from figures import figures
 from projects import project_of
 
 import tasks.collect
@@ -19,9 +17,8 @@ from annotation.checks import FilledFile
 from annotation.formats.journal import Journal
 from annotation.label_set import Label, LabelSet
 from storage.errors import BatchError
-from storage.lake.batches import find_batch
 from storage.readers.spellings import text_hash
-from storage.records import Answer, Batch, BatchStatus
+from storage.records import Answer, Batch
 from storage.workspace import Workspace
 from tasks.collect import FileReport, collect_answers
 from tasks.sample import publish_batches
@@ -110,17 +107,6 @@ def test_a_file_filled_in_its_batch_is_taken_once(workspace: Workspace, label_se
     assert len(annotations(workspace)) == 4
 
 
-def test_a_file_of_the_inbox_is_put_away_and_the_same_file_again_changes_nothing(
-    workspace: Workspace, label_set: LabelSet, sheet: Path
-) -> None:
-    for n_new in (4, 0, 0):
-        fill(sheet, ALL, workspace.inbox / "anna.csv")
-        report = collect(workspace, label_set)[-1]
-        assert (report.n_new, report.n_known, report.errors) == (n_new, 4 - n_new, [])
-    assert inbox(workspace) == {"done": ["anna-2.csv", "anna-3.csv", "anna.csv"]}
-    assert len(annotations(workspace)) == 4
-
-
 def test_good_rows_of_a_bad_file_are_taken_and_the_list_of_errors_once_mended_brings_the_rest(
     workspace: Workspace, label_set: LabelSet, sheet: Path
 ) -> None:
@@ -158,20 +144,6 @@ def test_errors_beside_a_file_of_a_batch_are_removed_when_the_file_is_mended(
     assert not errors.exists()
 
 
-def test_a_half_filled_file_is_taken_as_far_as_it_goes_and_completed_later(
-    workspace: Workspace, label_set: LabelSet, batch: Batch, sheet: Path
-) -> None:
-    fill(sheet, {"284006": "1", "i3": "1"})
-    (report,) = collect(workspace, label_set)
-    assert (report.n_new, report.errors, report.completed) == (2, [], [])
-    assert find_batch(workspace.store(), batch.batch_id).batch.status is BatchStatus.PUBLISHED
-    fill(sheet, {"00123": "0"})
-    fill(sheet, {"i4": "unsure"})
-    (report,) = collect(workspace, label_set)
-    assert (report.n_new, report.n_known, report.completed) == (2, 2, [batch.batch_id])
-    assert labels_in(workspace) == TAKEN
-
-
 def test_an_unknown_batch_is_an_error_that_names_the_open_ones(
     workspace: Workspace, label_set: LabelSet, sheet: Path
 ) -> None:
@@ -192,19 +164,6 @@ def test_rows_that_name_no_batch_are_of_the_one_that_asked_about_their_item(
     assert (report.n_new, len(report.errors)) == (4, 1)
     assert all(value in report.errors[0] for value in ("row 6", "batch_id", "b0001-training"))
     assert labels_in(workspace) == TAKEN
-
-
-def test_the_original_scripts_five_columns_find_their_batch(
-    workspace: Workspace, label_set: LabelSet, sheet: Path
-) -> None:
-    rows = [["284006", TEXTS["284006"], "1", "random", ""], ["00123", TEXTS["00123"], "0", "random", "0.5"]]
-    with (workspace.inbox / "related.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows(rows)
-    (workspace.inbox / "strange.csv").write_text("1,a,b\n2,c,d\n3,e,f\n", encoding="utf-8")
-    reports = {Path(report.file).name: report for report in collect(workspace, label_set)}
-    assert labels_in(workspace) == {"284006": "related", "00123": "not_related"}
-    (told,) = reports["strange.csv"].errors
-    assert all(value in told for value in ("strange.csv", " 3 ", sheet.parent.name))
 
 
 def test_an_archive_is_taken_part_by_part_and_a_bad_part_costs_only_itself(
@@ -351,20 +310,6 @@ def test_a_named_file_that_is_not_there_is_an_error_and_a_folder_is_told(
         collect(workspace, label_set, workspace.inbox / "nowhere.csv")
     (report,) = collect(workspace, label_set, workspace.batches)
     assert str(workspace.batches) in report.errors[0]
-
-
-def test_what_happened_is_logged(
-    workspace: Workspace, label_set: LabelSet, sheet: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, logger="tasks.collect")
-    fill(sheet, ALL | {"i4": "?"})
-    collect(workspace, label_set)
-    assert ["3", "0", "0", "1"] in [figures(line)[-4:] for line in caplog.messages]
-    assert ".errors.csv" in caplog.text
-    caplog.clear()
-    fill(sheet, {"i4": "skip"})
-    collect(workspace, label_set)
-    assert any(sheet.parent.name in line and ".csv" not in line for line in caplog.messages), "it is complete"
 
 
 def test_many_files_are_one_commit_and_what_brings_nothing_new_is_none(

@@ -22,18 +22,6 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_columns_may_be_named_by_number_and_again_changes_nothing(workspace: Workspace, tmp_path: Path) -> None:
-    path = write(tmp_path / "texts.csv", "text,nr,other\nnot this,7,floods in the north\nnor this,8,cats win\n")
-    options = ReadOptions(text_columns=("3",), id_column="2")
-    report = import_file(project_of(workspace), path, options)
-    assert (report.n_rows, report.n_new, report.rejects_file) == (2, 2, None)
-    rows = workspace.store().rows("SELECT item_id, text FROM lake.items ORDER BY item_id")
-    assert rows == [("7", "floods in the north"), ("8", "cats win")]
-    again = import_file(project_of(workspace), path, options)
-    assert (again.n_new, again.n_duplicates) == (0, 2)
-    assert count_items(workspace.store()) == 2
-
-
 def test_encoding_and_delimiter_may_be_said(workspace: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "texts.csv"
     path.write_bytes("id|text\n1|Überschwemmung, Zürich\n".encode("cp1252"))

@@ -304,7 +304,7 @@ def test_a_file_of_another_workspace_is_refused_in_every_format(
         made.make()
         reserved, project = reserve_batch(made, TEXTS), project_of(made, label_set)
         publish_batches(project)
-        return made, [publish_formats(project, reserved.batch_id, [name])[0] for name in formats]
+        return made, publish_formats(project, reserved.batch_id, formats)
 
     (here, own), (_, foreign) = published(tmp_path / "here"), published(tmp_path / "there")
     for mine, other in zip(own, foreign, strict=True):

@@ -158,8 +158,14 @@ def killed(workspace: Workspace) -> None:
     assert len(list((workspace.root / ".all.parquet.parts").glob("*.parquet"))) == 2
 
 
-def test_a_damaged_note_of_what_is_done_is_no_reason_to_mix(filled: Workspace) -> None:
-    killed(filled)
+def test_a_damaged_note_of_what_is_done_is_no_reason_to_mix(filled: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "ROWS", 100)
+    with monkeypatch.context() as patch:
+        parts = iter((room._predicted, room._predicted, lambda *_: 1 / 0))
+        patch.setattr(room, "_predicted", lambda *arguments: next(parts)(*arguments))
+        with pytest.raises(ZeroDivisionError):
+            predicted(filled, "all.parquet")
+    assert len(list((filled.root / ".all.parquet.parts").glob("*.parquet"))) == 2
     (filled.root / ".all.parquet.parts" / MANIFEST).write_text("{", encoding="utf-8")
     assert predicted(filled, "all.parquet").n == 303
 

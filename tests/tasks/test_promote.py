@@ -141,19 +141,6 @@ def test_without_evaluation_items_the_newest_model_wins_and_the_reason_is_told(
     assert decide(project_of(workspace), bad) == (bad, True, reason)
 
 
-def test_every_decision_is_remembered_once_with_its_reason(
-    held_out: Project, headlines: tuple[list[str], list[str]]
-) -> None:
-    texts, labels = headlines
-    good, store = made_model(held_out.workspace, "good", texts, labels), held_out.workspace.store()
-    bad = made_model(held_out.workspace, "bad", texts, shuffled(labels))
-    for candidate in (good, good, bad, bad, good):
-        assert decide(held_out, candidate)[0] == good
-    found = [(each.model_id, each.previous_id, each.promoted, each.decided_by) for each in decisions(store)]
-    assert found == [("bad", "good", False, DecidedBy.GATE), ("good", None, True, DecidedBy.GATE)]
-    assert "400 items" in decisions(store)[0].reason
-
-
 def test_one_commit_records_the_decision_with_the_metrics_of_both_models_and_again_adds_nothing(
     held_out: Project, headlines: tuple[list[str], list[str]]
 ) -> None:

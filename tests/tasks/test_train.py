@@ -12,7 +12,6 @@ import pytest
 from projects import project_of
 
 from annotation.label_set import LabelSet
-from storage.errors import ModelError
 from storage.lake.models import find_model
 from storage.records import Split
 from storage.workspace import Workspace
@@ -90,17 +89,6 @@ def test_held_out_labels_are_not_trained_on(
     give_labels(workspace, dict(items[80:]), Split.EVALUATION)
     assert trained(workspace, label_set) == first
     assert manifest(workspace, first)["n_training"] == 80
-
-
-@pytest.mark.parametrize("n", [0, 30], ids=["none", "of one kind"])
-def test_a_model_needs_two_different_labels_and_the_error_says_what_to_type(
-    workspace: Workspace, label_set: LabelSet, true_labels: Labels, give_labels: Callable[..., None], n: int
-) -> None:
-    give_labels(workspace, dict.fromkeys(list(true_labels)[:n], "not_related"))
-    with pytest.raises(ModelError, match=rf"\b{n}\b.*\b{min(n, 1)}\b") as caught:
-        trained(workspace, label_set)
-    assert "pal next" in caught.value.hint
-    assert list(workspace.models.iterdir()) == []
 
 
 def test_the_same_labels_are_trained_on_again_only_where_the_model_was_lost_and_then_to_the_same_weights(

@@ -36,20 +36,16 @@ from tasks.project import open_project
 TABLE = synthetic_headlines(800)
 TRUTH = dict(zip(TABLE["item_id"].to_pylist(), TABLE["label"].to_pylist(), strict=True))
 KILLS = {
-    "ingest, before an answer is taken": ("collect_answers", "storage.lake.annotations:ingest_files"),
     "ingest, before the file is put away": ("collect_answers", "annotation.inbox:_new_file"),
     "features": ("make_features", "storage.lake.items:add_features"),
     "train, before the weights are written": ("train_model", "tasks.learning.model_files:save_model"),
     "train, before the manifest": ("train_model", "storage.files.folders:_write_manifest"),
     "train, before the lake knows of the model": ("train_model", "storage.lake.models:add_model"),
-    "evaluate": ("evaluate_model", "tasks.evaluate:measured"),
     "promote": ("promote_or_keep", "storage.lake.models:_decide"),
-    "sample": ("sample_batch", "storage.lake.batches:reserve"),
-    "publish, before the first file": ("publish_batches", "annotation.batch:write_batch"),
     "publish, between the files": ("publish_batches", "annotation.formats.web_page:write_web_page"),
     "report": ("write_report", "tasks.report:write_report"),
 }
-"""In which stage, and at the entry of which function, the process dies."""
+"""In which stage, and at the entry of which function, the process dies; other tests kill the writes to the lake."""
 SERVED = ("train, before the manifest", "publish, between the files")
 """Where a run of Prefect's worker dies; elsewhere it is `pal nightly`, which runs the same stages."""
 Contents = dict[str, list[tuple[Any, ...]]]

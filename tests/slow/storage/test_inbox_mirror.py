@@ -14,7 +14,7 @@ from servers import S3
 from storage.files.mirror import Mirror
 from storage.files.object_store import ObjectStore
 
-KILLS = 16
+KILLS = 8
 
 
 @pytest.fixture

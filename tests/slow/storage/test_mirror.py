@@ -21,7 +21,7 @@ from storage.files.mirror import Mirror
 from storage.files.object_store import ObjectStore
 from storage.files.seen_files import MEMORY
 
-KILLS = 16
+KILLS = 8
 BATCH = "batches/b1"
 FILES = {"batch.csv": "published", "definition.txt": "which?"}
 

@@ -34,8 +34,8 @@ def test_vectors_of_unseen_texts_come_nearer_to_minilm_and_unseen_tokens_stay() 
     assert 1 - now < 0.9 * (1 - was)
     absent = np.setdiff1d(np.arange(encoder.n_tokens), seen.ids)
     assert np.array_equal(after[absent], before[absent])
-    again = adapt_vectors(before, seen, targets[:1_200].astype(np.float16), epochs=25, seed=0)
-    assert np.array_equal(again, after)
+    first, again = (adapt_vectors(before, seen, targets[:1_200].astype(np.float16), epochs=2, seed=0) for _ in "12")
+    assert np.array_equal(first, again)
 
 
 def test_fine_tuning_parts_the_labels_and_is_kept_with_its_head(tmp_path: Path) -> None:

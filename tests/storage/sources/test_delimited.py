@@ -131,11 +131,6 @@ def test_a_file_without_texts_is_refused(tmp_path: Path, content: str) -> None:
         read(tmp_path / "a.csv", content)
 
 
-def test_a_file_that_is_only_a_stray_quote_is_a_reject_and_no_crash(tmp_path: Path) -> None:
-    pairs, rejects = read(tmp_path / "a.csv", 'id,text\n1,"one\n')
-    assert (pairs, [reject.row for reject in rejects]) == ([], [2])
-
-
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"]
 WORDS = st.text(st.sampled_from("ab '\"\t,;|\n\r=éü€"), max_size=12).map(str.strip)
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12).map(str.strip)

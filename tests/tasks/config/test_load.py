@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from storage.errors import BatchError, ConfigError, WorkspaceError
+from storage.errors import BatchError, ConfigError
 from storage.workspace import Workspace
 from tasks.config.load import checked, read_config
 from tasks.config.settings import BatchConfig, Config, LakeConfig, MinimumsConfig, SamplingConfig, ScheduleConfig
@@ -300,22 +300,3 @@ def test_the_next_night_is_in_the_zone_also_where_the_clock_changes() -> None:
     schedule = ScheduleConfig(nightly="0 4 * * *", timezone="Europe/Berlin")
     before = schedule.next_night(datetime(2026, 3, 28, 12, tzinfo=UTC))
     assert before.isoformat() == "2026-03-29T04:00:00+02:00"
-
-
-def test_the_workspace_is_found_upward_by_argument_and_by_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("PAL_WORKSPACE", raising=False)
-    root = (tmp_path / "w").resolve()
-    (root / "deep" / "er").mkdir(parents=True)
-    (root / "pal.toml").write_text(TASK, encoding="utf-8")
-    monkeypatch.chdir(root / "deep" / "er")
-    assert open_project().workspace.root == root
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(WorkspaceError):
-        open_project()
-    assert open_project(root).workspace.root == root
-    monkeypatch.setenv("PAL_WORKSPACE", str(root))
-    assert open_project().workspace.root == root
-    with pytest.raises(WorkspaceError):
-        open_project(tmp_path)

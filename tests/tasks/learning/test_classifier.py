@@ -70,17 +70,6 @@ def test_pretrained_vectors_stay_as_they_are_and_are_not_among_what_is_learned()
     np.testing.assert_array_equal(network.bag.weight.numpy(), VECTORS)
 
 
-def test_without_pretrained_vectors_everything_is_learned() -> None:
-    assert set(Classifier(V, 2).learned_state()) == {"bag.weight", "hidden.bias", "head.weight", "head.bias"}
-
-
-@pytest.mark.parametrize(
-    ("vectors", "hidden", "linear"), [(VECTORS, 0, True), (VECTORS, 5, False), (None, 0, False), (None, 5, False)]
-)
-def test_only_a_head_on_pretrained_vectors_is_linear(vectors: np.ndarray | None, hidden: int, linear: bool) -> None:
-    assert Classifier(V, 2, vectors=vectors, hidden=hidden).linear is linear
-
-
 @pytest.mark.parametrize("vectors", [None, VECTORS], ids=["bag of words", "pretrained"])
 def test_predicting_slice_by_slice_gives_what_one_pass_gives(
     vectors: np.ndarray | None, monkeypatch: pytest.MonkeyPatch

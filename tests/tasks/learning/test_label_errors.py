@@ -59,18 +59,6 @@ cases = st.builds(
 # --- by hand
 
 
-def test_worked_by_hand() -> None:
-    labels = np.array([0, 0, 0, 1, 1])
-    rows = np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.4, 0.6], [0.55, 0.45]])
-    # Thresholds: (.9 + .7 + .2) / 3 = .6 and (.6 + .45) / 2 = .525. Item 2, given 0, has .8 of 1. Item 4, given 1, is
-    # more probably 0, but not by the .6 that 0 has of its own.
-    found = label_errors(labels, rows)
-    assert found.positions.tolist() == [2]
-    assert found.believed.tolist() == [1]
-    assert found.scores == pytest.approx([0.8])
-    assert found.joint.tolist() == [[2, 1], [0, 1]]
-
-
 def test_of_two_labels_that_reach_their_threshold_the_more_probable_counts() -> None:
     labels = np.array([0, 1, 2, 2])
     rows = np.array([[0.3, 0.3, 0.4], [0.3, 0.4, 0.3], [0.2, 0.3, 0.5], [0.35, 0.45, 0.2]])
@@ -79,15 +67,6 @@ def test_of_two_labels_that_reach_their_threshold_the_more_probable_counts() -> 
     assert found.positions.tolist() == [3, 0]
     assert found.believed.tolist() == [1, 2]
     assert found.scores == pytest.approx([0.8, 0.7])
-
-
-def test_no_label_is_believed_that_is_less_probable_than_the_given_one() -> None:
-    labels = np.array([0, 0, 0, 1])
-    rows = np.array([[0.9, 0.1], [0.9, 0.1], [0.75, 0.25], [0.8, 0.2]])
-    # Thresholds .85 and .2: item 2 reaches that of 1 only, yet it is most probably 0.
-    found = label_errors(labels, rows)
-    assert found.joint[0].tolist() == [2, 1]
-    assert 2 not in found.positions
 
 
 def test_the_suggestion_is_the_label_that_reaches_its_threshold_not_a_more_probable_one() -> None:
@@ -148,7 +127,7 @@ def test_a_label_out_of_range_is_refused(number: int) -> None:
 # --- against cleanlab
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("surety", [0.5, 2.0, 4.0])
 def test_of_two_labels_suspects_and_their_order_are_those_of_cleanlab(seed: int, surety: float) -> None:
     given, rows, _ = drawn(seed, 300, 2, 0.15, surety)
@@ -160,7 +139,7 @@ def test_of_two_labels_suspects_and_their_order_are_those_of_cleanlab(seed: int,
     np.testing.assert_array_equal(found.joint, compute_confident_joint(given, rows, calibrate=False))
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("n_labels", [3, 6])
 def test_of_more_labels_they_are_wherever_the_most_probable_label_reaches_its_threshold(
     seed: int, n_labels: int

@@ -12,7 +12,6 @@ from tasks.learning.metrics import (
     Evaluation,
     evaluate,
     label_figures,
-    resamples,
 )
 from tasks.learning.stopping import wilson_interval
 
@@ -63,14 +62,6 @@ def test_figures_equal_scikit_learns_with_ties_and_with_weights(rows: list[tuple
         }
         for name, value in expected.items():
             assert figures[name](weights[None])[0] == pytest.approx(value, abs=1e-9, nan_ok=True), name
-
-
-def test_a_constant_model_has_auc_one_half_and_ap_the_share_of_positives() -> None:
-    labels = np.array([1] * 3 + [0] * 9)
-    evaluation = evaluate(two_columns([0.3] * 12), labels, ("no", "yes"), BINARY)
-    assert evaluation.value("auc") == 0.5
-    assert evaluation.value("ap") == pytest.approx(0.25)
-    assert (found(evaluation, "auc").low, found(evaluation, "auc").high) == (0.5, 0.5)
 
 
 @pytest.mark.parametrize("positive", [None, 2])
@@ -243,15 +234,6 @@ def test_calibration_error_worked_by_hand_for_the_most_probable_label() -> None:
     rows = np.array([[0.6, 0.2, 0.2], [0.1, 0.65, 0.25], [0.05, 0.2, 0.75]], np.float32)
     evaluation = evaluate(rows, np.array([0, 2, 2]), ("a", "b", "c"), MULTI)
     assert evaluation.value("ece") == pytest.approx((2 * 0.125 + 0.25) / 3, abs=1e-6)
-
-
-def test_the_first_resample_is_the_items_themselves_and_the_others_draw_as_many() -> None:
-    weights = resamples(30, 50, np.random.default_rng(0))
-    assert weights.shape == (51, 30)
-    assert weights[0].tolist() == [1.0] * 30
-    assert set(weights.sum(axis=1)) == {30.0}
-    assert len({tuple(row) for row in weights}) == 51
-    np.testing.assert_array_equal(weights, resamples(30, 50, np.random.default_rng(0)))
 
 
 def test_the_same_seed_gives_the_same_figures_and_another_other_intervals_only() -> None:

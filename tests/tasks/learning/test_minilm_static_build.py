@@ -20,7 +20,6 @@ from tasks.learning.minilm_static.build import (
     OPTIONS,
     SOURCE_PACKAGE,
     SOURCE_SHA256,
-    UNKNOWN_TOKEN,
     build_tokenizer,
     check_source,
     distil,
@@ -30,11 +29,6 @@ from tasks.learning.minilm_static.build import (
 ROOT = Path(__file__).parents[3]
 MANIFEST = json.loads((ARTEFACT / "manifest.json").read_text(encoding="utf-8"))
 VOCABULARY = json.loads((ARTEFACT / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
-
-
-def test_the_artefacts_files_hash_to_what_its_manifest_says() -> None:
-    names = ("vectors.safetensors", "tokenizer.json")
-    assert {name: hashlib.sha256((ARTEFACT / name).read_bytes()).hexdigest() for name in names} == MANIFEST["sha256"]
 
 
 def test_the_vectors_are_int8_rows_with_one_scale_as_the_manifest_says() -> None:
@@ -88,24 +82,6 @@ def test_the_tokenizer_that_the_script_builds_is_the_one_that_ships() -> None:
     shipped = Tokenizer.from_file(str(ARTEFACT / "tokenizer.json"))
     texts = ["Floods hit São Paulo; 3 dead", "[UNK] [PAD] ##s", "naïve  café\n", "洪水 2003", "x" * 101, "q" * 100]
     assert [e.ids for e in built.encode_batch(texts)] == [e.ids for e in shipped.encode_batch(texts)]
-
-
-def test_ids_are_positions_and_nothing_is_added_padded_or_cut() -> None:
-    tokenizer = build_tokenizer(["[PAD]", "[UNK]", "flood", "##s", "!"])
-    assert tokenizer.get_vocab_size() == 5
-    assert [e.ids for e in tokenizer.encode_batch(["FLOODS!", "flood " * 600, ""])] == [[2, 3, 4], [2] * 600, []]
-
-
-def test_no_token_is_special_so_a_text_that_says_unk_is_ordinary_pieces() -> None:
-    tokenizer = build_tokenizer(["[PAD]", "[UNK]", "[", "]", "un", "##k", "pad"])
-    assert tokenizer.encode("[UNK][PAD]").ids == [2, 4, 5, 3, 2, 6, 3]
-
-
-def test_a_word_of_more_than_100_characters_is_unknown() -> None:
-    tokenizer = build_tokenizer(["[UNK]", "a", "##a"])
-    assert tokenizer.encode("a" * 100).ids == [1] + [2] * 99
-    assert tokenizer.encode("a" * 101).ids == [0]
-    assert UNKNOWN_TOKEN == "[UNK]"
 
 
 @given(

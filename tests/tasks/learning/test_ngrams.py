@@ -70,14 +70,14 @@ def test_weights_are_the_tf_idf_of_scikit_learn_also_of_texts_that_it_was_not_ma
     assert abs(found - reference.transform(matrix)).max() < 1e-5
 
 
+VECTORS = StaticVectors()
 WORDS = st.sampled_from(["flood", "unaffable", "councillors", "ok", "a", "7", "1998", "q", "xylophonists"])
 SENTENCES = st.lists(st.lists(WORDS | st.sampled_from([",", "!", "--"]), max_size=8).map(" ".join), max_size=6)
 
 
 @given(SENTENCES)
 def test_words_are_whole_without_punctuation_and_single_letters_and_alike_wherever_they_stand(texts: list[str]) -> None:
-    encoder = StaticVectors()
-    found = words_of(encoder.tokenize_few(texts), encoder.pieces())
+    found = words_of(VECTORS.tokenize_few(texts), VECTORS.pieces())
     split = [[word for word in re.findall(r"\w+", text) if len(word) > 1] for text in texts]
     assert np.diff(found.offsets).tolist() == [len(words) for words in split]
     flat = [word for words in split for word in words]

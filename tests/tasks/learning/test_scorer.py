@@ -26,6 +26,7 @@ from tasks.learning.stored_model import FEW_TEXTS, SLICE_TEXTS, numpy_model, rea
 from tasks.learning.training import Classifier, Trained, TrainingConfig
 
 LABELS = ("not_related", "related", "unclear")
+VECTORS = StaticVectors()
 ODD = ["", "   ", "zzzqqq 龍", "Überschwemmung\u00a0in Köln", "a\x1cb", "İstanbul ΔΟΣ", "flood " * 300]
 HEADS = {"linear": ("minilm-static", 0), "hidden": ("minilm-static", 16), "bag": ("bag", 0), "bag-hidden": ("bag", 8)}
 MIXES: dict[str, Mix] = {
@@ -38,7 +39,7 @@ MIXES: dict[str, Mix] = {
 @pytest.fixture(scope="module")
 def headlines() -> list[str]:
     """More texts than one slice, and such as break things."""
-    texts: list[str] = synthetic_headlines(2 * SLICE_TEXTS + 7)["text"].to_pylist()
+    texts: list[str] = synthetic_headlines(SLICE_TEXTS + 7)["text"].to_pylist()
     return [*ODD, *texts, ""]
 
 
@@ -47,7 +48,7 @@ def saved_model(folder: Path, head: str, texts: list[str]) -> Path:
     if head in MIXES:
         return model_of_families(folder, MIXES[head], texts[:400])
     kind, hidden = HEADS[head]
-    encoder: Encoder = StaticVectors() if kind != "bag" else fit_bag_of_words([pa.array(texts, pa.string())])
+    encoder: Encoder = VECTORS if kind != "bag" else fit_bag_of_words([pa.array(texts, pa.string())])
     torch.manual_seed(3)
     classifier = Classifier(encoder.n_tokens, len(LABELS), vectors=encoder.vectors(), hidden=hidden)
     with torch.no_grad():
@@ -60,7 +61,7 @@ def saved_model(folder: Path, head: str, texts: list[str]) -> Path:
 
 
 def model_of_families(folder: Path, mix: Mix, texts: list[str]) -> Path:
-    encoder, generator = StaticVectors(), np.random.default_rng(3)
+    encoder, generator = VECTORS, np.random.default_rng(3)
     tokens = read_texts(encoder, texts, with_characters="characters" in mix)
     if "sentences" in mix:
         tokens = replace(tokens, sentences=SentenceEncoder().encode(texts))
@@ -89,6 +90,8 @@ def test_numpy_and_torch_give_the_same_probabilities_and_decisions(
     tmp_path: Path, headlines: list[str], head: str
 ) -> None:
     folder = saved_model(tmp_path / "models" / "m1", head, headlines)
+    if head == "all families":  # a sentence vector costs much more than the others
+        headlines = headlines[:60]
     assert_same(folder, headlines)
     model = numpy_model(folder)
     assert model.predict([]).shape == (0, 3)
@@ -97,7 +100,7 @@ def test_numpy_and_torch_give_the_same_probabilities_and_decisions(
         np.testing.assert_allclose(model.predict(headlines[start : start + 5]), whole[start : start + 5], atol=1e-6)
 
 
-@pytest.mark.parametrize("head", [*HEADS, "flat vectors and characters"])
+@pytest.mark.parametrize("head", ["linear", "bag", "flat vectors and characters"])
 def test_numpy_and_torch_agree_on_every_real_headline(tmp_path: Path, real_data: Path, head: str) -> None:
     with (real_data / "abcnews-date-text.csv").open(encoding="utf-8", newline="") as file:
         texts = [row[1] for row in csv.reader(file)][1:]
@@ -113,7 +116,7 @@ TEXT = st.lists(WORDS | st.text(max_size=4), max_size=8).map(" ".join)
 
 @given(st.lists(TEXT, max_size=5))
 def test_few_texts_have_the_same_tokens_as_many(texts: list[str]) -> None:
-    for encoder in (StaticVectors(), BagOfWords(("flood", "fire", "i", "σ", "日本", "i̇"))):
+    for encoder in (VECTORS, BagOfWords(("flood", "fire", "i", "σ", "日本", "i̇"))):
         few, many = encoder.tokenize_few(texts), encoder.tokenize(pa.array(texts, pa.string()))
         assert few.ids.tolist() == many.ids.tolist()
         assert few.offsets.tolist() == many.offsets.tolist()
@@ -124,8 +127,7 @@ def test_words_are_parted_where_arrow_parts_them() -> None:
     letters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
     words = [f"cat{letter}dog" for letter in letters if letter.isspace()]
     assert len(words) > 25
-    encoder = StaticVectors()
-    assert encoder.tokenize_few(words).ids.tolist() == encoder.tokenize(pa.array(words)).ids.tolist()
+    assert VECTORS.tokenize_few(words).ids.tolist() == VECTORS.tokenize(pa.array(words)).ids.tolist()
 
 
 def test_a_changed_file_of_weights_is_refused_without_torch_as_with_it(tmp_path: Path, headlines: list[str]) -> None:

@@ -21,14 +21,6 @@ from tasks.learning.stopping import (
 decisions = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=2, max_size=60)
 
 
-def test_kappa_worked_by_hand() -> None:
-    # 10 items: both say 1 for two, both 0 for six, one each way: observed .8; by chance .3 * .3 + .7 * .7 = .58.
-    first = np.array([1, 1, 1, 0, 0, 0, 0, 0, 0, 0])
-    second = np.array([1, 1, 0, 1, 0, 0, 0, 0, 0, 0])
-    assert cohen_kappa(first, second) == pytest.approx((0.8 - 0.58) / (1 - 0.58))
-    assert change_of_f(first, second, 1) == pytest.approx(1 - 2 * 2 / (3 + 3))
-
-
 @given(decisions)
 def test_kappa_and_change_of_f_are_those_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     first, second = np.array(pairs).T

@@ -2,13 +2,11 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 import torch
 from scipy import sparse
@@ -17,12 +15,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.class_weight import compute_class_weight
 
 from storage.errors import ModelError
-from storage.readers.original_directory import open_original_pool, read_original
 from tasks.learning.calibration import Calibration, calibrate, stratified_folds
-from tasks.learning.encoders import Encoder, Pieces, StaticVectors, fit_bag_of_words
+from tasks.learning.encoders import Encoder, Pieces, fit_bag_of_words
 from tasks.learning.family_training import fit_softmax
-from tasks.learning.metrics import Evaluation, evaluate
-from tasks.learning.stored_model import read_column
 from tasks.learning.tokens import Examples, Tokens
 from tasks.learning.training import (
     N_FOLDS,
@@ -370,78 +365,3 @@ def test_without_validation_items_temperature_and_epochs_come_from_5_folds(
     found = fitted(encoder, training, None, config)
     assert found.calibration == calibrate(logits, training.labels, 1, choose_threshold=False)
     assert found.epochs == round(np.mean(tried))
-
-
-# --- real headlines
-
-
-@dataclass(frozen=True)
-class Headlines:
-    """The original's labelled headlines: its 813 training and 1200 evaluation items, and the texts of its pool."""
-
-    training: tuple[pa.Array, npt.NDArray[np.int64]]
-    evaluation: tuple[pa.Array, npt.NDArray[np.int64]]
-    pool: list[pa.Array]
-
-
-@pytest.fixture
-def headlines(real_data: Path) -> Headlines:
-    table = read_original(real_data).labelled
-
-    def split(name: str) -> tuple[pa.Array, npt.NDArray[np.int64]]:
-        part = table.filter(pc.equal(table["split"], name))
-        return part["text"].combine_chunks(), np.array([int(label) for label in part["label"].to_pylist()], np.int64)
-
-    chunks = open_original_pool(real_data / "unlabeled_data" / "unlabeled_data.csv").chunks()
-    return Headlines(
-        split("training"), split("evaluation"), [chunk.table.column("text").combine_chunks() for chunk in chunks]
-    )
-
-
-def measured(encoder: Encoder, headlines: Headlines) -> tuple[Evaluation, Callable[[list[str]], list[float]]]:
-    """Figures on the evaluation items of a model trained with the defaults, and what it says of texts."""
-
-    def read(texts: pa.Array) -> Tokens:
-        return read_column(encoder, texts, with_characters=encoder.vectors() is not None)
-
-    texts, labels = headlines.training
-    trained = fitted(encoder, Examples(read(texts), labels), None, TrainingConfig())
-
-    def probabilities(texts: pa.Array) -> Rows:
-        return trained.calibration.probabilities(predict_logits(trained.classifier, read(texts)))
-
-    held_out, truth = headlines.evaluation
-    evaluation = evaluate(probabilities(held_out), truth, ("not_related", "related"), trained.calibration)
-    return evaluation, lambda listed: probabilities(pa.array(listed, pa.string()))[:, 1].tolist()
-
-
-def test_on_the_originals_headlines_minilm_static_is_far_better_than_the_original(headlines: Headlines) -> None:
-    assert (len(headlines.training[1]), len(headlines.evaluation[1])) == (813, 1200)
-    evaluation, related = measured(StaticVectors(), headlines)
-    auc, ap = evaluation.value("auc"), evaluation.value("ap")
-    assert auc is not None
-    assert ap is not None
-    assert auc >= 0.925
-    assert ap >= 0.67
-    earthquake, shouted, council, padded = related(
-        [
-            "hundreds dead after earthquake hits indonesia",
-            "HUNDREDS DEAD AFTER EARTHQUAKE HITS INDONESIA",
-            "council approves budget for new library",
-            "council approves \u3000budget for new library",
-        ]
-    )
-    assert earthquake == shouted > 0.8
-    assert council == pytest.approx(padded, abs=0.02)
-    assert council < 0.2
-
-
-def test_on_the_originals_headlines_bag_of_words_is_no_worse_than_the_original(headlines: Headlines) -> None:
-    encoder = fit_bag_of_words([*headlines.pool, headlines.training[0]])
-    assert 10_000 < encoder.n_tokens < 15_000
-    evaluation, _ = measured(encoder, headlines)
-    auc, f1 = evaluation.value("auc"), evaluation.value("f1")
-    assert auc is not None
-    assert f1 is not None
-    assert auc >= 0.819
-    assert f1 >= 0.472

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pools import protected
-from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from tasks.sampling.strategies.model_change import fit_logistic
@@ -20,15 +19,6 @@ def task(
     signal = rows @ generator.standard_normal(width) + 0.3 * scale * generator.standard_normal(m)
     n_yes = min(m - 1, max(1, round(share * m)))
     return protected(rows.astype(np.float32)), protected(np.argsort(np.argsort(-signal)) < n_yes)
-
-
-def test_worked_by_hand() -> None:
-    # Rows 1 (yes) and -1 (no): each weighs 2 / (2 * 1) = 1, by symmetry the bias is 0, and w^2 / 2 + 2 log(1 + e^-w)
-    # is least where w = 2 sigmoid(-w): 0.675.
-    layer = fit_logistic(np.array([[1.0], [-1.0]], np.float32), np.array([True, False]))
-    assert layer.weight[0] == pytest.approx(0.675, abs=1e-3)
-    assert layer.weight[0] == pytest.approx(2 * expit(-layer.weight[0]), abs=1e-6)
-    assert layer.bias == pytest.approx(0, abs=1e-6)
 
 
 @settings(max_examples=25)

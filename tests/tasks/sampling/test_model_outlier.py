@@ -42,15 +42,6 @@ def percentile_by_hand(value: float, known: list[float]) -> float:
     return p_lower + (p_upper - p_lower) * (value - lower) / (upper - lower)
 
 
-def test_percentiles_worked_by_hand() -> None:
-    # Of validation logits 0, 1, 1, 3 the 0 has half of itself below: 1/8, the ones 1 + 2/2 of 4: 1/2, the 3 has 7/8.
-    # 0.25 is a quarter of the way from 1/8 to 1/2. Outside there is 0 and 1, however near.
-    known = np.array([[3], [1], [0], [1]], np.float32)
-    values = np.array([[-9], [-0.001], [0], [0.25], [1], [2], [3], [3.001]], np.float32)
-    expected = [0, 0, 0.125, 0.21875, 0.5, 0.6875, 0.875, 1]
-    assert logit_percentiles(values, known).ravel().tolist() == expected
-
-
 @given(st.lists(small_numbers, min_size=1, max_size=12), st.lists(small_numbers, min_size=1, max_size=8))
 def test_percentiles_are_those_of_the_definition_label_by_label(known: list[float], values: list[float]) -> None:
     shifted = [value + 0.125 for value in values]

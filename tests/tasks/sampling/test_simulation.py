@@ -52,21 +52,9 @@ def test_one_seed_is_one_replay_and_all_mixes_begin_alike(material: Material) ->
     assert steps(material, ACTIVE, Replay(40, 30, 1, seed=2))[0].asked.tolist() != first[0].asked.tolist()
 
 
-def test_the_rare_label_is_found_faster_than_at_random(material: Material) -> None:
-    how = Replay(start=60, batch_size=60, iterations=4, seed=0)
-    active, random = (steps(material, mix, how)[-1].n_positive for mix in ({"max_positive": 1.0}, {"random": 1.0}))
-    assert active > 1.5 * random
-
-
 def test_the_end_of_the_items_is_the_end_of_the_replay(material: Material) -> None:
     found = steps(material, {"random": 1.0}, Replay(start=500, batch_size=400, iterations=9))
     assert [step.n_asked for step in found] == [500, 900, 1200]
-
-
-def test_the_last_batch_is_smaller_where_the_total_says_so(material: Material) -> None:
-    found = steps(material, ACTIVE, Replay(start=40, batch_size=30, iterations=3, total=70))
-    assert [step.n_asked for step in found] == [40, 70, 100, 110]
-    assert [len(step.asked) for step in found] == [40, 30, 30, 10]
 
 
 def test_it_goes_on_at_random_until_there_are_two_labels(material: Material) -> None:

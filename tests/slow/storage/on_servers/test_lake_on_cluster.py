@@ -5,7 +5,6 @@ from __future__ import annotations
 from test_annotations import (
     batch_id,
     test_a_batch_is_complete_when_its_last_item_has_any_answer,
-    test_a_file_that_grows_appends_only_what_is_new,
     test_an_answer_is_kept_with_all_it_says,
     test_labels_taken_twice_are_taken_once_and_more_of_them_make_another_batch,
     test_the_labelled_texts_of_a_split_are_those_of_the_version_asked_for,
@@ -45,5 +44,4 @@ from test_runs import (
 from test_schema import (
     test_a_lake_of_an_older_program_gets_the_steps_it_lacks,
     test_every_column_is_a_scalar,
-    test_labels_of_an_old_version_are_those_it_had,
 )
