@@ -100,7 +100,6 @@ def test_a_list_of_errors_that_somebody_is_mending_is_not_overwritten(workspace:
     mending = put(workspace.inbox / "rejected" / "batch.csv.errors.csv", "half mended")
     file = FilledFile(put(workspace.inbox / "batch.csv"), in_inbox=True)
     _, listed = put_away(file, [ERROR], workspace.inbox / "rejected")
-    assert listed is not None
     assert listed.name == "batch-2.csv.errors.csv"
     assert mending.read_text(encoding="utf-8") == "half mended"
 

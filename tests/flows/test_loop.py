@@ -71,7 +71,6 @@ def test_the_loop_runs_from_import_to_a_promoted_model_and_active_batches(projec
     newest = run_here(project, nightly)
     model = production_model(store)
     assert store.rows("SELECT max(n_training) FROM lake.models") == [(30 + 2 * 100,)]
-    assert model is not None
     figures = metrics_of(store, model.model_id, Split.EVALUATION)
     assert figures["auc"].value is not None
     assert figures["auc"].value > 0.7
@@ -186,7 +185,6 @@ def test_the_originals_directory_gives_a_model_as_good_as_promised_and_a_clean_b
     batch_id = run_here(project, next_batch)
     store = project.workspace.store()
     model = production_model(store)
-    assert model is not None
     assert model.n_training == 813
     figures = metrics_of(store, model.model_id, Split.EVALUATION)
     assert (figures["auc"].value or 0) >= 0.925

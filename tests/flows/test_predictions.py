@@ -52,7 +52,6 @@ def trained(
 
 def model_of(project: Project) -> LoadedModel:
     current = production_model(project.workspace.store())
-    assert current is not None
     return load_model(project.workspace.models / current.model_id)
 
 

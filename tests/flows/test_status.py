@@ -192,7 +192,6 @@ def test_labels_without_evaluation_items_are_counted_where_metrics_are_means_ove
     assert json.loads(now.as_json())["model"]["absent_labels"] == 2
     assert re.search(r"accuracy 0\.750.*\n +2 labels\b", now.as_text())
     marked = status_of(project).model
-    assert marked is not None
     assert marked.absent_labels == 0, "one label is positive"
 
 
@@ -229,7 +228,6 @@ def test_the_outlook_needs_enough_positives_to_evaluate_on(
     assert at().outlook is None
     give_labels(project.workspace, {items[60]: "related"}, Split.EVALUATION)
     now = at()
-    assert now.outlook is not None
     assert now.outlook.expected == forecast(metrics[0], 300, now.outlook.n_training)
     assert (now.outlook.n_answers, now.outlook.n_training) == (100, 100), "evaluation items come first here"
     assert str(now.outlook.expected) in now.as_text()

@@ -33,7 +33,6 @@ def test_what_was_seen_is_kept_for_this_store_alone_and_also_where_the_session_e
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     kept = last("s3://b/f", tmp_path)
-    assert kept is not None
     assert kept.stored == Stored(1, 7)
     assert last("s3://b/other", tmp_path) is None
 
@@ -45,11 +44,9 @@ def test_a_file_is_settled_once_the_stores_clock_has_gone_on(tmp_path: Path, mon
         monkeypatch.setattr("storage.files.seen_files.time.time", lambda later=later: now + later)
         remember(tmp_path, b"1", stored)
         found = last("s3://b/f", tmp_path)
-        assert found is not None
         assert found.settled is settled
     remember(tmp_path, b"1", Stored(1, int((now - 7200) * 1e9)))
     found = last("s3://b/f", tmp_path)
-    assert found is not None
     assert found.settled, "nothing written now shows a time of hours ago"
 
 

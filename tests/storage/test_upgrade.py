@@ -118,7 +118,6 @@ def test_an_old_workspace_migrates_by_itself_has_everything_and_goes_on(old: Wor
 def test_the_old_model_and_its_training_set_are_found(old: Workspace, label_set: LabelSet) -> None:
     with old.unmigrated_store() as store:
         model = production_model(store)
-        assert model is not None
         wanted = store.rows(
             f"""SELECT item_id, text, answer FROM lake.annotations a AT (VERSION => {model.lake_version})
             JOIN lake.batches USING (batch_id) JOIN lake.items USING (item_id) WHERE purpose = 'training' ORDER BY 1"""

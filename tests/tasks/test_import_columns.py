@@ -107,7 +107,6 @@ def test_labels_are_imported_once_and_whoever_answers_later_counts(workspace: Wo
     options = ReadOptions(label_column="given", split="evaluation")
     report = import_file(project, path, options)
     assert (report.labels, report.n_rejected) == ({"evaluation": 2}, 1)
-    assert report.rejects_file is not None
     assert "row 2" in report.rejects_file.read_text(encoding="utf-8-sig")
     assert label_counts(store)[Split.EVALUATION] == {"included": 1, "excluded": 1}
     assert import_file(project, path, options).labels == {"evaluation": 0}
@@ -193,7 +192,6 @@ def test_title_and_abstract_of_a_screening_set_with_its_labels(workspace: Worksp
     assert (report.n_rows, report.n_new + report.n_duplicates, report.n_rejected) == (len(rows), len(rows), 0)
     n_included = sum(row["label_included"] == "1" for row in rows)
     assert label_counts(workspace.store())[Split.TRAINING]["included"] == n_included
-    assert report.lengths is not None
     assert report.lengths.scripts[0][0] == "LATIN"
     assert report.lengths.scripts[0][1] > 0.99
     assert report.lengths.longest == max(len(f"{row['title']}\n\n{row['abstract']}".strip()) for row in rows)

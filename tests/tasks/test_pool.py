@@ -103,8 +103,6 @@ def test_logits_and_probabilities_are_those_that_the_model_gives_the_texts(
     np.testing.assert_allclose(pool.probabilities, model.predict(texts), atol=1e-6)
     assert np.ptp(pool.logits[:, 0]) > 1e-3
     assert model.calibration.temperature != 1.0
-    assert pool.head is not None
-    assert pool.hidden is not None
     assert pool.head.temperature == model.calibration.temperature
     assert pool.hidden.width == {("minilm-static", 0): 256 + 2, ("bag-of-words", 0): 128}.get(
         (encoder_name, hidden), 16

@@ -63,7 +63,6 @@ def test_the_vocabulary_is_fitted_again_when_the_lake_has_doubled_and_not_before
     assert second != first
     assert n_features(workspace) == {first: 199, second: 200}
     newest = newest_vocabulary(store)
-    assert newest is not None
     assert newest[0] == 200
     assert make_features(project_of(workspace, encoder="bag-of-words")) == second
 

@@ -163,7 +163,6 @@ def test_a_label_edited_by_hand_is_refused_everywhere_until_a_command_says_what_
     assert possible_changes(renamed, ["related"]) == ["pal labels rename related disaster", "pal labels retire related"]
     kept = renamed.workspace.config_file.read_bytes()
     planned = plan_relabeling(renamed, RENAME)
-    assert planned.effect is not None
     assert (planned.edits_file, planned.effect.to_ask) == (False, ())
     assert "related" in planned.change.labels_before if planned.change else False
     after = make(renamed, RENAME)
@@ -243,7 +242,6 @@ def test_the_forecast_is_what_happens_and_the_review_batch_has_just_these_items(
     store = topics.workspace.store()
     planned = plan_relabeling(topics, edit, ask_about=from_)
     effect, going = planned.effect, from_ or ("" if edit.kind == "merge" else edit.labels[0])
-    assert effect is not None
     asked = {item_id for item_id in ids if truth[item_id] == going}
     assert {*effect.to_ask} == asked
     assert effect.n_evaluation == len(asked & {*ids[30:]})

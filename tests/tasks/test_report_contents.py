@@ -85,7 +85,6 @@ def test_the_numbers_are_those_of_the_lake(worked: Project) -> None:
     assert "150 items" in report.decision
     assert report.next == "pal next"
     found = report.evaluation
-    assert found is not None
     assert (found.n, found.subject, found.labels) == (150, "related", ("related", "not_related"))
     assert np.sum(found.confusion) == 150
     wrong = found.confusion[0][1] + found.confusion[1][0]
@@ -108,7 +107,6 @@ def test_the_numbers_are_those_of_the_lake(worked: Project) -> None:
 def test_the_two_newest_models_are_compared_and_people_listed(worked: Project) -> None:
     report, store = report_of(worked), worked.workspace.store()
     change = report.change
-    assert change is not None
     assert [change.previous_id, change.model_id] == [point.model_id for point in report.models]
     assert "150 items" in change.verdict
     texts = fixed_sample(store, 2000)
@@ -179,7 +177,6 @@ def test_page_and_markdown_have_every_part(worked: Project) -> None:
 def test_the_parts_of_the_evaluation_items_are_measured_one_by_one(worked: Project) -> None:
     set_context(worked.workspace, {"from": "<b>paper"}, "text_hash < '8'")
     report = report_of(worked.with_config(report=ReportConfig(slices=("from",))))
-    assert report.evaluation is not None
     parts = {each.value: each for each in report.evaluation.slices}
     assert parts.keys() == {"<b>paper", "(none)"}
     assert sum(each.n for each in parts.values()) == 150
@@ -230,7 +227,6 @@ def test_labels_without_a_rare_one_and_without_evaluation_items_break_nothing(
     give_labels(workspace, dict(list(labels.items())[1::2]), Split.EVALUATION)
     train_and_decide(project, model)
     report = report_of(project)
-    assert report.evaluation is not None
     assert (report.evaluation.subject, report.evaluation.curve) == ("right", [])
     assert np.shape(report.evaluation.confusion) == (3, 3)
     metrics = metrics_of(workspace.store(), model.model_id, Split.EVALUATION)

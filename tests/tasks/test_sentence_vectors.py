@@ -147,7 +147,6 @@ def test_models_read_them_once_every_item_has_one_and_say_the_same_of_a_text_eve
         (own[5].as_py(), own[24].as_py()),
         20,
     )
-    assert pool.hidden is not None
     np.testing.assert_allclose(
         KeptShards().vectors(shard).rows(np.arange(20)), pool.hidden.rows(np.arange(5, 25)), atol=1e-6
     )

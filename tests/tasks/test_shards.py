@@ -61,7 +61,6 @@ def test_a_shard_of_a_model_that_reads_characters_has_the_same_hidden_vectors_as
     model, version = train_model(project), workspace.store().version()
     assert model.classifier.reads_characters
     pool = load_pool(project, version, model)
-    assert pool.hidden is not None
     ids, encoder_id = pool.item_ids.to_pylist(), model.encoder.encoder_id
     part = Shard(
         workspace, version, encoder_id, STATIC, model.model_id, label_set.names, True, (ids[20], ids[199]), 180

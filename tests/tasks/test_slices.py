@@ -117,11 +117,9 @@ def test_slices_count_by_their_size(stream: Project, store: Store) -> None:
     n_old, n_new = (sum(item_id[0] == name for item_id in ids) for name in "in")
     assert (n_old, n_new) == (40, 20)
     sliced = by_slice(store, ids)
-    assert sliced is not None
     assert sliced.weights == tuple(200 / 250 * 60 / 40 if item_id[0] == "i" else 50 / 250 * 60 / 20 for item_id in ids)
     n_old_positive = sum(label(item_id) == "related" for item_id in old)
     found = weighted_share(store, "related")
-    assert found is not None
     assert found.share == pytest.approx(0.8 * n_old_positive / 40 + 0.2)
     assert found.n_effective == pytest.approx(60**2 / (40 * 1.2**2 + 20 * 0.6**2))
     signs = {sign.name: sign for sign in signs_of(store, stream.label_set)}
@@ -243,7 +241,6 @@ def test_the_report_has_the_metrics_of_each_slice(changed: Project) -> None:
     evaluate_model(changed, model)
     promote(store, model_id)
     evaluation = report_of(changed).evaluation
-    assert evaluation is not None
     starts = [f"{each.imports[0]:%Y-%m-%d %H:%M} UTC" for each in import_slices(store)]
     assert [(each.column, each.value, each.n) for each in evaluation.slices] == [
         ("imported", starts[0], 200),

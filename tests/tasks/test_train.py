@@ -76,7 +76,6 @@ def test_labels_that_pal_toml_no_longer_has_are_left_out_and_told_and_not_counte
     assert any("7 items" in message and "(gone)" in message for message in caplog.messages)
     assert manifest(workspace, model_id)["n_training"] == 113
     model = find_model(workspace.store(), model_id)
-    assert model is not None
     assert model.n_training == 113
 
 

@@ -85,10 +85,8 @@ def test_a_new_topic_is_drift_and_more_of_the_same_is_not(
     take_headlines(workspace, 750, 600)
     take_headlines(workspace, 820, 750)
     recent = recent_texts(store, 200, 100)
-    assert recent is not None
     assert (len(recent.old), len(recent.new)) == (100, 100)
     watched = watch_drift(project)
-    assert watched is not None
     assert (watched.fires, watched.drift.n_old, watched.drift.n_new, watched.positive) == (False, 600, 220, ())
     give_labels(workspace, dict(labels[:60]))
     give_labels(workspace, dict(labels[60:120]), Split.EVALUATION)
@@ -96,7 +94,6 @@ def test_a_new_topic_is_drift_and_more_of_the_same_is_not(
     words = np.random.default_rng(0).choice(["midfielder", "scores", "goal", "against", "keeper", "cup"], (240, 6))
     add_rows(store, [(None, f"{' '.join(row)} {k}") for k, row in enumerate(words)], "sport.csv")
     watched = watch_drift(project)
-    assert watched is not None
     assert watched.fires
     assert (watched.drift.n_old, watched.drift.n_new, len(watched.positive)) == (820, 240, 2)
     assert all(low <= share <= high for share, low, high in watched.positive)

@@ -134,7 +134,6 @@ def test_a_command_is_found_in_the_browser_under_its_deployment_with_stages_and_
     assert run["name"] == "next b0001-training"
 
     seen = SEEN_AT.search(published.stderr)
-    assert seen is not None
     assert seen[2] == run["id"]
     browser.get(f"{live.ui}/deployments/deployment/{live.deployment('next-batch')['id']}?tab=Runs")
     link = until(lambda: next(iter(browser.find_elements(By.LINK_TEXT, "next b0001-training")), None))

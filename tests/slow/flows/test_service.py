@@ -188,7 +188,6 @@ def test_a_simulation_runs_as_a_deployment_over_its_own_processes(live: Live) ->
 
 def test_a_worker_that_dies_is_started_again(live: Live) -> None:
     up = found_up(open_project(live.workspace))
-    assert up is not None
     os.kill(up.groups["worker"][0], signal.SIGKILL)
     wait_for("it to be up again", lambda: "the worker is up again" in live.log.read_text(encoding="utf-8"))
     assert re.search(r"\bworker\b.* -9\b", live.log.read_text(encoding="utf-8"))
@@ -225,7 +224,6 @@ def test_after_three_nights_of_a_killed_machine_there_is_one_run_and_nothing_is_
         assert live_deployments(second) == deployments, "deploying again doubles nothing"
         assert "it was switched off in the UI" in second.log.read_text(encoding="utf-8"), "and it stays so"
         groups = found_up(project)
-        assert groups is not None
         assert pal(second, "down") == "down\n"
         assert not any(born_at(pid) for pid, _ in groups.groups.values())
         assert not up_file(project).exists()

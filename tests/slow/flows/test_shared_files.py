@@ -132,7 +132,6 @@ def test_one_machine_publishes_another_ingests_the_first_trains_and_the_other_pr
 
     third = publish_next(anna)
     model = production_model(lake)
-    assert model is not None
     assert metrics_of(lake, model.model_id, Split.EVALUATION)["f1"].value is not None
     assert not list(bert.workspace.models.iterdir())
     done = predict_pool(bert, tmp_path / "all.parquet", "parquet")

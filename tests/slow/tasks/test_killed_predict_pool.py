@@ -34,7 +34,6 @@ def test_after_a_kill_nothing_is_mixed_with_another_model_or_another_lake(
 ) -> None:
     killed(filled)
     before = production_model(filled.store())
-    assert before is not None
     give_labels(filled, dict.fromkeys(("i1", "i2", "i3"), "related"))
     model_id = trained(filled)
     assert model_id != before.model_id

@@ -80,7 +80,6 @@ def test_a_call_that_fails_once_is_made_again() -> None:
         LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster,
         open_workers(ScaleConfig(runner="dask", address=cluster.scheduler_address)) as workers,
     ):
-        assert workers is not None
         assert workers.run(failed_once, [(0, {})]) == [2]
 
 
@@ -89,7 +88,6 @@ def test_a_call_to_a_worker_that_is_gone_goes_to_another() -> None:
         LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
         open_workers(ScaleConfig(runner="dask", address=cluster.scheduler_address)) as workers,
     ):
-        assert workers is not None
         (gone, _), (other, _) = workers.run(counted, [(0, {"step": 1}), (1, {"step": 1})])
         with Client(cluster.scheduler_address, set_as_default=False) as client:
             client.retire_workers([gone])

@@ -21,7 +21,6 @@ def odds(share: float | None) -> float:
 def test_the_interval_is_within_0_and_1_and_has_the_present_one(shares: list[float], n: int, more: int) -> None:
     low, value, high = shares
     found = forecast(Metric("ap", value, low, high), n, more)
-    assert found is not None
     assert 0 < found.low <= found.value <= found.high < 1  # type: ignore[operator]
     assert found.high >= min(high, 0.995) - 1e-9  # type: ignore[operator]
 
@@ -29,8 +28,6 @@ def test_the_interval_is_within_0_and_1_and_has_the_present_one(shares: list[flo
 def test_odds_grow_by_the_power_law_and_doubt_with_the_way() -> None:
     now = Metric("ap", 0.6, 0.5, 0.7)
     near, far = forecast(now, 100, 50), forecast(now, 100, 300)
-    assert near is not None
-    assert far is not None
     assert odds(far.value) / odds(now.value) == pytest.approx(4**SLOPE)
     assert odds(far.high) / odds(far.low) > odds(near.high) / odds(near.low) > odds(now.high) / odds(now.low)
 

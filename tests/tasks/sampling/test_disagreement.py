@@ -39,8 +39,6 @@ def dropped_predictions(
     pool: Pool, samples: int, dropout: float, generator: np.random.Generator
 ) -> npt.NDArray[np.float64]:
     """Item by item, mask by mask on dense rows: probabilities (n, samples, n_labels)."""
-    assert pool.hidden is not None
-    assert pool.head is not None
     masks = generator.random((samples, pool.hidden.width)) >= dropout
     rows = pool.hidden.rows(np.arange(len(pool)))
     return np.array([
@@ -179,7 +177,6 @@ def test_where_those_that_change_are_copies_one_of_them_comes_first_and_the_rest
 
 def brute_contrast(pool: Pool, items: list[int], anchors: list[int], neighbours: int) -> list[float]:
     """scikit-learn finds the neighbours, SciPy the divergences."""
-    assert pool.head is not None
     known = pool.vectors.of(pool.training.tokens).rows(np.array(anchors))
     p_known = softmax(pool.training.logits[anchors] / pool.head.temperature)
     found = NearestNeighbors(n_neighbors=neighbours, metric="cosine", algorithm="brute").fit(known)

@@ -15,7 +15,6 @@ from tasks.sampling.strategy import Head, Pool, Ranking
 
 def gradients(pool: Pool) -> npt.NDArray[np.float64]:
     """(n, n_labels * width), as the paper writes them: (p - onehot) (x) representation."""
-    assert pool.hidden is not None
     errors = pool.probabilities - np.eye(pool.probabilities.shape[1])[pool.probabilities.argmax(axis=1)]
     rows = pool.hidden.rows(np.arange(len(pool)))
     return np.array([np.outer(error, row).ravel() for error, row in zip(errors, rows, strict=True)], np.float64)

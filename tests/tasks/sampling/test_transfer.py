@@ -38,7 +38,6 @@ def probability(rows: Rows, yes: npt.ArrayLike, of: Rows) -> npt.NDArray[np.floa
 
 def dense(pool: Pool) -> tuple[Rows, Rows, Rows]:
     """Hidden layer of the pool, the training items and the validation items."""
-    assert pool.hidden is not None
     parts = (pool.hidden, pool.hidden.of(pool.training.tokens), pool.hidden.of(pool.validation.tokens))
     pool_rows, training, validation = (part.rows(np.arange(len(part))).astype(np.float64) for part in parts)
     return pool_rows, training, validation
