@@ -34,7 +34,9 @@ def models(
 
 @commands.command(epilog="Example: pal adapt --texts 50000")
 def adapt(
-    texts: Annotated[int, typer.Option(min=1, help="The most texts of the pool to read; a random sample.")] = 100_000,
+    texts: Annotated[
+        int, typer.Option(min=1, max=1_000_000_000, help="The most texts of the pool to read; a random sample.")
+    ] = 100_000,
     labels: Annotated[bool, typer.Option(help="Learn from the training items first.")] = True,
     teacher: Annotated[
         Path | None, typer.Option(help="Directory of another encoder than MiniLM, for other languages.")
