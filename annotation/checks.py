@@ -106,6 +106,7 @@ class ItemNames:
     Args:
         earlier: Texts of the items before they were corrected.
         outdated: Answers of the batch to these texts: (item_id, `folded` annotator, answer).
+        erased: Hashes of texts that were erased from the workspace.
     """
 
     def __init__(
@@ -113,8 +114,9 @@ class ItemNames:
         items: Sequence[BatchItem],
         earlier: Sequence[EarlierText] = (),
         outdated: Collection[tuple[str, str, str]] = (),
+        erased: Collection[str] = (),
     ) -> None:
-        self.outdated = outdated
+        self.outdated, self.erased = outdated, erased
         self._earlier = earlier
         by_id = {number: item for item in items if (number := _number(item.item_id)) is not None}
         self._items_by_name: dict[object, BatchItem] = by_id | {old_text_hash(item.text): item for item in items}
@@ -230,6 +232,8 @@ def _item_of(row: FilledRow, names: ItemNames) -> BatchItem | RowError:
         reason = "the row has neither a text nor a complete text_hash; restore one of them as published"
         return _error(row, "text_hash", row.text_hash or "", reason)
     item = names.of(row, digest)
+    if item is None and (digest in names.erased or text_hash(row.text or "") in names.erased):
+        return _error(row, "item_id", row.item_id, "the text was erased (pal items erase); delete the row")
     if item is None:
         reason = f"neither the id nor the text is of an item of batch {row.batch_id}; restore the id as published"
         return _error(row, "item_id", row.item_id, reason)

@@ -23,7 +23,7 @@ from storage.files.folders import MANIFEST, to_disk
 from storage.lake.annotations import FileAnswers, annotator_spellings, ingested_hashes, not_ingested
 from storage.lake.batches import batches_of_items, find_batch, items_of, published_batches
 from storage.lake.codebook import codebook_of
-from storage.lake.edits import answers_to_earlier_texts, earlier_texts
+from storage.lake.edits import answers_to_earlier_texts, earlier_texts, erased_hashes
 from storage.lake.schema import workspace_id
 from storage.lake.store import Store
 from storage.readers.sheets import WorkbookReader
@@ -106,6 +106,10 @@ class BatchChecks:
         self._batches: dict[str, tuple[ItemNames, LabelSet]] = {}
 
     @cached_property
+    def _erased(self) -> frozenset[str]:
+        return erased_hashes(self.store)
+
+    @cached_property
     def ingested(self) -> frozenset[str]:
         """SHA-256 of the files to skip in archives."""
         return frozenset() if self._again else ingested_hashes(self.store)
@@ -137,6 +141,7 @@ class BatchChecks:
                 items_of(self.store, batch_id),
                 earlier_texts(self.store, batch_id),
                 answers_to_earlier_texts(self.store, batch_id),
+                self._erased,
             )
             self._batches[batch_id] = names, labels
         return check_rows(

@@ -45,6 +45,11 @@ class EarlierText:
     edited_at: datetime
 
 
+def erased_hashes(store: Store) -> frozenset[str]:
+    """The hashes of the texts that were erased."""
+    return frozenset(digest for (digest,) in store.rows("SELECT text_hash FROM lake.erased"))
+
+
 def edit_item(store: Store, item_id: str, text: str) -> Edited:
     """Correct the text of an item in one transaction; its features are computed again when they are needed.
 
