@@ -143,8 +143,8 @@ class LabelSet:
                 faults.append(f"label name {label.name!r} is empty or has spaces around it")
             if not label.name.isprintable():
                 faults.append(f"label name {label.name!r} has unprintable characters")
-            if folded_label(label.name) in (UNSURE, SKIP):
-                faults.append(f"label name {label.name!r} is reserved for the answer {folded_label(label.name)}")
+            if (folded := folded_label(label.name)) in (UNSURE, SKIP):
+                faults.append(f"label name {label.name!r} is reserved for the answer {folded}")
             if label.key and not _can_be_key(label.key):
                 reserved = " ".join(sorted(RESERVED_KEYS - {" "}))
                 faults.append(
@@ -202,7 +202,7 @@ def with_keys(labels: Sequence[Label]) -> tuple[Label, ...]:
     >>> [label.key for label in with_keys([Label("spam"), Label("1"), Label("ham", "h")])]
     ['2', '1', 'h']
     """
-    used = {folded_label(text) for label in labels for text in (label.name, label.key)}
+    used = {folded_label(text) for label in labels for text in (label.name, label.key) if text}
     free = (key for key in KEYS if key not in used)
     return tuple(
         label if label.key else replace(label, key=label.name if _can_be_key(label.name) else next(free, ""))

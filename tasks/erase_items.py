@@ -151,7 +151,7 @@ def _write_batches_again(project: Project, batch_ids: Sequence[str]) -> None:
 def _edit_records(workspace: Workspace, mentions: Mentions) -> None:
     """Remove the texts from the record of runs and the journal of ingests; other lines are kept."""
     runs = workspace.runs()
-    runs.put([replace(run, message="") for run in runs.all() if mentions.in_text(run.message)])
+    runs.put(*(replace(run, message="") for run in runs.all() if mentions.in_text(run.message)))
     runs.compact()
     journal = workspace.reports / JOURNAL
     with contextlib.suppress(FileNotFoundError):

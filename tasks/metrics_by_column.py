@@ -22,16 +22,12 @@ IMPORTED = "imported"
 """In place of a column: the value is when the first import of the slice was."""
 
 
-def slices_of(
-    store: Store, columns: Sequence[str], item_ids: Sequence[str], model: LoadedModel, held_out: HeldOut
-) -> list[Slice]:
-    """The slices of imports by time, where there are several; then of each column one for each value.
+def slices_of(store: Store, columns: Sequence[str], model: LoadedModel, held_out: HeldOut) -> list[Slice]:
+    """The slices of imports by time if there are several, then the values of each column by frequency.
 
-    Those of a column are by size; items without a value are `(none)`.
-
-    Args:
-        item_ids: Of the items of `held_out`, in its order.
+    Items without a value are `(none)`.
     """
+    item_ids = held_out.items["item_id"].to_pylist()
     parts: list[tuple[str, str, npt.NDArray[np.bool_]]] = []
     if held_out.sliced:
         places = np.array(held_out.sliced.at, np.int64)
@@ -39,7 +35,7 @@ def slices_of(
             parts.append((IMPORTED, f"{each.imports[0]:%Y-%m-%d %H:%M} UTC", places == k))
     for column in columns:
         sql = f"SELECT item_id, {column_sql(column)} FROM lake.items WHERE item_id IN (SELECT unnest($ids))"
-        values = dict(store.rows(sql, {"ids": list(item_ids)}))
+        values = dict(store.rows(sql, {"ids": item_ids}))
         of = ["(none)" if values.get(item_id) is None else str(values[item_id]) for item_id in item_ids]
         frequent = [value for value, _ in Counter(of).most_common(MOST_VALUES)]
         rest = np.array([value if value in frequent else "(others)" for value in of], dtype=object)

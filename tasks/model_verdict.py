@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from storage.errors import ModelError
 from storage.lake.items import fixed_sample
-from storage.lake.models import learning_curve
-from tasks.evaluate import N_SAMPLE, HeldOut, predict_held_out
+from tasks.evaluate import N_SAMPLE, HeldOut, held_out_of
 from tasks.learning.forecast import LEAST_POSITIVES
 from tasks.learning.model_files import LoadedModel
 from tasks.learning.promotion import Comparison, Scored, compare
@@ -49,22 +49,25 @@ class ModelChange:
     flips: tuple[Flip, ...]
 
 
-def model_change(project: Project) -> ModelChange | None:
-    """Compare the two newest models that were measured; None where there are no two that fit pal.toml."""
-    store, names = project.store, project.label_set.names
-    newest = [point.model_id for point in learning_curve(store)[-2:]]
+def model_change(project: Project, model_ids: Sequence[str], known: dict[str, HeldOut]) -> ModelChange | None:
+    """Compare the two newest models; None if there are no two that fit pal.toml.
+
+    Args:
+        model_ids: All models with metrics, oldest first.
+        known: Model id -> what was predicted for the evaluation items so far in this run; results are added.
+    """
+    store, names, newest = project.store, project.label_set.names, model_ids[-2:]
     if len(newest) < 2:
         return None
     try:
         before, now = (open_model(project, model_id) for model_id in newest)
     except ModelError:
         return None  # of other labels, or damaged: `pal status` and the next run say so
-    version = store.version()
-    where = project.config.sampling.where
-    held_out = [predict_held_out(store, model, version, where) for model in (before, now)]
+    held_out = [held_out_of(project, model, known) for model in (before, now)]
     texts = fixed_sample(store, N_SAMPLE)
-    first, second = (model.calibration.decisions(predict_stored(store, model, texts)) for model in (before, now))
     probabilities = predict_stored(store, now, texts)
+    first = before.calibration.decisions(predict_stored(store, before, texts))
+    second = now.calibration.decisions(probabilities)
     flipped = np.flatnonzero(first != second)
     surest = flipped[np.argsort(-probabilities[flipped, second[flipped]], kind="stable")][:N_FLIPS]
     flips = [

@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from storage.errors import ModelError
 from storage.files.folders import write_whole
-from storage.lake.annotations import label_counts, labelled_texts
-from storage.lake.batches import batch_results, open_batches, published_batches
+from storage.lake.annotations import label_counts
+from storage.lake.batches import Progress, batch_results, open_batches
 from storage.lake.items import count_pool
 from storage.lake.models import (
     StrategyResult,
@@ -29,21 +27,19 @@ from storage.lake.models import (
     strategy_results,
 )
 from storage.lake.people import answers_by_day, people
-from storage.lake.slices import by_slice
 from storage.lake.store import Store
 from storage.records import Metric, RunRecord, Split
 from tasks.learning.metrics import calibration_bins, confusion, precision_recall, worst_mistakes
 from tasks.learning.stopping import advice, wilson_interval
 from tasks.model_input import open_model
-from tasks.plan import check_slices, outlook_of, signs_of
+from tasks.plan import UNBIASED, check_slices, outlook_of, signs_of
 from tasks.project import Project
 from tasks.reporting.charts import Point
 from tasks.reporting.report_page import CURVES, TITLES, Mistake, OnEvaluation, Report, figure_text, report_page
-from tasks.sampling.catalogue import all_strategies
-from tasks.sentence_vectors import predict_stored
 from tasks.watch_drift import Watched, watch_drift
 
 if TYPE_CHECKING:
+    from tasks.evaluate import HeldOut
     from tasks.learning.model_files import LoadedModel
     from tasks.model_verdict import ModelChange
 
@@ -58,9 +54,9 @@ class WrittenReport:
     pages: tuple[Path, ...]
 
 
-def write_report(project: Project, run_id: str) -> WrittenReport:
-    """Write `reports/<run_id>.html` and `reports/latest.html`."""
-    report = report_of(project, run_id)
+def write_report(project: Project, run_id: str, held_out: dict[str, HeldOut] | None = None) -> WrittenReport:
+    """Write `reports/<run_id>.html` and `reports/latest.html`; the arguments are those of `report_of`."""
+    report = report_of(project, run_id, held_out)
     pages = (project.workspace.reports / f"{run_id}.html", project.workspace.reports / "latest.html")
     write_page(report, *pages)
     log.info("Wrote the report %s", pages[0])
@@ -103,27 +99,31 @@ MOST_RUNS = 100
 """Of the newest runs so many are looked through for one that reported a drift already."""
 
 
-def report_of(project: Project, run_id: str | None = None) -> Report:
-    """Everything there is to report as of now.
+def report_of(project: Project, run_id: str | None = None, held_out: dict[str, HeldOut] | None = None) -> Report:
+    """Gather the contents of a report as of now.
 
     Args:
-        run_id: The run that the report is of.
+        run_id: The run that the report is about.
+        held_out: Model id -> what the run predicted for the evaluation items; what is missing is predicted.
 
     Raises:
         ConfigError: No item has a column that `[report] slices` names.
     """
     with project.store.reading():
-        check_slices(project)
-        return _report(project, run_id)
+        if held_out is None:  # a run has checked them
+            check_slices(project)
+        return _report(project, run_id, held_out or {})
 
 
-def _report(project: Project, run_id: str | None) -> Report:
+def _report(project: Project, run_id: str | None, held_out: dict[str, HeldOut]) -> Report:
     workspace, label_set = project.workspace, project.label_set
     store = project.store
     model, positive = production_model(store), label_set.positive
-    made = [each for each in decisions(store) if model and each.model_id == model.model_id and each.promoted]
+    promotions = [row for row in decisions(store) if model and row.model_id == model.model_id and row.promoted]
     metrics = metrics_of(store, model.model_id, Split.EVALUATION) if model else {}
-    signs = signs_of(store, label_set) if model else ()
+    counts, open_ = label_counts(store), open_batches(store)
+    batches = batch_results(store, UNBIASED, positive or "")
+    signs = signs_of(store, label_set, results=batches) if model else ()
     strategies = strategy_results(store, positive) if positive else []
     newest_runs = workspace.runs().recent(MOST_RUNS)
     runs = newest_runs[:N_RUNS]
@@ -134,16 +134,16 @@ def _report(project: Project, run_id: str | None) -> Report:
         made_at=datetime.now(UTC),
         lake_version=store.version(),
         code_version=installed_version("pytorch-active-learning"),
-        state=_state(store, model.model_id if model else None),
-        next=_next(store),
+        state=_state(counts, open_, model.model_id if model else None),
+        next=_next(store, open_),
         positive=positive,
         model_id=model.model_id if model else None,
-        decision=f"since {made[0].decided_at:%Y-%m-%d %H:%M} UTC: {made[0].reason}" if made else "",
+        decision=f"since {promotions[0].decided_at:%Y-%m-%d %H:%M} UTC: {promotions[0].reason}" if promotions else "",
         figures=_overall(metrics),
         models=curve,
-        batches=batch_results(store, [each.name for each in all_strategies() if each.unbiased], positive or ""),
+        batches=batches,
         strategies=strategies,
-        evaluation=_on_evaluation(project, model.model_id) if model else None,
+        evaluation=_on_evaluation(project, model.model_id, held_out) if model else None,
         signs=signs,
         advice=advice(signs) if signs else "",
         runs=runs,
@@ -156,8 +156,8 @@ def _report(project: Project, run_id: str | None) -> Report:
         people=people(store),
         answers=answers_by_day(store, N_DAYS),
         lake_bytes=store.size(),
-        outlook=outlook_of(project, model.n_training, metrics, label_counts(store)) if model else None,
-        change=_change(project) if len(curve) > 1 else None,
+        outlook=outlook_of(project, model.n_training, metrics, counts) if model else None,
+        change=_change(project, [point.model_id for point in curve], held_out) if len(curve) > 1 else None,
     )
 
 
@@ -166,10 +166,10 @@ def _is_reported(watched: Watched, runs: Sequence[RunRecord], run_id: str | None
     return any("write_report" in run.stages and run.started_at > watched.until for run in runs if run.run_id != run_id)
 
 
-def _change(project: Project) -> ModelChange | None:
+def _change(project: Project, model_ids: Sequence[str], held_out: dict[str, HeldOut]) -> ModelChange | None:
     from tasks.model_verdict import model_change  # torch takes seconds to import
 
-    return model_change(project)
+    return model_change(project, model_ids, held_out)
 
 
 def write_page(report: Report, *places: Path) -> None:
@@ -180,20 +180,20 @@ def write_page(report: Report, *places: Path) -> None:
         write_whole(place, page)
 
 
-def _state(store: Store, model_id: str | None) -> str:
-    counts = {split: sum(found.values()) for split, found in label_counts(store).items()}
-    labels = ", ".join(f"{n:,} for {split.value}" for split, n in counts.items() if n) or "none"
+def _state(counts: Mapping[Split, Mapping[str, int]], open_: Sequence[Progress], model_id: str | None) -> str:
+    totals = {split: sum(by_label.values()) for split, by_label in counts.items()}
+    labels = ", ".join(f"{n:,} for {split.value}" for split, n in totals.items() if n) or "none"
     waits = "; ".join(
-        f"{each.batch.batch_id} waits for answers, {each.n_answered} of {each.batch.n} are there"
-        for each in open_batches(store)
+        f"{progress.batch.batch_id} waits for answers, {progress.n_answered} of {progress.batch.n} are there"
+        for progress in open_
     )
     model = f"Model {model_id} is in production" if model_id else "There is no model yet"
     return f"Labels: {labels}. {model}; {waits or 'no batch is open'}."
 
 
-def _next(store: Store) -> str:
-    if opened := published_batches(store):
-        return f"pal annotate {opened[0].batch_id}"
+def _next(store: Store, open_: Sequence[Progress]) -> str:
+    if open_:
+        return f"pal annotate {open_[0].batch.batch_id}"
     return "pal next" if count_pool(store) else "pal import FILE"
 
 
@@ -226,35 +226,24 @@ def _by_strategy(results: Sequence[StrategyResult]) -> list[tuple[str, Point]]:
     return sorted(rows, key=lambda row: -row[1].x)
 
 
-def _on_evaluation(project: Project, model_id: str) -> OnEvaluation | None:
-    from tasks.evaluate import HeldOut  # torch takes seconds to import
+def _on_evaluation(project: Project, model_id: str, known: dict[str, HeldOut]) -> OnEvaluation | None:
+    from tasks.evaluate import held_out_of  # torch takes seconds to import
     from tasks.metrics_by_column import slices_of
 
-    store = project.store
     try:
         model = open_model(project, model_id)
     except ModelError:
         return None  # of other labels, or damaged: `pal status` and the next run say so
-    items = labelled_texts(store, Split.EVALUATION, store.version())
-    items = items.filter(pc.is_in(items["label"], pa.array(model.labels, pa.string())))
-    if not items.num_rows:
+    held_out = held_out_of(project, model, known)
+    if not held_out.items.num_rows:
         return None
-    measured = _measured(store, model, items)
-    columns, item_ids = project.config.report.slices, items["item_id"].to_pylist()
-    sliced = by_slice(store, item_ids, project.config.sampling.where)
-    if not columns and sliced is None:
-        return measured
-    texts = items["text"].to_pylist()
-    labels = np.array([model.labels.index(label) for label in items["label"].to_pylist()], np.int64)
-    held_out = HeldOut(predict_stored(store, model, texts), labels, store.version(), sliced)
-    slices = slices_of(store, columns, item_ids, model, held_out)
-    return replace(measured, slices=tuple(slices))
+    slices = slices_of(project.store, project.config.report.slices, model, held_out)
+    return replace(_measured(model, held_out), slices=tuple(slices))
 
 
-def _measured(store: Store, model: LoadedModel, items: pa.Table) -> OnEvaluation:
-    texts, ids = items["text"].to_pylist(), items["item_id"].to_pylist()
-    labels = np.array([model.labels.index(label) for label in items["label"].to_pylist()], np.int64)
-    probabilities = predict_stored(store, model, texts)
+def _measured(model: LoadedModel, held_out: HeldOut) -> OnEvaluation:
+    texts, ids = held_out.items["text"].to_pylist(), held_out.items["item_id"].to_pylist()
+    labels, probabilities = held_out.labels, held_out.probabilities
     decided = model.calibration.decisions(probabilities)
     subject = model.calibration.positive
     if subject is None:  # no rare label: of the label decided for, whichever it is

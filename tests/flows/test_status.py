@@ -255,7 +255,7 @@ def test_a_run_takes_as_long_as_the_last_one(project: Project, publish: Publish,
     assert at().seconds_left is None
     started = datetime(2026, 1, 2, 3, 4, 5)
     run = replace(new_run("next-batch"), status=RunStatus.COMPLETED, started_at=started)
-    project.workspace.runs().put([replace(run, ended_at=started + timedelta(seconds=90))])
+    project.workspace.runs().put(replace(run, ended_at=started + timedelta(seconds=90)))
     assert (at().next, at().seconds_left) == ("pal next", 90)
 
 
