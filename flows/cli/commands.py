@@ -18,7 +18,7 @@ from flows.cli.item_commands import commands as item_commands
 from flows.cli.label_commands import labels as label_commands
 from flows.cli.lake_commands import commands as lake_commands
 from flows.cli.model_commands import commands as model_commands
-from flows.cli.options import JsonOption, WorkspaceOption, print_json, project_at, show_batch
+from flows.cli.options import Call, JsonOption, WorkspaceOption, command, show_batch
 from flows.cli.output_commands import commands as output_commands
 from flows.cli.service_commands import commands as service_commands
 from flows.cli.simulation_commands import commands as simulation_commands
@@ -50,7 +50,7 @@ def _status_or_help(context: typer.Context, workspace: Path | None) -> None:
     from flows.cli.status import status_of
     from tasks.project import project_here
 
-    project = project_at(workspace) if workspace is not None else project_here()
+    project = Call(workspace).project if workspace is not None else project_here()
     print(status_of(project).as_text() if project is not None else context.get_help())
 
 
@@ -115,11 +115,10 @@ def init(
     print(f"next: cd {shlex.quote(str(directory))}; pal import FILE")
 
 
-@app.command(epilog="Example: pal config --json")
+@command(app, epilog="Example: pal config --json")
 def config(
-    as_json: JsonOption = False,
+    call: Call,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/pal-toml.md.")] = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Print every setting in force, from pal.toml or by default."""
     from tasks.config.template import settings_in_force, settings_of, settings_page
@@ -127,18 +126,17 @@ def config(
     if markdown:
         print(settings_page())
         return
-    found = project_at(workspace).config
-    if not as_json:
-        print(settings_in_force(found))
-        return
+    settings = call.project.config
     sections: dict[str, dict[str, object]] = {}
-    for each in settings_of(found):
-        sections.setdefault(each.section, {})[each.name] = {"value": each.value, "default": each.is_default}
-    print_json(sections)
+    for setting in settings_of(settings):
+        values = {"value": setting.value, "default": setting.is_default}
+        sections.setdefault(setting.section, {})[setting.name] = values
+    call.show(sections, settings_in_force(settings))
 
 
-@app.command("import", epilog="Example: pal import abcnews-date-text.csv --text-column headline_text")
+@command(app, "import", epilog="Example: pal import abcnews-date-text.csv --text-column headline_text")
 def import_(
+    call: Call,
     files: Annotated[list[Path] | None, typer.Argument(help="CSV, TSV, plain text, .xlsx, JSON or Parquet.")] = None,
     original: Annotated[Path | None, typer.Option(help="A directory of the original scripts, pool and labels.")] = None,
     text_column: Annotated[list[str] | None, typer.Option(help="Text column; repeat it to join several.")] = None,
@@ -150,18 +148,15 @@ def import_(
     split: Annotated[Split, typer.Option(help="What items of --label-column are for.")] = Split.TRAINING,
     encoding: Annotated[str | None, typer.Option(help="utf-8, utf-16, windows-1252 ...")] = None,
     delimiter: Annotated[str | None, typer.Option(help="One character, or tab.")] = None,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Import texts into the pool without duplicates; rejected rows are listed in a file."""
-
     from flows.cli.import_summary import summary
     from flows.cli.status import pal_command
     from flows.import_texts import check_import, import_items
     from flows.run import start
     from tasks.import_files import ReadOptions
 
-    project = project_at(workspace)
+    project = call.project
     kept = tuple(name.strip() for value in context or () for name in value.split(",") if name.strip())
     read = (id_column or "", encoding or "", delimiter or "")
     options = ReadOptions(tuple(text_column or ()), *read, kept, label_column or "", split.value)
@@ -169,12 +164,8 @@ def import_(
     directory = str(original.resolve()) if original else ""
     check_import(project, paths, directory, options)
     reports = start(project, import_items, tuple(map(str, paths)), directory, options)
-    if as_json:
-        print_json(reports)
-        return
-    for report in reports:
-        print(*summary(report), sep="\n")
-    print(f"next: {pal_command(project)} next")
+    lines = [line for report in reports for line in summary(report)]
+    call.show(reports, *lines, f"next: {pal_command(project)} next")
 
 
 @app.command(epilog="Example: pal strategies --json")
@@ -185,65 +176,60 @@ def strategies(
     """List the sampling strategies: what they query, what they need, their cost over n items, and their sources."""
     from tasks.sampling.catalogue import all_strategies, as_markdown, as_table, as_text
 
-    if as_json:
-        print_json(as_table(all_strategies()))
-        return
-    print(as_markdown(all_strategies()) if markdown else as_text(all_strategies()))
+    text = as_markdown(all_strategies()) if markdown else as_text(all_strategies())
+    Call(as_json=as_json).show(as_table(all_strategies()), text)
 
 
-@app.command(epilog="Example: pal sample --strategy outlier -n 20 --explain")
+@command(app, epilog="Example: pal sample --strategy outlier -n 20 --explain")
 def sample(
+    call: Call,
     strategy: Annotated[str, typer.Option(help="One of those that `pal strategies` lists.")],
     n: Annotated[int, typer.Option("--number", "-n", min=1, help="Items.")] = 20,
     explain: Annotated[bool, typer.Option("--explain", help="Say why each was chosen.")] = False,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the draw; from pal.toml if not given.")] = None,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Show an example of what a strategy would query now, without publishing it; a real batch may differ."""
     from flows.cli.previews import preview
 
-    found = preview(project_at(workspace), strategy, n, seed)
-    if as_json:
-        print_json([vars(item) for item in found])
-        return
-    for item in found:
-        print(f"{item.rank:>4}  {' '.join(item.text.split())}" + (f"\n{'':<6}{item.reason}" if explain else ""))
+    items = preview(call.project, strategy, n, seed)
+    reasons = [f"\n{'':<6}{item.reason}" if explain else "" for item in items]
+    texts = [f"{item.rank:>4}  {' '.join(item.text.split())}" for item in items]
+    call.show(items, *map(str.__add__, texts, reasons))
 
 
-@app.command(epilog="Example: pal loop --annotator anna")
+@command(app, epilog="Example: pal loop --annotator anna", json=False)
 def loop(
+    call: Call,
     n: Annotated[int | None, typer.Option("--number", "-n", min=1, help="Items a batch.")] = None,
     annotator: Annotated[str | None, typer.Option(help="Your name; the login name if not given.")] = None,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Annotate in the terminal, batch after batch: ask, ingest, train, report, and again until you save and leave."""
     import getpass
 
     from flows.cli.annotating import loop_at_terminal
 
-    loop_at_terminal(project_at(workspace), annotator or getpass.getuser(), n)
+    loop_at_terminal(call.project, annotator or getpass.getuser(), n)
 
 
-@app.command(epilog="Example: pal nightly --json")
-def nightly(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+@command(app, epilog="Example: pal nightly --json")
+def nightly(call: Call) -> None:
     """What runs every night: ingest, train, evaluate, promote or keep, and a batch when none is open."""
     from flows.nightly import nightly as nightly_flow
     from flows.run import start
     from tasks.project import refuse_lost_labels
 
-    project = project_at(workspace)
+    project = call.project
     refuse_lost_labels(project)
-    show_batch(project, start(project, nightly_flow), as_json)
+    show_batch(call, start(project, nightly_flow))
 
 
-@app.command(epilog="Example: pal status --json")
-def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+@command(app, epilog="Example: pal status --json")
+def status(call: Call) -> None:
     """Show the items, open batches, the model's metrics, and the next command."""
     from flows.cli.status import status_of
 
-    found = status_of(project_at(workspace))
-    print(found.as_json() if as_json else found.as_text())
+    current = status_of(call.project)
+    call.show(current.values(), current.as_text())
 
 
 @app.command(epilog="Example: pal demo pal-demo --fresh")

@@ -7,12 +7,10 @@ from typing import Annotated, Literal
 import typer
 
 from flows.cli.options import (
+    Call,
     FormatOption,
-    JsonOption,
-    WorkspaceOption,
+    command,
     format_names,
-    print_json,
-    project_at,
     show_batch,
 )
 
@@ -21,8 +19,9 @@ By = Literal["both", "words", "meaning"]
 commands = typer.Typer(rich_markup_mode=None)
 
 
-@commands.command(epilog='Example: pal find "floods in the north" --batch 50')
+@command(commands, epilog='Example: pal find "floods in the north" --batch 50')
 def find(
+    call: Call,
     words: Annotated[str, typer.Argument(help="What to look for.")] = "",
     like: Annotated[str, typer.Option(metavar="ITEM", help="Find items similar to this one, by meaning.")] = "",
     label: Annotated[str, typer.Option(help="Search the items answered with this label, not the pool.")] = "",
@@ -31,8 +30,6 @@ def find(
     by: Annotated[By, typer.Option(help="What ranks the items; words alone are the fastest.")] = "both",
     batch: Annotated[int | None, typer.Option(min=1, help="Publish this many matches as a training batch.")] = None,
     form: FormatOption = None,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Search the pool by words and by meaning.
 
@@ -46,13 +43,13 @@ def find(
         raise typer.BadParameter("--batch goes by [sampling] where in pal.toml; leave --where out.")
     if form and not batch:
         raise typer.BadParameter("--format goes with --batch.")
-    project = project_at(workspace)
+    project = call.project
     if batch:
         from flows.publish_found import publish_found
         from flows.run import start
 
         batch_id = start(project, publish_found, words, like, batch, by, format_names(form))
-        show_batch(project, batch_id, as_json)
+        show_batch(call, batch_id)
         return
 
     from storage.errors import ConfigError
@@ -64,27 +61,14 @@ def find(
         raise ConfigError(f"There is no label {label!r}.", hint=f"Choose from: {', '.join(project.label_set.names)}")
     check_where(project.store, where, "--where")
     hits = find_items(project, Search(words, like, by), Scope(label, where=where), n)
-    if as_json:
-        print_json(hits)
-        return
-    for rank, hit in enumerate(hits, start=1):
-        print(f"{rank:>4}  {hit.item_id}  {' '.join(hit.text.split())}")
-    if not hits:
-        print("Nothing matches.")
+    lines = [f"{rank:>4}  {hit.item_id}  {' '.join(hit.text.split())}" for rank, hit in enumerate(hits, start=1)]
+    call.show(hits, *(lines or ["Nothing matches."]))
 
 
-@commands.command(epilog="Example: pal show 284006")
-def show(
-    item: Annotated[str, typer.Argument(help="An item's id, as in the batch files.")],
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
-) -> None:
+@command(commands, epilog="Example: pal show 284006")
+def show(call: Call, item: Annotated[str, typer.Argument(help="An item's id, as in the batch files.")]) -> None:
     """Show an item: text, context, answers, split, the model's prediction, and the nearest items."""
-
     from flows.cli.item_view import item_text, item_view
 
-    found = item_view(project_at(workspace), item)
-    if as_json:
-        print_json(found)
-    else:
-        print(item_text(found))
+    view = item_view(call.project, item)
+    call.show(view, item_text(view))

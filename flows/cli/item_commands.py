@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import JsonOption, WorkspaceOption, print_json, project_at
+from flows.cli.options import Call, command
 from flows.log_lines import counted
 
 commands = typer.Typer(rich_markup_mode=None)
@@ -21,13 +21,12 @@ commands.add_typer(
 )
 
 
-@items.command(epilog="Example: pal items edit 284006 --text 'Floods cut off the town'")
+@command(items, epilog="Example: pal items edit 284006 --text 'Floods cut off the town'")
 def edit(
+    call: Call,
     item: Annotated[str, typer.Argument(help="The item's id.")],
     text: Annotated[str | None, typer.Option(help="The corrected text.")] = None,
     file: Annotated[Path | None, typer.Option(help="A UTF-8 file with the corrected text; - for stdin.")] = None,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Correct a text; answers to the earlier one stay recorded, give no label any more, and the item is asked again."""
     from dataclasses import asdict
@@ -37,12 +36,11 @@ def edit(
 
     if (text is None) == (file is None):
         raise typer.BadParameter("give the corrected text with --text or --file")
-    project = project_at(workspace)
+    project = call.project
     project.workspace.pull()
     done = edit_item(project, item, _content(file) if file is not None else str(text))
     project.workspace.push()
-    if as_json:
-        print_json({**asdict(done.edited), "batch_id": done.batch_id})
+    if call.shows_json({**asdict(done.edited), "batch_id": done.batch_id}):
         return
     if not done.edited.is_new:
         print(f"Item {item} has this text already.")
@@ -53,13 +51,12 @@ def edit(
         print(f"Batch {batch_id} asks about the corrected text: {pal_command(project)} annotate {batch_id}")
 
 
-@items.command(epilog="Example: pal items erase 284006 --yes")
+@command(items, epilog="Example: pal items erase 284006 --yes")
 def erase(
+    call: Call,
     item: Annotated[list[str] | None, typer.Argument(help="Ids; none to finish an erasure that was killed.")] = None,
     file: Annotated[Path | None, typer.Option(help="A UTF-8 file with an id a line; - for stdin.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; else it is only shown.")] = False,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Erase texts for good: from every version of the lake and every file of the workspace; backups stay.
 
@@ -70,7 +67,7 @@ def erase(
     from flows.cli.lake_commands import refuse_while_running
     from tasks.erase_items import erase_items, plan_of
 
-    project = project_at(workspace)
+    project = call.project
     refuse_while_running(project, "pal items erase", up_too=True)
     project.workspace.pull()
     ids = [*(item or ()), *(line.strip() for line in (_content(file).splitlines() if file else ()) if line.strip())]
@@ -78,22 +75,17 @@ def erase(
     if yes:
         done = erase_items(project, done)
     erasure = done.erasure
-    if as_json:
-        values = {**asdict(erasure), "deleted": done.deleted, "left": done.left, "erased": yes}
-        print_json({name: value for name, value in values.items() if name != "texts"})
-    else:
-        print(
-            f"{'Erased' if yes else 'Would erase'} {counted(len(erasure.item_ids), 'item')} from the lake and ", end=""
-        )
-        print(f"the files of {', '.join(erasure.batches) or 'no batch'}, with {counted(erasure.n_answers, 'answer')}.")
-        if erasure.models:
-            print(f"Models that had seen them and cannot be reproduced: {', '.join(erasure.models)}.")
-        for name in done.deleted:
-            print(f"{'Deleted' if yes else 'Would delete'} {name}.")
-        for name in done.left:
-            print(f"Not touched: {name}.")
-        if not yes:
-            print("To do it, add --yes.")
+    values = {**asdict(erasure), "deleted": done.deleted, "left": done.left, "erased": yes}
+    lines = [
+        f"{'Erased' if yes else 'Would erase'} {counted(len(erasure.item_ids), 'item')} from the lake and the files of "
+        f"{', '.join(erasure.batches) or 'no batch'}, with {counted(erasure.n_answers, 'answer')}."
+    ]
+    if erasure.models:
+        lines.append(f"Models that had seen them and cannot be reproduced: {', '.join(erasure.models)}.")
+    lines += [f"{'Deleted' if yes else 'Would delete'} {name}." for name in done.deleted]
+    lines += [f"Not touched: {name}." for name in done.left]
+    lines += [] if yes else ["To do it, add --yes."]
+    call.show({name: value for name, value in values.items() if name != "texts"}, *lines)
     if yes and done.left:
         raise typer.Exit(1)
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.options import JsonOption, WorkspaceOption, print_json, project_at
+from flows.cli.options import Call, command, print_json, show_batch, with_call
 from flows.log_lines import counted
 
 if TYPE_CHECKING:
@@ -33,15 +32,13 @@ labels = typer.Typer(
 
 
 @labels.callback(invoke_without_command=True)
-def list_labels(context: typer.Context, as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+@with_call
+def list_labels(call: Call, context: typer.Context) -> None:
     """List the labels, and how many items have each."""
-    if context.invoked_subcommand is not None:
-        if workspace is not None:  # the default of every command's own option
-            context.default_map = {context.invoked_subcommand: {"workspace": str(workspace)}}
+    if not call.is_of(context):
         return
-    found = labels_of(project_at(workspace))
-    if as_json:
-        print_json(found)
+    found = labels_of(call.project)
+    if call.shows_json(found):
         return
     rows = found["labels"]
     width = max(len(row["name"]) for row in rows)
@@ -82,90 +79,84 @@ def labels_of(project: Project) -> dict[str, Any]:
     return {"codebook": codebook.number, "labels": rows, "changes": changes, "possible": possible}
 
 
-@labels.command(epilog="Example: pal labels rename related disaster --reason 'clearer'")
+@command(labels, epilog="Example: pal labels rename related disaster --reason 'clearer'")
 def rename(
+    call: Call,
     old: Annotated[str, typer.Argument(help="A label.")],
     new: Annotated[str, typer.Argument(help="Its new name.")],
     reason: ReasonOption = "",
     yes: YesOption = False,
     dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Rename a label; its answers count for the new name."""
-    _change(workspace, "rename", (old,), (new,), How(reason, yes, dry_run, as_json))
+    _change(call, "rename", (old,), (new,), How(reason, yes, dry_run))
 
 
-@labels.command(epilog="Example: pal labels merge flood fire --into disaster")
+@command(labels, epilog="Example: pal labels merge flood fire --into disaster")
 def merge(
+    call: Call,
     names: Annotated[list[str], typer.Argument(help="Labels.")],
     into: Annotated[str, typer.Option(help="The label in their place, one of them or another.")],
     reason: ReasonOption = "",
     yes: YesOption = False,
     dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Merge several labels into one; their answers count for it."""
-    _change(workspace, "merge", tuple(dict.fromkeys(names)), (into,), How(reason, yes, dry_run, as_json))
+    _change(call, "merge", tuple(dict.fromkeys(names)), (into,), How(reason, yes, dry_run))
 
 
-@labels.command(epilog="Example: pal labels retire other --ask-again")
+@command(labels, epilog="Example: pal labels retire other --ask-again")
 def retire(
+    call: Call,
     name: Annotated[str, typer.Argument(help="A label.")],
     ask: AskOption = False,
     reason: ReasonOption = "",
     yes: YesOption = False,
     dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Retire a label; its items have no label until they are queried again."""
-    _change(workspace, "retire", (name,), (), How(reason, yes, dry_run, as_json, ask))
+    _change(call, "retire", (name,), (), How(reason, yes, dry_run, ask))
 
 
-@labels.command(epilog="Example: pal labels add drought --from other --ask-again")
+@command(labels, epilog="Example: pal labels add drought --from other --ask-again")
 def add(
+    call: Call,
     name: Annotated[str, typer.Argument(help="The new label.")],
     source: Annotated[str | None, typer.Option("--from", help="A label whose items may be of the new one.")] = None,
     ask: AskOption = False,
     reason: ReasonOption = "",
     yes: YesOption = False,
     dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Add a label; items keep theirs."""
-    _change(workspace, "add", (), (name,), How(reason, yes, dry_run, as_json, ask, source))
+    _change(call, "add", (), (name,), How(reason, yes, dry_run, ask, source))
 
 
-@labels.command(epilog="Example: pal labels split disaster --into flood,fire --ask-again")
+@command(labels, epilog="Example: pal labels split disaster --into flood,fire --ask-again")
 def split(
+    call: Call,
     name: Annotated[str, typer.Argument(help="A label.")],
     into: IntoOption,
     ask: AskOption = False,
     reason: ReasonOption = "",
     yes: YesOption = False,
     dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Split a label into several; its items have no label until they are queried again."""
     from tasks.config.template import label_names
 
     new = tuple(dict.fromkeys(label_names(into)))
-    _change(workspace, "split", (name,), new, How(reason, yes, dry_run, as_json, ask))
+    _change(call, "split", (name,), new, How(reason, yes, dry_run, ask))
 
 
-@labels.command("ask-again", epilog="Example: pal labels ask-again")
-def ask_again(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+@command(labels, "ask-again", epilog="Example: pal labels ask-again")
+def ask_again(call: Call) -> None:
     """Publish a review batch of the items whose label was retired or split."""
     from flows.change_labels import ask_again as ask_again_flow
-    from flows.cli.options import show_batch
     from flows.run import run_here
 
-    project = project_at(workspace)
-    show_batch(project, run_here(project, ask_again_flow), as_json, none="No batch was published")
+    project = call.project
+    show_batch(call, run_here(project, ask_again_flow), none="No batch was published")
 
 
 @dataclass(frozen=True)
@@ -180,12 +171,11 @@ class How:
     reason: str
     yes: bool
     dry_run: bool
-    as_json: bool
     ask: bool = False
     source: str | None = None
 
 
-def _change(workspace: Path | None, kind: Kind, old: Sequence[str], new: Sequence[str], how: How) -> None:
+def _change(call: Call, kind: Kind, old: Sequence[str], new: Sequence[str], how: How) -> None:
     """Say what a change would do, and make it once it is confirmed."""
     from flows.change_labels import ask_again as ask_again_flow
     from flows.change_labels import change_labels
@@ -195,13 +185,13 @@ def _change(workspace: Path | None, kind: Kind, old: Sequence[str], new: Sequenc
     from tasks.config.label_lines import LabelEdit
     from tasks.relabel import plan_relabeling
 
-    project = project_at(workspace)
+    project = call.project
     planned = plan_relabeling(project, LabelEdit(kind, tuple(old), tuple(new)), how.reason, how.source)
-    if not how.as_json:
+    if not call.as_json:
         print(forecast_text(planned))
     done, batch_id = not how.dry_run and (planned.change is not None or planned.edits_file), None
     if done:
-        if not how.yes and not how.as_json and sys.stdin.isatty():
+        if not how.yes and not call.as_json and sys.stdin.isatty():
             if not typer.confirm("Make this change?"):
                 print("No label was changed.")
                 return
@@ -212,7 +202,7 @@ def _change(workspace: Path | None, kind: Kind, old: Sequence[str], new: Sequenc
     elif how.ask and not how.dry_run:  # of a change made before, whose batch a kill may have left unpublished
         batch_id = run_here(project, ask_again_flow)
     effect = planned.effect
-    if how.as_json:
+    if call.as_json:
         facts = {"to_ask": effect.to_ask, "n_evaluation": effect.n_evaluation} if effect else {"to_ask": ()}
         print_json({"kind": kind, "done": done, **facts, "batch_id": batch_id})
     elif done and batch_id is None and effect and effect.to_ask:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import JsonOption, WorkspaceOption, print_json, project_at
+from flows.cli.options import Call, command
 
 if TYPE_CHECKING:
     from storage.errors import ServiceError
@@ -27,91 +27,80 @@ commands.add_typer(
 )
 
 
-@lake.command(epilog="Example: pal lake move --catalog 'postgres:host=db dbname=pal' --data s3://bucket/pal --switch")
+@command(lake, epilog="Example: pal lake move --catalog 'postgres:host=db dbname=pal' --data s3://bucket/pal --switch")
 def move(
+    call: Call,
     catalog: Annotated[str, typer.Option(help="postgres:host=... dbname=..., or sqlite:PATH.")],
     data: Annotated[str, typer.Option(help="s3://bucket/folder, or a folder.")],
     switch: Annotated[bool, typer.Option("--switch", help="Write the new place into pal.toml.")] = False,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Copy the lake with its whole history, compare, and say what to write in pal.toml; the old one stays."""
-
     from flows.cli.lake_switch import lake_lines, switch_lake
     from storage.upkeep.moving import move_lake
     from storage.workspace import Workspace
     from tasks.config.load import checked
     from tasks.config.settings import LakeConfig
 
-    project = project_at(workspace)
+    project = call.project
     checked(LakeConfig, {"catalog": catalog, "data": data}, "The command", "pal lake move --help")
     refuse_while_running(project, "pal lake move", up_too=True)
     root = project.workspace.root
     moved = move_lake(project.store, *Workspace(root, catalog, data).lake, root)
     if switch:
         switch_lake(project.workspace.config_file, catalog, data)
-    if as_json:
-        print_json(moved)
-        return
-    print(f"{sum(moved.rows.values()):,} rows in {len(moved.rows)} tables at version {moved.newest}: the same there")
-    print(f"labelled sets of {len(moved.versions)} older versions: the same there")
-    print(f"record of runs: {moved.n_runs:,} runs")
-    if switch:
-        print(f"pal.toml says so now; the old lake is still at {project.config.lake.catalog}")
-    else:
-        print(f"to use it, write in pal.toml:\n{lake_lines(catalog, data)}")
+    call.show(
+        moved,
+        f"{sum(moved.rows.values()):,} rows in {len(moved.rows)} tables at version {moved.newest}: the same there",
+        f"labelled sets of {len(moved.versions)} older versions: the same there",
+        f"record of runs: {moved.n_runs:,} runs",
+        f"pal.toml says so now; the old lake is still at {project.config.lake.catalog}"
+        if switch
+        else f"to use it, write in pal.toml:\n{lake_lines(catalog, data)}",
+    )
 
 
-@commands.command(epilog="Example: pal check --repair")
+@command(commands, epilog="Example: pal check --repair")
 def check(
+    call: Call,
     repair: Annotated[bool, typer.Option("--repair", help="Regenerate what can be derived from other data.")] = False,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Look for damage in the lake, models, encoders and batches, and report how to repair it."""
-
     from flows.log_lines import counted
     from tasks.repair import check_project
     from tasks.repair import repair as make_again
 
-    project = project_at(workspace)
+    project = call.project
     checked, repaired = check_project(project), []
     if repair:
         if not any(damage.repair == "runs" or damage.path.startswith("lake") for damage in checked.damaged):
             refuse_while_running(project, "pal check --repair")
         repaired = make_again(project, checked)
         checked = check_project(project) if repaired else checked
-    if as_json:
-        print_json({"damaged": checked.damaged, "repaired": repaired, "checked": checked.counts})
-    else:
-        print("Checked " + ", ".join(counted(n, _SINGULAR.sub("", name)) for name, n in checked.counts.items()) + ".")
-        for line in (
-            *repaired,
-            *(f"Damaged: {damage.path}: {damage.what}.\n  {damage.hint}" for damage in checked.damaged),
-        ):
-            print(line)
-        print(f"Damaged in {counted(len(checked.damaged), 'place')}." if checked.damaged else "No damage.")
+    call.show(
+        {"damaged": checked.damaged, "repaired": repaired, "checked": checked.counts},
+        f"Checked {', '.join(counted(n, _SINGULAR.sub('', name)) for name, n in checked.counts.items())}.",
+        *repaired,
+        *(f"Damaged: {damage.path}: {damage.what}.\n  {damage.hint}" for damage in checked.damaged),
+        f"Damaged in {counted(len(checked.damaged), 'place')}." if checked.damaged else "No damage.",
+    )
     if checked.damaged:
         raise typer.Exit(1)
 
 
-@commands.command(epilog="Example: pal backup /mnt/backups/headlines")
+@command(commands, epilog="Example: pal backup /mnt/backups/headlines")
 def backup(
+    call: Call,
     folder: Annotated[Path, typer.Argument(help="A new folder, or that of an earlier backup, which is updated.")],
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Back up a snapshot of the workspace and its lake; other commands may run meanwhile."""
     from storage.upkeep.backup import back_up
 
-    manifest, new_bytes = back_up(project_at(workspace).workspace, folder.resolve())
-    if as_json:
-        print_json(
-            {"folder": str(folder), "lake_version": manifest.lake_version, "bytes": manifest.n_bytes, "new": new_bytes}
-        )
-        return
-    print(f"{folder}: lake version {manifest.lake_version}, {len(manifest.data) + len(manifest.files) + 1} files")
-    print(f"{manifest.n_bytes:,} bytes, {new_bytes:,} of them new")
+    manifest, new_bytes = back_up(call.project.workspace, folder.resolve())
+    call.show(
+        {"folder": str(folder), "lake_version": manifest.lake_version, "bytes": manifest.n_bytes, "new": new_bytes},
+        f"{folder}: lake version {manifest.lake_version}, {len(manifest.data) + len(manifest.files) + 1} files",
+        f"{manifest.n_bytes:,} bytes, {new_bytes:,} of them new",
+    )
 
 
 @commands.command(epilog="Example: pal restore /mnt/backups/headlines headlines")
@@ -129,53 +118,49 @@ def restore(
         print(f"what was there is in {aside}")
 
 
-@commands.command(epilog="Example: pal maintain")
-def maintain(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+@command(commands, epilog="Example: pal maintain")
+def maintain(call: Call) -> None:
     """Tidy the lake: small writes into Parquet, small files merged, leftovers older than a day deleted."""
-
     from storage.upkeep.maintenance import maintain as tidy
 
-    project = project_at(workspace)
+    project = call.project
     refuse_while_running(project, "pal maintain")
     done = tidy(project.store)
-    if as_json:
-        print_json(done)
-        return
-    print(f"{done.flushed_rows:,} rows written from the catalog to Parquet")
-    print(f"files in use: {done.n_files[0]:,} before, {done.n_files[1]:,} now")
-    print(f"{done.n_deleted:,} files deleted, {done.freed_bytes:,} bytes freed; merged files go after a day")
+    call.show(
+        done,
+        f"{done.flushed_rows:,} rows written from the catalog to Parquet",
+        f"files in use: {done.n_files[0]:,} before, {done.n_files[1]:,} now",
+        f"{done.n_deleted:,} files deleted, {done.freed_bytes:,} bytes freed; merged files go after a day",
+    )
 
 
-@commands.command(epilog="Example: pal migrate --dry-run")
+@command(commands, epilog="Example: pal migrate --dry-run")
 def migrate(
+    call: Call,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Migrate the lake of an older version of pal; a backup is made first."""
     from storage.lake.schema import MIGRATIONS
     from storage.upkeep.upgrade import plan_upgrade, upgrade
 
-    project = project_at(workspace)
+    project = call.project
     plan = plan_upgrade(project.workspace)
     if not dry_run:
         if plan.steps and project.workspace.catalog.startswith("postgres:"):
             for run in plan.going_on:
                 raise _busy(run, "pal migrate")
         plan = upgrade(project.workspace)
-    if as_json:
-        values = {"steps": plan.steps, "runs": len(plan.runs), "backup": str(plan.backup) if plan.steps else None}
-        print_json({"dry_run": dry_run, "from": plan.version, "to": len(MIGRATIONS), **values})
-        return
-    if not plan.steps:
-        print(f"The workspace is up to date (schema {len(MIGRATIONS)}).")
-        return
-    would = "Would migrate" if dry_run else "Migrated"
-    print(f"{would} the lake from schema {plan.version} to {len(MIGRATIONS)}:")
-    for number, step in enumerate(plan.steps, start=plan.version + 1):
-        print(f"  {number}. {step}")
-    print(f"Runs that {'would move' if dry_run else 'moved'} out of the lake: {len(plan.runs):,}")
-    print(f"{'Backup would go to' if dry_run else 'Backup:'} {plan.backup}")
+    values = {"steps": plan.steps, "runs": len(plan.runs), "backup": str(plan.backup) if plan.steps else None}
+    lines = [
+        f"{'Would migrate' if dry_run else 'Migrated'} the lake from schema {plan.version} to {len(MIGRATIONS)}:",
+        *(f"  {number}. {step}" for number, step in enumerate(plan.steps, start=plan.version + 1)),
+        f"Runs that {'would move' if dry_run else 'moved'} out of the lake: {len(plan.runs):,}",
+        f"{'Backup would go to' if dry_run else 'Backup:'} {plan.backup}",
+    ]
+    call.show(
+        {"dry_run": dry_run, "from": plan.version, "to": len(MIGRATIONS), **values},
+        *(lines if plan.steps else [f"The workspace is up to date (schema {len(MIGRATIONS)})."]),
+    )
 
 
 def _busy(run: RunRecord, command: str) -> ServiceError:

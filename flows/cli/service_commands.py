@@ -6,23 +6,23 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import WorkspaceOption, project_at
+from flows.cli.options import Call, command
 
 commands = typer.Typer(rich_markup_mode=None)
 
 
-@commands.command(epilog="Example: pal up --port 4201 --detach")
+@command(commands, epilog="Example: pal up --port 4201 --detach", json=False)
 def up(
+    call: Call,
     port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Of UI and API; else that of pal.toml.")] = None,
     host: Annotated[str | None, typer.Option(help="Where the server listens; else as in pal.toml.")] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="In the background; returns once it is up.")] = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Start Prefect's server and UI, the schedule and a worker, for nightly runs, forms and `pal submit`."""
     from flows.server.processes import found_up, held
     from flows.server.service import Service, start_in_background
 
-    project = project_at(workspace)
+    project = call.project
     with held(project) as free:
         if not free:
             there = found_up(project)
@@ -37,10 +37,10 @@ def up(
     print(f"Running in the background; to follow it: tail -f {log}")
 
 
-@commands.command(epilog="Example: pal down")
-def down(workspace: WorkspaceOption = None) -> None:
+@command(commands, epilog="Example: pal down", json=False)
+def down(call: Call) -> None:
     """Stop what `pal up` brought up: the worker, then the server."""
     from flows.server.processes import stop_up
 
-    project = project_at(workspace)
+    project = call.project
     print("down" if stop_up(project) else f"nothing is up for {project.workspace.root}")

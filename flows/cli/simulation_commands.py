@@ -8,15 +8,17 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import JsonOption, WorkspaceOption, print_json
+from flows.cli.options import Call, command
 
 commands = typer.Typer(rich_markup_mode=None)
 
 
-@commands.command(
-    epilog="Example: pal simulate labelled.csv --mix random --mix default --mix badge --batch 50 --batch 100"
+@command(
+    commands,
+    epilog="Example: pal simulate labelled.csv --mix random --mix default --mix badge --batch 50 --batch 100",
 )
 def simulate(
+    call: Call,
     file: Annotated[Path, typer.Argument(help="Texts with labels: CSV, TSV, .xlsx, JSON or Parquet.")],
     mix: Annotated[
         list[str] | None,
@@ -42,11 +44,8 @@ def simulate(
     target: Annotated[float | None, typer.Option(help="Of AP, or F1 without a positive; else random's end.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Directory; else simulation-FILE.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; else one for each core.")] = None,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Replay the loop on labeled texts to compare how many labels each mix of strategies would have needed."""
-
     from flows.cli.simulation_options import LabelledFile, Replays, experiment_of
     from flows.run import start as start_run
     from flows.simulate import simulate as simulate_flow
@@ -69,14 +68,13 @@ def simulate(
     oracle, mixes = Oracle(noise, abstention, annotators), tuple(mix or ())
     experiment = experiment_of(data, mixes, replays, oracle)
     place = (output or Path(f"simulation-{file.stem}")).resolve()
-    read = material(experiment, experiment.encoders[0]).read  # what is wrong with the file is said before a run begins
-    print(*read, sep="\n", file=sys.stderr if as_json else sys.stdout)
-    if project := project_here(workspace):
+    read = material(experiment, experiment.encoders[0]).read  # errors of the file come before a run begins
+    print(*read, sep="\n", file=sys.stderr if call.as_json else sys.stdout)
+    if project := project_here(call.workspace):
         simulation = start_run(project, simulate_flow, data, tuple(experiment.mixes), replays, oracle, str(place))
     else:
         simulation = replay_experiment(experiment, place, target, jobs)
-    if as_json:
-        print_json(simulation)
+    if call.shows_json(simulation):
         return
     print(simulation_text(simulation))
     if simulation.no_picture:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -104,11 +103,9 @@ class Status:
     sentence_vectors: int | None = None
     passed_over: list[str] = field(default_factory=list)
 
-    def as_json(self) -> str:
-        """One JSON object."""
-        found: dict[str, Any] = asdict(self)
-        found["open_batches"] = [batch.batch_id for batch in self.batches]
-        return json.dumps(found, ensure_ascii=False, indent=1)
+    def values(self) -> dict[str, Any]:
+        """What `pal status --json` prints."""
+        return asdict(self) | {"open_batches": [batch.batch_id for batch in self.batches]}
 
     def as_text(self) -> str:
         """For people."""
