@@ -74,17 +74,20 @@ def erase(
     done = plan_of(project, ids)
     if yes:
         done = erase_items(project, done)
-    erasure = done.erasure
+    erasure, seen_by = done.erasure, done.erasure.models
     values = {**asdict(erasure), "deleted": done.deleted, "left": done.left, "erased": yes}
     lines = [
         f"{'Erased' if yes else 'Would erase'} {counted(len(erasure.item_ids), 'item')} from the lake and the files of "
-        f"{', '.join(erasure.batches) or 'no batch'}, with {counted(erasure.n_answers, 'answer')}."
+        f"{', '.join(erasure.batches) or 'no batch'}, with {counted(erasure.n_answers, 'answer')}.",
+        *(
+            [f"Models that had seen them and cannot be reproduced: {', '.join(erasure.models)}."]
+            if erasure.models
+            else []
+        ),
+        *[f"{'Deleted' if yes else 'Would delete'} {name}." for name in done.deleted],
+        *[f"Not touched: {name}." for name in done.left],
+        *([] if yes else ["To do it, add --yes."]),
     ]
-    if erasure.models:
-        lines.append(f"Models that had seen them and cannot be reproduced: {', '.join(erasure.models)}.")
-    lines += [f"{'Deleted' if yes else 'Would delete'} {name}." for name in done.deleted]
-    lines += [f"Not touched: {name}." for name in done.left]
-    lines += [] if yes else ["To do it, add --yes."]
     call.show({name: value for name, value in values.items() if name != "texts"}, *lines)
     if yes and done.left:
         raise typer.Exit(1)

@@ -45,10 +45,13 @@ def adapt(
     check_pool(count_pool(project.store))
     chosen = str(teacher.resolve()) if teacher else ""
     encoder_id = start(project, adapt_flow, texts, labels, chosen, seed)
-    step = "pal next (or the nightly run) trains with it; it is promoted where it is no worse"
-    if project.config.model.encoder != MINILM_ADAPTED:
-        step = f'in pal.toml, [model] encoder = "{MINILM_ADAPTED}"; then pal next trains with it'
-    call.show({"encoder_id": encoder_id}, f"encoder {encoder_id}", f"next: {step}")
+    call.show(
+        {"encoder_id": encoder_id},
+        f"encoder {encoder_id}",
+        "next: pal next (or the nightly run) trains with it; it is promoted where it is no worse"
+        if project.config.model.encoder == MINILM_ADAPTED
+        else f'next: in pal.toml, [model] encoder = "{MINILM_ADAPTED}"; then pal next trains with it',
+    )
 
 
 @command(commands, epilog="Example: pal promote m00600-c59a290e51")
