@@ -79,11 +79,7 @@ def erase(
     lines = [
         f"{'Erased' if yes else 'Would erase'} {counted(len(erasure.item_ids), 'item')} from the lake and the files of "
         f"{', '.join(erasure.batches) or 'no batch'}, with {counted(erasure.n_answers, 'answer')}.",
-        *(
-            [f"Models that had seen them and cannot be reproduced: {', '.join(erasure.models)}."]
-            if erasure.models
-            else []
-        ),
+        *([f"Models that had seen them and cannot be reproduced: {', '.join(seen_by)}."] if seen_by else []),
         *[f"{'Deleted' if yes else 'Would delete'} {name}." for name in done.deleted],
         *[f"Not touched: {name}." for name in done.left],
         *([] if yes else ["To do it, add --yes."]),
