@@ -16,6 +16,7 @@ import numpy.typing as npt
 from storage.errors import ModelError
 from storage.files.folders import write_whole
 from storage.lake.annotations import label_counts
+from storage.lake.annotators import answers_by_day, people
 from storage.lake.batches import Progress, batch_results, open_batches
 from storage.lake.items import count_pool
 from storage.lake.models import (
@@ -26,7 +27,6 @@ from storage.lake.models import (
     production_model,
     strategy_results,
 )
-from storage.lake.people import answers_by_day, people
 from storage.lake.store import Store
 from storage.records import Metric, RunRecord, Split
 from tasks.learning.metrics import calibration_bins, confusion, precision_recall, worst_mistakes

@@ -43,7 +43,7 @@ def next_(
         raise typer.BadParameter("--adjudicate goes with -n and --format only")
     formats, project = format_names(form), call.project
     if adjudicate:
-        from flows.adjudicate import adjudicate as adjudicate_flow
+        from flows.review import adjudicate as adjudicate_flow
 
         refuse_lost_labels(project)
         disputed = start(project, adjudicate_flow, n or 0, formats)

@@ -6,24 +6,53 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from flows.cli.annotator_commands import commands as annotator_commands
 from flows.cli.batch_commands import commands as batch_commands
-from flows.cli.command_groups import GroupedHelp
-from flows.cli.find_commands import commands as find_commands
 from flows.cli.item_commands import commands as item_commands
 from flows.cli.label_commands import labels as label_commands
 from flows.cli.lake_commands import commands as lake_commands
 from flows.cli.model_commands import commands as model_commands
 from flows.cli.options import Call, JsonOption, WorkspaceOption, command, show_batch
 from flows.cli.output_commands import commands as output_commands
-from flows.cli.service_commands import commands as service_commands
-from flows.cli.simulation_commands import commands as simulation_commands
 from flows.log_lines import listen
 from storage.records import Split
+
+if TYPE_CHECKING:
+    from typer._click import Context, HelpFormatter
+
+
+GROUPS = {
+    "Start": "init status config demo",
+    "Import": "import",
+    "Label": "next annotate loop ingest submit publish close find show sample strategies review agreement history",
+    "Model": "models promote rollback adapt predict report simulate",
+    "Run": "nightly up down",
+    "Data": "labels items annotators export",
+    "Lake": "check backup restore maintain migrate lake",
+}
+"""Title -> commands, in the order in which help lists them."""
+
+
+class GroupedHelp(TyperGroup):
+    """The commands of `GROUPS`; one that is in no group is listed at the end."""
+
+    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """Write a section for each group."""
+        groups = {title: names.split() for title, names in GROUPS.items()}
+        known = {name for names in groups.values() for name in names}
+        groups["Other"] = [name for name in self.list_commands(ctx) if name not in known]
+        for title, names in groups.items():
+            commands = [(name, self.get_command(ctx, name)) for name in names]
+            rows = [(name, each.get_short_help_str(1_000)) for name, each in commands if each and not each.hidden]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
 
 app = typer.Typer(
     name="pal",
@@ -252,12 +281,9 @@ def demo(
 for commands in (
     batch_commands,
     annotator_commands,
-    find_commands,
     item_commands,
     model_commands,
     output_commands,
-    service_commands,
-    simulation_commands,
     lake_commands,
 ):
     app.add_typer(commands)

@@ -1,4 +1,4 @@
-"""The commands that move, keep and tidy the lake; registered in `flows.cli.commands`."""
+"""The commands of the service and of the lake: up, down, check, backup, restore, maintain, migrate, move."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from storage.errors import ServiceError
     from storage.records import RunRecord
     from tasks.project import Project
+
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -189,3 +190,38 @@ def refuse_while_running(project: Project, command: str, *, up_too: bool = False
         with held(project) as free:
             if not free:
                 raise ServiceError(f"pal is up; {command} was not started.", hint="Stop it first: pal down")
+
+
+@command(commands, epilog="Example: pal up --port 4201 --detach", json=False)
+def up(
+    call: Call,
+    port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Of UI and API; else that of pal.toml.")] = None,
+    host: Annotated[str | None, typer.Option(help="Where the server listens; else as in pal.toml.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="In the background; returns once it is up.")] = False,
+) -> None:
+    """Start Prefect's server and UI, the schedule and a worker, for nightly runs, forms and `pal submit`."""
+    from flows.server.processes import found_up, held
+    from flows.server.service import Service, start_in_background
+
+    project = call.project
+    with held(project) as free:
+        if not free:
+            there = found_up(project)
+            where = f"its UI is {there.ui}" if there else "it is just coming up"
+            print(f"pal is up for {project.workspace.root} already: {where}; to stop it: pal down")
+            return
+        if not detach:
+            Service(project, host, port).run()
+            return
+    log = start_in_background(project, host, port)
+    print(log.read_text(encoding="utf-8"), end="")
+    print(f"Running in the background; to follow it: tail -f {log}")
+
+
+@command(commands, epilog="Example: pal down", json=False)
+def down(call: Call) -> None:
+    """Stop what `pal up` brought up: the worker, then the server."""
+    from flows.server.processes import stop_up
+
+    project = call.project
+    print("down" if stop_up(project) else f"nothing is up for {project.workspace.root}")

@@ -32,7 +32,6 @@ from prefect.settings import (
 from prefect.utilities.callables import parameter_schema
 
 import flows.adapt
-import flows.adjudicate
 import flows.import_texts
 import flows.ingest
 import flows.next_batch
@@ -207,7 +206,7 @@ def _cancel_missed() -> None:
 import_items = as_flow(flows.import_texts.import_items, "import-items")
 next_batch = as_flow(flows.next_batch.next_batch, "next-batch")
 ingest = as_flow(flows.ingest.ingest, "ingest")
-adjudicate = as_flow(flows.adjudicate.adjudicate, "adjudicate")
+adjudicate = as_flow(flows.review.adjudicate, "adjudicate")
 publish_found = as_flow(flows.publish_found.publish_found, "publish-found")
 review = as_flow(flows.review.review, "review")
 predict = as_flow(flows.predict.predict, "predict")

@@ -27,9 +27,8 @@ from storage.files.folders import (
     sha256_of,
     write_whole,
 )
-from storage.files.inbox_mirror import InboxMirror
+from storage.files.inbox_mirror import InboxMirror, SeenFiles
 from storage.files.object_store import READERS, ObjectStore, Stored
-from storage.files.seen_files import SeenFiles
 
 ERASED = "erased.json"
 """In the store: SHA-256 of the content of every file that was erased."""

@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 
 import tasks.relabel
 from annotation.label_set import Label, LabelSet
-from flows.adjudicate import adjudicate
 from flows.change_labels import ask_again, change_labels
 from flows.cli.annotating import publish_formats
 from flows.cli.commands import app
@@ -28,7 +27,7 @@ from flows.import_texts import check_import
 from flows.ingest import check_ingest
 from flows.next_batch import check_next
 from flows.nightly import nightly
-from flows.review import review
+from flows.review import adjudicate, review
 from flows.run import run_here
 from storage.errors import ConfigError, ModelError
 from storage.files.folders import MANIFEST

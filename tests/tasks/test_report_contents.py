@@ -19,11 +19,11 @@ from annotation.synthetic import fill_csv
 from flows.run import Run, run_here
 from storage.errors import ConfigError
 from storage.lake.annotations import ingest
+from storage.lake.annotators import answers_by_day, people
 from storage.lake.batches import Draft, reserve
 from storage.lake.history import history_of
 from storage.lake.items import fixed_sample
 from storage.lake.models import metrics_of, production_model, promote, strategy_results
-from storage.lake.people import answers_by_day, people
 from storage.records import Answer, Assignment, Metric, Proposal, Purpose, RunStatus, Split
 from storage.workspace import Workspace
 from tasks.collect import collect_answers
