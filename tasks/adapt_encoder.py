@@ -250,9 +250,9 @@ def _write(part: Path, learned: _Learned, facts: dict[str, Any]) -> dict[str, An
 
 def _remove_left(encoders: Path) -> None:
     """Remove what was begun more than a day ago on a pool or labels that have changed since."""
-    for left in encoders.glob(".*.work"):
-        if time.time() - left.stat().st_mtime > 86_400:
-            shutil.rmtree(left, ignore_errors=True)
+    for folder in encoders.glob(".*.work"):
+        if time.time() - folder.stat().st_mtime > 86_400:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _save(path: Path, write: Callable[[Path], object]) -> None:

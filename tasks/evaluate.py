@@ -95,20 +95,20 @@ def predict_held_out(store: Store, model: LoadedModel, version: int, where: str 
     return HeldOut(table, probabilities, np.array(numbers, np.int64), version, sliced)
 
 
-def held_out_of(project: Project, model: LoadedModel, known: dict[str, HeldOut]) -> HeldOut:
+def held_out_of(project: Project, model: LoadedModel, predicted: dict[str, HeldOut]) -> HeldOut:
     """A model's probabilities for the evaluation items, which are the same for all models of a run.
 
     Args:
-        known: Model id -> what was predicted so far in this run; the result is added.
+        predicted: Model id -> what was predicted so far in this run; the result is added.
     """
     store = project.store
-    if model.model_id not in known:
-        if first := next(iter(known.values()), None):
+    if model.model_id not in predicted:
+        if first := next(iter(predicted.values()), None):
             probabilities = predict_stored(store, model, first.items["text"].to_pylist())
-            known[model.model_id] = replace(first, probabilities=probabilities)
+            predicted[model.model_id] = replace(first, probabilities=probabilities)
         else:
-            known[model.model_id] = predict_held_out(store, model, store.version(), project.config.sampling.where)
-    return known[model.model_id]
+            predicted[model.model_id] = predict_held_out(store, model, store.version(), project.config.sampling.where)
+    return predicted[model.model_id]
 
 
 N_SAMPLE = 2_000
@@ -133,7 +133,7 @@ def compare_with_previous(project: Project, model: LoadedModel) -> Measurement |
     except ModelError as error:
         log.warning("Not compared with the previous model: %s", error.what)
         return None
-    first, second = (each.calibration.decisions(predict_stored(store, each, texts)) for each in (previous, model))
+    first, second = (either.calibration.decisions(predict_stored(store, either, texts)) for either in (previous, model))
     kappa = cohen_kappa(first, second)
     metrics = [
         Metric("kappa", kappa, reason=None if kappa is not None else "both models give all items the same label")

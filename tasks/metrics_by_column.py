@@ -31,8 +31,8 @@ def slices_of(store: Store, columns: Sequence[str], model: LoadedModel, held_out
     parts: list[tuple[str, str, npt.NDArray[np.bool_]]] = []
     if held_out.sliced:
         places = np.array(held_out.sliced.at, np.int64)
-        for k, each in enumerate(held_out.sliced.slices):
-            parts.append((IMPORTED, f"{each.imports[0]:%Y-%m-%d %H:%M} UTC", places == k))
+        for k, part in enumerate(held_out.sliced.slices):
+            parts.append((IMPORTED, f"{part.imports[0]:%Y-%m-%d %H:%M} UTC", places == k))
     for column in columns:
         sql = f"SELECT item_id, {column_sql(column)} FROM lake.items WHERE item_id IN (SELECT unnest($ids))"
         values = dict(store.rows(sql, {"ids": item_ids}))
@@ -40,7 +40,7 @@ def slices_of(store: Store, columns: Sequence[str], model: LoadedModel, held_out
         frequent = [value for value, _ in Counter(of).most_common(MOST_VALUES)]
         rest = np.array([value if value in frequent else "(others)" for value in of], dtype=object)
         parts += [(column, value, rest == value) for value in dict.fromkeys([*frequent, *rest])]
-    found, weights = [], held_out.weights
+    slices, weights = [], held_out.weights
     for column, value, within in parts:
         if not (at := np.flatnonzero(within)).size:
             continue
@@ -51,6 +51,6 @@ def slices_of(store: Store, columns: Sequence[str], model: LoadedModel, held_out
             model.calibration,
             item_weights=weights[at] if weights is not None else None,
         )
-        metrics = tuple(each for name in METRICS for each in measured.metrics if each.name == name)
-        found.append(Slice(column, value, len(at), metrics))
-    return found
+        metrics = tuple(metric for name in METRICS for metric in measured.metrics if metric.name == name)
+        slices.append(Slice(column, value, len(at), metrics))
+    return slices

@@ -49,12 +49,12 @@ class ModelChange:
     flips: tuple[Flip, ...]
 
 
-def model_change(project: Project, model_ids: Sequence[str], known: dict[str, HeldOut]) -> ModelChange | None:
+def model_change(project: Project, model_ids: Sequence[str], predicted: dict[str, HeldOut]) -> ModelChange | None:
     """Compare the two newest models; None if there are no two that fit pal.toml.
 
     Args:
         model_ids: All models with metrics, oldest first.
-        known: Model id -> what was predicted for the evaluation items so far in this run; results are added.
+        predicted: Model id -> what was predicted for the evaluation items so far in this run; results are added.
     """
     store, names, newest = project.store, project.label_set.names, model_ids[-2:]
     if len(newest) < 2:
@@ -63,7 +63,7 @@ def model_change(project: Project, model_ids: Sequence[str], known: dict[str, He
         before, now = (open_model(project, model_id) for model_id in newest)
     except ModelError:
         return None  # of other labels, or damaged: `pal status` and the next run say so
-    held_out = [held_out_of(project, model, known) for model in (before, now)]
+    held_out = [held_out_of(project, model, predicted) for model in (before, now)]
     texts = fixed_sample(store, N_SAMPLE)
     probabilities = predict_stored(store, now, texts)
     first = before.calibration.decisions(predict_stored(store, before, texts))
@@ -86,11 +86,12 @@ def _verdict(models: tuple[LoadedModel, LoadedModel], held_out: list[HeldOut]) -
     scored = [[_scored(of, model, label) for label in counted] for model, of in zip(models, held_out, strict=True)]
     truths = [labels == label for label in counted]
     weights = held_out[1].weights
-    found = {name: compare(scored[1], scored[0], truths, name, margin=0.0, item_weights=weights) for name in METRICS}
-    return verdict_text(models[0].model_id, {METRICS[name]: each for name, each in found.items() if each})
+    compared = {name: compare(scored[1], scored[0], truths, name, margin=0.0, item_weights=weights) for name in METRICS}
+    defined = {METRICS[name]: comparison for name, comparison in compared.items() if comparison}
+    return verdict_text(models[0].model_id, defined)
 
 
-def verdict_text(previous_id: str, found: dict[str, Comparison]) -> str:
+def verdict_text(previous_id: str, comparisons: dict[str, Comparison]) -> str:
     """The comparison in a sentence; empty where there is none.
 
     >>> better, equal = Comparison(9, 0.63, 0.60, 0.01, 0.05, 1.0), Comparison(9, 0.5, 0.5, -1, 1, 0.5)
@@ -98,13 +99,13 @@ def verdict_text(previous_id: str, found: dict[str, Comparison]) -> str:
     'Against m1 on the same 9 items: AP better by 0.030, F1 about equal.'
     """
     parts = []
-    for name, each in found.items():
-        difference = abs(each.candidate - each.production)
-        if each.low <= 0 <= each.high:
+    for name, comparison in comparisons.items():
+        difference = abs(comparison.candidate - comparison.production)
+        if comparison.low <= 0 <= comparison.high:
             parts.append(f"{name} about equal")
         else:
-            parts.append(f"{name} {'better' if each.low > 0 else 'worse'} by {difference:.3f}")
-    n = next((each.n for each in found.values()), 0)
+            parts.append(f"{name} {'better' if comparison.low > 0 else 'worse'} by {difference:.3f}")
+    n = next((comparison.n for comparison in comparisons.values()), 0)
     return f"Against {previous_id} on the same {n:,} items: {', '.join(parts)}." if parts else ""
 
 

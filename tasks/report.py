@@ -172,12 +172,12 @@ def _change(project: Project, model_ids: Sequence[str], held_out: dict[str, Held
     return model_change(project, model_ids, held_out)
 
 
-def write_page(report: Report, *places: Path) -> None:
+def write_page(report: Report, *paths: Path) -> None:
     """Write a report as one HTML file, there whole or not at all, to each place."""
     page = report_page(report).encode()
-    for place in places:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(place, page)
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, page)
 
 
 def _state(counts: Mapping[Split, Mapping[str, int]], open_: Sequence[Progress], model_id: str | None) -> str:
@@ -205,20 +205,20 @@ def _overall(metrics: Mapping[str, Metric]) -> list[Metric]:
 
 def _per_label(metrics: Mapping[str, Metric]) -> dict[str, dict[str, Metric]]:
     """Label -> name of a metric -> the metric, from names such as `f1[label]`."""
-    found: dict[str, dict[str, Metric]] = {}
+    by_label: dict[str, dict[str, Metric]] = {}
     for name, metric in metrics.items():
         of, _, label = name.removesuffix("]").partition("[")
         if label:
-            found.setdefault(label, {})[of] = metric
-    return found
+            by_label.setdefault(label, {})[of] = metric
+    return by_label
 
 
 def _by_strategy(results: Sequence[StrategyResult]) -> list[tuple[str, Point]]:
     """Of each strategy the share of positives over all batches, the highest first."""
     totals: dict[str, tuple[int, int]] = {}
-    for each in results:
-        positive, labelled = totals.get(each.strategy, (0, 0))
-        totals[each.strategy] = positive + each.n_positive, labelled + each.n_labelled
+    for result in results:
+        positive, labelled = totals.get(result.strategy, (0, 0))
+        totals[result.strategy] = positive + result.n_positive, labelled + result.n_labelled
     rows = [
         (name, Point(positive / labelled, 0.0, *wilson_interval(positive, labelled), note=f"{positive} of {labelled}"))
         for name, (positive, labelled) in totals.items()
@@ -226,7 +226,7 @@ def _by_strategy(results: Sequence[StrategyResult]) -> list[tuple[str, Point]]:
     return sorted(rows, key=lambda row: -row[1].x)
 
 
-def _on_evaluation(project: Project, model_id: str, known: dict[str, HeldOut]) -> OnEvaluation | None:
+def _on_evaluation(project: Project, model_id: str, predicted: dict[str, HeldOut]) -> OnEvaluation | None:
     from tasks.evaluate import held_out_of  # torch takes seconds to import
     from tasks.metrics_by_column import slices_of
 
@@ -234,7 +234,7 @@ def _on_evaluation(project: Project, model_id: str, known: dict[str, HeldOut]) -
         model = open_model(project, model_id)
     except ModelError:
         return None  # of other labels, or damaged: `pal status` and the next run say so
-    held_out = held_out_of(project, model, known)
+    held_out = held_out_of(project, model, predicted)
     if not held_out.items.num_rows:
         return None
     slices = slices_of(project.store, project.config.report.slices, model, held_out)
@@ -261,8 +261,8 @@ def _measured(model: LoadedModel, held_out: HeldOut) -> OnEvaluation:
         curve,
         chosen,
         [
-            Point(each.probability, each.share, each.low, each.high, note=f"{each.n:,}")
-            for each in calibration_bins(scores, truth)
+            Point(bin_.probability, bin_.share, bin_.low, bin_.high, note=f"{bin_.n:,}")
+            for bin_ in calibration_bins(scores, truth)
         ],
         confusion(labels, decided, len(model.labels)).tolist(),
         [

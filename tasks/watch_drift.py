@@ -53,17 +53,17 @@ class Watched:
 
     def line(self) -> str:
         """What was measured, for people."""
-        each = self.drift
-        said = f"Texts imported since {self.since:%Y-%m-%d %H:%M} UTC against older ones: AUC {each.auc:.3f} "
-        said += f"[{each.low:.3f}, {each.high:.3f}], p = {each.p:.3f}"
+        drift = self.drift
+        text = f"Texts imported since {self.since:%Y-%m-%d %H:%M} UTC against older ones: AUC {drift.auc:.3f} "
+        text += f"[{drift.low:.3f}, {drift.high:.3f}], p = {drift.p:.3f}"
         if self.positive:
             shares = [f"{share:.1%} [{low:.1%}, {high:.1%}]" for share, low, high in self.positive]
-            said += f"; predicted positive: {shares[0]} of the older, {shares[1]} of the new"
+            text += f"; predicted positive: {shares[0]} of the older, {shares[1]} of the new"
         if self.words:
             named = [f"{word.word} ({word.old:.1%}, {word.new:.1%})" for word in self.words[:MOST_WORDS]]
             rest = f" and {n:,} more" if (n := len(self.words) - len(named)) else ""
-            said += f"; new words (older, new): {', '.join(named)}{rest}"
-        return f"Drift: {said}." if self.fires else f"{said}: no drift."
+            text += f"; new words (older, new): {', '.join(named)}{rest}"
+        return f"Drift: {text}." if self.fires else f"{text}: no drift."
 
 
 def watch_drift(project: Project) -> Watched | None:

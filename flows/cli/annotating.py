@@ -133,9 +133,9 @@ def history_text(history: ItemHistory) -> str:
         )
     if history.answers:
         lines.append("  * counts for the label")
-    published = [each for each in history.answers if not each.batch_id.startswith((IMPORTED, ORIGINAL))]
-    shown = {each.guideline: each.batch_id for each in published}
-    lines += [f"  guideline {guideline}: batches/{batch_id}/manifest.json" for guideline, batch_id in shown.items()]
+    published = [answer for answer in history.answers if not answer.batch_id.startswith((IMPORTED, ORIGINAL))]
+    batch_ids = {answer.guideline: answer.batch_id for answer in published}
+    lines += [f"  guideline {guideline}: batches/{batch_id}/manifest.json" for guideline, batch_id in batch_ids.items()]
     return "\n".join(lines)
 
 
@@ -198,8 +198,8 @@ def _aligned(header: Sequence[str], rows: Iterable[Sequence[str]], n_names: int)
 
     lines = [header, *rows]
     widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
-    room = WIDTH - sum(2 + width for width in widths[n_names:])
-    widths[:n_names] = [min(width, max(8, room // n_names - 2)) for width in widths[:n_names]]
+    width_of_names = WIDTH - sum(2 + width for width in widths[n_names:])
+    widths[:n_names] = [min(width, max(8, width_of_names // n_names - 2)) for width in widths[:n_names]]
 
     def laid(number: int, cell: str) -> str:
         width = widths[number]
@@ -321,13 +321,13 @@ def loop_at_terminal(project: Project, annotator: str, n: int | None) -> None:
 
 
 def _report(project: Project) -> None:
-    """F-score and AUC of the production model, as the original told them after every iteration."""
+    """F-score and AUC of the production model, printed after every iteration, as in the original."""
     store = project.store
     model = production_model(store)
     if model is not None:
         figures = metrics_of(store, model.model_id, Split.EVALUATION)
-        said = ", ".join(str(figures[name]) for name in ("f1", "auc") if name in figures)
-        print(f"model of {model.n_training:,} labels: {said}")
+        metrics = ", ".join(str(figures[name]) for name in ("f1", "auc") if name in figures)
+        print(f"model of {model.n_training:,} labels: {metrics}")
 
 
 EVENT, RESOURCE = "pal.batch.submitted", "pal.inbox"
@@ -366,31 +366,31 @@ def submit(project: Project, path: Path, api: str | None) -> Submission:
     if not path.is_file():
         raise BatchError(f"There is no file {path}.", hint="Name a filled batch file: pal submit batch-anna.csv")
     project.workspace.pull()
-    found = check_file(BatchChecks(project.workspace, project.label_set), FilledFile(path, in_inbox=True))
-    if not found.answers and not found.errors:
-        why = "; ".join(found.unreadable) or f"{path} holds no answer."
-        raise BatchError(why, hint="Fill in the label column, then run: pal submit FILE")
+    checked = check_file(BatchChecks(project.workspace, project.label_set), FilledFile(path, in_inbox=True))
+    if not checked.answers and not checked.errors:
+        reason = "; ".join(checked.unreadable) or f"{path} holds no answer."
+        raise BatchError(reason, hint="Fill in the label column, then run: pal submit FILE")
     workspace = project.workspace
-    place = workspace.hand_in(path) if workspace.files else str(into_inbox(workspace, path))
-    untold = tell_server(api, project, place) if api else "no Prefect server is running"
+    location = workspace.hand_in(path) if workspace.files else str(into_inbox(workspace, path))
+    untold = tell_server(api, project, location) if api else "no Prefect server is running"
     return Submission(
         str(path),
-        {batch_id: len(answers) for batch_id, answers in found.answers.items()},
-        [str(error) for error in found.errors] + found.unreadable,
-        place,
+        {batch_id: len(answers) for batch_id, answers in checked.answers.items()},
+        [str(error) for error in checked.errors] + checked.unreadable,
+        location,
         None if untold else api,
         untold,
     )
 
 
-def tell_server(api: str, project: Project, place: str) -> str:
+def tell_server(api: str, project: Project, location: str) -> str:
     """Send the event that a file was submitted; returns why that starts nothing, empty where it does."""
     event = {
         "id": str(uuid.uuid4()),
         "occurred": datetime.now(UTC).isoformat(),
         "event": EVENT,
         "resource": {"prefect.resource.id": RESOURCE, "prefect.resource.name": str(project.workspace.inbox)},
-        "payload": {"workspace": str(project.workspace.root), "file": PurePath(place).name},
+        "payload": {"workspace": str(project.workspace.root), "file": PurePath(location).name},
     }
     try:
         deployed = ask(api, "/deployments/name/ingest/ingest")

@@ -165,8 +165,8 @@ def close(call: Call, batch: Annotated[str, typer.Argument(help="The batch.")]) 
             hint="Ingest them first: pal ingest",
         )
     n = close_batch(project.store, batch)
-    place = "as they were" if again else "back in the pool"
-    call.show({"batch_id": batch, "n_returned": n}, f"{batch} is closed; {n} items are {place}")
+    state = "as they were" if again else "back in the pool"
+    call.show({"batch_id": batch, "n_returned": n}, f"{batch} is closed; {n} items are {state}")
 
 
 @command(commands, epilog="Example: pal review -n 50")

@@ -44,11 +44,11 @@ class GroupedHelp(TyperGroup):
     def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write a section for each group."""
         groups = {title: names.split() for title, names in GROUPS.items()}
-        known = {name for names in groups.values() for name in names}
-        groups["Other"] = [name for name in self.list_commands(ctx) if name not in known]
+        grouped = {name for names in groups.values() for name in names}
+        groups["Other"] = [name for name in self.list_commands(ctx) if name not in grouped]
         for title, names in groups.items():
             commands = [(name, self.get_command(ctx, name)) for name in names]
-            rows = [(name, each.get_short_help_str(1_000)) for name, each in commands if each and not each.hidden]
+            rows = [(name, shown.get_short_help_str(1_000)) for name, shown in commands if shown and not shown.hidden]
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)
@@ -65,9 +65,9 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(is_wanted: bool) -> None:
     """Print the version and end."""
-    if wanted:
+    if is_wanted:
         from importlib.metadata import version
 
         print(f"pal {version('pytorch-active-learning')}")
@@ -136,10 +136,10 @@ def init(
         label_set = named_labels(label_names(labels), positive, question, definition)
     elif asks:
         label_set = ask_labels()
-    found = find_preset(preset or "disaster-headlines", label_set)
+    settings = find_preset(preset or "disaster-headlines", label_set)
     directory.mkdir(parents=True, exist_ok=True)
-    Workspace(directory.resolve(), found.lake.catalog, found.lake.data, found.files.root).store()
-    write_whole(directory / CONFIG_NAME, config_text(found).encode())  # at the end: then it is a workspace
+    Workspace(directory.resolve(), settings.lake.catalog, settings.lake.data, settings.files.root).store()
+    write_whole(directory / CONFIG_NAME, config_text(settings).encode())  # at the end: then it is a workspace
     print(f"workspace {directory}: look through {directory / CONFIG_NAME}")
     print(f"next: cd {shlex.quote(str(directory))}; pal import FILE")
 

@@ -28,8 +28,8 @@ def summary(report: ImportReport) -> Iterator[str]:
         if scripts := [f"{share:.0%} {script.title()}" for script, share in lengths.scripts if share >= RARE_SCRIPT]:
             yield f"  Letters: {', '.join(scripts).replace('Cjk', 'Chinese characters')}."
         if lengths.n_blank:
-            shown = ", ".join(f"{text!r} in row {row:,}" for row, text in lengths.blank)
-            yield f"  Texts that say nothing: {lengths.n_blank:,}, such as {shown}."
+            examples = ", ".join(f"{text!r} in row {row:,}" for row, text in lengths.blank)
+            yield f"  Texts that say nothing: {lengths.n_blank:,}, such as {examples}."
     for split, n in report.labels.items():
         yield f"  Labels imported for {split}: {n:,}."
     yield from (f"  {note}" for note in report.notes)

@@ -65,25 +65,25 @@ def item_view(project: Project, item_id: str) -> ItemView:
     hits = find_items(project, Search(like=item_id), Scope(everything=True), NEIGHBOURS)
     labels = _labels_of(store, [hit.item_id for hit in hits])
     neighbours = [Neighbour(hit.item_id, hit.text, hit.score, labels.get(hit.item_id)) for hit in hits]
-    shown = json.loads(context) if context else {}
-    return ItemView(history, shown, [row[0] for row in out], model_id, probabilities, neighbours)
+    columns = json.loads(context) if context else {}
+    return ItemView(history, columns, [row[0] for row in out], model_id, probabilities, neighbours)
 
 
-def item_text(found: ItemView) -> str:
+def item_text(view: ItemView) -> str:
     """An item for a terminal."""
-    lines = [history_text(found.history)]
-    if not found.history.answers:
-        lines.append(f"with annotators in {', '.join(found.out)}" if found.out else "in the pool")
-    lines += [f"{name}: {value}" for name, value in found.context.items()]
-    if found.model_id:
-        likely = sorted(found.probabilities.items(), key=lambda pair: -pair[1])[:3]
-        lines.append(f"model {found.model_id}: " + ", ".join(f"{name} {value:.3f}" for name, value in likely))
-    if found.neighbours:
+    lines = [history_text(view.history)]
+    if not view.history.answers:
+        lines.append(f"with annotators in {', '.join(view.out)}" if view.out else "in the pool")
+    lines += [f"{name}: {value}" for name, value in view.context.items()]
+    if view.model_id:
+        likely = sorted(view.probabilities.items(), key=lambda pair: -pair[1])[:3]
+        lines.append(f"model {view.model_id}: " + ", ".join(f"{name} {value:.3f}" for name, value in likely))
+    if view.neighbours:
         lines.append("nearest items:")
     lines += [
-        f"  {each.cosine:.2f}  {each.item_id}  {' '.join(each.text.split())}"
-        + (f"  ({each.label})" if each.label else "")
-        for each in found.neighbours
+        f"  {neighbour.cosine:.2f}  {neighbour.item_id}  {' '.join(neighbour.text.split())}"
+        + (f"  ({neighbour.label})" if neighbour.label else "")
+        for neighbour in view.neighbours
     ]
     return "\n".join(lines)
 

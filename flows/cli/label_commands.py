@@ -37,19 +37,19 @@ def list_labels(call: Call, context: typer.Context) -> None:
     """List the labels, and how many items have each."""
     if not call.is_of(context):
         return
-    found = labels_of(call.project)
-    if call.shows_json(found):
+    overview = labels_of(call.project)
+    if call.shows_json(overview):
         return
-    rows = found["labels"]
+    rows = overview["labels"]
     width = max(len(row["name"]) for row in rows)
     print(f"{'label':<{width}}  key  training  validation  evaluation")
     for row in rows:
         counts = f"{row['training']:>8,}  {row['validation']:>10,}  {row['evaluation']:>10,}"
         marks = ["positive"] * row["positive"] + ["not in pal.toml"] * (not row["in_file"])
         print(f"{row['name']:<{width}}  {row['key'] or '-':<3}  {counts}  {', '.join(marks)}".rstrip())
-    print(f"Codebook {found['codebook']}; definitions are in [task] definition of pal.toml.")
-    if found["possible"]:
-        print(f"Say what became of those not in pal.toml: {'; '.join(found['possible'])}")
+    print(f"Codebook {overview['codebook']}; definitions are in [task] definition of pal.toml.")
+    if overview["possible"]:
+        print(f"Say what became of those not in pal.toml: {'; '.join(overview['possible'])}")
 
 
 def labels_of(project: Project) -> dict[str, Any]:
@@ -64,16 +64,16 @@ def labels_of(project: Project) -> dict[str, Any]:
     with store.reading():
         counts, codebook, lost = label_counts(store), codebook_of(store), lost_labels(project)
         possible = possible_changes(project, lost) if lost else []
-    known = {label.name: label for label in project.label_set.labels}
+    label_of = {label.name: label for label in project.label_set.labels}
     rows = [
         {
             "name": name,
-            "key": known[name].key if name in known else "",
-            "positive": name in known and known[name].positive,
-            "in_file": name in known,
+            "key": label_of[name].key if name in label_of else "",
+            "positive": name in label_of and label_of[name].positive,
+            "in_file": name in label_of,
             **{split.value: counts[split].get(name, 0) for split in Split},
         }
-        for name in (*known, *lost)
+        for name in (*label_of, *lost)
     ]
     changes = codebook.changes
     return {"codebook": codebook.number, "labels": rows, "changes": changes, "possible": possible}

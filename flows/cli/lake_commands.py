@@ -113,8 +113,8 @@ def restore(
     """Restore a workspace and its lake atomically, after checking the backup."""
     from storage.upkeep.backup import restore as bring_back
 
-    made, aside = bring_back(folder.resolve(), directory.resolve(), force=force)
-    print(f"workspace {directory}: as of {made.at}, lake version {made.lake_version}")
+    restored, aside = bring_back(folder.resolve(), directory.resolve(), force=force)
+    print(f"workspace {directory}: as of {restored.at}, lake version {restored.lake_version}")
     if aside is not None:
         print(f"what was there is in {aside}")
 

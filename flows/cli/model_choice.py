@@ -61,16 +61,16 @@ def models_text(rows: list[ModelRow], most: int | None = 15) -> str:
     """A table of the models, and below it which is in production and why."""
     if not rows:
         return "no model yet; the first comes with the labels for it: pal next"
-    shown = rows if most is None else rows[:most]
+    newest = rows if most is None else rows[:most]
     lines = [f"{'':<2}{'model':<19}{'labels':>7}  {'F1':<19}{'AUC':<19}{'AP':<19}{'items':>6}  made"]
-    for row in shown:
+    for row in newest:
         mark = "*" if row.status is ModelStatus.PRODUCTION else ""
         figures = "".join(f"{_figure(row.figures.get(name)):<19}" for name in FIGURES)
-        made = f"{row.created_at:%Y-%m-%d}"
+        day = f"{row.created_at:%Y-%m-%d}"
         erased = "" if row.reproducible else "  not reproducible: texts erased"
-        lines.append(f"{mark:<2}{row.model_id:<19}{row.n_training:>7,}  {figures}{row.n_measured:>6,}  {made}{erased}")
-    if len(shown) < len(rows):
-        lines.append(f"  and {len(rows) - len(shown)} older ones: pal models --all")
+        lines.append(f"{mark:<2}{row.model_id:<19}{row.n_training:>7,}  {figures}{row.n_measured:>6,}  {day}{erased}")
+    if len(newest) < len(rows):
+        lines.append(f"  and {len(rows) - len(newest)} older ones: pal models --all")
     lines.append("(* in production; metrics with 95% intervals on so many evaluation items; times in UTC)")
     for row in rows:
         if row.decision and (row.status is ModelStatus.PRODUCTION or row is rows[0]):
@@ -95,9 +95,9 @@ def promote_by_hand(project: Project, model_id: str, reason: str) -> Decision:
         ModelError: There is no such model, or it does not fit pal.toml, or its files are damaged.
     """
     store = project.store
-    found = _found([model.model_id for model in all_models(store)], model_id)
-    _check(project, found)
-    return promote(store, found, decided_by=DecidedBy.PERSON, reason=reason)
+    whole_id = _found([model.model_id for model in all_models(store)], model_id)
+    _check(project, whole_id)
+    return promote(store, whole_id, decided_by=DecidedBy.PERSON, reason=reason)
 
 
 def roll_back(project: Project) -> Decision:
@@ -124,8 +124,8 @@ def _found(model_ids: list[str], model_id: str) -> str:
     if model_id in model_ids or len(matching) == 1:
         return model_id if model_id in model_ids else matching[0]
     near = matching or get_close_matches(model_id, model_ids, n=3, cutoff=0.4) or model_ids[:3]
-    what = f"{len(matching)} models begin with {model_id!r}" if matching else f"There is no model {model_id!r}"
-    raise ModelError(f"{what}.", hint=f"Name a model: {', '.join(near)}." if near else "Train a model: pal next")
+    problem = f"{len(matching)} models begin with {model_id!r}" if matching else f"There is no model {model_id!r}"
+    raise ModelError(f"{problem}.", hint=f"Name a model: {', '.join(near)}." if near else "Train a model: pal next")
 
 
 def _figure(metric: Metric | None) -> str:

@@ -139,18 +139,18 @@ def simulate(
     )
     oracle, mixes = Oracle(noise, abstention, annotators), tuple(mix or ())
     experiment = experiment_of(data, mixes, replays, oracle)
-    place = (output or Path(f"simulation-{file.stem}")).resolve()
+    folder = (output or Path(f"simulation-{file.stem}")).resolve()
     read = material(experiment, experiment.encoders[0]).read  # errors of the file come before a run begins
     print(*read, sep="\n", file=sys.stderr if call.as_json else sys.stdout)
     if project := project_here(call.workspace):
-        simulation = start_run(project, simulate_flow, data, tuple(experiment.mixes), replays, oracle, str(place))
+        simulation = start_run(project, simulate_flow, data, tuple(experiment.mixes), replays, oracle, str(folder))
     else:
-        simulation = replay_experiment(experiment, place, target, jobs)
+        simulation = replay_experiment(experiment, folder, target, jobs)
     if call.shows_json(simulation):
         return
     print(simulation_text(simulation))
     if simulation.no_picture:
         print(f"No simulation.png. {simulation.no_picture}", file=sys.stderr)
     else:
-        print(f"{place / 'simulation.png'}: the curves of {simulation.figure}")
-    print(f"{place / 'simulation.html'}: the same with its curves; {place / 'results.parquet'}: every step")
+        print(f"{folder / 'simulation.png'}: the curves of {simulation.figure}")
+    print(f"{folder / 'simulation.html'}: the same with its curves; {folder / 'results.parquet'}: every step")

@@ -97,10 +97,10 @@ def report(
     from tasks.report import report_of, write_page
 
     project = call.project
-    place = (output or project.workspace.reports / "latest.html").resolve()
-    write_page(report_of(project), place)
+    path = (output or project.workspace.reports / "latest.html").resolve()
+    write_page(report_of(project), path)
     if output is None:
-        project.workspace.share(place)
-    print(place)
+        project.workspace.share(path)
+    print(path)
     if open_:
-        webbrowser.open(place.as_uri())
+        webbrowser.open(path.as_uri())

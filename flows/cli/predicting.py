@@ -47,17 +47,17 @@ def predictions(
             yield {"text": text, **_decision(model.labels, row, label)}
     for rows in described_source(file, text_column).all_rows() if file else ():
         predicted = predict_rows(model, rows)
-        found = zip(predicted.decided.tolist(), predicted.probabilities.tolist(), strict=True)
+        decisions = zip(predicted.decided.tolist(), predicted.probabilities.tolist(), strict=True)
         ids = rows.ids.to_pylist() if rows.ids is not None else None
         for k, (number, text, reason) in enumerate(
             zip(rows.numbers.tolist(), rows.texts.to_pylist(), rows.reasons.to_pylist(), strict=True)
         ):
-            place = {"row": number} | ({} if ids is None else {"id": ids[k]})
+            source = {"row": number} | ({} if ids is None else {"id": ids[k]})
             if text is None:
-                yield {**place, "text": None, "label": None, "probability": None, "reason": reason}
+                yield {**source, "text": None, "label": None, "probability": None, "reason": reason}
             else:
-                label, row = next(found)
-                yield {**place, "text": text, **_decision(model.labels, row, label)}
+                label, row = next(decisions)
+                yield {**source, "text": text, **_decision(model.labels, row, label)}
 
 
 def described_source(file: Path, text_column: Sequence[str] | None) -> Source:
@@ -100,13 +100,13 @@ def print_predictions(listed: Iterator[dict[str, Any]], *, as_json: bool) -> Non
             between = ",\n"
         print("\n]")
         return
-    for each in listed:
-        place = [str(each["row"])] if "row" in each else []
-        place += [_one_line(each["id"])] if "id" in each else []
-        if each["label"] is None:
-            print(*place, "", "", "", each["reason"], sep="\t")
+    for row in listed:
+        cells = [str(row["row"])] if "row" in row else []
+        cells += [_one_line(row["id"])] if "id" in row else []
+        if row["label"] is None:
+            print(*cells, "", "", "", row["reason"], sep="\t")
         else:
-            print(*place, each["label"], f"{each['probability']:.4f}", _one_line(each["text"]), sep="\t")
+            print(*cells, row["label"], f"{row['probability']:.4f}", _one_line(row["text"]), sep="\t")
 
 
 def _one_line(value: str | None) -> str:
@@ -142,8 +142,8 @@ def write_predictions(
         print_json(found)
         return
     without = found.n_rows - found.n_predicted
-    why = f", {without:,} without a prediction (see column {found.columns['reason']!r})" if without else ""
+    missing = f", {without:,} without a prediction (see column {found.columns['reason']!r})" if without else ""
     print(
-        f"Wrote {output}: {counted(found.n_rows, 'row')}{why}, by model {found.model_id}.",
+        f"Wrote {output}: {counted(found.n_rows, 'row')}{missing}, by model {found.model_id}.",
         file=sys.stderr if output == STANDARD else sys.stdout,
     )

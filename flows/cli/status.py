@@ -187,10 +187,10 @@ def folded(counts: Mapping[str, int], most: int = 10) -> str:
     names = list(counts)
     if len(names) > most:
         names = sorted(names, key=lambda name: -counts[name])[: most - 1]
-    shown = [f"{counts[name]:,} {name}" for name in names]
+    parts = [f"{counts[name]:,} {name}" for name in names]
     if others := len(counts) - len(names):
-        shown.append(counted(others, "other label"))
-    return ", ".join(shown) or "none"
+        parts.append(counted(others, "other label"))
+    return ", ".join(parts) or "none"
 
 
 def status_of(project: Project) -> Status:
@@ -211,8 +211,8 @@ def _status(project: Project) -> Status:
     model = _model(project, counts[Split.EVALUATION])
     signs = signs_of(store, project.label_set, (n_items, n_pool)) if model else ()
     step = _next_command(project, n_pool, batches, inbox)
-    left = batches[0] if " annotate " in step else None
-    n_left = left.n * left.overlap - left.n_ingested - left.n_waiting if left else 0
+    next_open = batches[0] if " annotate " in step else None
+    n_left = next_open.n * next_open.overlap - next_open.n_ingested - next_open.n_waiting if next_open else 0
     outlook = outlook_of(project, model.n_training, model.figures, counts) if model else None
     n_before_model = 0 if model else answers_before_model(minimums_of(project), counts, n_items)
     return Status(
@@ -234,7 +234,7 @@ def _status(project: Project) -> Status:
         next=step,
         n_left=n_left,
         seconds_left=_seconds_of(project, step, n_left, seconds),
-        then=_then(step, n_before_model, n_left + sum(each.n_waiting for each in batches)),
+        then=_then(step, n_before_model, n_left + sum(batch.n_waiting for batch in batches)),
         outlook=outlook,
         seconds_to_outlook=outlook.n_answers * median(seconds) if outlook and seconds else None,
         sentence_vectors=sentences[0] if (sentences := made_so_far(project)) else None,
@@ -291,14 +291,14 @@ def _n_waiting(project: Project, batch: Batch, files: Sequence[FilledFile], seco
         return 0
     seconds += [answer.seconds for answer in answers if answer.seconds is not None]
     store = project.store
-    known = answerers_in(store, batch.batch_id)
-    own = {proposal.item_id for proposal in proposals_of(store, batch.batch_id)}
+    answerers = answerers_in(store, batch.batch_id)
+    own_ids = {proposal.item_id for proposal in proposals_of(store, batch.batch_id)}
     waiting: dict[str, set[str]] = {}
     for answer in answers:
-        if answer.item_id in own:
+        if answer.item_id in own_ids:
             waiting.setdefault(answer.item_id, set()).add(answer.annotator)
     return sum(
-        max(0, min(batch.overlap - len(known.get(item_id, ())), len(names - known.get(item_id, set()))))
+        max(0, min(batch.overlap - len(answerers.get(item_id, ())), len(names - answerers.get(item_id, set()))))
         for item_id, names in waiting.items()
     )
 

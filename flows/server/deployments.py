@@ -164,11 +164,11 @@ def as_flow(body: Callable[Concatenate[Run, P], T], name: str, project: Project 
     wrapped = _with_signature(call, body)
     if project is not None:
         return flow(name=name)(wrapped)
-    made = flow(name=name, flow_run_name=name, on_crashed=[_notify_crash])(wrapped)
-    shown = inspect.signature(wrapped)
-    _, *others = shown.parameters.values()
-    made.__signature__ = shown.replace(parameters=others)  # type: ignore[attr-defined]
-    return made
+    prefect_flow = flow(name=name, flow_run_name=name, on_crashed=[_notify_crash])(wrapped)
+    signature = inspect.signature(wrapped)
+    _, *others = signature.parameters.values()
+    prefect_flow.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]
+    return prefect_flow
 
 
 def _with_signature(call: Callable[..., T], body: Callable[..., T]) -> Callable[..., T]:

@@ -115,12 +115,12 @@ class WordPieces:
 
     def _pieces(self, words: list[str]) -> list[npt.NDArray[np.uint16]]:
         """The ids of each of these words."""
-        known = self._known if len(self._known) < KEPT_WORDS else {}
-        new = [word for word in dict.fromkeys(words) if word not in known]
+        ids_of = self._known if len(self._known) < KEPT_WORDS else {}
+        new = [word for word in dict.fromkeys(words) if word not in ids_of]
         cut = self._tokenizer.encode_batch_fast(new, add_special_tokens=False)
-        known.update((word, np.array(found.ids, np.uint16)) for word, found in zip(new, cut, strict=True))
-        self._known = known
-        return [known[word] for word in words]
+        ids_of.update((word, np.array(encoding.ids, np.uint16)) for word, encoding in zip(new, cut, strict=True))
+        self._known = ids_of
+        return [ids_of[word] for word in words]
 
     def pieces(self) -> Pieces:
         """How tokens make words."""
@@ -216,9 +216,9 @@ class BagOfWords:
         encoded, starts = _distinct_words(pc.utf8_lower(texts))
         ids = pc.index_in(encoded.dictionary, pa.array(self.words, pa.string()))
         word_ids = pc.fill_null(ids, -1).to_numpy(zero_copy_only=False)[encoded.indices.to_numpy()]
-        known = word_ids >= 0
-        before = np.concatenate([[0], np.cumsum(known)])
-        return Tokens(word_ids[known].astype(np.uint16), before[starts])
+        is_known = word_ids >= 0
+        before = np.concatenate([[0], np.cumsum(is_known)])
+        return Tokens(word_ids[is_known].astype(np.uint16), before[starts])
 
     def tokenize_few(self, texts: Sequence[str]) -> Tokens:
         """The same ids, of texts so few that Arrow would take longer to import."""

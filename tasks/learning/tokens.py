@@ -94,8 +94,8 @@ class Tokens:
         totals = np.zeros(len(self))
         for start in range(0, len(self), SLICE_TEXTS):
             part = self.slice(start, start + SLICE_TEXTS)
-            found = np.add.reduceat(np.append(values[part.ids], 0.0), part.offsets[:-1])
-            totals[start : start + len(part)] = np.where(part.lengths > 0, found, 0.0)
+            sums_of_part = np.add.reduceat(np.append(values[part.ids], 0.0), part.offsets[:-1])
+            totals[start : start + len(part)] = np.where(part.lengths > 0, sums_of_part, 0.0)
         return totals
 
     def contain(self, run: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
@@ -109,9 +109,9 @@ class Tokens:
         for ahead in range(1, len(run)):
             starts = starts[self.ids[starts + ahead] == run[ahead]]
         text = np.searchsorted(self.offsets, starts, side="right") - 1
-        found = np.zeros(len(self), np.bool_)
-        found[text[starts + len(run) <= self.offsets[text + 1]]] = True
-        return found
+        contains_run = np.zeros(len(self), np.bool_)
+        contains_run[text[starts + len(run) <= self.offsets[text + 1]]] = True
+        return contains_run
 
     def to_arrow(self) -> pa.Array:
         """As a binary array (n,): each text's ids as little-endian uint16, the buffers shared."""

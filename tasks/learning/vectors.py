@@ -180,9 +180,9 @@ class TokenVectors:
         norms = self.norms
 
         def products(start: int, stop: int) -> Matrix:
-            found = _sum_by_text(self._tokens.slice(start, stop), prepared)
-            found /= norms[start:stop, None]
-            return found
+            sums = _sum_by_text(self._tokens.slice(start, stop), prepared)
+            sums /= norms[start:stop, None]
+            return sums
 
         return _slice_by_slice(len(self), prepared.shape[1], products, reduce)
 
@@ -190,11 +190,11 @@ class TokenVectors:
         """The vectors at m positions, (m, width)."""
         chosen = self._tokens.take(positions)
         if self._table is None:
-            found = np.zeros((len(positions), self.width), np.float32)
-            np.add.at(found, (np.repeat(np.arange(len(positions)), chosen.lengths), chosen.ids), 1)
+            sums = np.zeros((len(positions), self.width), np.float32)
+            np.add.at(sums, (np.repeat(np.arange(len(positions)), chosen.lengths), chosen.ids), 1)
         else:
-            found = _sum_by_text(chosen, self._table)
-        scaled: Matrix = found / self.norms[positions][:, None]
+            sums = _sum_by_text(chosen, self._table)
+        scaled: Matrix = sums / self.norms[positions][:, None]
         return scaled
 
     def sums(self, groups: Numbers, n_groups: int) -> Matrix:
@@ -203,26 +203,26 @@ class TokenVectors:
 
     def partial_sums(self, groups: Numbers, n_groups: int) -> list[npt.NDArray[Any]]:
         """How often each group has each token, by 1 / norm of the text: float64 (n_groups * n_tokens,) a block."""
-        found: list[npt.NDArray[Any]] = []
+        blocks: list[npt.NDArray[Any]] = []
         for number, (start, stop) in enumerate(_slices(len(self))):
             if number % BLOCK_SLICES == 0:
-                found.append(np.zeros(n_groups * self.n_tokens))
+                blocks.append(np.zeros(n_groups * self.n_tokens))
             part, inside = self._tokens.slice(start, stop), groups[start:stop] >= 0
             if not inside.all():
                 part = part.take(np.flatnonzero(inside))
             weights = np.repeat(1 / self.norms[start:stop][inside].astype(np.float64), part.lengths)
             of_token = np.repeat(groups[start:stop][inside] * self.n_tokens, part.lengths)
-            np.add.at(found[-1], of_token + part.ids, weights)
-        return found
+            np.add.at(blocks[-1], of_token + part.ids, weights)
+        return blocks
 
     def total(self, partial_sums: Sequence[npt.NDArray[Any]], n_groups: int) -> Matrix:
         """Sum of the vectors of each group, (n_groups, width)."""
         flat = np.zeros(n_groups * self.n_tokens)
-        for each in partial_sums:
-            flat += each
+        for block in partial_sums:
+            flat += block
         weighted = flat.reshape(n_groups, self.n_tokens).astype(np.float32)
-        found: Matrix = weighted if self._table is None else _product(weighted, self._table)
-        return found
+        sums: Matrix = weighted if self._table is None else _product(weighted, self._table)
+        return sums
 
     def take(self, positions: Numbers) -> TokenVectors:
         """The vectors at `positions`, in that order."""
@@ -265,10 +265,10 @@ class NetworkVectors:
     @property
     def squared_norms(self) -> npt.NDArray[np.float32]:
         """Product of each vector with itself, (n,)."""
-        found = np.empty(len(self), np.float32)
+        norms = np.empty(len(self), np.float32)
         for start, stop, rows in self._parts():
-            found[start:stop] = np.square(rows).sum(axis=1)
-        return found
+            norms[start:stop] = np.square(rows).sum(axis=1)
+        return norms
 
     def products(self, directions: Matrix) -> Matrix:
         """Dot products (n, k) with k directions (k, width)."""
@@ -286,8 +286,8 @@ class NetworkVectors:
         """What `reduce` makes of the products with k directions, given as columns."""
 
         def products(start: int, stop: int) -> Matrix:
-            found: Matrix = self._represented(self._tokens.slice(start, stop)) @ prepared
-            return found
+            sums: Matrix = self._represented(self._tokens.slice(start, stop)) @ prepared
+            return sums
 
         return _slice_by_slice(len(self), prepared.shape[1], products, reduce)
 
@@ -301,19 +301,19 @@ class NetworkVectors:
 
     def partial_sums(self, groups: Numbers, n_groups: int) -> list[npt.NDArray[Any]]:
         """Sum of the vectors of each group, float32 (n_groups, width) a block."""
-        found: list[npt.NDArray[Any]] = []
+        blocks: list[npt.NDArray[Any]] = []
         for number, (start, stop, rows) in enumerate(self._parts()):
             if number % BLOCK_SLICES == 0:
-                found.append(np.zeros((n_groups, self.width), np.float32))
-            found[-1] += _sum_by_group(rows, groups[start:stop], n_groups)
-        return found
+                blocks.append(np.zeros((n_groups, self.width), np.float32))
+            blocks[-1] += _sum_by_group(rows, groups[start:stop], n_groups)
+        return blocks
 
     def total(self, partial_sums: Sequence[npt.NDArray[Any]], n_groups: int) -> Matrix:
         """Sum of the vectors of each group, (n_groups, width)."""
-        found = np.zeros((n_groups, self.width), np.float32)
-        for each in partial_sums:
-            found += each
-        return found
+        sums = np.zeros((n_groups, self.width), np.float32)
+        for block in partial_sums:
+            sums += block
+        return sums
 
     def take(self, positions: Numbers) -> NetworkVectors:
         """The vectors at `positions`, in that order."""
@@ -339,8 +339,8 @@ class NetworkVectors:
         import torch
 
         with torch.inference_mode():
-            found: Matrix = self._classifier.represent(tokens).numpy()
-        return found
+            rows: Matrix = self._classifier.represent(tokens).numpy()
+        return rows
 
 
 class RowVectors:
@@ -371,8 +371,8 @@ class RowVectors:
     @property
     def squared_norms(self) -> npt.NDArray[np.float32]:
         """Product of each vector with itself, (n,)."""
-        found: npt.NDArray[np.float32] = np.einsum("ij,ij->i", self._rows, self._rows)
-        return found
+        norms: npt.NDArray[np.float32] = np.einsum("ij,ij->i", self._rows, self._rows)
+        return norms
 
     def products(self, directions: Matrix) -> Matrix:
         """Dot products (n, k) with k directions (k, width)."""
@@ -423,8 +423,8 @@ def unit(rows: Matrix) -> Matrix:
 
 def whole_products(vectors: Vectors, directions: Matrix) -> Matrix:
     """Dot products (n, k) with k directions (k, width), as `reduced` makes them."""
-    (found,) = vectors.reduced(directions, unreduced)
-    return found
+    (products,) = vectors.reduced(directions, unreduced)
+    return products
 
 
 def unreduced(products: Matrix) -> tuple[Matrix]:
@@ -436,11 +436,11 @@ def _slice_by_slice(
     n: int, k: int, products: Callable[[int, int], Matrix], reduce: Reduce
 ) -> tuple[npt.NDArray[Any], ...]:
     """What `reduce` makes of products(start, stop), one below the other: arrays of n rows."""
-    found = tuple(np.empty((n, *each.shape[1:]), each.dtype) for each in reduce(np.zeros((0, k), np.float32)))
+    wholes = tuple(np.empty((n, *empty.shape[1:]), empty.dtype) for empty in reduce(np.zeros((0, k), np.float32)))
     for start, stop in _slices(n):
-        for whole, part in zip(found, reduce(products(start, stop)), strict=True):
+        for whole, part in zip(wholes, reduce(products(start, stop)), strict=True):
             whole[start:stop] = part
-    return found
+    return wholes
 
 
 def _slices(n: int) -> Iterator[tuple[int, int]]:
@@ -453,8 +453,8 @@ def _product(left: Matrix, right: Matrix) -> Matrix:
     import torch  # commands that only look at a workspace need not pay for it
 
     with torch.inference_mode():
-        found: Matrix = (torch.from_numpy(left) @ torch.from_numpy(right)).numpy()
-    return found
+        product: Matrix = (torch.from_numpy(left) @ torch.from_numpy(right)).numpy()
+    return product
 
 
 def _sum_by_group(rows: Matrix, groups: Numbers, n_groups: int) -> Matrix:
@@ -464,12 +464,12 @@ def _sum_by_group(rows: Matrix, groups: Numbers, n_groups: int) -> Matrix:
     inside = groups >= 0
     if not inside.all():
         rows, groups = rows[inside], groups[inside]
-    found: Matrix = (
+    sums: Matrix = (
         torch.zeros((n_groups, rows.shape[1]))
         .index_add_(0, torch.from_numpy(groups.astype(np.int64)), torch.from_numpy(rows))
         .numpy()
     )
-    return found
+    return sums
 
 
 def _sum_by_text(tokens: Tokens, per_token: Matrix) -> Matrix:
@@ -479,8 +479,8 @@ def _sum_by_text(tokens: Tokens, per_token: Matrix) -> Matrix:
 
     ids, starts = tokens.tensors()
     with torch.inference_mode():
-        found: Matrix = functional.embedding_bag(ids, torch.from_numpy(per_token), starts, mode="sum").numpy()
-    return found
+        sums: Matrix = functional.embedding_bag(ids, torch.from_numpy(per_token), starts, mode="sum").numpy()
+    return sums
 
 
 def _sum_norms(tokens: Tokens, table: Matrix) -> npt.NDArray[np.float32]:
