@@ -23,7 +23,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from storage.errors import ModelError, WorkspaceError
-from storage.files.folders import publish_folder
+from storage.files.folders import publish_folder, remove_left_parts
 from storage.lake.items import pool_texts
 from storage.records import Split
 from tasks.learning.distillation import Teacher, adapt_vectors, taught_head
@@ -153,7 +153,7 @@ def adapt_encoder(project: Project, how: Adaptation | None = None, teacher_folde
         }
         publish_folder(folder, lambda part: _write(part, learned, facts))
         shutil.rmtree(work, ignore_errors=True)
-        _remove_left(workspace.encoders)
+        remove_left_parts(workspace.encoders, suffix=".work")  # of a pool or labels that have changed since
     workspace.share(folder)
     encoder = StaticVectors(folder)
     log.info(
@@ -246,13 +246,6 @@ def _write(part: Path, learned: _Learned, facts: dict[str, Any]) -> dict[str, An
     for name, content in files.items():
         (part / name).write_bytes(content)
     return manifest
-
-
-def _remove_left(encoders: Path) -> None:
-    """Remove what was begun more than a day ago on a pool or labels that have changed since."""
-    for folder in encoders.glob(".*.work"):
-        if time.time() - folder.stat().st_mtime > 86_400:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _save(path: Path, write: Callable[[Path], object]) -> None:

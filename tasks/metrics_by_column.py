@@ -1,4 +1,4 @@
-"""Metrics of a model on parts of the evaluation items: of each slice of imports, and of each value of a column."""
+"""Metrics of a model on parts of the evaluation items: the slices of imports, and the values of columns."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tasks.learning.model_files import LoadedModel
 from tasks.reporting.report_page import Slice
 
 MOST_VALUES = 12
-"""The rarer values of a column are one part."""
+"""Maximum number of values of a column; rarer ones are combined."""
 METRICS = ("f1", "ap", "accuracy")
 IMPORTED = "imported"
-"""In place of a column: the value is when the first import of the slice was."""
+"""In place of a column name for slices of imports; the value is the time of the first import."""
 
 
 def slices_of(store: Store, columns: Sequence[str], model: LoadedModel, held_out: HeldOut) -> list[Slice]:

@@ -1,4 +1,4 @@
-"""What the newest model does otherwise than the one before it: a verdict in a sentence, and the items that flip."""
+"""The newest model compared with the one before: a verdict in a sentence, and items with another prediction."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ METRICS = {"ap": "AP", "f1": "F1", "auc": "AUC"}
 
 @dataclass(frozen=True)
 class Flip:
-    """A text that the two models decide otherwise about, and how probable the new label is to the newer one, 0 to 1."""
+    """A text with different predictions of the two models, and the newer one's probability of its label, 0 to 1."""
 
     text: str
     before: str
@@ -36,9 +36,9 @@ class ModelChange:
     """The newest model against the one before it.
 
     Attributes:
-        verdict: On the evaluation items, in a sentence; empty where the metrics are undefined.
-        n: Items of a fixed sample of all texts; on `n_flips` of them the models decide otherwise.
-        flips: Those of which the newer model is surest.
+        verdict: The comparison on the evaluation items in a sentence; empty if the metrics are undefined.
+        n: Size of a fixed sample of all texts; the predictions differ on `n_flips` of them.
+        flips: Those on which the newer model is most certain.
     """
 
     previous_id: str
@@ -62,7 +62,7 @@ def model_change(project: Project, model_ids: Sequence[str], predicted: dict[str
     try:
         before, now = (open_model(project, model_id) for model_id in newest)
     except ModelError:
-        return None  # of other labels, or damaged: `pal status` and the next run say so
+        return None  # trained for other labels, or damaged; `pal status` and the next run report it
     held_out = [held_out_of(project, model, predicted) for model in (before, now)]
     texts = fixed_sample(store, N_SAMPLE)
     probabilities = predict_stored(store, now, texts)
@@ -92,7 +92,7 @@ def _verdict(models: tuple[LoadedModel, LoadedModel], held_out: list[HeldOut]) -
 
 
 def verdict_text(previous_id: str, comparisons: dict[str, Comparison]) -> str:
-    """The comparison in a sentence; empty where there is none.
+    """The comparison in a sentence; empty if there is none.
 
     >>> better, equal = Comparison(9, 0.63, 0.60, 0.01, 0.05, 1.0), Comparison(9, 0.5, 0.5, -1, 1, 0.5)
     >>> verdict_text("m1", {"AP": better, "F1": equal})

@@ -1,4 +1,4 @@
-"""Stage `write_report`: gather a report's contents from the lake and the production model, and write the page."""
+"""Stage `write_report`: gather the contents of a report from the lake and the production model, and write the page."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def write_report(project: Project, run_id: str, held_out: dict[str, HeldOut] | N
 
 
 def learning_curve_rows(report: Report) -> list[dict[str, Any]]:
-    """A row for each model: its labels, its metrics, and how many items those are of."""
+    """A row for each model: its labels, its metrics and the number of items they are measured on."""
     return [
         {
             "model": point.model_id,
@@ -78,7 +78,7 @@ def learning_curve_rows(report: Report) -> list[dict[str, Any]]:
 
 
 def batch_rows(report: Report) -> list[dict[str, Any]]:
-    """A row for each batch: its items, and what their answers brought."""
+    """A row for each batch: its items, answers, labels and positives."""
     return [
         {
             "batch": batch.batch_id,
@@ -96,7 +96,7 @@ N_MISTAKES = 20
 N_RUNS = 10
 N_DAYS = 14
 MOST_RUNS = 100
-"""Of the newest runs so many are looked through for one that reported a drift already."""
+"""The number of newest runs that are searched for one that already reported the drift."""
 
 
 def report_of(project: Project, run_id: str | None = None, held_out: dict[str, HeldOut] | None = None) -> Report:
@@ -173,7 +173,7 @@ def _change(project: Project, model_ids: Sequence[str], held_out: dict[str, Held
 
 
 def write_page(report: Report, *paths: Path) -> None:
-    """Write a report as one HTML file, there whole or not at all, to each place."""
+    """Write a report as an HTML file to each path, completely or not at all."""
     page = report_page(report).encode()
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -214,7 +214,7 @@ def _per_label(metrics: Mapping[str, Metric]) -> dict[str, dict[str, Metric]]:
 
 
 def _by_strategy(results: Sequence[StrategyResult]) -> list[tuple[str, Point]]:
-    """Of each strategy the share of positives over all batches, the highest first."""
+    """The fraction of positives of each strategy over all batches, highest first."""
     totals: dict[str, tuple[int, int]] = {}
     for result in results:
         positive, labelled = totals.get(result.strategy, (0, 0))
@@ -233,7 +233,7 @@ def _on_evaluation(project: Project, model_id: str, predicted: dict[str, HeldOut
     try:
         model = open_model(project, model_id)
     except ModelError:
-        return None  # of other labels, or damaged: `pal status` and the next run say so
+        return None  # trained for other labels, or damaged; `pal status` and the next run report it
     held_out = held_out_of(project, model, predicted)
     if not held_out.items.num_rows:
         return None
@@ -246,7 +246,7 @@ def _measured(model: LoadedModel, held_out: HeldOut) -> OnEvaluation:
     labels, probabilities = held_out.labels, held_out.probabilities
     decided = model.calibration.decisions(probabilities)
     subject = model.calibration.positive
-    if subject is None:  # no rare label: of the label decided for, whichever it is
+    if subject is None:  # no rare label: of the predicted label
         scores = probabilities[np.arange(len(texts)), decided].astype(np.float64)
         truth, curve, chosen, name = labels == decided, [], None, "right"
     else:
@@ -279,6 +279,6 @@ def _measured(model: LoadedModel, held_out: HeldOut) -> OnEvaluation:
 
 
 def _chosen(truth: npt.NDArray[np.bool_], chosen: npt.NDArray[np.bool_]) -> tuple[float, float] | None:
-    """Recall and precision of what is decided; None where one of them is undefined."""
+    """Recall and precision of the decisions; None if one of them is undefined."""
     hits = float((truth & chosen).sum())
     return (hits / float(truth.sum()), hits / float(chosen.sum())) if truth.any() and chosen.any() else None

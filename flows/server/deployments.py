@@ -214,21 +214,7 @@ adapt = as_flow(flows.adapt.adapt, "adapt")
 simulate = as_flow(flows.simulate.simulate, "simulate")
 nightly = as_flow(flows.nightly.nightly, "nightly")
 
-FLOWS: dict[str, Flow[..., Any]] = {
-    prefect_flow.name: prefect_flow
-    for prefect_flow in (
-        import_items,
-        next_batch,
-        ingest,
-        adjudicate,
-        review,
-        publish_found,
-        predict,
-        adapt,
-        simulate,
-        nightly,
-    )
-}
+FLOWS: dict[str, Flow[..., Any]] = {value.name: value for value in [*globals().values()] if isinstance(value, Flow)}
 """Every flow by its name, which is also the name of its deployment."""
 
 

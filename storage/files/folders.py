@@ -173,9 +173,9 @@ def _rename_or_complete(part: Path, folder: Path) -> None:
         to_disk(folder)
 
 
-def remove_left_parts(*parents: Path) -> None:
+def remove_left_parts(*parents: Path, suffix: str = ".part") -> None:
     """Remove temporary folders that killed processes left there; those of the last day may still be in use."""
-    for leftover in (path for parent in parents for path in parent.glob(".*.part")):
+    for leftover in (path for parent in parents for path in parent.glob(f".*{suffix}")):
         if time.time() - leftover.stat().st_mtime > 86_400:
             shutil.rmtree(leftover, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""Where texts lie: the vectors of many texts, kept as token ids so that a million of them need no gigabyte."""
+"""Vectors of many texts, stored as token ids, so that a million texts fit into less than a gigabyte."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from tasks.learning.network import Network
 
 SLICE_TEXTS = 8_192
-"""Of 256 numbers each they fit into the processor's cache: 32,768 take three times as long each."""
+"""Texts per slice. With 256 numbers each they fit into the cache of the processor; 32,768 take three times as long."""
 
 BLOCK_SLICES = 16
-"""Sums are made of so many slices each, and those added in order: whoever holds whole blocks gets the same sums."""
+"""Slices per block of a sum. Blocks are added in order, so that sums computed from whole blocks are reproducible."""
 
 Matrix = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 Reduce = Callable[[Matrix], tuple[npt.NDArray[Any], ...]]
-"""Products (m, k) of m texts with k directions to what is asked of them: arrays of m rows."""
+"""A function from the products (m, k) of m texts with k directions to arrays of m rows."""
 
 
 class Vectors(Protocol):
-    """n vectors of size `width`, one per text. Whoever needs all of them asks for products or sums, not for rows.
+    """n vectors of size `width`, one per text. For all texts, use products and sums; rows are for a few.
 
     Attributes:
         tokens: The n texts.
@@ -46,19 +46,19 @@ class Vectors(Protocol):
     def __len__(self) -> int: ...
 
     def products(self, directions: Matrix) -> Matrix:
-        """Dot products (n, k) with k directions (k, width); cosines where both have unit length."""
+        """Dot products (n, k) with k directions (k, width); cosines if both have unit length."""
         ...
 
     def reduced(self, directions: Matrix, reduce: Reduce) -> tuple[npt.NDArray[Any], ...]:
-        """What `reduce` makes of the products with k directions, slice by slice of the texts: arrays of n rows.
+        """Apply `reduce` to the products with k directions, slice by slice; returns arrays of n rows.
 
-        Nobody holds (n, k) numbers. `reduce` is a function of a module, or `functools.partial` of one: where the texts
-        are on other machines it goes there.
+        The array (n, k) is never in memory at once. `reduce` must be picklable (a function of a module, or
+        `functools.partial` of one), since it is sent to other machines if the texts are there.
         """
         ...
 
     def rows(self, positions: Numbers) -> Matrix:
-        """The vectors at m positions, (m, width): for few."""
+        """The vectors at m positions, (m, width); for a few texts."""
         ...
 
     def sums(self, groups: Numbers, n_groups: int) -> Matrix:
@@ -78,30 +78,30 @@ class Vectors(Protocol):
         ...
 
     def kept(self) -> Vectors:
-        """The same, as rows in memory where products get cheaper by it: for some 100,000 asked again and again."""
+        """The same vectors, as rows in memory if that speeds up products; for up to 100,000 texts used often."""
         ...
 
 
 class SummedVectors(Vectors, Protocol):
-    """Vectors whose answers can be made in parts, in several places, with the same numbers."""
+    """Vectors whose products and sums can be computed in parts, on several machines, with the same result."""
 
     @property
     def tokens(self) -> Tokens: ...  # noqa: D102
 
     def prepared(self, directions: Matrix) -> Matrix:
-        """What `reduced_by` needs of k directions, (any, k)."""
+        """Prepare k directions for `reduced_by`, (any, k)."""
         ...
 
     def reduced_by(self, prepared: Matrix, reduce: Reduce) -> tuple[npt.NDArray[Any], ...]:
-        """As `reduced`, with what `prepared` made of the directions here or elsewhere."""
+        """Like `reduced`, with directions that were prepared by `prepared` on this or another machine."""
         ...
 
     def partial_sums(self, groups: Numbers, n_groups: int) -> list[npt.NDArray[Any]]:
-        """What `total` adds up to the sums: an array for each block of texts."""
+        """The terms that `total` adds up: an array for each block of texts."""
         ...
 
     def total(self, partial_sums: Sequence[npt.NDArray[Any]], n_groups: int) -> Matrix:
-        """Sum of the vectors of each group, (n_groups, width), from those of the blocks, in order."""
+        """Sum of the vectors of each group, (n_groups, width), from the arrays of the blocks, in order."""
         ...
 
     def take(self, positions: Numbers) -> SummedVectors:
@@ -121,9 +121,9 @@ class TokenVectors:
     Args:
         tokens: n texts.
         n_tokens: Size of the encoder's vocabulary.
-        table: Token vectors (n_tokens, width); None for word counts, each token a dimension of its own, under which
-            texts that share no token have product 0.
-        norms: Of the unscaled sums, (n,), where they are known.
+        table: Token vectors (n_tokens, width); None for word counts, where each token is a dimension, so that texts
+            without a common token have product 0.
+        norms: Lengths of the unscaled sums, (n,), if they are known.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class TokenVectors:
 
     @property
     def norms(self) -> npt.NDArray[np.float32]:
-        """Length of each unscaled sum, (n,), infinite where it is 0; the one pass over all dimensions, made once."""
+        """Length of each unscaled sum, (n,), infinite instead of 0; computed once, in a pass over all dimensions."""
         if self._norms is None:
             norms = np.empty(len(self), np.float32)
             for start, stop in _slices(len(self)):
@@ -167,7 +167,7 @@ class TokenVectors:
         return whole_products(self, directions)
 
     def reduced(self, directions: Matrix, reduce: Reduce) -> tuple[npt.NDArray[Any], ...]:
-        """What `reduce` makes of the products with k directions."""
+        """Apply `reduce` to the products with k directions."""
         return self.reduced_by(self.prepared(directions), reduce)
 
     def prepared(self, directions: Matrix) -> Matrix:
@@ -176,7 +176,7 @@ class TokenVectors:
         return turned if self._table is None else _product(self._table, turned)
 
     def reduced_by(self, prepared: Matrix, reduce: Reduce) -> tuple[npt.NDArray[Any], ...]:
-        """What `reduce` makes of the products with k directions, given as their products with each token."""
+        """Apply `reduce` to the products with k directions, given as their products with each token."""
         norms = self.norms
 
         def products(start: int, stop: int) -> Matrix:
@@ -202,7 +202,7 @@ class TokenVectors:
         return self.total(self.partial_sums(groups, n_groups), n_groups)
 
     def partial_sums(self, groups: Numbers, n_groups: int) -> list[npt.NDArray[Any]]:
-        """How often each group has each token, by 1 / norm of the text: float64 (n_groups * n_tokens,) a block."""
+        """Count each token per group, weighted by 1 / norm of the text: float64 (n_groups * n_tokens,) per block."""
         blocks: list[npt.NDArray[Any]] = []
         for number, (start, stop) in enumerate(_slices(len(self))):
             if number % BLOCK_SLICES == 0:
@@ -239,12 +239,12 @@ class TokenVectors:
         return TokenVectors(tokens, self.n_tokens, self._table)
 
     def kept(self) -> Vectors:
-        """As rows; word counts as they are, for they have too many dimensions."""
+        """As rows; word counts are unchanged, since they have too many dimensions."""
         return self if self._table is None else RowVectors(self)
 
 
 class NetworkVectors:
-    """The last representation before a classifier's head, computed slice by slice each time it is asked for."""
+    """The last representation before a classifier's head, computed slice by slice on every access."""
 
     def __init__(self, tokens: Tokens, classifier: Network) -> None:
         self._tokens, self._classifier = tokens, classifier.eval()
@@ -275,7 +275,7 @@ class NetworkVectors:
         return whole_products(self, directions)
 
     def reduced(self, directions: Matrix, reduce: Reduce) -> tuple[npt.NDArray[Any], ...]:
-        """What `reduce` makes of the products with k directions."""
+        """Apply `reduce` to the products with k directions."""
         return self.reduced_by(self.prepared(directions), reduce)
 
     def prepared(self, directions: Matrix) -> Matrix:
@@ -283,7 +283,7 @@ class NetworkVectors:
         return directions.T
 
     def reduced_by(self, prepared: Matrix, reduce: Reduce) -> tuple[npt.NDArray[Any], ...]:
-        """What `reduce` makes of the products with k directions, given as columns."""
+        """Apply `reduce` to the products with k directions, given as columns."""
 
         def products(start: int, stop: int) -> Matrix:
             sums: Matrix = self._represented(self._tokens.slice(start, stop)) @ prepared
@@ -300,7 +300,7 @@ class NetworkVectors:
         return self.total(self.partial_sums(groups, n_groups), n_groups)
 
     def partial_sums(self, groups: Numbers, n_groups: int) -> list[npt.NDArray[Any]]:
-        """Sum of the vectors of each group, float32 (n_groups, width) a block."""
+        """Sum of the vectors of each group, float32 (n_groups, width) per block."""
         blocks: list[npt.NDArray[Any]] = []
         for number, (start, stop, rows) in enumerate(self._parts()):
             if number % BLOCK_SLICES == 0:
@@ -348,7 +348,7 @@ class RowVectors:
 
     Args:
         origin: The vectors.
-        rows: The array, where it is made already.
+        rows: The array, if it exists already.
     """
 
     def __init__(self, origin: Vectors, rows: Matrix | None = None) -> None:
@@ -379,7 +379,7 @@ class RowVectors:
         return _product(self._rows, np.array(directions.T, np.float32, order="C"))
 
     def reduced(self, directions: Matrix, reduce: Reduce) -> tuple[npt.NDArray[Any], ...]:
-        """What `reduce` makes of the products with k directions."""
+        """Apply `reduce` to the products with k directions."""
         turned = np.array(directions.T, np.float32, order="C")
         return _slice_by_slice(
             len(self), turned.shape[1], lambda start, stop: _product(self._rows[start:stop], turned), reduce
@@ -422,7 +422,7 @@ def unit(rows: Matrix) -> Matrix:
 
 
 def whole_products(vectors: Vectors, directions: Matrix) -> Matrix:
-    """Dot products (n, k) with k directions (k, width), as `reduced` makes them."""
+    """Dot products (n, k) with k directions (k, width), computed by `reduced`."""
     (products,) = vectors.reduced(directions, unreduced)
     return products
 
@@ -435,7 +435,7 @@ def unreduced(products: Matrix) -> tuple[Matrix]:
 def _slice_by_slice(
     n: int, k: int, products: Callable[[int, int], Matrix], reduce: Reduce
 ) -> tuple[npt.NDArray[Any], ...]:
-    """What `reduce` makes of products(start, stop), one below the other: arrays of n rows."""
+    """Apply `reduce` to products(start, stop) of each slice; returns arrays of n rows."""
     wholes = tuple(np.empty((n, *empty.shape[1:]), empty.dtype) for empty in reduce(np.zeros((0, k), np.float32)))
     for start, stop in _slices(n):
         for whole, part in zip(wholes, reduce(products(start, stop)), strict=True):
@@ -449,8 +449,8 @@ def _slices(n: int) -> Iterator[tuple[int, int]]:
 
 
 def _product(left: Matrix, right: Matrix) -> Matrix:
-    """(m, k) times (k, p), by the same threads as the look-ups: two thread pools wait for each other."""
-    import torch  # commands that only look at a workspace need not pay for it
+    """Multiply (m, k) by (k, p) in the thread pool of the look-ups; two thread pools would wait for each other."""
+    import torch  # slow to import, and not needed by commands that only inspect a workspace
 
     with torch.inference_mode():
         product: Matrix = (torch.from_numpy(left) @ torch.from_numpy(right)).numpy()
@@ -473,7 +473,7 @@ def _sum_by_group(rows: Matrix, groups: Numbers, n_groups: int) -> Matrix:
 
 
 def _sum_by_text(tokens: Tokens, per_token: Matrix) -> Matrix:
-    """For each text the sum of its tokens' rows of (n_tokens, k), (n, k)."""
+    """Sum of the rows of (n_tokens, k) of the tokens of each text, (n, k)."""
     import torch
     from torch.nn import functional
 
