@@ -1,4 +1,4 @@
-"""Commands of annotators without a run: the terminal, `pal submit`, agreement, an item's history, more formats."""
+"""Commands for annotators: terminal, `pal submit`, agreement, history of an item, additional formats."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tasks.project import Project, refuse_lost_labels
 
 
 def agreement_of(project: Project, *, unsure_counts: bool = False) -> Agreement:
-    """The agreement of all annotators who gave their name; each item by the newest answer of each.
+    """The agreement of all named annotators, by the newest answer of each to each item.
 
     Raises:
         BatchError: Nobody has answered under a name yet.
@@ -336,14 +336,14 @@ EVENT, RESOURCE = "pal.batch.submitted", "pal.inbox"
 
 @dataclass(frozen=True)
 class Submission:
-    """What became of a file.
+    """The result of submitting a file.
 
     Attributes:
-        answers: Answers that can be taken, by batch.
-        errors: Rows that cannot, in words; ingest lists them beside the file.
-        place: Where it lies in the inbox: a path, or the URI in the one that several machines share.
-        told: The server that starts the ingest flow for it; None where there is none.
-        untold: Why there is none, in words.
+        answers: Number of valid answers by batch.
+        errors: Messages about invalid rows; an ingest lists them beside the file.
+        place: Its path in the inbox, or its URI in the shared one.
+        told: The server that starts the ingest flow for it; None if there is none.
+        untold: Why there is none.
     """
 
     file: str
@@ -358,10 +358,10 @@ def submit(project: Project, path: Path, api: str | None) -> Submission:
     """Check a file, put it into the inbox, and send the event that starts the ingest flow.
 
     Args:
-        api: Of the Prefect server to tell; None where none is running.
+        api: The API URL of the Prefect server; None if none is running.
 
     Raises:
-        BatchError: There is no such file, or it cannot be read, or it holds no answer; nothing is put anywhere.
+        BatchError: The file does not exist, cannot be read, or has no answers; the inbox is unchanged.
     """
     if not path.is_file():
         raise BatchError(f"There is no file {path}.", hint="Name a filled batch file: pal submit batch-anna.csv")
@@ -384,7 +384,7 @@ def submit(project: Project, path: Path, api: str | None) -> Submission:
 
 
 def tell_server(api: str, project: Project, location: str) -> str:
-    """Send the event that a file was submitted; returns why that starts nothing, empty where it does."""
+    """Send the event that a file was submitted; returns why no ingest is started, or an empty string."""
     event = {
         "id": str(uuid.uuid4()),
         "occurred": datetime.now(UTC).isoformat(),

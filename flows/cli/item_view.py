@@ -1,4 +1,4 @@
-"""One item in full, as `pal show` prints it."""
+"""All that is known of an item, for `pal show`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NEIGHBOURS = 5
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A near item: the cosine of the two vectors, and its label where it has one."""
+    """A similar item: the cosine of the two vectors, and its label, if any."""
 
     item_id: str
     text: str
@@ -31,12 +31,12 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class ItemView:
-    """An item and all that is known of it.
+    """An item with everything that is known of it.
 
     Attributes:
-        context: The other columns that came with the text.
-        out: The open batches that ask about it.
-        model_id: The production model, and the `probabilities` that it gives each label; None and empty without one.
+        context: The other columns of its row.
+        out: The open batches that contain it.
+        model_id: The production model, with its `probabilities` of each label; None and empty without a model.
     """
 
     history: ItemHistory
@@ -48,7 +48,7 @@ class ItemView:
 
 
 def item_view(project: Project, item_id: str) -> ItemView:
-    """Everything known of an item.
+    """Load everything that is known of an item.
 
     Raises:
         BatchError: There is no such item.
@@ -89,7 +89,7 @@ def item_text(view: ItemView) -> str:
 
 
 def _labels_of(store: Store, item_ids: list[str]) -> dict[str, str]:
-    """The current labels of those of these items that have one."""
+    """The current label of each of these items that has one."""
     sql = (
         f"SELECT item_id, label FROM ({current_labels()}) WHERE label IS NOT NULL AND item_id IN (SELECT unnest($ids))"
     )

@@ -1,4 +1,4 @@
-"""Models as people see them: their figures, which is in production and why; put there or taken back by hand."""
+"""List the models with their metrics, promote one by hand, and roll back."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ FIGURES = ("f1", "auc", "ap")
 
 @dataclass(frozen=True)
 class ModelRow:
-    """A model with its newest figures, and the last decision on it.
+    """A model with its newest metrics and the last decision about it.
 
     Attributes:
-        n_measured: Evaluation items that the figures are of; 0 where it was never measured.
-        reproducible: Whether no text that it had seen was erased.
+        n_measured: Number of evaluation items of the metrics; 0 if it was never measured.
+        reproducible: False if a text that it was trained on was erased.
     """
 
     model_id: str
@@ -58,7 +58,7 @@ def model_rows(project: Project) -> list[ModelRow]:
 
 
 def models_text(rows: list[ModelRow], most: int | None = 15) -> str:
-    """A table of the models, and below it which is in production and why."""
+    """A table of the models, followed by the decisions about the production model and the newest one."""
     if not rows:
         return "no model yet; the first comes with the labels for it: pal next"
     newest = rows if most is None else rows[:most]
@@ -86,13 +86,13 @@ def decision_text(decision: Decision) -> str:
 
 
 def promote_by_hand(project: Project, model_id: str, reason: str) -> Decision:
-    """Put a model into production, whatever the gate says of it.
+    """Promote a model regardless of the promotion gate.
 
     Args:
-        model_id: Its id, or as much of it as only one has.
+        model_id: Its id, or a unique prefix.
 
     Raises:
-        ModelError: There is no such model, or it does not fit pal.toml, or its files are damaged.
+        ModelError: The model does not exist, does not fit pal.toml, or is damaged.
     """
     store = project.store
     whole_id = _found([model.model_id for model in all_models(store)], model_id)
@@ -101,10 +101,10 @@ def promote_by_hand(project: Project, model_id: str, reason: str) -> Decision:
 
 
 def roll_back(project: Project) -> Decision:
-    """Bring back the model that was in production before the one that is.
+    """Promote the model that was in production before the current one.
 
     Raises:
-        ModelError: There was none, or it cannot be used any more.
+        ModelError: There was none, or it can no longer be used.
     """
     store = project.store
     current, before = production_model(store), model_before(store)

@@ -1,4 +1,4 @@
-"""`pal predict` without a run: label and probability of given texts and of the rows of a file."""
+"""`pal predict`: label and probability of texts on the command line and of the rows of a file."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from storage.readers.source import Source
 
 STANDARD = Path("-")
-"""Stands for stdin or stdout."""
+"""The path that stands for stdin or stdout."""
 _COPY = ".stdin"
-"""The name of the copy of what was read from stdin; messages say `stdin`."""
+"""The name of a copy of stdin; messages say `stdin` instead."""
 
 
 def predictions(
     project: Project, texts: Sequence[str], file: Path | None, text_column: Sequence[str] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """For each text its label, the probability of that label, and those of all labels; a file is read in slices.
+    """The label of each text, its probability, and the probabilities of all labels; a file is read in slices.
 
-    Each row of the file has its number, its id where the file has ids, and where it has no prediction the reason.
+    Each row of the file has its number, its id if the file has ids, and the reason if it has no prediction.
 
     Raises:
         ModelError: There is no model yet, or it does not fit pal.toml.
@@ -61,7 +61,7 @@ def predictions(
 
 
 def described_source(file: Path, text_column: Sequence[str] | None) -> Source:
-    """A file of texts, opened; what was understood of it goes to stderr."""
+    """Open a file of texts and print to stderr how it is read."""
     is_copy = file.name == _COPY
     from storage.readers.opening import open_source  # a text on the command line needs none of it
 
@@ -77,7 +77,7 @@ def _decision(labels: Sequence[str], probabilities: Sequence[float], label: int)
 
 @contextmanager
 def file_or_stdin(project: Project, file: Path | None) -> Iterator[Path | None]:
-    """A file, or for `-` a copy of what is read from stdin: readers look at a file more than once."""
+    """The path of a file, or for `-` of a copy of stdin, since readers read a file more than once."""
     if file != STANDARD:
         yield file
         return
@@ -92,7 +92,7 @@ def file_or_stdin(project: Project, file: Path | None) -> Iterator[Path | None]:
 
 
 def print_predictions(listed: Iterator[dict[str, Any]], *, as_json: bool) -> None:
-    """Print predictions one by one: as a JSON array, or in lines with tabs between."""
+    """Print predictions as they come: as a JSON array, or in tab-separated lines."""
     if as_json:
         between = "[\n"
         for prediction in listed:
@@ -116,10 +116,10 @@ def _one_line(value: str | None) -> str:
 def write_predictions(
     project: Project, file: Path, text_column: Sequence[str] | None, output: Path, *, as_json: bool
 ) -> None:
-    """Write a file's rows with their predictions, `-` for stdout, and say what was written.
+    """Write the rows of a file with their predictions, to stdout for `-`, and print a summary.
 
     Raises:
-        SourceError: The output has a suffix that stands for no format, or is the file itself.
+        SourceError: The suffix of the output is not a format, or the output is the file itself.
     """
 
     from storage.lake.outgoing import format_of_file

@@ -1,4 +1,4 @@
-"""What a strategy would query and why, without a run."""
+"""Preview the items that a strategy would query, and why."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tasks.project import Project
 
 @dataclass(frozen=True)
 class Previewed:
-    """An item that a strategy would ask about: its rank and score there (None: could not be scored), why in words."""
+    """An item that a strategy would query: its rank, its score (None if it has none), and the reason."""
 
     rank: int
     item_id: str
@@ -20,10 +20,10 @@ class Previewed:
 
 
 def preview(project: Project, name: str, n: int, seed: int | None) -> list[Previewed]:
-    """The n items that a strategy would ask about now, under the production model where there is one.
+    """The n items that a strategy would query now, with the production model if there is one.
 
     Raises:
-        SamplingError: There is no such strategy, it cannot run now, or the pool is smaller.
+        SamplingError: The strategy does not exist or cannot run now, or the pool is smaller.
     """
     import numpy as np
 

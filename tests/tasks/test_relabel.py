@@ -21,6 +21,7 @@ from flows.change_labels import ask_again, change_labels
 from flows.cli.annotating import publish_formats
 from flows.cli.commands import app
 from flows.cli.label_commands import forecast_text, labels_of
+from flows.cli.options import Call
 from flows.cli.output_commands import export as export_labelled
 from flows.cli.status import status_of
 from flows.import_texts import check_import
@@ -155,7 +156,7 @@ def test_a_label_edited_by_hand_is_refused_everywhere_until_a_command_says_what_
         lambda: run_here(renamed, ask_again),
         lambda: publish_formats(renamed, "b0001-training", ()),
         lambda: check_import(renamed, [Path("x.csv")], "", ReadOptions(label_column="label")),
-        lambda: export_labelled(renamed.workspace.root / "x.csv", workspace=renamed.workspace.root),
+        lambda: export_labelled(Call(renamed.workspace.root), renamed.workspace.root / "x.csv"),
     ):
         with pytest.raises(ConfigError, match="related"):
             refused()
