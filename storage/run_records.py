@@ -267,8 +267,8 @@ class _Server:
         if not self._has_table():
             # Two machines that make it at the same time would both fail, hence the lock.
             table = _TABLE.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS").format(table="pal.runs")
-            made = [f"SELECT pg_advisory_xact_lock({_LOCK_NUMBER})", "CREATE SCHEMA IF NOT EXISTS pal", table]
-            statements = made + statements
+            setup = [f"SELECT pg_advisory_xact_lock({_LOCK_NUMBER})", "CREATE SCHEMA IF NOT EXISTS pal", table]
+            statements = setup + statements
         self._store.execute_on_server("; ".join(statements))
 
     def rows(self, sql: str, values: Sequence[Value]) -> list[dict[str, Any]]:

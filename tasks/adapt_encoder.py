@@ -201,9 +201,9 @@ def _sentence_vectors(
     log.info("%s is reading %s texts.", reading.teacher.name, f"{len(texts):,}")
     with progress("reading texts", len(texts)) as advance:
         done = sum(len(parts[part]) for part in parts.keys() - set(missing))
-        for part, found in zip(missing, reading.read([parts[part] for part in missing], weights), strict=True):
-            _save(part, lambda path, found=found: np.save(path, found))  # type: ignore[misc]
-            done += len(found)
+        for part, vectors in zip(missing, reading.read([parts[part] for part in missing], weights), strict=True):
+            _save(part, lambda path, vectors=vectors: np.save(path, vectors))  # type: ignore[misc]
+            done += len(vectors)
             advance(done)
     return np.concatenate([np.load(part) for part in parts])
 
@@ -229,8 +229,8 @@ def _learned(
         tokenizer = (ARTEFACT / "tokenizer.json").read_bytes()
         tokens, before = base.tokenize(pool["text"].combine_chunks()), base.vectors()
     else:
-        made = pool_tokenizer(texts)
-        tokenizer, pieces = made.to_str().encode(), WordPieces(made)
+        new_tokenizer = pool_tokenizer(texts)
+        tokenizer, pieces = new_tokenizer.to_str().encode(), WordPieces(new_tokenizer)
         tokens = pieces.tokenize(pool["text"].combine_chunks())
         before = first_vectors(tokens, pieces.n_tokens, targets)
     log.info("Training vectors on %s texts.", f"{len(tokens):,}")

@@ -118,8 +118,8 @@ def _made_by_workers(workspace: Workspace, encoder_name: str, encoder: Encoder, 
     what = {"workspace": workspace, "encoder_name": encoder_name, "encoder_id": encoder.encoder_id}
     with open_workers(scale) as workers:
         assert workers is not None
-        made = workers.run(add_shard_features, [(k, {**what, "bounds": run}) for k, run in enumerate(runs)])
-    _log_made(sum(made), encoder, started)
+        counts = workers.run(add_shard_features, [(k, {**what, "bounds": run}) for k, run in enumerate(runs)])
+    _log_made(sum(counts), encoder, started)
 
 
 def add_shard_features(workspace: Workspace, encoder_name: str, encoder_id: str, bounds: tuple[str, str]) -> int:

@@ -154,8 +154,8 @@ def as_flow(body: Callable[Concatenate[Run, P], T], name: str, project: Project 
     """
 
     def call(workspace: str, **parameters: Any) -> T:
-        for room in ROOMS:
-            logging.getLogger(room).setLevel(logging.INFO)
+        for package in ROOMS:
+            logging.getLogger(package).setLevel(logging.INFO)
         if inspect.unwrap(body) is flows.nightly.nightly:
             _cancel_missed()
         with Run(project or open_project(Path(workspace)), name, PrefectHost()) as run:

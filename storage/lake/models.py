@@ -219,7 +219,7 @@ def recent_values(store: Store, split: str, names: Sequence[str], n: int) -> lis
         GROUP BY name, model_id, created_at ORDER BY created_at DESC, model_id""",
         {"split": split, "names": list(names)},
     )
-    return [[value for name, value in rows if name == wanted][:n] for wanted in names]
+    return [[value for name, value in rows if name == metric][:n] for metric in names]
 
 
 def _decide(connection: Connection, verdict: Verdict) -> Decision:

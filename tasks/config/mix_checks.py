@@ -103,19 +103,19 @@ def _unknown_strategy(name: str) -> str:
 
 def _option_fault(name: str, option: str, value: Option) -> str:
     """What is wrong with an option of a strategy; empty when it can be used."""
-    known = STRATEGY_OPTIONS[name]
-    if option not in known:
-        return f'{name}: there is no option "{option}"{suggest(option, known) if known else "; it has none."}'
-    default, told = known[option], f"{name}.{option} = {as_toml(value)}"
+    options = STRATEGY_OPTIONS[name]
+    if option not in options:
+        return f'{name}: there is no option "{option}"{suggest(option, options) if options else "; it has none."}'
+    default, setting = options[option], f"{name}.{option} = {as_toml(value)}"
     fits = isinstance(value, (int, float) if isinstance(default, float) else type(default))
     if not fits or isinstance(value, bool) != isinstance(default, bool):
-        return f"{told}: write {_KINDS[type(default)]}, such as {as_toml(default)}."
+        return f"{setting}: write {_KINDS[type(default)]}, such as {as_toml(default)}."
     if option == "score" and value not in STRATEGY_OPTIONS:
-        return f"{told}: {_unknown_strategy(str(value))}"
+        return f"{setting}: {_unknown_strategy(str(value))}"
     if option == "score" and value == name:
-        return f"{told}: name another strategy."
+        return f"{setting}: name another strategy."
     if not isinstance(value, str) and not 0 <= value < math.inf:
-        return f"{told}: write a number, at least 0."
+        return f"{setting}: write a number, at least 0."
     if option in ("share", "dropout", "radius") and not isinstance(value, str) and value > 1:
-        return f"{told}: write a number from 0 to 1."
+        return f"{setting}: write a number from 0 to 1."
     return ""

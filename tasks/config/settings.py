@@ -133,7 +133,7 @@ class TaskConfig(Section):
     @property
     def label_set(self) -> LabelSet:
         """The question and its labels, as annotation knows them."""
-        return LabelSet(self.name, self.question, self.definition, tuple(Label(**dict(each)) for each in self.labels))
+        return LabelSet(self.name, self.question, self.definition, tuple(Label(**dict(label)) for label in self.labels))
 
     @classmethod
     def of(cls, label_set: LabelSet) -> Self:
