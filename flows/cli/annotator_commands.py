@@ -14,7 +14,7 @@ annotators = typer.Typer(rich_markup_mode=None)
 commands.add_typer(
     annotators,
     name="annotators",
-    help="Who answered what; change a name, or make two annotators one.",
+    help="List the annotators; rename or merge them.",
     epilog="Example: pal annotators rename ann anna",
 )
 
@@ -22,7 +22,7 @@ commands.add_typer(
 @annotators.callback(invoke_without_command=True)
 @with_call
 def list_(call: Call, context: typer.Context) -> None:
-    """Annotators with their answers; rename and merge change names."""
+    """List the annotators with their answers."""
     if not call.is_of(context):
         return
 
@@ -41,7 +41,7 @@ def list_(call: Call, context: typer.Context) -> None:
 @command(annotators, epilog="Example: pal annotators rename ann anna", json=False)
 def rename(
     call: Call,
-    name: Annotated[str, typer.Argument(help="The present name.")],
+    name: Annotated[str, typer.Argument(help="The current name.")],
     new: Annotated[str, typer.Argument(help="The new name, which must be unused.")],
 ) -> None:
     """Change a name everywhere; files with the earlier name still count for it."""

@@ -26,11 +26,16 @@ commands = typer.Typer(rich_markup_mode=None)
 @command(commands, "next", epilog="Example: pal next -n 50 --json")
 def next_(
     call: Call,
-    n: Annotated[int | None, typer.Option("--number", "-n", min=1, help="Items; from pal.toml if not given.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the draw; from pal.toml if not given.")] = None,
-    another: Annotated[bool, typer.Option("--another", help="Also where a batch is open.")] = False,
+    n: Annotated[
+        int | None, typer.Option("--number", "-n", min=1, help="Number of items (default: from pal.toml).")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Random seed (default: from pal.toml).")] = None,
+    another: Annotated[bool, typer.Option("--another", help="Publish a batch even if one is open.")] = False,
     adjudicate: Annotated[
-        bool, typer.Option("--adjudicate", help="What annotators disagree on or are unsure of, with their answers.")
+        bool,
+        typer.Option(
+            "--adjudicate", help="Publish the items on which annotators disagree or are unsure, with their answers."
+        ),
     ] = False,
     form: FormatOption = None,
 ) -> None:
@@ -72,8 +77,8 @@ def publish(
 @command(commands, epilog="Example: pal annotate b0003-training --annotator anna", json=False)
 def annotate(
     call: Call,
-    batch: Annotated[str | None, typer.Argument(help="A batch; the oldest open one if not given.")] = None,
-    annotator: Annotated[str | None, typer.Option(help="Your name; the login name if not given.")] = None,
+    batch: Annotated[str | None, typer.Argument(help="The batch (default: the oldest open one).")] = None,
+    annotator: Annotated[str | None, typer.Option(help="Your name (default: the login name).")] = None,
 ) -> None:
     """Answer a batch in the terminal; every answer is on disk before the next question."""
     import getpass
@@ -90,13 +95,11 @@ def annotate(
 def ingest(
     call: Call,
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Filled files; all of batches/ and inbox/ if none.")
+        list[Path] | None, typer.Argument(help="Filled files (default: all in batches/ and inbox/).")
     ] = None,
-    form: Annotated[
-        str | None, typer.Option("--format", help="Format of the named files (default: by content).")
-    ] = None,
+    form: Annotated[str | None, typer.Option("--format", help="Format of these files (default: detected).")] = None,
     again: Annotated[
-        bool, typer.Option("--again", help="Take files as later answers, even if they were ingested before.")
+        bool, typer.Option("--again", help="Count the answers as new, even if the files were ingested before.")
     ] = False,
 ) -> None:
     """Ingest answers into the lake, exactly once; rejected rows are listed in FILE.errors.csv."""
@@ -123,7 +126,7 @@ def ingest(
 @command(commands, epilog="Example: pal submit batch-anna.csv")
 def submit(
     call: Call,
-    files: Annotated[list[Path], typer.Argument(help="Filled batch files, zips of them included.")],
+    files: Annotated[list[Path], typer.Argument(help="Filled batch files, or zip archives of them.")],
 ) -> None:
     """Check filled files, put them into the inbox, and have the running server ingest them (`pal up`)."""
     from flows.cli.annotating import submit as submit_file
@@ -172,9 +175,9 @@ def close(call: Call, batch: Annotated[str, typer.Argument(help="The batch.")]) 
 @command(commands, epilog="Example: pal review -n 50")
 def review(
     call: Call,
-    n: Annotated[int | None, typer.Option("--number", "-n", min=1, help="Most items.")] = None,
+    n: Annotated[int | None, typer.Option("--number", "-n", min=1, help="Maximum number of items.")] = None,
     method: Annotated[
-        Method, typer.Option(help="confident-learning, or active-lab: what one more answer is worth (extra crowd).")
+        Method, typer.Option(help="confident-learning, or active-lab: the value of one more answer (extra crowd).")
     ] = "confident-learning",
     form: FormatOption = None,
 ) -> None:
@@ -194,7 +197,8 @@ def agreement(
     call: Call,
     unsure: Annotated[bool, typer.Option("--unsure", help="Count unsure as an answer like a label.")] = False,
     consensus: Annotated[
-        bool, typer.Option("--consensus", help="Weigh annotators and model instead (CROWDLAB; extra crowd).")
+        bool,
+        typer.Option("--consensus", help="Show the consensus of annotators and model instead (CROWDLAB; extra crowd)."),
     ] = False,
 ) -> None:
     """Show the agreement of annotators: overall, by pair, with the others, and with gold items."""

@@ -1,4 +1,4 @@
-"""The `pal` command: a few lines per command over flows, status and annotator; every help ends with an example."""
+"""The `pal` command: each command parses its options and calls a flow or a stage; every help ends with an example."""
 
 from __future__ import annotations
 
@@ -106,12 +106,13 @@ def options(
 def init(
     directory: Annotated[Path | None, typer.Argument(help="The new project's directory.")] = None,
     preset: Annotated[
-        str | None, typer.Option(help="disaster-headlines, chapter-2 or demo; with --labels its other settings.")
+        str | None,
+        typer.Option(help="disaster-headlines, chapter-2 or demo; with --labels, its other settings are used."),
     ] = None,
     labels: Annotated[str | None, typer.Option(help="Your own labels, with commas: spam,ham")] = None,
-    positive: Annotated[str | None, typer.Option(help="Which of --labels is the rare one.")] = None,
-    question: Annotated[str | None, typer.Option(help="What to ask annotators, with --labels.")] = None,
-    definition: Annotated[str | None, typer.Option(help="What each of --labels means; annotators see it.")] = None,
+    positive: Annotated[str | None, typer.Option(help="The rare label among --labels.")] = None,
+    question: Annotated[str | None, typer.Option(help="The question for annotators, with --labels.")] = None,
+    definition: Annotated[str | None, typer.Option(help="The definition of --labels that annotators see.")] = None,
 ) -> None:
     """Create a workspace: a directory with a pal.toml. On a terminal, missing options are prompted for."""
     from annotation.label_set import LabelSet
@@ -167,14 +168,16 @@ def config(
 def import_(
     call: Call,
     files: Annotated[list[Path] | None, typer.Argument(help="CSV, TSV, plain text, .xlsx, JSON or Parquet.")] = None,
-    original: Annotated[Path | None, typer.Option(help="A directory of the original scripts, pool and labels.")] = None,
+    original: Annotated[
+        Path | None, typer.Option(help="A directory of the original scripts with pool and labels.")
+    ] = None,
     text_column: Annotated[list[str] | None, typer.Option(help="Text column; repeat it to join several.")] = None,
     id_column: Annotated[str | None, typer.Option(help="Name or number of the id column.")] = None,
     context: Annotated[
-        list[str] | None, typer.Option(help="Columns to keep beside the text: url,date; or none (default: all).")
+        list[str] | None, typer.Option(help="Columns to keep with the text, such as url,date, or none (default: all).")
     ] = None,
     label_column: Annotated[str | None, typer.Option(help="Column with labels to import as annotations.")] = None,
-    split: Annotated[Split, typer.Option(help="What items of --label-column are for.")] = Split.TRAINING,
+    split: Annotated[Split, typer.Option(help="The split of items with a label from --label-column.")] = Split.TRAINING,
     encoding: Annotated[str | None, typer.Option(help="utf-8, utf-16, windows-1252 ...")] = None,
     delimiter: Annotated[str | None, typer.Option(help="One character, or tab.")] = None,
 ) -> None:
@@ -212,10 +215,10 @@ def strategies(
 @command(app, epilog="Example: pal sample --strategy outlier -n 20 --explain")
 def sample(
     call: Call,
-    strategy: Annotated[str, typer.Option(help="One of those that `pal strategies` lists.")],
+    strategy: Annotated[str, typer.Option(help="A strategy listed by `pal strategies`.")],
     n: Annotated[int, typer.Option("--number", "-n", min=1, help="Items.")] = 20,
-    explain: Annotated[bool, typer.Option("--explain", help="Say why each was chosen.")] = False,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the draw; from pal.toml if not given.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show why each item was chosen.")] = False,
+    seed: Annotated[int | None, typer.Option(min=0, help="Random seed (default: from pal.toml).")] = None,
 ) -> None:
     """Show an example of what a strategy would query now, without publishing it; a real batch may differ."""
     from flows.cli.previews import preview
@@ -229,10 +232,12 @@ def sample(
 @command(app, epilog="Example: pal loop --annotator anna", json=False)
 def loop(
     call: Call,
-    n: Annotated[int | None, typer.Option("--number", "-n", min=1, help="Items a batch.")] = None,
-    annotator: Annotated[str | None, typer.Option(help="Your name; the login name if not given.")] = None,
+    n: Annotated[
+        int | None, typer.Option("--number", "-n", min=1, help="Items per batch (default: from pal.toml).")
+    ] = None,
+    annotator: Annotated[str | None, typer.Option(help="Your name (default: the login name).")] = None,
 ) -> None:
-    """Annotate in the terminal, batch after batch: ask, ingest, train, report, and again until you save and leave."""
+    """Annotate batch after batch in the terminal: answer, ingest, train, report, until you save and leave."""
     import getpass
 
     from flows.cli.annotating import loop_at_terminal
@@ -242,7 +247,7 @@ def loop(
 
 @command(app, epilog="Example: pal nightly --json")
 def nightly(call: Call) -> None:
-    """What runs every night: ingest, train, evaluate, promote or keep, and a batch when none is open."""
+    """Run the nightly work: ingest, train, evaluate, promote or keep, and publish a batch if none is open."""
     from flows.nightly import nightly as nightly_flow
     from flows.run import start
     from tasks.project import refuse_lost_labels
@@ -263,8 +268,8 @@ def status(call: Call) -> None:
 
 @app.command(epilog="Example: pal demo pal-demo --fresh")
 def demo(
-    directory: Annotated[Path, typer.Argument(help="Where to make the demo's workspace.")] = Path("pal-demo"),
-    fresh: Annotated[bool, typer.Option("--fresh", help="Replace an earlier demo there.")] = False,
+    directory: Annotated[Path, typer.Argument(help="The directory of the demo.")] = Path("pal-demo"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Replace an earlier demo.")] = False,
 ) -> None:
     """Run the whole loop on 20,000 synthetic headlines with a simulated annotator, as Prefect flow runs."""
     from flows.cli.demo import run_demo, table_text

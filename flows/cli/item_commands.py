@@ -22,7 +22,7 @@ items = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 commands.add_typer(
     items,
     name="items",
-    help="Single texts: correct one, or erase some for good.",
+    help="Correct a text, or erase texts permanently.",
     epilog="Example: pal items edit 284006 --text 'Floods cut off the town'",
 )
 
@@ -34,7 +34,7 @@ def edit(
     text: Annotated[str | None, typer.Option(help="The corrected text.")] = None,
     file: Annotated[Path | None, typer.Option(help="A UTF-8 file with the corrected text; - for stdin.")] = None,
 ) -> None:
-    """Correct a text; answers to the earlier one stay recorded, give no label any more, and the item is asked again."""
+    """Correct a text; earlier answers stay recorded but no longer give a label, and the item is queried again."""
     from dataclasses import asdict
 
     from flows.cli.status import pal_command
@@ -60,11 +60,13 @@ def edit(
 @command(items, epilog="Example: pal items erase 284006 --yes")
 def erase(
     call: Call,
-    item: Annotated[list[str] | None, typer.Argument(help="Ids; none to finish an erasure that was killed.")] = None,
-    file: Annotated[Path | None, typer.Option(help="A UTF-8 file with an id a line; - for stdin.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it; else it is only shown.")] = False,
+    item: Annotated[
+        list[str] | None, typer.Argument(help="Ids of the items (none: finish an interrupted erasure).")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="A UTF-8 file with one id per line; - for stdin.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Erase the texts; without it, the effect is only shown.")] = False,
 ) -> None:
-    """Erase texts for good: from every version of the lake and every file of the workspace; backups stay.
+    """Erase texts permanently, from every version of the lake and every file of the workspace; backups stay.
 
     Other versions of the lake stay readable. Files that are not pal's own are listed and stay: then it exits with 1.
     """
@@ -121,7 +123,7 @@ def find(
     label: Annotated[str, typer.Option(help="Search the items answered with this label, not the pool.")] = "",
     where: Annotated[str, typer.Option(help="Search only items whose columns fulfill this condition, in SQL.")] = "",
     n: Annotated[int, typer.Option("--number", "-n", min=1, help="Items to show.")] = 20,
-    by: Annotated[By, typer.Option(help="What ranks the items; words alone are the fastest.")] = "both",
+    by: Annotated[By, typer.Option(help="How to rank the items; words is the fastest.")] = "both",
     batch: Annotated[int | None, typer.Option(min=1, help="Publish this many matches as a training batch.")] = None,
     form: FormatOption = None,
 ) -> None:

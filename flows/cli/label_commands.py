@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from tasks.project import Project
     from tasks.relabel import Relabeling
 
-ReasonOption = Annotated[str, typer.Option(help="Why; kept with the change.")]
+ReasonOption = Annotated[str, typer.Option(help="The reason, recorded with the change.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")]
-AskOption = Annotated[bool, typer.Option("--ask-again", help="Publish a review batch of the items to ask again.")]
-IntoOption = Annotated[str, typer.Option("--into", help="The labels in its place, with commas.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
+AskOption = Annotated[bool, typer.Option("--ask-again", help="Publish a review batch of the affected items.")]
+IntoOption = Annotated[str, typer.Option("--into", help="The replacing labels, separated by commas.")]
 
 labels = typer.Typer(
     name="labels",
@@ -53,7 +53,7 @@ def list_labels(call: Call, context: typer.Context) -> None:
 
 
 def labels_of(project: Project) -> dict[str, Any]:
-    """The labels of pal.toml and of the answers, how many items have each, and every change so far."""
+    """The labels of pal.toml and of answers, the number of items of each, and all changes."""
 
     from storage.lake.annotations import label_counts
     from storage.lake.codebook import codebook_of
@@ -96,7 +96,7 @@ def rename(
 def merge(
     call: Call,
     names: Annotated[list[str], typer.Argument(help="Labels.")],
-    into: Annotated[str, typer.Option(help="The label in their place, one of them or another.")],
+    into: Annotated[str, typer.Option(help="The resulting label, one of them or a new one.")],
     reason: ReasonOption = "",
     yes: YesOption = False,
     dry_run: DryRunOption = False,
@@ -122,7 +122,7 @@ def retire(
 def add(
     call: Call,
     name: Annotated[str, typer.Argument(help="The new label.")],
-    source: Annotated[str | None, typer.Option("--from", help="A label whose items may be of the new one.")] = None,
+    source: Annotated[str | None, typer.Option("--from", help="A label whose items may belong to the new one.")] = None,
     ask: AskOption = False,
     reason: ReasonOption = "",
     yes: YesOption = False,
@@ -164,8 +164,8 @@ class How:
     """The options of a change of labels.
 
     Attributes:
-        ask: Publish a review batch of the items to ask again.
-        source: A label whose items are to be asked again though they keep it.
+        ask: Whether to publish a review batch of the affected items.
+        source: A label whose items are queried again although they keep it.
     """
 
     reason: str
@@ -176,7 +176,7 @@ class How:
 
 
 def _change(call: Call, kind: Kind, old: Sequence[str], new: Sequence[str], how: How) -> None:
-    """Say what a change would do, and make it once it is confirmed."""
+    """Show what a change would do, and make it when it is confirmed."""
     from flows.change_labels import ask_again as ask_again_flow
     from flows.change_labels import change_labels
     from flows.cli.lake_commands import refuse_while_running
@@ -210,7 +210,7 @@ def _change(call: Call, kind: Kind, old: Sequence[str], new: Sequence[str], how:
 
 
 def forecast_text(planned: Relabeling) -> str:
-    """What a change does, for people."""
+    """The effect of a change in a sentence."""
     effect = planned.effect
     if effect is None:
         return "Only pal.toml changes: the lake has this change." if planned.edits_file else "Nothing to do."

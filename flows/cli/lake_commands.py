@@ -23,7 +23,7 @@ lake = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 commands.add_typer(
     lake,
     name="lake",
-    help="Where the lake is: bring it to PostgreSQL and object storage, or back.",
+    help="Move the lake to PostgreSQL and object storage, or back.",
     epilog="Example: pal lake move --catalog 'postgres:host=db dbname=pal' --data s3://bucket/pal",
 )
 
@@ -33,9 +33,9 @@ def move(
     call: Call,
     catalog: Annotated[str, typer.Option(help="postgres:host=... dbname=..., or sqlite:PATH.")],
     data: Annotated[str, typer.Option(help="s3://bucket/folder, or a folder.")],
-    switch: Annotated[bool, typer.Option("--switch", help="Write the new place into pal.toml.")] = False,
+    switch: Annotated[bool, typer.Option("--switch", help="Write the new location to pal.toml.")] = False,
 ) -> None:
-    """Copy the lake with its whole history, compare, and say what to write in pal.toml; the old one stays."""
+    """Copy the lake with its whole history, verify the copy, and show what to write in pal.toml; the old lake is kept."""
     from flows.cli.lake_switch import lake_lines, switch_lake
     from storage.upkeep.moving import move_lake
     from storage.workspace import Workspace
@@ -91,7 +91,7 @@ def check(
 @command(commands, epilog="Example: pal backup /mnt/backups/headlines")
 def backup(
     call: Call,
-    folder: Annotated[Path, typer.Argument(help="A new folder, or that of an earlier backup, which is updated.")],
+    folder: Annotated[Path, typer.Argument(help="A new folder, or an earlier backup to update.")],
 ) -> None:
     """Back up a snapshot of the workspace and its lake; other commands may run meanwhile."""
     from storage.upkeep.backup import back_up
@@ -106,9 +106,11 @@ def backup(
 
 @commands.command(epilog="Example: pal restore /mnt/backups/headlines headlines")
 def restore(
-    folder: Annotated[Path, typer.Argument(help="What `pal backup` wrote.")],
-    directory: Annotated[Path, typer.Argument(help="The workspace that it becomes.")],
-    force: Annotated[bool, typer.Option("--force", help="Put aside what is there; replace the server's lake.")] = False,
+    folder: Annotated[Path, typer.Argument(help="A backup made by `pal backup`.")],
+    directory: Annotated[Path, typer.Argument(help="The directory of the restored workspace.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Rename an existing workspace, and replace a lake on a server.")
+    ] = False,
 ) -> None:
     """Restore a workspace and its lake atomically, after checking the backup."""
     from storage.upkeep.backup import restore as bring_back
@@ -121,7 +123,7 @@ def restore(
 
 @command(commands, epilog="Example: pal maintain")
 def maintain(call: Call) -> None:
-    """Tidy the lake: small writes into Parquet, small files merged, leftovers older than a day deleted."""
+    """Tidy the lake: write inlined rows to Parquet, merge small files, and delete leftovers older than a day."""
     from storage.upkeep.maintenance import maintain as tidy
 
     project = call.project
@@ -138,7 +140,7 @@ def maintain(call: Call) -> None:
 @command(commands, epilog="Example: pal migrate --dry-run")
 def migrate(
     call: Call,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
 ) -> None:
     """Migrate the lake of an older version of pal; a backup is made first."""
     from storage.lake.schema import MIGRATIONS
@@ -175,7 +177,7 @@ def _busy(run: RunRecord, command: str) -> ServiceError:
 
 
 def refuse_while_running(project: Project, command: str, *, up_too: bool = False) -> None:
-    """Begin nothing while a flow of the workspace runs, or, with `up_too`, could be started by `pal up`.
+    """Refuse a command while a flow of the workspace runs, or, with `up_too`, while `pal up` could start one.
 
     Raises:
         ServiceError: One runs.
@@ -195,9 +197,13 @@ def refuse_while_running(project: Project, command: str, *, up_too: bool = False
 @command(commands, epilog="Example: pal up --port 4201 --detach", json=False)
 def up(
     call: Call,
-    port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Of UI and API; else that of pal.toml.")] = None,
-    host: Annotated[str | None, typer.Option(help="Where the server listens; else as in pal.toml.")] = None,
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="In the background; returns once it is up.")] = False,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65_535, help="Port of UI and API (default: from pal.toml).")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Host of the server (default: from pal.toml).")] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Run in the background; return when it is up.")
+    ] = False,
 ) -> None:
     """Start Prefect's server and UI, the schedule and a worker, for nightly runs, forms and `pal submit`."""
     from flows.server.processes import found_up, held

@@ -18,7 +18,9 @@ commands = typer.Typer(rich_markup_mode=None)
 
 
 @command(commands, epilog="Example: pal models --json")
-def models(call: Call, all_: Annotated[bool, typer.Option("--all", help="Not only the 15 newest.")] = False) -> None:
+def models(
+    call: Call, all_: Annotated[bool, typer.Option("--all", help="List all models, not only the 15 newest.")] = False
+) -> None:
     """List the models with their metrics, and which one is in production and why."""
     from flows.cli.model_choice import model_rows, models_text
 
@@ -29,14 +31,16 @@ def models(call: Call, all_: Annotated[bool, typer.Option("--all", help="Not onl
 @command(commands, epilog="Example: pal adapt --texts 50000")
 def adapt(
     call: Call,
-    texts: Annotated[int, typer.Option(min=1, help="The most texts of the pool to read; a random sample.")] = 100_000,
-    labels: Annotated[bool, typer.Option(help="Learn from the training items first.")] = True,
+    texts: Annotated[
+        int, typer.Option(min=1, help="Maximum number of texts of the pool to read, a random sample.")
+    ] = 100_000,
+    labels: Annotated[bool, typer.Option(help="Fine-tune on the training items first.")] = True,
     teacher: Annotated[
         Path | None, typer.Option(help="Directory of another encoder than MiniLM, for other languages.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
 ) -> None:
-    """An encoder of this workspace's own: minutes once (2 to 5 ms a text), as fast as the shipped one afterwards."""
+    """Distill an encoder for this workspace: 2 to 5 ms per text once, afterwards as fast as the shipped one."""
     from flows.adapt import adapt as adapt_flow
     from flows.run import start
     from storage.lake.items import count_pool
@@ -59,10 +63,10 @@ def adapt(
 @command(commands, epilog="Example: pal promote m00600-c59a290e51")
 def promote(
     call: Call,
-    model: Annotated[str, typer.Argument(help="Its id, or as much of it as only one model has.")],
-    reason: Annotated[str, typer.Option(help="Kept with the decision.")] = "asked for by hand",
+    model: Annotated[str, typer.Argument(help="The id of the model, or a unique prefix.")],
+    reason: Annotated[str, typer.Option(help="The reason, recorded with the decision.")] = "asked for by hand",
 ) -> None:
-    """Put a model into production by hand, whatever the promotion gate says of it."""
+    """Promote a model by hand, regardless of the promotion gate."""
     from flows.cli.model_choice import promote_by_hand
 
     _show(call, promote_by_hand(call.project, model, reason))
@@ -94,28 +98,36 @@ def simulate(
     file: Annotated[Path, typer.Argument(help="Texts with labels: CSV, TSV, .xlsx, JSON or Parquet.")],
     mix: Annotated[
         list[str] | None,
-        typer.Option("--mix", "-m", help="A strategy, `default`, or random=10,entropy=90; again for more."),
+        typer.Option("--mix", "-m", help="A strategy, `default`, or random=10,entropy=90; may be repeated."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Replays of each line.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of replays of each mix.")] = 5,
     iterations: Annotated[
-        int, typer.Option(min=1, help="Batches after the start; in smaller ones than the largest as many items.")
+        int,
+        typer.Option(min=1, help="Batches of the largest size after the start; smaller batches query as many items."),
     ] = 10,
-    batch: Annotated[list[int] | None, typer.Option(min=1, help="Items of a batch: 100; again for more sizes.")] = None,
-    start: Annotated[int, typer.Option(min=2, help="Random items to begin with.")] = 100,
-    text_column: Annotated[str | None, typer.Option(help="Name of the text column; detected if not given.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Name of the label column; detected if not given.")] = None,
-    positive: Annotated[str | None, typer.Option(help="The label looked for; else the rarer of two.")] = None,
-    evaluation: Annotated[Path | None, typer.Option(help="Measure on this file; else on a quarter of FILE.")] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, help="Items per batch (default: 100); may be repeated.")
+    ] = None,
+    start: Annotated[int, typer.Option(min=2, help="Number of random items at the start.")] = 100,
+    text_column: Annotated[str | None, typer.Option(help="Name of the text column (default: detected).")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Name of the label column (default: detected).")] = None,
+    positive: Annotated[str | None, typer.Option(help="The positive label (default: the rarer of two).")] = None,
+    evaluation: Annotated[Path | None, typer.Option(help="File to evaluate on (default: a quarter of FILE).")] = None,
     encoder: Annotated[
         list[str] | None,
-        typer.Option(help="minilm-static, bag-of-words, or a folder that `pal adapt` made; again for more."),
+        typer.Option(help="minilm-static, bag-of-words, or a folder made by `pal adapt`; may be repeated."),
     ] = None,
-    noise: Annotated[float, typer.Option(min=0, max=1, help="Chance of a wrong answer.")] = 0.0,
-    abstention: Annotated[float, typer.Option(min=0, max=1, help="Chance of no answer.")] = 0.0,
-    annotators: Annotated[int, typer.Option(min=1, help="Asked about each item; the majority counts.")] = 1,
-    target: Annotated[float | None, typer.Option(help="Of AP, or F1 without a positive; else random's end.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Directory; else simulation-FILE.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; else one for each core.")] = None,
+    noise: Annotated[float, typer.Option(min=0, max=1, help="Probability of a wrong answer.")] = 0.0,
+    abstention: Annotated[float, typer.Option(min=0, max=1, help="Probability of no answer.")] = 0.0,
+    annotators: Annotated[int, typer.Option(min=1, help="Annotators per item; the majority counts.")] = 1,
+    target: Annotated[
+        float | None,
+        typer.Option(help="AP to reach, or F1 without a positive label (default: the final value of random)."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Output directory (default: simulation-FILE).")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Number of processes (default: one per core).")] = None,
 ) -> None:
     """Replay the loop on labeled texts to compare how many labels each mix of strategies would have needed."""
     from flows.cli.simulation_options import LabelledFile, Replays, experiment_of

@@ -18,14 +18,18 @@ if TYPE_CHECKING:
 
 WorkspaceOption = Annotated[
     Path | None,
-    typer.Option("--workspace", "-w", help="The project's directory; else $PAL_WORKSPACE, else upward from here."),
+    typer.Option(
+        "--workspace",
+        "-w",
+        help="The project's directory (default: $PAL_WORKSPACE, or found from the current directory upward).",
+    ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print only JSON on stdout.")]
 FormatOption = Annotated[
     list[str] | None,
     typer.Option(
         "--format",
-        help="csv, xlsx, html, label-studio, argilla, doccano, prodigy or original; several with commas.",
+        help="csv, xlsx, html, label-studio, argilla, doccano, prodigy or original; separated by commas.",
     ),
 ]
 

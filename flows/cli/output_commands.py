@@ -1,4 +1,4 @@
-"""The commands that give results away: predictions, the labelled data set, the report."""
+"""The commands that write results: predictions, the labeled data set, the report."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ commands = typer.Typer(rich_markup_mode=None)
 def predict(
     call: Call,
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to label.")] = None,
-    file: Annotated[Path | None, typer.Option(help="A file of texts, as `pal import` reads it; - for stdin.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="A file of texts, in any format of `pal import`; - for stdin.")
+    ] = None,
     text_column: Annotated[list[str] | None, typer.Option(help="Text column; repeat it to join several.")] = None,
-    pool: Annotated[bool, typer.Option("--pool", help="Every item of the lake, into --output.")] = False,
+    pool: Annotated[bool, typer.Option("--pool", help="Predict every item of the lake, into --output.")] = False,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output", "-o", help="FILE.parquet, .csv or .jsonl; with --file also .xlsx, or - (CSV, stdout)."
         ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="With --pool: another model than that in production.")] = None,
+    model: Annotated[str | None, typer.Option(help="With --pool: the model (default: the one in production).")] = None,
 ) -> None:
-    """Label and probability: of texts, one line each with tabs between; or of every item or row, into a file.
+    """Predict label and probability: of texts, in tab-separated lines; or of every item or row, into a file.
 
-    With --file every row comes back in its order, with its number and id, or in --output with all of its columns.
-    A row without a prediction says why; blank lines are not rows. --output is written whole or not at all.
+    With --file, every row is returned in order, with its number and id, or in --output with all of its columns.
+    A row without a prediction has the reason; blank lines are not rows. --output is written completely or not at all.
     """
     if pool and output is None:
         raise typer.BadParameter("--pool needs --output FILE")
@@ -67,8 +69,8 @@ def predict(
 @command(commands, epilog="Example: pal export headlines-labelled")
 def export(
     call: Call,
-    output: Annotated[Path, typer.Argument(help="FILE.parquet, .csv or .jsonl; without a suffix a directory.")],
-    at: Annotated[int | None, typer.Option(min=0, help="A lake version; the newest if not given.")] = None,
+    output: Annotated[Path, typer.Argument(help="FILE.parquet, .csv or .jsonl, or a directory without a suffix.")],
+    at: Annotated[int | None, typer.Option(min=0, help="A lake version (default: the newest).")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export in that directory.")] = False,
 ) -> None:
     """Export the labeled data set with a data card: one file, or a directory in the layout of Hugging Face."""
@@ -88,10 +90,12 @@ def export(
 @command(commands, epilog="Example: pal report --open", json=False)
 def report(
     call: Call,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to; else reports/latest.html.")] = None,
-    open_: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Output file (default: reports/latest.html).")
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
-    """Write the present report: metrics, learning curve, batches, mistakes and stop advice in one HTML file."""
+    """Write the current report: metrics, learning curve, batches, mistakes and stop advice in one HTML file."""
     import webbrowser
 
     from tasks.report import report_of, write_page
