@@ -35,7 +35,7 @@ def move(
     data: Annotated[str, typer.Option(help="s3://bucket/folder, or a folder.")],
     switch: Annotated[bool, typer.Option("--switch", help="Write the new location to pal.toml.")] = False,
 ) -> None:
-    """Copy the lake with its whole history, verify the copy, and show what to write in pal.toml; the old lake is kept."""
+    """Copy the lake with its whole history, verify it, and show what to write in pal.toml; the old lake is kept."""
     from flows.cli.lake_switch import lake_lines, switch_lake
     from storage.upkeep.moving import move_lake
     from storage.workspace import Workspace
