@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, is_dataclass
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, cast
 
@@ -49,7 +49,7 @@ class Call:
     workspace: Path | None = None
     as_json: bool = False
 
-    @functools.cached_property
+    @cached_property
     def project(self) -> Project:
         """The project of the command, as `open_project` finds it."""
         from tasks.project import open_project
@@ -101,7 +101,7 @@ def with_call(body: Callable[Concatenate[Call, P], None], *, json: bool = True) 
         for name, (option, default) in (shared | {"workspace": (WorkspaceOption, None)}).items()
     ]
 
-    @functools.wraps(body)
+    @wraps(body)
     def run(*, workspace: Path | None, as_json: bool = False, **options: Any) -> None:
         body(Call(workspace, as_json), **options)  # type: ignore[call-arg]
 
