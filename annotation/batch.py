@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC
+from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +20,10 @@ from annotation.handout import Handout
 from annotation.label_set import LabelSet, label_set_of
 from storage.errors import BatchError, WorkspaceError
 from storage.files.folders import MANIFEST, add_files, inside, publish_folder, read_object
-from storage.lake.batches import assignments_of, has_reserve, items_of, proposals_of
+from storage.lake.batches import assignments_of, items_of, proposals_of
 from storage.lake.codebook import UNCHANGED, Codebook, codebook_of
 from storage.lake.context import with_columns
+from storage.lake.evaluation_reserve import RESERVE
 from storage.lake.history import answers_before
 from storage.lake.schema import workspace_id
 from storage.lake.store import Store
@@ -76,7 +77,7 @@ def contents_of(store: Store, batch: Batch, context: Sequence[str] = ()) -> Cont
         proposals_of(store, batch.batch_id),
         assignments_of(store, batch.batch_id),
         workspace_id(store),
-        has_reserve(store, batch.batch_id),
+        RESERVE in batch.mix,
         codebook_of(store),
     )
 
@@ -174,6 +175,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         reason = f": {error!r}" if isinstance(error, LookupError | TypeError) else f" ({error})"
         raise BatchError(f"{path} is damaged{reason}.", hint="Write it again: pal check --repair") from error
     return manifest
+
+
+def is_of(folder: Path, batch: Batch) -> bool:
+    """Whether a published folder is of this batch; a damaged manifest, which `pal check` reports, counts as if."""
+    try:
+        created_at = datetime.fromisoformat(read_object(folder / MANIFEST)["created_at"])
+    except (ValueError, LookupError, TypeError):
+        return True
+    return created_at == batch.created_at.replace(tzinfo=UTC)
 
 
 def published_labels(folder: Path, label_set: LabelSet) -> LabelSet:

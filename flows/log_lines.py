@@ -13,8 +13,8 @@ ROOMS = ("flows", "tasks", "annotation", "storage")
 
 def listen(*, debug: bool = False) -> None:
     """Show the log records of our packages on stderr; with `debug` also debug records and Prefect's log."""
-    for room in ROOMS:
-        logger = logging.getLogger(room)
+    for package in ROOMS:
+        logger = logging.getLogger(package)
         logger.setLevel(logging.DEBUG if debug or is_debugging() else logging.INFO)
         logger.propagate = False
         if not any(isinstance(handler, _Lines) for handler in logger.handlers):
@@ -57,11 +57,11 @@ def counted(n: int, noun: str) -> str:
 
 
 class _Lines(logging.Handler):
-    """Writes each record as a line to the current stderr."""
+    """Writes each record as one line to the current stderr, also if a file's name in it has line breaks."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if as_json():
             print(json_line(record.levelname, record.name, record.getMessage()), file=sys.stderr, flush=True)
             return
         level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        print(f"  {level}{record.getMessage()}", file=sys.stderr, flush=True)
+        print(f"  {level}{' '.join(record.getMessage().splitlines())}", file=sys.stderr, flush=True)

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from annotation.batch import assign, contents_of, with_gold, write_batch
-from storage.errors import ModelError, SamplingError
+from annotation.batch import assign, contents_of, is_of, with_gold, write_batch
+from storage.errors import BatchError, ModelError, SamplingError
 from storage.files.folders import MANIFEST
 from storage.lake.annotations import labelled_texts
 from storage.lake.batches import Draft, OvertakenError, count_batches, published_batches
@@ -55,8 +55,8 @@ TRIES = 10
 
 def sample_batch(
     project: Project, plan: Plan, model: LoadedModel | None, *, seed: int | None = None, beside_open: bool = False
-) -> str:
-    """Reserve the items of the next batch and divide them among the annotators; returns its id.
+) -> Batch:
+    """Reserve the items of the next batch and divide them among the annotators.
 
     The mix of pal.toml is scaled to the size in the plan, or to a smaller pool; items of the evaluation reserve are
     mixed in as planned. Evaluation and validation batches are drawn at random.
@@ -64,7 +64,7 @@ def sample_batch(
     Args:
         model: Scores the pool; None for a batch without a model.
         seed: Random seed (default: from pal.toml).
-        beside_open: Reserve even if a batch is open; otherwise its id is returned.
+        beside_open: Reserve even if a batch is open; otherwise that one is returned.
     """
     started = time.monotonic()
     store, config = project.store, project.config
@@ -72,7 +72,7 @@ def sample_batch(
     for attempt in range(TRIES):
         opened = published_batches(store, again=False)
         if opened and not beside_open:
-            return opened[0].batch_id
+            return opened[0]
         version = store.version()
         # An evaluation batch is drawn from the whole pool, without a reserve.
         reserve = Reserve() if plan.purpose is Split.EVALUATION else reserve_of(project)
@@ -119,7 +119,7 @@ def sample_batch(
             continue
         if is_new:
             _log(batch, len(pool) + len(reserved), time.monotonic() - started)
-        return batch.batch_id
+        return batch
     raise AssertionError("unreachable")
 
 
@@ -300,13 +300,22 @@ def lacks_files(project: Project) -> bool:
 
 
 def publish_batches(project: Project) -> list[Path]:
-    """Write the missing folders of open batches, including those of killed runs; returns the new folders."""
+    """Write the missing folders of open batches, including those of killed runs; returns the new folders.
+
+    Raises:
+        BatchError: A folder is of another batch with the same id, for example after the lake was restored alone.
+    """
     workspace = project.workspace
     store = project.store
     written = []
     for batch in published_batches(store):
         folder = workspace.batches / batch.batch_id
         if (folder / MANIFEST).is_file():
+            if not is_of(folder, batch):
+                raise BatchError(
+                    f"{folder} is of another batch with this id: the folder or the lake is from another time.",
+                    hint="Move the folder away, and run the command again.",
+                )
             continue
         if write_batch(folder, batch, contents_of(store, batch, project.config.batch.context), project.label_set):
             log.info("Wrote the files of batch %s: %s", batch.batch_id, folder)

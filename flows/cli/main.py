@@ -97,7 +97,7 @@ def _open_standard_files() -> None:
     if sys.stdout.isatty() or sys.stderr.isatty():
         from flows.cli.screen import Screen
 
-        sys.stdout, sys.stderr = (Screen(each) if each.isatty() else each for each in (sys.stdout, sys.stderr))
+        sys.stdout, sys.stderr = (Screen(stream) if stream.isatty() else stream for stream in (sys.stdout, sys.stderr))
 
 
 def _explain(error: BaseException) -> int:
@@ -115,8 +115,10 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         _to_stderr("Interrupted. Completed steps are saved; run the command again to continue.")
         return 130
+    if not isinstance(error, PalError):
+        error = disk_error(error) or error
     if isinstance(error, OSError):
-        error = disk_error(error) or PalError(f"{error}.", hint="Check the path and its permissions.")
+        error = PalError(f"{error}.", hint="Check the path and its permissions.")
     if isinstance(error, PalError):
         _to_stderr(f"Error: {error}")
         return 1

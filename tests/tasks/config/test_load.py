@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from storage.errors import BatchError, ConfigError
+from storage.errors import BatchError, ConfigError, WorkspaceError
 from storage.workspace import Workspace
 from tasks.config.load import checked, read_config
+from tasks.config.mix_checks import STRATEGY_OPTIONS
 from tasks.config.settings import BatchConfig, Config, LakeConfig, MinimumsConfig, SamplingConfig, ScheduleConfig
-from tasks.config.strategy_options import STRATEGY_OPTIONS
 from tasks.learning.training import TrainingConfig
 from tasks.project import Project, open_project
 from tasks.sampling.catalogue import REGISTRY
@@ -300,3 +300,40 @@ def test_the_next_night_is_in_the_zone_also_where_the_clock_changes() -> None:
     schedule = ScheduleConfig(nightly="0 4 * * *", timezone="Europe/Berlin")
     before = schedule.next_night(datetime(2026, 3, 28, 12, tzinfo=UTC))
     assert before.isoformat() == "2026-03-29T04:00:00+02:00"
+
+
+def test_the_workspace_is_found_upward_by_argument_and_by_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PAL_WORKSPACE", raising=False)
+    root = (tmp_path / "w").resolve()
+    (root / "deep" / "er").mkdir(parents=True)
+    (root / "pal.toml").write_text(TASK, encoding="utf-8")
+    monkeypatch.chdir(root / "deep" / "er")
+    assert open_project().workspace.root == root
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WorkspaceError):
+        open_project()
+    assert open_project(root).workspace.root == root
+    monkeypatch.setenv("PAL_WORKSPACE", str(root))
+    assert open_project().workspace.root == root
+    with pytest.raises(WorkspaceError):
+        open_project(tmp_path)
+
+
+@pytest.mark.parametrize("value", [f"{10**30}", f"-{10**30}", "1e300", "inf", "nan"])
+def test_no_number_is_larger_than_what_can_be_stored(tmp_path: Path, value: str) -> None:
+    sections = {
+        section: [
+            name
+            for name, setting in getattr(field.annotation, "model_fields", {}).items()
+            if setting.annotation in (int, float)
+        ]
+        for section, field in Config.model_fields.items()
+    }
+    lines = [
+        line for section, names in sections.items() for line in (f"[{section}]", *(f"{n} = {value}" for n in names))
+    ]
+    n_numbers = sum(map(len, sections.values()))
+    assert n_numbers > 15
+    assert len(errors(tmp_path, "\n".join([TASK, *lines[1:]]))) == n_numbers
