@@ -120,9 +120,9 @@ def test_next_batch_has_stages_and_a_report_too(
 def test_a_night_makes_sentence_vectors_before_it_trains_and_status_says_how_many_there_are(
     project: Project, take_headlines: Callable[..., dict[str, str]], give_labels: Callable[..., None]
 ) -> None:
-    pairs = list(take_headlines(project.workspace, 60).items())
-    give_labels(project.workspace, dict(pairs[:20]), Split.EVALUATION)
-    give_labels(project.workspace, dict(pairs[20:50]))
+    pairs = list(take_headlines(project.workspace, 120).items())
+    give_labels(project.workspace, dict(pairs[:60]), Split.EVALUATION)
+    give_labels(project.workspace, dict(pairs[60:100]))
     assert status_of(project).sentence_vectors is None, "off in pal.toml"
     settings = project.workspace.config_file
     settings.write_text(settings.read_text(encoding="utf-8").replace('sentence = "off"', 'sentence = "auto"'), "utf-8")
@@ -130,9 +130,9 @@ def test_a_night_makes_sentence_vectors_before_it_trains_and_status_says_how_man
     assert status_of(project).sentence_vectors == 0
     stages = list(night(project).stages)
     assert stages.index("make_sentence_vectors") < stages.index("train_model")
-    assert status_of(project).sentence_vectors == 60
-    take_headlines(project.workspace, 65, 60)
-    assert status_of(project).sentence_vectors == 60
+    assert status_of(project).sentence_vectors == 120
+    take_headlines(project.workspace, 130, 120)
+    assert status_of(project).sentence_vectors == 120
     assert list(night(project).stages).count("make_sentence_vectors") == 1
-    assert status_of(project).sentence_vectors == 65
+    assert status_of(project).sentence_vectors == 130
     assert list(night(project).stages) == SHORT
