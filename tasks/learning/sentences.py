@@ -27,7 +27,7 @@ WINDOW = 254
 """Maximum number of tokens of a window without the two framing tokens; longer texts are means of equal windows."""
 
 MOST_WINDOWS = 8
-"""Maximum number of tokens of a text; later ones are not read."""
+"""Maximum number of windows of a text; the rest is not read."""
 
 BATCH_TOKENS = 4_096
 """Size of a minibatch, which fits into the cache of the processor."""
