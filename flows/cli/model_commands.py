@@ -31,7 +31,9 @@ def models(
 @command(commands, epilog="Example: pal adapt --texts 50000")
 def adapt(
     call: Call,
-    texts: Annotated[int, typer.Option(min=1, help="Maximum number of texts, a random sample.")] = 100_000,
+    texts: Annotated[
+        int, typer.Option(min=1, max=1_000_000_000, help="Maximum number of texts, a random sample.")
+    ] = 100_000,
     labels: Annotated[bool, typer.Option(help="Fine-tune on the training items first.")] = True,
     teacher: Annotated[
         Path | None, typer.Option(help="Directory of another encoder than MiniLM, for other languages.")
