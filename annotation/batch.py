@@ -20,9 +20,10 @@ from annotation.handout import Handout
 from annotation.label_set import LabelSet, label_set_of
 from storage.errors import BatchError, WorkspaceError
 from storage.files.folders import MANIFEST, add_files, inside, publish_folder, read_object
-from storage.lake.batches import assignments_of, has_reserve, items_of, proposals_of
+from storage.lake.batches import assignments_of, items_of, proposals_of
 from storage.lake.codebook import UNCHANGED, Codebook, codebook_of
 from storage.lake.context import with_columns
+from storage.lake.evaluation_reserve import RESERVE
 from storage.lake.history import answers_before
 from storage.lake.schema import workspace_id
 from storage.lake.store import Store
@@ -76,7 +77,7 @@ def contents_of(store: Store, batch: Batch, context: Sequence[str] = ()) -> Cont
         proposals_of(store, batch.batch_id),
         assignments_of(store, batch.batch_id),
         workspace_id(store),
-        has_reserve(store, batch.batch_id),
+        RESERVE in batch.mix,
         codebook_of(store),
     )
 

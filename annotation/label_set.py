@@ -50,6 +50,12 @@ class Label:
     default: bool = False
     description: str = ""
 
+    @cached_property
+    def spellings(self) -> tuple[str, str]:
+        """Name and key as answers are compared with them; the key is the name if there is none."""
+        name = folded_label(self.name)
+        return name, folded_label(self.key) if self.key else name
+
     @property
     def has_own_key(self) -> bool:
         """Whether the label has a key that differs from its name."""
@@ -143,16 +149,14 @@ class LabelSet:
                 faults.append(f"label name {label.name!r} is empty or has spaces around it")
             if not label.name.isprintable():
                 faults.append(f"label name {label.name!r} has unprintable characters")
-            if folded_label(label.name) in (UNSURE, SKIP):
-                faults.append(f"label name {label.name!r} is reserved for the answer {folded_label(label.name)}")
+            if label.spellings[0] in (UNSURE, SKIP):
+                faults.append(f"label name {label.name!r} is reserved for the answer {label.spellings[0]}")
             if label.key and not _can_be_key(label.key):
                 reserved = " ".join(sorted(RESERVED_KEYS - {" "}))
                 faults.append(
                     f"key {label.key!r} of label {label.name!r} must be one character other than {reserved} or space"
                 )
-        spellings = [
-            s for label in self.labels for s in {folded_label(label.name), folded_label(label.key or label.name)}
-        ]
+        spellings = [s for label in self.labels for s in {*label.spellings}]
         faults += [
             f"{s!r} is a name or key of two labels" for s in sorted({s for s in spellings if spellings.count(s) > 1})
         ]
@@ -165,8 +169,8 @@ class LabelSet:
     def _spellings(self) -> dict[str, str]:
         spellings = {folded_label(name): answer for name, answer in self.also} | {UNSURE: UNSURE, SKIP: SKIP}
         for label in self.labels:
-            spellings |= {folded_label(label.key): label.name} if label.key else {}
-            spellings[folded_label(label.name)] = label.name
+            name, key = label.spellings
+            spellings |= {key: label.name, name: label.name}
         return spellings
 
 
@@ -202,7 +206,7 @@ def with_keys(labels: Sequence[Label]) -> tuple[Label, ...]:
     >>> [label.key for label in with_keys([Label("spam"), Label("1"), Label("ham", "h")])]
     ['2', '1', 'h']
     """
-    used = {folded_label(text) for label in labels for text in (label.name, label.key)}
+    used = {spelling for label in labels for spelling in label.spellings}
     free = (key for key in KEYS if key not in used)
     return tuple(
         label if label.key else replace(label, key=label.name if _can_be_key(label.name) else next(free, ""))

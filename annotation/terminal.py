@@ -6,8 +6,9 @@ import contextlib
 import os
 import re
 import time
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TextIO
@@ -16,7 +17,6 @@ from annotation.formats.journal import Journal
 from annotation.handout import Handout
 from annotation.keys import HABIT_S, LEAVE, LineKeys, plain, typed_line
 from annotation.label_set import SKIP, UNSURE, AnswerError
-from annotation.wrapping import cut, in_a_row, wrapped
 from storage.readers.spellings import folded
 from storage.records import Answer, BatchItem
 
@@ -382,3 +382,52 @@ def _pattern(words: Sequence[str]) -> re.Pattern[str] | None:
     """A pattern for whole words in any case; None without words."""
     parts = "|".join(r"\s+".join(map(re.escape, word.split())) for word in words)
     return re.compile(f"(?<!{LETTER})(?:{parts})(?!{LETTER})", re.IGNORECASE) if parts else None
+
+
+def wrapped(text: str, width: int) -> str:
+    """Wrap the text between words to at most `width` columns, keeping the indentation of each line.
+
+    Only words longer than a line are broken; a no-break space does not end a word. With width 0 nothing is changed.
+
+    >>> print(wrapped("  one two three four", 11))
+      one two
+      three
+      four
+    """
+    if not width:
+        return text
+    lines = []
+    for line in text.split("\n"):
+        indent = line[: len(line) - len(line.lstrip(" "))][: width // 2]
+        current, is_empty = indent, True
+        for piece in re.findall(r"[^\S\u00a0]*[\S\u00a0]+", line[len(indent) :]):
+            if not is_empty and _columns(current + piece) > width:
+                lines.append(current)
+                current, piece = indent, piece.lstrip().removeprefix("· ")
+            current, is_empty = current + piece, False
+            while _columns(current) > width:
+                lines.append(cut(current, width, end=""))
+                current = indent + current[len(lines[-1]) :]
+        lines.append(current)
+    return "\n".join(lines)
+
+
+def in_a_row(keys: Iterable[str]) -> str:
+    """Join keys with their meanings such that none is broken between two lines."""
+    return " · ".join(key.replace(" ", "\u00a0") for key in keys)
+
+
+def _columns(text: str) -> int:
+    """The width of a text in a terminal."""
+    text = re.sub(r"\x1b\[\d*m", "", text)
+    return sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in text if not unicodedata.combining(char))
+
+
+def cut(text: str, width: int, end: str = "…") -> str:
+    """Truncate a text to `width` columns."""
+    if _columns(text) <= width:
+        return text
+    end_at = len(text)
+    while end_at > 1 and _columns(text[:end_at] + end) > width:
+        end_at -= max(1, (_columns(text[:end_at]) - width) // 2)
+    return text[:end_at] + end

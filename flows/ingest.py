@@ -31,7 +31,9 @@ def ingest(
     n_new = sum(report.n_new for report in reports)
     run.say(f"Ingested {counted(n_new, 'new answer')} from {counted(len(reports), 'file')}.")
     run.complete_work()
-    run.show(Table("ingested", "The ingested files, and the number of answers from each.", ingested_rows(reports)))
+    run.show(
+        lambda: [Table("ingested", "The ingested files, and the number of answers from each.", ingested_rows(reports))]
+    )
     return reports
 
 

@@ -13,8 +13,8 @@ ROOMS = ("flows", "tasks", "annotation", "storage")
 
 def listen(*, debug: bool = False) -> None:
     """Show the log records of our packages on stderr; with `debug` also debug records and Prefect's log."""
-    for room in ROOMS:
-        logger = logging.getLogger(room)
+    for package in ROOMS:
+        logger = logging.getLogger(package)
         logger.setLevel(logging.DEBUG if debug or is_debugging() else logging.INFO)
         logger.propagate = False
         if not any(isinstance(handler, _Lines) for handler in logger.handlers):

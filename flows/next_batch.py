@@ -6,9 +6,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from flows.notify import notify
-from flows.run import FormatName, Markdown, Run, SeedOrOurs, Size, Table
+from flows.run import Artifact, FormatName, Markdown, Run, SeedOrOurs, Size, Table
 from storage.files.folders import MANIFEST
-from storage.lake.batches import find_batch, published_batches
+from storage.lake.batches import published_batches
 from storage.lake.evaluation_reserve import RESERVE
 from storage.lake.items import count_pool
 from storage.records import Batch
@@ -20,7 +20,11 @@ from tasks.sample import empty_pool, publish_batches, sample_batch
 from tasks.sentence_vectors import FEW, MANY, make_sentence_vectors, vectors_are_due
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tasks.learning.model_files import LoadedModel
+    from tasks.promote import Outcome
+    from tasks.reporting.report_page import Report
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +55,12 @@ def next_batch(
         return batch.batch_id
     run.stage(make_features, project)
     plan = plan_next_batch(project, n)
-    model = train_and_promote(run) if plan.active else None
+    outcome = train_and_promote(run) if plan.active else None
+    model = outcome.model if outcome else None
     batch = publish_next(run, project, plan, model, seed=seed if seed >= 0 else None, beside_open=another)
     run.rename(f"next {batch.batch_id}")
     run.complete_work()
-    report(run)
+    report(run, outcome)
     return batch.batch_id
 
 
@@ -83,8 +88,8 @@ def find_open_batch(project: Project) -> Batch | None:
     return opened[0] if opened else None
 
 
-def train_and_promote(run: Run, *, at_night: bool = False) -> LoadedModel:
-    """Train and evaluate a model, promote it or keep the previous one; return the model in production afterwards.
+def train_and_promote(run: Run, *, at_night: bool = False) -> Outcome:
+    """Train and evaluate a model, promote it or keep the previous one.
 
     Args:
         run: The run.
@@ -106,16 +111,16 @@ def train_and_promote(run: Run, *, at_night: bool = False) -> LoadedModel:
     if outcome.promoted:
         text = f"{candidate.model_id} is in production: {outcome.reason}"
         notify(project, "promotion", text, model_id=candidate.model_id)
-    return outcome.model
+    return outcome
 
 
 def publish_next(
     run: Run, project: Project, plan: Plan, model: LoadedModel | None, *, seed: int | None, beside_open: bool
 ) -> Batch:
     """Sample and publish a batch, chosen by the model if there is one."""
-    run.batch_id = run.stage(sample_batch, project, plan, model, seed=seed, beside_open=beside_open)
+    batch = run.stage(sample_batch, project, plan, model, seed=seed, beside_open=beside_open)
+    run.batch_id = batch.batch_id
     run.stage(publish_batches, project)
-    batch = find_batch(project.store, run.batch_id).batch
     n_reserve = batch.mix.get(RESERVE, 0)
     items = f"{batch.n} {batch.purpose} items" if not n_reserve else f"{batch.n} items, {n_reserve} for evaluation"
     run.say(f"Published batch {batch.batch_id} ({items}).")
@@ -124,16 +129,23 @@ def publish_next(
     return batch
 
 
-def report(run: Run) -> None:
-    """Write the report and show its tables beside the run."""
-    from tasks.reporting.report_page import report_markdown
+def report(run: Run, outcome: Outcome | None = None) -> None:
+    """Write the report and show its tables beside the run.
 
-    written = run.stage(write_report, run.project, run.record.run_id)
+    Args:
+        outcome: The outcome of the training in this run.
+    """
+    written = run.stage(write_report, run.project, run.record.run_id, outcome.held_out if outcome else None)
     run.share(*written.pages)
     if written.report.drift_is_news:
         notify(run.project, "drift", written.report.drift)
-    run.show(
-        Markdown("report", written.report.state, report_markdown(written.report)),
-        Table("learning-curve", "Every model on the evaluation items.", learning_curve_rows(written.report)),
-        Table("batches", "The answers of each batch.", batch_rows(written.report)),
-    )
+    run.show(lambda: report_artifacts(written.report))
+
+
+def report_artifacts(report: Report) -> Iterator[Artifact]:
+    """The report as a text and its tables."""
+    from tasks.reporting.report_page import report_markdown
+
+    yield Markdown("report", report.state, report_markdown(report))
+    yield Table("learning-curve", "Every model on the evaluation items.", learning_curve_rows(report))
+    yield Table("batches", "The answers of each batch.", batch_rows(report))

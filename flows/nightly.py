@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from flows.next_batch import find_open_batch, publish_next, report, train_and_promote
 from flows.run import Run
@@ -16,9 +15,6 @@ from tasks.prepare import make_features
 from tasks.project import refuse_lost_labels
 from tasks.sample import publish_batches
 from tasks.sentence_vectors import make_sentence_vectors, vectors_are_due
-
-if TYPE_CHECKING:
-    from tasks.learning.model_files import LoadedModel
 
 log = logging.getLogger(__name__)
 
@@ -40,16 +36,16 @@ def nightly(run: Run) -> str | None:
         return run.batch_id
     run.stage(make_features, project)
     plan = plan_next_batch(project)
-    model: LoadedModel | None = train_and_promote(run, at_night=True) if plan.active else None
+    outcome = train_and_promote(run, at_night=True) if plan.active else None
     if batch := find_open_batch(project):
         run.batch_id = batch.batch_id
         run.say(f"Batch {batch.batch_id} is still open.")
     elif count_pool(project.store):
-        publish_next(run, project, plan, model, seed=None, beside_open=False)
+        publish_next(run, project, plan, outcome.model if outcome else None, seed=None, beside_open=False)
     else:
         log.warning("The pool is empty, so there is nothing to annotate. Add texts: pal import FILE")
     run.complete_work()
-    report(run)
+    report(run, outcome)
     make_missing_vectors(run)
     return run.batch_id
 

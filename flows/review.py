@@ -1,9 +1,9 @@
-"""Flow `review`: publish training items that are probably mislabeled for another answer."""
+"""Flows `review` and `adjudicate`: query answered items again, those probably mislabeled or those disputed."""
 
 from __future__ import annotations
 
 from flows.run import FormatName, Run, Size
-from tasks.ask_again import Method, draw_review
+from tasks.ask_again import Method, draw_disputed, draw_review
 from tasks.prepare import make_features
 from tasks.project import refuse_lost_labels
 from tasks.sample import publish_batches
@@ -26,4 +26,20 @@ def review(
     run.stage(publish_batches, project)
     run.rename(f"review {run.batch_id or ''}".strip())
     run.say(f"Published batch {run.batch_id}." if run.batch_id else "No training item needs another answer.")
+    return run.batch_id
+
+
+def adjudicate(run: Run, n: Size = 0, formats: tuple[FormatName, ...] = ()) -> str | None:
+    """Publish the disputed items for an adjudicator; returns the batch's id, or None if no item is disputed.
+
+    Args:
+        n: Maximum number of items; 0 for `[batch] size` in pal.toml.
+        formats: Formats of the batch files; none for those in pal.toml.
+    """
+    project = run.project.with_formats(formats)
+    refuse_lost_labels(project)
+    run.batch_id = run.stage(draw_disputed, project, n)
+    run.stage(publish_batches, project)
+    run.rename(f"adjudicate {run.batch_id or ''}".strip())
+    run.say(f"Published batch {run.batch_id}." if run.batch_id else "Nothing is disputed.")
     return run.batch_id

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -117,12 +117,11 @@ class Run:
 
     def __enter__(self) -> Self:
         workspace = self.project.workspace
-        workspace.store()  # migrates a lake of an old version, which contains the runs
+        self.project.store  # noqa: B018 - migrates a lake of an old version, which contains the runs
         workspace.pull()
         self._runs.mark_crashed()
-        for folder in (workspace.models, workspace.batches):
-            remove_left_parts(folder)
-        self._runs.begin(self.record)
+        remove_left_parts(workspace.models, workspace.batches)
+        self._runs.put(self.record)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -146,23 +145,22 @@ class Run:
         >>> # model = run.stage(train_model, project)
         """
         name = function.__name__
-        self.record = replace(self.record, stage=name)
-        self._runs.enter_stage(self.record.run_id, name, self._seconds)
+        self.record = replace(self.record, stage=name, stages=dict(self._seconds))
+        self._runs.enter_stage(self.record)
         started = time.monotonic()
         result = self._host.stage(name, lambda: function(*args, **kwargs))
         self._seconds[name] = round(self._seconds.get(name, 0.0) + time.monotonic() - started, 3)
         self.record = replace(self.record, stage=None)
         return result
 
-    def show(self, *artifacts: Artifact) -> None:
-        """Show tables and texts with the run in the Prefect UI."""
-        for artifact in artifacts:
+    def show(self, artifacts: Callable[[], Iterable[Artifact]]) -> None:
+        """Show tables and texts with the run in the Prefect UI; they are made only if there is one."""
+        for artifact in artifacts() if self._host.run_id is not None else ():
             self._host.show(artifact)
 
     def rename(self, name: str) -> None:
-        """Give the run a readable name, such as `next b0004-training`."""
-        self.record = replace(self.record, name=name, stages=dict(self._seconds))
-        self._runs.end(self.record)  # so that the name is visible during the run, and after a kill
+        """Give the run a readable name, such as `next b0004-training`; it is recorded with the next stage."""
+        self.record = replace(self.record, name=name)
         self._host.rename(name)
 
     def say(self, message: str) -> None:
@@ -196,7 +194,7 @@ class Run:
             batch_id=self.batch_id,
             message=message,
         )
-        self._runs.end(self.record)
+        self._runs.put(self.record)
 
 
 def start(project: Project, body: Callable[Concatenate[Run, P], T], *args: P.args, **kwargs: P.kwargs) -> T:

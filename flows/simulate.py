@@ -37,6 +37,6 @@ def simulate(
         {"mix": row.name, **{f"@{n}": round(value, 3) for n, value in row.at.items()}, "area": round(row.area, 3)}
         for row in simulation.rows
     ]
-    run.show(Table("simulation", f"{simulation.figure}: {simulation.about}", rows))
+    run.show(lambda: [Table("simulation", f"{simulation.figure}: {simulation.about}", rows)])
     run.say(f"Wrote {folder / 'simulation.html'}")
     return simulation

@@ -14,7 +14,7 @@ import os
 import secrets
 import socket
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,7 +42,7 @@ _TABLE = """CREATE TABLE {table} (run_id TEXT PRIMARY KEY, flow TEXT NOT NULL, s
     model_id TEXT, batch_id TEXT, message TEXT NOT NULL, name TEXT NOT NULL, server_run TEXT)"""
 _PUT = f"""INSERT INTO {{table}} ({", ".join(_COLUMNS)}) VALUES ({", ".join("?" * len(_COLUMNS))})
     ON CONFLICT (run_id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:])}"""
-_ENTER_STAGE = "UPDATE {table} SET stage = ?, stages = ? WHERE run_id = ?"
+_ENTER_STAGE = "UPDATE {table} SET name = ?, stage = ?, stages = ? WHERE run_id = ?"
 _MARK_CRASHED = "UPDATE {table} SET status = ?, ended_at = ?, message = ? WHERE run_id = ? AND status = 'running'"
 _RECENT = """SELECT * FROM {table} WHERE flow = coalesce(?, flow) AND status = coalesce(?, status)
     ORDER BY started_at DESC, run_id DESC LIMIT ?"""
@@ -67,19 +67,11 @@ class Runs:
     def __init__(self, place: Path | Store) -> None:
         self._database: _Database = _Server(place) if isinstance(place, Store) else _File(place)
 
-    def begin(self, run: RunRecord) -> None:
-        """Record a run that begins."""
-        self.put([run])
+    def enter_stage(self, run: RunRecord) -> None:
+        """Record the name of a run, its present stage and the seconds of each stage before."""
+        self._database.write(_ENTER_STAGE, [_row(run, "name", "stage", "stages", "run_id")])
 
-    def enter_stage(self, run_id: str, stage: str, seconds: Mapping[str, float]) -> None:
-        """Record the stage that a run is in now, and the seconds of each stage before it."""
-        self._database.write(_ENTER_STAGE, [(_text(stage), json.dumps(dict(seconds)), run_id)])
-
-    def end(self, run: RunRecord) -> None:
-        """Record how a run ended: every field of it."""
-        self.put([run])
-
-    def put(self, runs: Iterable[RunRecord]) -> None:
+    def put(self, *runs: RunRecord) -> None:
         """Record runs as they are, in one transaction; those with a known id are replaced."""
         if rows := [_row(run) for run in runs]:
             self._database.write(_PUT, rows)
@@ -275,8 +267,8 @@ class _Server:
         if not self._has_table():
             # Two machines that make it at the same time would both fail, hence the lock.
             table = _TABLE.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS").format(table="pal.runs")
-            made = [f"SELECT pg_advisory_xact_lock({_LOCK_NUMBER})", "CREATE SCHEMA IF NOT EXISTS pal", table]
-            statements = made + statements
+            setup = [f"SELECT pg_advisory_xact_lock({_LOCK_NUMBER})", "CREATE SCHEMA IF NOT EXISTS pal", table]
+            statements = setup + statements
         self._store.execute_on_server("; ".join(statements))
 
     def rows(self, sql: str, values: Sequence[Value]) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from storage.errors import ModelError, WorkspaceError
-from storage.files.folders import publish_folder
+from storage.files.folders import publish_folder, remove_left_parts
 from storage.lake.items import pool_texts
 from storage.records import Split
 from tasks.learning.distillation import Teacher, adapt_vectors, taught_head
@@ -153,7 +153,7 @@ def adapt_encoder(project: Project, how: Adaptation | None = None, teacher_folde
         }
         publish_folder(folder, lambda part: _write(part, learned, facts))
         shutil.rmtree(work, ignore_errors=True)
-        _remove_left(workspace.encoders)
+        remove_left_parts(workspace.encoders, suffix=".work")  # of a pool or labels that have changed since
     workspace.share(folder)
     encoder = StaticVectors(folder)
     log.info(
@@ -201,9 +201,9 @@ def _sentence_vectors(
     log.info("%s is reading %s texts.", reading.teacher.name, f"{len(texts):,}")
     with progress("reading texts", len(texts)) as advance:
         done = sum(len(parts[part]) for part in parts.keys() - set(missing))
-        for part, found in zip(missing, reading.read([parts[part] for part in missing], weights), strict=True):
-            _save(part, lambda path, found=found: np.save(path, found))  # type: ignore[misc]
-            done += len(found)
+        for part, vectors in zip(missing, reading.read([parts[part] for part in missing], weights), strict=True):
+            _save(part, lambda path, vectors=vectors: np.save(path, vectors))  # type: ignore[misc]
+            done += len(vectors)
             advance(done)
     return np.concatenate([np.load(part) for part in parts])
 
@@ -229,8 +229,8 @@ def _learned(
         tokenizer = (ARTEFACT / "tokenizer.json").read_bytes()
         tokens, before = base.tokenize(pool["text"].combine_chunks()), base.vectors()
     else:
-        made = pool_tokenizer(texts)
-        tokenizer, pieces = made.to_str().encode(), WordPieces(made)
+        new_tokenizer = pool_tokenizer(texts)
+        tokenizer, pieces = new_tokenizer.to_str().encode(), WordPieces(new_tokenizer)
         tokens = pieces.tokenize(pool["text"].combine_chunks())
         before = first_vectors(tokens, pieces.n_tokens, targets)
     log.info("Training vectors on %s texts.", f"{len(tokens):,}")
@@ -246,13 +246,6 @@ def _write(part: Path, learned: _Learned, facts: dict[str, Any]) -> dict[str, An
     for name, content in files.items():
         (part / name).write_bytes(content)
     return manifest
-
-
-def _remove_left(encoders: Path) -> None:
-    """Remove what was begun more than a day ago on a pool or labels that have changed since."""
-    for left in encoders.glob(".*.work"):
-        if time.time() - left.stat().st_mtime > 86_400:
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def _save(path: Path, write: Callable[[Path], object]) -> None:

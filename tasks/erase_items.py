@@ -111,12 +111,12 @@ def _addresses(workspace: Workspace, shared: Iterable[str]) -> list[str]:
 
 def _waiting(project: Project) -> list[FilledFile]:
     """The filled files with answers to ingest: none of those that are only read again because labels changed."""
-    known = ingested_hashes(project.store)
+    hashes = ingested_hashes(project.store)
     return [
         file
         for file in files_to_collect(project)
         if file.in_inbox
-        or sha256_of(file.path) not in known
+        or sha256_of(file.path) not in hashes
         or waiting_answers(project.workspace, file.batch_id, project.label_set, [file])
     ]
 
@@ -151,7 +151,7 @@ def _write_batches_again(project: Project, batch_ids: Sequence[str]) -> None:
 def _edit_records(workspace: Workspace, mentions: Mentions) -> None:
     """Remove the texts from the record of runs and the journal of ingests; other lines are kept."""
     runs = workspace.runs()
-    runs.put([replace(run, message="") for run in runs.all() if mentions.in_text(run.message)])
+    runs.put(*(replace(run, message="") for run in runs.all() if mentions.in_text(run.message)))
     runs.compact()
     journal = workspace.reports / JOURNAL
     with contextlib.suppress(FileNotFoundError):
@@ -165,7 +165,7 @@ def _shared_with(project: Project, erasure: Erasure) -> tuple[dict[str, str], se
     """Files in the object store: name -> SHA-256 of those to delete, hashes of the others, names of unreadable ones."""
     in_pieces, ours = Mentions(erasure.texts, in_pieces=True), ("inbox/", "reports/")
     folders = tuple(f"batches/{batch_id}/" for batch_id in erasure.batches)
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     kept, unreadable = set(), []
     for name, content in project.workspace.shared_files():
         digest = hashlib.sha256(content).hexdigest()
@@ -175,10 +175,10 @@ def _shared_with(project: Project, erasure: Erasure) -> tuple[dict[str, str], se
             is_found = False
             unreadable.append(f"{project.workspace.files}/{name} (it cannot be read: {error})")
         if is_found or name.startswith(folders):
-            found[name] = digest
+            digests[name] = digest
         else:
             kept.add(digest)
-    return found, kept, tuple(unreadable)
+    return digests, kept, tuple(unreadable)
 
 
 def _files_with(workspace: Workspace, project: Project, erasure: Erasure) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -34,9 +34,11 @@ class HeldOut:
     """A model's probabilities (n, n_labels) for the evaluation items of one lake version, and their labels (n,).
 
     Attributes:
-        sliced: The items by the imports that they came with; None where there is one slice.
+        items: The items (item_id, text, label), by item_id.
+        sliced: The items by the imports that they came with; None if there is one slice.
     """
 
+    items: pa.Table
     probabilities: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
     lake_version: int
@@ -90,7 +92,23 @@ def predict_held_out(store: Store, model: LoadedModel, version: int, where: str 
     numbers = [model.labels.index(label) for label in table["label"].to_pylist()]
     probabilities = predict_stored(store, model, table["text"].to_pylist())
     sliced = by_slice(store, table["item_id"].to_pylist(), where)
-    return HeldOut(probabilities, np.array(numbers, np.int64), version, sliced)
+    return HeldOut(table, probabilities, np.array(numbers, np.int64), version, sliced)
+
+
+def held_out_of(project: Project, model: LoadedModel, predicted: dict[str, HeldOut]) -> HeldOut:
+    """A model's probabilities for the evaluation items, which are the same for all models of a run.
+
+    Args:
+        predicted: Model id -> what was predicted so far in this run; the result is added.
+    """
+    store = project.store
+    if model.model_id not in predicted:
+        if first := next(iter(predicted.values()), None):
+            probabilities = predict_stored(store, model, first.items["text"].to_pylist())
+            predicted[model.model_id] = replace(first, probabilities=probabilities)
+        else:
+            predicted[model.model_id] = predict_held_out(store, model, store.version(), project.config.sampling.where)
+    return predicted[model.model_id]
 
 
 N_SAMPLE = 2_000
@@ -115,7 +133,7 @@ def compare_with_previous(project: Project, model: LoadedModel) -> Measurement |
     except ModelError as error:
         log.warning("Not compared with the previous model: %s", error.what)
         return None
-    first, second = (each.calibration.decisions(predict_stored(store, each, texts)) for each in (previous, model))
+    first, second = (either.calibration.decisions(predict_stored(store, either, texts)) for either in (previous, model))
     kappa = cohen_kappa(first, second)
     metrics = [
         Metric("kappa", kappa, reason=None if kappa is not None else "both models give all items the same label")

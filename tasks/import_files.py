@@ -13,8 +13,7 @@ from typing import Literal
 from annotation.label_set import AnswerError, LabelSet
 from storage.errors import SourceError
 from storage.lake.codebook import codebook_of
-from storage.lake.given_labels import FileLabels
-from storage.lake.importing import ImportReport, import_original, import_source
+from storage.lake.importing import FileLabels, ImportReport, import_original, import_source
 from storage.readers.columns import ColumnRequest
 from storage.readers.opening import open_columns
 from storage.readers.source import Source

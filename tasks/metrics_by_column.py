@@ -1,4 +1,4 @@
-"""Metrics of a model on parts of the evaluation items: of each slice of imports, and of each value of a column."""
+"""Metrics of a model on parts of the evaluation items: the slices of imports, and the values of columns."""
 
 from __future__ import annotations
 
@@ -16,35 +16,31 @@ from tasks.learning.model_files import LoadedModel
 from tasks.reporting.report_page import Slice
 
 MOST_VALUES = 12
-"""The rarer values of a column are one part."""
+"""Maximum number of values of a column; rarer ones are combined."""
 METRICS = ("f1", "ap", "accuracy")
 IMPORTED = "imported"
-"""In place of a column: the value is when the first import of the slice was."""
+"""In place of a column name for slices of imports; the value is the time of the first import."""
 
 
-def slices_of(
-    store: Store, columns: Sequence[str], item_ids: Sequence[str], model: LoadedModel, held_out: HeldOut
-) -> list[Slice]:
-    """The slices of imports by time, where there are several; then of each column one for each value.
+def slices_of(store: Store, columns: Sequence[str], model: LoadedModel, held_out: HeldOut) -> list[Slice]:
+    """The slices of imports by time if there are several, then the values of each column by frequency.
 
-    Those of a column are by size; items without a value are `(none)`.
-
-    Args:
-        item_ids: Of the items of `held_out`, in its order.
+    Items without a value are `(none)`.
     """
+    item_ids = held_out.items["item_id"].to_pylist()
     parts: list[tuple[str, str, npt.NDArray[np.bool_]]] = []
     if held_out.sliced:
         places = np.array(held_out.sliced.at, np.int64)
-        for k, each in enumerate(held_out.sliced.slices):
-            parts.append((IMPORTED, f"{each.imports[0]:%Y-%m-%d %H:%M} UTC", places == k))
+        for k, part in enumerate(held_out.sliced.slices):
+            parts.append((IMPORTED, f"{part.imports[0]:%Y-%m-%d %H:%M} UTC", places == k))
     for column in columns:
         sql = f"SELECT item_id, {column_sql(column)} FROM lake.items WHERE item_id IN (SELECT unnest($ids))"
-        values = dict(store.rows(sql, {"ids": list(item_ids)}))
+        values = dict(store.rows(sql, {"ids": item_ids}))
         of = ["(none)" if values.get(item_id) is None else str(values[item_id]) for item_id in item_ids]
         frequent = [value for value, _ in Counter(of).most_common(MOST_VALUES)]
         rest = np.array([value if value in frequent else "(others)" for value in of], dtype=object)
         parts += [(column, value, rest == value) for value in dict.fromkeys([*frequent, *rest])]
-    found, weights = [], held_out.weights
+    slices, weights = [], held_out.weights
     for column, value, within in parts:
         if not (at := np.flatnonzero(within)).size:
             continue
@@ -55,6 +51,6 @@ def slices_of(
             model.calibration,
             item_weights=weights[at] if weights is not None else None,
         )
-        metrics = tuple(each for name in METRICS for each in measured.metrics if each.name == name)
-        found.append(Slice(column, value, len(at), metrics))
-    return found
+        metrics = tuple(metric for name in METRICS for metric in measured.metrics if metric.name == name)
+        slices.append(Slice(column, value, len(at), metrics))
+    return slices

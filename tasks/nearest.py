@@ -17,13 +17,13 @@ def nearest_items(project: Project, query: str, scope: Scope, n: int) -> list[tu
     """The n items whose vectors have the highest cosine with that of the query, (item_id, cosine)."""
     encoder = current_encoder(project.workspace, project.config.model.encoder, project.encoders)
     add_missing_features(project, encoder)
-    wanted = token_vectors(encoder.tokenize(pa.array([query], pa.string())), encoder)
-    direction = wanted.rows(np.zeros(1, np.int64))
+    of_query = token_vectors(encoder.tokenize(pa.array([query], pa.string())), encoder)
+    direction = of_query.rows(np.zeros(1, np.int64))
     item_ids: list[pa.Array] = []
     cosines: list[npt.NDArray[np.float32]] = []
     for items in features_in(project.store, encoder.encoder_id, scope):
         item_ids.append(items.column("item_id"))
-        cosines.append(wanted.of(Tokens.from_arrow(items.column("tokens"))).products(direction)[:, 0])
+        cosines.append(of_query.of(Tokens.from_arrow(items.column("tokens"))).products(direction)[:, 0])
     if not item_ids:
         return []
     ids, scores = pa.concat_arrays(item_ids), np.concatenate(cosines)

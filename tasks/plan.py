@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, floor
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from storage.lake.items import count_items, count_items_and_pool, count_pending
 from storage.lake.models import recent_values
 from storage.lake.slices import weighted_share
 from storage.lake.store import Store
-from storage.records import SUCCESSIVE, Metric, Split, StopSign
+from storage.records import SUCCESSIVE, BatchResult, Metric, Split, StopSign
 from tasks.learning.forecast import LEAST_EACH, LEAST_EVALUATION, LEAST_POSITIVES, forecast
 from tasks.learning.stopping import WINDOW, Findings, stop_signs
 
@@ -217,11 +217,15 @@ def count_askable(project: Project) -> int:
     return count_items(store) if not where else store.rows(f"SELECT count(*) FROM ({matching_items(where)})")[0][0]
 
 
-def reserve_of(project: Project) -> Reserve:
-    """The evaluation reserve configured in pal.toml, with the items to query next."""
+def reserve_of(project: Project, n_items: int | None = None) -> Reserve:
+    """The evaluation reserve configured in pal.toml, with the items to query next.
+
+    Args:
+        n_items: The number of items that may be queried, if the caller has it.
+    """
     store, minimums = project.store, minimums_of(project)
     with store.reading():
-        n_items = count_askable(project)
+        n_items = count_askable(project) if n_items is None else n_items
         fitting = fitting_minimums(minimums, n_items)
         size = max(fitting.reserve, min(LEAST_RESERVE, n_items // 10)) if fitting.reserve else 0
         refresh = project.config.evaluation.refresh if size else 0
@@ -244,7 +248,7 @@ def plan_next_batch(project: Project, n: int = 0) -> Plan:
         numbers = ", ".join(f"{name} = {getattr(fitting, name)}" for name in ("evaluation", "validation", "training"))
         log.warning("[minimums] in pal.toml require all items; until more are imported, these apply: %s.", numbers)
     counts = {split: {name: n for name, n in by_label.items() if name in names} for split, by_label in labelled.items()}
-    n_due = len(reserve_of(project).due) if fitting.evaluation_share else 0
+    n_due = len(reserve_of(project, n_items).due) if fitting.evaluation_share else 0
     plan = next_batch_plan(counts, fitting, project.config.batch.size, pending, n_due)
     n_evaluation = sum(counts.get(Split.EVALUATION, {}).values()) + pending.get(Split.EVALUATION, 0)
     if fitting.evaluation_share and not n_due and n_evaluation < fitting.evaluation:
@@ -294,17 +298,24 @@ def outlook_of(
     return Outlook(n_answers, n_more, expected) if expected else None
 
 
-def signs_of(store: Store, label_set: LabelSet, counts: tuple[int, int] | None = None) -> tuple[StopSign, ...]:
+def signs_of(
+    store: Store,
+    label_set: LabelSet,
+    counts: tuple[int, int] | None = None,
+    results: Sequence[BatchResult] | None = None,
+) -> tuple[StopSign, ...]:
     """The present stopping criteria.
 
     Args:
         counts: Numbers of all items and of pool items, if the caller has them.
+        results: The results of all batches, if the caller has them.
     """
     n_items, n_pool = counts or count_items_and_pool(store)
+    kappas, changes = recent_values(store, SUCCESSIVE, ("kappa", "change_of_f"), WINDOW)
     findings = Findings(
-        kappas=recent_values(store, SUCCESSIVE, "kappa", WINDOW),
-        changes=recent_values(store, SUCCESSIVE, "change_of_f", WINDOW),
-        results=batch_results(store, UNBIASED, label_set.positive or ""),
+        kappas=kappas,
+        changes=changes,
+        results=results if results is not None else batch_results(store, UNBIASED, label_set.positive or ""),
         n_items=n_items,
         n_pool=n_pool,
         weighted=weighted_share(store, label_set.positive) if label_set.positive else None,

@@ -86,8 +86,8 @@ def model_to_predict_with(store: Store, model_id: str = "") -> Model:
         return current
     found = find_model(store, model_id)
     if found is None:
-        known = ", ".join(model.model_id for model in all_models(store)[:5]) or "none"
-        raise ModelError(f"There is no model {model_id!r}.", hint=f"The newest: {known}; all: pal models.")
+        newest = ", ".join(model.model_id for model in all_models(store)[:5]) or "none"
+        raise ModelError(f"There is no model {model_id!r}.", hint=f"The newest: {newest}; all: pal models.")
     return found
 
 

@@ -72,8 +72,8 @@ def add_missing_features(project: Project, encoder: Encoder) -> None:
 
     if missing := count_without_features(project.store, encoder.encoder_id):
         with progress("features", missing) as advance:
-            made = write_features(project.workspace, encoder.encoder_id, make, advance=advance)
-        _log_made(made, encoder, started)
+            n_made = write_features(project.workspace, encoder.encoder_id, make, advance=advance)
+        _log_made(n_made, encoder, started)
     if fragments > MOST_FRAGMENTS:
         log.warning(
             "The encoder does not cover the language of these texts: 10 letters make %.1f pieces (English: 2.5). "
@@ -100,8 +100,8 @@ def write_features(
         path, done = scratch / "features.parquet", 0
         with pq.ParquetWriter(path, _FEATURES) as writer:
             for batch in texts_without_features(workspace.store(), encoder_id, bounds):
-                made = make(batch.column("text"))
-                writer.write_batch(pa.record_batch([batch.column("item_id"), made], schema=_FEATURES))
+                features = make(batch.column("text"))
+                writer.write_batch(pa.record_batch([batch.column("item_id"), features], schema=_FEATURES))
                 done += batch.num_rows
                 if advance is not None:
                     advance(done)
@@ -118,8 +118,8 @@ def _made_by_workers(workspace: Workspace, encoder_name: str, encoder: Encoder, 
     what = {"workspace": workspace, "encoder_name": encoder_name, "encoder_id": encoder.encoder_id}
     with open_workers(scale) as workers:
         assert workers is not None
-        made = workers.run(add_shard_features, [(k, {**what, "bounds": run}) for k, run in enumerate(runs)])
-    _log_made(sum(made), encoder, started)
+        counts = workers.run(add_shard_features, [(k, {**what, "bounds": run}) for k, run in enumerate(runs)])
+    _log_made(sum(counts), encoder, started)
 
 
 def add_shard_features(workspace: Workspace, encoder_name: str, encoder_id: str, bounds: tuple[str, str]) -> int:
@@ -134,8 +134,8 @@ def add_shard_features(workspace: Workspace, encoder_name: str, encoder_id: str,
     return write_features(here, encoder_id, _tokens_of(encoder), bounds)
 
 
-def _log_made(made: int, encoder: Encoder, started: float) -> None:
-    log.info("Made features of %s items with %s (%.1f s).", f"{made:,}", encoder.encoder_id, time.monotonic() - started)
+def _log_made(n: int, encoder: Encoder, started: float) -> None:
+    log.info("Made features of %s items with %s (%.1f s).", f"{n:,}", encoder.encoder_id, time.monotonic() - started)
 
 
 def current_encoder(workspace: Workspace, name: str, encoders: Encoders | None = None) -> Encoder:
@@ -154,10 +154,10 @@ def current_encoder(workspace: Workspace, name: str, encoders: Encoders | None =
     if name != BAG_OF_WORDS:
         return encoders.shipped()
     store = workspace.store()
-    known = newest_vocabulary(store)
+    vocabulary = newest_vocabulary(store)
     n_items = count_items(store)
-    if known is not None and n_items < 2 * known[0]:
-        return BagOfWords(tuple(known[1]))
+    if vocabulary is not None and n_items < 2 * vocabulary[0]:
+        return BagOfWords(tuple(vocabulary[1]))
     fitted = fit_bag_of_words(batch.column("text") for batch in all_texts(store))
     add_vocabulary(store, fitted.encoder_id, n_items, list(fitted.words))
     log.info("Fitted a vocabulary of %s words to %s items.", f"{fitted.n_tokens:,}", f"{n_items:,}")

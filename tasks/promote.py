@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from storage.errors import ModelError
 from storage.lake.models import Measurement, Verdict, production_model, record_verdict, taken_back
 from storage.records import DecidedBy
 from tasks.config.settings import PromotionConfig
-from tasks.evaluate import Evaluation, HeldOut, measured, predict_held_out
+from tasks.evaluate import Evaluation, HeldOut, held_out_of, measured
 from tasks.learning.calibration import Calibration
 from tasks.learning.model_files import LoadedModel
 from tasks.learning.promotion import Comparison, Scored, compare, recent_window
@@ -31,12 +31,14 @@ class Outcome:
 
     Attributes:
         measurements: Metrics of the model that stayed in production, on the evaluation items there are now.
+        held_out: Model id -> what the model says of the evaluation items.
     """
 
     model: LoadedModel
     promoted: bool
     reason: str
     measurements: tuple[Measurement, ...] = ()
+    held_out: dict[str, HeldOut] = field(default_factory=dict)
 
 
 def promote_or_keep(
@@ -50,7 +52,8 @@ def promote_or_keep(
         evaluation: Of the candidate.
         comparison: With the model before it, where there is one to record.
     """
-    outcome = _decide(project, candidate, evaluation)
+    held_out = {candidate.model_id: evaluation.held_out}
+    outcome = replace(_decide(project, candidate, held_out), held_out=held_out)
     measurements = [evaluation.measurement, *outcome.measurements, *((comparison,) if comparison else ())]
     kept_out = not outcome.promoted and outcome.model.model_id != candidate.model_id
     verdict = Verdict(candidate.model_id, outcome.promoted, DecidedBy.GATE, outcome.reason)
@@ -60,7 +63,7 @@ def promote_or_keep(
     return outcome
 
 
-def _decide(project: Project, candidate: LoadedModel, evaluation: Evaluation) -> Outcome:
+def _decide(project: Project, candidate: LoadedModel, held_out: dict[str, HeldOut]) -> Outcome:
     store, gate = project.store, project.config.promotion
     current = production_model(store)
     if current is None:
@@ -73,8 +76,7 @@ def _decide(project: Project, candidate: LoadedModel, evaluation: Evaluation) ->
         return Outcome(candidate, True, f"the model in production cannot be used: {error.what}")
     if production.outputs is not None and production.outputs.are_merged:
         return Outcome(candidate, True, "labels were merged since the model in production was trained")
-    ours = evaluation.held_out
-    theirs = predict_held_out(store, production, ours.lake_version, project.config.sampling.where)
+    ours, theirs = held_out[candidate.model_id], held_out_of(project, production, held_out)
     if taken := taken_back(store, candidate.model_id):
         reason = f"it was rolled back on {taken.decided_at:%Y-%m-%d}; to use it: pal promote {candidate.model_id}"
         return Outcome(production, False, reason, (measured(production, theirs).measurement,))

@@ -1,4 +1,4 @@
-"""Stage `write_report`: gather a report's contents from the lake and the production model, and write the page."""
+"""Stage `write_report`: gather the contents of a report from the lake and the production model, and write the page."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from storage.errors import ModelError
 from storage.files.folders import write_whole
-from storage.lake.annotations import label_counts, labelled_texts
-from storage.lake.batches import batch_results, open_batches, published_batches
+from storage.lake.annotations import label_counts
+from storage.lake.annotators import answers_by_day, people
+from storage.lake.batches import Progress, batch_results, open_batches
 from storage.lake.items import count_pool
 from storage.lake.models import (
     StrategyResult,
@@ -28,22 +27,19 @@ from storage.lake.models import (
     production_model,
     strategy_results,
 )
-from storage.lake.people import answers_by_day, people
-from storage.lake.slices import by_slice
 from storage.lake.store import Store
 from storage.records import Metric, RunRecord, Split
 from tasks.learning.metrics import calibration_bins, confusion, precision_recall, worst_mistakes
 from tasks.learning.stopping import advice, wilson_interval
 from tasks.model_input import open_model
-from tasks.plan import check_slices, outlook_of, signs_of
+from tasks.plan import UNBIASED, check_slices, outlook_of, signs_of
 from tasks.project import Project
 from tasks.reporting.charts import Point
 from tasks.reporting.report_page import CURVES, TITLES, Mistake, OnEvaluation, Report, figure_text, report_page
-from tasks.sampling.catalogue import all_strategies
-from tasks.sentence_vectors import predict_stored
 from tasks.watch_drift import Watched, watch_drift
 
 if TYPE_CHECKING:
+    from tasks.evaluate import HeldOut
     from tasks.learning.model_files import LoadedModel
     from tasks.model_verdict import ModelChange
 
@@ -58,9 +54,9 @@ class WrittenReport:
     pages: tuple[Path, ...]
 
 
-def write_report(project: Project, run_id: str) -> WrittenReport:
-    """Write `reports/<run_id>.html` and `reports/latest.html`."""
-    report = report_of(project, run_id)
+def write_report(project: Project, run_id: str, held_out: dict[str, HeldOut] | None = None) -> WrittenReport:
+    """Write `reports/<run_id>.html` and `reports/latest.html`; the arguments are those of `report_of`."""
+    report = report_of(project, run_id, held_out)
     pages = (project.workspace.reports / f"{run_id}.html", project.workspace.reports / "latest.html")
     write_page(report, *pages)
     log.info("Wrote the report %s", pages[0])
@@ -68,7 +64,7 @@ def write_report(project: Project, run_id: str) -> WrittenReport:
 
 
 def learning_curve_rows(report: Report) -> list[dict[str, Any]]:
-    """A row for each model: its labels, its metrics, and how many items those are of."""
+    """A row for each model: its labels, its metrics and the number of items they are measured on."""
     return [
         {
             "model": point.model_id,
@@ -82,7 +78,7 @@ def learning_curve_rows(report: Report) -> list[dict[str, Any]]:
 
 
 def batch_rows(report: Report) -> list[dict[str, Any]]:
-    """A row for each batch: its items, and what their answers brought."""
+    """A row for each batch: its items, answers, labels and positives."""
     return [
         {
             "batch": batch.batch_id,
@@ -100,30 +96,34 @@ N_MISTAKES = 20
 N_RUNS = 10
 N_DAYS = 14
 MOST_RUNS = 100
-"""Of the newest runs so many are looked through for one that reported a drift already."""
+"""The number of newest runs that are searched for one that already reported the drift."""
 
 
-def report_of(project: Project, run_id: str | None = None) -> Report:
-    """Everything there is to report as of now.
+def report_of(project: Project, run_id: str | None = None, held_out: dict[str, HeldOut] | None = None) -> Report:
+    """Gather the contents of a report as of now.
 
     Args:
-        run_id: The run that the report is of.
+        run_id: The run that the report is about.
+        held_out: Model id -> what the run predicted for the evaluation items; what is missing is predicted.
 
     Raises:
         ConfigError: No item has a column that `[report] slices` names.
     """
     with project.store.reading():
-        check_slices(project)
-        return _report(project, run_id)
+        if held_out is None:  # a run has checked them
+            check_slices(project)
+        return _report(project, run_id, held_out or {})
 
 
-def _report(project: Project, run_id: str | None) -> Report:
+def _report(project: Project, run_id: str | None, held_out: dict[str, HeldOut]) -> Report:
     workspace, label_set = project.workspace, project.label_set
     store = project.store
     model, positive = production_model(store), label_set.positive
-    made = [each for each in decisions(store) if model and each.model_id == model.model_id and each.promoted]
+    promotions = [row for row in decisions(store) if model and row.model_id == model.model_id and row.promoted]
     metrics = metrics_of(store, model.model_id, Split.EVALUATION) if model else {}
-    signs = signs_of(store, label_set) if model else ()
+    counts, open_ = label_counts(store), open_batches(store)
+    batches = batch_results(store, UNBIASED, positive or "")
+    signs = signs_of(store, label_set, results=batches) if model else ()
     strategies = strategy_results(store, positive) if positive else []
     newest_runs = workspace.runs().recent(MOST_RUNS)
     runs = newest_runs[:N_RUNS]
@@ -134,16 +134,16 @@ def _report(project: Project, run_id: str | None) -> Report:
         made_at=datetime.now(UTC),
         lake_version=store.version(),
         code_version=installed_version("pytorch-active-learning"),
-        state=_state(store, model.model_id if model else None),
-        next=_next(store),
+        state=_state(counts, open_, model.model_id if model else None),
+        next=_next(store, open_),
         positive=positive,
         model_id=model.model_id if model else None,
-        decision=f"since {made[0].decided_at:%Y-%m-%d %H:%M} UTC: {made[0].reason}" if made else "",
+        decision=f"since {promotions[0].decided_at:%Y-%m-%d %H:%M} UTC: {promotions[0].reason}" if promotions else "",
         figures=_overall(metrics),
         models=curve,
-        batches=batch_results(store, [each.name for each in all_strategies() if each.unbiased], positive or ""),
+        batches=batches,
         strategies=strategies,
-        evaluation=_on_evaluation(project, model.model_id) if model else None,
+        evaluation=_on_evaluation(project, model.model_id, held_out) if model else None,
         signs=signs,
         advice=advice(signs) if signs else "",
         runs=runs,
@@ -156,8 +156,8 @@ def _report(project: Project, run_id: str | None) -> Report:
         people=people(store),
         answers=answers_by_day(store, N_DAYS),
         lake_bytes=store.size(),
-        outlook=outlook_of(project, model.n_training, metrics, label_counts(store)) if model else None,
-        change=_change(project) if len(curve) > 1 else None,
+        outlook=outlook_of(project, model.n_training, metrics, counts) if model else None,
+        change=_change(project, [point.model_id for point in curve], held_out) if len(curve) > 1 else None,
     )
 
 
@@ -166,34 +166,34 @@ def _is_reported(watched: Watched, runs: Sequence[RunRecord], run_id: str | None
     return any("write_report" in run.stages and run.started_at > watched.until for run in runs if run.run_id != run_id)
 
 
-def _change(project: Project) -> ModelChange | None:
+def _change(project: Project, model_ids: Sequence[str], held_out: dict[str, HeldOut]) -> ModelChange | None:
     from tasks.model_verdict import model_change  # torch takes seconds to import
 
-    return model_change(project)
+    return model_change(project, model_ids, held_out)
 
 
-def write_page(report: Report, *places: Path) -> None:
-    """Write a report as one HTML file, there whole or not at all, to each place."""
+def write_page(report: Report, *paths: Path) -> None:
+    """Write a report as an HTML file to each path, completely or not at all."""
     page = report_page(report).encode()
-    for place in places:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(place, page)
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, page)
 
 
-def _state(store: Store, model_id: str | None) -> str:
-    counts = {split: sum(found.values()) for split, found in label_counts(store).items()}
-    labels = ", ".join(f"{n:,} for {split.value}" for split, n in counts.items() if n) or "none"
+def _state(counts: Mapping[Split, Mapping[str, int]], open_: Sequence[Progress], model_id: str | None) -> str:
+    totals = {split: sum(by_label.values()) for split, by_label in counts.items()}
+    labels = ", ".join(f"{n:,} for {split.value}" for split, n in totals.items() if n) or "none"
     waits = "; ".join(
-        f"{each.batch.batch_id} waits for answers, {each.n_answered} of {each.batch.n} are there"
-        for each in open_batches(store)
+        f"{progress.batch.batch_id} waits for answers, {progress.n_answered} of {progress.batch.n} are there"
+        for progress in open_
     )
     model = f"Model {model_id} is in production" if model_id else "There is no model yet"
     return f"Labels: {labels}. {model}; {waits or 'no batch is open'}."
 
 
-def _next(store: Store) -> str:
-    if opened := published_batches(store):
-        return f"pal annotate {opened[0].batch_id}"
+def _next(store: Store, open_: Sequence[Progress]) -> str:
+    if open_:
+        return f"pal annotate {open_[0].batch.batch_id}"
     return "pal next" if count_pool(store) else "pal import FILE"
 
 
@@ -205,20 +205,20 @@ def _overall(metrics: Mapping[str, Metric]) -> list[Metric]:
 
 def _per_label(metrics: Mapping[str, Metric]) -> dict[str, dict[str, Metric]]:
     """Label -> name of a metric -> the metric, from names such as `f1[label]`."""
-    found: dict[str, dict[str, Metric]] = {}
+    by_label: dict[str, dict[str, Metric]] = {}
     for name, metric in metrics.items():
         of, _, label = name.removesuffix("]").partition("[")
         if label:
-            found.setdefault(label, {})[of] = metric
-    return found
+            by_label.setdefault(label, {})[of] = metric
+    return by_label
 
 
 def _by_strategy(results: Sequence[StrategyResult]) -> list[tuple[str, Point]]:
-    """Of each strategy the share of positives over all batches, the highest first."""
+    """The fraction of positives of each strategy over all batches, highest first."""
     totals: dict[str, tuple[int, int]] = {}
-    for each in results:
-        positive, labelled = totals.get(each.strategy, (0, 0))
-        totals[each.strategy] = positive + each.n_positive, labelled + each.n_labelled
+    for result in results:
+        positive, labelled = totals.get(result.strategy, (0, 0))
+        totals[result.strategy] = positive + result.n_positive, labelled + result.n_labelled
     rows = [
         (name, Point(positive / labelled, 0.0, *wilson_interval(positive, labelled), note=f"{positive} of {labelled}"))
         for name, (positive, labelled) in totals.items()
@@ -226,38 +226,27 @@ def _by_strategy(results: Sequence[StrategyResult]) -> list[tuple[str, Point]]:
     return sorted(rows, key=lambda row: -row[1].x)
 
 
-def _on_evaluation(project: Project, model_id: str) -> OnEvaluation | None:
-    from tasks.evaluate import HeldOut  # torch takes seconds to import
+def _on_evaluation(project: Project, model_id: str, predicted: dict[str, HeldOut]) -> OnEvaluation | None:
+    from tasks.evaluate import held_out_of  # torch takes seconds to import
     from tasks.metrics_by_column import slices_of
 
-    store = project.store
     try:
         model = open_model(project, model_id)
     except ModelError:
-        return None  # of other labels, or damaged: `pal status` and the next run say so
-    items = labelled_texts(store, Split.EVALUATION, store.version())
-    items = items.filter(pc.is_in(items["label"], pa.array(model.labels, pa.string())))
-    if not items.num_rows:
+        return None  # trained for other labels, or damaged; `pal status` and the next run report it
+    held_out = held_out_of(project, model, predicted)
+    if not held_out.items.num_rows:
         return None
-    measured = _measured(store, model, items)
-    columns, item_ids = project.config.report.slices, items["item_id"].to_pylist()
-    sliced = by_slice(store, item_ids, project.config.sampling.where)
-    if not columns and sliced is None:
-        return measured
-    texts = items["text"].to_pylist()
-    labels = np.array([model.labels.index(label) for label in items["label"].to_pylist()], np.int64)
-    held_out = HeldOut(predict_stored(store, model, texts), labels, store.version(), sliced)
-    slices = slices_of(store, columns, item_ids, model, held_out)
-    return replace(measured, slices=tuple(slices))
+    slices = slices_of(project.store, project.config.report.slices, model, held_out)
+    return replace(_measured(model, held_out), slices=tuple(slices))
 
 
-def _measured(store: Store, model: LoadedModel, items: pa.Table) -> OnEvaluation:
-    texts, ids = items["text"].to_pylist(), items["item_id"].to_pylist()
-    labels = np.array([model.labels.index(label) for label in items["label"].to_pylist()], np.int64)
-    probabilities = predict_stored(store, model, texts)
+def _measured(model: LoadedModel, held_out: HeldOut) -> OnEvaluation:
+    texts, ids = held_out.items["text"].to_pylist(), held_out.items["item_id"].to_pylist()
+    labels, probabilities = held_out.labels, held_out.probabilities
     decided = model.calibration.decisions(probabilities)
     subject = model.calibration.positive
-    if subject is None:  # no rare label: of the label decided for, whichever it is
+    if subject is None:  # no rare label: of the predicted label
         scores = probabilities[np.arange(len(texts)), decided].astype(np.float64)
         truth, curve, chosen, name = labels == decided, [], None, "right"
     else:
@@ -272,8 +261,8 @@ def _measured(store: Store, model: LoadedModel, items: pa.Table) -> OnEvaluation
         curve,
         chosen,
         [
-            Point(each.probability, each.share, each.low, each.high, note=f"{each.n:,}")
-            for each in calibration_bins(scores, truth)
+            Point(bin_.probability, bin_.share, bin_.low, bin_.high, note=f"{bin_.n:,}")
+            for bin_ in calibration_bins(scores, truth)
         ],
         confusion(labels, decided, len(model.labels)).tolist(),
         [
@@ -290,6 +279,6 @@ def _measured(store: Store, model: LoadedModel, items: pa.Table) -> OnEvaluation
 
 
 def _chosen(truth: npt.NDArray[np.bool_], chosen: npt.NDArray[np.bool_]) -> tuple[float, float] | None:
-    """Recall and precision of what is decided; None where one of them is undefined."""
+    """Recall and precision of the decisions; None if one of them is undefined."""
     hits = float((truth & chosen).sum())
     return (hits / float(truth.sum()), hits / float(chosen.sum())) if truth.any() and chosen.any() else None

@@ -55,8 +55,8 @@ TRIES = 10
 
 def sample_batch(
     project: Project, plan: Plan, model: LoadedModel | None, *, seed: int | None = None, beside_open: bool = False
-) -> str:
-    """Reserve the items of the next batch and divide them among the annotators; returns its id.
+) -> Batch:
+    """Reserve the items of the next batch and divide them among the annotators.
 
     The mix of pal.toml is scaled to the size in the plan, or to a smaller pool; items of the evaluation reserve are
     mixed in as planned. Evaluation and validation batches are drawn at random.
@@ -64,7 +64,7 @@ def sample_batch(
     Args:
         model: Scores the pool; None for a batch without a model.
         seed: Random seed (default: from pal.toml).
-        beside_open: Reserve even if a batch is open; otherwise its id is returned.
+        beside_open: Reserve even if a batch is open; otherwise that one is returned.
     """
     started = time.monotonic()
     store, config = project.store, project.config
@@ -72,7 +72,7 @@ def sample_batch(
     for attempt in range(TRIES):
         opened = published_batches(store, again=False)
         if opened and not beside_open:
-            return opened[0].batch_id
+            return opened[0]
         version = store.version()
         # An evaluation batch is drawn from the whole pool, without a reserve.
         reserve = Reserve() if plan.purpose is Split.EVALUATION else reserve_of(project)
@@ -119,7 +119,7 @@ def sample_batch(
             continue
         if is_new:
             _log(batch, len(pool) + len(reserved), time.monotonic() - started)
-        return batch.batch_id
+        return batch
     raise AssertionError("unreachable")
 
 

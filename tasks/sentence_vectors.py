@@ -77,15 +77,15 @@ def add_missing_sentence_vectors(project: Project, encoder_id: str) -> None:
     missing = count_without_features(workspace.store(), encoder_id)
     if not missing:
         return
-    encoder, made = SentenceEncoder(), 0
+    encoder, n_made = SentenceEncoder(), 0
     log.info("Making sentence vectors of %s items.", f"{missing:,}")
     with progress("sentence vectors", missing) as advance:
         for bounds in bounds_without_features(workspace.store(), encoder_id, ITEMS_OF_A_SLICE):
-            made += write_features(
+            n_made += write_features(
                 workspace, encoder_id, lambda texts: to_arrow(encoder.encode(texts.to_pylist())), bounds
             )
-            advance(made)
-    log.info("Made sentence vectors of %s items (%.1f s).", f"{made:,}", time.monotonic() - started)
+            advance(n_made)
+    log.info("Made sentence vectors of %s items (%.1f s).", f"{n_made:,}", time.monotonic() - started)
 
 
 def stored_vectors(store: Store, encoder_id: str | None, texts: Sequence[str]) -> SentenceRows | None:
@@ -100,11 +100,11 @@ def stored_vectors(store: Store, encoder_id: str | None, texts: Sequence[str]) -
 
     from tasks.learning.sentences import SentenceEncoder, from_arrow, to_arrow
 
-    found = features_of_texts(store, encoder_id, texts)
-    if missing := [text for text in dict.fromkeys(texts) if text not in found]:
-        made = to_arrow(SentenceEncoder().encode(missing))
-        found.update(zip(missing, made.to_pylist(), strict=True))
-    return from_arrow(pa.array([found[text] for text in texts], pa.binary()))
+    vectors = features_of_texts(store, encoder_id, texts)
+    if missing := [text for text in dict.fromkeys(texts) if text not in vectors]:
+        new = to_arrow(SentenceEncoder().encode(missing))
+        vectors.update(zip(missing, new.to_pylist(), strict=True))
+    return from_arrow(pa.array([vectors[text] for text in texts], pa.binary()))
 
 
 def predict_stored(store: Store, model: LoadedModel | NumpyModel, texts: Sequence[str]) -> npt.NDArray[np.float32]:

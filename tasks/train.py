@@ -100,12 +100,12 @@ def train_model(project: Project) -> LoadedModel:
 def labelled_with(store: Store, split: Split, version: int, names: Sequence[str]) -> pa.Table:
     """The items of a split (item_id, text, label), by item_id, whose label pal.toml has; the others are logged."""
     labelled = labelled_texts(store, split, version)
-    known = pc.is_in(labelled["label"], pa.array(names, pa.string()))
-    others = labelled.filter(pc.invert(known))
+    is_known = pc.is_in(labelled["label"], pa.array(names, pa.string()))
+    others = labelled.filter(pc.invert(is_known))
     if others.num_rows:
         gone = ", ".join(sorted(set(others["label"].to_pylist())))
         log.warning("Left out %d items whose labels are no longer in pal.toml (%s).", others.num_rows, gone)
-    return labelled.filter(known)
+    return labelled.filter(is_known)
 
 
 def examples_of(

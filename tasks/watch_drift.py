@@ -1,4 +1,4 @@
-"""Whether the texts of the newest imports are other than those before."""
+"""Compare the texts of the newest imports with the older ones."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from tasks.sentence_vectors import predict_stored
 log = logging.getLogger(__name__)
 
 LEAST, MOST = 200, 1000
-"""Texts of the newest imports, and of those before: at least, and at most as a sample."""
+"""Minimum number of new texts and of older texts, and the maximum size of a sample of each."""
 MOST_WORDS = 10
 RATE, LEAST_AUC = 0.01, 0.55
-"""False alarms where nothing changed, at most; and what has to be exceeded with 95% confidence: months of one
+"""Maximum rate of false alarms if nothing changed, and the AUC to exceed with 95% confidence: months of the same
 newspaper differ by less (docs/experiments.md)."""
 
 
 @dataclass(frozen=True)
 class Watched:
-    """The newest texts beside the older ones.
+    """The newest texts compared with the older ones.
 
     Attributes:
         since: When the first of the newest was imported (UTC), and `until` when the last.
-        positive: Fraction that the production model calls positive, of the older and of the newest, each with its
-            95% interval; empty where there is no such model or label.
-        words: Those that significantly more of the newest texts have, the surest first.
+        positive: Fraction that the production model predicts as positive, of the older and of the newest texts, with
+            95% intervals; empty without a model or a positive label.
+        words: Words that are significantly more frequent in the newest texts, most significant first.
     """
 
     since: datetime
@@ -52,22 +52,22 @@ class Watched:
         return self.drift.fires(RATE, LEAST_AUC)
 
     def line(self) -> str:
-        """What was measured, for people."""
-        each = self.drift
-        said = f"Texts imported since {self.since:%Y-%m-%d %H:%M} UTC against older ones: AUC {each.auc:.3f} "
-        said += f"[{each.low:.3f}, {each.high:.3f}], p = {each.p:.3f}"
+        """The result in a sentence."""
+        drift = self.drift
+        text = f"Texts imported since {self.since:%Y-%m-%d %H:%M} UTC against older ones: AUC {drift.auc:.3f} "
+        text += f"[{drift.low:.3f}, {drift.high:.3f}], p = {drift.p:.3f}"
         if self.positive:
             shares = [f"{share:.1%} [{low:.1%}, {high:.1%}]" for share, low, high in self.positive]
-            said += f"; predicted positive: {shares[0]} of the older, {shares[1]} of the new"
+            text += f"; predicted positive: {shares[0]} of the older, {shares[1]} of the new"
         if self.words:
             named = [f"{word.word} ({word.old:.1%}, {word.new:.1%})" for word in self.words[:MOST_WORDS]]
             rest = f" and {n:,} more" if (n := len(self.words) - len(named)) else ""
-            said += f"; new words (older, new): {', '.join(named)}{rest}"
-        return f"Drift: {said}." if self.fires else f"{said}: no drift."
+            text += f"; new words (older, new): {', '.join(named)}{rest}"
+        return f"Drift: {text}." if self.fires else f"{text}: no drift."
 
 
 def watch_drift(project: Project) -> Watched | None:
-    """Compare the newest imports with what was there before; None where one of the two has fewer than `LEAST` texts."""
+    """Compare the newest imports with the older texts; None if either has fewer than `LEAST` texts."""
     recent = recent_texts(project.store, LEAST, MOST)
     if recent is None:
         return None

@@ -64,6 +64,9 @@ def _assigned(nodes: Sequence[ast.AST]) -> Names:
 def _said(call: ast.Call, names: Names) -> Iterator[tuple[str, str]]:
     """The kinds and texts of the messages of a call."""
     kind = _kind(call.func)
+    if ast.unparse(call.func) == "call.show":  # a value for --json, then lines
+        texts = (_text(line, names) for given in call.args[1:] for line in _lines(given, names))
+        yield from (("print", text) for text in texts if _has_words(text))
     keywords = {word.arg: _text(word.value, names) for word in call.keywords if word.arg in ("hint", "reason")}
     if kind == "print":
         text = " ".join(filter(_has_words, (_text(given, names) for given in call.args)))
@@ -73,6 +76,19 @@ def _said(call: ast.Call, names: Names) -> Iterator[tuple[str, str]]:
         yield kind, f"{text} Hint: {keywords['hint']}" if keywords.get("hint") else text
     if keywords.get("reason"):
         yield "reason", keywords["reason"]
+
+
+def _lines(node: ast.expr, names: Names) -> Iterator[ast.expr]:
+    """The expressions of the lines in an argument: itself, or the elements of lists that are unpacked there."""
+    lists = ast.Starred | ast.List | ast.BoolOp | ast.IfExp | ast.ListComp | ast.GeneratorExp
+    values = names.get(node.id, ()) if isinstance(node, ast.Name) else ()
+    parts = [value for value in values if isinstance(value, lists)]
+    if isinstance(node, lists):
+        parts = [part for part in ast.iter_child_nodes(node) if isinstance(part, ast.expr)]
+    for part in parts:
+        yield from _lines(part, names)
+    if not parts:
+        yield node
 
 
 def _kind(function: ast.expr) -> str:

@@ -1,4 +1,4 @@
-"""Commands of annotators without a run: the terminal, `pal submit`, agreement, an item's history, more formats."""
+"""Commands for annotators: terminal, `pal submit`, agreement, history of an item, additional formats."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tasks.project import Project, refuse_lost_labels
 
 
 def agreement_of(project: Project, *, unsure_counts: bool = False) -> Agreement:
-    """The agreement of all annotators who gave their name; each item by the newest answer of each.
+    """The agreement of all named annotators, by the newest answer of each to each item.
 
     Raises:
         BatchError: Nobody has answered under a name yet.
@@ -133,9 +133,9 @@ def history_text(history: ItemHistory) -> str:
         )
     if history.answers:
         lines.append("  * counts for the label")
-    published = [each for each in history.answers if not each.batch_id.startswith((IMPORTED, ORIGINAL))]
-    shown = {each.guideline: each.batch_id for each in published}
-    lines += [f"  guideline {guideline}: batches/{batch_id}/manifest.json" for guideline, batch_id in shown.items()]
+    published = [answer for answer in history.answers if not answer.batch_id.startswith((IMPORTED, ORIGINAL))]
+    batch_ids = {answer.guideline: answer.batch_id for answer in published}
+    lines += [f"  guideline {guideline}: batches/{batch_id}/manifest.json" for guideline, batch_id in batch_ids.items()]
     return "\n".join(lines)
 
 
@@ -198,8 +198,8 @@ def _aligned(header: Sequence[str], rows: Iterable[Sequence[str]], n_names: int)
 
     lines = [header, *rows]
     widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
-    room = WIDTH - sum(2 + width for width in widths[n_names:])
-    widths[:n_names] = [min(width, max(8, room // n_names - 2)) for width in widths[:n_names]]
+    width_of_names = WIDTH - sum(2 + width for width in widths[n_names:])
+    widths[:n_names] = [min(width, max(8, width_of_names // n_names - 2)) for width in widths[:n_names]]
 
     def laid(number: int, cell: str) -> str:
         width = widths[number]
@@ -321,13 +321,13 @@ def loop_at_terminal(project: Project, annotator: str, n: int | None) -> None:
 
 
 def _report(project: Project) -> None:
-    """F-score and AUC of the production model, as the original told them after every iteration."""
+    """F-score and AUC of the production model, printed after every iteration, as in the original."""
     store = project.store
     model = production_model(store)
     if model is not None:
         figures = metrics_of(store, model.model_id, Split.EVALUATION)
-        said = ", ".join(str(figures[name]) for name in ("f1", "auc") if name in figures)
-        print(f"model of {model.n_training:,} labels: {said}")
+        metrics = ", ".join(str(figures[name]) for name in ("f1", "auc") if name in figures)
+        print(f"model of {model.n_training:,} labels: {metrics}")
 
 
 EVENT, RESOURCE = "pal.batch.submitted", "pal.inbox"
@@ -336,14 +336,14 @@ EVENT, RESOURCE = "pal.batch.submitted", "pal.inbox"
 
 @dataclass(frozen=True)
 class Submission:
-    """What became of a file.
+    """The result of submitting a file.
 
     Attributes:
-        answers: Answers that can be taken, by batch.
-        errors: Rows that cannot, in words; ingest lists them beside the file.
-        place: Where it lies in the inbox: a path, or the URI in the one that several machines share.
-        told: The server that starts the ingest flow for it; None where there is none.
-        untold: Why there is none, in words.
+        answers: Number of valid answers by batch.
+        errors: Messages about invalid rows; an ingest lists them beside the file.
+        place: Its path in the inbox, or its URI in the shared one.
+        told: The server that starts the ingest flow for it; None if there is none.
+        untold: Why there is none.
     """
 
     file: str
@@ -358,39 +358,39 @@ def submit(project: Project, path: Path, api: str | None) -> Submission:
     """Check a file, put it into the inbox, and send the event that starts the ingest flow.
 
     Args:
-        api: Of the Prefect server to tell; None where none is running.
+        api: The API URL of the Prefect server; None if none is running.
 
     Raises:
-        BatchError: There is no such file, or it cannot be read, or it holds no answer; nothing is put anywhere.
+        BatchError: The file does not exist, cannot be read, or has no answers; the inbox is unchanged.
     """
     if not path.is_file():
         raise BatchError(f"There is no file {path}.", hint="Name a filled batch file: pal submit batch-anna.csv")
     project.workspace.pull()
-    found = check_file(BatchChecks(project.workspace, project.label_set), FilledFile(path, in_inbox=True))
-    if not found.answers and not found.errors:
-        why = "; ".join(found.unreadable) or f"{path} holds no answer."
-        raise BatchError(why, hint="Fill in the label column, then run: pal submit FILE")
+    checked = check_file(BatchChecks(project.workspace, project.label_set), FilledFile(path, in_inbox=True))
+    if not checked.answers and not checked.errors:
+        reason = "; ".join(checked.unreadable) or f"{path} holds no answer."
+        raise BatchError(reason, hint="Fill in the label column, then run: pal submit FILE")
     workspace = project.workspace
-    place = workspace.hand_in(path) if workspace.files else str(into_inbox(workspace, path))
-    untold = tell_server(api, project, place) if api else "no Prefect server is running"
+    location = workspace.hand_in(path) if workspace.files else str(into_inbox(workspace, path))
+    untold = tell_server(api, project, location) if api else "no Prefect server is running"
     return Submission(
         str(path),
-        {batch_id: len(answers) for batch_id, answers in found.answers.items()},
-        [str(error) for error in found.errors] + found.unreadable,
-        place,
+        {batch_id: len(answers) for batch_id, answers in checked.answers.items()},
+        [str(error) for error in checked.errors] + checked.unreadable,
+        location,
         None if untold else api,
         untold,
     )
 
 
-def tell_server(api: str, project: Project, place: str) -> str:
-    """Send the event that a file was submitted; returns why that starts nothing, empty where it does."""
+def tell_server(api: str, project: Project, location: str) -> str:
+    """Send the event that a file was submitted; returns why no ingest is started, or an empty string."""
     event = {
         "id": str(uuid.uuid4()),
         "occurred": datetime.now(UTC).isoformat(),
         "event": EVENT,
         "resource": {"prefect.resource.id": RESOURCE, "prefect.resource.name": str(project.workspace.inbox)},
-        "payload": {"workspace": str(project.workspace.root), "file": PurePath(place).name},
+        "payload": {"workspace": str(project.workspace.root), "file": PurePath(location).name},
     }
     try:
         deployed = ask(api, "/deployments/name/ingest/ingest")

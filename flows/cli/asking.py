@@ -1,4 +1,4 @@
-"""What `pal init` asks on a terminal."""
+"""The prompts of `pal init` on a terminal."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tasks.config.template import label_names, named_labels
 
 
 def ask_directory() -> Path:
-    """The new project's directory."""
+    """Prompt for the directory of the new project."""
     return Path(typer.prompt("Directory of the new project", default="my-project"))
 
 
 def ask_labels() -> LabelSet:
-    """The labels, which one is rare, the question and the definition; asks again where they cannot be used."""
+    """Prompt for labels, rare label, question and definition, again if they are invalid."""
     while True:
         names = label_names(typer.prompt("Labels, with commas between them (such as spam,ham)"))
         positive = _optional("Which of them is the rare one that you look for? (Enter: none)")

@@ -9,13 +9,11 @@ from typing import Annotated, Literal
 import typer
 
 from flows.cli.options import (
+    Call,
     FormatOption,
-    JsonOption,
-    WorkspaceOption,
+    command,
     format_names,
     known_format,
-    print_json,
-    project_at,
     show_batch,
 )
 from flows.log_lines import counted
@@ -25,17 +23,21 @@ Method = Literal["confident-learning", "active-lab"]
 commands = typer.Typer(rich_markup_mode=None)
 
 
-@commands.command("next", epilog="Example: pal next -n 50 --json")
+@command(commands, "next", epilog="Example: pal next -n 50 --json")
 def next_(
-    n: Annotated[int | None, typer.Option("--number", "-n", min=1, help="Items; from pal.toml if not given.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the draw; from pal.toml if not given.")] = None,
-    another: Annotated[bool, typer.Option("--another", help="Also where a batch is open.")] = False,
+    call: Call,
+    n: Annotated[
+        int | None, typer.Option("--number", "-n", min=1, help="Number of items (default: from pal.toml).")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Random seed (default: from pal.toml).")] = None,
+    another: Annotated[bool, typer.Option("--another", help="Publish a batch even if one is open.")] = False,
     adjudicate: Annotated[
-        bool, typer.Option("--adjudicate", help="What annotators disagree on or are unsure of, with their answers.")
+        bool,
+        typer.Option(
+            "--adjudicate", help="Publish the items on which annotators disagree or are unsure, with their answers."
+        ),
     ] = False,
     form: FormatOption = None,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Publish the next batch: random items until there are enough labels, then train and choose; an open one stays."""
     from flows.next_batch import check_next, next_batch
@@ -44,43 +46,39 @@ def next_(
 
     if adjudicate and (another or seed is not None):
         raise typer.BadParameter("--adjudicate goes with -n and --format only")
-    formats, project = format_names(form), project_at(workspace)
+    formats, project = format_names(form), call.project
     if adjudicate:
-        from flows.adjudicate import adjudicate as adjudicate_flow
+        from flows.review import adjudicate as adjudicate_flow
 
         refuse_lost_labels(project)
         disputed = start(project, adjudicate_flow, n or 0, formats)
-        show_batch(project, disputed, as_json, none="No batch was published")
+        show_batch(call, disputed, none="No batch was published")
         return
     if batch_id := check_next(project, another):
         print(f"  Batch {batch_id} is still open; to publish another beside it: pal next --another", file=sys.stderr)
     else:
         batch_id = start(project, next_batch, n or 0, another, formats, -1 if seed is None else seed)
-    show_batch(project, batch_id, as_json)
+    show_batch(call, batch_id)
 
 
-@commands.command(epilog="Example: pal publish b0003-training --format label-studio")
+@command(commands, epilog="Example: pal publish b0003-training --format label-studio")
 def publish(
+    call: Call,
     batch: Annotated[str, typer.Argument(help="An open batch.")],
     form: FormatOption = None,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Write the files of an open batch in additional formats."""
     from flows.cli.annotating import publish_formats
 
-    paths = publish_formats(project_at(workspace), batch, format_names(form))
-    if as_json:
-        print_json([str(path) for path in paths])
-    else:
-        print(*paths, sep="\n")
+    paths = publish_formats(call.project, batch, format_names(form))
+    call.show([str(path) for path in paths], *paths)
 
 
-@commands.command(epilog="Example: pal annotate b0003-training --annotator anna")
+@command(commands, epilog="Example: pal annotate b0003-training --annotator anna", json=False)
 def annotate(
-    batch: Annotated[str | None, typer.Argument(help="A batch; the oldest open one if not given.")] = None,
-    annotator: Annotated[str | None, typer.Option(help="Your name; the login name if not given.")] = None,
-    workspace: WorkspaceOption = None,
+    call: Call,
+    batch: Annotated[str | None, typer.Argument(help="The batch (default: the oldest open one).")] = None,
+    annotator: Annotated[str | None, typer.Option(help="Your name (default: the login name).")] = None,
 ) -> None:
     """Answer a batch in the terminal; every answer is on disk before the next question."""
     import getpass
@@ -88,24 +86,21 @@ def annotate(
     from flows.cli.annotating import annotate_batch
     from flows.cli.status import pal_command
 
-    project = project_at(workspace)
+    project = call.project
     annotate_batch(project, batch, annotator or getpass.getuser())
     print(f"next: {pal_command(project)} ingest")
 
 
-@commands.command(epilog="Example: pal ingest inbox/batch-anna.csv")
+@command(commands, epilog="Example: pal ingest inbox/batch-anna.csv")
 def ingest(
+    call: Call,
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Filled files; all of batches/ and inbox/ if none.")
+        list[Path] | None, typer.Argument(help="Filled files (default: all in batches/ and inbox/).")
     ] = None,
-    form: Annotated[
-        str | None, typer.Option("--format", help="Format of the named files (default: by content).")
-    ] = None,
+    form: Annotated[str | None, typer.Option("--format", help="Format of these files (default: detected).")] = None,
     again: Annotated[
-        bool, typer.Option("--again", help="Take files as later answers, even if they were ingested before.")
+        bool, typer.Option("--again", help="Count the answers as new, even if the files were ingested before.")
     ] = False,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Ingest answers into the lake, exactly once; rejected rows are listed in FILE.errors.csv."""
     from flows.ingest import check_ingest
@@ -114,38 +109,33 @@ def ingest(
 
     if form is not None and not files:
         raise typer.BadParameter("--format goes with named files")
-    form_name, project = known_format(form), project_at(workspace)
+    form_name, project = known_format(form), call.project
     paths = [file.resolve() for file in files or ()]
     if not check_ingest(project, paths):
-        print("[]" if as_json else "Nothing to ingest: no file in batches/ or inbox/ is filled in.")
+        call.show([], "Nothing to ingest: no file in batches/ or inbox/ is filled in.")
         return
     names = tuple(map(str, paths))
     reports = start(project, ingest_flow, names, form_name, again)
-    if as_json:
-        print_json([vars(report) for report in reports])
-    else:
-        new, errors = sum(report.n_new for report in reports), sum(len(report.errors) for report in reports)
-        print(f"{counted(new, 'new annotation')} from {counted(len(reports), 'file')}, {counted(errors, 'error')}")
-    if any(report.errors for report in reports):
+    n_new, n_errors = sum(report.n_new for report in reports), sum(len(report.errors) for report in reports)
+    text = f"{counted(n_new, 'new annotation')} from {counted(len(reports), 'file')}, {counted(n_errors, 'error')}"
+    call.show([vars(report) for report in reports], text)
+    if n_errors:
         raise typer.Exit(1)
 
 
-@commands.command(epilog="Example: pal submit batch-anna.csv")
+@command(commands, epilog="Example: pal submit batch-anna.csv")
 def submit(
-    files: Annotated[list[Path], typer.Argument(help="Filled batch files, zips of them included.")],
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    call: Call,
+    files: Annotated[list[Path], typer.Argument(help="Filled batch files, or zip archives of them.")],
 ) -> None:
     """Check filled files, put them into the inbox, and have the running server ingest them (`pal up`)."""
-
     from flows.cli.annotating import submit as submit_file
     from flows.cli.status import pal_command
     from flows.server.command_runs import running_server
 
-    project = project_at(workspace)
+    project = call.project
     submissions = [submit_file(project, file, running_server(project)) for file in files]
-    if as_json:
-        print_json(submissions)
+    if call.shows_json(submissions):
         return
     for submission in submissions:
         batches = ", ".join(f"{counted(n, 'answer')} to {batch_id}" for batch_id, n in submission.answers.items())
@@ -162,18 +152,14 @@ def submit(
         print(f"{submission.place}: {ingested}")
 
 
-@commands.command(epilog="Example: pal close b0003-training")
-def close(
-    batch: Annotated[str, typer.Argument(help="The batch.")],
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
-) -> None:
+@command(commands, epilog="Example: pal close b0003-training")
+def close(call: Call, batch: Annotated[str, typer.Argument(help="The batch.")]) -> None:
     """Return the unanswered items of a batch to the pool; later answers are still ingested."""
     from annotation.inbox import waiting_answers
     from storage.errors import BatchError
     from storage.lake.batches import close_batch, find_batch
 
-    project = project_at(workspace)
+    project = call.project
     project.workspace.pull()
     again = find_batch(project.store, batch).batch.purpose.asks_again
     if waiting := waiting_answers(project.workspace, batch, project.label_set):
@@ -182,76 +168,59 @@ def close(
             hint="Ingest them first: pal ingest",
         )
     n = close_batch(project.store, batch)
-    if as_json:
-        print_json({"batch_id": batch, "n_returned": n})
-    else:
-        print(f"{batch} is closed; {n} items are {'as they were' if again else 'back in the pool'}")
+    state = "as they were" if again else "back in the pool"
+    call.show({"batch_id": batch, "n_returned": n}, f"{batch} is closed; {n} items are {state}")
 
 
-@commands.command(epilog="Example: pal review -n 50")
+@command(commands, epilog="Example: pal review -n 50")
 def review(
-    n: Annotated[int | None, typer.Option("--number", "-n", min=1, help="Most items.")] = None,
+    call: Call,
+    n: Annotated[int | None, typer.Option("--number", "-n", min=1, help="Maximum number of items.")] = None,
     method: Annotated[
-        Method, typer.Option(help="confident-learning, or active-lab: what one more answer is worth (extra crowd).")
+        Method, typer.Option(help="confident-learning, or active-lab: the value of one more answer (extra crowd).")
     ] = "confident-learning",
     form: FormatOption = None,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Publish the training items that are most likely mislabeled, to be answered again without their label."""
     from flows.review import review as review_flow
     from flows.run import start
     from tasks.project import refuse_lost_labels
 
-    project = project_at(workspace)
+    project = call.project
     refuse_lost_labels(project)
     batch_id = start(project, review_flow, n or 0, method, format_names(form))
-    show_batch(project, batch_id, as_json, none="No batch was published")
+    show_batch(call, batch_id, none="No batch was published")
 
 
-@commands.command(epilog="Example: pal agreement --json")
+@command(commands, epilog="Example: pal agreement --json")
 def agreement(
+    call: Call,
     unsure: Annotated[bool, typer.Option("--unsure", help="Count unsure as an answer like a label.")] = False,
     consensus: Annotated[
-        bool, typer.Option("--consensus", help="Weigh annotators and model instead (CROWDLAB; extra crowd).")
+        bool,
+        typer.Option("--consensus", help="Show the consensus of annotators and model instead (CROWDLAB; extra crowd)."),
     ] = False,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Show the agreement of annotators: overall, by pair, with the others, and with gold items."""
     from flows.cli.annotating import agreement_of, consensus_of, consensus_text
 
-    project = project_at(workspace)
+    project = call.project
     if consensus:
         doubtful = consensus_of(project)
-        if as_json:
-            print_json(doubtful)
-        else:
-            print(consensus_text(doubtful))
+        call.show(doubtful, consensus_text(doubtful))
         return
     from annotation.agreement import as_table
     from flows.cli.annotating import agreement_text
 
     result = agreement_of(project, unsure_counts=unsure)
-    if as_json:
-        print_json(as_table(result))
-    else:
-        print(agreement_text(result), end="")
+    call.show(as_table(result), agreement_text(result).rstrip("\n"))
 
 
-@commands.command(epilog="Example: pal history 284006")
-def history(
-    item: Annotated[str, typer.Argument(help="An item's id, as in the batch files.")],
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
-) -> None:
+@command(commands, epilog="Example: pal history 284006")
+def history(call: Call, item: Annotated[str, typer.Argument(help="An item's id, as in the batch files.")]) -> None:
     """Show every answer to an item: by whom, when, in which batch, and from which file."""
-
     from flows.cli.annotating import history_text
     from storage.lake.history import history_of
 
-    item_history = history_of(project_at(workspace).workspace.store(), item)
-    if as_json:
-        print_json(item_history)
-    else:
-        print(history_text(item_history))
+    item_history = history_of(call.project.workspace.store(), item)
+    call.show(item_history, history_text(item_history))

@@ -1,4 +1,4 @@
-"""The `pal` command: a few lines per command over flows, status and annotator; every help ends with an example."""
+"""The `pal` command: each command parses its options and calls a flow or a stage; every help ends with an example."""
 
 from __future__ import annotations
 
@@ -6,24 +6,53 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from flows.cli.annotator_commands import commands as annotator_commands
 from flows.cli.batch_commands import commands as batch_commands
-from flows.cli.command_groups import GroupedHelp
-from flows.cli.find_commands import commands as find_commands
 from flows.cli.item_commands import commands as item_commands
 from flows.cli.label_commands import labels as label_commands
 from flows.cli.lake_commands import commands as lake_commands
 from flows.cli.model_commands import commands as model_commands
-from flows.cli.options import JsonOption, WorkspaceOption, print_json, project_at, show_batch
+from flows.cli.options import Call, JsonOption, WorkspaceOption, command, show_batch
 from flows.cli.output_commands import commands as output_commands
-from flows.cli.service_commands import commands as service_commands
-from flows.cli.simulation_commands import commands as simulation_commands
 from flows.log_lines import listen
 from storage.records import Split
+
+if TYPE_CHECKING:
+    from typer._click import Context, HelpFormatter
+
+
+GROUPS = {
+    "Start": "init status config demo",
+    "Import": "import",
+    "Label": "next annotate loop ingest submit publish close find show sample strategies review agreement history",
+    "Model": "models promote rollback adapt predict report simulate",
+    "Run": "nightly up down",
+    "Data": "labels items annotators export",
+    "Lake": "check backup restore maintain migrate lake",
+}
+"""Title -> commands, in the order in which help lists them."""
+
+
+class GroupedHelp(TyperGroup):
+    """The commands of `GROUPS`; one that is in no group is listed at the end."""
+
+    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """Write a section for each group."""
+        groups = {title: names.split() for title, names in GROUPS.items()}
+        grouped = {name for names in groups.values() for name in names}
+        groups["Other"] = [name for name in self.list_commands(ctx) if name not in grouped]
+        for title, names in groups.items():
+            commands = [(name, self.get_command(ctx, name)) for name in names]
+            rows = [(name, shown.get_short_help_str(1_000)) for name, shown in commands if shown and not shown.hidden]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
 
 app = typer.Typer(
     name="pal",
@@ -36,9 +65,9 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(is_wanted: bool) -> None:
     """Print the version and end."""
-    if wanted:
+    if is_wanted:
         from importlib.metadata import version
 
         print(f"pal {version('pytorch-active-learning')}")
@@ -50,7 +79,7 @@ def _status_or_help(context: typer.Context, workspace: Path | None) -> None:
     from flows.cli.status import status_of
     from tasks.project import project_here
 
-    project = project_at(workspace) if workspace is not None else project_here()
+    project = Call(workspace).project if workspace is not None else project_here()
     print(status_of(project).as_text() if project is not None else context.get_help())
 
 
@@ -77,12 +106,13 @@ def options(
 def init(
     directory: Annotated[Path | None, typer.Argument(help="The new project's directory.")] = None,
     preset: Annotated[
-        str | None, typer.Option(help="disaster-headlines, chapter-2 or demo; with --labels its other settings.")
+        str | None,
+        typer.Option(help="disaster-headlines, chapter-2 or demo; with --labels, its other settings are used."),
     ] = None,
     labels: Annotated[str | None, typer.Option(help="Your own labels, with commas: spam,ham")] = None,
-    positive: Annotated[str | None, typer.Option(help="Which of --labels is the rare one.")] = None,
-    question: Annotated[str | None, typer.Option(help="What to ask annotators, with --labels.")] = None,
-    definition: Annotated[str | None, typer.Option(help="What each of --labels means; annotators see it.")] = None,
+    positive: Annotated[str | None, typer.Option(help="The rare label among --labels.")] = None,
+    question: Annotated[str | None, typer.Option(help="The question for annotators, with --labels.")] = None,
+    definition: Annotated[str | None, typer.Option(help="The definition of --labels that annotators see.")] = None,
 ) -> None:
     """Create a workspace: a directory with a pal.toml. On a terminal, missing options are prompted for."""
     from annotation.label_set import LabelSet
@@ -107,19 +137,18 @@ def init(
         label_set = named_labels(label_names(labels), positive, question, definition)
     elif asks:
         label_set = ask_labels()
-    found = find_preset(preset or "disaster-headlines", label_set)
+    settings = find_preset(preset or "disaster-headlines", label_set)
     directory.mkdir(parents=True, exist_ok=True)
-    Workspace(directory.resolve(), found.lake.catalog, found.lake.data, found.files.root).store()
-    write_whole(directory / CONFIG_NAME, config_text(found).encode())  # at the end: then it is a workspace
+    Workspace(directory.resolve(), settings.lake.catalog, settings.lake.data, settings.files.root).store()
+    write_whole(directory / CONFIG_NAME, config_text(settings).encode())  # at the end: then it is a workspace
     print(f"workspace {directory}: look through {directory / CONFIG_NAME}")
     print(f"next: cd {shlex.quote(str(directory))}; pal import FILE")
 
 
-@app.command(epilog="Example: pal config --json")
+@command(app, epilog="Example: pal config --json")
 def config(
-    as_json: JsonOption = False,
+    call: Call,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/pal-toml.md.")] = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Print every setting in force, from pal.toml or by default."""
     from tasks.config.template import settings_in_force, settings_of, settings_page
@@ -127,41 +156,39 @@ def config(
     if markdown:
         print(settings_page())
         return
-    found = project_at(workspace).config
-    if not as_json:
-        print(settings_in_force(found))
-        return
+    settings = call.project.config
     sections: dict[str, dict[str, object]] = {}
-    for each in settings_of(found):
-        sections.setdefault(each.section, {})[each.name] = {"value": each.value, "default": each.is_default}
-    print_json(sections)
+    for setting in settings_of(settings):
+        values = {"value": setting.value, "default": setting.is_default}
+        sections.setdefault(setting.section, {})[setting.name] = values
+    call.show(sections, settings_in_force(settings))
 
 
-@app.command("import", epilog="Example: pal import abcnews-date-text.csv --text-column headline_text")
+@command(app, "import", epilog="Example: pal import abcnews-date-text.csv --text-column headline_text")
 def import_(
+    call: Call,
     files: Annotated[list[Path] | None, typer.Argument(help="CSV, TSV, plain text, .xlsx, JSON or Parquet.")] = None,
-    original: Annotated[Path | None, typer.Option(help="A directory of the original scripts, pool and labels.")] = None,
+    original: Annotated[
+        Path | None, typer.Option(help="A directory of the original scripts with pool and labels.")
+    ] = None,
     text_column: Annotated[list[str] | None, typer.Option(help="Text column; repeat it to join several.")] = None,
     id_column: Annotated[str | None, typer.Option(help="Name or number of the id column.")] = None,
     context: Annotated[
-        list[str] | None, typer.Option(help="Columns to keep beside the text: url,date; or none (default: all).")
+        list[str] | None, typer.Option(help="Columns to keep with the text, such as url,date, or none (default: all).")
     ] = None,
     label_column: Annotated[str | None, typer.Option(help="Column with labels to import as annotations.")] = None,
-    split: Annotated[Split, typer.Option(help="What items of --label-column are for.")] = Split.TRAINING,
+    split: Annotated[Split, typer.Option(help="The split of items with a label from --label-column.")] = Split.TRAINING,
     encoding: Annotated[str | None, typer.Option(help="utf-8, utf-16, windows-1252 ...")] = None,
     delimiter: Annotated[str | None, typer.Option(help="One character, or tab.")] = None,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Import texts into the pool without duplicates; rejected rows are listed in a file."""
-
     from flows.cli.import_summary import summary
     from flows.cli.status import pal_command
     from flows.import_texts import check_import, import_items
     from flows.run import start
     from tasks.import_files import ReadOptions
 
-    project = project_at(workspace)
+    project = call.project
     kept = tuple(name.strip() for value in context or () for name in value.split(",") if name.strip())
     read = (id_column or "", encoding or "", delimiter or "")
     options = ReadOptions(tuple(text_column or ()), *read, kept, label_column or "", split.value)
@@ -169,12 +196,8 @@ def import_(
     directory = str(original.resolve()) if original else ""
     check_import(project, paths, directory, options)
     reports = start(project, import_items, tuple(map(str, paths)), directory, options)
-    if as_json:
-        print_json(reports)
-        return
-    for report in reports:
-        print(*summary(report), sep="\n")
-    print(f"next: {pal_command(project)} next")
+    lines = [line for report in reports for line in summary(report)]
+    call.show(reports, *lines, f"next: {pal_command(project)} next")
 
 
 @app.command(epilog="Example: pal strategies --json")
@@ -185,71 +208,68 @@ def strategies(
     """List the sampling strategies: what they query, what they need, their cost over n items, and their sources."""
     from tasks.sampling.catalogue import all_strategies, as_markdown, as_table, as_text
 
-    if as_json:
-        print_json(as_table(all_strategies()))
-        return
-    print(as_markdown(all_strategies()) if markdown else as_text(all_strategies()))
+    text = as_markdown(all_strategies()) if markdown else as_text(all_strategies())
+    Call(as_json=as_json).show(as_table(all_strategies()), text)
 
 
-@app.command(epilog="Example: pal sample --strategy outlier -n 20 --explain")
+@command(app, epilog="Example: pal sample --strategy outlier -n 20 --explain")
 def sample(
-    strategy: Annotated[str, typer.Option(help="One of those that `pal strategies` lists.")],
+    call: Call,
+    strategy: Annotated[str, typer.Option(help="A strategy listed by `pal strategies`.")],
     n: Annotated[int, typer.Option("--number", "-n", min=1, help="Items.")] = 20,
-    explain: Annotated[bool, typer.Option("--explain", help="Say why each was chosen.")] = False,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the draw; from pal.toml if not given.")] = None,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show why each item was chosen.")] = False,
+    seed: Annotated[int | None, typer.Option(min=0, help="Random seed (default: from pal.toml).")] = None,
 ) -> None:
     """Show an example of what a strategy would query now, without publishing it; a real batch may differ."""
     from flows.cli.previews import preview
 
-    found = preview(project_at(workspace), strategy, n, seed)
-    if as_json:
-        print_json([vars(item) for item in found])
-        return
-    for item in found:
-        print(f"{item.rank:>4}  {' '.join(item.text.split())}" + (f"\n{'':<6}{item.reason}" if explain else ""))
+    items = preview(call.project, strategy, n, seed)
+    reasons = [f"\n{'':<6}{item.reason}" if explain else "" for item in items]
+    texts = [f"{item.rank:>4}  {' '.join(item.text.split())}" for item in items]
+    call.show(items, *map(str.__add__, texts, reasons))
 
 
-@app.command(epilog="Example: pal loop --annotator anna")
+@command(app, epilog="Example: pal loop --annotator anna", json=False)
 def loop(
-    n: Annotated[int | None, typer.Option("--number", "-n", min=1, help="Items a batch.")] = None,
-    annotator: Annotated[str | None, typer.Option(help="Your name; the login name if not given.")] = None,
-    workspace: WorkspaceOption = None,
+    call: Call,
+    n: Annotated[
+        int | None, typer.Option("--number", "-n", min=1, help="Items per batch (default: from pal.toml).")
+    ] = None,
+    annotator: Annotated[str | None, typer.Option(help="Your name (default: the login name).")] = None,
 ) -> None:
-    """Annotate in the terminal, batch after batch: ask, ingest, train, report, and again until you save and leave."""
+    """Annotate batch after batch in the terminal: answer, ingest, train, report, until you save and leave."""
     import getpass
 
     from flows.cli.annotating import loop_at_terminal
 
-    loop_at_terminal(project_at(workspace), annotator or getpass.getuser(), n)
+    loop_at_terminal(call.project, annotator or getpass.getuser(), n)
 
 
-@app.command(epilog="Example: pal nightly --json")
-def nightly(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
-    """What runs every night: ingest, train, evaluate, promote or keep, and a batch when none is open."""
+@command(app, epilog="Example: pal nightly --json")
+def nightly(call: Call) -> None:
+    """Run the nightly work: ingest, train, evaluate, promote or keep, and publish a batch if none is open."""
     from flows.nightly import nightly as nightly_flow
     from flows.run import start
     from tasks.project import refuse_lost_labels
 
-    project = project_at(workspace)
+    project = call.project
     refuse_lost_labels(project)
-    show_batch(project, start(project, nightly_flow), as_json)
+    show_batch(call, start(project, nightly_flow))
 
 
-@app.command(epilog="Example: pal status --json")
-def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+@command(app, epilog="Example: pal status --json")
+def status(call: Call) -> None:
     """Show the items, open batches, the model's metrics, and the next command."""
     from flows.cli.status import status_of
 
-    found = status_of(project_at(workspace))
-    print(found.as_json() if as_json else found.as_text())
+    current = status_of(call.project)
+    call.show(current.values(), current.as_text())
 
 
 @app.command(epilog="Example: pal demo pal-demo --fresh")
 def demo(
-    directory: Annotated[Path, typer.Argument(help="Where to make the demo's workspace.")] = Path("pal-demo"),
-    fresh: Annotated[bool, typer.Option("--fresh", help="Replace an earlier demo there.")] = False,
+    directory: Annotated[Path, typer.Argument(help="The directory of the demo.")] = Path("pal-demo"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Replace an earlier demo.")] = False,
 ) -> None:
     """Run the whole loop on 20,000 synthetic headlines with a simulated annotator, as Prefect flow runs."""
     from flows.cli.demo import run_demo, table_text
@@ -266,12 +286,9 @@ def demo(
 for commands in (
     batch_commands,
     annotator_commands,
-    find_commands,
     item_commands,
     model_commands,
     output_commands,
-    service_commands,
-    simulation_commands,
     lake_commands,
 ):
     app.add_typer(commands)

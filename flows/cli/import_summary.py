@@ -1,4 +1,4 @@
-"""What `pal import` says of a file: how it was read, what became of its rows, and what looks odd."""
+"""The summary of `pal import`: how a file was read, what happened to its rows, and what looks odd."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 RARE_SCRIPT = 0.01
-"""Scripts with a smaller fraction of the letters are left out."""
+"""Minimum fraction of letters for a script to be listed."""
 
 
 def summary(report: ImportReport) -> Iterator[str]:
-    """The lines to print of a report."""
+    """The lines of a summary."""
     yield from report.layout
     yield (
         f"{report.source}: {counted(report.n_rows, 'row')}, {counted(report.n_new, 'new item')}, "
@@ -28,8 +28,8 @@ def summary(report: ImportReport) -> Iterator[str]:
         if scripts := [f"{share:.0%} {script.title()}" for script, share in lengths.scripts if share >= RARE_SCRIPT]:
             yield f"  Letters: {', '.join(scripts).replace('Cjk', 'Chinese characters')}."
         if lengths.n_blank:
-            shown = ", ".join(f"{text!r} in row {row:,}" for row, text in lengths.blank)
-            yield f"  Texts that say nothing: {lengths.n_blank:,}, such as {shown}."
+            examples = ", ".join(f"{text!r} in row {row:,}" for row, text in lengths.blank)
+            yield f"  Texts that say nothing: {lengths.n_blank:,}, such as {examples}."
     for split, n in report.labels.items():
         yield f"  Labels imported for {split}: {n:,}."
     yield from (f"  {note}" for note in report.notes)

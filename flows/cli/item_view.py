@@ -1,4 +1,4 @@
-"""One item in full, as `pal show` prints it."""
+"""All that is known of an item, for `pal show`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NEIGHBOURS = 5
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A near item: the cosine of the two vectors, and its label where it has one."""
+    """A similar item: the cosine of the two vectors, and its label, if any."""
 
     item_id: str
     text: str
@@ -31,12 +31,12 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class ItemView:
-    """An item and all that is known of it.
+    """An item with everything that is known of it.
 
     Attributes:
-        context: The other columns that came with the text.
-        out: The open batches that ask about it.
-        model_id: The production model, and the `probabilities` that it gives each label; None and empty without one.
+        context: The other columns of its row.
+        out: The open batches that contain it.
+        model_id: The production model, with its `probabilities` of each label; None and empty without a model.
     """
 
     history: ItemHistory
@@ -48,7 +48,7 @@ class ItemView:
 
 
 def item_view(project: Project, item_id: str) -> ItemView:
-    """Everything known of an item.
+    """Load everything that is known of an item.
 
     Raises:
         BatchError: There is no such item.
@@ -65,31 +65,31 @@ def item_view(project: Project, item_id: str) -> ItemView:
     hits = find_items(project, Search(like=item_id), Scope(everything=True), NEIGHBOURS)
     labels = _labels_of(store, [hit.item_id for hit in hits])
     neighbours = [Neighbour(hit.item_id, hit.text, hit.score, labels.get(hit.item_id)) for hit in hits]
-    shown = json.loads(context) if context else {}
-    return ItemView(history, shown, [row[0] for row in out], model_id, probabilities, neighbours)
+    columns = json.loads(context) if context else {}
+    return ItemView(history, columns, [row[0] for row in out], model_id, probabilities, neighbours)
 
 
-def item_text(found: ItemView) -> str:
+def item_text(view: ItemView) -> str:
     """An item for a terminal."""
-    lines = [history_text(found.history)]
-    if not found.history.answers:
-        lines.append(f"with annotators in {', '.join(found.out)}" if found.out else "in the pool")
-    lines += [f"{name}: {value}" for name, value in found.context.items()]
-    if found.model_id:
-        likely = sorted(found.probabilities.items(), key=lambda pair: -pair[1])[:3]
-        lines.append(f"model {found.model_id}: " + ", ".join(f"{name} {value:.3f}" for name, value in likely))
-    if found.neighbours:
+    lines = [history_text(view.history)]
+    if not view.history.answers:
+        lines.append(f"with annotators in {', '.join(view.out)}" if view.out else "in the pool")
+    lines += [f"{name}: {value}" for name, value in view.context.items()]
+    if view.model_id:
+        likely = sorted(view.probabilities.items(), key=lambda pair: -pair[1])[:3]
+        lines.append(f"model {view.model_id}: " + ", ".join(f"{name} {value:.3f}" for name, value in likely))
+    if view.neighbours:
         lines.append("nearest items:")
     lines += [
-        f"  {each.cosine:.2f}  {each.item_id}  {' '.join(each.text.split())}"
-        + (f"  ({each.label})" if each.label else "")
-        for each in found.neighbours
+        f"  {neighbour.cosine:.2f}  {neighbour.item_id}  {' '.join(neighbour.text.split())}"
+        + (f"  ({neighbour.label})" if neighbour.label else "")
+        for neighbour in view.neighbours
     ]
     return "\n".join(lines)
 
 
 def _labels_of(store: Store, item_ids: list[str]) -> dict[str, str]:
-    """The current labels of those of these items that have one."""
+    """The current label of each of these items that has one."""
     sql = (
         f"SELECT item_id, label FROM ({current_labels()}) WHERE label IS NOT NULL AND item_id IN (SELECT unnest($ids))"
     )

@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.options import JsonOption, WorkspaceOption, print_json, project_at
+from flows.cli.options import Call, command, print_json, show_batch, with_call
 from flows.log_lines import counted
 
 if TYPE_CHECKING:
@@ -18,11 +17,11 @@ if TYPE_CHECKING:
     from tasks.project import Project
     from tasks.relabel import Relabeling
 
-ReasonOption = Annotated[str, typer.Option(help="Why; kept with the change.")]
+ReasonOption = Annotated[str, typer.Option(help="The reason, recorded with the change.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")]
-AskOption = Annotated[bool, typer.Option("--ask-again", help="Publish a review batch of the items to ask again.")]
-IntoOption = Annotated[str, typer.Option("--into", help="The labels in its place, with commas.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
+AskOption = Annotated[bool, typer.Option("--ask-again", help="Publish a review batch of the affected items.")]
+IntoOption = Annotated[str, typer.Option("--into", help="The replacing labels, separated by commas.")]
 
 labels = typer.Typer(
     name="labels",
@@ -33,30 +32,28 @@ labels = typer.Typer(
 
 
 @labels.callback(invoke_without_command=True)
-def list_labels(context: typer.Context, as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+@with_call
+def list_labels(call: Call, context: typer.Context) -> None:
     """List the labels, and how many items have each."""
-    if context.invoked_subcommand is not None:
-        if workspace is not None:  # the default of every command's own option
-            context.default_map = {context.invoked_subcommand: {"workspace": str(workspace)}}
+    if not call.is_of(context):
         return
-    found = labels_of(project_at(workspace))
-    if as_json:
-        print_json(found)
+    overview = labels_of(call.project)
+    if call.shows_json(overview):
         return
-    rows = found["labels"]
+    rows = overview["labels"]
     width = max(len(row["name"]) for row in rows)
     print(f"{'label':<{width}}  key  training  validation  evaluation")
     for row in rows:
         counts = f"{row['training']:>8,}  {row['validation']:>10,}  {row['evaluation']:>10,}"
         marks = ["positive"] * row["positive"] + ["not in pal.toml"] * (not row["in_file"])
         print(f"{row['name']:<{width}}  {row['key'] or '-':<3}  {counts}  {', '.join(marks)}".rstrip())
-    print(f"Codebook {found['codebook']}; definitions are in [task] definition of pal.toml.")
-    if found["possible"]:
-        print(f"Say what became of those not in pal.toml: {'; '.join(found['possible'])}")
+    print(f"Codebook {overview['codebook']}; definitions are in [task] definition of pal.toml.")
+    if overview["possible"]:
+        print(f"Say what became of those not in pal.toml: {'; '.join(overview['possible'])}")
 
 
 def labels_of(project: Project) -> dict[str, Any]:
-    """The labels of pal.toml and of the answers, how many items have each, and every change so far."""
+    """The labels of pal.toml and of answers, the number of items of each, and all changes."""
 
     from storage.lake.annotations import label_counts
     from storage.lake.codebook import codebook_of
@@ -67,105 +64,99 @@ def labels_of(project: Project) -> dict[str, Any]:
     with store.reading():
         counts, codebook, lost = label_counts(store), codebook_of(store), lost_labels(project)
         possible = possible_changes(project, lost) if lost else []
-    known = {label.name: label for label in project.label_set.labels}
+    label_of = {label.name: label for label in project.label_set.labels}
     rows = [
         {
             "name": name,
-            "key": known[name].key if name in known else "",
-            "positive": name in known and known[name].positive,
-            "in_file": name in known,
+            "key": label_of[name].key if name in label_of else "",
+            "positive": name in label_of and label_of[name].positive,
+            "in_file": name in label_of,
             **{split.value: counts[split].get(name, 0) for split in Split},
         }
-        for name in (*known, *lost)
+        for name in (*label_of, *lost)
     ]
     changes = codebook.changes
     return {"codebook": codebook.number, "labels": rows, "changes": changes, "possible": possible}
 
 
-@labels.command(epilog="Example: pal labels rename related disaster --reason 'clearer'")
+@command(labels, epilog="Example: pal labels rename related disaster --reason 'clearer'")
 def rename(
+    call: Call,
     old: Annotated[str, typer.Argument(help="A label.")],
     new: Annotated[str, typer.Argument(help="Its new name.")],
     reason: ReasonOption = "",
     yes: YesOption = False,
     dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Rename a label; its answers count for the new name."""
-    _change(workspace, "rename", (old,), (new,), How(reason, yes, dry_run, as_json))
+    _change(call, "rename", (old,), (new,), How(reason, yes, dry_run))
 
 
-@labels.command(epilog="Example: pal labels merge flood fire --into disaster")
+@command(labels, epilog="Example: pal labels merge flood fire --into disaster")
 def merge(
+    call: Call,
     names: Annotated[list[str], typer.Argument(help="Labels.")],
-    into: Annotated[str, typer.Option(help="The label in their place, one of them or another.")],
+    into: Annotated[str, typer.Option(help="The resulting label, one of them or a new one.")],
     reason: ReasonOption = "",
     yes: YesOption = False,
     dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Merge several labels into one; their answers count for it."""
-    _change(workspace, "merge", tuple(dict.fromkeys(names)), (into,), How(reason, yes, dry_run, as_json))
+    _change(call, "merge", tuple(dict.fromkeys(names)), (into,), How(reason, yes, dry_run))
 
 
-@labels.command(epilog="Example: pal labels retire other --ask-again")
+@command(labels, epilog="Example: pal labels retire other --ask-again")
 def retire(
+    call: Call,
     name: Annotated[str, typer.Argument(help="A label.")],
     ask: AskOption = False,
     reason: ReasonOption = "",
     yes: YesOption = False,
     dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Retire a label; its items have no label until they are queried again."""
-    _change(workspace, "retire", (name,), (), How(reason, yes, dry_run, as_json, ask))
+    _change(call, "retire", (name,), (), How(reason, yes, dry_run, ask))
 
 
-@labels.command(epilog="Example: pal labels add drought --from other --ask-again")
+@command(labels, epilog="Example: pal labels add drought --from other --ask-again")
 def add(
+    call: Call,
     name: Annotated[str, typer.Argument(help="The new label.")],
-    source: Annotated[str | None, typer.Option("--from", help="A label whose items may be of the new one.")] = None,
+    source: Annotated[str | None, typer.Option("--from", help="A label whose items may belong to the new one.")] = None,
     ask: AskOption = False,
     reason: ReasonOption = "",
     yes: YesOption = False,
     dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Add a label; items keep theirs."""
-    _change(workspace, "add", (), (name,), How(reason, yes, dry_run, as_json, ask, source))
+    _change(call, "add", (), (name,), How(reason, yes, dry_run, ask, source))
 
 
-@labels.command(epilog="Example: pal labels split disaster --into flood,fire --ask-again")
+@command(labels, epilog="Example: pal labels split disaster --into flood,fire --ask-again")
 def split(
+    call: Call,
     name: Annotated[str, typer.Argument(help="A label.")],
     into: IntoOption,
     ask: AskOption = False,
     reason: ReasonOption = "",
     yes: YesOption = False,
     dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Split a label into several; its items have no label until they are queried again."""
     from tasks.config.template import label_names
 
     new = tuple(dict.fromkeys(label_names(into)))
-    _change(workspace, "split", (name,), new, How(reason, yes, dry_run, as_json, ask))
+    _change(call, "split", (name,), new, How(reason, yes, dry_run, ask))
 
 
-@labels.command("ask-again", epilog="Example: pal labels ask-again")
-def ask_again(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+@command(labels, "ask-again", epilog="Example: pal labels ask-again")
+def ask_again(call: Call) -> None:
     """Publish a review batch of the items whose label was retired or split."""
     from flows.change_labels import ask_again as ask_again_flow
-    from flows.cli.options import show_batch
     from flows.run import run_here
 
-    project = project_at(workspace)
-    show_batch(project, run_here(project, ask_again_flow), as_json, none="No batch was published")
+    project = call.project
+    show_batch(call, run_here(project, ask_again_flow), none="No batch was published")
 
 
 @dataclass(frozen=True)
@@ -173,20 +164,19 @@ class How:
     """The options of a change of labels.
 
     Attributes:
-        ask: Publish a review batch of the items to ask again.
-        source: A label whose items are to be asked again though they keep it.
+        ask: Whether to publish a review batch of the affected items.
+        source: A label whose items are queried again although they keep it.
     """
 
     reason: str
     yes: bool
     dry_run: bool
-    as_json: bool
     ask: bool = False
     source: str | None = None
 
 
-def _change(workspace: Path | None, kind: Kind, old: Sequence[str], new: Sequence[str], how: How) -> None:
-    """Say what a change would do, and make it once it is confirmed."""
+def _change(call: Call, kind: Kind, old: Sequence[str], new: Sequence[str], how: How) -> None:
+    """Show what a change would do, and make it when it is confirmed."""
     from flows.change_labels import ask_again as ask_again_flow
     from flows.change_labels import change_labels
     from flows.cli.lake_commands import refuse_while_running
@@ -195,13 +185,13 @@ def _change(workspace: Path | None, kind: Kind, old: Sequence[str], new: Sequenc
     from tasks.config.label_lines import LabelEdit
     from tasks.relabel import plan_relabeling
 
-    project = project_at(workspace)
+    project = call.project
     planned = plan_relabeling(project, LabelEdit(kind, tuple(old), tuple(new)), how.reason, how.source)
-    if not how.as_json:
+    if not call.as_json:
         print(forecast_text(planned))
     done, batch_id = not how.dry_run and (planned.change is not None or planned.edits_file), None
     if done:
-        if not how.yes and not how.as_json and sys.stdin.isatty():
+        if not how.yes and not call.as_json and sys.stdin.isatty():
             if not typer.confirm("Make this change?"):
                 print("No label was changed.")
                 return
@@ -212,7 +202,7 @@ def _change(workspace: Path | None, kind: Kind, old: Sequence[str], new: Sequenc
     elif how.ask and not how.dry_run:  # of a change made before, whose batch a kill may have left unpublished
         batch_id = run_here(project, ask_again_flow)
     effect = planned.effect
-    if how.as_json:
+    if call.as_json:
         facts = {"to_ask": effect.to_ask, "n_evaluation": effect.n_evaluation} if effect else {"to_ask": ()}
         print_json({"kind": kind, "done": done, **facts, "batch_id": batch_id})
     elif done and batch_id is None and effect and effect.to_ask:
@@ -220,7 +210,7 @@ def _change(workspace: Path | None, kind: Kind, old: Sequence[str], new: Sequenc
 
 
 def forecast_text(planned: Relabeling) -> str:
-    """What a change does, for people."""
+    """The effect of a change in a sentence."""
     effect = planned.effect
     if effect is None:
         return "Only pal.toml changes: the lake has this change." if planned.edits_file else "Nothing to do."

@@ -1,4 +1,4 @@
-"""The commands that move, keep and tidy the lake; registered in `flows.cli.commands`."""
+"""The commands of the service and of the lake: up, down, check, backup, restore, maintain, migrate, move."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import JsonOption, WorkspaceOption, print_json, project_at
+from flows.cli.options import Call, command
 
 if TYPE_CHECKING:
     from storage.errors import ServiceError
     from storage.records import RunRecord
     from tasks.project import Project
+
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -22,160 +23,147 @@ lake = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 commands.add_typer(
     lake,
     name="lake",
-    help="Where the lake is: bring it to PostgreSQL and object storage, or back.",
+    help="Move the lake to PostgreSQL and object storage, or back.",
     epilog="Example: pal lake move --catalog 'postgres:host=db dbname=pal' --data s3://bucket/pal",
 )
 
 
-@lake.command(epilog="Example: pal lake move --catalog 'postgres:host=db dbname=pal' --data s3://bucket/pal --switch")
+@command(lake, epilog="Example: pal lake move --catalog 'postgres:host=db dbname=pal' --data s3://bucket/pal --switch")
 def move(
+    call: Call,
     catalog: Annotated[str, typer.Option(help="postgres:host=... dbname=..., or sqlite:PATH.")],
     data: Annotated[str, typer.Option(help="s3://bucket/folder, or a folder.")],
-    switch: Annotated[bool, typer.Option("--switch", help="Write the new place into pal.toml.")] = False,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    switch: Annotated[bool, typer.Option("--switch", help="Write the new location to pal.toml.")] = False,
 ) -> None:
-    """Copy the lake with its whole history, compare, and say what to write in pal.toml; the old one stays."""
-
+    """Copy the lake with its whole history, verify it, and show what to write in pal.toml; the old lake is kept."""
     from flows.cli.lake_switch import lake_lines, switch_lake
     from storage.upkeep.moving import move_lake
     from storage.workspace import Workspace
     from tasks.config.load import checked
     from tasks.config.settings import LakeConfig
 
-    project = project_at(workspace)
+    project = call.project
     checked(LakeConfig, {"catalog": catalog, "data": data}, "The command", "pal lake move --help")
     refuse_while_running(project, "pal lake move", up_too=True)
     root = project.workspace.root
     moved = move_lake(project.store, *Workspace(root, catalog, data).lake, root)
     if switch:
         switch_lake(project.workspace.config_file, catalog, data)
-    if as_json:
-        print_json(moved)
-        return
-    print(f"{sum(moved.rows.values()):,} rows in {len(moved.rows)} tables at version {moved.newest}: the same there")
-    print(f"labelled sets of {len(moved.versions)} older versions: the same there")
-    print(f"record of runs: {moved.n_runs:,} runs")
-    if switch:
-        print(f"pal.toml says so now; the old lake is still at {project.config.lake.catalog}")
-    else:
-        print(f"to use it, write in pal.toml:\n{lake_lines(catalog, data)}")
+    call.show(
+        moved,
+        f"{sum(moved.rows.values()):,} rows in {len(moved.rows)} tables at version {moved.newest}: the same there",
+        f"labelled sets of {len(moved.versions)} older versions: the same there",
+        f"record of runs: {moved.n_runs:,} runs",
+        f"pal.toml says so now; the old lake is still at {project.config.lake.catalog}"
+        if switch
+        else f"to use it, write in pal.toml:\n{lake_lines(catalog, data)}",
+    )
 
 
-@commands.command(epilog="Example: pal check --repair")
+@command(commands, epilog="Example: pal check --repair")
 def check(
+    call: Call,
     repair: Annotated[bool, typer.Option("--repair", help="Regenerate what can be derived from other data.")] = False,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Look for damage in the lake, models, encoders and batches, and report how to repair it."""
-
     from flows.log_lines import counted
     from tasks.repair import check_project
     from tasks.repair import repair as make_again
 
-    project = project_at(workspace)
+    project = call.project
     checked, repaired = check_project(project), []
     if repair:
         if not any(damage.repair == "runs" or damage.path.startswith("lake") for damage in checked.damaged):
             refuse_while_running(project, "pal check --repair")
         repaired = make_again(project, checked)
         checked = check_project(project) if repaired else checked
-    if as_json:
-        print_json({"damaged": checked.damaged, "repaired": repaired, "checked": checked.counts})
-    else:
-        print("Checked " + ", ".join(counted(n, _SINGULAR.sub("", name)) for name, n in checked.counts.items()) + ".")
-        for line in (
-            *repaired,
-            *(f"Damaged: {damage.path}: {damage.what}.\n  {damage.hint}" for damage in checked.damaged),
-        ):
-            print(line)
-        print(f"Damaged in {counted(len(checked.damaged), 'place')}." if checked.damaged else "No damage.")
+    call.show(
+        {"damaged": checked.damaged, "repaired": repaired, "checked": checked.counts},
+        f"Checked {', '.join(counted(n, _SINGULAR.sub('', name)) for name, n in checked.counts.items())}.",
+        *repaired,
+        *(f"Damaged: {damage.path}: {damage.what}.\n  {damage.hint}" for damage in checked.damaged),
+        f"Damaged in {counted(len(checked.damaged), 'place')}." if checked.damaged else "No damage.",
+    )
     if checked.damaged:
         raise typer.Exit(1)
 
 
-@commands.command(epilog="Example: pal backup /mnt/backups/headlines")
+@command(commands, epilog="Example: pal backup /mnt/backups/headlines")
 def backup(
-    folder: Annotated[Path, typer.Argument(help="A new folder, or that of an earlier backup, which is updated.")],
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    call: Call,
+    folder: Annotated[Path, typer.Argument(help="A new folder, or an earlier backup to update.")],
 ) -> None:
     """Back up a snapshot of the workspace and its lake; other commands may run meanwhile."""
     from storage.upkeep.backup import back_up
 
-    manifest, new_bytes = back_up(project_at(workspace).workspace, folder.resolve())
-    if as_json:
-        print_json(
-            {"folder": str(folder), "lake_version": manifest.lake_version, "bytes": manifest.n_bytes, "new": new_bytes}
-        )
-        return
-    print(f"{folder}: lake version {manifest.lake_version}, {len(manifest.data) + len(manifest.files) + 1} files")
-    print(f"{manifest.n_bytes:,} bytes, {new_bytes:,} of them new")
+    manifest, new_bytes = back_up(call.project.workspace, folder.resolve())
+    call.show(
+        {"folder": str(folder), "lake_version": manifest.lake_version, "bytes": manifest.n_bytes, "new": new_bytes},
+        f"{folder}: lake version {manifest.lake_version}, {len(manifest.data) + len(manifest.files) + 1} files",
+        f"{manifest.n_bytes:,} bytes, {new_bytes:,} of them new",
+    )
 
 
 @commands.command(epilog="Example: pal restore /mnt/backups/headlines headlines")
 def restore(
-    folder: Annotated[Path, typer.Argument(help="What `pal backup` wrote.")],
-    directory: Annotated[Path, typer.Argument(help="The workspace that it becomes.")],
-    force: Annotated[bool, typer.Option("--force", help="Put aside what is there; replace the server's lake.")] = False,
+    folder: Annotated[Path, typer.Argument(help="A backup made by `pal backup`.")],
+    directory: Annotated[Path, typer.Argument(help="The directory of the restored workspace.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Rename an existing workspace, and replace a lake on a server.")
+    ] = False,
 ) -> None:
     """Restore a workspace and its lake atomically, after checking the backup."""
     from storage.upkeep.backup import restore as bring_back
 
-    made, aside = bring_back(folder.resolve(), directory.resolve(), force=force)
-    print(f"workspace {directory}: as of {made.at}, lake version {made.lake_version}")
+    restored, aside = bring_back(folder.resolve(), directory.resolve(), force=force)
+    print(f"workspace {directory}: as of {restored.at}, lake version {restored.lake_version}")
     if aside is not None:
         print(f"what was there is in {aside}")
 
 
-@commands.command(epilog="Example: pal maintain")
-def maintain(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
-    """Tidy the lake: small writes into Parquet, small files merged, leftovers older than a day deleted."""
-
+@command(commands, epilog="Example: pal maintain")
+def maintain(call: Call) -> None:
+    """Tidy the lake: write inlined rows to Parquet, merge small files, and delete leftovers older than a day."""
     from storage.upkeep.maintenance import maintain as tidy
 
-    project = project_at(workspace)
+    project = call.project
     refuse_while_running(project, "pal maintain")
     done = tidy(project.store)
-    if as_json:
-        print_json(done)
-        return
-    print(f"{done.flushed_rows:,} rows written from the catalog to Parquet")
-    print(f"files in use: {done.n_files[0]:,} before, {done.n_files[1]:,} now")
-    print(f"{done.n_deleted:,} files deleted, {done.freed_bytes:,} bytes freed; merged files go after a day")
+    call.show(
+        done,
+        f"{done.flushed_rows:,} rows written from the catalog to Parquet",
+        f"files in use: {done.n_files[0]:,} before, {done.n_files[1]:,} now",
+        f"{done.n_deleted:,} files deleted, {done.freed_bytes:,} bytes freed; merged files go after a day",
+    )
 
 
-@commands.command(epilog="Example: pal migrate --dry-run")
+@command(commands, epilog="Example: pal migrate --dry-run")
 def migrate(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    call: Call,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
 ) -> None:
     """Migrate the lake of an older version of pal; a backup is made first."""
     from storage.lake.schema import MIGRATIONS
     from storage.upkeep.upgrade import plan_upgrade, upgrade
 
-    project = project_at(workspace)
+    project = call.project
     plan = plan_upgrade(project.workspace)
     if not dry_run:
         if plan.steps and project.workspace.catalog.startswith("postgres:"):
             for run in plan.going_on:
                 raise _busy(run, "pal migrate")
         plan = upgrade(project.workspace)
-    if as_json:
-        values = {"steps": plan.steps, "runs": len(plan.runs), "backup": str(plan.backup) if plan.steps else None}
-        print_json({"dry_run": dry_run, "from": plan.version, "to": len(MIGRATIONS), **values})
-        return
-    if not plan.steps:
-        print(f"The workspace is up to date (schema {len(MIGRATIONS)}).")
-        return
-    would = "Would migrate" if dry_run else "Migrated"
-    print(f"{would} the lake from schema {plan.version} to {len(MIGRATIONS)}:")
-    for number, step in enumerate(plan.steps, start=plan.version + 1):
-        print(f"  {number}. {step}")
-    print(f"Runs that {'would move' if dry_run else 'moved'} out of the lake: {len(plan.runs):,}")
-    print(f"{'Backup would go to' if dry_run else 'Backup:'} {plan.backup}")
+    values = {"steps": plan.steps, "runs": len(plan.runs), "backup": str(plan.backup) if plan.steps else None}
+    lines = [
+        f"{'Would migrate' if dry_run else 'Migrated'} the lake from schema {plan.version} to {len(MIGRATIONS)}:",
+        *(f"  {number}. {step}" for number, step in enumerate(plan.steps, start=plan.version + 1)),
+        f"Runs that {'would move' if dry_run else 'moved'} out of the lake: {len(plan.runs):,}",
+        f"{'Backup would go to' if dry_run else 'Backup:'} {plan.backup}",
+    ]
+    call.show(
+        {"dry_run": dry_run, "from": plan.version, "to": len(MIGRATIONS), **values},
+        *(lines if plan.steps else [f"The workspace is up to date (schema {len(MIGRATIONS)})."]),
+    )
 
 
 def _busy(run: RunRecord, command: str) -> ServiceError:
@@ -189,7 +177,7 @@ def _busy(run: RunRecord, command: str) -> ServiceError:
 
 
 def refuse_while_running(project: Project, command: str, *, up_too: bool = False) -> None:
-    """Begin nothing while a flow of the workspace runs, or, with `up_too`, could be started by `pal up`.
+    """Refuse a command while a flow of the workspace runs, or, with `up_too`, while `pal up` could start one.
 
     Raises:
         ServiceError: One runs.
@@ -204,3 +192,42 @@ def refuse_while_running(project: Project, command: str, *, up_too: bool = False
         with held(project) as free:
             if not free:
                 raise ServiceError(f"pal is up; {command} was not started.", hint="Stop it first: pal down")
+
+
+@command(commands, epilog="Example: pal up --port 4201 --detach", json=False)
+def up(
+    call: Call,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65_535, help="Port of UI and API (default: from pal.toml).")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Host of the server (default: from pal.toml).")] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Run in the background; return when it is up.")
+    ] = False,
+) -> None:
+    """Start Prefect's server and UI, the schedule and a worker, for nightly runs, forms and `pal submit`."""
+    from flows.server.processes import found_up, held
+    from flows.server.service import Service, start_in_background
+
+    project = call.project
+    with held(project) as free:
+        if not free:
+            there = found_up(project)
+            where = f"its UI is {there.ui}" if there else "it is just coming up"
+            print(f"pal is up for {project.workspace.root} already: {where}; to stop it: pal down")
+            return
+        if not detach:
+            Service(project, host, port).run()
+            return
+    log = start_in_background(project, host, port)
+    print(log.read_text(encoding="utf-8"), end="")
+    print(f"Running in the background; to follow it: tail -f {log}")
+
+
+@command(commands, epilog="Example: pal down", json=False)
+def down(call: Call) -> None:
+    """Stop what `pal up` brought up: the worker, then the server."""
+    from flows.server.processes import stop_up
+
+    project = call.project
+    print("down" if stop_up(project) else f"nothing is up for {project.workspace.root}")

@@ -1,4 +1,4 @@
-"""The two lines of pal.toml that say where the lake is, written there."""
+"""The section of pal.toml with the location of the lake."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.config.values import as_toml
 
 
 def lake_lines(catalog: str, data: str) -> str:
-    """The lines, for pal.toml.
+    """The section, as written in pal.toml.
 
     >>> print(lake_lines("postgres:host=db dbname=pal", "s3://bucket/pal"))
     [lake]
@@ -22,7 +22,7 @@ def lake_lines(catalog: str, data: str) -> str:
 
 
 def switch_lake(path: Path, catalog: str, data: str) -> None:
-    """Write them into a pal.toml, whose other lines stay as they are."""
+    """Write the section into a pal.toml; other lines are unchanged."""
     document = tomlkit.parse(path.read_text(encoding="utf-8-sig"))
     document.setdefault("lake", tomlkit.table()).update({"catalog": catalog, "data": data})
     write_whole(path, tomlkit.dumps(document).encode())

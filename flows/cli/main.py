@@ -97,7 +97,7 @@ def _open_standard_files() -> None:
     if sys.stdout.isatty() or sys.stderr.isatty():
         from flows.cli.screen import Screen
 
-        sys.stdout, sys.stderr = (Screen(each) if each.isatty() else each for each in (sys.stdout, sys.stderr))
+        sys.stdout, sys.stderr = (Screen(stream) if stream.isatty() else stream for stream in (sys.stdout, sys.stderr))
 
 
 def _explain(error: BaseException) -> int:

@@ -1,4 +1,4 @@
-"""Models as people see them: their figures, which is in production and why; put there or taken back by hand."""
+"""List the models with their metrics, promote one by hand, and roll back."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ FIGURES = ("f1", "auc", "ap")
 
 @dataclass(frozen=True)
 class ModelRow:
-    """A model with its newest figures, and the last decision on it.
+    """A model with its newest metrics and the last decision about it.
 
     Attributes:
-        n_measured: Evaluation items that the figures are of; 0 where it was never measured.
-        reproducible: Whether no text that it had seen was erased.
+        n_measured: Number of evaluation items of the metrics; 0 if it was never measured.
+        reproducible: False if a text that it was trained on was erased.
     """
 
     model_id: str
@@ -58,19 +58,19 @@ def model_rows(project: Project) -> list[ModelRow]:
 
 
 def models_text(rows: list[ModelRow], most: int | None = 15) -> str:
-    """A table of the models, and below it which is in production and why."""
+    """A table of the models, followed by the decisions about the production model and the newest one."""
     if not rows:
         return "no model yet; the first comes with the labels for it: pal next"
-    shown = rows if most is None else rows[:most]
+    newest = rows if most is None else rows[:most]
     lines = [f"{'':<2}{'model':<19}{'labels':>7}  {'F1':<19}{'AUC':<19}{'AP':<19}{'items':>6}  made"]
-    for row in shown:
+    for row in newest:
         mark = "*" if row.status is ModelStatus.PRODUCTION else ""
         figures = "".join(f"{_figure(row.figures.get(name)):<19}" for name in FIGURES)
-        made = f"{row.created_at:%Y-%m-%d}"
+        day = f"{row.created_at:%Y-%m-%d}"
         erased = "" if row.reproducible else "  not reproducible: texts erased"
-        lines.append(f"{mark:<2}{row.model_id:<19}{row.n_training:>7,}  {figures}{row.n_measured:>6,}  {made}{erased}")
-    if len(shown) < len(rows):
-        lines.append(f"  and {len(rows) - len(shown)} older ones: pal models --all")
+        lines.append(f"{mark:<2}{row.model_id:<19}{row.n_training:>7,}  {figures}{row.n_measured:>6,}  {day}{erased}")
+    if len(newest) < len(rows):
+        lines.append(f"  and {len(rows) - len(newest)} older ones: pal models --all")
     lines.append("(* in production; metrics with 95% intervals on so many evaluation items; times in UTC)")
     for row in rows:
         if row.decision and (row.status is ModelStatus.PRODUCTION or row is rows[0]):
@@ -86,25 +86,25 @@ def decision_text(decision: Decision) -> str:
 
 
 def promote_by_hand(project: Project, model_id: str, reason: str) -> Decision:
-    """Put a model into production, whatever the gate says of it.
+    """Promote a model regardless of the promotion gate.
 
     Args:
-        model_id: Its id, or as much of it as only one has.
+        model_id: Its id, or a unique prefix.
 
     Raises:
-        ModelError: There is no such model, or it does not fit pal.toml, or its files are damaged.
+        ModelError: The model does not exist, does not fit pal.toml, or is damaged.
     """
     store = project.store
-    found = _found([model.model_id for model in all_models(store)], model_id)
-    _check(project, found)
-    return promote(store, found, decided_by=DecidedBy.PERSON, reason=reason)
+    whole_id = _found([model.model_id for model in all_models(store)], model_id)
+    _check(project, whole_id)
+    return promote(store, whole_id, decided_by=DecidedBy.PERSON, reason=reason)
 
 
 def roll_back(project: Project) -> Decision:
-    """Bring back the model that was in production before the one that is.
+    """Promote the model that was in production before the current one.
 
     Raises:
-        ModelError: There was none, or it cannot be used any more.
+        ModelError: There was none, or it can no longer be used.
     """
     store = project.store
     current, before = production_model(store), model_before(store)
@@ -124,8 +124,8 @@ def _found(model_ids: list[str], model_id: str) -> str:
     if model_id in model_ids or len(matching) == 1:
         return model_id if model_id in model_ids else matching[0]
     near = matching or get_close_matches(model_id, model_ids, n=3, cutoff=0.4) or model_ids[:3]
-    what = f"{len(matching)} models begin with {model_id!r}" if matching else f"There is no model {model_id!r}"
-    raise ModelError(f"{what}.", hint=f"Name a model: {', '.join(near)}." if near else "Train a model: pal next")
+    problem = f"{len(matching)} models begin with {model_id!r}" if matching else f"There is no model {model_id!r}"
+    raise ModelError(f"{problem}.", hint=f"Name a model: {', '.join(near)}." if near else "Train a model: pal next")
 
 
 def _figure(metric: Metric | None) -> str:

@@ -1,98 +1,168 @@
-"""The commands about models: listed, promoted by hand, taken back; registered in `flows.cli.commands`."""
+"""The commands about models: listed, promoted, taken back, adapted, simulated; registered in `flows.cli.commands`."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import JsonOption, WorkspaceOption, print_json, project_at
+from flows.cli.options import Call, command
 
 if TYPE_CHECKING:
     from storage.records import Decision
 
+
 commands = typer.Typer(rich_markup_mode=None)
 
 
-@commands.command(epilog="Example: pal models --json")
+@command(commands, epilog="Example: pal models --json")
 def models(
-    all_: Annotated[bool, typer.Option("--all", help="Not only the 15 newest.")] = False,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    call: Call, all_: Annotated[bool, typer.Option("--all", help="List all models, not only the 15 newest.")] = False
 ) -> None:
     """List the models with their metrics, and which one is in production and why."""
-
     from flows.cli.model_choice import model_rows, models_text
 
-    rows = model_rows(project_at(workspace))
-    if as_json:
-        print_json(rows)
-    else:
-        print(models_text(rows, None if all_ else 15))
+    rows = model_rows(call.project)
+    call.show(rows, models_text(rows, None if all_ else 15))
 
 
-@commands.command(epilog="Example: pal adapt --texts 50000")
+@command(commands, epilog="Example: pal adapt --texts 50000")
 def adapt(
-    texts: Annotated[int, typer.Option(min=1, help="The most texts of the pool to read; a random sample.")] = 100_000,
-    labels: Annotated[bool, typer.Option(help="Learn from the training items first.")] = True,
+    call: Call,
+    texts: Annotated[
+        int, typer.Option(min=1, help="Maximum number of texts of the pool to read, a random sample.")
+    ] = 100_000,
+    labels: Annotated[bool, typer.Option(help="Fine-tune on the training items first.")] = True,
     teacher: Annotated[
         Path | None, typer.Option(help="Directory of another encoder than MiniLM, for other languages.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
 ) -> None:
-    """An encoder of this workspace's own: minutes once (2 to 5 ms a text), as fast as the shipped one afterwards."""
+    """Distill an encoder for this workspace: 2 to 5 ms per text once, afterwards as fast as the shipped one."""
     from flows.adapt import adapt as adapt_flow
     from flows.run import start
     from storage.lake.items import count_pool
     from tasks.adapt_encoder import check_pool
     from tasks.learning.encoders import MINILM_ADAPTED
 
-    project = project_at(workspace)
+    project = call.project
     check_pool(count_pool(project.store))
     chosen = str(teacher.resolve()) if teacher else ""
     encoder_id = start(project, adapt_flow, texts, labels, chosen, seed)
-    if as_json:
-        print_json({"encoder_id": encoder_id})
-        return
-    print(f"encoder {encoder_id}")
-    if project.config.model.encoder == MINILM_ADAPTED:
-        print("next: pal next (or the nightly run) trains with it; it is promoted where it is no worse")
-    else:
-        print(f'next: in pal.toml, [model] encoder = "{MINILM_ADAPTED}"; then pal next trains with it')
+    call.show(
+        {"encoder_id": encoder_id},
+        f"encoder {encoder_id}",
+        "next: pal next (or the nightly run) trains with it; it is promoted where it is no worse"
+        if project.config.model.encoder == MINILM_ADAPTED
+        else f'next: in pal.toml, [model] encoder = "{MINILM_ADAPTED}"; then pal next trains with it',
+    )
 
 
-@commands.command(epilog="Example: pal promote m00600-c59a290e51")
+@command(commands, epilog="Example: pal promote m00600-c59a290e51")
 def promote(
-    model: Annotated[str, typer.Argument(help="Its id, or as much of it as only one model has.")],
-    reason: Annotated[str, typer.Option(help="Kept with the decision.")] = "asked for by hand",
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    call: Call,
+    model: Annotated[str, typer.Argument(help="The id of the model, or a unique prefix.")],
+    reason: Annotated[str, typer.Option(help="The reason, recorded with the decision.")] = "asked for by hand",
 ) -> None:
-    """Put a model into production by hand, whatever the promotion gate says of it."""
+    """Promote a model by hand, regardless of the promotion gate."""
     from flows.cli.model_choice import promote_by_hand
 
-    _show(promote_by_hand(project_at(workspace), model, reason), as_json)
+    _show(call, promote_by_hand(call.project, model, reason))
 
 
-@commands.command(epilog="Example: pal rollback")
-def rollback(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+@command(commands, epilog="Example: pal rollback")
+def rollback(call: Call) -> None:
     """Return to the previous production model; the gate will not promote the rolled back one again."""
     from flows.cli.model_choice import roll_back
 
-    _show(roll_back(project_at(workspace)), as_json)
+    _show(call, roll_back(call.project))
 
 
-def _show(decision: Decision, as_json: bool) -> None:
-
-    if as_json:
-        print_json(decision)
-        return
+def _show(call: Call, decision: Decision) -> None:
     if decision.previous_id == decision.model_id:
-        print(f"{decision.model_id} is in production already")
+        call.show(decision, f"{decision.model_id} is in production already")
         return
     undo = f"pal promote {decision.previous_id}" if decision.decided_by == "rollback" else "pal rollback"
     before = f", in place of {decision.previous_id}; to undo it: {undo}" if decision.previous_id else ""
-    print(f"in production: {decision.model_id}{before}")
+    call.show(decision, f"in production: {decision.model_id}{before}")
+
+
+@command(
+    commands,
+    epilog="Example: pal simulate labelled.csv --mix random --mix default --mix badge --batch 50 --batch 100",
+)
+def simulate(
+    call: Call,
+    file: Annotated[Path, typer.Argument(help="Texts with labels: CSV, TSV, .xlsx, JSON or Parquet.")],
+    mix: Annotated[
+        list[str] | None,
+        typer.Option("--mix", "-m", help="A strategy, `default`, or random=10,entropy=90; may be repeated."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of replays of each mix.")] = 5,
+    iterations: Annotated[
+        int,
+        typer.Option(min=1, help="Batches of the largest size after the start; smaller batches query as many items."),
+    ] = 10,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, help="Items per batch (default: 100); may be repeated.")
+    ] = None,
+    start: Annotated[int, typer.Option(min=2, help="Number of random items at the start.")] = 100,
+    text_column: Annotated[str | None, typer.Option(help="Name of the text column (default: detected).")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Name of the label column (default: detected).")] = None,
+    positive: Annotated[str | None, typer.Option(help="The positive label (default: the rarer of two).")] = None,
+    evaluation: Annotated[Path | None, typer.Option(help="File to evaluate on (default: a quarter of FILE).")] = None,
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(help="minilm-static, bag-of-words, or a folder made by `pal adapt`; may be repeated."),
+    ] = None,
+    noise: Annotated[float, typer.Option(min=0, max=1, help="Probability of a wrong answer.")] = 0.0,
+    abstention: Annotated[float, typer.Option(min=0, max=1, help="Probability of no answer.")] = 0.0,
+    annotators: Annotated[int, typer.Option(min=1, help="Annotators per item; the majority counts.")] = 1,
+    target: Annotated[
+        float | None,
+        typer.Option(help="AP to reach, or F1 without a positive label (default: the final value of random)."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Output directory (default: simulation-FILE).")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Number of processes (default: one per core).")] = None,
+) -> None:
+    """Replay the loop on labeled texts to compare how many labels each mix of strategies would have needed."""
+    from flows.cli.simulation_options import LabelledFile, Replays, experiment_of
+    from flows.run import start as start_run
+    from flows.simulate import simulate as simulate_flow
+    from tasks.project import project_here
+    from tasks.reporting.simulation_page import simulation_text
+    from tasks.simulation.experiment import replay_experiment
+    from tasks.simulation.replay import Oracle
+    from tasks.simulation.replays import material
+
+    data = LabelledFile(
+        str(file.resolve()),
+        text_column or "",
+        label_column or "",
+        positive or "",
+        str(evaluation.resolve()) if evaluation else "",
+    )
+    replays = Replays(
+        seeds, iterations, tuple(batch or (100,)), start, tuple(encoder or ("minilm-static",)), target or 0.0, jobs or 0
+    )
+    oracle, mixes = Oracle(noise, abstention, annotators), tuple(mix or ())
+    experiment = experiment_of(data, mixes, replays, oracle)
+    folder = (output or Path(f"simulation-{file.stem}")).resolve()
+    read = material(experiment, experiment.encoders[0]).read  # errors of the file come before a run begins
+    print(*read, sep="\n", file=sys.stderr if call.as_json else sys.stdout)
+    if project := project_here(call.workspace):
+        simulation = start_run(project, simulate_flow, data, tuple(experiment.mixes), replays, oracle, str(folder))
+    else:
+        simulation = replay_experiment(experiment, folder, target, jobs)
+    if call.shows_json(simulation):
+        return
+    print(simulation_text(simulation))
+    if simulation.no_picture:
+        print(f"No simulation.png. {simulation.no_picture}", file=sys.stderr)
+    else:
+        print(f"{folder / 'simulation.png'}: the curves of {simulation.figure}")
+    print(f"{folder / 'simulation.html'}: the same with its curves; {folder / 'results.parquet'}: every step")

@@ -1,4 +1,4 @@
-"""`pal predict` without a run: label and probability of given texts and of the rows of a file."""
+"""`pal predict`: label and probability of texts on the command line and of the rows of a file."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from storage.readers.source import Source
 
 STANDARD = Path("-")
-"""Stands for stdin or stdout."""
+"""The path that stands for stdin or stdout."""
 _COPY = ".stdin"
-"""The name of the copy of what was read from stdin; messages say `stdin`."""
+"""The name of a copy of stdin; messages say `stdin` instead."""
 
 
 def predictions(
     project: Project, texts: Sequence[str], file: Path | None, text_column: Sequence[str] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """For each text its label, the probability of that label, and those of all labels; a file is read in slices.
+    """The label of each text, its probability, and the probabilities of all labels; a file is read in slices.
 
-    Each row of the file has its number, its id where the file has ids, and where it has no prediction the reason.
+    Each row of the file has its number, its id if the file has ids, and the reason if it has no prediction.
 
     Raises:
         ModelError: There is no model yet, or it does not fit pal.toml.
@@ -47,21 +47,21 @@ def predictions(
             yield {"text": text, **_decision(model.labels, row, label)}
     for rows in described_source(file, text_column).all_rows() if file else ():
         predicted = predict_rows(model, rows)
-        found = zip(predicted.decided.tolist(), predicted.probabilities.tolist(), strict=True)
+        decisions = zip(predicted.decided.tolist(), predicted.probabilities.tolist(), strict=True)
         ids = rows.ids.to_pylist() if rows.ids is not None else None
         for k, (number, text, reason) in enumerate(
             zip(rows.numbers.tolist(), rows.texts.to_pylist(), rows.reasons.to_pylist(), strict=True)
         ):
-            place = {"row": number} | ({} if ids is None else {"id": ids[k]})
+            source = {"row": number} | ({} if ids is None else {"id": ids[k]})
             if text is None:
-                yield {**place, "text": None, "label": None, "probability": None, "reason": reason}
+                yield {**source, "text": None, "label": None, "probability": None, "reason": reason}
             else:
-                label, row = next(found)
-                yield {**place, "text": text, **_decision(model.labels, row, label)}
+                label, row = next(decisions)
+                yield {**source, "text": text, **_decision(model.labels, row, label)}
 
 
 def described_source(file: Path, text_column: Sequence[str] | None) -> Source:
-    """A file of texts, opened; what was understood of it goes to stderr."""
+    """Open a file of texts and print to stderr how it is read."""
     is_copy = file.name == _COPY
     from storage.readers.opening import open_source  # a text on the command line needs none of it
 
@@ -77,7 +77,7 @@ def _decision(labels: Sequence[str], probabilities: Sequence[float], label: int)
 
 @contextmanager
 def file_or_stdin(project: Project, file: Path | None) -> Iterator[Path | None]:
-    """A file, or for `-` a copy of what is read from stdin: readers look at a file more than once."""
+    """The path of a file, or for `-` of a copy of stdin, since readers read a file more than once."""
     if file != STANDARD:
         yield file
         return
@@ -92,7 +92,7 @@ def file_or_stdin(project: Project, file: Path | None) -> Iterator[Path | None]:
 
 
 def print_predictions(listed: Iterator[dict[str, Any]], *, as_json: bool) -> None:
-    """Print predictions one by one: as a JSON array, or in lines with tabs between."""
+    """Print predictions as they come: as a JSON array, or in tab-separated lines."""
     if as_json:
         between = "[\n"
         for prediction in listed:
@@ -100,13 +100,13 @@ def print_predictions(listed: Iterator[dict[str, Any]], *, as_json: bool) -> Non
             between = ",\n"
         print("\n]")
         return
-    for each in listed:
-        place = [str(each["row"])] if "row" in each else []
-        place += [_one_line(each["id"])] if "id" in each else []
-        if each["label"] is None:
-            print(*place, "", "", "", each["reason"], sep="\t")
+    for row in listed:
+        cells = [str(row["row"])] if "row" in row else []
+        cells += [_one_line(row["id"])] if "id" in row else []
+        if row["label"] is None:
+            print(*cells, "", "", "", row["reason"], sep="\t")
         else:
-            print(*place, each["label"], f"{each['probability']:.4f}", _one_line(each["text"]), sep="\t")
+            print(*cells, row["label"], f"{row['probability']:.4f}", _one_line(row["text"]), sep="\t")
 
 
 def _one_line(value: str | None) -> str:
@@ -116,10 +116,10 @@ def _one_line(value: str | None) -> str:
 def write_predictions(
     project: Project, file: Path, text_column: Sequence[str] | None, output: Path, *, as_json: bool
 ) -> None:
-    """Write a file's rows with their predictions, `-` for stdout, and say what was written.
+    """Write the rows of a file with their predictions, to stdout for `-`, and print a summary.
 
     Raises:
-        SourceError: The output has a suffix that stands for no format, or is the file itself.
+        SourceError: The suffix of the output is not a format, or the output is the file itself.
     """
 
     from storage.lake.outgoing import format_of_file
@@ -142,8 +142,8 @@ def write_predictions(
         print_json(found)
         return
     without = found.n_rows - found.n_predicted
-    why = f", {without:,} without a prediction (see column {found.columns['reason']!r})" if without else ""
+    missing = f", {without:,} without a prediction (see column {found.columns['reason']!r})" if without else ""
     print(
-        f"Wrote {output}: {counted(found.n_rows, 'row')}{why}, by model {found.model_id}.",
+        f"Wrote {output}: {counted(found.n_rows, 'row')}{missing}, by model {found.model_id}.",
         file=sys.stderr if output == STANDARD else sys.stdout,
     )

@@ -1,4 +1,4 @@
-"""What a strategy would query and why, without a run."""
+"""Preview the items that a strategy would query, and why."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tasks.project import Project
 
 @dataclass(frozen=True)
 class Previewed:
-    """An item that a strategy would ask about: its rank and score there (None: could not be scored), why in words."""
+    """An item that a strategy would query: its rank, its score (None if it has none), and the reason."""
 
     rank: int
     item_id: str
@@ -20,10 +20,10 @@ class Previewed:
 
 
 def preview(project: Project, name: str, n: int, seed: int | None) -> list[Previewed]:
-    """The n items that a strategy would ask about now, under the production model where there is one.
+    """The n items that a strategy would query now, with the production model if there is one.
 
     Raises:
-        SamplingError: There is no such strategy, it cannot run now, or the pool is smaller.
+        SamplingError: The strategy does not exist or cannot run now, or the pool is smaller.
     """
     import numpy as np
 
@@ -36,20 +36,25 @@ def preview(project: Project, name: str, n: int, seed: int | None) -> list[Previ
     from tasks.sampling.catalogue import find_strategy
     from tasks.sampling.mixer import reasons
 
-    config, workspace, found = project.config, project.workspace, find_strategy(name)
+    config, workspace, strategy = project.config, project.workspace, find_strategy(name)
     store = workspace.store()
     version, model = store.version(), production_model(store)
     loaded = open_model(project, model.model_id) if model else None
     pool = load_pool(project, version, loaded, reserve=reserve_of(project))
     generator = np.random.default_rng([config.model.seed if seed is None else seed, *name.encode()])
-    ranking = found.propose(pool, n, generator, **config.sampling.options.get(name, {}))
+    ranking = strategy.propose(pool, n, generator, **config.sampling.options.get(name, {}))
     training = labelled_texts(store, Split.TRAINING, version).to_pylist()
     known = [row["text"] for row in training if row["label"] in project.label_set.names]
     texts = texts_of(store, ranking.item_ids)
     return [
         Previewed(rank, item_id, texts[item_id], float(score) if np.isfinite(score) else None, reason)
         for rank, (item_id, score, reason) in enumerate(
-            zip(ranking.item_ids, ranking.scores, reasons(pool, ranking, project.label_set.names, known), strict=True),
+            zip(
+                ranking.item_ids,
+                ranking.scores,
+                reasons(pool, ranking, project.label_set.names, known),
+                strict=True,
+            ),
             start=1,
         )
     ]

@@ -1,4 +1,4 @@
-"""Standard output and error on a terminal: nothing in a text, a name or a file name is obeyed as a control sequence."""
+"""Standard output and error on a terminal: control sequences in texts and names are shown, not executed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from annotation.keys import plain
 
 
 class Screen(io.TextIOWrapper):
-    """A terminal on which control characters are shown, not obeyed.
+    """A terminal that shows control characters instead of executing them.
 
     Attributes:
-        terminal: The terminal as it is, for what uses colors and positions on purpose.
+        terminal: The terminal itself, for output with intended colors and positions.
     """
 
     def __init__(self, terminal: TextIO) -> None:
@@ -25,5 +25,5 @@ class Screen(io.TextIOWrapper):
 
 
 def terminal_of(stream: TextIO) -> TextIO:
-    """The terminal behind a `Screen`; any other stream as it is."""
+    """The terminal behind a `Screen`; other streams are returned unchanged."""
     return stream.terminal if isinstance(stream, Screen) else stream

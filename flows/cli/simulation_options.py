@@ -1,4 +1,4 @@
-"""What `pal simulate` is asked to replay: mixes named on the command line, checked."""
+"""The options of `pal simulate`, checked and converted to an experiment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks.simulation.replay import Oracle
 from tasks.simulation.replays import Experiment
 
 USUAL = ("random", "default", "least_confidence", "max_positive", "badge")
-"""What is compared where nobody says."""
+"""The mixes that are compared by default."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class LabelledFile:
     """Texts with labels to replay the loop on.
 
     Attributes:
-        file: CSV, TSV, Parquet or JSON lines; a relative one starts at the workspace.
-        text_column: Name of the text column; detected where left empty.
-        label_column: Name of the label column; detected where left empty.
-        positive: The rare label; the rarer of two where left empty.
-        evaluation: A file to measure on; a quarter of the other where left empty.
+        file: CSV, TSV, Parquet or JSON lines; relative to the workspace.
+        text_column: Name of the text column; detected if empty.
+        label_column: Name of the label column; detected if empty.
+        positive: The rare label; the rarer of two if empty.
+        evaluation: A file to measure on; a quarter of the other if empty.
     """
 
     file: str
@@ -36,7 +36,7 @@ class LabelledFile:
     evaluation: str = ""
 
     def within(self, root: Path) -> LabelledFile:
-        """The same with relative paths from a directory on."""
+        """Resolve relative paths against a directory."""
         evaluation = str(root / self.evaluation) if self.evaluation else ""
         return replace(self, file=str(root / self.file), evaluation=evaluation)
 
@@ -46,13 +46,13 @@ class Replays:
     """How the loop is replayed.
 
     Attributes:
-        seeds: Replays of each mix with each encoder and batch size.
-        iterations: Batches after the start; of the largest size, in smaller ones as many items are queried.
-        batch_sizes: Items of a batch; each mix is replayed with each.
-        start: Random items to begin with.
-        encoders: Each mix is replayed with each; also folders that `pal adapt` made.
-        target: AP (F1 without a positive label) that lines are compared by; 0 for what random reaches at the end.
-        jobs: Processes; 0 for one per core.
+        seeds: Number of replays of each mix with each encoder and batch size.
+        iterations: Number of batches of the largest size after the start; smaller batches query as many items.
+        batch_sizes: Numbers of items per batch; each mix is replayed with each.
+        start: Number of random items at the start.
+        encoders: Each mix is replayed with each; folders made by `pal adapt` are possible.
+        target: AP (F1 without a positive label) to compare mixes by; 0 for the final value of random.
+        jobs: Number of processes; 0 for one per core.
     """
 
     seeds: Count = 5
@@ -66,16 +66,16 @@ class Replays:
 
 SHIPPED_SETTINGS = Replays()
 EXPERT = Oracle()
-"""An annotator who is always right."""
+"""An annotator without errors."""
 
 
 def experiment_of(
     data: LabelledFile, mixes: Sequence[str] = (), replays: Replays = SHIPPED_SETTINGS, oracle: Oracle = EXPERT
 ) -> Experiment:
-    """The experiment that is meant; what is named twice counts once.
+    """Check the options and make the experiment; duplicates are removed.
 
     Args:
-        mixes: Each a strategy, `default`, or several with weights: `random=10,entropy=90`; none for the usual ones.
+        mixes: Strategies, `default`, or weighted mixes such as `random=10,entropy=90`; empty for the default mixes.
 
     Raises:
         SourceError: There is no such file or encoder.
@@ -102,7 +102,7 @@ def experiment_of(
 
 
 def _encoder(name: str) -> str:
-    """A shipped encoder's name as it is, an adapted one's folder whole."""
+    """The name of a shipped encoder, or the absolute path of an adapted one."""
     if name in SHIPPED:
         return name
     if not (Path(name) / "manifest.json").is_file():

@@ -1,8 +1,7 @@
-"""What is there, what is out, how good the model is, and which command comes next."""
+"""The state of a workspace: items, open batches, the model with its metrics, and the next command."""
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -26,18 +25,18 @@ from tasks.sentence_vectors import made_so_far
 
 SHOWN_METRICS = ("f1", "auc", "ap", "accuracy")
 MOST_BATCHES = 10
-"""Open batches that are listed one by one."""
+"""Maximum number of open batches in the text."""
 
 
 @dataclass(frozen=True)
 class OpenBatch:
-    """A batch that is out with annotators.
+    """An open batch.
 
     Attributes:
         overlap: Answers that each item needs.
-        n_ingested: Answers in the lake, of `n * overlap`.
-        n_waiting: Answers in files of the batch only.
-        folder: Where its files lie.
+        n_ingested: Number of answers in the lake, of `n * overlap`.
+        n_waiting: Number of answers that are only in files of the batch.
+        folder: The folder of its files.
     """
 
     batch_id: str
@@ -54,7 +53,7 @@ class ModelStatus:
     """The production model and its metrics on the evaluation items.
 
     Attributes:
-        absent_labels: Labels that no evaluation item has; means over labels are without them.
+        absent_labels: Number of labels without evaluation items, which means over labels leave out.
     """
 
     id: str
@@ -68,15 +67,17 @@ class ModelStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """A workspace at a glance.
+    """A summary of a workspace.
 
     Attributes:
-        files: The URI of what other machines share; empty where all is here only.
-        sentence_vectors: Items that have a sentence vector; None where models read none.
-        n_left: Answers that the batch in `next` still needs, and the seconds that they take at the pace of the newest
-            answers; for `pal next` the seconds that it took the last time. None where that is not known.
-        then: What comes after `next`, in words.
-        outlook: What a batch is expected to bring, and the seconds that its answers take at that pace.
+        files: The URI of the files shared with other machines; empty if none are shared.
+        sentence_vectors: Number of items that have a sentence vector; None if models do not read them.
+        next: The next command.
+        n_left: Number of answers that the batch in `next` still needs.
+        seconds_left: How long these take at the pace of the newest answers, or how long the last `pal next` took; None
+            if unknown.
+        then: What follows `next`, in words.
+        outlook: The expected result of a batch; `seconds_to_outlook` is the time for its answers at that pace.
     """
 
     workspace: str
@@ -104,14 +105,12 @@ class Status:
     sentence_vectors: int | None = None
     passed_over: list[str] = field(default_factory=list)
 
-    def as_json(self) -> str:
-        """One JSON object."""
-        found: dict[str, Any] = asdict(self)
-        found["open_batches"] = [batch.batch_id for batch in self.batches]
-        return json.dumps(found, ensure_ascii=False, indent=1)
+    def values(self) -> dict[str, Any]:
+        """The values that `pal status --json` prints."""
+        return asdict(self) | {"open_batches": [batch.batch_id for batch in self.batches]}
 
     def as_text(self) -> str:
-        """For people."""
+        """The lines that `pal status` prints."""
         lines = [f"workspace   {self.workspace} ({self.task})"]
         if self.files:
             lines.append(f"files       shared in {self.files}")
@@ -169,7 +168,7 @@ class Status:
 
 
 def about(seconds: float) -> str:
-    """A duration as people say it.
+    """Round a duration for people.
 
     >>> about(8), about(100), about(290), about(5400)
     ('about 8 seconds', 'about 2 minutes', 'about 5 minutes', 'about 1.5 hours')
@@ -182,7 +181,7 @@ def about(seconds: float) -> str:
 
 
 def folded(counts: Mapping[str, int], most: int = 10) -> str:
-    """Labels with their counts; of many labels only the most frequent.
+    """Format label counts; of many labels only the most frequent.
 
     >>> folded({"a": 1, "b": 1200, "c": 3}), folded({"a": 1, "b": 1200, "c": 3, "d": 2}, most=3)
     ('1 a, 1,200 b, 3 c', '1,200 b, 3 c, 2 other labels')
@@ -190,14 +189,14 @@ def folded(counts: Mapping[str, int], most: int = 10) -> str:
     names = list(counts)
     if len(names) > most:
         names = sorted(names, key=lambda name: -counts[name])[: most - 1]
-    shown = [f"{counts[name]:,} {name}" for name in names]
+    parts = [f"{counts[name]:,} {name}" for name in names]
     if others := len(counts) - len(names):
-        shown.append(counted(others, "other label"))
-    return ", ".join(shown) or "none"
+        parts.append(counted(others, "other label"))
+    return ", ".join(parts) or "none"
 
 
 def status_of(project: Project) -> Status:
-    """Read it all; changes nothing but the copies of what other machines share."""
+    """Read the status of a project; only local copies of shared files are changed."""
     project.workspace.pull()
     with project.store.reading():
         return _status(project)
@@ -214,8 +213,8 @@ def _status(project: Project) -> Status:
     model = _model(project, counts[Split.EVALUATION])
     signs = signs_of(store, project.label_set, (n_items, n_pool)) if model else ()
     step = _next_command(project, n_pool, batches, inbox)
-    left = batches[0] if " annotate " in step else None
-    n_left = left.n * left.overlap - left.n_ingested - left.n_waiting if left else 0
+    next_open = batches[0] if " annotate " in step else None
+    n_left = next_open.n * next_open.overlap - next_open.n_ingested - next_open.n_waiting if next_open else 0
     outlook = outlook_of(project, model.n_training, model.figures, counts) if model else None
     n_before_model = 0 if model else answers_before_model(minimums_of(project), counts, n_items)
     return Status(
@@ -237,7 +236,7 @@ def _status(project: Project) -> Status:
         next=step,
         n_left=n_left,
         seconds_left=_seconds_of(project, step, n_left, seconds),
-        then=_then(step, n_before_model, n_left + sum(each.n_waiting for each in batches)),
+        then=_then(step, n_before_model, n_left + sum(batch.n_waiting for batch in batches)),
         outlook=outlook,
         seconds_to_outlook=outlook.n_answers * median(seconds) if outlook and seconds else None,
         sentence_vectors=sentences[0] if (sentences := made_so_far(project)) else None,
@@ -247,7 +246,7 @@ def _status(project: Project) -> Status:
 
 
 def _seconds_of(project: Project, step: str, n_left: int, seconds: Sequence[float]) -> float | None:
-    """How long the next step takes: answers at the newest ones' pace, a run as long as the last one; None: unknown."""
+    """Estimate the duration of the next step, from the newest answers or from the last run; None if unknown."""
     if n_left:
         return n_left * median(seconds) if seconds else None
     if step.endswith(" next"):
@@ -257,11 +256,11 @@ def _seconds_of(project: Project, step: str, n_left: int, seconds: Sequence[floa
 
 
 def _then(step: str, n_before_model: int, n_coming: int) -> str:
-    """What comes after the next step.
+    """Describe what follows the next step.
 
     Args:
-        n_before_model: Answers that the first model still needs; 0 where the next run trains one.
-        n_coming: Answers that come in with the open batches.
+        n_before_model: Number of answers missing for the first model; 0 if the next run trains one.
+        n_coming: Number of answers expected from the open batches.
     """
     if " import " in step:
         return "pal next: the first items to annotate"
@@ -274,7 +273,7 @@ def _then(step: str, n_before_model: int, n_coming: int) -> str:
 
 
 def _open_batch(project: Project, progress: Progress, files: Sequence[FilledFile], seconds: list[float]) -> OpenBatch:
-    """An open batch; the seconds of its answers that are not ingested yet are added to `seconds`."""
+    """The status of an open batch; durations of answers that are not ingested yet are added to `seconds`."""
     batch, workspace = progress.batch, project.workspace
     return OpenBatch(
         batch_id=batch.batch_id,
@@ -288,20 +287,20 @@ def _open_batch(project: Project, progress: Progress, files: Sequence[FilledFile
 
 
 def _n_waiting(project: Project, batch: Batch, files: Sequence[FilledFile], seconds: list[float]) -> int:
-    """How many answers that the batch needs are in these files and not in the lake; their seconds go into `seconds`."""
+    """Count the needed answers that are only in these files; their durations are added to `seconds`."""
     answers = waiting_answers(project.workspace, batch.batch_id, project.label_set, files)
     if not answers:
         return 0
     seconds += [answer.seconds for answer in answers if answer.seconds is not None]
     store = project.store
-    known = answerers_in(store, batch.batch_id)
-    own = {proposal.item_id for proposal in proposals_of(store, batch.batch_id)}
+    answerers = answerers_in(store, batch.batch_id)
+    own_ids = {proposal.item_id for proposal in proposals_of(store, batch.batch_id)}
     waiting: dict[str, set[str]] = {}
     for answer in answers:
-        if answer.item_id in own:
+        if answer.item_id in own_ids:
             waiting.setdefault(answer.item_id, set()).add(answer.annotator)
     return sum(
-        max(0, min(batch.overlap - len(known.get(item_id, ())), len(names - known.get(item_id, set()))))
+        max(0, min(batch.overlap - len(answerers.get(item_id, ())), len(names - answerers.get(item_id, set()))))
         for item_id, names in waiting.items()
     )
 
@@ -319,7 +318,7 @@ def _model(project: Project, evaluation: Mapping[str, int]) -> ModelStatus | Non
 
 
 def pal_command(project: Project) -> str:
-    """How to call `pal` from here such that it finds this workspace."""
+    """The `pal` command with the option that it needs to find this workspace from the current directory."""
     here = project.workspace.root
     return "pal" if here in (Path.cwd(), *Path.cwd().parents) else f"pal --workspace {shlex.quote(str(here))}"
 

@@ -32,7 +32,6 @@ from prefect.settings import (
 from prefect.utilities.callables import parameter_schema
 
 import flows.adapt
-import flows.adjudicate
 import flows.import_texts
 import flows.ingest
 import flows.next_batch
@@ -155,8 +154,8 @@ def as_flow(body: Callable[Concatenate[Run, P], T], name: str, project: Project 
     """
 
     def call(workspace: str, **parameters: Any) -> T:
-        for room in ROOMS:
-            logging.getLogger(room).setLevel(logging.INFO)
+        for package in ROOMS:
+            logging.getLogger(package).setLevel(logging.INFO)
         if inspect.unwrap(body) is flows.nightly.nightly:
             _cancel_missed()
         with Run(project or open_project(Path(workspace)), name, PrefectHost()) as run:
@@ -165,11 +164,11 @@ def as_flow(body: Callable[Concatenate[Run, P], T], name: str, project: Project 
     wrapped = _with_signature(call, body)
     if project is not None:
         return flow(name=name)(wrapped)
-    made = flow(name=name, flow_run_name=name, on_crashed=[_notify_crash])(wrapped)
-    shown = inspect.signature(wrapped)
-    _, *others = shown.parameters.values()
-    made.__signature__ = shown.replace(parameters=others)  # type: ignore[attr-defined]
-    return made
+    prefect_flow = flow(name=name, flow_run_name=name, on_crashed=[_notify_crash])(wrapped)
+    signature = inspect.signature(wrapped)
+    _, *others = signature.parameters.values()
+    prefect_flow.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]
+    return prefect_flow
 
 
 def _with_signature(call: Callable[..., T], body: Callable[..., T]) -> Callable[..., T]:
@@ -207,7 +206,7 @@ def _cancel_missed() -> None:
 import_items = as_flow(flows.import_texts.import_items, "import-items")
 next_batch = as_flow(flows.next_batch.next_batch, "next-batch")
 ingest = as_flow(flows.ingest.ingest, "ingest")
-adjudicate = as_flow(flows.adjudicate.adjudicate, "adjudicate")
+adjudicate = as_flow(flows.review.adjudicate, "adjudicate")
 publish_found = as_flow(flows.publish_found.publish_found, "publish-found")
 review = as_flow(flows.review.review, "review")
 predict = as_flow(flows.predict.predict, "predict")
@@ -215,21 +214,7 @@ adapt = as_flow(flows.adapt.adapt, "adapt")
 simulate = as_flow(flows.simulate.simulate, "simulate")
 nightly = as_flow(flows.nightly.nightly, "nightly")
 
-FLOWS: dict[str, Flow[..., Any]] = {
-    prefect_flow.name: prefect_flow
-    for prefect_flow in (
-        import_items,
-        next_batch,
-        ingest,
-        adjudicate,
-        review,
-        publish_found,
-        predict,
-        adapt,
-        simulate,
-        nightly,
-    )
-}
+FLOWS: dict[str, Flow[..., Any]] = {value.name: value for value in [*globals().values()] if isinstance(value, Flow)}
 """Every flow by its name, which is also the name of its deployment."""
 
 

@@ -173,10 +173,10 @@ def _rename_or_complete(part: Path, folder: Path) -> None:
         to_disk(folder)
 
 
-def remove_left_parts(parent: Path, older_than_s: float = 86_400) -> None:
-    """Remove temporary folders that killed processes left in `parent`; recent ones may still be in use."""
-    for leftover in parent.glob(".*.part"):
-        if time.time() - leftover.stat().st_mtime > older_than_s:
+def remove_left_parts(*parents: Path, suffix: str = ".part") -> None:
+    """Remove temporary folders that killed processes left there; those of the last day may still be in use."""
+    for leftover in (path for parent in parents for path in parent.glob(f".*{suffix}")):
+        if time.time() - leftover.stat().st_mtime > 86_400:
             shutil.rmtree(leftover, ignore_errors=True)
 
 

@@ -39,19 +39,19 @@ class Mentions:
     def __init__(self, texts: Iterable[str], *, in_pieces: bool = False) -> None:
         texts = list(texts)
         pieces = (_bare(piece) for text in texts for piece in (_CELLS.split(text) if in_pieces else ()))
-        wanted = (*map(_bare, texts), *(piece for piece in pieces if len(piece) >= _LEAST_OF_A_PIECE))
-        self._beginnings = {bare[:_BEGINNING] for bare in wanted} - {""}
+        searched = (*map(_bare, texts), *(piece for piece in pieces if len(piece) >= _LEAST_OF_A_PIECE))
+        self._beginnings = {bare[:_BEGINNING] for bare in searched} - {""}
 
     @property
     def long_beginnings(self) -> list[str]:
         """What is looked for, but for what is so short that it stands in other texts by chance."""
-        return sorted(each for each in self._beginnings if len(each) >= _LEAST_OF_A_PIECE)
+        return sorted(beginning for beginning in self._beginnings if len(beginning) >= _LEAST_OF_A_PIECE)
 
     def in_text(self, text: str) -> bool:
         """Whether a string holds one of the texts, as it is or as JSON, HTML or XML writes it."""
         json_text = _LINE_BREAKS.sub(" ", _ESCAPES.sub(_unescaped, text))
         readings = {text, json_text, html.unescape(json_text), html.unescape(_TAGS.sub("", json_text))}
-        return any(each in bare for bare in map(_bare, readings) for each in self._beginnings)
+        return any(beginning in bare for bare in map(_bare, readings) for beginning in self._beginnings)
 
     def in_file(self, path: Path) -> bool:
         """Whether a file holds one of the texts; archives, workbooks and Parquet files are unpacked."""

@@ -27,9 +27,8 @@ from storage.files.folders import (
     sha256_of,
     write_whole,
 )
-from storage.files.inbox_mirror import InboxMirror
+from storage.files.inbox_mirror import InboxMirror, SeenFiles
 from storage.files.object_store import READERS, ObjectStore, Stored
-from storage.files.seen_files import SeenFiles
 
 ERASED = "erased.json"
 """In the store: SHA-256 of the content of every file that was erased."""
@@ -112,8 +111,8 @@ class Mirror:
         names = [name for name in self._store.listing() if not name.endswith(".safetensors") and name != ERASED]
         for start in range(0, len(names), READERS):
             some = names[start : start + READERS]
-            found = zip(some, self._store.get_all(some), strict=True)
-            yield from ((name, content) for name, content in found if content is not None)
+            contents = zip(some, self._store.get_all(some), strict=True)
+            yield from ((name, content) for name, content in contents if content is not None)
 
     def erase(self, hashes: Mapping[str, str]) -> None:
         """Delete stored files for good: no machine that calls `delete_erased` keeps a copy or uploads one.

@@ -290,13 +290,6 @@ def proposals_of(store: Store, batch_id: str) -> list[Proposal]:
     return store.records(Proposal, sql, [batch_id])
 
 
-def has_reserve(store: Store, batch_id: str) -> bool:
-    """Whether a batch contains items of the evaluation reserve."""
-    return bool(
-        store.rows("SELECT 1 FROM lake.batch_items WHERE batch_id = ? AND split IS NOT NULL LIMIT 1", [batch_id])
-    )
-
-
 def batch_results(store: Store, random: Sequence[str], positive: str) -> list[BatchResult]:
     """The results of each batch with answers, oldest first.
 

@@ -211,14 +211,15 @@ def model_to_compare_with(store: Store, model_id: str, n_more: int) -> Model | N
     )
 
 
-def recent_values(store: Store, split: str, name: str, n: int) -> list[float | None]:
-    """A metric of the n newest models that have it, newest first; None if it is undefined."""
+def recent_values(store: Store, split: str, names: Sequence[str], n: int) -> list[list[float | None]]:
+    """For each metric its values of the n newest models that have it, newest first; None if it is undefined."""
     rows = store.rows(
-        """SELECT arg_max(struct_pack(v := value), measured_at).v FROM lake.metrics JOIN lake.models USING (model_id)
-        WHERE split = ? AND name = ? GROUP BY model_id, created_at ORDER BY created_at DESC, model_id LIMIT ?""",
-        [split, name, n],
+        """SELECT name, arg_max(struct_pack(v := value), measured_at).v
+        FROM lake.metrics JOIN lake.models USING (model_id) WHERE split = $split AND name IN (SELECT unnest($names))
+        GROUP BY name, model_id, created_at ORDER BY created_at DESC, model_id""",
+        {"split": split, "names": list(names)},
     )
-    return [row[0] for row in rows]
+    return [[value for name, value in rows if name == metric][:n] for metric in names]
 
 
 def _decide(connection: Connection, verdict: Verdict) -> Decision:

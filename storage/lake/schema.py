@@ -203,7 +203,7 @@ def migrate(store: Store, runs: Runs) -> int:
         version = int(row[0]) if row else 0
         for migration in MIGRATIONS[version : version + 1] if version else MIGRATIONS:
             if migration.moves_runs:
-                runs.put(records_of(connection, RunRecord, RUNS_IN_LAKE))
+                runs.put(*records_of(connection, RunRecord, RUNS_IN_LAKE))
             for statement in migration.statements:
                 connection.execute(statement)
             if migration.change is not None:

@@ -166,8 +166,8 @@ def choose_columns(
     if request.label is not None and label is None:
         label = table.label({text, item_id, date})
     date = None if date in {text, item_id, label} else date
-    found = Columns(text, item_id, date, label, tuple(notes), more_texts)
-    return replace(found, context=table.context(request.context, {*found.texts, item_id, label}))
+    columns = Columns(text, item_id, date, label, tuple(notes), more_texts)
+    return replace(columns, context=table.context(request.context, {*columns.texts, item_id, label}))
 
 
 def unique_names(names: Sequence[str]) -> list[str]:

@@ -31,7 +31,7 @@ def is_ris(text: str) -> bool:
     return _FIRST.match(text) is not None
 
 
-def open_ris(path: Path, encoding: str, asked: ColumnRequest) -> Source:
+def open_ris(path: Path, encoding: str, request: ColumnRequest) -> Source:
     """Find out which columns matter; without a choice the text is title and abstract.
 
     Raises:
@@ -40,8 +40,8 @@ def open_ris(path: Path, encoding: str, asked: ColumnRequest) -> Source:
     with path.open("rb") as binary, open_text(binary, encoding) as lines:
         records = list(read_records(lines))
     names = {name for record in records for name in record}
-    texts = asked.text or tuple(name for name in ("title", "abstract") if name in names)
-    return open_records(path, "RIS", encoding, records, replace(asked, text=texts))
+    texts = request.text or tuple(name for name in ("title", "abstract") if name in names)
+    return open_records(path, "RIS", encoding, records, replace(request, text=texts))
 
 
 def read_records(lines: Iterable[str]) -> Iterator[dict[str, str]]:
@@ -53,13 +53,13 @@ def read_records(lines: Iterable[str]) -> Iterator[dict[str, str]]:
     record: dict[str, list[str]] = {}
     tag = ""
     for line in lines:
-        found = _LINE.match(line.strip("\ufeff\r\n"))
-        if found and found[1] in ("ER", "TY") and record:
+        match = _LINE.match(line.strip("\ufeff\r\n"))
+        if match and match[1] in ("ER", "TY") and record:
             yield _joined(record)
             record = {}
-        if found:
-            tag = found[1]
-            if tag != "ER" and (value := (found[2] or "").strip()):
+        if match:
+            tag = match[1]
+            if tag != "ER" and (value := (match[2] or "").strip()):
                 record.setdefault(NAMES.get(tag, tag), []).append(value)
         elif line.strip() and (values := record.get(NAMES.get(tag, tag))):
             values[-1] += " " + line.strip()

@@ -259,7 +259,7 @@ def _restore_into(part: Path, backup: Backup, objects: _Objects, *, force: bool)
             copy_catalog(connection, "source", "target", kind, data, forget_runs=is_another)
     if catalog.startswith("postgres:") and RUNS_FILE in backup.files:
         with Store(catalog, data) as store:
-            Runs(store).put(Runs(part / RUNS_FILE).all())
+            Runs(store).put(*Runs(part / RUNS_FILE).all())
         (part / RUNS_FILE).unlink()
     if not is_inside:
         for leftover in copy.parent.glob(f"{copy.name}*"):
@@ -302,7 +302,7 @@ def _kept_runs(objects: _Objects, store: Store, root: Path, scratch: Path) -> It
     """Store the record of runs as a SQLite file, wherever it is kept."""
     copy = scratch / RUNS_FILE
     if store.kind == "postgres":
-        Runs(copy).put(Runs(store).all())
+        Runs(copy).put(*Runs(store).all())
     elif (root / RUNS_FILE).is_file():
         copy_sqlite(root / RUNS_FILE, copy)
     if copy.is_file():

@@ -125,7 +125,7 @@ def _move_runs(source: Store, target: Store, root: Path) -> int:
     """Copy all runs to the target's record of runs; returns their number."""
     runs = runs_of(source, root).all()
     if "postgres" in (source.kind, target.kind):
-        runs_of(target, root).put(runs)
+        runs_of(target, root).put(*runs)
         copied = {run.run_id: run for run in runs_of(target, root).all()}
         if any(copied.get(run.run_id) != run for run in runs):
             raise _difference("the record of runs", len(copied), len(runs))

@@ -79,8 +79,8 @@ def _lines(error: ErrorDetails, schema: Mapping[str, Any]) -> list[str]:
         place = f"{place} = {as_toml(value)}" if is_shown else place
         return [f"{place}: {fault}" for fault in error["ctx"]["error"].args]
     shown = as_toml(value)
-    told = "" if node.get("writeOnly") else f" = {shown if len(shown) <= SHOWN else f'{shown[:SHOWN]}...'}"
-    return [f"{place}{told}: write {in_words(node)}."]
+    given = "" if node.get("writeOnly") else f" = {shown if len(shown) <= SHOWN else f'{shown[:SHOWN]}...'}"
+    return [f"{place}{given}: write {in_words(node)}."]
 
 
 def _place(path: list[str | int], schema: Mapping[str, Any]) -> str:

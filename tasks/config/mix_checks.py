@@ -1,4 +1,4 @@
-"""What is wrong with a mix of strategies or with their options, told without numpy."""
+"""Options of every sampling strategy, and errors in mixes and options, all without numpy."""
 
 from __future__ import annotations
 
@@ -6,8 +6,40 @@ import math
 import re
 from collections.abc import Mapping
 
-from tasks.config.strategy_options import STRATEGY_OPTIONS
 from tasks.config.values import as_toml, suggest
+
+STRATEGY_OPTIONS: dict[str, dict[str, bool | int | float | str]] = {
+    "adaptive_representative": {"candidates": 10000},
+    "anchor": {"anchors": 10, "neighbours": 50, "size": 1000, "score": "least_confidence"},
+    "atlas": {"step": 10, "candidates": 10000},
+    "badge": {"candidates": 100000},
+    "bald": {"samples": 10, "dropout": 0.5, "batch": "power", "beta": 1.0},
+    "cluster": {"per_cluster": 5},
+    "clustered_uncertainty": {"share": 0.1, "per_cluster": 5},
+    "contrastive": {"neighbours": 10, "candidates": 50000, "anchors": 1000},
+    "core_set": {"anchors": 1000},
+    "drop_query": {"samples": 3, "dropout": 0.75, "candidates": 20000},
+    "entropy": {},
+    "high_uncertainty_cluster": {"clusters": 20},
+    "keyword": {},
+    "least_confidence": {},
+    "margin_confidence": {},
+    "max_positive": {},
+    "model_outlier": {},
+    "outlier": {},
+    "per_label": {"score": "least_confidence"},
+    "probability_cover": {"radius": 0.55, "candidates": 10000},
+    "random": {},
+    "ratio_confidence": {},
+    "representative": {},
+    "representative_cluster": {"clusters": 20},
+    "transfer_representative": {"candidates": 2000},
+    "transfer_uncertainty": {},
+    "typical_cluster": {"max_clusters": 200, "neighbours": 20, "candidates": 20000},
+    "uncertain_model_outlier": {"share": 0.1},
+}
+"""Strategy -> option -> default."""
+
 
 Option = bool | int | float | str
 """The value of a strategy's option."""
@@ -71,19 +103,19 @@ def _unknown_strategy(name: str) -> str:
 
 def _option_fault(name: str, option: str, value: Option) -> str:
     """What is wrong with an option of a strategy; empty when it can be used."""
-    known = STRATEGY_OPTIONS[name]
-    if option not in known:
-        return f'{name}: there is no option "{option}"{suggest(option, known) if known else "; it has none."}'
-    default, told = known[option], f"{name}.{option} = {as_toml(value)}"
+    options = STRATEGY_OPTIONS[name]
+    if option not in options:
+        return f'{name}: there is no option "{option}"{suggest(option, options) if options else "; it has none."}'
+    default, setting = options[option], f"{name}.{option} = {as_toml(value)}"
     fits = isinstance(value, (int, float) if isinstance(default, float) else type(default))
     if not fits or isinstance(value, bool) != isinstance(default, bool):
-        return f"{told}: write {_KINDS[type(default)]}, such as {as_toml(default)}."
+        return f"{setting}: write {_KINDS[type(default)]}, such as {as_toml(default)}."
     if option == "score" and value not in STRATEGY_OPTIONS:
-        return f"{told}: {_unknown_strategy(str(value))}"
+        return f"{setting}: {_unknown_strategy(str(value))}"
     if option == "score" and value == name:
-        return f"{told}: name another strategy."
+        return f"{setting}: name another strategy."
     if not isinstance(value, str) and not 0 <= value < math.inf:
-        return f"{told}: write a number, at least 0."
+        return f"{setting}: write a number, at least 0."
     if option in ("share", "dropout", "radius") and not isinstance(value, str) and value > 1:
-        return f"{told}: write a number from 0 to 1."
+        return f"{setting}: write a number from 0 to 1."
     return ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import zoneinfo
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
@@ -122,7 +123,7 @@ class TaskConfig(Section):
     @field_validator("labels")
     @classmethod
     def _give_keys(cls, labels: tuple[LabelConfig, ...]) -> tuple[LabelConfig, ...]:
-        return tuple(LabelConfig(**vars(label)) for label in with_keys([Label(**dict(label)) for label in labels]))
+        return tuple(LabelConfig(**asdict(label)) for label in with_keys([Label(**dict(label)) for label in labels]))
 
     @model_validator(mode="after")
     def _check_labels(self) -> Self:
@@ -132,12 +133,12 @@ class TaskConfig(Section):
     @property
     def label_set(self) -> LabelSet:
         """The question and its labels, as annotation knows them."""
-        return LabelSet(self.name, self.question, self.definition, tuple(Label(**dict(each)) for each in self.labels))
+        return LabelSet(self.name, self.question, self.definition, tuple(Label(**dict(label)) for label in self.labels))
 
     @classmethod
     def of(cls, label_set: LabelSet) -> Self:
         """The section for a label set."""
-        labels = tuple(LabelConfig(**vars(label)) for label in label_set.labels)
+        labels = tuple(LabelConfig(**asdict(label)) for label in label_set.labels)
         return cls(name=label_set.name, question=label_set.question, definition=label_set.definition, labels=labels)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from annotation.label_set import Label, LabelSet, with_keys
@@ -106,13 +107,11 @@ def config_text(config: Config) -> str:
     lines = [
         "# Settings of this workspace. Only [task] is required; unknown settings are errors. See docs/pal-toml.md."
     ]
-    section = ""
-    for each in settings_of(config):
-        if each.section != section:
-            section = each.section
-            lines += ["", f"# {Config.model_fields[section].description}", f"[{section}]"]
-        mark = "# " if each.node.get("rare") and each.is_default else ""
-        lines += [f"# {each.node['description']}", f"{mark}{each.name} = {_written(each)}"]
+    for section, settings in groupby(settings_of(config), lambda setting: setting.section):
+        lines += ["", f"# {Config.model_fields[section].description}", f"[{section}]"]
+        for setting in settings:
+            mark = "# " if setting.node.get("rare") and setting.is_default else ""
+            lines += [f"# {setting.node['description']}", f"{mark}{setting.name} = {_written(setting)}"]
     return "\n".join(lines) + "\n"
 
 
@@ -129,26 +128,23 @@ def _written(setting: Setting) -> str:
 
 def settings_in_force(config: Config) -> str:
     """Every setting as a line of TOML, defaults marked."""
-    section = ""
     lines: list[str] = []
-    for each in settings_of(config):
-        if each.section != section:
-            section = each.section
-            lines += ["", f"[{section}]"] if lines else [f"[{section}]"]
-        lines.append(f"{each.name} = {as_toml(each.value)}{'  # default' if each.is_default else ''}")
-    return "\n".join(lines)
+    for section, settings in groupby(settings_of(config), lambda setting: setting.section):
+        lines += ["", f"[{section}]"]
+        for setting in settings:
+            lines.append(f"{setting.name} = {as_toml(setting.value)}{'  # default' if setting.is_default else ''}")
+    return "\n".join(lines[1:])
 
 
 def settings_page() -> str:
     """The page docs/pal-toml.md."""
-    lines, section = [_HEADER], ""
-    for each in settings_of(find_preset("disaster-headlines")):
-        if each.section != section:
-            section = each.section
-            lines += ["", f"## [{section}]", "", Config.model_fields[section].description or "", ""]
-            lines += ["| setting | value | default | meaning |", "|---|---|---|---|"]
-        default = "required" if section == "task" else f"`{as_toml(each.default)}`"
-        lines.append(f"| `{each.name}` | {in_words(each.node)} | {default} | {each.node['description']} |")
+    lines = [_HEADER]
+    for section, settings in groupby(settings_of(find_preset("disaster-headlines")), lambda setting: setting.section):
+        lines += ["", f"## [{section}]", "", Config.model_fields[section].description or "", ""]
+        lines += ["| setting | value | default | meaning |", "|---|---|---|---|"]
+        for setting in settings:
+            default = "required" if section == "task" else f"`{as_toml(setting.default)}`"
+            lines.append(f"| `{setting.name}` | {in_words(setting.node)} | {default} | {setting.node['description']} |")
     return "\n".join(lines)
 
 

@@ -23,10 +23,10 @@ def as_toml(value: object, depth: int = 3) -> str:
     if isinstance(value, Mapping | list | tuple) and value and not depth:
         return "..."
     if isinstance(value, Mapping):
-        pairs = ", ".join(f"{_key(name)} = {as_toml(each, depth - 1)}" for name, each in value.items())
+        pairs = ", ".join(f"{_key(name)} = {as_toml(element, depth - 1)}" for name, element in value.items())
         return f"{{ {pairs} }}" if pairs else "{}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(as_toml(each, depth - 1) for each in value)}]"
+        return f"[{', '.join(as_toml(element, depth - 1) for element in value)}]"
     if isinstance(value, str):  # DEL is the one character that JSON leaves and TOML refuses
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return str(value).lower() if isinstance(value, bool | float) else str(value)
@@ -45,7 +45,7 @@ def in_words(node: Node) -> str:
     'a list, such as ["csv"]'
     """
     if "anyOf" in node:
-        return _either(in_words(each) for each in node["anyOf"])
+        return _either(in_words(option) for option in node["anyOf"])
     if "enum" in node:
         return _either(map(as_toml, node["enum"]))
     if "properties" in node:
@@ -94,12 +94,12 @@ def find_node(schema: Node, location: Sequence[str | int]) -> tuple[Node, list[s
     return node, path
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, names: Iterable[str]) -> str:
     """The end of a sentence about a name that is not known: the nearest one, or all.
 
     >>> suggest("epohcs", ["epochs", "seed"]), suggest("x", ["epochs", "seed"])
     ('; did you mean "epochs"?', '; choose from: epochs, seed.')
     """
-    known = list(known)
-    near = get_close_matches(name, known, n=1)
-    return f'; did you mean "{near[0]}"?' if near else f"; choose from: {', '.join(known)}."
+    names = list(names)
+    near = get_close_matches(name, names, n=1)
+    return f'; did you mean "{near[0]}"?' if near else f"; choose from: {', '.join(names)}."

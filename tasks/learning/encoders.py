@@ -1,4 +1,4 @@
-"""Encoders: texts to token ids, and for pretrained ones the vector of each token, from int8 files with a manifest."""
+"""Encoders: texts to token ids; pretrained encoders also have a vector per token, in int8 files with a manifest."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ MINILM_STATIC = "minilm-static"
 MINILM_ADAPTED = "minilm-adapted"
 BAG_OF_WORDS = "bag-of-words"
 SHIPPED = (MINILM_STATIC, BAG_OF_WORDS)
-"""Those that need nothing of a workspace."""
+"""Encoders that do not depend on a workspace."""
 ARTEFACT = Path(__file__).parent / "minilm_static"
 MIN_WORD_COUNT = 3
 KEPT_WORDS = 262_144
-"""Words whose pieces are remembered from slice to slice: most words of a slice were in the one before."""
+"""Maximum number of words whose pieces are cached: most words of a slice occur in the one before."""
 
 
 class Encoder(Protocol):
-    """What the loop needs of an encoder.
+    """The interface of an encoder.
 
     Attributes:
         encoder_id: Its name and the hash of its content; features and models are tied to it.
@@ -50,24 +50,24 @@ class Encoder(Protocol):
         ...
 
     def tokenize_few(self, texts: Sequence[str]) -> Tokens:
-        """The same ids, of texts so few that Arrow would take longer to import."""
+        """The same ids, for so few texts that importing Arrow would take longer."""
         ...
 
     def vectors(self) -> npt.NDArray[np.float32] | None:
-        """One vector per token, (n_tokens, d); None where the model has to learn them."""
+        """One vector per token, (n_tokens, d); None if the model learns them."""
         ...
 
     def pieces(self) -> Pieces:
-        """How tokens make words."""
+        """How tokens form words."""
         ...
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """How tokens make words.
+    """How tokens form words.
 
     Attributes:
-        continues: Whether a token goes on with the word before it, (n_tokens,).
+        continues: Whether a token continues a word, (n_tokens,).
         left_out: Whether it stands for no word by itself: punctuation, and a single letter or digit of ASCII,
             (n_tokens,).
     """
@@ -80,7 +80,7 @@ class WordPieces:
     """WordPiece tokens.
 
     Args:
-        tokenizer: It never joins what white space parts.
+        tokenizer: A tokenizer that never joins words separated by white space.
 
     Attributes:
         from_pool: Whether it was made from a pool, and so covers its language.
@@ -94,10 +94,10 @@ class WordPieces:
         self.from_pool = True
 
     def tokenize(self, texts: pa.Array) -> Tokens:
-        """WordPiece ids of a string array (n,): each distinct word is cut once, then looked up.
+        """WordPiece ids of a string array (n,): each distinct word is split once, then looked up.
 
-        The same ids as the tokenizer gives whole texts, but where words are parted by control characters that count
-        as white space (0x0b, 0x0c, 0x1c-0x1f, 0x85): the tokenizer alone would drop those and join the words.
+        The ids are those of the tokenizer for whole texts, except that control characters that count as white space
+        (0x0b, 0x0c, 0x1c-0x1f, 0x85) separate words; the tokenizer would drop them and join the words.
         """
         encoded, starts = _distinct_words(texts)
         pieces = self._pieces(encoded.dictionary.to_pylist())
@@ -107,23 +107,23 @@ class WordPieces:
         return Tokens(flat.ids, flat.offsets[starts])
 
     def tokenize_few(self, texts: Sequence[str]) -> Tokens:
-        """The same ids, of texts so few that Arrow would take longer to import."""
+        """The same ids, for so few texts that importing Arrow would take longer."""
         pieces = [self._pieces(text.split()) for text in texts]
         lengths = [sum(map(len, words)) for words in pieces]
         ids = np.concatenate([np.zeros(0, np.uint16), *(piece for words in pieces for piece in words)])
         return Tokens(ids, np.cumsum([0, *lengths]))
 
     def _pieces(self, words: list[str]) -> list[npt.NDArray[np.uint16]]:
-        """The ids of each of these words."""
-        known = self._known if len(self._known) < KEPT_WORDS else {}
-        new = [word for word in dict.fromkeys(words) if word not in known]
+        """The ids of each word."""
+        ids_of = self._known if len(self._known) < KEPT_WORDS else {}
+        new = [word for word in dict.fromkeys(words) if word not in ids_of]
         cut = self._tokenizer.encode_batch_fast(new, add_special_tokens=False)
-        known.update((word, np.array(found.ids, np.uint16)) for word, found in zip(new, cut, strict=True))
-        self._known = known
-        return [known[word] for word in words]
+        ids_of.update((word, np.array(encoding.ids, np.uint16)) for word, encoding in zip(new, cut, strict=True))
+        self._known = ids_of
+        return [ids_of[word] for word in words]
 
     def pieces(self) -> Pieces:
-        """How tokens make words."""
+        """How tokens form words."""
         continues, left_out = np.zeros(self.n_tokens, np.bool_), np.zeros(self.n_tokens, np.bool_)
         for token, number in self._tokenizer.get_vocab().items():
             continues[number] = token.startswith("##")
@@ -134,17 +134,17 @@ class WordPieces:
 class StaticVectors(WordPieces):
     """WordPiece tokens and int8 vectors distilled from a sentence encoder, as `encoder_files` writes them.
 
-    `minilm-static` ships with the package; `minilm-adapted` is made from a workspace's own texts.
+    `minilm-static` ships with the package; `minilm-adapted` is distilled from the texts of a workspace.
 
     Args:
         folder: Where the files lie.
 
     Raises:
-        ModelError: A file is not what the manifest says.
+        ModelError: A file does not match the manifest.
     """
 
     def __init__(self, folder: Path = ARTEFACT) -> None:
-        from tokenizers import Tokenizer  # a quarter of a second that `pal --help` need not pay
+        from tokenizers import Tokenizer  # a quarter of a second that `pal --help` does not need
 
         manifest = read_manifest(folder)
         for name, expected in manifest["sha256"].items():
@@ -172,18 +172,18 @@ class StaticVectors(WordPieces):
         return rounded.astype(np.float32) * scale
 
     def __reduce__(self) -> tuple[type[StaticVectors], tuple[Path]]:
-        """Another process reads its files anew."""
+        """Pickle the path only: another process reads the files again."""
         return StaticVectors, (self._folder,)
 
     def rounded_vectors(self) -> tuple[npt.NDArray[np.int8], np.float32]:
-        """The vectors as they are kept, int8 (n_tokens, d), and the number that makes float32 of them."""
+        """The vectors as stored, int8 (n_tokens, d), and the factor that converts them to float32."""
         from safetensors.numpy import load_file
 
         tensors = load_file(self._folder / "vectors.safetensors")
         return tensors["vectors"], np.float32(tensors["scale"])
 
     def taught_head(self, labels: Sequence[str]) -> HeadWeights | None:
-        """The head that the sentence encoder taught while adapting; None where it taught none for these labels."""
+        """The head distilled from the sentence encoder while adapting; None if there is none for these labels."""
         from safetensors.numpy import load_file
 
         if list(labels) != self._manifest.get("labels"):
@@ -193,7 +193,7 @@ class StaticVectors(WordPieces):
 
 @dataclass(frozen=True)
 class BagOfWords:
-    """The original's tokens: lower-cased words between white space that are in a vocabulary; the rest is dropped."""
+    """The tokens of the original: lower-case words separated by white space, if they are in the vocabulary."""
 
     words: tuple[str, ...]
 
@@ -216,13 +216,13 @@ class BagOfWords:
         encoded, starts = _distinct_words(pc.utf8_lower(texts))
         ids = pc.index_in(encoded.dictionary, pa.array(self.words, pa.string()))
         word_ids = pc.fill_null(ids, -1).to_numpy(zero_copy_only=False)[encoded.indices.to_numpy()]
-        known = word_ids >= 0
-        before = np.concatenate([[0], np.cumsum(known)])
-        return Tokens(word_ids[known].astype(np.uint16), before[starts])
+        is_known = word_ids >= 0
+        before = np.concatenate([[0], np.cumsum(is_known)])
+        return Tokens(word_ids[is_known].astype(np.uint16), before[starts])
 
     def tokenize_few(self, texts: Sequence[str]) -> Tokens:
-        """The same ids, of texts so few that Arrow would take longer to import."""
-        if not all(text.isascii() for text in texts):  # beyond that Python and Arrow do not lower all letters alike
+        """The same ids, for so few texts that importing Arrow would take longer."""
+        if not all(text.isascii() for text in texts):  # Python and Arrow lower other letters differently
             import pyarrow as pa
 
             return self.tokenize(pa.array(texts, pa.string()))
@@ -232,7 +232,7 @@ class BagOfWords:
         return Tokens(flat, np.cumsum([0, *map(len, ids)]))
 
     def vectors(self) -> None:
-        """None: the model learns them."""
+        """None, since the model learns them."""
         return
 
     def pieces(self) -> Pieces:
@@ -242,10 +242,10 @@ class BagOfWords:
 
 
 def fit_bag_of_words(slices: Iterable[pa.Array]) -> BagOfWords:
-    """The vocabulary of texts: words seen at least 3 times, the most frequent first, at most 65,535.
+    """Count the words of texts: those with at least 3 occurrences, the most frequent first, at most 65,535.
 
     Args:
-        slices: String arrays; read once, one in memory at a time.
+        slices: String arrays, read once, one at a time.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -264,10 +264,10 @@ def fit_bag_of_words(slices: Iterable[pa.Array]) -> BagOfWords:
 
 
 class Encoders:
-    """The encoders of a workspace, read once each.
+    """The encoders of a workspace; each is read once.
 
     Args:
-        folder: The folder of its adapted encoders; None for the shipped one alone.
+        folder: The folder of its adapted encoders; None for only the shipped one.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -294,10 +294,10 @@ class Encoders:
         return self._at(newest[0])
 
     def of(self, encoder_id: str, words: Sequence[str] | None) -> Encoder:
-        """The encoder that an id names.
+        """The encoder with an id.
 
         Args:
-            words: The vocabulary that a model or the lake keeps with a bag-of-words id.
+            words: The vocabulary stored with a bag-of-words id in a model or in the lake.
 
         Raises:
             ModelError: This installation has no such encoder, or another version of it.
@@ -324,14 +324,14 @@ class Encoders:
         return self._read[folder]
 
     def _adapted(self) -> Iterator[tuple[Path, dict[str, Any]]]:
-        """The folders with a manifest, and those."""
+        """The folders that have a manifest, with the manifest."""
         for path in sorted(self._folder.glob("*/manifest.json")) if self._folder is not None else ():
             if not path.parent.name.startswith("."):
                 yield path.parent, read_manifest(path.parent)
 
 
 def _distinct_words(texts: pa.Array) -> tuple[pa.DictionaryArray, npt.NDArray[np.int64]]:
-    """All words between white space, dictionary encoded (number of words,), and where each text starts (n + 1,)."""
+    """All words, dictionary encoded (number of words,), and the start of each text (n + 1,)."""
     import pyarrow.compute as pc
 
     # Arrow reads beyond the end of a text that ends in white space, and sometimes loses its last word.
@@ -342,7 +342,7 @@ def _distinct_words(texts: pa.Array) -> tuple[pa.DictionaryArray, npt.NDArray[np
 
 @dataclass(frozen=True)
 class HeadWeights:
-    """A linear head: weight (n_labels, d), bias (n_labels,), both float32; and how many labelled texts taught it."""
+    """A linear head: weight (n_labels, d), bias (n_labels,), both float32; and its number of labeled texts."""
 
     weight: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]
@@ -365,7 +365,7 @@ def quantise(vectors: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int8], np
 def encoder_files(
     vectors: npt.NDArray[np.float32], tokenizer: bytes, facts: dict[str, Any], head: HeadWeights | None = None
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """The files by name, and the manifest that vouches for them.
+    """The files by name, and the manifest with their hashes.
 
     Args:
         vectors: (tokens, dimensions), row i for token id i.
@@ -404,6 +404,6 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def id_in(manifest: dict[str, Any]) -> str:
-    """The encoder_id that a manifest stands for: its name, and a hash of its files' hashes."""
+    """The encoder_id of a manifest: its name, and a hash of the hashes of its files."""
     digest = hashlib.sha256("".join(sorted(manifest["sha256"].values())).encode()).hexdigest()
     return f"{manifest['name']}:{digest[:12]}"

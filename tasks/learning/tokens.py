@@ -1,4 +1,4 @@
-"""Token ids of many texts in two flat arrays: what an EmbeddingBag eats and a BLOB column stores."""
+"""Token ids of many texts in two flat arrays, as an EmbeddingBag reads them and a BLOB column stores them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SLICE_TEXTS = 32_768
 
 
 class TokenSource(Protocol):
-    """Token ids of n texts, here or elsewhere: what can be asked of all of them without bringing them here.
+    """Token ids of n texts, in this process or on other machines, with the operations that need no transfer of the ids.
 
     Attributes:
         lengths: Number of ids of each text, (n,).
@@ -32,11 +32,11 @@ class TokenSource(Protocol):
     def __len__(self) -> int: ...
 
     def take(self, positions: npt.NDArray[np.int64]) -> Tokens:
-        """The texts at `positions`, in that order: for few."""
+        """The texts at `positions`, in that order; for a few texts."""
         ...
 
     def sums(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """For each text the sum of `values[id]` over its ids; `values` is (n_tokens,), the result (n,)."""
+        """Sum of `values[id]` over the ids of each text; `values` is (n_tokens,), the result (n,)."""
         ...
 
     def contain(self, run: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
@@ -51,8 +51,8 @@ class Tokens:
     Attributes:
         ids: uint16 (number of ids,), text after text.
         offsets: int64 (n + 1,); text k has ids[offsets[k]:offsets[k + 1]].
-        characters: The same texts as numbers of characters, for models that read them; None where nobody does.
-        sentences: Their sentence vectors, int8 (n, width), for models that read them; None where nobody does.
+        characters: The same texts as numbers of characters; None if the model does not read them.
+        sentences: Their sentence vectors, int8 (n, width); None if the model does not read them.
     """
 
     ids: npt.NDArray[np.uint16]
@@ -84,18 +84,18 @@ class Tokens:
         )
 
     def tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """What EmbeddingBag takes: ids and the start of each text, both int32."""
-        import torch  # commands that only look at a workspace need not pay for it
+        """The arguments of EmbeddingBag: ids and the start of each text, both int32."""
+        import torch  # slow to import, and not needed by commands that only inspect a workspace
 
         return torch.from_numpy(self.ids.astype(np.int32)), torch.from_numpy(self.offsets[:-1].astype(np.int32))
 
     def sums(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """For each text the sum of `values[id]` over its ids; `values` is (n_tokens,), the result (n,)."""
+        """Sum of `values[id]` over the ids of each text; `values` is (n_tokens,), the result (n,)."""
         totals = np.zeros(len(self))
         for start in range(0, len(self), SLICE_TEXTS):
             part = self.slice(start, start + SLICE_TEXTS)
-            found = np.add.reduceat(np.append(values[part.ids], 0.0), part.offsets[:-1])
-            totals[start : start + len(part)] = np.where(part.lengths > 0, found, 0.0)
+            sums_of_part = np.add.reduceat(np.append(values[part.ids], 0.0), part.offsets[:-1])
+            totals[start : start + len(part)] = np.where(part.lengths > 0, sums_of_part, 0.0)
         return totals
 
     def contain(self, run: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
@@ -109,12 +109,12 @@ class Tokens:
         for ahead in range(1, len(run)):
             starts = starts[self.ids[starts + ahead] == run[ahead]]
         text = np.searchsorted(self.offsets, starts, side="right") - 1
-        found = np.zeros(len(self), np.bool_)
-        found[text[starts + len(run) <= self.offsets[text + 1]]] = True
-        return found
+        contains_run = np.zeros(len(self), np.bool_)
+        contains_run[text[starts + len(run) <= self.offsets[text + 1]]] = True
+        return contains_run
 
     def to_arrow(self) -> pa.Array:
-        """As a binary array (n,): each text's ids as little-endian uint16, the buffers shared."""
+        """Convert to a binary array (n,) with the ids of each text as little-endian uint16; the buffers are shared."""
         import pyarrow as pa  # a single text is predicted without it
 
         offsets = (self.offsets * 2).astype(np.int32)
@@ -123,7 +123,7 @@ class Tokens:
 
     @classmethod
     def from_arrow(cls, column: pa.Array) -> Self:
-        """From a binary array as `to_arrow` makes it, without copying ids."""
+        """Convert from the binary array of `to_arrow`, without copying ids."""
         _, offsets, ids = column.buffers()
         starts = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1].astype(np.int64)
         first, last = int(starts[0]), int(starts[-1])
@@ -132,7 +132,7 @@ class Tokens:
 
     @classmethod
     def joined(cls, parts: Iterable[Tokens]) -> Self:
-        """One after the other."""
+        """Concatenate tokens."""
         listed = list(parts)
         if not listed:
             return cls(_NONE, np.zeros(1, np.int64))

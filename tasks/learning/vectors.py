@@ -1,4 +1,4 @@
-"""Where texts lie: the vectors of many texts, kept as token ids so that a million of them need no gigabyte."""
+"""Vectors of many texts, stored as token ids, so that a million texts fit into less than a gigabyte."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from tasks.learning.network import Network
 
 SLICE_TEXTS = 8_192
-"""Of 256 numbers each they fit into the processor's cache: 32,768 take three times as long each."""
+"""Texts per slice. With 256 numbers each they fit into the cache of the processor; 32,768 take three times as long."""
 
 BLOCK_SLICES = 16
-"""Sums are made of so many slices each, and those added in order: whoever holds whole blocks gets the same sums."""
+"""Slices per block of a sum. Blocks are added in order, so that sums computed from whole blocks are reproducible."""
 
 Matrix = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 Reduce = Callable[[Matrix], tuple[npt.NDArray[Any], ...]]
-"""Products (m, k) of m texts with k directions to what is asked of them: arrays of m rows."""
+"""A function from the products (m, k) of m texts with k directions to arrays of m rows."""
 
 
 class Vectors(Protocol):
-    """n vectors of size `width`, one per text. Whoever needs all of them asks for products or sums, not for rows.
+    """n vectors of size `width`, one per text. For all texts, use products and sums; rows are for a few.
 
     Attributes:
         tokens: The n texts.
@@ -46,19 +46,19 @@ class Vectors(Protocol):
     def __len__(self) -> int: ...
 
     def products(self, directions: Matrix) -> Matrix:
-        """Dot products (n, k) with k directions (k, width); cosines where both have unit length."""
+        """Dot products (n, k) with k directions (k, width); cosines if both have unit length."""
         ...
 
     def reduced(self, directions: Matrix, reduce: Reduce) -> tuple[npt.NDArray[Any], ...]:
-        """What `reduce` makes of the products with k directions, slice by slice of the texts: arrays of n rows.
+        """Apply `reduce` to the products with k directions, slice by slice; returns arrays of n rows.
 
-        Nobody holds (n, k) numbers. `reduce` is a function of a module, or `functools.partial` of one: where the texts
-        are on other machines it goes there.
+        The array (n, k) is never in memory at once. `reduce` must be picklable (a function of a module, or
+        `functools.partial` of one), since it is sent to other machines if the texts are there.
         """
         ...
 
     def rows(self, positions: Numbers) -> Matrix:
-        """The vectors at m positions, (m, width): for few."""
+        """The vectors at m positions, (m, width); for a few texts."""
         ...
 
     def sums(self, groups: Numbers, n_groups: int) -> Matrix:
@@ -78,30 +78,30 @@ class Vectors(Protocol):
         ...
 
     def kept(self) -> Vectors:
-        """The same, as rows in memory where products get cheaper by it: for some 100,000 asked again and again."""
+        """The same vectors, as rows in memory if that speeds up products; for up to 100,000 texts used often."""
         ...
 
 
 class SummedVectors(Vectors, Protocol):
-    """Vectors whose answers can be made in parts, in several places, with the same numbers."""
+    """Vectors whose products and sums can be computed in parts, on several machines, with the same result."""
 
     @property
     def tokens(self) -> Tokens: ...  # noqa: D102
 
     def prepared(self, directions: Matrix) -> Matrix:
-        """What `reduced_by` needs of k directions, (any, k)."""
+        """Prepare k directions for `reduced_by`, (any, k)."""
         ...
 
     def reduced_by(self, prepared: Matrix, reduce: Reduce) -> tuple[npt.NDArray[Any], ...]:
-        """As `reduced`, with what `prepared` made of the directions here or elsewhere."""
+        """Like `reduced`, with directions that were prepared by `prepared` on this or another machine."""
         ...
 
     def partial_sums(self, groups: Numbers, n_groups: int) -> list[npt.NDArray[Any]]:
-        """What `total` adds up to the sums: an array for each block of texts."""
+        """The terms that `total` adds up: an array for each block of texts."""
         ...
 
     def total(self, partial_sums: Sequence[npt.NDArray[Any]], n_groups: int) -> Matrix:
-        """Sum of the vectors of each group, (n_groups, width), from those of the blocks, in order."""
+        """Sum of the vectors of each group, (n_groups, width), from the arrays of the blocks, in order."""
         ...
 
     def take(self, positions: Numbers) -> SummedVectors:
@@ -121,9 +121,9 @@ class TokenVectors:
     Args:
         tokens: n texts.
         n_tokens: Size of the encoder's vocabulary.
-        table: Token vectors (n_tokens, width); None for word counts, each token a dimension of its own, under which
-            texts that share no token have product 0.
-        norms: Of the unscaled sums, (n,), where they are known.
+        table: Token vectors (n_tokens, width); None for word counts, where each token is a dimension, so that texts
+            without a common token have product 0.
+        norms: Lengths of the unscaled sums, (n,), if they are known.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class TokenVectors:
 
     @property
     def norms(self) -> npt.NDArray[np.float32]:
-        """Length of each unscaled sum, (n,), infinite where it is 0; the one pass over all dimensions, made once."""
+        """Length of each unscaled sum, (n,), infinite instead of 0; computed once, in a pass over all dimensions."""
         if self._norms is None:
             norms = np.empty(len(self), np.float32)
             for start, stop in _slices(len(self)):
@@ -167,7 +167,7 @@ class TokenVectors:
         return whole_products(self, directions)
 
     def reduced(self, directions: Matrix, reduce: Reduce) -> tuple[npt.NDArray[Any], ...]:
-        """What `reduce` makes of the products with k directions."""
+        """Apply `reduce` to the products with k directions."""
         return self.reduced_by(self.prepared(directions), reduce)
 
     def prepared(self, directions: Matrix) -> Matrix:
@@ -176,13 +176,13 @@ class TokenVectors:
         return turned if self._table is None else _product(self._table, turned)
 
     def reduced_by(self, prepared: Matrix, reduce: Reduce) -> tuple[npt.NDArray[Any], ...]:
-        """What `reduce` makes of the products with k directions, given as their products with each token."""
+        """Apply `reduce` to the products with k directions, given as their products with each token."""
         norms = self.norms
 
         def products(start: int, stop: int) -> Matrix:
-            found = _sum_by_text(self._tokens.slice(start, stop), prepared)
-            found /= norms[start:stop, None]
-            return found
+            sums = _sum_by_text(self._tokens.slice(start, stop), prepared)
+            sums /= norms[start:stop, None]
+            return sums
 
         return _slice_by_slice(len(self), prepared.shape[1], products, reduce)
 
@@ -190,11 +190,11 @@ class TokenVectors:
         """The vectors at m positions, (m, width)."""
         chosen = self._tokens.take(positions)
         if self._table is None:
-            found = np.zeros((len(positions), self.width), np.float32)
-            np.add.at(found, (np.repeat(np.arange(len(positions)), chosen.lengths), chosen.ids), 1)
+            sums = np.zeros((len(positions), self.width), np.float32)
+            np.add.at(sums, (np.repeat(np.arange(len(positions)), chosen.lengths), chosen.ids), 1)
         else:
-            found = _sum_by_text(chosen, self._table)
-        scaled: Matrix = found / self.norms[positions][:, None]
+            sums = _sum_by_text(chosen, self._table)
+        scaled: Matrix = sums / self.norms[positions][:, None]
         return scaled
 
     def sums(self, groups: Numbers, n_groups: int) -> Matrix:
@@ -202,27 +202,27 @@ class TokenVectors:
         return self.total(self.partial_sums(groups, n_groups), n_groups)
 
     def partial_sums(self, groups: Numbers, n_groups: int) -> list[npt.NDArray[Any]]:
-        """How often each group has each token, by 1 / norm of the text: float64 (n_groups * n_tokens,) a block."""
-        found: list[npt.NDArray[Any]] = []
+        """Count each token per group, weighted by 1 / norm of the text: float64 (n_groups * n_tokens,) per block."""
+        blocks: list[npt.NDArray[Any]] = []
         for number, (start, stop) in enumerate(_slices(len(self))):
             if number % BLOCK_SLICES == 0:
-                found.append(np.zeros(n_groups * self.n_tokens))
+                blocks.append(np.zeros(n_groups * self.n_tokens))
             part, inside = self._tokens.slice(start, stop), groups[start:stop] >= 0
             if not inside.all():
                 part = part.take(np.flatnonzero(inside))
             weights = np.repeat(1 / self.norms[start:stop][inside].astype(np.float64), part.lengths)
             of_token = np.repeat(groups[start:stop][inside] * self.n_tokens, part.lengths)
-            np.add.at(found[-1], of_token + part.ids, weights)
-        return found
+            np.add.at(blocks[-1], of_token + part.ids, weights)
+        return blocks
 
     def total(self, partial_sums: Sequence[npt.NDArray[Any]], n_groups: int) -> Matrix:
         """Sum of the vectors of each group, (n_groups, width)."""
         flat = np.zeros(n_groups * self.n_tokens)
-        for each in partial_sums:
-            flat += each
+        for block in partial_sums:
+            flat += block
         weighted = flat.reshape(n_groups, self.n_tokens).astype(np.float32)
-        found: Matrix = weighted if self._table is None else _product(weighted, self._table)
-        return found
+        sums: Matrix = weighted if self._table is None else _product(weighted, self._table)
+        return sums
 
     def take(self, positions: Numbers) -> TokenVectors:
         """The vectors at `positions`, in that order."""
@@ -239,12 +239,12 @@ class TokenVectors:
         return TokenVectors(tokens, self.n_tokens, self._table)
 
     def kept(self) -> Vectors:
-        """As rows; word counts as they are, for they have too many dimensions."""
+        """As rows; word counts are unchanged, since they have too many dimensions."""
         return self if self._table is None else RowVectors(self)
 
 
 class NetworkVectors:
-    """The last representation before a classifier's head, computed slice by slice each time it is asked for."""
+    """The last representation before a classifier's head, computed slice by slice on every access."""
 
     def __init__(self, tokens: Tokens, classifier: Network) -> None:
         self._tokens, self._classifier = tokens, classifier.eval()
@@ -265,17 +265,17 @@ class NetworkVectors:
     @property
     def squared_norms(self) -> npt.NDArray[np.float32]:
         """Product of each vector with itself, (n,)."""
-        found = np.empty(len(self), np.float32)
+        norms = np.empty(len(self), np.float32)
         for start, stop, rows in self._parts():
-            found[start:stop] = np.square(rows).sum(axis=1)
-        return found
+            norms[start:stop] = np.square(rows).sum(axis=1)
+        return norms
 
     def products(self, directions: Matrix) -> Matrix:
         """Dot products (n, k) with k directions (k, width)."""
         return whole_products(self, directions)
 
     def reduced(self, directions: Matrix, reduce: Reduce) -> tuple[npt.NDArray[Any], ...]:
-        """What `reduce` makes of the products with k directions."""
+        """Apply `reduce` to the products with k directions."""
         return self.reduced_by(self.prepared(directions), reduce)
 
     def prepared(self, directions: Matrix) -> Matrix:
@@ -283,11 +283,11 @@ class NetworkVectors:
         return directions.T
 
     def reduced_by(self, prepared: Matrix, reduce: Reduce) -> tuple[npt.NDArray[Any], ...]:
-        """What `reduce` makes of the products with k directions, given as columns."""
+        """Apply `reduce` to the products with k directions, given as columns."""
 
         def products(start: int, stop: int) -> Matrix:
-            found: Matrix = self._represented(self._tokens.slice(start, stop)) @ prepared
-            return found
+            sums: Matrix = self._represented(self._tokens.slice(start, stop)) @ prepared
+            return sums
 
         return _slice_by_slice(len(self), prepared.shape[1], products, reduce)
 
@@ -300,20 +300,20 @@ class NetworkVectors:
         return self.total(self.partial_sums(groups, n_groups), n_groups)
 
     def partial_sums(self, groups: Numbers, n_groups: int) -> list[npt.NDArray[Any]]:
-        """Sum of the vectors of each group, float32 (n_groups, width) a block."""
-        found: list[npt.NDArray[Any]] = []
+        """Sum of the vectors of each group, float32 (n_groups, width) per block."""
+        blocks: list[npt.NDArray[Any]] = []
         for number, (start, stop, rows) in enumerate(self._parts()):
             if number % BLOCK_SLICES == 0:
-                found.append(np.zeros((n_groups, self.width), np.float32))
-            found[-1] += _sum_by_group(rows, groups[start:stop], n_groups)
-        return found
+                blocks.append(np.zeros((n_groups, self.width), np.float32))
+            blocks[-1] += _sum_by_group(rows, groups[start:stop], n_groups)
+        return blocks
 
     def total(self, partial_sums: Sequence[npt.NDArray[Any]], n_groups: int) -> Matrix:
         """Sum of the vectors of each group, (n_groups, width)."""
-        found = np.zeros((n_groups, self.width), np.float32)
-        for each in partial_sums:
-            found += each
-        return found
+        sums = np.zeros((n_groups, self.width), np.float32)
+        for block in partial_sums:
+            sums += block
+        return sums
 
     def take(self, positions: Numbers) -> NetworkVectors:
         """The vectors at `positions`, in that order."""
@@ -339,8 +339,8 @@ class NetworkVectors:
         import torch
 
         with torch.inference_mode():
-            found: Matrix = self._classifier.represent(tokens).numpy()
-        return found
+            rows: Matrix = self._classifier.represent(tokens).numpy()
+        return rows
 
 
 class RowVectors:
@@ -348,7 +348,7 @@ class RowVectors:
 
     Args:
         origin: The vectors.
-        rows: The array, where it is made already.
+        rows: The array, if it exists already.
     """
 
     def __init__(self, origin: Vectors, rows: Matrix | None = None) -> None:
@@ -371,15 +371,15 @@ class RowVectors:
     @property
     def squared_norms(self) -> npt.NDArray[np.float32]:
         """Product of each vector with itself, (n,)."""
-        found: npt.NDArray[np.float32] = np.einsum("ij,ij->i", self._rows, self._rows)
-        return found
+        norms: npt.NDArray[np.float32] = np.einsum("ij,ij->i", self._rows, self._rows)
+        return norms
 
     def products(self, directions: Matrix) -> Matrix:
         """Dot products (n, k) with k directions (k, width)."""
         return _product(self._rows, np.array(directions.T, np.float32, order="C"))
 
     def reduced(self, directions: Matrix, reduce: Reduce) -> tuple[npt.NDArray[Any], ...]:
-        """What `reduce` makes of the products with k directions."""
+        """Apply `reduce` to the products with k directions."""
         turned = np.array(directions.T, np.float32, order="C")
         return _slice_by_slice(
             len(self), turned.shape[1], lambda start, stop: _product(self._rows[start:stop], turned), reduce
@@ -422,9 +422,9 @@ def unit(rows: Matrix) -> Matrix:
 
 
 def whole_products(vectors: Vectors, directions: Matrix) -> Matrix:
-    """Dot products (n, k) with k directions (k, width), as `reduced` makes them."""
-    (found,) = vectors.reduced(directions, unreduced)
-    return found
+    """Dot products (n, k) with k directions (k, width), computed by `reduced`."""
+    (products,) = vectors.reduced(directions, unreduced)
+    return products
 
 
 def unreduced(products: Matrix) -> tuple[Matrix]:
@@ -435,12 +435,12 @@ def unreduced(products: Matrix) -> tuple[Matrix]:
 def _slice_by_slice(
     n: int, k: int, products: Callable[[int, int], Matrix], reduce: Reduce
 ) -> tuple[npt.NDArray[Any], ...]:
-    """What `reduce` makes of products(start, stop), one below the other: arrays of n rows."""
-    found = tuple(np.empty((n, *each.shape[1:]), each.dtype) for each in reduce(np.zeros((0, k), np.float32)))
+    """Apply `reduce` to products(start, stop) of each slice; returns arrays of n rows."""
+    wholes = tuple(np.empty((n, *empty.shape[1:]), empty.dtype) for empty in reduce(np.zeros((0, k), np.float32)))
     for start, stop in _slices(n):
-        for whole, part in zip(found, reduce(products(start, stop)), strict=True):
+        for whole, part in zip(wholes, reduce(products(start, stop)), strict=True):
             whole[start:stop] = part
-    return found
+    return wholes
 
 
 def _slices(n: int) -> Iterator[tuple[int, int]]:
@@ -449,12 +449,12 @@ def _slices(n: int) -> Iterator[tuple[int, int]]:
 
 
 def _product(left: Matrix, right: Matrix) -> Matrix:
-    """(m, k) times (k, p), by the same threads as the look-ups: two thread pools wait for each other."""
-    import torch  # commands that only look at a workspace need not pay for it
+    """Multiply (m, k) by (k, p) in the thread pool of the look-ups; two thread pools would wait for each other."""
+    import torch  # slow to import, and not needed by commands that only inspect a workspace
 
     with torch.inference_mode():
-        found: Matrix = (torch.from_numpy(left) @ torch.from_numpy(right)).numpy()
-    return found
+        product: Matrix = (torch.from_numpy(left) @ torch.from_numpy(right)).numpy()
+    return product
 
 
 def _sum_by_group(rows: Matrix, groups: Numbers, n_groups: int) -> Matrix:
@@ -464,23 +464,23 @@ def _sum_by_group(rows: Matrix, groups: Numbers, n_groups: int) -> Matrix:
     inside = groups >= 0
     if not inside.all():
         rows, groups = rows[inside], groups[inside]
-    found: Matrix = (
+    sums: Matrix = (
         torch.zeros((n_groups, rows.shape[1]))
         .index_add_(0, torch.from_numpy(groups.astype(np.int64)), torch.from_numpy(rows))
         .numpy()
     )
-    return found
+    return sums
 
 
 def _sum_by_text(tokens: Tokens, per_token: Matrix) -> Matrix:
-    """For each text the sum of its tokens' rows of (n_tokens, k), (n, k)."""
+    """Sum of the rows of (n_tokens, k) of the tokens of each text, (n, k)."""
     import torch
     from torch.nn import functional
 
     ids, starts = tokens.tensors()
     with torch.inference_mode():
-        found: Matrix = functional.embedding_bag(ids, torch.from_numpy(per_token), starts, mode="sum").numpy()
-    return found
+        sums: Matrix = functional.embedding_bag(ids, torch.from_numpy(per_token), starts, mode="sum").numpy()
+    return sums
 
 
 def _sum_norms(tokens: Tokens, table: Matrix) -> npt.NDArray[np.float32]:

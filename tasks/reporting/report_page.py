@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from storage.lake.annotators import Person
 from storage.lake.models import CurvePoint, StrategyResult
-from storage.lake.people import Person
 from storage.records import BatchResult, Metric, RunRecord, StopSign
 from tasks.reporting.charts import Axis, Point, as_image, bar_chart, dot_chart, interval_chart, line_chart
 

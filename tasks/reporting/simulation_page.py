@@ -115,7 +115,7 @@ def gain_chart(simulation: Simulation) -> str:
     rows = [(row.name, row.gain) for row in simulation.rows if row.gain]
     if not rows:
         return ""
-    ends = [each for _, point in rows for each in (point.low, point.high) if each is not None]
+    ends = [bound for _, point in rows for bound in (point.low, point.high) if bound is not None]
     title = "Area under the curve minus that of random"
     return interval_chart(title, Axis(title, min(0.0, *ends), max(0.0, *ends)), rows)
 

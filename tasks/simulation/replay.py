@@ -246,8 +246,8 @@ class _Answers:
 
     @property
     def n_positive(self) -> int:
-        asked = self.labels != _NOT_ASKED
-        return int(np.count_nonzero(asked & (self.material.labels == self.material.positive)))
+        is_asked = self.labels != _NOT_ASKED
+        return int(np.count_nonzero(is_asked & (self.material.labels == self.material.positive)))
 
 
 def _choose(

@@ -284,7 +284,7 @@ def _positive_label(
     """Return the number of the positive label: the named one, else the rarer of two."""
     if name is None:
         return int(np.bincount(labels, minlength=2).argmin()) if len(names) == 2 else None
-    spelling = {folded_label(known): known for known in names}.get(folded_label(name), name)
+    spelling = {folded_label(label): label for label in names}.get(folded_label(name), name)
     if spelling not in names:
         raise SourceError(f"No item has the label {name!r}.", hint=f"Use one of the labels: {', '.join(names)}.")
     return names.index(spelling)

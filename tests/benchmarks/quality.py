@@ -56,9 +56,9 @@ from tasks.learning.sentences import SentenceEncoder, SentenceRows
 from tasks.prepare import make_features
 from tasks.project import Project, open_project
 from tasks.sentence_vectors import make_sentence_vectors
+from tasks.simulation.experiment import Curve
 from tasks.simulation.replay import Replay, replay
 from tasks.simulation.replays import Experiment, material
-from tasks.simulation.results import Curve
 from tasks.train import train_model
 
 Floats = npt.NDArray[np.float64]

@@ -17,8 +17,7 @@ from projects import pal
 from typer.main import get_command
 
 from annotation.synthetic import fill_csv, synthetic_headlines
-from flows.cli.command_groups import GROUPS
-from flows.cli.commands import app
+from flows.cli.commands import GROUPS, app
 from flows.import_texts import import_items
 from flows.next_batch import next_batch
 from flows.run import run_here

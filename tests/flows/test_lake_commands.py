@@ -60,7 +60,7 @@ def test_maintaining_says_what_it_did(filled: Project) -> None:
 
 def test_nothing_is_tidied_or_moved_while_a_flow_runs(filled: Project, tmp_path: Path) -> None:
     run = RunRecord("nightly-1", "nightly", RunStatus.RUNNING, "another-host", 4711, datetime.now(UTC))
-    filled.workspace.runs().begin(run)
+    filled.workspace.runs().put(run)
     root = filled.workspace.root
     for command in (["maintain"], ["lake", "move", "--catalog", "sqlite:x/c.sqlite", "--data", "x/data"]):
         ran = pal(*command, cwd=root)

@@ -11,13 +11,12 @@ import pytest
 
 from annotation.batch import read_manifest
 from annotation.synthetic import fill_csv, synthetic_headlines
-from flows.adjudicate import adjudicate
 from flows.cli.status import status_of
 from flows.import_texts import import_items
 from flows.ingest import ingest
 from flows.next_batch import next_batch
 from flows.nightly import nightly
-from flows.review import review
+from flows.review import adjudicate, review
 from flows.run import run_here
 from storage.errors import SamplingError
 from storage.lake.annotations import label_counts

@@ -48,7 +48,7 @@ def fail() -> None:
 def body(run: Run, number: int = 1) -> int:
     run.rename(f"double {number}")
     doubled = run.stage(double, number)
-    run.show(Table("doubled", "Twice the number.", [{"doubled": doubled}]))
+    run.show(lambda: [Table("doubled", "Twice the number.", [{"doubled": doubled}])])
     run.say(f"Doubled {number}.")
     run.complete_work()
     return run.stage(double, doubled)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable
@@ -162,7 +161,7 @@ def test_the_json_has_the_promised_keys_with_the_counts(
     import_labelled(store, "held", Split.EVALUATION, held_out, DISASTER.digest, "test")
     batch, _ = publish({"i5": "Hail", "i6": "Tea"})
     now = at()
-    found = json.loads(now.as_json())
+    found = now.values()
     assert (found["items"], found["pool"], found["pending"]) == (6, 1, 2)
     assert found["labels"] == {"training": 2, "validation": 0, "evaluation": 1}
     assert found["open_batches"] == [batch.batch_id]
@@ -182,7 +181,7 @@ def test_the_model_is_told_with_its_figures_and_null_for_those_that_are_undefine
     metrics = [Metric("f1", 0.75, 0.5, 0.875), Metric("auc", None, reason="one label only")]
     add_metrics(store, "m1", Split.EVALUATION, metrics, n=4, lake_version=1)
     now = at()
-    told = json.loads(now.as_json())["model"]
+    told = now.values()["model"]
     assert {name: told[name] for name in ("id", "n_training", "f1", "auc", "ap")} == {
         "id": "m1",
         "n_training": 1234,
@@ -204,7 +203,7 @@ def test_labels_without_evaluation_items_are_counted_where_metrics_are_means_ove
     promote(store, "m1")
     add_metrics(store, "m1", Split.EVALUATION, [Metric("accuracy", 0.75, 0.5, 0.875)], n=1, lake_version=1)
     now = status_of(project.with_config(task=TaskConfig.of(three_labels)))
-    assert json.loads(now.as_json())["model"]["absent_labels"] == 2
+    assert now.values()["model"]["absent_labels"] == 2
     assert re.search(r"accuracy 0\.750.*\n +2 labels\b", now.as_text())
     marked = status_of(project).model
     assert marked is not None
@@ -255,7 +254,7 @@ def test_a_run_takes_as_long_as_the_last_one(project: Project, publish: Publish,
     assert at().seconds_left is None
     started = datetime(2026, 1, 2, 3, 4, 5)
     run = replace(new_run("next-batch"), status=RunStatus.COMPLETED, started_at=started)
-    project.workspace.runs().put([replace(run, ended_at=started + timedelta(seconds=90))])
+    project.workspace.runs().put(replace(run, ended_at=started + timedelta(seconds=90)))
     assert (at().next, at().seconds_left) == ("pal next", 90)
 
 
@@ -321,7 +320,7 @@ def test_what_is_to_settle_is_told_once_nobody_is_still_asked(
     assert (at().disputed, "pal next --adjudicate" in at().as_text()) == (0, False)
     fill_csv(overlapping / "batch-ben.csv", {"i1": "unsure", "i2": "related"}, annotator="ben")
     collect_answers(project)
-    assert at().disputed == json.loads(at().as_json())["disputed"] == 1
+    assert at().disputed == at().values()["disputed"] == 1
     assert re.search(r"\b1\b.*: pal next --adjudicate\n", at().as_text())
 
 

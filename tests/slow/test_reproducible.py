@@ -45,7 +45,7 @@ def one_iteration(project: Project) -> tuple[str, list[str], object]:
     store = project.workspace.store()
     make_features(project)
     model = train_model(project)
-    batch_id = sample_batch(project, next_batch_plan(label_counts(store), minimums_of(project), 40), model)
+    batch_id = sample_batch(project, next_batch_plan(label_counts(store), minimums_of(project), 40), model).batch_id
     weights = (project.workspace.models / model.model_id / "model.safetensors").read_bytes()
     return (
         hashlib.sha256(weights).hexdigest(),

@@ -12,6 +12,7 @@ from drafts import labels, publish
 
 from storage.errors import BatchError
 from storage.lake.annotations import LabelledItem, answered_items, import_labelled, ingest
+from storage.lake.annotators import people
 from storage.lake.batches import close_batch, find_batch
 from storage.lake.history import (
     annotators_of,
@@ -24,7 +25,6 @@ from storage.lake.history import (
     reviewed_items,
     settled_labels,
 )
-from storage.lake.people import people
 from storage.lake.schema import current_labels
 from storage.lake.store import Store
 from storage.records import ORIGINAL, UNNAMED, Answer, Assignment, Purpose, Split

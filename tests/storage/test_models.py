@@ -154,7 +154,7 @@ def test_a_model_is_compared_with_the_newest_that_has_enough_fewer_labels_and_no
 
 
 def test_recent_values_are_those_of_the_newest_models_that_have_the_figure(store: Store) -> None:
-    assert models.recent_values(store, SUCCESSIVE, "kappa", 3) == []
+    assert models.recent_values(store, SUCCESSIVE, ["kappa"], 3) == [[]]
     for hour, model_id in enumerate(["m1", "m5", "m2", "m4", "m3"]):  # trained in this order
         models.add_model(store, replace(FIRST, model_id=model_id, created_at=TIME + timedelta(hours=hour)))
     figures(store, "m3", Metric("kappa", 0.3))  # measured in another order
@@ -164,7 +164,7 @@ def test_recent_values_are_those_of_the_newest_models_that_have_the_figure(store
     figures(store, "m5", Metric("kappa", 0.5), Metric("change_of_f", 0.05))
     figures(store, "m1", Metric("kappa", 0.1))
     figures(store, "m4", Metric("kappa", 0.4), split=Split.EVALUATION)
-    assert models.recent_values(store, SUCCESSIVE, "kappa", 9) == [0.3, None, 0.5, 0.1]
-    assert models.recent_values(store, SUCCESSIVE, "kappa", 2) == [0.3, None]
-    assert models.recent_values(store, SUCCESSIVE, "change_of_f", 3) == [0.05]
-    assert models.recent_values(store, Split.EVALUATION, "kappa", 3) == [0.4]
+    both = models.recent_values(store, SUCCESSIVE, ["kappa", "change_of_f"], 9)
+    assert both == [[0.3, None, 0.5, 0.1], [0.05]]
+    assert models.recent_values(store, SUCCESSIVE, ["kappa"], 2) == [[0.3, None]]
+    assert models.recent_values(store, Split.EVALUATION, ["kappa"], 3) == [[0.4]]

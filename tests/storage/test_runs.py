@@ -41,10 +41,10 @@ def test_a_run_is_recorded_from_its_begin_over_its_stages_to_its_end(workspace: 
     runs, version = workspace.runs(), workspace.store().version()
     assert runs.recent(9) == []
     for record in (run(1), run(2), run(3, "ingest")):
-        runs.begin(record)
-    runs.enter_stage("nightly-2", "train", {"ingest": 1.5})
+        runs.put(record)
+    runs.enter_stage(replace(run(2), name="night", stage="train", stages={"ingest": 1.5}))
     (found,) = runs.recent(1, flow="nightly")
-    assert (found.run_id, found.stage, found.stages) == ("nightly-2", "train", {"ingest": 1.5})
+    assert (found.run_id, found.name, found.stage, found.stages) == ("nightly-2", "night", "train", {"ingest": 1.5})
     assert found.started_at == (START + timedelta(days=2)).replace(tzinfo=None), "in UTC"
     ended = replace(
         found,
@@ -59,7 +59,7 @@ def test_a_run_is_recorded_from_its_begin_over_its_stages_to_its_end(workspace: 
         name="nightly 2026-01-04",
         server_run="3f0c",
     )
-    runs.end(ended)
+    runs.put(ended)
     assert workspace.runs().recent(9, status=RunStatus.COMPLETED) == [ended]
     assert [record.run_id for record in runs.recent(9)] == ["ingest-3", "nightly-2", "nightly-1"]
     assert [record.run_id for record in runs.all()] == ["nightly-1", "nightly-2", "ingest-3"]
@@ -67,12 +67,12 @@ def test_a_run_is_recorded_from_its_begin_over_its_stages_to_its_end(workspace: 
 
 
 def test_text_that_a_database_cannot_store_is_recorded_without_it(workspace: Workspace) -> None:
-    workspace.runs().begin(replace(run(1), message="a\0b \udcff"))
+    workspace.runs().put(replace(run(1), message="a\0b \udcff"))
     assert workspace.runs().recent(1)[0].message == "a\ufffdb ?"
 
 
 def test_an_end_counts_even_where_the_begin_was_lost(runs: Runs) -> None:
-    runs.end(replace(run(1), status=RunStatus.COMPLETED))
+    runs.put(replace(run(1), status=RunStatus.COMPLETED))
     assert [record.run_id for record in runs.recent(9)] == ["nightly-1"]
 
 
@@ -83,7 +83,7 @@ def test_two_runs_of_one_moment_have_ids_of_their_own() -> None:
 
 
 def test_a_file_of_a_newer_program_is_read_by_the_names_of_its_columns(runs: Runs, tmp_path: Path) -> None:
-    runs.begin(run(1))
+    runs.put(run(1))
     names = ", ".join(reversed([field.name for field in fields(RunRecord)]))
     with contextlib.closing(sqlite3.connect(tmp_path / RUNS_FILE)) as connection:
         connection.executescript(
@@ -96,7 +96,7 @@ def test_a_file_of_a_newer_program_is_read_by_the_names_of_its_columns(runs: Run
 def test_a_missing_or_empty_file_is_an_empty_history_and_reading_makes_none(tmp_path: Path) -> None:
     path = tmp_path / RUNS_FILE
     assert Runs(path).recent(9) == Runs(path).going_on() == Runs(path).mark_crashed() == []
-    Runs(path).put([])
+    Runs(path).put()
     assert not path.exists()
     path.touch()
     assert Runs(path).recent(9) == []
@@ -105,7 +105,7 @@ def test_a_missing_or_empty_file_is_an_empty_history_and_reading_makes_none(tmp_
 def test_a_file_in_a_folder_that_nobody_may_write_is_read(tmp_path: Path) -> None:
     path = tmp_path / "shared" / RUNS_FILE
     path.parent.mkdir()
-    Runs(path).begin(run(1))
+    Runs(path).put(run(1))
     path.chmod(0o444)
     path.parent.chmod(0o555)
     try:
@@ -117,7 +117,7 @@ def test_a_file_in_a_folder_that_nobody_may_write_is_read(tmp_path: Path) -> Non
 def test_a_damaged_file_is_an_error_with_its_place(tmp_path: Path) -> None:
     path = tmp_path / RUNS_FILE
     path.write_bytes(b"no database" * 100)
-    for call in (lambda: Runs(path).recent(1), lambda: Runs(path).begin(run(1))):
+    for call in (lambda: Runs(path).recent(1), lambda: Runs(path).put(run(1))):
         with pytest.raises(StoreError) as caught:
             call()
         assert str(path) in caught.value.what
@@ -127,9 +127,9 @@ def begin_many(workspace: Workspace, who: str) -> None:
     runs = workspace.runs()
     for number in range(20):
         record = run(number, who)
-        runs.begin(record)
-        runs.enter_stage(record.run_id, "train", {"ingest": 1.0})
-        runs.end(replace(record, status=RunStatus.COMPLETED, message=who))
+        runs.put(record)
+        runs.enter_stage(replace(record, stage="train", stages={"ingest": 1.0}))
+        runs.put(replace(record, status=RunStatus.COMPLETED, message=who))
 
 
 def test_processes_that_begin_at_once_in_a_new_workspace_lose_nothing(workspace: Workspace) -> None:
@@ -141,7 +141,7 @@ def test_processes_that_begin_at_once_in_a_new_workspace_lose_nothing(workspace:
 
 
 def test_a_machine_sees_what_another_one_records(workspace: Workspace, request: pytest.FixtureRequest) -> None:
-    workspace.runs().begin(run(1))
+    workspace.runs().put(run(1))
     workspace.close()
     other = Workspace(workspace.root.with_name("other"), workspace.catalog, workspace.data)
     is_shared = workspace.catalog.startswith("postgres:")
@@ -203,7 +203,7 @@ def test_crashed_runs_are_marked_once_and_those_going_on_are_left_alone(
     dead = replace(other, run_id="dead", pid=2**30, stages={"ingest": 1.0}, stage="train")
     early = replace(dead, run_id="early", stage=None, stages={})
     for record in (other, dead, early, replace(other, run_id="done", status=RunStatus.COMPLETED)):
-        runs.begin(record)
+        runs.put(record)
     assert [record.run_id for record in runs.going_on()] == ["other"]
     with caplog.at_level(logging.WARNING):
         marked = {record.run_id: record for record in runs.mark_crashed()}
@@ -220,10 +220,10 @@ def test_crashed_runs_are_marked_once_and_those_going_on_are_left_alone(
 
 
 def test_a_run_that_ends_while_it_is_looked_at_is_not_marked(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs.begin(run(1))
+    runs.put(run(1))
 
     def ends_now(record: RunRecord) -> bool:
-        runs.end(replace(record, status=RunStatus.COMPLETED))
+        runs.put(replace(record, status=RunStatus.COMPLETED))
         return False
 
     monkeypatch.setattr("storage.run_records.is_alive", ends_now)

@@ -110,7 +110,7 @@ def live(project: Project, reserve_batch: Callable[..., Batch], give_labels: Cal
     predict_pool(project, root / "out" / "all.jsonl", "jsonl") if (root / "out").mkdir() is None else None
     (root / "mine.txt").write_text(TEXT, encoding="utf-16")
     (workspace.reports / "r.html.gz").write_bytes(gzip.compress(b"<p>Zo&#235; &quot;Zanzibarquux&quot; flees &amp;"))
-    workspace.runs().put([replace(new_run("import"), message=f"Row 3: {TEXT[:60]!r}")])
+    workspace.runs().put(replace(new_run("import"), message=f"Row 3: {TEXT[:60]!r}"))
     reserve_batch(workspace, {"gone2": "Kryptonville burns", "o11": OTHERS["o11"]})
     publish_batches(project)
     if store.kind == "sqlite":

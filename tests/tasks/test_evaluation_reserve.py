@@ -13,11 +13,11 @@ import pytest
 from lake_rows import add_rows
 from projects import project_of
 
-from annotation.batch import batch_files
+from annotation.batch import batch_files, contents_of
 from annotation.formats.registry import FORMATS
 from storage.errors import SamplingError
 from storage.lake.annotations import ingest, label_counts, labelled_texts
-from storage.lake.batches import batch_results, close_batch, find_batch, has_reserve, items_of, proposals_of
+from storage.lake.batches import batch_results, close_batch, find_batch, items_of, proposals_of
 from storage.lake.evaluation_reserve import find_reserve
 from storage.lake.items import count_pending
 from storage.lake.schema import RANK, workspace_id
@@ -56,7 +56,7 @@ def parity(item_id: str) -> str:
 
 
 def draw(project: Project, n: int, n_evaluation: int, purpose: Split = Split.TRAINING) -> Batch:
-    batch_id = sample_batch(project, Plan(purpose, n, False, n_evaluation), None, beside_open=True)
+    batch_id = sample_batch(project, Plan(purpose, n, False, n_evaluation), None, beside_open=True).batch_id
     return find_batch(project.workspace.store(), batch_id).batch
 
 
@@ -177,7 +177,7 @@ def test_evaluation_items_of_batches_of_their_own_stay_and_count(project: Projec
     assert reserve_of(first).item_ids == ()
     batch = draw(first, 30, 0, Split.EVALUATION)
     assert batch.reserve_below is None
-    assert not has_reserve(store, batch.batch_id)
+    assert not contents_of(store, batch).has_reserve
     answer(store, batch)
     before = set(labelled_texts(store, Split.EVALUATION, store.version())["item_id"].to_pylist())
     due = reserve_of(project).due
@@ -242,7 +242,7 @@ def test_chapter_2_asks_for_what_it_asked_for_before_there_was_a_reserve(workspa
     found = []
     for _ in range(2):
         plan = plan_next_batch(project)
-        batch = find_batch(store, sample_batch(project, plan, None)).batch
+        batch = sample_batch(project, plan, None)
         ids = [item.item_id for item in items_of(store, batch.batch_id)]
         found.append((batch.batch_id, batch.n, hashlib.sha256(" ".join(ids).encode()).hexdigest()[:16]))
         answer(store, batch)

@@ -17,18 +17,18 @@ from typer.testing import CliRunner
 
 import tasks.relabel
 from annotation.label_set import Label, LabelSet
-from flows.adjudicate import adjudicate
 from flows.change_labels import ask_again, change_labels
 from flows.cli.annotating import publish_formats
 from flows.cli.commands import app
 from flows.cli.label_commands import forecast_text, labels_of
+from flows.cli.options import Call
 from flows.cli.output_commands import export as export_labelled
 from flows.cli.status import status_of
 from flows.import_texts import check_import
 from flows.ingest import check_ingest
 from flows.next_batch import check_next
 from flows.nightly import nightly
-from flows.review import review
+from flows.review import adjudicate, review
 from flows.run import run_here
 from storage.errors import ConfigError, ModelError
 from storage.files.folders import MANIFEST
@@ -156,7 +156,7 @@ def test_a_label_edited_by_hand_is_refused_everywhere_until_a_command_says_what_
         lambda: run_here(renamed, ask_again),
         lambda: publish_formats(renamed, "b0001-training", ()),
         lambda: check_import(renamed, [Path("x.csv")], "", ReadOptions(label_column="label")),
-        lambda: export_labelled(renamed.workspace.root / "x.csv", workspace=renamed.workspace.root),
+        lambda: export_labelled(Call(renamed.workspace.root), renamed.workspace.root / "x.csv"),
     ):
         with pytest.raises(ConfigError, match="related"):
             refused()

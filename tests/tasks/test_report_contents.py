@@ -19,18 +19,19 @@ from annotation.synthetic import fill_csv
 from flows.run import Run, run_here
 from storage.errors import ConfigError
 from storage.lake.annotations import ingest
+from storage.lake.annotators import answers_by_day, people
 from storage.lake.batches import Draft, reserve
 from storage.lake.history import history_of
 from storage.lake.items import fixed_sample
-from storage.lake.models import metrics_of, promote, strategy_results
-from storage.lake.people import answers_by_day, people
+from storage.lake.models import metrics_of, production_model, promote, strategy_results
 from storage.records import Answer, Assignment, Metric, Proposal, Purpose, RunStatus, Split
 from storage.workspace import Workspace
 from tasks.collect import collect_answers
 from tasks.config.settings import PromotionConfig, ReportConfig, TaskConfig
-from tasks.evaluate import evaluate_model
+from tasks.evaluate import HeldOut, evaluate_model, held_out_of
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.training import TrainingConfig
+from tasks.model_input import open_model
 from tasks.plan import Outlook, Plan
 from tasks.prepare import make_features
 from tasks.project import Project
@@ -189,6 +190,19 @@ def test_the_parts_of_the_evaluation_items_are_measured_one_by_one(worked: Proje
     assert "<td>&lt;b&gt;paper</td>" in report_page(report)
     with pytest.raises(ConfigError):
         report_of(worked.with_config(report=ReportConfig(slices=("to",))))
+
+
+def test_a_report_takes_what_its_run_predicted_for_the_evaluation_items(worked: Project) -> None:
+    model = production_model(worked.store)
+    assert model is not None
+    alone, held_out = report_of(worked), dict[str, HeldOut]()
+    of_model = held_out_of(worked, open_model(worked, model.model_id), held_out)
+    assert report_of(worked, held_out=held_out).evaluation == alone.evaluation
+    held_out[model.model_id] = replace(of_model, labels=1 - of_model.labels)
+    other = report_of(worked, held_out=held_out).evaluation
+    assert other is not None
+    assert alone.evaluation is not None
+    assert other.confusion == alone.evaluation.confusion[::-1]
 
 
 def test_the_same_report_is_the_same_page(worked: Project, tmp_path: Path) -> None:

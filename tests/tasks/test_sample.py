@@ -55,7 +55,7 @@ def drawn(
     project = project_of(workspace, encoder=BAG_OF_WORDS, sampling=sampling, minimums=minimums)
     make_features(project)
     plan = Plan(Split.TRAINING, n, model is not None)
-    return sample_batch(project, plan, model, seed=5, beside_open=beside_open)
+    return sample_batch(project, plan, model, seed=5, beside_open=beside_open).batch_id
 
 
 def trained(workspace: Workspace) -> LoadedModel:
@@ -155,7 +155,7 @@ def test_held_out_items_are_drawn_at_random_whatever_the_mix_says(workspace: Wor
     minimums = MinimumsConfig(evaluation_share=0)  # no reserve
     project = project_of(workspace, encoder=BAG_OF_WORDS, sampling=sampling, minimums=minimums)
     make_features(project)
-    batch_id = sample_batch(project, Plan(Split.EVALUATION, 10, active=False), None)
+    batch_id = sample_batch(project, Plan(Split.EVALUATION, 10, active=False), None).batch_id
     assert {p.strategy for p in proposals_of(workspace.store(), batch_id)} == {"random"}
 
 
@@ -163,7 +163,7 @@ def test_keywords_fill_half_of_the_first_training_batch(workspace: Workspace, ta
     take_headlines(workspace, 600)
     project = project_of(workspace, sampling=SamplingConfig(keywords=("flood",)))
     make_features(project)
-    batch_id = sample_batch(project, Plan(Split.TRAINING, 10, active=False), None)
+    batch_id = sample_batch(project, Plan(Split.TRAINING, 10, active=False), None).batch_id
     by_strategy: dict[str, list[str]] = {}
     texts = {item.item_id: item.text for item in items_of(workspace.store(), batch_id)}
     for p in proposals_of(workspace.store(), batch_id):
@@ -256,7 +256,7 @@ def test_an_annotator_gets_no_gold_item_twice_though_the_first_was_not_answered(
     seen: list[str] = []
     for n_gold in (5, 5, 2, 0):
         make_features(project)
-        batch_id = sample_batch(project, Plan(Split.TRAINING, 10, active=False), None, beside_open=True)
+        batch_id = sample_batch(project, Plan(Split.TRAINING, 10, active=False), None, beside_open=True).batch_id
         batch = find_batch(workspace.store(), batch_id).batch
         gold = [each.item_id for each in assignments_of(workspace.store(), batch_id) if each.gold]
         assert (len(gold), batch.n) == (n_gold, 10)
@@ -268,13 +268,12 @@ def test_the_batch_is_kept_with_who_is_asked_and_its_formats(workspace: Workspac
     take_headlines(workspace, 80)
     project = random_project(workspace, BatchConfig(formats=("html", "csv"), annotators=PEOPLE, overlap=2))
     make_features(project)
-    batch_ids = [
+    batches = [
         sample_batch(project, Plan(purpose, 9, active=False), None, seed=5, beside_open=True)
         for purpose in (Split.EVALUATION, Split.TRAINING)
     ]
-    for batch_id in batch_ids:
-        batch = find_batch(workspace.store(), batch_id).batch
+    for batch in batches:
         assert (batch.overlap, batch.formats) == (2, ("html", "csv"))
-        asked = assignments_of(workspace.store(), batch_id)
-        assert {each.item_id for each in asked} == set(ids_of(workspace, batch_id))
+        asked = assignments_of(workspace.store(), batch.batch_id)
+        assert {each.item_id for each in asked} == set(ids_of(workspace, batch.batch_id))
         assert [sum(each.annotator == name for each in asked) for name in PEOPLE] == [6, 6, 6]

@@ -31,7 +31,7 @@ def truth(workspace: Workspace, take_headlines: Callable[..., dict[str, str]]) -
 def draw(workspace: Workspace, n: int, asking: BatchConfig = ASKING) -> str:
     project = project_of(workspace, batch=asking)
     make_features(project)
-    batch_id = sample_batch(project, Plan(Split.TRAINING, n, active=False), None)
+    batch_id = sample_batch(project, Plan(Split.TRAINING, n, active=False), None).batch_id
     publish_batches(project)
     return batch_id
 

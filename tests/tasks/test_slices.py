@@ -51,7 +51,7 @@ def store(stream: Project) -> Store:
 
 
 def draw(project: Project, n: int, n_evaluation: int) -> Batch:
-    batch_id = sample_batch(project, Plan(Split.TRAINING, n, False, n_evaluation), None, beside_open=True)
+    batch_id = sample_batch(project, Plan(Split.TRAINING, n, False, n_evaluation), None, beside_open=True).batch_id
     return find_batch(project.workspace.store(), batch_id).batch
 
 

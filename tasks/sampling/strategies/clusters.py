@@ -60,9 +60,9 @@ def cluster(pool: Pool, n: int, generator: np.random.Generator, *, per_cluster: 
     Differs from the source: clusters are initialized with k-means++ instead of at random, and contain the whole pool
     instead of 10,000 items.
     """
-    known = pool.vectors.squared_norms > 0
-    picks = _centers_outliers_members(pool.vectors, known, n, per_cluster, generator)
-    return _filled(picks, ~known, n, generator, "has no known token, so it is in no cluster")
+    has_tokens = pool.vectors.squared_norms > 0
+    picks = _centers_outliers_members(pool.vectors, has_tokens, n, per_cluster, generator)
+    return _filled(picks, ~has_tokens, n, generator, "has no known token, so it is in no cluster")
 
 
 @strategy(needs=["model"], substitute="cluster", cost="O(n)", source=_COMBINED)
@@ -82,8 +82,8 @@ def clustered_uncertainty(
     sound = np.isfinite(scores)
     size = min(max(n, int(np.ceil(share * len(pool)))), int(sound.sum()))
     positions = np.sort(top(scores, size, generator))
-    vectors, known = pool.vectors.take(positions), np.ones(size, np.bool_)
-    picks = _centers_outliers_members(vectors, known, n, per_cluster, generator)
+    vectors, has_tokens = pool.vectors.take(positions), np.ones(size, np.bool_)
+    picks = _centers_outliers_members(vectors, has_tokens, n, per_cluster, generator)
     picks = picks._replace(positions=positions[picks.positions])
     return _filled(picks, ~sound, n, generator, "has no known token or no finite probability, so it is in no cluster")
 
@@ -100,13 +100,13 @@ def representative_cluster(pool: Pool, n: int, generator: np.random.Generator, *
     Args:
         clusters: Number of clusters of the pool, and of the training items; fewer if there are fewer distinct texts.
     """
-    known = pool.vectors.squared_norms > 0
+    has_tokens = pool.vectors.squared_norms > 0
     groups = spherical_kmeans(pool.vectors, max(1, clusters), generator)
     trained = spherical_kmeans(pool.vectors.of(pool.training.tokens), max(1, clusters), generator)
     _, to_training = assign(pool.vectors, trained.centroids)
     scores = groups.cosines - to_training
-    members = _members(groups, known)
-    ranked = [own[top(scores[own], min(n, len(own)), generator)] for own in members.of]
+    members = _members(groups, has_tokens)
+    ranked = [group[top(scores[group], min(n, len(group)), generator)] for group in members.of]
     positions, rounds, numbers = _in_turns(ranked, scores, n)
     details = [
         f"number {turn + 1} of {members.describe(number)}: "
@@ -114,7 +114,7 @@ def representative_cluster(pool: Pool, n: int, generator: np.random.Generator, *
         for position, turn, number in zip(positions, rounds, numbers, strict=True)
     ]
     picks = Picks(positions, scores[positions], details)
-    return _filled(picks, ~known, n, generator, "has no known token, so it is in no cluster")
+    return _filled(picks, ~has_tokens, n, generator, "has no known token, so it is in no cluster")
 
 
 @strategy(needs=["model"], substitute="cluster", cost="O(n k), k clusters", source=_COMBINED)
@@ -131,7 +131,7 @@ def high_uncertainty_cluster(pool: Pool, n: int, generator: np.random.Generator,
     scores = np.where(pool.vectors.squared_norms > 0, uncertainty(pool), -np.inf)
     sound = np.isfinite(scores)
     members = _members(spherical_kmeans(pool.vectors, max(1, clusters), generator), sound)
-    means = np.array([scores[own].mean() for own in members.of])
+    means = np.array([scores[group].mean() for group in members.of])
     by_mean = np.argsort(-means, kind="stable")
     numbers = np.repeat(by_mean, [len(members.of[number]) for number in by_mean])[:n]
     shuffled = [generator.permutation(members.of[number]) for number in by_mean]
@@ -142,17 +142,17 @@ def high_uncertainty_cluster(pool: Pool, n: int, generator: np.random.Generator,
 
 
 def _centers_outliers_members(
-    vectors: Vectors, known: Mask, n: int, per_cluster: int, generator: np.random.Generator
+    vectors: Vectors, has_tokens: Mask, n: int, per_cluster: int, generator: np.random.Generator
 ) -> Picks:
     """Return at most n picks among the known texts, as `cluster` describes."""
-    if not known.any():
+    if not has_tokens.any():
         return Picks(np.zeros(0, np.int64), np.zeros(0))
     groups = spherical_kmeans(vectors, min(MAX_CLUSTERS, -(-n // max(1, per_cluster))), generator)
-    members = _members(groups, known)
+    members = _members(groups, has_tokens)
     shares = np.zeros(len(vectors))
-    for own in members.of:
-        shares[own] = len(own) / len(vectors)
-    ranked = [_center_outlier_rest(own, groups.cosines, generator)[:n] for own in members.of]
+    for group in members.of:
+        shares[group] = len(group) / len(vectors)
+    ranked = [_center_outlier_rest(group, groups.cosines, generator)[:n] for group in members.of]
     positions, rounds, numbers = _in_turns(ranked, shares, n)
     details = [
         f"{['center', 'outlier', 'member'][min(turn, 2)]} of {members.describe(number)}, "
@@ -181,7 +181,7 @@ def _members(clusters: Clusters, included: Mask) -> _Members:
 
 def _in_turns(ranked: Sequence[Positions], scores: Floats, n: int) -> _Turns:
     """Take the first item of each cluster, then the second of each, and so on; higher scores first within a round."""
-    lengths = [len(own) for own in ranked]
+    lengths = [len(group) for group in ranked]
     positions = np.concatenate([np.zeros(0, np.int64), *ranked])
     rounds = np.concatenate([np.zeros(0, np.int64), *map(np.arange, lengths)])
     order = np.lexsort((-scores[positions], rounds))[:n]

@@ -169,13 +169,13 @@ def _farthest_first(vectors: Vectors, centers: Vectors, n: int, generator: np.ra
     The result is exact although few distances are current: distances only fall, so a text whose current distance
     exceeds all bounds is the farthest.
     """
-    known = vectors.squared_norms > 0
-    bounds = np.where(known, _distances(vectors, centers.slice(0, BLOCK)), NOWHERE)
+    has_tokens = vectors.squared_norms > 0
+    bounds = np.where(has_tokens, _distances(vectors, centers.slice(0, BLOCK)), NOWHERE)
     positions: list[int] = []
     scores: list[float] = []
-    if not len(centers) and known.any():
+    if not len(centers) and has_tokens.any():
         mean = unit(vectors.sums(np.zeros(len(vectors), np.int64), 1))
-        positions, scores = [int(np.where(known, vectors.products(mean)[:, 0], -np.inf).argmax())], [FARTHEST]
+        positions, scores = [int(np.where(has_tokens, vectors.products(mean)[:, 0], -np.inf).argmax())], [FARTHEST]
         bounds = np.minimum(bounds, _distances(vectors, vectors.take(np.array(positions))))
     while len(positions) < n:
         bounds[positions] = -np.inf

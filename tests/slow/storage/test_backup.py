@@ -42,7 +42,7 @@ def lived(workspace: Workspace, request: pytest.FixtureRequest) -> Workspace:
         shutil.copytree(request.getfixturevalue("lived_once"), workspace.root, dirs_exist_ok=True)
     else:
         live(workspace.store())
-    workspace.runs().put(RUNS)
+    workspace.runs().put(*RUNS)
     write_files(workspace.root, FILES)
     return workspace
 
@@ -83,7 +83,7 @@ def test_after_a_loss_the_lake_is_there_again(
     wanted = history(lived.store())
     back_up(lived, tmp_path / "kept")
     lived.store().write(lambda connection: connection.execute("DROP TABLE lake.items"), "lost")
-    lived.runs().put([replace(RUNS[0], message="since"), new_run("nightly")])
+    lived.runs().put(replace(RUNS[0], message="since"), new_run("nightly"))
     if lived.catalog.startswith("postgres:"):
         with pytest.raises(StoreError, match="postgres:"):
             restore(tmp_path / "kept", tmp_path / "again")

@@ -44,9 +44,9 @@ def test_a_backup_put_beside_the_same_lake_on_servers_keeps_the_runs_since(
 ) -> None:
     workspace = Workspace(tmp_path / "workspace", *cluster)
     workspace.make()
-    workspace.runs().put(RUNS)
+    workspace.runs().put(*RUNS)
     back_up(workspace, tmp_path / "kept")
     later = new_run("nightly")
-    workspace.runs().begin(later)
+    workspace.runs().put(later)
     restore(tmp_path / "kept", tmp_path / "again")
     assert workspace.runs().all() == at(tmp_path / "again", workspace).runs().all() == [*RUNS, later]

@@ -13,8 +13,8 @@ from storage.run_records import Runs
 
 
 def begin_and_end(path: Path) -> None:
-    Runs(path).begin(run(1))
-    Runs(path).end(replace(run(1), status=RunStatus.COMPLETED))
+    Runs(path).put(run(1))
+    Runs(path).put(replace(run(1), status=RunStatus.COMPLETED))
 
 
 def test_after_kill_9_at_any_line_the_history_reads_and_goes_on(tmp_path: Path) -> None:
@@ -23,5 +23,5 @@ def test_after_kill_9_at_any_line_the_history_reads_and_goes_on(tmp_path: Path) 
         path = tmp_path / f"{line}.sqlite"
         killed_at(line, begin_and_end, path)
         assert len(Runs(path).all()) <= 1
-        Runs(path).begin(run(2))
+        Runs(path).put(run(2))
         assert Runs(path).recent(1)[0].run_id == "nightly-2"

@@ -17,9 +17,9 @@ from together import together
 
 from storage.errors import StoreError
 from storage.files.folders import MANIFEST, add_files
+from storage.files.inbox_mirror import MEMORY
 from storage.files.mirror import Mirror
 from storage.files.object_store import ObjectStore
-from storage.files.seen_files import MEMORY
 
 KILLS = 16
 BATCH = "batches/b1"

@@ -65,14 +65,14 @@ def test_the_record_of_runs_goes_to_servers_and_back(
 ) -> None:
     shared, other = Workspace(workspace.root, *cluster), Workspace(tmp_path / "other", *cluster)
     old, new = new_run("nightly"), new_run("ingest")
-    workspace.runs().begin(old)
+    workspace.runs().put(old)
     assert move_lake(workspace.store(), *shared.lake, workspace.root).n_runs == 1
     assert other.runs().all() == [old]
     ended = replace(old, status=RunStatus.COMPLETED, message="it's done")
-    workspace.runs().end(ended)
+    workspace.runs().put(ended)
     move_lake(workspace.store(), *shared.lake, workspace.root)
     assert other.runs().all() == [ended], "the newer record counts"
-    other.runs().begin(new)
+    other.runs().put(new)
     back = Workspace(tmp_path / "back")
     assert move_lake(shared.store(), *back.lake, back.root).n_runs == 2
     assert back.runs().all() == [ended, new]
@@ -81,7 +81,7 @@ def test_the_record_of_runs_goes_to_servers_and_back(
 
 def test_a_lake_moved_within_its_workspace_keeps_its_record_of_runs(workspace: Workspace) -> None:
     record = new_run("nightly")
-    workspace.runs().begin(record)
+    workspace.runs().put(record)
     there = Workspace(workspace.root, "sqlite:elsewhere/c.sqlite", "elsewhere/data")
     assert move_lake(workspace.store(), *there.lake, workspace.root).n_runs == 1
     assert there.runs().all() == [record]

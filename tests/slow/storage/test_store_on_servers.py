@@ -63,11 +63,11 @@ def test_small_writes_are_in_postgresql_and_large_ones_in_the_bucket(lake: Store
 def test_a_restart_between_two_calls_is_not_noticed_by_lake_or_runs(lake: Store, postgres: Postgres) -> None:
     runs, run = Runs(lake), new_run("nightly")
     lake.write(add(1, "before"), "before")
-    runs.begin(run)
+    runs.put(run)
     restart(postgres)
     lake.write(add(2, "after"), "after")
     restart(postgres)
-    runs.enter_stage(run.run_id, "train", {"ingest": 1.0})
+    runs.enter_stage(replace(run, stage="train", stages={"ingest": 1.0}))
     restart(postgres)
     assert lake.rows("FROM lake.a ORDER BY k") == [(1, "before"), (2, "after")]
     restart(postgres)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from tasks.simulation.results import TIE, Curve, summarise
+from tasks.simulation.experiment import TIE, Curve, summarise
 
 ASKED = np.array([100, 200, 400])
 
