@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -249,7 +249,7 @@ def weighted(terms: Terms, idf: Floats) -> WeightedTerms:
     """
     weights, norms = weights_and_norms(terms, idf)
     scaled = weights / np.repeat(norms, np.diff(terms.offsets))
-    return WeightedTerms(terms.offsets, terms.buckets, scaled)
+    return WeightedTerms(terms.offsets, terms.buckets, scaled.astype(np.float32, copy=False))
 
 
 def weights_and_norms(terms: Terms, idf: Floats) -> tuple[Floats, Floats]:
@@ -317,7 +317,7 @@ def stream_of(family: str, tokens: Tokens, pieces: Pieces) -> Stream:
     return words_of(tokens, pieces) if family == "words" else characters_of(tokens)
 
 
-def rows_by_bucket(buckets: npt.NDArray[np.int32]) -> Rows:
+def rows_by_bucket(buckets: npt.NDArray[Any]) -> Rows:
     """Row of each of m buckets, 1 to m, as an array (N_BUCKETS,); 0 for all others."""
     table = np.zeros(N_BUCKETS, np.int32)
     table[buckets] = np.arange(1, len(buckets) + 1)
