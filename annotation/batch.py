@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC
+from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,6 +175,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         reason = f": {error!r}" if isinstance(error, LookupError | TypeError) else f" ({error})"
         raise BatchError(f"{path} is damaged{reason}.", hint="Write it again: pal check --repair") from error
     return manifest
+
+
+def is_of(folder: Path, batch: Batch) -> bool:
+    """Whether a published folder is of this batch; a damaged manifest, which `pal check` reports, counts as if."""
+    try:
+        created_at = datetime.fromisoformat(read_object(folder / MANIFEST)["created_at"])
+    except (ValueError, LookupError, TypeError):
+        return True
+    return created_at == batch.created_at.replace(tzinfo=UTC)
 
 
 def published_labels(folder: Path, label_set: LabelSet) -> LabelSet:

@@ -18,7 +18,10 @@ MOST_IN_A_CELL = 32_000
 """UTF-16 units that every spreadsheet keeps; Excel truncates a text after 32,767."""
 
 MOST_IN_A_NOTE = 10_000
+MOST_IN_A_NAME = 200
 
+_LONGEST_S = 1e6
+"""Longer durations, and negative ones after a change of the clock, are left out of an answer."""
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _AHEAD = timedelta(days=1)
 
@@ -55,6 +58,7 @@ class FilledRow:
         part: The file within an archive; empty outside of archives.
         workspace_id: The workspace named in the file; empty if none is.
         is_logged: Whether the file lists answers in the order in which they were given.
+        fault: Why the line cannot be read; its beginning is in `label`.
     """
 
     row: int
@@ -72,6 +76,7 @@ class FilledRow:
     part: str = ""
     workspace_id: str = ""
     is_logged: bool = False
+    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,7 @@ class ItemNames:
     Args:
         earlier: Texts of the items before they were corrected.
         outdated: Answers of the batch to these texts: (item_id, `folded` annotator, answer).
+        erased: Hashes of texts that were erased from the workspace.
     """
 
     def __init__(
@@ -108,8 +114,9 @@ class ItemNames:
         items: Sequence[BatchItem],
         earlier: Sequence[EarlierText] = (),
         outdated: Collection[tuple[str, str, str]] = (),
+        erased: Collection[str] = (),
     ) -> None:
-        self.outdated = outdated
+        self.outdated, self.erased = outdated, erased
         self._earlier = earlier
         by_id = {number: item for item in items if (number := _number(item.item_id)) is not None}
         self._items_by_name: dict[object, BatchItem] = by_id | {old_text_hash(item.text): item for item in items}
@@ -165,12 +172,18 @@ def check_rows(
             reason = f"the note has {len(row.note):,} characters; at most {MOST_IN_A_NOTE:,} are kept; shorten it"
             errors.append(_error(row, "note", row.note[:80], reason))
             continue
-        item, annotator = _item_of(row, names), row.annotator.strip() or UNNAMED
+        annotator = readable_name(row.annotator)
+        if len(annotator) > MOST_IN_A_NAME:
+            reason = f"the name has {len(annotator):,} characters; at most {MOST_IN_A_NAME} are kept; correct it"
+            errors.append(_error(row, "annotator", annotator[:80], reason))
+            continue
+        item, note = _item_of(row, names), _UNPRINTABLE.sub("", row.note).strip()
         if isinstance(item, RowError):
             if (item.item_id, folded(annotator), value) not in names.outdated:  # else: in the lake already
                 errors.append(item)
             continue
-        answer = Answer(item.item_id, value, annotator, row.note.strip(), row.seconds, row.annotated_at)
+        seconds = row.seconds if row.seconds is not None and 0 <= row.seconds <= _LONGEST_S else None
+        answer = Answer(item.item_id, value, annotator, note, seconds, row.annotated_at)
         by_annotator.setdefault((item.item_id, annotator), []).append((row, answer))
     answers = []
     for answered_rows in by_annotator.values():
@@ -178,6 +191,11 @@ def check_rows(
         answers += settled
         errors += contradictions
     return answers, sorted(errors, key=lambda error: error.row)
+
+
+def readable_name(annotator: str) -> str:
+    """An annotator's name on one line, without characters that cannot be shown or stored, such as NUL."""
+    return " ".join(_UNPRINTABLE.sub("", annotator).split()) or UNNAMED
 
 
 def is_plausible(annotated_at: datetime | None, now: datetime) -> bool:
@@ -214,6 +232,8 @@ def _item_of(row: FilledRow, names: ItemNames) -> BatchItem | RowError:
         reason = "the row has neither a text nor a complete text_hash; restore one of them as published"
         return _error(row, "text_hash", row.text_hash or "", reason)
     item = names.of(row, digest)
+    if item is None and (digest in names.erased or text_hash(row.text or "") in names.erased):
+        return _error(row, "item_id", row.item_id, "the text was erased (pal items erase); delete the row")
     if item is None:
         reason = f"neither the id nor the text is of an item of batch {row.batch_id}; restore the id as published"
         return _error(row, "item_id", row.item_id, reason)

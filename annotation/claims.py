@@ -21,6 +21,8 @@ from storage.workspace import Workspace
 CLAIMED = ".claimed"
 """Folder in the inbox for the files that an ingest is reading."""
 
+PUT_AWAY = ("done", "rejected")
+"""Folders in the inbox for files that were ingested and for files with rejected rows."""
 PATIENCE_S = 600.0
 
 log = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ def alone_in(workspace: Workspace) -> Iterator[None]:
     """Lock the inbox against other ingests on this machine; put back the files that a crashed one had claimed.
 
     Raises:
-        BatchError: Another ingest held the lock for `PATIENCE_S`.
+        BatchError: Another ingest held the lock for `PATIENCE_S`, or a file has the name of a folder of the inbox.
     """
     inbox = workspace.inbox
     inbox.mkdir(parents=True, exist_ok=True)
@@ -65,6 +67,9 @@ def alone_in(workspace: Workspace) -> Iterator[None]:
             what = f"Another ingest from {inbox} is still running."
             raise BatchError(what, hint="Run the command again when it has finished.") from error
     try:
+        for folder in (inbox / name for name in (CLAIMED, *PUT_AWAY)):
+            if os.path.lexists(folder) and not folder.is_dir():
+                raise BatchError(f"{folder} is not a folder.", hint="Move it away, and run the command again.")
         for path in claimed_files(inbox):
             log.info("Moved %s back into the inbox after a crashed ingest.", put_back(inbox, path).name)
         yield

@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import Path
 
 from annotation.batch import as_published, batch_files, published_labels, sha256_of
-from annotation.checks import FilledFile, FilledRow, ItemNames, RowError, check_rows, is_plausible
-from annotation.claims import claimed_files, take_free_name
+from annotation.checks import FilledFile, FilledRow, ItemNames, RowError, check_rows, is_plausible, readable_name
+from annotation.claims import PUT_AWAY, claimed_files, take_free_name
 from annotation.formats.registry import HALF_COPIED, is_for_answers
 from annotation.label_set import LabelSet, label_set_of
 from storage.errors import BatchError, PalError
@@ -23,12 +23,12 @@ from storage.files.folders import MANIFEST, to_disk
 from storage.lake.annotations import FileAnswers, annotator_spellings, ingested_hashes, not_ingested
 from storage.lake.batches import batches_of_items, find_batch, items_of, published_batches
 from storage.lake.codebook import codebook_of
-from storage.lake.edits import answers_to_earlier_texts, earlier_texts
+from storage.lake.edits import answers_to_earlier_texts, earlier_texts, erased_hashes
 from storage.lake.schema import workspace_id
 from storage.lake.store import Store
 from storage.readers.sheets import WorkbookReader
 from storage.readers.spellings import folded, text_hash
-from storage.records import UNNAMED, Answer
+from storage.records import Answer
 from storage.workspace import Workspace
 
 ERRORS_SUFFIX = ".errors.csv"
@@ -37,8 +37,6 @@ SETTLE_S = 1.0
 FRESH_S = 10.0
 LONGEST_NAME = 255
 """In bytes, on the file systems of Linux and macOS."""
-PUT_AWAY = ("done", "rejected")
-"""Folders in the inbox for files that were ingested and for files with rejected rows."""
 _FOREIGN = "the row belongs to another workspace; ingest it in the one that published it"
 
 log = logging.getLogger(__name__)
@@ -108,6 +106,10 @@ class BatchChecks:
         self._batches: dict[str, tuple[ItemNames, LabelSet]] = {}
 
     @cached_property
+    def _erased(self) -> frozenset[str]:
+        return erased_hashes(self.store)
+
+    @cached_property
     def ingested(self) -> frozenset[str]:
         """SHA-256 of the files to skip in archives."""
         return frozenset() if self._again else ingested_hashes(self.store)
@@ -139,6 +141,7 @@ class BatchChecks:
                 items_of(self.store, batch_id),
                 earlier_texts(self.store, batch_id),
                 answers_to_earlier_texts(self.store, batch_id),
+                self._erased,
             )
             self._batches[batch_id] = names, labels
         return check_rows(
@@ -146,7 +149,7 @@ class BatchChecks:
         )
 
     def _known_name(self, annotator: str) -> str:
-        name = " ".join(annotator.split()) or UNNAMED
+        name = readable_name(annotator)
         return self._annotators.setdefault(folded(name), name)
 
 
@@ -308,13 +311,16 @@ def _checked(checks: BatchChecks, file: FilledFile, form: str | None) -> Checked
     if ingested and sha256_of(file.path) in ingested:  # the answers of the same archive are recognized one by one
         ingested = ()
     reading = read_filled(file, form, checks.workbooks, ingested)
-    rows = [row for row in reading.rows if row.workspace_id in ("", checks.workspace_id)]
+    rows = [row for row in reading.rows if row.workspace_id in ("", checks.workspace_id) and not row.fault]
     checked = CheckedFile(unreadable=list(reading.unreadable), n_rows=len(reading.rows))
     if reading.skipped:
         checked.notes.append(f"Skipped files that were ingested before: {', '.join(reading.skipped)}.")
-    if reading.rows and not rows:
+    if reading.rows and not rows and not any(row.fault for row in reading.rows):
         what = f"{file.path} belongs to another workspace."
         checked.unreadable.append(str(BatchError(what, hint="Ingest it in the workspace that published it.")))
+    checked.errors.extend(
+        RowError(row.row, "label", row.label, row.fault, row.cells, row.part) for row in reading.rows if row.fault
+    )
     checked.errors.extend(
         RowError(row.row, "workspace_id", row.workspace_id, _FOREIGN, row.cells, row.part)
         for row in reading.rows

@@ -57,11 +57,11 @@ def counted(n: int, noun: str) -> str:
 
 
 class _Lines(logging.Handler):
-    """Writes each record as a line to the current stderr."""
+    """Writes each record as one line to the current stderr, also if a file's name in it has line breaks."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if as_json():
             print(json_line(record.levelname, record.name, record.getMessage()), file=sys.stderr, flush=True)
             return
         level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        print(f"  {level}{record.getMessage()}", file=sys.stderr, flush=True)
+        print(f"  {level}{' '.join(record.getMessage().splitlines())}", file=sys.stderr, flush=True)

@@ -68,11 +68,13 @@ class StoreError(PalError):
 
 
 class DiskError(PalError):
-    """The disk is full, or must not be written."""
+    """The disk is full, must not be written, or has a link that leads nowhere."""
 
 
 _FULL = re.compile(r"(?i)No space left on device|database or disk is full|Disk quota exceeded|File too large")
 _READ_ONLY = re.compile(r"(?i)Read-only file system|readonly database")
+_LOOP = re.compile("Symlink loop")
+"""How `Path.resolve` words ELOOP, as a RuntimeError before Python 3.13."""
 _FULL_CODES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -95,6 +97,9 @@ def disk_error(error: BaseException, place: str = "") -> DiskError | None:
             f"{where} is on a read-only disk, or may not be written.",
             "Make it writable, or work on a copy; pal status, pal predict and pal export also work read-only.",
         )
+    if code == errno.ELOOP or (code is None and _LOOP.search(str(error))):
+        path = str(error).partition(" from ")[2].strip("'\"") if code is None else where
+        return DiskError(f"{path} is a symbolic link in a loop.", "Remove the link, or name the file itself.")
     if code in (errno.EACCES, errno.EPERM):
         return DiskError(f"Permission denied: {where}.", "Change its owner or its permissions, or name another path.")
     return None

@@ -18,9 +18,8 @@ from typing import Any
 
 from annotation.batch import sha256_of
 from annotation.checks import FilledFile
-from annotation.claims import FileState, alone_in, claim, put_back, state_of
+from annotation.claims import PUT_AWAY, FileState, alone_in, claim, put_back, state_of
 from annotation.inbox import (
-    PUT_AWAY,
     BatchChecks,
     CheckedFile,
     check_file,

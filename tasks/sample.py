@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from annotation.batch import assign, contents_of, with_gold, write_batch
-from storage.errors import ModelError, SamplingError
+from annotation.batch import assign, contents_of, is_of, with_gold, write_batch
+from storage.errors import BatchError, ModelError, SamplingError
 from storage.files.folders import MANIFEST
 from storage.lake.annotations import labelled_texts
 from storage.lake.batches import Draft, OvertakenError, count_batches, published_batches
@@ -300,13 +300,22 @@ def lacks_files(project: Project) -> bool:
 
 
 def publish_batches(project: Project) -> list[Path]:
-    """Write the missing folders of open batches, including those of killed runs; returns the new folders."""
+    """Write the missing folders of open batches, including those of killed runs; returns the new folders.
+
+    Raises:
+        BatchError: A folder is of another batch with the same id, for example after the lake was restored alone.
+    """
     workspace = project.workspace
     store = project.store
     written = []
     for batch in published_batches(store):
         folder = workspace.batches / batch.batch_id
         if (folder / MANIFEST).is_file():
+            if not is_of(folder, batch):
+                raise BatchError(
+                    f"{folder} is of another batch with this id: the folder or the lake is from another time.",
+                    hint="Move the folder away, and run the command again.",
+                )
             continue
         if write_batch(folder, batch, contents_of(store, batch, project.config.batch.context), project.label_set):
             log.info("Wrote the files of batch %s: %s", batch.batch_id, folder)

@@ -171,16 +171,18 @@ def _readings(path: Path, batch_id: str) -> Iterator[list[FilledRow]]:
 
 
 def _rows(dialect: Dialect, lines: list[str], columns: Sequence[str], batch_id: str) -> Iterator[FilledRow]:
-    """The rows below the header, numbered as in a spreadsheet; an unparsable line becomes the label of its row."""
+    """The rows below the header, numbered as in a spreadsheet; an unreadable line becomes a row with a fault."""
     lossy = None if dialect.encoding.startswith("utf-") else dialect.encoding
     lines = split_lines(dialect, lines)
     records, starts, faults, _ = parse_lines(dialect, lines, final=True)
-    by_line = dict(zip(starts.tolist(), records, strict=True)) | {line: None for line, _ in faults}
+    reasons = dict(faults)
+    by_line = dict(zip(starts.tolist(), records, strict=True)) | dict.fromkeys(reasons)
     for row, (line, cells) in enumerate(sorted(by_line.items(), key=lambda entry: entry[0]), start=1):
         if line < dialect.first_row - 1:
             continue
         if cells is None:
-            yield filled_row(row, {"label": lines[line].strip()[:MOST_SHOWN]}, batch_id, lossy=lossy)
+            unread = filled_row(row, {"label": lines[line].strip()[:MOST_SHOWN]}, batch_id, lossy=lossy)
+            yield replace(unread, fault=reasons[line])
         elif not blank(cells):
             yield filled_row(row, dict(zip(columns, map(restored, cells), strict=False)), batch_id, lossy=lossy)
 

@@ -18,8 +18,9 @@ RARE_SCRIPT = 0.01
 def summary(report: ImportReport) -> Iterator[str]:
     """The lines of a summary."""
     yield from report.layout
+    source = " ".join(report.source.splitlines())
     yield (
-        f"{report.source}: {counted(report.n_rows, 'row')}, {counted(report.n_new, 'new item')}, "
+        f"{source}: {counted(report.n_rows, 'row')}, {counted(report.n_new, 'new item')}, "
         f"{counted(report.n_duplicates, 'duplicate')}, {report.n_rejected:,} rejected"
         + (f" (see {report.rejects_file})" if report.rejects_file else "")
     )

@@ -122,7 +122,7 @@ def find(
     like: Annotated[str, typer.Option(metavar="ITEM", help="Find items similar to this one, by meaning.")] = "",
     label: Annotated[str, typer.Option(help="Search the items answered with this label, not the pool.")] = "",
     where: Annotated[str, typer.Option(help="Search only items whose columns fulfill this condition, in SQL.")] = "",
-    n: Annotated[int, typer.Option("--number", "-n", min=1, help="Items to show.")] = 20,
+    n: Annotated[int, typer.Option("--number", "-n", min=1, max=1_000_000, help="Items to show.")] = 20,
     by: Annotated[By, typer.Option(help="How to rank the items; words is the fastest.")] = "both",
     batch: Annotated[int | None, typer.Option(min=1, help="Publish this many matches as a training batch.")] = None,
     form: FormatOption = None,

@@ -115,8 +115,10 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         _to_stderr("Interrupted. Completed steps are saved; run the command again to continue.")
         return 130
+    if not isinstance(error, PalError):
+        error = disk_error(error) or error
     if isinstance(error, OSError):
-        error = disk_error(error) or PalError(f"{error}.", hint="Check the path and its permissions.")
+        error = PalError(f"{error}.", hint="Check the path and its permissions.")
     if isinstance(error, PalError):
         _to_stderr(f"Error: {error}")
         return 1

@@ -32,7 +32,8 @@ def models(
 def adapt(
     call: Call,
     texts: Annotated[
-        int, typer.Option(min=1, help="Maximum number of texts of the pool to read, a random sample.")
+        int,
+        typer.Option(min=1, max=1_000_000_000, help="Maximum number of texts of the pool to read, a random sample."),
     ] = 100_000,
     labels: Annotated[bool, typer.Option(help="Fine-tune on the training items first.")] = True,
     teacher: Annotated[

@@ -404,16 +404,16 @@ class _Ingest:
         return by_key
 
     def _find_contradictions(self, files: Sequence[FileAnswers]) -> dict[str, list[Contradiction]]:
-        new_by_key: dict[tuple[str, str, str], list[tuple[FileAnswers, Answer]]] = {}
+        new_by_key: dict[_Key, list[tuple[FileAnswers, Answer]]] = {}
         for file in files:
             is_known = not file.hand_in.stays and not file.hand_in.again and file.hand_in.sha256 in self._first_ingested
             history = self._batches[file.batch_id].history
             for key, answers in self._by_key(file).items():
                 stored = history.get(key, [])
                 if new := _new_answers(stored, answers, file.hand_in, file.source_file, is_known=is_known):
-                    new_by_key.setdefault((file.batch_id, *key), []).append((file, new[-1]))
+                    new_by_key.setdefault(key, []).append((file, new[-1]))
         contradictions: dict[str, list[Contradiction]] = {}
-        for (_, item_id, annotator), new_answers in new_by_key.items():
+        for (item_id, annotator), new_answers in new_by_key.items():
             if _contradict(new_answers):
                 sources = tuple((file.source_file, answer.answer) for file, answer in new_answers)
                 for file, _ in new_answers:
@@ -424,15 +424,19 @@ class _Ingest:
 def _contradict(answers: Sequence[tuple[FileAnswers, Answer]]) -> bool:
     """Whether one annotator's answers to one item in several files contradict each other.
 
-    An answer given in a terminal after the other file was saved is a correction of it.
+    An answer given in a terminal after the other file was saved is a correction of it, and so is one in the terminal
+    for a later batch.
     """
-    in_journals = {answer.answer for file, answer in answers if file.hand_in.is_journal}
     in_files = {answer.answer for file, answer in answers if not file.hand_in.is_journal}
-    if len(in_journals | in_files) == 1 or len(in_journals) > 1 or len(in_files) > 1:
-        return len(in_journals | in_files) > 1
+    in_journals: dict[str, set[str]] = {}
+    for file, answer in answers:
+        if file.hand_in.is_journal:
+            in_journals.setdefault(file.batch_id, set()).add(answer.answer)
+    if len(in_files) > 1 or any(len(given) > 1 for given in in_journals.values()):
+        return True
     saved = [file.hand_in.saved_at for file, _ in answers if not file.hand_in.is_journal]
-    answered = [answer.annotated_at for file, answer in answers if file.hand_in.is_journal]
-    return not all(a and s and in_utc(a) > in_utc(s) for a in answered for s in saved)
+    corrected = [a.annotated_at for file, a in answers if file.hand_in.is_journal and a.answer not in in_files]
+    return not all(a and s and in_utc(a) > in_utc(s) for a in corrected for s in saved)
 
 
 def _new_answers(

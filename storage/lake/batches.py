@@ -9,7 +9,7 @@ from typing import Any
 
 from storage.errors import BatchError
 from storage.lake.connection import bound, listed
-from storage.lake.schema import ANSWERS_TO_BATCHES, ASKED, OUT, UNAVAILABLE, current_labels
+from storage.lake.schema import ASKED, OUT, UNAVAILABLE, answers_to_batches, current_labels
 from storage.lake.store import Connection, Store, records_of
 from storage.records import (
     Assignment,
@@ -188,7 +188,7 @@ _ROWS_OF = {
 }
 """Table -> its columns in order, with their types."""
 
-_OPEN = "WHERE status = 'published' ORDER BY created_at, batch_id"
+_OPEN = "WHERE status = 'published'"
 
 
 def open_batches(store: Store) -> list[Progress]:
@@ -202,7 +202,7 @@ def published_batches(store: Store, *, again: bool | None = None) -> list[Batch]
     Args:
         again: True for repeated queries about answered items only, False for new items only.
     """
-    batches = store.records(Batch, f"FROM lake.batches {_OPEN}")
+    batches = store.records(Batch, f"FROM lake.batches {_OPEN} ORDER BY created_at, batch_id")
     return [batch for batch in batches if again in (None, batch.purpose.asks_again)]
 
 
@@ -375,10 +375,10 @@ def close_batch(store: Store, batch_id: str) -> int:
 def _progress(store: Store, condition: str, parameters: list[Any] | None = None) -> list[Progress]:
     return store.records(
         Progress,
-        f"""WITH answers AS ({ANSWERS_TO_BATCHES})
+        f"""WITH chosen AS MATERIALIZED (FROM lake.batches {condition}), answers AS ({answers_to_batches("chosen")})
         SELECT *, (SELECT count(*) FROM answers a WHERE a.batch_id = b.batch_id) AS n_answered,
             (SELECT coalesce(sum(least(a.n, coalesce(b.overlap, 1))), 0)::BIGINT FROM answers a
             WHERE a.batch_id = b.batch_id) AS n_answers
-        FROM lake.batches b {condition}""",
+        FROM chosen b ORDER BY created_at, batch_id""",
         parameters,
     )

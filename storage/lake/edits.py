@@ -14,7 +14,7 @@ from storage.errors import BatchError, SourceError
 from storage.lake.annotations import next_ingestion
 from storage.lake.connection import bound
 from storage.lake.history import WAITING
-from storage.lake.schema import ANSWERS_TO_BATCHES, ASKED, OUT, standing_answers
+from storage.lake.schema import ASKED, OUT, answers_to_batches, standing_answers
 from storage.lake.store import Connection, Store
 from storage.readers.spellings import folded, text_hash
 
@@ -43,6 +43,11 @@ class EarlierText:
     text: str
     text_hash: str
     edited_at: datetime
+
+
+def erased_hashes(store: Store) -> frozenset[str]:
+    """The hashes of the texts that were erased."""
+    return frozenset(digest for (digest,) in store.rows("SELECT text_hash FROM lake.erased"))
 
 
 def edit_item(store: Store, item_id: str, text: str) -> Edited:
@@ -81,7 +86,7 @@ def edit_item(store: Store, item_id: str, text: str) -> Edited:
             raise BatchError("The new text was erased before (pal items erase).", hint="Use another text.")
         in_batches = rows(
             f"""SELECT DISTINCT o.batch_id, o.purpose, coalesce(a.n, 0) < coalesce(b.overlap, 1) FROM ({OUT}) o
-                JOIN lake.batches b USING (batch_id) LEFT JOIN ({ANSWERS_TO_BATCHES}) a
+                JOIN lake.batches b USING (batch_id) LEFT JOIN ({answers_to_batches(f"({OUT})")}) a
                 ON a.batch_id = o.batch_id AND a.item_id = o.item_id WHERE o.item_id = $item ORDER BY 1""",
             item,
         )

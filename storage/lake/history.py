@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from storage.errors import BatchError
-from storage.lake.schema import ANSWERS_TO_BATCHES, OUT, adjudicated, answers_at, current_labels, standing_answers
+from storage.lake.schema import OUT, adjudicated, answers_at, answers_to_batches, current_labels, standing_answers
 from storage.lake.store import Store
 from storage.records import NAMELESS, Batch, Purpose, Split
 
@@ -167,7 +167,7 @@ def independent_answers(store: Store) -> pa.Table:
 
 
 WAITING = f"""SELECT o.item_id FROM ({OUT}) o JOIN lake.batches b USING (batch_id)
-    LEFT JOIN ({ANSWERS_TO_BATCHES}) a ON a.batch_id = o.batch_id AND a.item_id = o.item_id
+    LEFT JOIN ({answers_to_batches(f"({OUT})")}) a ON a.batch_id = o.batch_id AND a.item_id = o.item_id
     WHERE coalesce(a.n, 0) < coalesce(b.overlap, 1)"""
 """Query for the items that need more answers in an open batch."""
 

@@ -436,6 +436,18 @@ def unavailable(version: int | None = None) -> str:
     return f"SELECT item_id FROM lake.annotations a {at_version} UNION SELECT item_id FROM ({out(version)})"
 
 
+def answers_to_batches(among: str) -> str:
+    """Query for the number of annotators who answered each of a batch's own items: (batch_id, item_id, n).
+
+    Args:
+        among: A table; only the answers to its batches are counted.
+    """
+    return f"""
+        SELECT batch_id, item_id, count(DISTINCT annotator) AS n FROM lake.annotations
+        SEMI JOIN {among} USING (batch_id) SEMI JOIN lake.batch_items USING (batch_id, item_id)
+        GROUP BY batch_id, item_id"""
+
+
 def workspace_id(store: Store) -> str:
     """The id of the workspace, assigned when its lake was created or migrated; it moves with the lake."""
     return str(store.rows("SELECT workspace_id FROM lake.workspace")[0][0])
@@ -450,8 +462,3 @@ UNAVAILABLE = unavailable()
 ASKED = """
     SELECT batch_id, item_id FROM lake.batch_items UNION SELECT batch_id, item_id FROM lake.assignments"""
 """Query for the items of each batch, including gold items: (batch_id, item_id)."""
-
-ANSWERS_TO_BATCHES = """
-    SELECT batch_id, item_id, count(DISTINCT annotator) AS n FROM lake.annotations
-    SEMI JOIN lake.batch_items USING (batch_id, item_id) GROUP BY batch_id, item_id"""
-"""Query for the number of annotators who answered each of a batch's own items: (batch_id, item_id, n)."""

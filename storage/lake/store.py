@@ -105,7 +105,7 @@ class Store:
         try:
             self._attach()
         except (duckdb.Error, sqlite3.Error) as error:
-            raise explained(error, self.address) or disk_error(error, location) or self._damaged(error) from error
+            raise disk_error(error, location) or explained(error, self.address) or self._damaged(error) from error
 
     @property
     def is_read_only(self) -> bool:
@@ -437,7 +437,7 @@ class Store:
         try:
             yield
         except (duckdb.Error, sqlite3.Error) as error:
-            explanation = explained(error, self.address) or disk_error(error, self.data)
+            explanation = disk_error(error, self.data) or explained(error, self.address)
             if explanation is None and isinstance(error, _OF_THIS_PROGRAM):
                 raise
             raise explanation or self._damaged(error) from error
@@ -543,7 +543,7 @@ def _again(action: Callable[[], T], patience_s: float = 0.0, renew: Callable[[],
                 _again(renew, until - time.monotonic())
                 continue
             lost = bool(LOST.search(str(error))) and time.monotonic() < until
-            if attempt == _TRIES - 1 or not (lost or _LOST_A_RACE.search(str(error))):
+            if attempt == _TRIES - 1 or disk_error(error) or not (lost or _LOST_A_RACE.search(str(error))):
                 raise
             time.sleep(random.random() * min(2.0, 0.02 * 2**attempt))
     raise AssertionError("unreachable")

@@ -15,7 +15,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,16 @@ PATIENCE_S = 600.0
 
 @dataclass(frozen=True)
 class StoredContent:
-    """The hash and size of a stored file content."""
+    """The hash and size of a stored file content.
+
+    Attributes:
+        changed_ns: When a file of the workspace with it was changed, in nanoseconds since 1970: an answer given in a
+            terminal counts more than a file of the inbox that was saved before it. 0 if unknown.
+    """
 
     sha256: str
     bytes: int
+    changed_ns: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -176,7 +182,7 @@ def _checked(backup: Backup) -> Backup:
     """The backup, if its values have the right types; else ValueError."""
     contents = (backup.catalog, *backup.data.values(), *backup.files.values())
     texts = [backup.at, *backup.lake, *backup.data, *backup.files, *(content.sha256 for content in contents)]
-    numbers = [backup.lake_version, *(content.bytes for content in contents)]
+    numbers = [backup.lake_version, *(n for content in contents for n in (content.bytes, content.changed_ns))]
     if len(backup.lake) != 2 or not all(isinstance(text, str) for text in texts):
         raise ValueError("a path or a hash is not a text")
     if not all(isinstance(n, int) for n in numbers) or not all(
@@ -315,7 +321,8 @@ def _kept_files(objects: _Objects, root: Path, paths: list[Path]) -> Iterator[tu
         for path in [root_path] if root_path.is_file() else sorted(root_path.rglob("*")):
             if path.is_file() and not any(name.startswith(".") and name.endswith(".part") for name in path.parts):
                 with contextlib.suppress(FileNotFoundError):
-                    yield path.relative_to(root).as_posix(), objects.keep(_pieces(path))
+                    changed_ns = path.stat().st_mtime_ns
+                    yield path.relative_to(root).as_posix(), replace(objects.keep(_pieces(path)), changed_ns=changed_ns)
 
 
 def _pieces(path: Path) -> Iterator[bytes]:
@@ -383,6 +390,8 @@ class _Objects:
         with path.open("wb") as file:
             for piece in self.read(content):
                 file.write(piece)
+        if content.changed_ns:
+            os.utime(path, ns=(content.changed_ns, content.changed_ns))
         to_disk(path)
 
     def forget_all_but(self, backup: Backup) -> None:

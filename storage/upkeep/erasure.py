@@ -14,7 +14,7 @@ from typing import Any
 
 from storage.errors import BatchError
 from storage.lake.connection import bound, quoted
-from storage.lake.schema import ANSWERS_TO_BATCHES, ASKED, current_labels
+from storage.lake.schema import ASKED, answers_to_batches, current_labels
 from storage.lake.store import Connection, Store
 from storage.upkeep.maintenance import CATALOG, DataFolder
 
@@ -155,7 +155,8 @@ def _leave_newest_version(connection: Connection, erasure: Erasure) -> None:
                 FROM (SELECT b.batch_id AS of_batch, count(DISTINCT i.item_id) AS left_over,
                         count(DISTINCT i.item_id) FILTER (a.n >= coalesce(b.overlap, 1)) AS n_done
                     FROM lake.batches b LEFT JOIN lake.batch_items i USING (batch_id)
-                    LEFT JOIN ({ANSWERS_TO_BATCHES}) a ON a.batch_id = i.batch_id AND a.item_id = i.item_id
+                    LEFT JOIN ({answers_to_batches("lake.batches")}) a
+                    ON a.batch_id = i.batch_id AND a.item_id = i.item_id
                     GROUP BY b.batch_id) WHERE of_batch = batch_id AND batch_id IN (SELECT unnest($batches))""",
                 {"batches": list(erasure.batches)},
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from storage.errors import StoreError
+from storage.errors import StoreError, disk_error
 from storage.lake.annotations import labelled_texts
 from storage.lake.catalog_copy import attach_tables, compare_catalogs, copy_catalog
 from storage.lake.connection import Connection, attach_lake, explained, load_extension, open_duckdb, without_secrets
@@ -84,9 +84,13 @@ def written_lake(catalog: str, data: str) -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, OSError) as error:
-        raise explained(error, f"the lake {catalog} with data in {data}") or StoreError(
-            without_secrets(f"The lake {catalog} with data in {data} cannot be written: {error}"),
-            hint="Fix this and run the command again.",
+        raise (
+            disk_error(error)
+            or explained(error, f"the lake {catalog} with data in {data}")
+            or StoreError(
+                without_secrets(f"The lake {catalog} with data in {data} cannot be written: {error}"),
+                hint="Fix this and run the command again.",
+            )
         ) from error
 
 

@@ -28,6 +28,9 @@ from tasks.config.values import as_toml, suggest
 if TYPE_CHECKING:
     from tasks.learning.training import TrainingConfig
 
+LARGEST = 1_000_000_000_000
+"""The largest number in pal.toml; larger ones do not fit into the lake's columns or a process's memory."""
+
 Event = Literal["batch", "promotion", "failure", "drift"]
 EVENTS: tuple[Event, ...] = get_args(Event)
 
@@ -84,6 +87,13 @@ class Section(BaseModel):
     """A section of pal.toml. A validator raises ValueError with one argument for each error that it finds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @field_validator("*")
+    @classmethod
+    def _refuse_huge_numbers(cls, value: Any) -> Any:
+        if isinstance(value, int | float) and not abs(value) <= LARGEST:  # NaN is not either
+            raise ValueError(f"write a number from -{LARGEST:,} to {LARGEST:,}.")
+        return value
 
 
 class LabelConfig(Section):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from annotation.checks import FilledRow, RowError, check_rows
+from annotation.checks import FilledRow, ItemNames, RowError, check_rows
 from annotation.label_set import LabelSet
 from storage.readers.spellings import text_hash
 from storage.records import UNNAMED, Answer, BatchItem
@@ -47,6 +47,17 @@ def test_a_filled_row_is_an_answer(label_set: LabelSet) -> None:
     when = datetime(2026, 1, 2, tzinfo=UTC)
     row = replace(row_of(ITEMS[0], "1"), note=" why ", annotator=" anna ", seconds=2.5, annotated_at=when)
     assert check_rows([row], ITEMS, label_set) == ([Answer("284006", "related", "anna", "why", 2.5, when)], [])
+
+
+def test_the_row_of_an_erased_text_has_an_error_of_its_own(label_set: LabelSet) -> None:
+    gone = item("i9", "Floods hit another town")
+    names = ItemNames(ITEMS, erased={gone.text_hash})
+    reasons = []
+    for row in (row_of(gone), replace(row_of(gone), text_hash=None), row_of(item("i10", "Nothing"))):
+        answers, (error,) = check_rows([row], names, label_set)
+        reasons.append(error.reason)
+        assert (answers, error.column) == ([], "item_id")
+    assert reasons[0] == reasons[1] != reasons[2]
 
 
 def test_a_row_without_a_name_is_unnamed_and_an_empty_row_is_neither_answer_nor_error(label_set: LabelSet) -> None:

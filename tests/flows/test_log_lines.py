@@ -37,10 +37,11 @@ def test_log_lines_of_our_packages_come_once_each_on_stderr(capsys: pytest.Captu
         logging.getLogger("tasks.collect").info("%d new", 3)
         logging.getLogger("storage.lake.store").warning("slow")
         logging.getLogger("annotation").debug("too much")
+        logging.getLogger("tasks").info("%s: 3 rows", "a\nb.csv")
         say("a line")
     finally:
         logging.getLogger().removeHandler(console)
-    assert capsys.readouterr() == ("", "  3 new\n  warning: slow\n  a line\n")
+    assert capsys.readouterr() == ("", "  3 new\n  warning: slow\n  a b.csv: 3 rows\n  a line\n")
     assert others.getvalue() == "", "nor a second time by somebody else's handler"
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
+import sqlite3
+from pathlib import Path
 
+import duckdb
 import pytest
 
 from storage import errors
@@ -35,3 +39,21 @@ def test_an_error_crosses_a_process_whole() -> None:
     error = pickle.loads(pickle.dumps(errors.BatchError("gone.", hint="pal next")))
     assert isinstance(error, errors.BatchError)
     assert str(error) == "gone.\nHint: pal next"
+
+
+def test_a_loop_of_symbolic_links_is_named_as_such_by_every_way_to_meet_it(tmp_path: Path) -> None:
+    loop = tmp_path / "loop.csv"
+    loop.symlink_to(loop)
+    for meet in (Path.resolve, Path.read_bytes, lambda path: (path / "a").resolve()):
+        with pytest.raises((OSError, RuntimeError)) as raised:
+            meet(loop)
+        found = errors.disk_error(raised.value)
+        assert found is not None
+        assert str(loop) in found.what
+
+
+@pytest.mark.parametrize("path", [None, "tests"])
+def test_a_full_disk_is_recognized_whoever_reports_it(path: str | None) -> None:
+    system = OSError(errno.ENOSPC, "No space left on device", path)
+    for error in (system, sqlite3.OperationalError("database or disk is full"), duckdb.IOException(str(system))):
+        assert isinstance(errors.disk_error(error), errors.DiskError)

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from together import SPAWN, together
 from waiting import PATIENCE_S, until
 
-from storage.errors import StoreError
+from storage.errors import DiskError, StoreError
 from storage.lake import store as store_module
 from storage.lake.store import SLICE_ROWS, Connection, Store
 
@@ -98,6 +98,21 @@ def test_a_failed_statement_is_the_error_that_is_told_and_is_not_tried_again(lak
     with pytest.raises(duckdb.CatalogException, match="nowhere"):
         lake.write(change, "never")
     assert (len(runs), count(lake, "a")) == (1, 0)
+
+
+def test_a_full_disk_is_the_error_also_where_the_commit_fails_and_is_not_tried_again(lake: Store) -> None:
+    runs = []
+
+    def change(_: Connection) -> None:
+        runs.append(1)
+        raise duckdb.TransactionException(
+            "Failed to commit DuckLake transaction. Exceeded the maximum retry count: "
+            'Failed to execute query "COMMIT": database or disk is full'
+        )
+
+    with pytest.raises(DiskError):
+        lake.write(change, "never")
+    assert len(runs) == 1
 
 
 def test_a_write_sees_itself_gives_back_what_it_returns_and_is_one_version(lake: Store) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -30,20 +31,22 @@ from test_collect import (
 )
 
 import tasks.collect
-from annotation.claims import CLAIMED, alone_in, claim
+from annotation.checks import FilledRow
+from annotation.claims import CLAIMED, PUT_AWAY, alone_in, claim
 from annotation.formats.journal import Journal, journal_path
 from annotation.formats.registry import FORMATS
-from annotation.inbox import waiting_answers
+from annotation.inbox import BatchChecks, waiting_answers
 from annotation.label_set import LabelSet
 from flows.cli.annotating import annotate_batch, publish_formats
 from flows.cli.status import status_of
 from flows.ingest import check_ingest
 from storage.errors import BatchError, StoreError
+from storage.lake.batches import Draft, close_batch, reserve
 from storage.lake.items import item_ids_of
 from storage.lake.schema import current_labels, workspace_id
 from storage.readers.labelled import read_labelled
 from storage.readers.spellings import text_hash
-from storage.records import Answer, Batch
+from storage.records import Answer, Batch, Proposal, Split
 from storage.upkeep.backup import keep, restore
 from storage.workspace import Workspace
 from tasks.collect import JOURNAL, FileReport, collect_answers, files_to_collect
@@ -268,17 +271,91 @@ def test_files_that_contradict_each_other_stay_and_are_named_until_one_is_correc
     assert [report.n_new for report in collect(workspace, label_set)] == [4]
 
 
+@pytest.mark.parametrize("restored", [True, False])
 @pytest.mark.parametrize("later", [True, False])
 def test_an_answer_in_the_terminal_wins_over_a_file_that_was_handed_in_before_it(
-    workspace: Workspace, label_set: LabelSet, batch: Batch, sheet: Path, later: bool
+    workspace: Workspace, label_set: LabelSet, batch: Batch, sheet: Path, later: bool, restored: bool, tmp_path: Path
 ) -> None:
     path = fill(sheet, {"i3": "1"}, workspace.inbox / "anna.csv", annotator="anna")
-    given = datetime.now(UTC) + timedelta(seconds=60 if later else -60)
+    saved = datetime.now(UTC) - timedelta(days=1)
+    os.utime(path, (saved.timestamp(), saved.timestamp()))
+    given = saved + timedelta(seconds=60 if later else -60)
     with Journal(sheet.with_name("answers-anna.jsonl")) as journal:
         journal.append(batch.batch_id, text_hash(TEXTS["i3"]), Answer("i3", "not_related", "anna", annotated_at=given))
+    if restored:
+        keep(workspace, workspace.store(), tmp_path / "kept")
+        restore(tmp_path / "kept", tmp_path / "restored")
+        workspace = Workspace(tmp_path / "restored")
+        path = workspace.inbox / path.name
     errors = [error for report in collect(workspace, label_set) for error in report.errors]
     assert (label_of(workspace, "i3"), len(errors)) == (("not_related", 0) if later else (None, 2))
     assert path.exists() is not later
+
+
+@pytest.mark.parametrize("terminal", ["neither", "earlier", "later"])
+def test_files_of_two_batches_with_an_item_contradict_each_other_unless_the_later_answer_was_given_in_a_terminal(
+    workspace: Workspace, label_set: LabelSet, batch: Batch, sheet: Path, terminal: str
+) -> None:
+    store, ids = workspace.store(), list(TEXTS)
+    close_batch(store, batch.batch_id)
+    draft = Draft(Split.TRAINING, ids, [Proposal(name, "random", None, 1) for name in ids], 7, store.version(), "")
+    later = reserve(store, draft, beside_open=False)[0]
+    publish_batches(project_of(workspace, label_set))
+    given = datetime.now(UTC) - timedelta(hours=1)
+    for one, value in ((batch, "1"), (later, "0")):
+        folder = workspace.batches / one.batch_id
+        if terminal == "later" or (terminal == "earlier" and one is batch):
+            answer = Answer("i3", {"1": "related", "0": "not_related"}[value], "anna", annotated_at=given)
+            with Journal(folder / "answers-anna.jsonl") as journal:
+                journal.append(one.batch_id, text_hash(TEXTS["i3"]), answer)
+        else:
+            fill(folder / "batch.csv", {"i3": value}, annotator="anna")
+    errors = [report for report in collect(workspace, label_set) if report.errors]
+    assert len(errors) == (0 if terminal == "later" else 2)
+    assert label_of(workspace, "i3") == ("not_related" if terminal == "later" else None)
+
+
+def test_characters_that_cannot_be_stored_are_left_out_of_names_and_notes_and_a_long_name_is_an_error(
+    workspace: Workspace, batch: Batch, label_set: LabelSet
+) -> None:
+    row = FilledRow(2, batch.batch_id, "i3", "1", text=TEXTS["i3"], note="a\0b\ufeff", annotator="an\0na\x1b\n x")
+    answers, errors = BatchChecks(workspace, label_set).answers(
+        batch.batch_id, [row, replace(row, annotator="x" * 201), replace(row, annotator="y" * 200)]
+    )
+    assert [(answer.annotator, answer.note) for answer in answers] == [("anna x", "ab"), ("y" * 200, "ab")]
+    assert [error.column for error in errors] == ["annotator"]
+
+
+def test_a_line_that_is_too_long_to_be_read_is_an_error_that_says_so(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    fill(sheet, {"284006": "1"}, note="a note")
+    path = fill(sheet, {"i4": "1"}, workspace.inbox / "anna.csv")
+    path.write_text(path.read_text(encoding="utf-8").replace("a note", "x" * 200_000), encoding="utf-8")
+    sheet.unlink()
+    (report,) = collect(workspace, label_set)
+    assert (report.n_new, len(report.errors)) == (1, 1)
+    assert "100,000" in report.errors[0]
+
+
+@pytest.mark.parametrize("seconds", [-1, -0.001, 1e300, float("-inf"), float("nan")])
+def test_a_duration_that_cannot_be_is_left_out_of_an_answer(
+    workspace: Workspace, batch: Batch, label_set: LabelSet, seconds: float
+) -> None:
+    row = FilledRow(2, batch.batch_id, "i3", "1", text=TEXTS["i3"], seconds=seconds)
+    answers, errors = BatchChecks(workspace, label_set).answers(batch.batch_id, [row])
+    assert ([(answer.answer, answer.seconds) for answer in answers], errors) == ([("related", None)], [])
+
+
+@pytest.mark.parametrize("name", [CLAIMED, *PUT_AWAY])
+def test_a_file_with_the_name_of_a_folder_of_the_inbox_is_named_and_nothing_is_ingested(
+    workspace: Workspace, label_set: LabelSet, sheet: Path, name: str
+) -> None:
+    path = fill(sheet, ALL, workspace.inbox / "anna.csv")
+    (workspace.inbox / name).touch()
+    with pytest.raises(BatchError, match=name):
+        collect(workspace, label_set)
+    assert (path.is_file(), annotations(workspace)) == (True, [])
 
 
 def test_a_time_ahead_of_the_clock_outranks_no_later_file_and_is_reported(

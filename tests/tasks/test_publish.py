@@ -8,10 +8,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from projects import project_of
 
 from annotation.batch import published_labels, read_manifest
 from flows.cli.annotating import history_text, publish_formats
+from storage.errors import BatchError
 from storage.lake.annotations import ingest
 from storage.lake.batches import close_batch
 from storage.lake.history import history_of
@@ -40,6 +42,20 @@ def test_every_open_batch_is_published_once(workspace: Workspace, reserve_batch:
     assert publish_batches(project_of(workspace)) == []
     assert {path: path.read_bytes() for path in workspace.batches.rglob("*.*") if path.is_file()} == before
     assert_whole(folders[0])
+
+
+def test_a_folder_of_another_batch_with_the_same_id_is_not_used_for_a_batch(
+    workspace: Workspace, reserve_batch: Reserve
+) -> None:
+    batch = reserve_batch(workspace, TEXTS)
+    (folder,) = publish_batches(project_of(workspace))
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(manifest | {"created_at": "2026-01-01T00:00:00+00:00"}), encoding="utf-8")
+    with pytest.raises(BatchError, match=batch.batch_id):
+        publish_batches(project_of(workspace))
+    folder.rename(workspace.root / "aside")
+    assert publish_batches(project_of(workspace)) == [folder]
 
 
 def test_a_batch_keeps_the_guideline_that_it_showed(workspace: Workspace, reserve_batch: Reserve) -> None:

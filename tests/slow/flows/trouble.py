@@ -30,10 +30,18 @@ COMMANDS: dict[str, str] = {
     "nightly": "nightly",
     "status": "status",
     "next": "next",
-    "publish": "publish --format doccano",
+    "publish": "publish b0003-training --format doccano",
     "find": "find flood",
     "show": "show 1",
+    "labels": "labels",
     "labels rename": "labels rename no never --yes",
+    "labels merge": "labels merge no other --into no --yes",
+    "labels retire": "labels retire other --yes",
+    "labels split": "labels split no --into never,seldom --yes",
+    "labels add": "labels add maybe --yes",
+    "labels ask-again": "labels ask-again",
+    "annotators": "annotators",
+    "annotators rename": "annotators rename unnamed anna",
     "items edit": "items edit 1 --text corrected",
     "items erase": "items erase 1 --yes",
     "annotate": "annotate",
@@ -44,7 +52,9 @@ COMMANDS: dict[str, str] = {
     "agreement": "agreement",
     "history": "history 1",
     "models": "models",
+    "promote": "promote m00010",
     "rollback": "rollback",
+    "adapt": "adapt",
     "predict TEXT": "predict flood",
     "predict --file": "predict --file {spare}/new.csv",
     "predict --pool": "predict --pool --output {out}/pool.csv",
@@ -55,7 +65,8 @@ COMMANDS: dict[str, str] = {
     "maintain": "maintain",
     "migrate": "migrate",
     "check": "check",
-    "simulate": "simulate {spare}/labelled.csv --seeds 1 --iterations 1 --jobs 1 -m random -o {out}/sim",
+    "simulate": "simulate {spare}/labelled.csv --seeds 1 --iterations 1 --start 20 --batch 20 --jobs 1 -m random "
+    "-o {out}/sim",
     "lake move": "lake move --catalog sqlite:{out}/c.sqlite --data {out}/data",
 }
 READS = {"config", "strategies", "status", "models", "predict TEXT", "predict --file", "export"}
@@ -93,7 +104,7 @@ def make_workspace(folder: Path) -> Path:
     write(spare / "first.csv", [("id", "text"), *((f"{k}", text) for k, (text, _) in enumerate(rows[:90]))])
     write(spare / "new.csv", [("text",), *((f"a new text about town {k} {'x' * 200}",) for k in range(NEW_TEXTS))])
     write(spare / "labelled.csv", [("text", "label"), *rows])
-    pal(f"init {root} --labels yes,no --positive yes", folder)
+    pal(f"init {root} --labels yes,no,other --positive yes", folder)
     toml = (root / "pal.toml").read_text(encoding="utf-8")
     for name, value in (("evaluation", 20), ("training", 20), ("size", 20)):
         toml = "\n".join(f"{name} = {value}" if line.startswith(f"{name} = ") else line for line in toml.split("\n"))

@@ -319,3 +319,21 @@ def test_the_workspace_is_found_upward_by_argument_and_by_environment(
     assert open_project().workspace.root == root
     with pytest.raises(WorkspaceError):
         open_project(tmp_path)
+
+
+@pytest.mark.parametrize("value", [f"{10**30}", f"-{10**30}", "1e300", "inf", "nan"])
+def test_no_number_is_larger_than_what_can_be_stored(tmp_path: Path, value: str) -> None:
+    sections = {
+        section: [
+            name
+            for name, setting in getattr(field.annotation, "model_fields", {}).items()
+            if setting.annotation in (int, float)
+        ]
+        for section, field in Config.model_fields.items()
+    }
+    lines = [
+        line for section, names in sections.items() for line in (f"[{section}]", *(f"{n} = {value}" for n in names))
+    ]
+    n_numbers = sum(map(len, sections.values()))
+    assert n_numbers > 15
+    assert len(errors(tmp_path, "\n".join([TASK, *lines[1:]]))) == n_numbers

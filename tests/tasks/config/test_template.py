@@ -59,7 +59,9 @@ def test_every_setting_stands_there_with_a_line_above_it_that_says_what_it_is() 
     assert back(uncommented) == find_preset("demo")
 
 
-@given(TEXTS, st.lists(TEXTS, max_size=3), st.floats(min_value=1e-9), st.sampled_from(["entropy", "random"]))
+@given(
+    TEXTS, st.lists(TEXTS, max_size=3), st.floats(min_value=1e-9, max_value=1e9), st.sampled_from(["entropy", "random"])
+)
 def test_any_settings_read_back(text: str, keywords: list[str], rate: float, strategy: str) -> None:
     config = Config(
         task=TaskConfig(name=text, question=text, definition=text, labels=TaskConfig.of(DISASTER).labels),
