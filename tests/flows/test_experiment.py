@@ -68,16 +68,23 @@ def test_the_command_needs_no_workspace_and_no_configuration(file: Path, monkeyp
     assert (file.parent / "simulation-labelled" / "results.parquet").is_file()
     assert "simulation.png" in ran.stdout
     monkeypatch.setitem(sys.modules, "resvg_py", None)
-    encoders = ["--encoder", "minilm-static", "--encoder", "bag-of-words"]
-    ran = CliRunner().invoke(app, [*arguments, "-m", "random", *encoders, "--jobs", "1", "--json"])
+    ran = CliRunner().invoke(app, [*arguments, "-m", "random", "-m", "default", "--jobs", "1"])
     assert ran.exit_code == 0, ran.output
     assert all(value in ran.stderr for value in ("resvg-py", "pip install 'pytorch-active-learning[png]'"))
     assert "simulation.png" not in ran.stdout
+
+
+def test_the_command_takes_several_encoders_and_batch_sizes(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(file.parent)
+    arguments = ["simulate", "labelled.csv", "--seeds", "1", "--iterations", "1", "--start", "40", "-m", "random"]
+    more = ["--encoder", "minilm-static", "--encoder", "bag-of-words", "--batch", "20"]
+    ran = CliRunner().invoke(app, [*arguments, *more, "--jobs", "1", "--json"])
+    assert ran.exit_code == 0, ran.output
     rows = json.loads(ran.stdout)["rows"]
     assert {(row["mix"], row["encoder"], row["batch_size"], row["name"]) for row in rows} == {
         ("random", encoder, 20, f"random, {encoder}") for encoder in ("minilm-static", "bag-of-words")
     }
-    ran = CliRunner().invoke(app, [*arguments, "--batch", "0"])
+    ran = CliRunner().invoke(app, [*arguments, "--batch", "20", "--batch", "0"])
     assert ran.exit_code == 2
 
 
