@@ -26,16 +26,12 @@ commands = typer.Typer(rich_markup_mode=None)
 @command(commands, "next", epilog="Example: pal next -n 50 --json")
 def next_(
     call: Call,
-    n: Annotated[
-        int | None, typer.Option("--number", "-n", min=1, help="Number of items (default: from pal.toml).")
-    ] = None,
+    n: Annotated[int | None, typer.Option("--number", "-n", min=1, help="Items (default: from pal.toml).")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Random seed (default: from pal.toml).")] = None,
     another: Annotated[bool, typer.Option("--another", help="Publish a batch even if one is open.")] = False,
     adjudicate: Annotated[
         bool,
-        typer.Option(
-            "--adjudicate", help="Publish the items on which annotators disagree or are unsure, with their answers."
-        ),
+        typer.Option("--adjudicate", help="Publish disputed and unsure items, with their answers."),
     ] = False,
     form: FormatOption = None,
 ) -> None:
@@ -198,7 +194,7 @@ def agreement(
     unsure: Annotated[bool, typer.Option("--unsure", help="Count unsure as an answer like a label.")] = False,
     consensus: Annotated[
         bool,
-        typer.Option("--consensus", help="Show the consensus of annotators and model instead (CROWDLAB; extra crowd)."),
+        typer.Option("--consensus", help="Show the consensus with the model (CROWDLAB; extra crowd)."),
     ] = False,
 ) -> None:
     """Show the agreement of annotators: overall, by pair, with the others, and with gold items."""

@@ -107,7 +107,7 @@ def init(
     directory: Annotated[Path | None, typer.Argument(help="The new project's directory.")] = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="disaster-headlines, chapter-2 or demo; with --labels, its other settings are used."),
+        typer.Option(help="disaster-headlines, chapter-2 or demo; with --labels its other settings."),
     ] = None,
     labels: Annotated[str | None, typer.Option(help="Your own labels, with commas: spam,ham")] = None,
     positive: Annotated[str | None, typer.Option(help="The rare label among --labels.")] = None,
@@ -168,9 +168,7 @@ def config(
 def import_(
     call: Call,
     files: Annotated[list[Path] | None, typer.Argument(help="CSV, TSV, plain text, .xlsx, JSON or Parquet.")] = None,
-    original: Annotated[
-        Path | None, typer.Option(help="A directory of the original scripts with pool and labels.")
-    ] = None,
+    original: Annotated[Path | None, typer.Option(help="A directory of the original scripts.")] = None,
     text_column: Annotated[list[str] | None, typer.Option(help="Text column; repeat it to join several.")] = None,
     id_column: Annotated[str | None, typer.Option(help="Name or number of the id column.")] = None,
     context: Annotated[
@@ -232,9 +230,7 @@ def sample(
 @command(app, epilog="Example: pal loop --annotator anna", json=False)
 def loop(
     call: Call,
-    n: Annotated[
-        int | None, typer.Option("--number", "-n", min=1, help="Items per batch (default: from pal.toml).")
-    ] = None,
+    n: Annotated[int | None, typer.Option("--number", "-n", min=1, help="Items per batch.")] = None,
     annotator: Annotated[str | None, typer.Option(help="Your name (default: the login name).")] = None,
 ) -> None:
     """Annotate batch after batch in the terminal: answer, ingest, train, report, until you save and leave."""

@@ -60,9 +60,7 @@ def edit(
 @command(items, epilog="Example: pal items erase 284006 --yes")
 def erase(
     call: Call,
-    item: Annotated[
-        list[str] | None, typer.Argument(help="Ids of the items (none: finish an interrupted erasure).")
-    ] = None,
+    item: Annotated[list[str] | None, typer.Argument(help="Ids (none: finish an interrupted erasure).")] = None,
     file: Annotated[Path | None, typer.Option(help="A UTF-8 file with one id per line; - for stdin.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Erase the texts; without it, the effect is only shown.")] = False,
 ) -> None:

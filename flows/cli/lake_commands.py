@@ -108,9 +108,7 @@ def backup(
 def restore(
     folder: Annotated[Path, typer.Argument(help="A backup made by `pal backup`.")],
     directory: Annotated[Path, typer.Argument(help="The directory of the restored workspace.")],
-    force: Annotated[
-        bool, typer.Option("--force", help="Rename an existing workspace, and replace a lake on a server.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Move an existing workspace aside; replace a lake.")] = False,
 ) -> None:
     """Restore a workspace and its lake atomically, after checking the backup."""
     from storage.upkeep.backup import restore as bring_back
@@ -197,13 +195,9 @@ def refuse_while_running(project: Project, command: str, *, up_too: bool = False
 @command(commands, epilog="Example: pal up --port 4201 --detach", json=False)
 def up(
     call: Call,
-    port: Annotated[
-        int | None, typer.Option(min=1, max=65_535, help="Port of UI and API (default: from pal.toml).")
-    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Port (default: from pal.toml).")] = None,
     host: Annotated[str | None, typer.Option(help="Host of the server (default: from pal.toml).")] = None,
-    detach: Annotated[
-        bool, typer.Option("--detach", "-d", help="Run in the background; return when it is up.")
-    ] = False,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
 ) -> None:
     """Start Prefect's server and UI, the schedule and a worker, for nightly runs, forms and `pal submit`."""
     from flows.server.processes import found_up, held

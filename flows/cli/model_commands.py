@@ -32,8 +32,7 @@ def models(
 def adapt(
     call: Call,
     texts: Annotated[
-        int,
-        typer.Option(min=1, max=1_000_000_000, help="Maximum number of texts of the pool to read, a random sample."),
+        int, typer.Option(min=1, max=1_000_000_000, help="Maximum number of texts, a random sample.")
     ] = 100_000,
     labels: Annotated[bool, typer.Option(help="Fine-tune on the training items first.")] = True,
     teacher: Annotated[
@@ -106,9 +105,7 @@ def simulate(
         int,
         typer.Option(min=1, help="Batches of the largest size after the start; smaller batches query as many items."),
     ] = 10,
-    batch: Annotated[
-        list[int] | None, typer.Option(min=1, help="Items per batch (default: 100); may be repeated.")
-    ] = None,
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="Items per batch: 100; may be repeated.")] = None,
     start: Annotated[int, typer.Option(min=2, help="Number of random items at the start.")] = 100,
     text_column: Annotated[str | None, typer.Option(help="Name of the text column (default: detected).")] = None,
     label_column: Annotated[str | None, typer.Option(help="Name of the label column (default: detected).")] = None,
@@ -121,13 +118,8 @@ def simulate(
     noise: Annotated[float, typer.Option(min=0, max=1, help="Probability of a wrong answer.")] = 0.0,
     abstention: Annotated[float, typer.Option(min=0, max=1, help="Probability of no answer.")] = 0.0,
     annotators: Annotated[int, typer.Option(min=1, help="Annotators per item; the majority counts.")] = 1,
-    target: Annotated[
-        float | None,
-        typer.Option(help="AP to reach, or F1 without a positive label (default: the final value of random)."),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Output directory (default: simulation-FILE).")
-    ] = None,
+    target: Annotated[float | None, typer.Option(help="AP (or F1) to reach (default: that of random).")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Directory (default: simulation-FILE).")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Number of processes (default: one per core).")] = None,
 ) -> None:
     """Replay the loop on labeled texts to compare how many labels each mix of strategies would have needed."""

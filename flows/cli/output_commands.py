@@ -16,9 +16,7 @@ commands = typer.Typer(rich_markup_mode=None)
 def predict(
     call: Call,
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to label.")] = None,
-    file: Annotated[
-        Path | None, typer.Option(help="A file of texts, in any format of `pal import`; - for stdin.")
-    ] = None,
+    file: Annotated[Path | None, typer.Option(help="A file of texts, as for `pal import`; - for stdin.")] = None,
     text_column: Annotated[list[str] | None, typer.Option(help="Text column; repeat it to join several.")] = None,
     pool: Annotated[bool, typer.Option("--pool", help="Predict every item of the lake, into --output.")] = False,
     output: Annotated[
@@ -90,9 +88,7 @@ def export(
 @command(commands, epilog="Example: pal report --open", json=False)
 def report(
     call: Call,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Output file (default: reports/latest.html).")
-    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File (default: reports/latest.html).")] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Write the current report: metrics, learning curve, batches, mistakes and stop advice in one HTML file."""

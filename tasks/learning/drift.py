@@ -92,7 +92,7 @@ def _area(scores: Floats, truth: npt.NDArray[np.bool_]) -> tuple[float, float]:
 
 
 LEAST_TEXTS = 5
-"""Texts, older and new ones together, that have a word which is compared."""
+"""Minimum number of older and new texts with a word for the word to be compared."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class NewWord:
 
 
 def new_words(old: Sequence[str], new: Sequence[str], rate: float) -> list[NewWord]:
-    """The words that significantly more of the new texts have, the surest first.
+    """The words that are significantly more frequent in the new texts, most significant first.
 
     Fisher's exact test, one-sided, of each word that at least `LEAST_TEXTS` texts have; Bonferroni over these.
 
@@ -119,8 +119,8 @@ def new_words(old: Sequence[str], new: Sequence[str], rate: float) -> list[NewWo
     both = of_old + of_new
     compared = [word for word, n in both.items() if n >= LEAST_TEXTS]
     p = {word: _at_least(of_new[word], both[word], len(new), len(old)) for word in compared}
-    found = sorted((p[word], word) for word in compared if p[word] * len(compared) <= rate)
-    return [NewWord(word, of_old[word] / len(old), of_new[word] / len(new)) for _, word in found]
+    significant = sorted((p[word], word) for word in compared if p[word] * len(compared) <= rate)
+    return [NewWord(word, of_old[word] / len(old), of_new[word] / len(new)) for _, word in significant]
 
 
 def _words(text: str) -> set[str]:
@@ -128,11 +128,11 @@ def _words(text: str) -> set[str]:
 
 
 def _at_least(k: int, n_with: int, n_new: int, n_old: int) -> float:
-    """Chance that k or more of `n_with` texts, drawn from all at random, are new ones: the hypergeometric tail."""
+    """Probability that k or more of `n_with` texts drawn at random are new: the hypergeometric tail."""
 
     def ways(n: int, m: int) -> float:
         return lgamma(n + 1) - lgamma(m + 1) - lgamma(n - m + 1)
 
     whole = ways(n_new + n_old, n_with)
     counts = range(max(k, n_with - n_old), min(n_with, n_new) + 1)
-    return min(1.0, sum(exp(ways(n_new, each) + ways(n_old, n_with - each) - whole) for each in counts))
+    return min(1.0, sum(exp(ways(n_new, count) + ways(n_old, n_with - count) - whole) for count in counts))

@@ -148,11 +148,12 @@ class StaticVectors(WordPieces):
 
         manifest = read_manifest(folder)
         for name, expected in manifest["sha256"].items():
-            found = hashlib.sha256((folder / name).read_bytes()).hexdigest() if (folder / name).is_file() else "missing"
-            if found != expected:
+            path = folder / name
+            sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
+            if sha256 != expected:
                 hint = "the installation is damaged: pip install --force-reinstall pytorch-active-learning"
                 raise ModelError(
-                    f"{folder / name} has sha256 {found}; its manifest says {expected}.",
+                    f"{path} has sha256 {sha256}; its manifest says {expected}.",
                     hint=hint
                     if manifest["name"] == MINILM_STATIC
                     else f"restore the file, or remove {folder} and run: pal adapt",
@@ -284,7 +285,7 @@ class Encoders:
         Raises:
             ModelError: There is none.
         """
-        newest = max(self._adapted(), key=lambda each: (each[1]["created_at"], each[0].name), default=None)
+        newest = max(self._adapted(), key=lambda pair: (pair[1]["created_at"], pair[0].name), default=None)
         if newest is None:
             raise ModelError(
                 f'encoder = "{MINILM_ADAPTED}", but no encoder was adapted yet: {self._folder} is empty.',

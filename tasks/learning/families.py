@@ -43,7 +43,9 @@ MOST_TO_CHOOSE_BY = 800
 """Labeled items that choose the mix; of more, so many are drawn."""
 
 RIDGE = 0.1
-USUAL_MIX: Mix = {"vectors": 0.5, "words": 0.5}
+USUAL_MIX: Mix = {"vectors": 0.5, "words": 0.25, "characters": 0.25}
+"""On nine sets with one to four rare items among 100 it ranks them as well as any other mix, or better."""
+
 CHARACTERS_ALONE: Mix = {"characters": 1.0}
 """The usual mix where the tokenizer finds no words; there it also wins over mixes that are level with it."""
 
@@ -148,6 +150,8 @@ def design(encoder: Encoder, tokens: Tokens) -> tuple[Design, Vocabulary]:
         rows[name] = weighted(terms, idf[name]).matrix()
         unseen[name] = _unseen_factors(terms, idf[name])
     usual = USUAL_MIX if finds_words(encoder, tokens) else CHARACTERS_ALONE
+    if tokens.characters is None:
+        usual = {"vectors": 2 / 3, "words": 1 / 3}
     return Design(rows, unseen, usual), Vocabulary(centres, idf)
 
 

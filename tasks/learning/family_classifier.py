@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from tasks.learning.network import Network
-from tasks.learning.ngrams import ORDERS, Stream, by_bucket, count_terms, stream_of, weighted
+from tasks.learning.ngrams import ORDERS, Stream, count_terms, rows_by_bucket, stream_of, weights_and_norms
 from tasks.learning.sentences import sentences_of
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import unit
@@ -79,6 +79,7 @@ class FamilyClassifier(Network):
         )
         self.reads_characters = "characters" in self.lexical
         self.reads_sentences = "sentences.weight" in weights
+        self.reads_vectors = bool(weights["weight"].any())
         n_labels = len(weights["bias"])
         own = [weights["weight"]]
         own += [weights["sentences.weight"]] if self.reads_sentences else []
@@ -90,19 +91,39 @@ class FamilyClassifier(Network):
 
     def represent(self, tokens: Tokens) -> torch.Tensor:
         """The last representation before the head, (n, width)."""
-        directions = functional.normalize(self.bag(*tokens.tensors()), dim=1)
-        parts = [functional.normalize(directions - self.saved["centre"], dim=1)]
-        if self.reads_sentences:
-            sentences = torch.from_numpy(sentences_of(tokens))
-            parts.append(functional.normalize(sentences - self.saved["sentences.centre"], dim=1))
-        if self.lexical:
-            said = [family(stream_of(name, tokens, self.pieces)) for name, family in self.lexical.items()]
-            parts.append(torch.stack(said).sum(dim=0))
+        parts = [self._vectors(tokens)]
+        parts += [self._sentences(tokens)] if self.reads_sentences else []
+        parts += [self._said(tokens)] if self.lexical else []
         return torch.cat(parts, dim=1)
+
+    def forward(self, tokens: Tokens) -> torch.Tensor:
+        """Logits (n, n_labels) of n texts: what the head makes of `represent`, families of weight 0 left unread."""
+        logits = self.head.bias.expand(len(tokens), -1)
+        if self.reads_vectors:
+            logits = torch.addmm(logits, self._vectors(tokens), self.saved["weight"].T)
+        if self.reads_sentences:
+            logits = torch.addmm(logits, self._sentences(tokens), self.saved["sentences.weight"].T)
+        return logits + self._said(tokens) if self.lexical else logits
+
+    def _vectors(self, tokens: Tokens) -> torch.Tensor:
+        return _centered(functional.normalize(self.bag(*tokens.tensors()), dim=1), self.saved["centre"])
+
+    def _sentences(self, tokens: Tokens) -> torch.Tensor:
+        return _centered(torch.from_numpy(sentences_of(tokens)), self.saved["sentences.centre"])
+
+    def _said(self, tokens: Tokens) -> torch.Tensor:
+        said = [family(stream_of(name, tokens, self.pieces)) for name, family in self.lexical.items()]
+        return torch.stack(said).sum(dim=0)
 
     def learned_state(self) -> dict[str, torch.Tensor]:
         """What is saved: all but the token vectors, which the encoder brings."""
         return self.saved
+
+
+def _centered(directions: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
+    """Directions (n, d) from a centre (d,), of length 1."""
+    rows = directions - centre
+    return rows.div_(rows.norm(dim=1, keepdim=True).clamp_min_(1e-12))
 
 
 class _Lexical(nn.Module):
@@ -111,12 +132,15 @@ class _Lexical(nn.Module):
     def __init__(self, family: str, idf: torch.Tensor, buckets: torch.Tensor, weight: torch.Tensor) -> None:
         super().__init__()
         self.orders = ORDERS[family]
-        self.idf = by_bucket(buckets.numpy(), idf.numpy())
-        self.row_of = by_bucket(buckets.numpy(), np.arange(1, len(buckets) + 1, dtype=np.int32))
+        self.row_of = rows_by_bucket(buckets.numpy())
+        self.idf = np.append(np.float32(0), idf.numpy())
         self.weight = nn.Parameter(torch.cat([torch.zeros(1, weight.shape[1]), weight]), requires_grad=False)
 
     def forward(self, stream: Stream) -> torch.Tensor:
-        terms = weighted(count_terms(stream, self.orders), self.idf)
-        rows, starts = torch.from_numpy(self.row_of[terms.buckets]), torch.from_numpy(terms.offsets[:-1])
-        weights = torch.from_numpy(terms.weights)
-        return functional.embedding_bag(rows, self.weight, starts.int(), mode="sum", per_sample_weights=weights)
+        terms = count_terms(stream, self.orders, self.row_of)
+        weights, norms = weights_and_norms(terms, self.idf)
+        rows, starts = torch.from_numpy(terms.buckets), torch.from_numpy(terms.offsets[:-1]).int()
+        sums = functional.embedding_bag(
+            rows, self.weight, starts, mode="sum", per_sample_weights=torch.from_numpy(weights)
+        )
+        return sums / torch.from_numpy(norms)[:, None]

@@ -1,4 +1,4 @@
-"""What every network of a model has in common: texts to a representation, and a last layer from it to logits."""
+"""The base of all networks: texts to a representation, and a last layer from the representation to logits."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Network(nn.Module):
     reads_sentences: bool = False
 
     def represent(self, tokens: Tokens) -> torch.Tensor:
-        """The last representation before the head, (n, width); what 'the hidden layer' means to strategies."""
+        """The last representation before the head, (n, width), which strategies call the hidden layer."""
         raise NotImplementedError
 
     def learned_state(self) -> dict[str, torch.Tensor]:
-        """The weights to save: all but pretrained vectors, which the encoder brings."""
+        """The weights to save: all except pretrained vectors, which belong to the encoder."""
         raise NotImplementedError
 
     def forward(self, tokens: Tokens) -> torch.Tensor:

@@ -43,8 +43,11 @@ FRAME = "  "
 
 _MULTIPLIER = np.uint32(0x9E3779B1)
 _MIXER = np.uint32(0x85EBCA6B)
+_TEXT_SHIFT = np.uint32(BUCKET_BITS + 1)  # rows count from 1, so there can be one more of them than buckets
+_NUMBER_MASK = np.uint32(2 * N_BUCKETS - 1)
 
 Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Terms:
 
     Attributes:
         offsets: int64 (n + 1,); text k has the entries offsets[k] to offsets[k + 1].
-        buckets: int32, ascending within a text.
+        buckets: int32, ascending within a text; rows where `count_terms` was given a table of them.
         counts: float32, 1 + ln(number of occurrences in the text).
     """
 
@@ -115,17 +118,17 @@ def words_of(tokens: Tokens, pieces: Pieces) -> Stream:
     ids = tokens.ids
     begins = ~pieces.continues[ids]
     begins[tokens.offsets[:-1][tokens.lengths > 0]] = True
-    firsts = np.flatnonzero(begins)
-    number = np.cumsum(begins) - 1
-    place = np.arange(len(ids)) - firsts[number]
+    n_begun = np.concatenate([[0], np.cumsum(begins)])
+    firsts, others = np.flatnonzero(begins), np.flatnonzero(~begins)
+    word = n_begun[others] - 1
+    place = others - firsts[word]
     powers = np.cumprod(np.full(int(place.max(initial=0)) + 1, _MULTIPLIER, np.uint32), dtype=np.uint32)
-    values = (ids + np.uint32(1)) * powers[place]
-    hashes = np.add.reduceat(values, firsts, dtype=np.uint32) if len(firsts) else values
-    alone = np.diff(np.append(firsts, len(ids))) == 1
-    kept = ~(alone & pieces.left_out[ids[firsts]])
-    before = np.concatenate([[0], np.cumsum(kept)])
-    words_before = np.searchsorted(firsts, tokens.offsets)
-    return Stream(hashes[kept], before[words_before])
+    hashes = (ids[firsts] + np.uint32(1)) * _MULTIPLIER
+    np.add.at(hashes, word, (ids[others] + np.uint32(1)) * powers[place])
+    kept = ~pieces.left_out[ids[firsts]]
+    kept[word] = True
+    n_kept = np.concatenate([[0], np.cumsum(kept)])
+    return Stream(hashes[kept], n_kept[n_begun[tokens.offsets]])
 
 
 def characters_of(tokens: Tokens) -> Stream:
@@ -149,19 +152,20 @@ def slices_of(stream: Stream) -> Iterator[tuple[int, int]]:
         start = stop
 
 
-def count_terms(stream: Stream, orders: Sequence[int]) -> Terms:
+def count_terms(stream: Stream, orders: Sequence[int], row_of: Rows | None = None) -> Terms:
     """The different n-grams of each text of a stream of ids.
 
     Args:
         stream: Words or characters of n texts.
         orders: Lengths of the n-grams.
+        row_of: Row of each bucket, from 1 on, to have in place of it; n-grams whose bucket has row 0 are left out.
 
     >>> words = Stream(np.array([7, 8, 7, 9], np.uint32), np.array([0, 3, 4]))
     >>> terms = count_terms(words, (1, 2))
     >>> terms.offsets.tolist(), sorted(terms.counts.round(2).tolist())
     ([0, 4, 5], [1.0, 1.0, 1.0, 1.0, 1.690000057220459])
     """
-    parts = [_terms_of_slice(_part(stream, start, stop), orders) for start, stop in slices_of(stream)]
+    parts = [_terms_of_slice(_part(stream, start, stop), orders, row_of) for start, stop in slices_of(stream)]
     if len(parts) == 1:
         return parts[0]
     ends = np.cumsum([0, *(len(part.buckets) for part in parts)])
@@ -178,22 +182,30 @@ def _part(stream: Stream, start: int, stop: int) -> Stream:
     return Stream(stream.ids[offsets[0] : offsets[-1]], offsets - offsets[0])
 
 
-def _terms_of_slice(stream: Stream, orders: Sequence[int]) -> Terms:
-    """The terms of at most SLICE_TEXTS texts: text number and bucket share a uint32 each, sorted together."""
+def _terms_of_slice(stream: Stream, orders: Sequence[int], row_of: Rows | None) -> Terms:
+    """The terms of at most SLICE_TEXTS texts: text number and bucket or row share a uint32, sorted together."""
     ids = stream.ids
-    text = np.repeat(np.arange(len(stream), dtype=np.uint32) << np.uint32(BUCKET_BITS), np.diff(stream.offsets))
-    rolling, keys = ids, [np.zeros(0, np.uint32)]
+    text = np.repeat(np.arange(len(stream), dtype=np.uint32) << _TEXT_SHIFT, np.diff(stream.offsets))
+    rolling, keys, ends = ids, [np.zeros(0, np.uint32)], stream.offsets[1:-1]
     for order in range(1, min(max(orders), len(ids)) + 1):
         if order > 1:
-            rolling = rolling[:-1] * _MULTIPLIER + ids[order - 1 :]
+            rolling = rolling[:-1] * _MULTIPLIER
+            rolling += ids[order - 1 :]
         if order in orders:
-            first, last = text[: len(rolling)], text[order - 1 :]
-            keys.append((first | _buckets(rolling, order))[first == last])
-    terms, occurrences = _counted(np.concatenate(keys))
+            numbers = _buckets(rolling, order)
+            if row_of is not None:
+                numbers = row_of.take(numbers.view(np.int32), mode="clip").view(np.uint32)
+            kept = np.ones(len(numbers), np.bool_) if row_of is None else numbers > 0
+            for ahead in range(1, order):  # an n-gram does not reach into the next text
+                begins = ends - ahead
+                kept[begins[(begins >= 0) & (begins < len(kept))]] = False
+            numbers |= text[: len(numbers)]
+            keys.append(numbers[kept])
+    terms, counts = _counted(np.concatenate(keys))
     return Terms(
-        np.searchsorted(terms >> np.uint32(BUCKET_BITS), np.arange(len(stream) + 1, dtype=np.uint32)),
-        (terms & np.uint32(N_BUCKETS - 1)).astype(np.int32),
-        1 + np.log(occurrences.astype(np.float32)),
+        np.searchsorted(terms >> _TEXT_SHIFT, np.arange(len(stream) + 1, dtype=np.uint32)),
+        (terms & _NUMBER_MASK).view(np.int32),
+        1 + np.log(counts),
     )
 
 
@@ -205,13 +217,16 @@ def _buckets(rolling: npt.NDArray[np.uint32], order: int) -> npt.NDArray[np.uint
     return mixed
 
 
-def _counted(keys: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+def _counted(keys: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint32], Floats]:
     """The different ones, ascending, and how often each occurs; sorts `keys`."""
     keys.sort()
     is_first = np.ones(len(keys), np.bool_)
     np.not_equal(keys[1:], keys[:-1], out=is_first[1:])
     firsts = np.flatnonzero(is_first)
-    return keys[firsts], np.diff(firsts, append=len(keys))
+    counts = np.empty(len(firsts), np.float32)
+    np.subtract(firsts[1:], firsts[:-1], out=counts[:-1], casting="unsafe")
+    counts[-1:] = len(keys) - firsts[-1:]
+    return keys[firsts], counts
 
 
 def document_frequencies(terms: Terms) -> npt.NDArray[np.int64]:
@@ -232,12 +247,24 @@ def weighted(terms: Terms, idf: Floats) -> WeightedTerms:
     Args:
         idf: Of each bucket, (N_BUCKETS,); 0 for one that is not known.
     """
-    weights = terms.counts * idf[terms.buckets]
-    lengths = np.diff(terms.offsets)
-    squares = np.add.reduceat(np.append(np.square(weights), np.float32(0)), terms.offsets[:-1])
-    norms = np.where((lengths > 0) & (squares > 0), np.sqrt(squares), 1)
-    scaled = weights / np.repeat(norms, lengths)
+    weights, norms = weights_and_norms(terms, idf)
+    scaled = weights / np.repeat(norms, np.diff(terms.offsets))
     return WeightedTerms(terms.offsets, terms.buckets, scaled.astype(np.float32, copy=False))
+
+
+def weights_and_norms(terms: Terms, idf: Floats) -> tuple[Floats, Floats]:
+    """Count times inverse document frequency of each term, and its length for each of n texts, (n,); 1 in place of 0.
+
+    Args:
+        idf: Of each bucket, or of each row where the terms have rows.
+    """
+    weights = terms.counts * idf.take(terms.buckets, mode="clip")
+    norms = np.ones(len(terms), np.float32)
+    filled = np.diff(terms.offsets) > 0
+    if filled.any():
+        squares = np.add.reduceat(np.square(weights), terms.offsets[:-1][filled])
+        norms[filled] = np.where(squares > 0, np.sqrt(squares), 1)
+    return weights, norms
 
 
 class CharacterCodes:
@@ -290,8 +317,8 @@ def stream_of(family: str, tokens: Tokens, pieces: Pieces) -> Stream:
     return words_of(tokens, pieces) if family == "words" else characters_of(tokens)
 
 
-def by_bucket(buckets: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Values (m,) of m buckets as an array (N_BUCKETS,), 0 for all others."""
-    table = np.zeros(N_BUCKETS, values.dtype)
-    table[buckets] = values
+def rows_by_bucket(buckets: npt.NDArray[Any]) -> Rows:
+    """Row of each of m buckets, 1 to m, as an array (N_BUCKETS,); 0 for all others."""
+    table = np.zeros(N_BUCKETS, np.int32)
+    table[buckets] = np.arange(1, len(buckets) + 1)
     return table

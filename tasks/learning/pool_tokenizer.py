@@ -1,4 +1,4 @@
-"""A tokenizer made from the pool, and the token vectors to begin with, for a teacher that reads another language."""
+"""A tokenizer trained on the pool, and initial token vectors, for a teacher of another language."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 UNKNOWN = "[UNK]"
 VOCABULARY = 30_000
-"""Tokens: words and pieces of words, about as many as the shipped encoder has."""
+"""Size of the vocabulary, about that of the shipped encoder."""
 
 MOST_CHARACTERS = 8_000
-"""Different ones that become tokens; rarer ones are unknown. Chinese newspapers use about 6,000."""
+"""Maximum number of characters in the alphabet; rarer ones are unknown. Chinese newspapers use about 6,000."""
 
 LEAST_COUNT = 3
-"""Of a piece in the pool."""
+"""Minimum number of occurrences of a piece in the pool."""
 
 LONGEST_WORD = 100
-"""Characters; a longer word is unknown as a whole. Scripts without spaces have clauses for words."""
+"""Maximum length of a word in characters; longer ones are unknown. Without spaces, a clause is a word."""
 
 WIDTH = 256
 SHRINKAGE = 3.0
-"""Texts that a token's first vector is drawn to the mean by."""
+"""Weight of the mean vector, as a number of texts, in the initial vector of a token."""
 
 Floats = npt.NDArray[np.float32]
 

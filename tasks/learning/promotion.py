@@ -13,7 +13,7 @@ from tasks.learning.metrics import INTERVAL, label_figures, mean_of_defined, n_r
 
 @dataclass(frozen=True)
 class Scored:
-    """What one model says of the same n items: probability of one label (n,), and where it decides for it (n,)."""
+    """Predictions of a model for n items: the probability of a label (n,), and whether that label is predicted (n,)."""
 
     scores: npt.NDArray[np.float64]
     chosen: npt.NDArray[np.bool_]
@@ -46,7 +46,7 @@ def compare(
     margin: float,
     item_weights: npt.NDArray[np.float64] | None = None,
 ) -> Comparison | None:
-    """Compare two models on the same items by a paired bootstrap; None where the metric is undefined on them.
+    """Compare two models on the same items by a paired bootstrap; None if the metric is undefined on them.
 
     Of several labels those count that the items have and for which both models have the metric.
 
@@ -64,14 +64,14 @@ def compare(
 
     def figures(model: Sequence[Scored]) -> npt.NDArray[np.float64]:
         of_labels = [
-            label_figures(each.scores, truth, each.chosen)[metric](weights)
-            for each, truth in zip(model, truths, strict=True)
+            label_figures(scored.scores, truth, scored.chosen)[metric](weights)
+            for scored, truth in zip(model, truths, strict=True)
         ]
         return np.array(of_labels)
 
     both = figures(candidate), figures(production)
-    counted = [k for k, truth in enumerate(truths) if truth.any() and not np.isnan([each[k, 0] for each in both]).any()]
-    ours, theirs = (mean_of_defined(list(each[counted]), len(weights)) for each in both)
+    counted = [k for k, truth in enumerate(truths) if truth.any() and not np.isnan([side[k, 0] for side in both]).any()]
+    ours, theirs = (mean_of_defined(list(side[counted]), len(weights)) for side in both)
     differences = (ours - theirs)[1:]
     differences = differences[~np.isnan(differences)]
     if np.isnan(ours[0] - theirs[0]) or not len(differences):
@@ -84,7 +84,7 @@ def compare(
 def recent_window(
     places: npt.NDArray[np.int64], counted: npt.NDArray[np.bool_], least: int
 ) -> tuple[int, npt.NDArray[np.bool_]] | None:
-    """The newest slices that together have enough items to compare models on; None where no older slice is left.
+    """The newest slices that together have enough items to compare models on; None if no older slice is left.
 
     Args:
         places: Of each item the place of its slice, the oldest 0, (n,).

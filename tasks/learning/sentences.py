@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 WIDTH = 384
 WINDOW = 254
-"""Tokens that it reads at once, beside the two that frame them; a longer text is the mean of equal windows."""
+"""Maximum number of tokens of a window without the two framing tokens; longer texts are means of equal windows."""
 
 MOST_WINDOWS = 8
-"""Of a text; what comes after them is not read."""
+"""Maximum number of windows of a text; the rest is not read."""
 
 BATCH_TOKENS = 4_096
-"""Of a minibatch: few enough for the processor's cache."""
+"""Size of a minibatch, which fits into the cache of the processor."""
 
 N_LAYERS, N_HEADS = 6, 12
 FIRST, LAST = 101, 102
 """Tokens that frame a window."""
 
 SentenceRows = npt.NDArray[np.int8]
-"""Vectors of n texts, (n, 384): directions, each stretched until its largest number is 127."""
+"""Vectors of n texts, (n, 384): directions, each scaled so that its largest number is 127."""
 
 
 def directions_of(rows: SentenceRows) -> npt.NDArray[np.float32]:
@@ -59,7 +59,7 @@ def sentences_of(tokens: Tokens) -> npt.NDArray[np.float32]:
 
 
 def to_arrow(rows: SentenceRows) -> pa.Array:
-    """As a binary array (n,), as the lake keeps it."""
+    """Convert to a binary array (n,), as stored in the lake."""
     import pyarrow as pa
 
     offsets = np.arange(len(rows) + 1, dtype=np.int32) * WIDTH
@@ -69,7 +69,7 @@ def to_arrow(rows: SentenceRows) -> pa.Array:
 
 
 def from_arrow(column: pa.Array) -> SentenceRows:
-    """From a binary array as `to_arrow` makes it."""
+    """Convert from the binary array of `to_arrow`."""
     _, offsets, values = column.buffers()
     first = int(np.frombuffer(offsets, np.int32)[column.offset]) if len(column) else 0
     flat = np.frombuffer(values if values else b"", np.int8, count=len(column) * WIDTH, offset=first)
@@ -117,8 +117,8 @@ class SentenceEncoder:
         """The vectors of n texts, int8 (n, 384)."""
         windows: list[list[int]] = []
         owners: list[int] = []
-        for number, found in enumerate(self._tokenizer.encode_batch(list(texts), add_special_tokens=False)):
-            parts = list(_windows(found.ids))
+        for number, encoding in enumerate(self._tokenizer.encode_batch(list(texts), add_special_tokens=False)):
+            parts = list(_windows(encoding.ids))
             windows += parts
             owners += [number] * len(parts)
         sums = np.zeros((len(texts), WIDTH), np.float32)
@@ -137,8 +137,8 @@ class SentenceEncoder:
         import torch
 
         with torch.inference_mode():
-            found: npt.NDArray[np.float32] = self._forward(torch.tensor(windows, device=self._device)).cpu().numpy()
-        return found
+            vectors: npt.NDArray[np.float32] = self._forward(torch.tensor(windows, device=self._device)).cpu().numpy()
+        return vectors
 
     def _forward(self, ids: torch.Tensor) -> torch.Tensor:
         from torch.nn import functional
@@ -174,7 +174,7 @@ class SentenceEncoder:
 
 
 def _windows(ids: list[int]) -> Iterator[list[int]]:
-    """A text's tokens in framed windows of nearly equal length; none for a text without tokens."""
+    """The tokens of a text in framed windows of nearly equal length; empty for a text without tokens."""
     n = -(-len(ids) // WINDOW)
     for part in np.array_split(np.array(ids, np.int64), n)[:MOST_WINDOWS] if n else ():
         yield [FIRST, *part.tolist(), LAST]

@@ -51,7 +51,7 @@ class Findings:
 
     @property
     def barren(self) -> int:
-        """Active batches in a row, the newest ones, that brought no positive; those mostly unanswered do not count."""
+        """Number of newest active batches in a row without a positive; batches with few answers do not count."""
         counted = [
             result
             for result in self.results
@@ -69,31 +69,31 @@ class Findings:
         None of a training batch where there is an evaluation reserve, whose items say the same without being from a
         pool that strategies had a part in.
         """
-        if result.purpose is Split.TRAINING and any(each.n_reserve for each in self.results):
+        if result.purpose is Split.TRAINING and any(other.n_reserve for other in self.results):
             return 0, 0
         return result.n_random, result.n_random_positive
 
     @property
     def sampled(self) -> tuple[int, int]:
-        """Labelled random items that the prevalence is estimated from, and the positive ones among them."""
-        drawn = [(*self.at_random(each), each.n_reserve, each.n_reserve_positive) for each in self.results]
+        """Number of labeled random items, from which the prevalence is estimated, and of positives among them."""
+        drawn = [(*self.at_random(result), result.n_reserve, result.n_reserve_positive) for result in self.results]
         return sum(n + m for n, _, m, _ in drawn), sum(n + m for _, n, _, m in drawn)
 
     @property
     def prevalence(self) -> tuple[float, float, float]:
-        """Share of positives among the items of `sampled`, weighted where they have weights, and its 95 % interval."""
+        """Fraction of positives among the items of `sampled`, weighted if they have weights, with its 95% interval."""
         n, positives = self.sampled
         if not self.weighted:
             return positives / n, *wilson_interval(positives, n)
-        n_reserve = sum(each.n_reserve for each in self.results)
-        drawn_positive = positives - sum(each.n_reserve_positive for each in self.results)
+        n_reserve = sum(result.n_reserve for result in self.results)
+        drawn_positive = positives - sum(result.n_reserve_positive for result in self.results)
         share = (drawn_positive + self.weighted.share * n_reserve) / n
         n_effective = n - n_reserve + self.weighted.n_effective
         return share, *wilson_interval(share * n_effective, n_effective)
 
     @property
     def found(self) -> int:
-        """Positive items there are labels of."""
+        """Number of labeled positive items."""
         return sum(result.n_positive for result in self.results)
 
 
@@ -126,7 +126,7 @@ def positives_left(findings: Findings) -> tuple[float, float, float] | None:
 
 
 def cohen_kappa(first: Decisions, second: Decisions) -> float | None:
-    """Agreement of two models' decisions (n,) beyond chance, at most 1; None where both give all items one label.
+    """Agreement of two models' decisions (n,) beyond chance, at most 1; None if both give all items one label.
 
     Source: Cohen (1960); to stop by: Bloodgood and Vijay-Shanker (2009), A Method for Stopping Active Learning Based on
     Stabilizing Predictions.

@@ -19,7 +19,15 @@ from storage.errors import ModelError
 from storage.files.folders import MANIFEST, read_object
 from tasks.learning.calibration import Calibration
 from tasks.learning.encoders import Encoder, Encoders, Pieces, StaticVectors
-from tasks.learning.ngrams import ORDERS, CharacterCodes, by_bucket, count_terms, stream_of, weighted
+from tasks.learning.ngrams import (
+    ORDERS,
+    CharacterCodes,
+    Rows,
+    count_terms,
+    rows_by_bucket,
+    stream_of,
+    weights_and_norms,
+)
 from tasks.learning.sentence_package import sentence_encoder_id
 from tasks.learning.sentences import SentenceEncoder, SentenceRows, sentences_of
 from tasks.learning.tokens import Tokens
@@ -279,10 +287,12 @@ class NumpyModel:
             sentences = unit(sentences_of(tokens) - self.weights["sentences.centre"])
             logits += sentences @ self.weights["sentences.weight"].T
         for family, (idf, row_of, rows) in self._lexical.items():
-            terms = weighted(count_terms(stream_of(family, tokens, self._pieces), ORDERS[family]), idf)
-            said = rows[row_of[terms.buckets]] * terms.weights[:, None]
-            sums = np.add.reduceat(np.concatenate([said, rows[:1]]), terms.offsets[:-1])
-            logits += np.where(np.diff(terms.offsets)[:, None] > 0, sums, 0)
+            terms = count_terms(stream_of(family, tokens, self._pieces), ORDERS[family], row_of)
+            weights, norms = weights_and_norms(terms, idf)
+            sums = np.add.reduceat(
+                np.concatenate([rows[terms.buckets] * weights[:, None], rows[:1]]), terms.offsets[:-1]
+            )
+            logits += np.where(np.diff(terms.offsets)[:, None] > 0, sums / norms[:, None], 0)
         return logits
 
     @cached_property
@@ -294,14 +304,14 @@ class NumpyModel:
         return self.encoder.pieces()
 
     @cached_property
-    def _lexical(self) -> dict[str, tuple[Floats, npt.NDArray[np.int64], Floats]]:
-        """Lexical family -> inverse document frequency and row of each bucket, and the rows (m + 1, n_labels)."""
+    def _lexical(self) -> dict[str, tuple[Floats, Rows, Floats]]:
+        """Lexical family -> inverse document frequency of each row, row of each bucket, rows (m + 1, n_labels)."""
         tables = {}
         for family in ORDERS:
             if f"{family}.idf" in self.weights:
                 buckets, idf, weight = (self.weights[f"{family}.{part}"] for part in ("buckets", "idf", "weight"))
                 rows = np.concatenate([np.zeros((1, weight.shape[1]), np.float32), weight])
-                tables[family] = by_bucket(buckets, idf), by_bucket(buckets, np.arange(1, len(rows))), rows
+                tables[family] = np.append(np.float32(0), idf), rows_by_bucket(buckets), rows
         return tables
 
     def _pooled(self, tokens: Tokens) -> Floats:

@@ -15,7 +15,7 @@ FRAGMENTS_WITHOUT_WORDS = 0.6
 """Per letter: from here on tokens are mere letters. English with emoji, addresses and tags has .38 to .40."""
 
 LETTERS_OF_UNKNOWN = 5
-"""A word that the tokenizer does not know at all counts as so many fragments."""
+"""Number of fragments that an unknown word counts as."""
 
 
 def fragments_per_letter(encoder: WordPieces, n_letters: int, tokens: Tokens) -> float:

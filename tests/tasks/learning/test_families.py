@@ -11,7 +11,7 @@ import pytest
 from tasks.learning import family_training as room
 from tasks.learning.calibration import stratified_folds
 from tasks.learning.encoders import StaticVectors
-from tasks.learning.families import RIDGE, USUAL_MIX, VECTORS, Mix, choose_mix, design, left_one_out
+from tasks.learning.families import RIDGE, VECTORS, Mix, choose_mix, design, left_one_out
 from tasks.learning.family_training import N_FOLDS, fit_families
 from tasks.learning.stored_model import read_texts
 from tasks.learning.tokens import Examples
@@ -84,7 +84,7 @@ def test_texts_that_the_tokenizer_cuts_into_letters_are_read_as_characters_unles
     assert choose_mix(cyrillic, few, np.ones(N)) == choose_mix(cyrillic, many, np.ones(N)) == {"characters": 1.0}
     tweets = [f"@{stem} thanks 😂 for the table https://t.co/x8Kd0 #monday" for stem in generator.choice(ANIMALS, N)]
     english, _ = design(encoder, read_texts(encoder, tweets, with_characters=True))
-    assert choose_mix(english, few, np.ones(N)) == USUAL_MIX
+    assert choose_mix(english, few, np.ones(N)) == {"vectors": 0.5, "words": 0.25, "characters": 0.25}
 
 
 def test_leaving_one_out_is_a_fit_to_all_others_and_a_look_at_the_item_as_it_is_held_out() -> None:

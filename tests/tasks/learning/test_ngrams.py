@@ -26,7 +26,9 @@ from tasks.learning.ngrams import (
     characters_of,
     count_terms,
     inverse_document_frequencies,
+    rows_by_bucket,
     weighted,
+    weights_and_norms,
     words_of,
 )
 from tasks.learning.tokens import Tokens
@@ -66,8 +68,13 @@ def test_weights_are_the_tf_idf_of_scikit_learn_also_of_texts_that_it_was_not_ma
         patch.setattr(room, "SLICE_IDS", 12)
         idf = inverse_document_frequencies(count_terms(stream(texts[:n_known]), orders))
         found = weighted(count_terms(stream(texts), orders), idf).matrix()
+        buckets = np.flatnonzero(idf).astype(np.int32)
+        rows = count_terms(stream(texts), orders, rows_by_bucket(buckets))
     reference.idf_ = np.where(is_known, reference.idf_, 0)  # an n-gram that no known text has does not count
     assert abs(found - reference.transform(matrix)).max() < 1e-5
+    weights, norms = weights_and_norms(rows, np.append(np.float32(0), idf[buckets]))
+    known = sparse.csr_matrix((weights, buckets[rows.buckets - 1], rows.offsets), matrix.shape)
+    assert abs(sparse.diags(1 / norms) @ known - found).max() < 1e-5, "rows of the known buckets say the same"
 
 
 WORDS = st.sampled_from(["flood", "unaffable", "councillors", "ok", "a", "7", "1998", "q", "xylophonists"])

@@ -30,6 +30,7 @@ ODD = ["", "   ", "zzzqqq 龍", "Überschwemmung\u00a0in Köln", "a\x1cb", "İst
 HEADS = {"linear": ("minilm-static", 0), "hidden": ("minilm-static", 16), "bag": ("bag", 0), "bag-hidden": ("bag", 8)}
 MIXES: dict[str, Mix] = {
     "vectors and words": {"vectors": 0.5, "words": 0.5},
+    "characters": {"characters": 1.0},
     "flat vectors and characters": {"flat_vectors": 0.3, "characters": 0.7},
     "all families": {"vectors": 0.2, "words": 0.3, "characters": 0.3, "sentences": 0.2},
 }
@@ -69,6 +70,8 @@ def model_of_families(folder: Path, mix: Mix, texts: list[str]) -> Path:
     fitted = FamilyWeights(mix, weights, generator.normal(size=len(LABELS)), 10.0)
     classifier = FamilyClassifier(encoder, saved_weights(fitted, vocabulary))
     assert classifier.reads_characters == ("characters" in mix)
+    with torch.inference_mode():
+        torch.testing.assert_close(classifier(tokens), classifier.head(classifier.represent(tokens)), rtol=0, atol=1e-4)
     save_model(folder, Trained(classifier, Calibration(1.7, 0.31, 1), 0), encoder, LABELS, TrainingConfig(), {})
     return folder
 
