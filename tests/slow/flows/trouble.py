@@ -41,7 +41,7 @@ COMMANDS: dict[str, str] = {
     "labels add": "labels add maybe --yes",
     "labels ask-again": "labels ask-again",
     "annotators": "annotators",
-    "annotators rename": "annotators rename unnamed anna",
+    "annotators rename": "annotators rename ben anna",
     "items edit": "items edit 1 --text corrected",
     "items erase": "items erase 1 --yes",
     "annotate": "annotate",
@@ -128,7 +128,9 @@ def newest_batch(root: Path) -> Path:
 def fill(folder: Path) -> None:
     with (folder / "batch.csv").open(encoding="utf-8-sig", newline="") as file:
         header, *rows = csv.reader(file)
-    write(folder / "batch.csv", [header, *([row[0], "yes" if "flood" in row[0] else "no", *row[2:]] for row in rows)])
+    labels = ["yes" if "flood" in row[0] else "no" for row in rows]
+    filled_rows = [[row[0], label, row[2], "ben", *row[4:]] for row, label in zip(rows, labels, strict=True)]
+    write(folder / "batch.csv", [header, *filled_rows])
 
 
 def write(path: Path, rows: list[tuple[str, ...]] | list[list[str]]) -> None:
