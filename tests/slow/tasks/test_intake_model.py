@@ -309,5 +309,5 @@ class Intake(RuleBasedStateMachine):
 
 TestIntake = Intake.TestCase
 TestIntake.settings = settings(
-    max_examples=25, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=50, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
 )
