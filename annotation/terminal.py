@@ -281,8 +281,8 @@ class _Session:
         if not self._items:
             raise _Leave
         back = self._back_key()
-        allowed = f"{back} = back · {self._list_key()} = list · {self._undo_key()} = undo · Enter or s = finish"
-        self._say(f"\nAll {len(self._items)} items are answered. {allowed}")
+        allowed = in_a_row([f"{back} back", f"{self._list_key()} list", f"{self._undo_key()} undo", "Enter finish"])
+        self._say(f"\nAll {len(self._items)} items are answered.\n{allowed}")
         while self._at == len(self._items):
             match (key := self._key()).casefold():
                 case "enter" | "s" | "q":
@@ -305,7 +305,7 @@ class _Session:
         if item.context:
             self._say(f"Answers so far: {plain(item.context)}", "36")
         if answer := self._answers.get(item.item_id):
-            self._say(f"Answer: {answer} · right = keep and continue", "36")
+            self._say(f"Answer: {answer} · → keep and continue", "36")
         if note := self._notes.get(item.item_id):
             self._say(f"Note: {plain(note)}", "36")
         self._say(self._choices(), "2")
@@ -336,7 +336,7 @@ class _Session:
         self._say(f"\n{self._commands()}", "2")
 
     def _back_key(self) -> str:
-        return "left" if self._labels.by_key("2") else "2"
+        return "←" if self._labels.by_key("2") else "2"
 
     def _list_key(self) -> str:
         return "ctrl-l" if self._label("l") else "l"

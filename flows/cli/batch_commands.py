@@ -123,9 +123,6 @@ def ingest(
     reports = start(project, ingest_flow, names, form_name, again)
     if as_json:
         print_json([vars(report) for report in reports])
-    else:
-        new, errors = sum(report.n_new for report in reports), sum(len(report.errors) for report in reports)
-        print(f"{counted(new, 'new annotation')} from {counted(len(reports), 'file')}, {counted(errors, 'error')}")
     if any(report.errors for report in reports):
         raise typer.Exit(1)
 

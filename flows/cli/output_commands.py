@@ -57,7 +57,7 @@ def predict(
         if as_json:
             print_json(found)
         else:
-            print(f"{found.output}: {found.n:,} rows by {found.model_id}")
+            print(found.output)
         return
     from flows.cli.predicting import file_or_stdin, predictions, print_predictions, write_predictions
 
