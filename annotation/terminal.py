@@ -327,9 +327,9 @@ class _Session:
 
     def _help(self) -> None:
         """Show the definition and the labels with their keys."""
-        self._say((self._labels.definition or "These labels have no definition.") + "\n")
+        self._say("\n" + (self._labels.definition or "These labels have no definition.") + "\n")
         for label in self._labels.labels:
-            meaning = f": {' '.join(plain(label.description).split())}" if label.description else ""
+            meaning = f"\n     {' '.join(plain(label.description).split())}" if label.description else ""
             self._say(
                 f"  {' or '.join(filter(None, [label.key, 'Enter' * label.default])) or '/'}  {label.name}{meaning}"
             )

@@ -26,7 +26,7 @@ def wrapped(text: str, width: int) -> str:
         for piece in re.findall(r"[^\S\u00a0]*[\S\u00a0]+", line[len(indent) :]):
             if not is_empty and _columns(current + piece) > width:
                 lines.append(current)
-                current, piece = indent, piece.lstrip().removeprefix("· ")
+                current, piece = indent, piece.lstrip()
             current, is_empty = current + piece, False
             while _columns(current) > width:
                 lines.append(cut(current, width, end=""))
@@ -37,7 +37,7 @@ def wrapped(text: str, width: int) -> str:
 
 def in_a_row(keys: Iterable[str]) -> str:
     """Join keys with their meanings such that none is broken between two lines."""
-    return " · ".join(key.replace(" ", "\u00a0") for key in keys)
+    return "\u00a0· ".join(key.replace(" ", "\u00a0") for key in keys)
 
 
 def _columns(text: str) -> int:

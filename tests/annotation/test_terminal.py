@@ -298,6 +298,7 @@ def test_no_word_is_broken_at_80_columns(tmp_path: Path) -> None:
     assert not [word for word in words for each in whole if word != each and len(word) > 2 and word in each]
     assert all(any(f"{label.key} {label.name}" in line for line in lines) for label in labels.labels)
     assert COMMANDS.replace("2 back", "← back") in lines
+    assert not [line for line in lines if line.startswith("·")]
 
 
 def test_words_to_highlight_are_underlined_in_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,7 +315,7 @@ def test_many_labels_are_typed_in_part_and_help_has_their_keys_and_meanings(tmp_
     _, written, shown = ask(tmp_path, ["/", *"22", "enter", "/", *"class", "enter", "?", "1"], labels=labels)
     assert written == ["i1 class 22", "i2 class 10"]
     assert "Several labels contain 'class'" in shown
-    assert "  1  class 10: means 10\n" in shown
+    assert "  1  class 10\n     means 10\n" in shown
 
 
 def test_a_label_without_a_key_is_typed(tmp_path: Path) -> None:

@@ -39,7 +39,6 @@ from storage.lake.models import promote
 from storage.records import Purpose, Split
 from tasks.collect import collect_answers
 from tasks.config.label_lines import LabelEdit, edited
-from tasks.evaluate import evaluate_model
 from tasks.export import export
 from tasks.import_files import ReadOptions
 from tasks.learning.model_files import load_model
@@ -374,47 +373,6 @@ def fresh(empty_workspace: Path, root: Path, text: str = "") -> Project:
     text = text or pal_toml(60, 0, 30).replace('name = "related"', 'name = "disaster"')
     (root / "pal.toml").write_text(text, encoding="utf-8")
     return open_project(root)
-
-
-def test_a_chain_of_changes_gives_splits_weights_and_metrics_of_the_final_names(
-    topics: Project,
-    tmp_path: Path,
-    empty_workspace: Path,
-    take_headlines: Callable[..., dict[str, str]],
-    give_labels: Callable[..., None],
-) -> None:
-    truth = take_headlines(topics.workspace, 120)
-    ids = sorted(truth)
-    given = {item_id: draw(truth[item_id], k) for k, item_id in enumerate(ids)}
-    for part, split in ((ids[:80], Split.TRAINING), (ids[80:], Split.EVALUATION)):
-        give_labels(topics.workspace, {item_id: given[item_id] for item_id in part}, split)
-    after = topics
-    for edit in (
-        LabelEdit("rename", ("flood",), ("water",)),
-        LabelEdit("merge", ("fire", "water"), ("water",)),
-        LabelEdit("retire", ("sport",)),
-        LabelEdit("rename", ("water",), ("hazard",)),
-    ):
-        after = make(after, edit)
-    start = fresh(empty_workspace, tmp_path / "start", after.workspace.config_file.read_text(encoding="utf-8"))
-    take_headlines(start.workspace, 120)
-    became = {"flood": "hazard", "fire": "hazard", "sport": "skip", "other": "other"}
-    for part, split in ((ids[:80], Split.TRAINING), (ids[80:], Split.EVALUATION)):
-        give_labels(start.workspace, {item_id: became[given[item_id]] for item_id in part}, split)
-    models = []
-    for project in (after, start):
-        model = train_model(project)
-        measurement = evaluate_model(project, model).measurement
-        models.append((weights(project, model.model_id), model.labels, measurement.n, measurement.metrics))
-    for split in (Split.TRAINING, Split.EVALUATION):
-        assert labelled(after, split) == labelled(start, split)
-        assert "hazard" in labelled(after, split).values()
-    assert models[0] == models[1]
-
-
-def draw(label: str, k: int) -> str:
-    """A topic for a headline: two for those that are related, and two for the others."""
-    return (("flood", "fire") if label == "related" else ("sport", "other"))[k % 2]
 
 
 def test_merged_outputs_add_up() -> None:
