@@ -72,7 +72,9 @@ lowest: ## the fast tests with the oldest dependencies that pyproject.toml allow
 	$(PYTHON) -m venv --clear $(TOOLS)/lowest
 	$(TOOLS)/lowest/bin/python -m pip install --quiet "pip>=25.1" uv
 	grep '^torch==' constraints.txt > $(TOOLS)/lowest/torch.txt
-	$(TOOLS)/lowest/bin/uv pip compile --quiet --resolution lowest-direct --group test pyproject.toml \
+	echo '-e .[adapt,cluster,crowd,png]' > $(TOOLS)/lowest/project.in
+	$(TOOLS)/lowest/bin/uv pip compile --quiet --resolution lowest-direct --group pyproject.toml:test \
+		$(TOOLS)/lowest/project.in --no-emit-package pytorch-active-learning \
 		--constraint $(TOOLS)/lowest/torch.txt --output-file $(TOOLS)/lowest/requirements.txt
 	$(TOOLS)/lowest/bin/pip install --quiet --requirement $(TOOLS)/lowest/requirements.txt
 	$(TOOLS)/lowest/bin/pip install --quiet --no-deps --editable .
