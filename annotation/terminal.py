@@ -281,8 +281,8 @@ class _Session:
         if not self._items:
             raise _Leave
         back = self._back_key()
-        allowed = f"{back} = back · {self._list_key()} = list · {self._undo_key()} = undo · Enter or s = finish"
-        self._say(f"\nAll {len(self._items)} items are answered. {allowed}")
+        allowed = in_a_row([f"{back} back", f"{self._list_key()} list", f"{self._undo_key()} undo", "Enter finish"])
+        self._say(f"\nAll {len(self._items)} items are answered.\n{allowed}")
         while self._at == len(self._items):
             match (key := self._key()).casefold():
                 case "enter" | "s" | "q":
@@ -305,7 +305,7 @@ class _Session:
         if item.context:
             self._say(f"Answers so far: {plain(item.context)}", "36")
         if answer := self._answers.get(item.item_id):
-            self._say(f"Answer: {answer} · right = keep and continue", "36")
+            self._say(f"Answer: {answer} · → keep and continue", "36")
         if note := self._notes.get(item.item_id):
             self._say(f"Note: {plain(note)}", "36")
         self._say(self._choices(), "2")
@@ -327,16 +327,16 @@ class _Session:
 
     def _help(self) -> None:
         """Show the definition and the labels with their keys."""
-        self._say((self._labels.definition or "These labels have no definition.") + "\n")
+        self._say("\n" + (self._labels.definition or "These labels have no definition.") + "\n")
         for label in self._labels.labels:
-            meaning = f": {' '.join(plain(label.description).split())}" if label.description else ""
+            meaning = f"\n     {' '.join(plain(label.description).split())}" if label.description else ""
             self._say(
                 f"  {' or '.join(filter(None, [label.key, 'Enter' * label.default])) or '/'}  {label.name}{meaning}"
             )
         self._say(f"\n{self._commands()}", "2")
 
     def _back_key(self) -> str:
-        return "left" if self._labels.by_key("2") else "2"
+        return "←" if self._labels.by_key("2") else "2"
 
     def _list_key(self) -> str:
         return "ctrl-l" if self._label("l") else "l"
@@ -403,7 +403,7 @@ def wrapped(text: str, width: int) -> str:
         for piece in re.findall(r"[^\S\u00a0]*[\S\u00a0]+", line[len(indent) :]):
             if not is_empty and _columns(current + piece) > width:
                 lines.append(current)
-                current, piece = indent, piece.lstrip().removeprefix("· ")
+                current, piece = indent, piece.lstrip()
             current, is_empty = current + piece, False
             while _columns(current) > width:
                 lines.append(cut(current, width, end=""))
@@ -414,7 +414,7 @@ def wrapped(text: str, width: int) -> str:
 
 def in_a_row(keys: Iterable[str]) -> str:
     """Join keys with their meanings such that none is broken between two lines."""
-    return " · ".join(key.replace(" ", "\u00a0") for key in keys)
+    return "\u00a0· ".join(key.replace(" ", "\u00a0") for key in keys)
 
 
 def _columns(text: str) -> int:

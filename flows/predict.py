@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from flows.log_lines import counted
 from flows.run import Run
 from storage.lake.outgoing import format_of_file
 from tasks.predict_file import model_to_predict_with
@@ -31,7 +32,7 @@ def predict(
         predict_pool, run.project, path, format_of_file(path) if form == "by suffix" else form, model_id
     )
     run.model_id = prediction.model_id
-    run.say(f"Predicted {prediction.n:,} rows: {prediction.output}")
+    run.say(f"Predicted {counted(prediction.n, 'row')} with {prediction.model_id}: {prediction.output}")
     return prediction
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from storage.errors import ModelError
 from storage.lake.items import fixed_sample
 from tasks.evaluate import N_SAMPLE, HeldOut, held_out_of
-from tasks.learning.forecast import LEAST_POSITIVES
+from tasks.learning.metrics import FEW
 from tasks.learning.model_files import LoadedModel
 from tasks.learning.promotion import Comparison, Scored, compare
 from tasks.model_input import open_model
@@ -80,7 +80,7 @@ def _verdict(models: tuple[LoadedModel, LoadedModel], held_out: list[HeldOut]) -
     """Better, worse or about equal in each metric, by the paired bootstrap of the promotion gate."""
     labels = held_out[1].labels
     positive = models[1].calibration.positive
-    if positive is not None and (n := np.count_nonzero(labels == positive)) < LEAST_POSITIVES:
+    if positive is not None and (n := np.count_nonzero(labels == positive)) < FEW:
         return f"Too few evaluation items have the positive label ({n}) to say which of the two models is better."
     counted = range(len(models[1].labels)) if positive is None else [positive]
     scored = [[_scored(of, model, label) for label in counted] for model, of in zip(models, held_out, strict=True)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -68,7 +67,6 @@ def predict_pool(project: Project, output: Path, form: FileFormat, model_id: str
         ModelError: There is no such model, or it does not fit pal.toml.
         WorkspaceError: Another process is writing this file.
     """
-    started = time.monotonic()
     store = project.store
     record = model_to_predict_with(store, model_id)
     model = open_model(project, record.model_id)
@@ -90,7 +88,6 @@ def predict_pool(project: Project, output: Path, form: FileFormat, model_id: str
         raise WorkspaceError(
             f"Another process is writing {output}.", hint="Wait for it to finish, or name another file."
         ) from error
-    log.info("Predicted %s items with %s: %s (%.1f s).", f"{n:,}", record.model_id, output, time.monotonic() - started)
     return PoolPrediction(str(output), n, record.model_id, pinned.lake_version)
 
 

@@ -24,18 +24,19 @@ from annotation.keys import line_keys, terminal_keys
 from annotation.label_set import UNSURE
 from annotation.terminal import Tally, annotate
 from flows.cli.screen import terminal_of
+from flows.cli.status import pal_command
 from flows.ingest import ingest
 from flows.next_batch import next_batch
-from flows.run import start
+from flows.run import run_here, start
+from flows.server.command_runs import running_server
 from flows.server.prefect_api import ask
 from storage.errors import BatchError
 from storage.files.folders import MANIFEST
 from storage.lake.annotations import annotator_spellings
 from storage.lake.batches import answered_in, find_batch, published_batches
 from storage.lake.history import ItemHistory, gold_items, independent_answers
-from storage.lake.models import metrics_of, production_model
 from storage.readers.spellings import folded
-from storage.records import IMPORTED, ORIGINAL, BatchStatus, Metric, Split
+from storage.records import IMPORTED, ORIGINAL, BatchStatus, Metric
 from tasks.project import Project, refuse_lost_labels
 
 
@@ -309,25 +310,16 @@ def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Ta
 
 def loop_at_terminal(project: Project, annotator: str, n: int | None) -> None:
     """Next batch, questions, ingest, train and report, until the annotator leaves before the end of a batch."""
+    run = start
     while True:
-        batch_id = start(project, next_batch, n or 0)
-        _report(project)
+        batch_id = run(project, next_batch, n or 0)
+        run = start if running_server(project) else run_here  # which does not say again that there is no server
         tally = annotate_batch(project, batch_id, annotator)
         if tally.finished or waiting_answers(project.workspace, batch_id, project.label_set):
-            start(project, ingest)
+            run(project, ingest)
         if not tally.finished:
-            print("saved; go on with: pal loop")
+            print(f"next: {pal_command(project)} loop")
             return
-
-
-def _report(project: Project) -> None:
-    """F-score and AUC of the production model, printed after every iteration, as in the original."""
-    store = project.store
-    model = production_model(store)
-    if model is not None:
-        figures = metrics_of(store, model.model_id, Split.EVALUATION)
-        metrics = ", ".join(str(figures[name]) for name in ("f1", "auc") if name in figures)
-        print(f"model of {model.n_training:,} labels: {metrics}")
 
 
 EVENT, RESOURCE = "pal.batch.submitted", "pal.inbox"

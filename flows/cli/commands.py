@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -137,6 +138,8 @@ def init(
         label_set = named_labels(label_names(labels), positive, question, definition)
     elif asks:
         label_set = ask_labels()
+    if label_set is not None:
+        label_set = replace(label_set, name=directory.resolve().name or label_set.name)
     settings = find_preset(preset or "disaster-headlines", label_set)
     directory.mkdir(parents=True, exist_ok=True)
     Workspace(directory.resolve(), settings.lake.catalog, settings.lake.data, settings.files.root).store()

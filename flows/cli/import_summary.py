@@ -17,13 +17,13 @@ RARE_SCRIPT = 0.01
 
 def summary(report: ImportReport) -> Iterator[str]:
     """The lines of a summary."""
-    yield from report.layout
     source = " ".join(report.source.splitlines())
     yield (
         f"{source}: {counted(report.n_rows, 'row')}, {counted(report.n_new, 'new item')}, "
         f"{counted(report.n_duplicates, 'duplicate')}, {report.n_rejected:,} rejected"
         + (f" (see {report.rejects_file})" if report.rejects_file else "")
     )
+    yield from report.layout[1:]  # the first line is in the log
     if (lengths := report.lengths) is not None:
         yield f"  Characters of a text: median {lengths.median:,}, longest {lengths.longest:,}."
         if scripts := [f"{share:.0%} {script.title()}" for script, share in lengths.scripts if share >= RARE_SCRIPT]:

@@ -6,12 +6,14 @@ server is up (`flows.server.command_runs`).
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import logging
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, get_type_hints
+from typing import Annotated, Any, Concatenate, Generic, ParamSpec, TypeVar, get_type_hints
 from uuid import UUID
 
 import httpx
@@ -30,6 +32,9 @@ from prefect.settings import (
     temporary_settings,
 )
 from prefect.utilities.callables import parameter_schema
+from pydantic import GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 import flows.adapt
 import flows.import_texts
@@ -177,7 +182,7 @@ def _with_signature(call: Callable[..., T], body: Callable[..., T]) -> Callable[
     _, *others = inspect.signature(body).parameters.values()
     first = inspect.Parameter("workspace", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=str)
     keyword = inspect.Parameter.KEYWORD_ONLY  # Prefect would pass others by position
-    parameters = [first, *(other.replace(kind=keyword, annotation=types[other.name]) for other in others)]
+    parameters = [first, *(other.replace(kind=keyword, annotation=_captioned(types[other.name])) for other in others)]
     call.__name__ = call.__qualname__ = body.__name__
     call.__doc__ = body.__doc__
     call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -185,6 +190,30 @@ def _with_signature(call: Callable[..., T], body: Callable[..., T]) -> Callable[
     )
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return call
+
+
+def _captioned(of: Any) -> Any:
+    """Give the fields of a dataclass the lines about them in its docstring as captions in the form of the UI."""
+    return Annotated[of, _Captions(of)] if dataclasses.is_dataclass(of) else of
+
+
+class _Captions:
+    """The captions of the fields of a dataclass: the first line and the `Attributes` of its docstring."""
+
+    def __init__(self, of: Any) -> None:
+        text = inspect.getdoc(of) or ""
+        self._title, _, attributes = text.partition("\n")
+        entries = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", attributes, re.MULTILINE)
+        self._captions = {name: " ".join(caption.split()) for name, caption in entries}
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return the JSON schema of the dataclass with captions."""
+        reference = handler(schema)
+        fields = handler.resolve_ref_schema(reference)
+        fields["description"] = self._title
+        for name, field in fields["properties"].items():
+            field["description"] = self._captions[name]
+        return reference
 
 
 def _notify_crash(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:

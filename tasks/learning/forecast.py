@@ -10,7 +10,7 @@ SLOPE, SPREAD = 0.5, 0.8
 """By how much the log-odds of average precision grow as the logarithm of the number of labels grows by 1: the mean
 over data sets, seeds and sizes, about, and the standard deviation. Measured by tests/benchmarks/forecast.py."""
 
-LEAST_POSITIVES = 10
+LEAST_POSITIVES = 5
 """With fewer evaluation items of the positive label the present interval says too little for a forecast."""
 
 LEAST_EVALUATION, LEAST_EACH = 50, 3

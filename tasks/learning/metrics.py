@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +59,8 @@ def evaluate(
     """Every figure of a model on held-out items, each with a 95 % bootstrap interval.
 
     Where all resamples say the same (6 of 6 are right), the interval is Wilson's for as many items as the figure rests
-    on; where those are fewer than 10, it is at least as wide as that. `f1`, `precision`, `recall`, `auc` and `ap` are
+    on; where those are fewer than 10, it is at least as wide as that. The interval of a mean over labels, of which one
+    has fewer, is at least that of a mean of independent figures. `f1`, `precision`, `recall`, `auc` and `ap` are
     about the positive label; where none is marked, they are the mean over the labels that the items have and for which
     they are defined (macro). With more than two labels each label's own stand beside them as `f1[name]` and so on.
     `ece` is the expected calibration error in 10 bins of equal width, `accuracy` the share of right decisions.
@@ -222,7 +224,19 @@ def _macro(
     defined = [label for label, values in present.items() if not np.isnan(values[0])]
     n = len(next(iter(per_label.values()))[of])
     support = min((supports[label][of] for label in defined), default=0)
-    return _measured(name, mean_of_defined([present[label] for label in defined], n), ", ".join(per_label), support)
+    values = mean_of_defined([present[label] for label in defined], n)
+    single = [_measured(of, present[label], label, supports[label][of]) for label in defined]
+    return _measured(name, values, ", ".join(per_label), support, _of_independent(single))
+
+
+def _of_independent(metrics: Sequence[Metric]) -> tuple[float, float] | None:
+    """The interval of the mean of metrics whose errors are independent: squared distances to the ends add up."""
+    ends = np.array([(each.value, each.low, each.high) for each in metrics], np.float64)
+    if not len(ends):
+        return None
+    mean = float(ends[:, 0].mean())
+    below, above = (float(np.sqrt(((ends[:, k] - ends[:, 0]) ** 2).sum())) / len(ends) for k in (1, 2))
+    return max(0.0, mean - below), min(1.0, mean + above)
 
 
 def mean_of_defined(values: Sequence[Floats], n: int) -> Floats:
@@ -239,23 +253,42 @@ def _resampled(figure: Figure, weights: Floats) -> Floats:
     return np.concatenate([figure(weights[k : k + step]) for k in range(0, len(weights), step)])
 
 
-def _measured(name: str, values: Floats, label: str, support: int) -> Metric:
+def _measured(
+    name: str, values: Floats, label: str, support: int, least_interval: tuple[float, float] | None = None
+) -> Metric:
     """The metric with its interval, or the reason why there is none.
 
     Args:
         values: The metric, then those of its resamples.
         support: How many items it rests on.
+        least_interval: What the interval contains if these are few; None for Wilson's.
     """
     if not len(values):
         return Metric(name, None, reason="there are no items to measure on")
     if np.isnan(values[0]):
         return Metric(name, None, reason=_why_undefined(name, label))
     value, defined = float(values[0]), values[1:][~np.isnan(values[1:])]
-    low, high = np.percentile(defined, INTERVAL) if len(defined) else (value, value)
+    low, high = np.percentile(defined, _percentages(name, value, defined)) if len(defined) else (value, value)
     if high - low < NO_WIDTH or support < FEW:
-        least, most = _without_bootstrap(name, value, support)
+        least, most = least_interval or _without_bootstrap(name, value, support)
         low, high = min(low, least), max(high, most)
-    return Metric(name, value, float(low), float(high))
+    return Metric(name, value, min(value, float(low)), max(value, float(high)))
+
+
+def _percentages(name: str, value: float, resampled: Floats) -> tuple[float, float]:
+    """Which percentiles of the resamples are the interval.
+
+    Those of average precision are corrected for bias: few positives make it too high, and duplicates of them again.
+
+    Source: Efron (1981), Nonparametric standard errors and confidence intervals: the bias-corrected percentile method.
+    """
+    if not name.startswith("ap"):
+        return INTERVAL
+    n, normal = len(resampled), NormalDist()
+    below = float(np.mean(resampled < value) + np.mean(resampled == value) / 2)
+    shift = 2 * normal.inv_cdf(min(max(below, 0.5 / n), 1 - 0.5 / n))
+    low, high = (100 * normal.cdf(shift + normal.inv_cdf(end / 100)) for end in INTERVAL)
+    return low, high
 
 
 def _without_bootstrap(name: str, value: float, support: int) -> tuple[float, float]:

@@ -94,7 +94,7 @@ def test_init_takes_a_definition_and_any_labels(tmp_path: Path) -> None:
     made = pal("init", "w", "--labels", "0,1", "--positive", "1", "--definition", "1: spam.", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     task = open_project(tmp_path / "w").label_set
-    assert (task.names, task.positive, task.definition) == (("0", "1"), "1", "1: spam.")
+    assert (task.name, task.names, task.positive, task.definition) == ("w", ("0", "1"), "1", "1: spam.")
     assert [label.key for label in task.labels] == ["0", "1"]
     many = ",".join(f"intent {k}" for k in range(77))
     assert pal("init", "v", "--labels", many, cwd=tmp_path).returncode == 0

@@ -222,7 +222,7 @@ def test_the_outlook_needs_enough_positives_to_evaluate_on(
     promote(store, "m1")
     metrics = [Metric("ap", 0.63, 0.55, 0.70)]
     add_metrics(store, "m1", Split.EVALUATION, metrics, n=60, lake_version=1)
-    labels = {item_id: ("related" if k < 9 else "not_related") for k, item_id in enumerate(items[:60])}
+    labels = {item_id: ("related" if k < 4 else "not_related") for k, item_id in enumerate(items[:60])}
     give_labels(project.workspace, labels, Split.EVALUATION)
     assert at().outlook is None
     give_labels(project.workspace, {items[60]: "related"}, Split.EVALUATION)

@@ -3,6 +3,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 from sklearn import metrics as sk
 
 from storage.records import Metric
@@ -12,6 +13,7 @@ from tasks.learning.metrics import (
     Evaluation,
     evaluate,
     label_figures,
+    resamples,
 )
 from tasks.learning.stopping import wilson_interval
 
@@ -190,8 +192,30 @@ def test_every_defined_figure_has_an_interval_around_it() -> None:
         for metric in evaluate(rows, labels, ("a", "b", "c"), MULTI).metrics:
             assert None not in (metric.value, metric.low, metric.high)
             assert metric.low < metric.high  # type: ignore[operator]
-            if metric.name != "ece":  # resampling biases it upwards
-                assert metric.low <= metric.value <= metric.high  # type: ignore[operator]
+            assert metric.low <= metric.value <= metric.high  # type: ignore[operator]
+
+
+def test_the_interval_of_average_precision_is_corrected_for_bias() -> None:
+    rows, labels = simulated(60, seed=3)
+    metric = found(evaluate(rows, labels, ("no", "yes"), BINARY), "ap")
+    weights = resamples(len(labels), 1000, np.random.default_rng(0))[1:].astype(int)
+    drawn = [np.repeat(np.arange(60), each) for each in weights]
+    values = np.array([sk.average_precision_score(labels[each], rows[each, 1]) for each in drawn])
+    z = norm.ppf(np.mean(values < metric.value))
+    ends = np.percentile(values, 100 * norm.cdf([2 * z - 1.96, 2 * z + 1.96]))
+    assert [metric.low, metric.high] == pytest.approx(ends, abs=0.005)
+    assert metric.low < np.percentile(values, 2.5) - 0.01
+
+
+def test_one_rare_label_does_not_decide_the_interval_of_a_mean_over_labels() -> None:
+    rows, labels = simulated(150, 3, seed=1)
+    labels = np.where((labels == 2) & (np.cumsum(labels == 2) > 2), 0, labels)
+    metrics = {each.name: each for each in evaluate(rows, labels, ("a", "b", "c"), MULTI).metrics}
+    for name in ("ap", "recall"):
+        singles = [metrics[f"{name}[{label}]"] for label in "abc"]
+        lows = [(each.value - each.low) / 3 for each in singles]  # type: ignore[operator]
+        assert metrics[name].low <= metrics[name].value - np.hypot(np.hypot(*lows[:2]), lows[2]) + 1e-9  # type: ignore[operator]
+        assert metrics[name].high - metrics[name].low < singles[2].high - singles[2].low  # type: ignore[operator]
 
 
 def test_the_interval_holds_the_true_value_mostly_and_shrinks_with_more_items() -> None:
