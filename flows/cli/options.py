@@ -141,7 +141,9 @@ def show_batch(call: Call, batch_id: str | None, none: str = "no batch is open")
     """Print a batch and its files, or what to do if there is none."""
     from annotation.batch import batch_files
     from flows.cli.status import pal_command
+    from flows.log_lines import counted
     from storage.lake.batches import find_batch
+    from storage.lake.evaluation_reserve import RESERVE
     from storage.lake.items import count_pool
 
     project, pal = call.project, pal_command(call.project)
@@ -163,10 +165,12 @@ def show_batch(call: Call, batch_id: str | None, none: str = "no batch is open")
     names: dict[str, list[str]] = {}
     for handout in files:
         names.setdefault(handout.format, []).append(handout.file)
+    n_reserve = batch.mix.get(RESERVE, 0)
+    purpose = batch.purpose.value + (f" ({n_reserve:,} for evaluation)" if n_reserve else "")
     answered = f", {progress.n_answered} of them answered" if progress.n_answered else ""
     call.show(
         values,
-        f"batch {batch_id}: {batch.n} items for {batch.purpose.value}{answered}",
+        f"batch {batch_id}: {counted(batch.n, 'item')} for {purpose}{answered}",
         folder,
         *(f"  {form:<13}{'  '.join(files_of)}" for form, files_of in names.items()),
         f"next: fill one of them in and run {pal} ingest, or answer here: {pal} annotate {batch_id}",
