@@ -18,9 +18,8 @@ from flows.nightly import nightly
 from flows.review import adjudicate, review
 from flows.run import run_here
 from storage.errors import SamplingError
-from storage.lake.annotations import label_counts
+from storage.lake.annotations import label_counts, labelled_texts
 from storage.lake.batches import find_batch, items_of, open_batches
-from storage.lake.history import history_of
 from storage.lake.models import metrics_of, production_model
 from storage.records import BatchStatus, Split
 from tasks.config.settings import BatchConfig
@@ -158,7 +157,9 @@ def test_several_annotators_disagree_an_adjudicator_settles_it_and_wrong_labels_
     assert {item.item_id for item in items_of(store, again)} <= {item.item_id for item in items_of(store, training)}
     assert find_batch(store, again).batch.n <= 5
     settled = {row[0] for row in store.rows("SELECT item_id FROM lake.batch_items WHERE batch_id = ?", [settle])}
-    assert {history_of(store, item_id).label == TRUTH[item_id] for item_id in settled} == {True}
+    table = labelled_texts(store, Split.EVALUATION, store.version())
+    resolved = dict(zip(table["item_id"].to_pylist(), table["label"].to_pylist(), strict=True))
+    assert {resolved[item_id] == TRUTH[item_id] for item_id in settled} == {True}
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def experiment(file: Path, **more: object) -> Experiment:
 def done(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a simulation that ran to its end."""
     output = tmp_path_factory.mktemp("done")
-    replay_experiment(experiment(file), output, jobs=2)
+    replay_experiment(experiment(file), output, jobs=1)
     return output
 
 
