@@ -22,8 +22,10 @@ setup: .venv/installed ## create .venv and install the project with its tools
 demo: setup ## the whole loop on 20,000 synthetic headlines, into ./pal-demo
 	$(BIN)/pal demo pal-demo --fresh
 
-# One thread for each of the processes that run tests: more of them would wait for each other.
+# One thread for each of the processes that run tests: more of them would wait for each other. What one process
+# compiles, the others read, even where the environment says not to keep bytecode.
 test test-slow: export OMP_NUM_THREADS := 1
+test test-slow: export PYTHONDONTWRITEBYTECODE :=
 test: setup ## the fast tests: no server, browser, office or network
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 

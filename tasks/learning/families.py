@@ -47,7 +47,7 @@ USUAL_MIX: Mix = {"vectors": 0.5, "words": 0.25, "characters": 0.25}
 """On nine sets with one to four rare items among 100 it ranks them as well as any other mix, or better."""
 
 CHARACTERS_ALONE: Mix = {"characters": 1.0}
-"""The usual mix where the tokenizer finds no words; there it also wins over mixes that are level with it."""
+"""The mix where the tokenizer finds no words: whatever else a few labeled items prefer is chance."""
 
 FEWEST_TO_CHOOSE_BY = 5
 """Items beside those of the most frequent label; fewer choose nothing, and the usual mix is taken."""
@@ -99,7 +99,7 @@ class Design:
         rows: Family -> dense (n, d) or sparse (n, N_BUCKETS).
         unseen: Lexical family -> by how much longer a text would be if the n-grams that only it has were unknown, as
             they are when it is held out, (n,).
-        usual: The mix where the labels are too few to choose one.
+        usual: The mix where the labels are too few to choose one, or where the tokenizer finds no words.
     """
 
     rows: Mapping[Family, Any]
@@ -192,7 +192,7 @@ def choose_mix(texts: Design, labels: Labels, weights: npt.NDArray[np.float64]) 
     Each candidate is judged by the leave-one-out average precision (mean over the labels) of a ridge regression, which
     costs one matrix inverse. Candidates that are worse than the best by no more than one standard error of the paired
     difference are averaged with it: with few labels many are, so that chance decides little. Where tokens are mere
-    letters, characters alone are taken if they are level.
+    letters, characters alone are the mix.
 
     Args:
         texts: The labeled texts.
@@ -202,7 +202,7 @@ def choose_mix(texts: Design, labels: Labels, weights: npt.NDArray[np.float64]) 
     Source: the leave-one-out residual of a linear smoother is residual / (1 - leverage), e.g. Hastie, Tibshirani and
     Friedman (2009), The Elements of Statistical Learning, section 7.10.
     """
-    if few_to_choose_by(labels):
+    if texts.usual == CHARACTERS_ALONE or few_to_choose_by(labels):
         return texts.usual
     kernels = texts.kernels()
     candidates = [mix for mix in CANDIDATES if set(mix) <= set(kernels)]
@@ -219,8 +219,6 @@ def choose_mix(texts: Design, labels: Labels, weights: npt.NDArray[np.float64]) 
     errors = np.hypot(np.sqrt(np.square((precisions[best] - precisions) * shares).sum(axis=1)), least)
     is_level = scores[best] - scores <= STANDARD_ERRORS * errors
     level = [mix for mix, chosen in zip(candidates, is_level, strict=True) if chosen]
-    if texts.usual == CHARACTERS_ALONE and CHARACTERS_ALONE in level:
-        return CHARACTERS_ALONE
     # A text is looked up in one table of vectors: of the two kinds, the one of the best candidate that has any counts.
     kind = next((name for k in np.argsort(-scores, kind="stable") for name in VECTORS if name in candidates[k]), None)
     level = [mix for mix in level if not set(mix) & (set(VECTORS) - {kind})] or [candidates[best]]
