@@ -1,6 +1,5 @@
 # The commands of a checkout. `make` alone lists them.
 PYTHON ?= python3
-JOBS ?= 4
 MINUTES ?= 30
 BIN := .venv/bin
 TOOLS := .venv/tools
@@ -26,6 +25,9 @@ demo: setup ## the whole loop on 20,000 synthetic headlines, into ./pal-demo
 # compiles, the others read, even where the environment says not to keep bytecode.
 test test-slow: export OMP_NUM_THREADS := 1
 test test-slow: export PYTHONDONTWRITEBYTECODE :=
+test coverage lowest: JOBS ?= 3
+# Slow tests wait more, for servers and browsers.
+test-slow fuzz: JOBS ?= 4
 test: setup ## the fast tests: no server, browser, office or network
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
