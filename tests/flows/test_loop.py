@@ -53,7 +53,8 @@ def test_the_loop_runs_from_import_to_a_promoted_model_and_active_batches(projec
     purposes = []
     for _ in range(3):
         batch_id = run_here(project, next_batch)
-        assert purposes or run_here(project, next_batch) == batch_id, "running it twice publishes once"
+        if not purposes:
+            assert run_here(project, next_batch) == batch_id, "running it twice publishes once"
         purposes.append(find_batch(store, batch_id).batch.purpose)
         fill(project, batch_id)
         run_here(project, ingest)
