@@ -28,8 +28,7 @@ from tasks.learning.ngrams import (
     stream_of,
     weights_and_norms,
 )
-from tasks.learning.sentence_package import sentence_encoder_id
-from tasks.learning.sentences import SentenceEncoder, SentenceRows, sentences_of
+from tasks.learning.sentences import SentenceEncoder, SentenceRows, sentence_encoder_id, sentences_of
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import unit
 
@@ -231,7 +230,7 @@ class NumpyModel:
 
     Attributes:
         vectors: Of each token, (n_tokens, d): float32, or int8 to be multiplied by `scale`.
-        weights: The learned layers by their names in `training.Classifier` or `family_classifier.FamilyClassifier`.
+        weights: The learned layers by their names in `training.Classifier` or `network.FamilyClassifier`.
         pretrained: Whether texts are means of the encoder's vectors, else sums of learned ones.
     """
 

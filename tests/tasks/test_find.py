@@ -10,7 +10,7 @@ from projects import project_of
 
 from annotation.synthetic import fill_csv
 from flows.cli.item_view import item_text, item_view
-from flows.publish_found import publish_found
+from flows.next_batch import publish_found
 from flows.run import run_here
 from storage.errors import BatchError, SamplingError
 from storage.lake.batches import batch_results, find_batch, proposals_of
@@ -21,9 +21,8 @@ from storage.records import Split
 from storage.workspace import Workspace
 from tasks.collect import collect_answers
 from tasks.config.settings import MinimumsConfig, SamplingConfig
-from tasks.draw_found import FOUND
 from tasks.evaluate import evaluate_model
-from tasks.find import Search, find_items
+from tasks.find import FOUND, Search, find_items
 from tasks.learning.training import TrainingConfig
 from tasks.plan import UNBIASED, reserve_of
 from tasks.prepare import make_features
