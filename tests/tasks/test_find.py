@@ -21,8 +21,9 @@ from storage.records import Split
 from storage.workspace import Workspace
 from tasks.collect import collect_answers
 from tasks.config.settings import MinimumsConfig, SamplingConfig
+from tasks.draw_found import FOUND
 from tasks.evaluate import evaluate_model
-from tasks.find import FOUND, Search, find_items
+from tasks.find import Search, find_items
 from tasks.learning.training import TrainingConfig
 from tasks.plan import UNBIASED, reserve_of
 from tasks.prepare import make_features

@@ -24,7 +24,8 @@ from tasks import prepare
 from tasks import sentence_vectors as room
 from tasks.evaluate import predict_held_out
 from tasks.learning.model_files import load_model
-from tasks.learning.sentences import SentenceEncoder, sentence_encoder_id
+from tasks.learning.sentence_package import sentence_encoder_id
+from tasks.learning.sentences import SentenceEncoder
 from tasks.learning.stored_model import numpy_model
 from tasks.predict_pool import predict_pool
 from tasks.prepare import make_features

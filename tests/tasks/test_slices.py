@@ -23,8 +23,9 @@ from storage.lake.store import Store
 from storage.records import Answer, Batch, Split
 from storage.workspace import Workspace
 from tasks.config.settings import EvaluationConfig, MinimumsConfig
+from tasks.draw_found import draw_found
 from tasks.evaluate import evaluate_model
-from tasks.find import Search, draw_found
+from tasks.find import Search
 from tasks.learning.metrics import average_precision
 from tasks.learning.model_files import load_model
 from tasks.learning.stopping import wilson_interval
