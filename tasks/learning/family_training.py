@@ -6,7 +6,7 @@ of the items (their kernel's Cholesky factor), with many in that of the features
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -209,8 +209,8 @@ class _Problem:
         start = None
         if near:
             scaled = zip(self.mix.items(), columns, strict=True)
-            means = [sum(one.weights[name][kept] for one in near) / np.sqrt(share) for (name, share), kept in scaled]
-            start = np.concatenate([*means, sum(one.bias for one in near)[None]]) / len(near)
+            sums = [np.add.reduce([one.weights[name][kept] for one in near]) / np.sqrt(s) for (name, s), kept in scaled]
+            start = np.concatenate([*sums, [np.add.reduce([one.bias for one in near])]]) / len(near)
         rows = Blocks(blocks) if self.keeps_dense else sparse.hstack(blocks).tocsr()
         solved, bias = fit_softmax(rows, self.labels[train], self.n_labels, self.weights[train], c, start)
         weights: dict[Family, Any] = {}
@@ -277,6 +277,7 @@ def fit_softmax(
     from scipy.optimize import minimize  # loading a model goes without it
 
     n, width = rows.shape
+    transposed_product: Callable[[Weights], Weights]
     if isinstance(rows, Blocks):
         transposed_product = rows.transposed_product
     else:
