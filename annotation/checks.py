@@ -250,7 +250,7 @@ def _item_of(row: FilledRow, names: ItemNames) -> BatchItem | RowError:
     if digest not in (None, item.text_hash, old_text_hash(item.text)):
         reason = f"item {item.item_id} has the hash {item.text_hash}; if the hash was edited, restore it; {if_sorted}"
         return _error(row, "text_hash", digest or "", reason)
-    known_id = row.item_id in ("", item.item_id) or _same_number(row.item_id, item.item_id)
+    known_id = folded(row.item_id) in ("", folded(item.item_id)) or _same_number(row.item_id, item.item_id)
     if not known_id and (row.text is None or digest is None):
         reason = f"the row has the text of item {item.item_id}; if the id was edited, restore it; {if_sorted}"
         return _error(row, "item_id", row.item_id, reason)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from annotation.batch import as_published, batch_files, published_labels, sha256_of
+from annotation.batch import as_published, batch_files, published_labels, read_manifest, sha256_of
 from annotation.checks import FilledFile, FilledRow, ItemNames, RowError, check_rows, is_plausible, readable_name
 from annotation.claims import PUT_AWAY, claimed_files, take_free_name
 from annotation.formats.registry import HALF_COPIED, is_for_answers
@@ -229,12 +229,13 @@ def _located(workspace: Workspace, path: Path) -> FilledFile:
 
 
 def _in_batch(folder: Path, paths: Sequence[Path]) -> list[FilledFile]:
-    """Files in a batch's folder, with the annotators they were made for."""
-    try:
-        annotators = {handout.file: handout.annotator for handout in batch_files(folder)} if paths else {}
-    except BatchError:  # a damaged manifest is reported when the batch is loaded
-        annotators = {}
-    return [FilledFile(path, batch_id=folder.name, annotator=annotators.get(path.name, "")) for path in paths]
+    """Files in the folder of a batch, or in a copy of it, with the annotators they were made for."""
+    batch_id, annotators = folder.name, dict[str, str]()
+    with contextlib.suppress(BatchError):  # a damaged manifest is reported when the batch is loaded
+        if paths:
+            batch_id = read_manifest(folder).get("batch_id", batch_id)
+            annotators = {handout.file: handout.annotator for handout in batch_files(folder)}
+    return [FilledFile(path, batch_id=batch_id, annotator=annotators.get(path.name, "")) for path in paths]
 
 
 def _filled_in(folder: Path) -> list[FilledFile]:

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import errno
 import re
+import shutil
+from pathlib import Path
 
 
 class PalError(Exception):
@@ -72,6 +74,8 @@ class DiskError(PalError):
 
 
 _FULL = re.compile(r"(?i)No space left on device|database or disk is full|Disk quota exceeded|File too large")
+_UNSAID, _LEAST_FREE = re.compile(r"(?i)disk I/O error"), 2**20
+"""How SQLite words a full disk where it maps its files into memory, and the bytes below which one counts as full."""
 _READ_ONLY = re.compile(r"(?i)Read-only file system|readonly database")
 _LOOP = re.compile("Symlink loop")
 """How `Path.resolve` words ELOOP, as a RuntimeError before Python 3.13."""
@@ -90,7 +94,11 @@ def disk_error(error: BaseException, place: str = "") -> DiskError | None:
     """
     code = error.errno if isinstance(error, OSError) else None
     where = str((isinstance(error, OSError) and error.filename) or place or "the workspace")
-    if code in _FULL_CODES or (code is None and _FULL.search(str(error))):
+    is_full = code in _FULL_CODES or (code is None and _FULL.search(str(error)))
+    if not is_full and code is None and _UNSAID.search(str(error)) and place:
+        folder = next(path for path in (Path(place), *Path(place).parents) if path.is_dir())
+        is_full = shutil.disk_usage(folder).free < _LEAST_FREE
+    if is_full:
         return DiskError(f"No space left on the disk of {where}.", "Free some disk space and run the command again.")
     if code == errno.EROFS or (code is None and _READ_ONLY.search(str(error))):
         return DiskError(

@@ -28,6 +28,7 @@ from storage.lake.annotations import ingested_hashes
 from storage.lake.batches import find_batch, given_answers
 from storage.lake.history import Edited, has_only_outdated_answers
 from storage.lake.history import edit_item as edit
+from storage.lake.items import spelled_ids
 from storage.records import IMPORTED, ORIGINAL, Purpose
 from storage.run_records import RUNS_FILE
 from storage.upkeep.erasure import (
@@ -79,7 +80,7 @@ def plan_of(project: Project, item_ids: Sequence[str]) -> Erased:
                 hint="Ingest them first: pal ingest",
             )
         interrupted = plan_erasure(project.store, item_ids)
-    elif new := set(item_ids) - set(interrupted.item_ids):
+    elif new := set(spelled_ids(project.store, item_ids)) - set(interrupted.item_ids):
         raise BatchError(
             f"An erasure was interrupted; {len(new)} of these items were not part of it.",
             hint="Finish it first: pal items erase --yes",
@@ -276,6 +277,7 @@ def edit_item(project: Project, item_id: str, text: str) -> ItemEdit:
         BatchError: There is no such item, another item has this text, or it was answered in an open review batch.
     """
     store, batches = project.store, project.workspace.batches
+    (item_id,) = spelled_ids(store, [item_id])
     edited = edit(store, item_id, text)
     for batch_id in edited.open_batches:
         batch = find_batch(store, batch_id).batch

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from storage.errors import BatchError
-from storage.lake.items import texts_of
+from storage.lake.items import spelled_ids, texts_of
 from storage.lake.search import Scope, matching_words
 from tasks.project import Project
 
@@ -56,6 +56,7 @@ def find_items(project: Project, search: Search, scope: Scope, n: int) -> list[H
         from tasks.nearest import nearest_items  # words alone are found without numpy
 
         if search.like:
+            search = replace(search, like=spelled_ids(store, [search.like])[0])
             known = texts_of(store, [search.like])
             if not known:
                 raise BatchError(f"There is no item {search.like!r}.", hint="Search for its words: pal find WORDS")

@@ -360,8 +360,10 @@ def submit(project: Project, path: Path, api: str | None) -> Submission:
     project.workspace.pull()
     checked = check_file(BatchChecks(project.workspace, project.label_set), FilledFile(path, in_inbox=True))
     if not checked.answers and not checked.errors:
-        reason = "; ".join(checked.unreadable) or f"{path} holds no answer."
-        raise BatchError(reason, hint="Fill in the label column, then run: pal submit FILE")
+        if checked.unreadable:
+            reason, _, hint = checked.unreadable[0].partition("\nHint: ")
+            raise BatchError(reason, hint=hint or "Repair the file, then run: pal submit FILE")
+        raise BatchError(f"{path} holds no answer.", hint="Fill in the label column, then run: pal submit FILE")
     workspace = project.workspace
     location = workspace.hand_in(path) if workspace.files else str(into_inbox(workspace, path))
     untold = tell_server(api, project, location) if api else "no Prefect server is running"

@@ -55,6 +55,7 @@ def item_view(project: Project, item_id: str) -> ItemView:
     """
     store = project.store
     history = history_of(store, item_id)
+    item_id = history.item_id
     context = store.rows("SELECT context FROM lake.items WHERE item_id = ?", [item_id])[0][0]
     out = store.rows(f"SELECT DISTINCT batch_id FROM ({OUT}) WHERE item_id = ? ORDER BY 1", [item_id])
     model_id, probabilities = None, {}

@@ -6,6 +6,7 @@ text. The conversion follows from the column's type in the lake.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -13,6 +14,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
+
+import duckdb
 
 from storage.errors import StoreError
 from storage.files.folders import to_disk
@@ -137,7 +140,8 @@ def copy_catalog(
         connection.execute(f"UPDATE {target}.ducklake_metadata SET value = ? WHERE key = 'data_path'", [data])
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        with contextlib.suppress(duckdb.Error):  # the first error is reported
+            connection.execute("ROLLBACK")
         raise
 
 

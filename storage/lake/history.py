@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from storage.errors import BatchError, SourceError
 from storage.lake.annotations import next_ingestion
 from storage.lake.connection import bound
+from storage.lake.items import spelled_ids
 from storage.lake.schema import (
     ASKED,
     OUT,
@@ -71,6 +72,7 @@ def history_of(store: Store, item_id: str) -> ItemHistory:
     Raises:
         BatchError: There is no such item.
     """
+    (item_id,) = spelled_ids(store, [item_id])
     rows = store.rows("SELECT text FROM lake.items WHERE item_id = ?", [item_id])
     if not rows:
         near = store.rows("SELECT item_id FROM lake.items WHERE starts_with(item_id, ?) ORDER BY 1 LIMIT 3", [item_id])

@@ -430,6 +430,19 @@ def texts_of(store: Store, item_ids: Sequence[str]) -> dict[str, str]:
     return dict(rows)
 
 
+def spelled_ids(store: Store, item_ids: Sequence[str]) -> list[str]:
+    """Ids as the lake spells them, where it has them in another Unicode form (NFC, NFD); unknown ones as they are."""
+    if not (beyond_ascii := [item_id for item_id in item_ids if not item_id.isascii()]):
+        return list(item_ids)
+    rows = store.rows(
+        """SELECT DISTINCT given.item_id, items.item_id FROM (SELECT unnest($ids) AS item_id) given
+        JOIN lake.items items ON nfc_normalize(items.item_id) = nfc_normalize(given.item_id)""",
+        {"ids": beyond_ascii},
+    )
+    spellings = dict(rows) | {stored: stored for _, stored in rows}
+    return [spellings.get(item_id, item_id) for item_id in item_ids]
+
+
 def folded_texts(texts: pa.Array) -> pa.Array:
     """`folded` of a string array (n,); ASCII texts are folded without Python strings."""
     import pyarrow as pa  # slow to import

@@ -23,6 +23,7 @@ from typing import Any
 
 from storage.errors import BatchError
 from storage.lake.connection import bound, quoted
+from storage.lake.items import spelled_ids
 from storage.lake.schema import ASKED, answers_to_batches, current_labels
 from storage.lake.store import Connection, Store
 from storage.readers.spellings import folded
@@ -63,7 +64,7 @@ def plan_erasure(store: Store, item_ids: Sequence[str]) -> Erasure:
     Raises:
         BatchError: One of the ids is unknown.
     """
-    ids = {"ids": sorted(set(item_ids))}
+    ids = {"ids": sorted(set(spelled_ids(store, item_ids)))}
     is_listed = "item_id IN (SELECT unnest($ids))"
     existing = {row[0] for row in store.rows(f"SELECT item_id FROM lake.items WHERE {is_listed}", ids)}
     if unknown := [item_id for item_id in ids["ids"] if item_id not in existing]:

@@ -85,7 +85,7 @@ def written_lake(catalog: str, data: str) -> Iterator[None]:
         yield
     except (duckdb.Error, OSError) as error:
         raise (
-            disk_error(error)
+            disk_error(error, data if catalog.startswith("postgres") else catalog.partition(":")[2])
             or explained(error, f"the lake {catalog} with data in {data}")
             or StoreError(
                 without_secrets(f"The lake {catalog} with data in {data} cannot be written: {error}"),

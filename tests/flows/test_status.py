@@ -95,6 +95,16 @@ def test_a_file_in_the_inbox_comes_first(project: Project, publish: Publish, at:
     assert re.search(r"\binbox +1\b", now.as_text())
 
 
+def test_files_filled_in_a_copy_of_a_batch_folder_count_for_the_batch(
+    project: Project, publish: Publish, at: Callable[[], Status]
+) -> None:
+    batch, file = publish()
+    copy = Path(shutil.copytree(file.parent, file.parent.with_name(f"Copy of {batch.batch_id}")))
+    fill_csv(copy / file.name, TRUTH)
+    (out,) = at().batches
+    assert (out.n_waiting, at().next) == (len(TRUTH), "pal ingest")
+
+
 def test_of_two_open_batches_the_oldest_is_annotated_first(publish: Publish, at: Callable[[], Status]) -> None:
     first, _ = publish()
     second, _ = publish({"i5": "Hail"}, Split.EVALUATION)

@@ -46,8 +46,9 @@ def test_what_holds_no_answer_is_refused_and_put_nowhere(project: Project, batch
     with other.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("id", "headline"), ("1", "Floods")])
     for path in (tmp_path / "nothing.csv", batch_file, other):
-        with pytest.raises(BatchError, match=re.escape(path.name)):
+        with pytest.raises(BatchError, match=re.escape(path.name)) as refused:
             submit(project, path, None)
+        assert str(refused.value).count("Hint: ") == 1
     assert not list(project.workspace.inbox.iterdir())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +49,27 @@ def fill(workspace: Workspace, batch_id: str, labels: dict[str, str], to: Path |
 def text_in(workspace: Workspace, batch_id: str, item_id: str) -> str:
     with (workspace.batches / batch_id / "batch.csv").open(encoding="utf-8-sig", newline="") as file:
         return next(row["text"] for row in csv.DictReader(file) if row["item_id"] == item_id)
+
+
+def test_an_id_is_known_in_another_unicode_form(workspace: Workspace, reserve_batch: Reserve) -> None:
+    ids = [unicodedata.normalize(form, f"caf\u00e9 {form}") for form in ("NFC", "NFD")]
+    batch_id = reserve_batch(workspace, dict(zip(ids, TEXTS.values(), strict=False))).batch_id
+    others = [unicodedata.normalize(form, item_id) for form, item_id in zip(("NFD", "NFC"), ids, strict=True)]
+    project = project_of(workspace)
+    publish_batches(project)
+    path = workspace.batches / batch_id / "batch.csv"
+    rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
+    filled = [{**row, "item_id": other, "label": "related"} for row, other in zip(rows, sorted(others), strict=True)]
+    with (workspace.inbox / "saved.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [name for name in rows[0] if name != "text_hash"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(filled)
+    collect_answers(project)
+    for item_id, other in zip(ids, others, strict=True):
+        history = history_of(project.store, other)
+        assert (history.item_id, len(history.answers)) == (item_id, 1)
+        assert edited(workspace, other, f"Corrected {other}").edited.is_new
+        assert erase_items(project, plan_of(project, [other])).erasure.item_ids == (item_id,)
 
 
 def test_a_labelled_item_is_asked_again_and_keeps_its_split_its_history_and_its_past(

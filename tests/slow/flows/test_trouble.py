@@ -29,7 +29,7 @@ def check(ended: Ended) -> None:
     assert ended.state == "whole", ended.message
 
 
-@pytest.mark.parametrize("command", ["import", "ingest", "nightly", "backup", "export", "status"])
+@pytest.mark.parametrize("command", ["import", "ingest", "nightly", "backup", "export", "status", "lake move"])
 def test_a_full_disk_is_named_and_afterwards_the_same_command_does_all(
     made: Path, mounting: None, command: str
 ) -> None:
