@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from tasks.learning.network import Network
-from tasks.learning.ngrams import ORDERS, Stream, count_terms, rows_by_bucket, stream_of, weights_and_norms
+from tasks.learning.ngrams import ORDERS, Stream, count_terms, orders_in, rows_by_bucket, stream_of, weights_and_norms
 from tasks.learning.sentences import sentences_of
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import unit
@@ -28,8 +28,8 @@ def saved_weights(fitted: FamilyWeights, vocabulary: Vocabulary) -> dict[str, to
     """The tensors that make a `FamilyClassifier`, by name.
 
     `centre`, `weight` (n_labels, d) and `bias` (n_labels,) always; `flat` where all token vectors have length 1; of
-    sentence vectors `sentences.centre` and `sentences.weight`; and of each lexical family `NAME.buckets`, `NAME.idf`
-    (m,) and `NAME.weight` (m, n_labels).
+    sentence vectors `sentences.centre` and `sentences.weight`; and of each lexical family `NAME.orders`, `NAME.buckets`,
+    `NAME.idf` (m,) and `NAME.weight` (m, n_labels).
     """
     flat = "flat_vectors" in fitted.weights
     kind: Family = "flat_vectors" if flat else "vectors"
@@ -45,6 +45,7 @@ def saved_weights(fitted: FamilyWeights, vocabulary: Vocabulary) -> dict[str, to
         if name in fitted.weights:
             buckets = np.flatnonzero(idf).astype(np.int32)
             tensors |= {
+                f"{name}.orders": np.array(vocabulary.orders[name], np.int32),
                 f"{name}.idf": idf[buckets],
                 f"{name}.buckets": buckets,
                 f"{name}.weight": fitted.weights[name][buckets].astype(np.float32),
@@ -72,7 +73,9 @@ class FamilyClassifier(Network):
         self.saved = weights
         self.lexical = nn.ModuleDict(
             {
-                name: _Lexical(name, *(weights[f"{name}.{part}"] for part in ("idf", "buckets", "weight")))
+                name: _Lexical(
+                    orders_in(weights, name), *(weights[f"{name}.{part}"] for part in ("idf", "buckets", "weight"))
+                )
                 for name in ORDERS
                 if f"{name}.idf" in weights
             }
@@ -129,9 +132,11 @@ def _centered(directions: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
 class _Lexical(nn.Module):
     """Weights of the n-grams that the training items have; all others are left out."""
 
-    def __init__(self, family: str, idf: torch.Tensor, buckets: torch.Tensor, weight: torch.Tensor) -> None:
+    def __init__(
+        self, orders: tuple[int, ...], idf: torch.Tensor, buckets: torch.Tensor, weight: torch.Tensor
+    ) -> None:
         super().__init__()
-        self.orders = ORDERS[family]
+        self.orders = orders
         self.row_of = rows_by_bucket(buckets.numpy())
         self.idf = np.append(np.float32(0), idf.numpy())
         self.weight = nn.Parameter(torch.cat([torch.zeros(1, weight.shape[1]), weight]), requires_grad=False)
