@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from tasks.learning.families import Family, Vocabulary
     from tasks.learning.family_training import FamilyWeights
 
+LEAST_SQUARE = 1e-6
+"""Of the distance from the centre: a smaller one is rounding."""
+
 Floats = npt.NDArray[np.float32]
 
 
@@ -71,6 +74,8 @@ class FamilyClassifier(Network):
         vectors = unit(table) if "flat" in weights else table
         self.bag = nn.EmbeddingBag.from_pretrained(torch.from_numpy(vectors), mode="mean", freeze=True)
         self.saved = weights
+        self.outputs = torch.cat([weights["weight"], weights["centre"][None]])
+        self.said_of_tokens = nn.EmbeddingBag.from_pretrained(self.bag.weight @ self.outputs.T, mode="mean")
         self.lexical = nn.ModuleDict(
             {
                 name: _Lexical(
@@ -103,13 +108,22 @@ class FamilyClassifier(Network):
         """Logits (n, n_labels) of n texts: what the head makes of `represent`, families of weight 0 left unread."""
         logits = self.head.bias.expand(len(tokens), -1)
         if self.reads_vectors:
-            logits = torch.addmm(logits, self._vectors(tokens), self.saved["weight"].T)
+            logits = logits + self._said_of_vectors(tokens)
         if self.reads_sentences:
             logits = torch.addmm(logits, self._sentences(tokens), self.saved["sentences.weight"].T)
         return logits + self._said(tokens) if self.lexical else logits
 
     def _vectors(self, tokens: Tokens) -> torch.Tensor:
         return _centered(functional.normalize(self.bag(*tokens.tensors()), dim=1), self.saved["centre"])
+
+    def _said_of_vectors(self, tokens: Tokens) -> torch.Tensor:
+        """The weights times `_vectors`, which are not made: products come from a table, lengths from the cosine rule."""
+        bags = tokens.tensors()
+        lengths = torch.linalg.vector_norm(self.bag(*bags), dim=1)
+        said = self.said_of_tokens(*bags).div_(lengths.clamp_min(1e-12)[:, None])
+        squares = (lengths > 0).float() - 2 * said[:, -1] + self.saved["centre"].square().sum()
+        from_centre = said[:, :-1] - self.outputs[:-1] @ self.saved["centre"]
+        return from_centre.div_(squares.clamp_min(LEAST_SQUARE).sqrt()[:, None])
 
     def _sentences(self, tokens: Tokens) -> torch.Tensor:
         return _centered(torch.from_numpy(sentences_of(tokens)), self.saved["sentences.centre"])
