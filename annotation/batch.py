@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from annotation.formats.registry import CSV, DEFINITION_NAME, FORMATS, Format
-from annotation.handout import Handout
-from annotation.label_set import LabelSet, label_set_of
+from annotation.label_set import Handout, LabelSet, label_set_of
 from storage.errors import BatchError, WorkspaceError
 from storage.files.folders import MANIFEST, add_files, inside, publish_folder, read_object
 from storage.lake.batches import assignments_of, items_of, proposals_of

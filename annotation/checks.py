@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from annotation.label_set import AnswerError, LabelSet
-from storage.lake.edits import EarlierText
+from storage.lake.history import EarlierText
 from storage.readers.spellings import HASH_CHARS, folded, old_text_hash, text_hash
 from storage.records import UNNAMED, Answer, BatchItem
 

@@ -23,7 +23,7 @@ from storage.files.folders import MANIFEST, to_disk
 from storage.lake.annotations import FileAnswers, annotator_spellings, ingested_hashes, not_ingested
 from storage.lake.batches import batches_of_items, find_batch, items_of, published_batches
 from storage.lake.codebook import codebook_of
-from storage.lake.edits import answers_to_earlier_texts, earlier_texts, erased_hashes
+from storage.lake.history import answers_to_earlier_texts, earlier_texts, erased_hashes
 from storage.lake.schema import workspace_id
 from storage.lake.store import Store
 from storage.readers.sheets import WorkbookReader

@@ -20,7 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from storage.errors import PalError
-from storage.files.formulas import neutralised, restored
+from storage.files.spreadsheets import neutralised, restored
 
 RELATED_SHARE = 0.08  # of all headlines, in expectation
 MAX_HEADLINES = 100_000  # beyond this, new distinct texts become too rare

@@ -14,9 +14,8 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from annotation.formats.journal import Journal
-from annotation.handout import Handout
 from annotation.keys import HABIT_S, LEAVE, LineKeys, plain, typed_line
-from annotation.label_set import SKIP, UNSURE, AnswerError
+from annotation.label_set import SKIP, UNSURE, AnswerError, Handout
 from storage.readers.spellings import folded
 from storage.records import Answer, BatchItem
 

@@ -1,4 +1,8 @@
-"""Flow `next-batch`: train, evaluate, promote or keep, sample, publish; without a model, publish a random batch."""
+"""Flow bodies that publish batches.
+
+- `next_batch`: train, evaluate, promote or keep, sample, publish; without a model, publish a random batch.
+- `publish_found`: items of the pool that a search finds become a training batch.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,14 @@ import logging
 from typing import TYPE_CHECKING
 
 from flows.notify import notify
-from flows.run import Artifact, FormatName, Markdown, Run, SeedOrOurs, Size, Table
+from flows.run import Artifact, Count, FormatName, Markdown, Run, SeedOrOurs, Size, Table
 from storage.files.folders import MANIFEST
 from storage.lake.batches import published_batches
 from storage.lake.evaluation_reserve import RESERVE
 from storage.lake.items import count_pool
 from storage.records import Batch
+from tasks.draw_found import draw_found
+from tasks.find import By, Search
 from tasks.plan import Plan, check_context, plan_next_batch
 from tasks.prepare import make_features
 from tasks.project import Project, refuse_lost_labels
@@ -149,3 +155,27 @@ def report_artifacts(report: Report) -> Iterator[Artifact]:
     yield Markdown("report", report.state, report_markdown(report))
     yield Table("learning-curve", "Every model on the evaluation items.", learning_curve_rows(report))
     yield Table("batches", "The answers of each batch.", batch_rows(report))
+
+
+def publish_found(
+    run: Run, words: str = "", like: str = "", n: Count = 50, by: By = "both", formats: tuple[FormatName, ...] = ()
+) -> str:
+    """Publish the items of the pool that match a search best; returns the batch's id.
+
+    They are for training, and never count as drawn at random.
+
+    Args:
+        words: What to look for.
+        like: The id of an item to find similar ones to, in place of words.
+        n: Most items.
+        by: What ranks them: words, meaning, or both.
+        formats: Of its files; none for those in pal.toml.
+    """
+    project = run.project.with_formats(formats)
+    refuse_lost_labels(project)
+    run.stage(make_features, project)
+    run.batch_id = run.stage(draw_found, project, Search(words, like, by), plan_next_batch(project), n)
+    run.stage(publish_batches, project)
+    run.rename(f"find {run.batch_id}")
+    run.say(f"Published batch {run.batch_id}.")
+    return run.batch_id

@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from storage.errors import StoreError, disk_error
-from storage.lake.row_mapper import to_records
 from storage.lake.store import Store, in_utc
-from storage.records import RunRecord, RunStatus
+from storage.records import RunRecord, RunStatus, to_records
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from storage.errors import ModelError, WorkspaceError
 from storage.files.folders import publish_folder, remove_left_parts
 from storage.lake.items import pool_texts
 from storage.records import Split
-from tasks.learning.distillation import Teacher, adapt_vectors, taught_head
+from tasks.learning.distillation import Teacher, adapt_vectors, first_vectors, pool_tokenizer, taught_head
 from tasks.learning.encoders import (
     ARTEFACT,
     MINILM_ADAPTED,
@@ -35,7 +35,6 @@ from tasks.learning.encoders import (
     WordPieces,
     encoder_files,
 )
-from tasks.learning.pool_tokenizer import first_vectors, pool_tokenizer
 from tasks.project import Project
 from tasks.reporting.progress import progress
 from tasks.scale.workers import Workers, open_workers, worker_state

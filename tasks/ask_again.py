@@ -23,8 +23,7 @@ from storage.lake.store import Store
 from storage.records import Assignment, Proposal, Purpose, Split
 from tasks.learning.label_errors import label_errors
 from tasks.learning.training import cross_validated_probabilities
-from tasks.model_input import open_model
-from tasks.prepare import current_encoder
+from tasks.prepare import current_encoder, open_model
 from tasks.project import Project
 from tasks.sample import load_pool, share_out
 from tasks.sentence_vectors import stored_vectors, usable_encoder_id

@@ -1,10 +1,15 @@
-"""Stages `evaluate_model` and `compare_with_previous`: metrics on held-out items, and change from the last model."""
+"""Stages `evaluate_model` and `compare_with_previous`: metrics on held-out items, and change from the last model.
+
+Metrics are also computed on parts of the evaluation items: the slices of imports, and the values of columns.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -14,6 +19,7 @@ import pyarrow.compute as pc
 
 from storage.errors import ModelError
 from storage.lake.annotations import labelled_texts
+from storage.lake.context import column_sql
 from storage.lake.items import fixed_sample
 from storage.lake.models import Measurement, metrics_of, model_to_compare_with
 from storage.lake.slices import SlicedItems, by_slice
@@ -22,8 +28,9 @@ from storage.records import SUCCESSIVE, Metric, Split
 from tasks.learning.metrics import evaluate
 from tasks.learning.model_files import LoadedModel
 from tasks.learning.stopping import change_of_f, cohen_kappa
-from tasks.model_input import open_model
+from tasks.prepare import open_model
 from tasks.project import Project
+from tasks.reporting.report_page import Slice
 from tasks.sentence_vectors import predict_stored
 
 log = logging.getLogger(__name__)
@@ -143,3 +150,44 @@ def compare_with_previous(project: Project, model: LoadedModel) -> Measurement |
         reason = None if change is not None else "neither model finds a positive"
         metrics.append(Metric("change_of_f", change, reason=reason))
     return Measurement(model.model_id, SUCCESSIVE, metrics, len(texts), store.version())
+
+
+MOST_VALUES = 12
+"""Maximum number of values of a column; rarer ones are combined."""
+METRICS = ("f1", "ap", "accuracy")
+IMPORTED = "imported"
+"""In place of a column name for slices of imports; the value is the time of the first import."""
+
+
+def slices_of(store: Store, columns: Sequence[str], model: LoadedModel, held_out: HeldOut) -> list[Slice]:
+    """The slices of imports by time if there are several, then the values of each column by frequency.
+
+    Items without a value are `(none)`.
+    """
+    item_ids = held_out.items["item_id"].to_pylist()
+    parts: list[tuple[str, str, npt.NDArray[np.bool_]]] = []
+    if held_out.sliced:
+        places = np.array(held_out.sliced.at, np.int64)
+        for k, part in enumerate(held_out.sliced.slices):
+            parts.append((IMPORTED, f"{part.imports[0]:%Y-%m-%d %H:%M} UTC", places == k))
+    for column in columns:
+        sql = f"SELECT item_id, {column_sql(column)} FROM lake.items WHERE item_id IN (SELECT unnest($ids))"
+        values = dict(store.rows(sql, {"ids": item_ids}))
+        of = ["(none)" if values.get(item_id) is None else str(values[item_id]) for item_id in item_ids]
+        frequent = [value for value, _ in Counter(of).most_common(MOST_VALUES)]
+        rest = np.array([value if value in frequent else "(others)" for value in of], dtype=object)
+        parts += [(column, value, rest == value) for value in dict.fromkeys([*frequent, *rest])]
+    slices, weights = [], held_out.weights
+    for column, value, within in parts:
+        if not (at := np.flatnonzero(within)).size:
+            continue
+        measured = evaluate(
+            held_out.probabilities[at],
+            held_out.labels[at],
+            model.labels,
+            model.calibration,
+            item_weights=weights[at] if weights is not None else None,
+        )
+        metrics = tuple(metric for name in METRICS for metric in measured.metrics if metric.name == name)
+        slices.append(Slice(column, value, len(at), metrics))
+    return slices

@@ -18,8 +18,15 @@ from storage.lake.models import recent_values
 from storage.lake.slices import weighted_share
 from storage.lake.store import Store
 from storage.records import SUCCESSIVE, BatchResult, Metric, Split, StopSign
-from tasks.learning.forecast import LEAST_EACH, LEAST_EVALUATION, LEAST_POSITIVES, forecast
-from tasks.learning.stopping import WINDOW, Findings, stop_signs
+from tasks.learning.stopping import (
+    LEAST_EACH,
+    LEAST_EVALUATION,
+    LEAST_POSITIVES,
+    WINDOW,
+    Findings,
+    forecast,
+    stop_signs,
+)
 
 if TYPE_CHECKING:
     from tasks.project import Project

@@ -22,9 +22,8 @@ from storage.readers.columns import unique_names
 from storage.records import Model
 from tasks.learning.model_files import LoadedModel
 from tasks.learning.ngrams import CharacterCodes
-from tasks.model_input import beside_tokens, open_model, tokens_in
 from tasks.predict_file import model_to_predict_with, say_labels
-from tasks.prepare import add_missing_features
+from tasks.prepare import add_missing_features, beside_tokens, open_model, tokens_in
 from tasks.project import Project
 from tasks.reporting.progress import progress
 from tasks.sentence_vectors import add_missing_sentence_vectors

@@ -1,16 +1,23 @@
-"""Stage `make_features`: computes token ids once for every item and stores them in the lake."""
+"""Stage `make_features` computes token ids once for every item and stores them in the lake.
+
+`open_model` opens a model of the workspace; `beside_tokens` and `tokens_in` read what it needs of items.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.errors import ModelError
+from storage.lake.codebook import codebook_of
 from storage.lake.items import (
+    Beside,
     add_features,
     add_vocabulary,
     all_texts,
@@ -25,16 +32,23 @@ from tasks.config.settings import ScaleConfig
 from tasks.learning.encoders import (
     BAG_OF_WORDS,
     MINILM_ADAPTED,
+    MOST_FRAGMENTS,
     BagOfWords,
     Encoder,
     Encoders,
     StaticVectors,
     fit_bag_of_words,
+    fragments_per_letter,
 )
-from tasks.learning.token_cover import MOST_FRAGMENTS, fragments_per_letter
+from tasks.learning.ngrams import CharacterCodes
+from tasks.learning.sentences import from_arrow
+from tasks.learning.tokens import Tokens
 from tasks.project import Project
 from tasks.reporting.progress import progress
 from tasks.scale.workers import on_this_machine, open_workers
+
+if TYPE_CHECKING:
+    from tasks.learning.model_files import LoadedModel
 
 log = logging.getLogger(__name__)
 
@@ -162,3 +176,34 @@ def current_encoder(workspace: Workspace, name: str, encoders: Encoders | None =
     add_vocabulary(store, fitted.encoder_id, n_items, list(fitted.words))
     log.info("Fitted a vocabulary of %s words to %s items.", f"{fitted.n_tokens:,}", f"{n_items:,}")
     return fitted
+
+
+def open_model(project: Project, model_id: str) -> LoadedModel:
+    """A trained model, loaded once; also one for labels that were renamed or merged since.
+
+    Raises:
+        ModelError: It is missing or damaged, or made for another encoder, other labels or a newer version.
+    """
+    from tasks.learning.model_files import load_model  # torch takes seconds to import
+
+    if model_id not in project.models:
+        folder, became = project.workspace.model_folder(model_id), codebook_of(project.store).became_after
+        project.models[model_id] = load_model(folder, project.label_set.names, became, project.encoders)
+    return project.models[model_id]
+
+
+def beside_tokens(model: LoadedModel | None) -> Beside:
+    """What a model reads of an item beside its tokens."""
+    if model is None:
+        return Beside()
+    return Beside(model.classifier.reads_characters, model.sentence_encoder_id or "")
+
+
+def tokens_in(rows: pa.RecordBatch, codes: CharacterCodes | None) -> Tokens:
+    """Rows (tokens, text, sentence, the last two where they are there) as a model reads them."""
+    tokens = Tokens.from_arrow(rows.column("tokens"))
+    if codes is not None:
+        tokens = replace(tokens, characters=codes.of(rows.column("text")))
+    if "sentence" in rows.schema.names:
+        tokens = replace(tokens, sentences=from_arrow(rows.column("sentence")))
+    return tokens

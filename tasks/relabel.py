@@ -33,8 +33,8 @@ from storage.lake.codebook import (
 )
 from storage.records import Proposal, Purpose
 from storage.workspace import Workspace
-from tasks.config.label_lines import LabelEdit, edited
 from tasks.config.settings import Config
+from tasks.config.template import LabelEdit, edited
 from tasks.config.values import suggest
 from tasks.project import RELABELING, Project, command_of
 

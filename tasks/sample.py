@@ -33,12 +33,10 @@ from tasks.learning.ngrams import CharacterCodes
 from tasks.learning.stored_model import read_column
 from tasks.learning.tokens import Examples, Tokens
 from tasks.learning.vectors import TokenVectors, Vectors
-from tasks.model_input import beside_tokens, tokens_in
 from tasks.plan import Plan, reserve_of, signs_of
-from tasks.prepare import add_missing_features, current_encoder
+from tasks.prepare import add_missing_features, beside_tokens, current_encoder, tokens_in
 from tasks.project import Project
-from tasks.sampling.catalogue import find_strategy
-from tasks.sampling.mixer import Mixed, mix_strategies, scaled_mix
+from tasks.sampling.mixer import Mixed, find_strategy, mix_strategies, scaled_mix
 from tasks.sampling.pool_building import LabelledTexts, build_pool, hidden_vectors, token_vectors
 from tasks.sampling.strategy import NO_TEXTS, Pool
 from tasks.scale.workers import open_workers

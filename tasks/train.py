@@ -26,8 +26,7 @@ from tasks.learning.sentences import SentenceRows
 from tasks.learning.stored_model import read_column
 from tasks.learning.tokens import Examples
 from tasks.learning.training import Target, train
-from tasks.model_input import open_model
-from tasks.prepare import current_encoder
+from tasks.prepare import current_encoder, open_model
 from tasks.project import Project
 from tasks.sentence_vectors import stored_vectors, usable_encoder_id
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tasks.config.template import settings_page
-from tasks.sampling.catalogue import all_strategies, as_markdown
+from tasks.sampling.mixer import all_strategies, as_markdown
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from flows.cli.commands import app
 from tasks.config.template import PRESETS
-from tasks.sampling.catalogue import strategy_names
+from tasks.sampling.mixer import strategy_names
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]

@@ -9,8 +9,7 @@ from typing import Any
 
 from annotation.checks import FilledRow
 from annotation.formats.json_entries import Entry, cell, chosen, has_context, outgoing, read_entries, write_list
-from annotation.handout import Handout
-from annotation.label_set import SKIP, UNSURE
+from annotation.label_set import SKIP, UNSURE, Handout
 from storage.errors import BatchError
 
 SETTINGS_FILE = "argilla-settings.json"

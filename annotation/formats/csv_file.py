@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from annotation.checks import FilledRow, RowError
-from annotation.handout import Handout
+from annotation.label_set import Handout
 from storage.errors import BatchError, SourceError
-from storage.files.formulas import neutralised_rows, restored
+from storage.files.spreadsheets import neutralised_rows, restored
 from storage.readers.delimited import ROWS_ABOVE, SAMPLE_LINES, fitted, header_at, rows_above, split_lines
 from storage.readers.file_kinds import find_encoding, open_text, readable_file
 from storage.readers.lines import Dialect, blank, parse_lines

@@ -10,8 +10,7 @@ from typing import Any
 
 from annotation.checks import FilledRow
 from annotation.formats.json_entries import chosen, outgoing, read_entries, write_lines
-from annotation.handout import Handout
-from annotation.label_set import SKIP, UNSURE
+from annotation.label_set import SKIP, UNSURE, Handout
 
 LABELS_FILE = "doccano-labels.json"
 _NOBODY = re.compile("all|unknown|doccano(-.*)?")

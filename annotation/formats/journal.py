@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from annotation.handout import safe_name
+from annotation.label_set import safe_name
 from storage.errors import BatchError
 from storage.records import Answer
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from annotation.checks import FilledRow
 from annotation.formats.csv_file import MAX_BYTES, as_unicode, filled_row
-from annotation.handout import Handout, beside
+from annotation.label_set import Handout, beside
 from storage.errors import BatchError, SourceError
 from storage.readers.file_kinds import find_encoding, open_text, readable_file
 from storage.readers.spellings import id_text

@@ -11,8 +11,7 @@ from xml.sax.saxutils import quoteattr
 
 from annotation.checks import FilledRow
 from annotation.formats.json_entries import Entry, cell, chosen, has_context, outgoing, read_entries, write_list
-from annotation.handout import Handout
-from annotation.label_set import SKIP, UNSURE
+from annotation.label_set import SKIP, UNSURE, Handout
 
 CONFIG_FILE = "label-studio-config.xml"
 

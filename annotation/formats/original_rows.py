@@ -9,7 +9,7 @@ from pathlib import Path
 
 from annotation.checks import FilledRow
 from annotation.formats.csv_file import as_unicode, filled_row
-from annotation.handout import Handout
+from annotation.label_set import Handout
 from storage.errors import BatchError, SourceError
 from storage.readers.columns import known_name
 from storage.readers.delimited import sample_lines

@@ -10,8 +10,7 @@ from typing import Any
 
 from annotation.checks import FilledRow
 from annotation.formats.json_entries import Entry, cell, chosen, outgoing, read_entries, shown, write_lines
-from annotation.handout import Handout
-from annotation.label_set import SKIP, UNSURE
+from annotation.label_set import SKIP, UNSURE, Handout
 
 _UNNAMED_SESSION = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")
 """Prodigy names an unnamed session, and its annotator, by the time."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from annotation.checks import FilledRow
-from annotation.handout import Handout, safe_name
+from annotation.label_set import Handout, safe_name
 from storage.errors import BatchError
 from storage.files.folders import MANIFEST
 

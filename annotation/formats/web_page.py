@@ -13,7 +13,7 @@ from typing import Any
 from annotation.checks import FilledRow
 from annotation.formats.csv_file import as_unicode, filled_row
 from annotation.formats.journal import JournalLine, read_journal
-from annotation.handout import Handout
+from annotation.label_set import Handout
 
 TEMPLATE = Path(__file__).with_name("web_page.html")
 

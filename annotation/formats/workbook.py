@@ -29,10 +29,9 @@ from annotation.formats.csv_file import (
     filled_row,
     no_batch_file,
 )
-from annotation.handout import Handout
-from annotation.label_set import SKIP, UNSURE, LabelSet
+from annotation.label_set import SKIP, UNSURE, Handout, LabelSet
 from storage.errors import BatchError, SourceError
-from storage.files.formulas import restored
+from storage.files.spreadsheets import restored
 from storage.readers.delimited import ROWS_ABOVE, header_at, rows_above
 from storage.readers.sheets import Sheet, WorkbookReader
 from storage.readers.spellings import HASH_CHARS, text_hash

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperGroup
 
-from flows.cli.annotator_commands import commands as annotator_commands
 from flows.cli.batch_commands import commands as batch_commands
 from flows.cli.item_commands import commands as item_commands
 from flows.cli.label_commands import labels as label_commands
 from flows.cli.lake_commands import commands as lake_commands
 from flows.cli.model_commands import commands as model_commands
 from flows.cli.options import Call, JsonOption, WorkspaceOption, command, show_batch
-from flows.cli.output_commands import commands as output_commands
 from flows.log_lines import listen
 from storage.records import Split
 
@@ -207,7 +205,7 @@ def strategies(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/strategies.md.")] = False,
 ) -> None:
     """List the sampling strategies: what they query, what they need, their cost over n items, and their sources."""
-    from tasks.sampling.catalogue import all_strategies, as_markdown, as_table, as_text
+    from tasks.sampling.mixer import all_strategies, as_markdown, as_table, as_text
 
     text = as_markdown(all_strategies()) if markdown else as_text(all_strategies())
     Call(as_json=as_json).show(as_table(all_strategies()), text)
@@ -284,10 +282,8 @@ def demo(
 
 for commands in (
     batch_commands,
-    annotator_commands,
     item_commands,
     model_commands,
-    output_commands,
     lake_commands,
 ):
     app.add_typer(commands)

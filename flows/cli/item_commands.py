@@ -38,7 +38,7 @@ def edit(
     from dataclasses import asdict
 
     from flows.cli.status import pal_command
-    from tasks.edit_items import edit_item
+    from tasks.change_items import edit_item
 
     if (text is None) == (file is None):
         raise typer.BadParameter("give the corrected text with --text or --file")
@@ -71,7 +71,7 @@ def erase(
     from dataclasses import asdict
 
     from flows.cli.lake_commands import refuse_while_running
-    from tasks.erase_items import erase_items, plan_of
+    from tasks.change_items import erase_items, plan_of
 
     project = call.project
     refuse_while_running(project, "pal items erase", up_too=True)
@@ -139,7 +139,7 @@ def find(
         raise typer.BadParameter("--format goes with --batch.")
     project = call.project
     if batch:
-        from flows.publish_found import publish_found
+        from flows.next_batch import publish_found
         from flows.run import start
 
         batch_id = start(project, publish_found, words, like, batch, by, format_names(form))

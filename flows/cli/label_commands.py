@@ -13,7 +13,7 @@ from flows.cli.options import Call, command, print_json, show_batch, with_call
 from flows.log_lines import counted
 
 if TYPE_CHECKING:
-    from tasks.config.label_lines import Kind, LabelEdit
+    from tasks.config.template import Kind, LabelEdit
     from tasks.project import Project
     from tasks.relabel import Relabeling
 
@@ -182,7 +182,7 @@ def _change(call: Call, kind: Kind, old: Sequence[str], new: Sequence[str], how:
     from flows.cli.lake_commands import refuse_while_running
     from flows.run import run_here
     from storage.errors import ConfigError
-    from tasks.config.label_lines import LabelEdit
+    from tasks.config.template import LabelEdit
     from tasks.relabel import plan_relabeling
 
     project = call.project

@@ -6,15 +6,17 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import tomlkit
 import typer
 
 from flows.cli.options import Call, command
+from storage.files.folders import write_whole
+from tasks.config.values import as_toml
 
 if TYPE_CHECKING:
     from storage.errors import ServiceError
     from storage.records import RunRecord
     from tasks.project import Project
-
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -36,7 +38,6 @@ def move(
     switch: Annotated[bool, typer.Option("--switch", help="Write the new location to pal.toml.")] = False,
 ) -> None:
     """Copy the lake with its whole history, verify it, and show what to write in pal.toml; the old lake is kept."""
-    from flows.cli.lake_switch import lake_lines, switch_lake
     from storage.upkeep.moving import move_lake
     from storage.workspace import Workspace
     from tasks.config.load import checked
@@ -225,3 +226,21 @@ def down(call: Call) -> None:
 
     project = call.project
     print("down" if stop_up(project) else f"nothing is up for {project.workspace.root}")
+
+
+def lake_lines(catalog: str, data: str) -> str:
+    """The section, as written in pal.toml.
+
+    >>> print(lake_lines("postgres:host=db dbname=pal", "s3://bucket/pal"))
+    [lake]
+    catalog = "postgres:host=db dbname=pal"
+    data = "s3://bucket/pal"
+    """
+    return f"[lake]\ncatalog = {as_toml(catalog)}\ndata = {as_toml(data)}"
+
+
+def switch_lake(path: Path, catalog: str, data: str) -> None:
+    """Write the section into a pal.toml; other lines are unchanged."""
+    document = tomlkit.parse(path.read_text(encoding="utf-8-sig"))
+    document.setdefault("lake", tomlkit.table()).update({"catalog": catalog, "data": data})
+    write_whole(path, tomlkit.dumps(document).encode())

@@ -114,7 +114,7 @@ def roll_back(project: Project) -> Decision:
 
 
 def _check(project: Project, model_id: str) -> None:
-    from tasks.model_input import open_model
+    from tasks.prepare import open_model
 
     open_model(project, model_id)
 

@@ -30,11 +30,10 @@ def preview(project: Project, name: str, n: int, seed: int | None) -> list[Previ
     from storage.lake.annotations import labelled_texts
     from storage.lake.items import texts_of
     from storage.records import Split
-    from tasks.model_input import open_model
     from tasks.plan import reserve_of
+    from tasks.prepare import open_model
     from tasks.sample import load_pool
-    from tasks.sampling.catalogue import find_strategy
-    from tasks.sampling.mixer import reasons
+    from tasks.sampling.mixer import find_strategy, reasons
 
     config, workspace, strategy = project.config, project.workspace, find_strategy(name)
     store = workspace.store()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flows.run import Count, Size
 from storage.errors import SamplingError, SourceError
-from tasks.config.mix_checks import mix_faults
+from tasks.config.values import mix_faults
 from tasks.learning.encoders import MINILM_STATIC, SHIPPED
 from tasks.simulation.replay import Oracle
 from tasks.simulation.replays import Experiment

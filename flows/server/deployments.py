@@ -42,7 +42,6 @@ import flows.ingest
 import flows.next_batch
 import flows.nightly
 import flows.predict
-import flows.publish_found
 import flows.review
 import flows.simulate
 from flows.log_lines import ROOMS
@@ -236,7 +235,7 @@ import_items = as_flow(flows.import_texts.import_items, "import-items")
 next_batch = as_flow(flows.next_batch.next_batch, "next-batch")
 ingest = as_flow(flows.ingest.ingest, "ingest")
 adjudicate = as_flow(flows.review.adjudicate, "adjudicate")
-publish_found = as_flow(flows.publish_found.publish_found, "publish-found")
+publish_found = as_flow(flows.next_batch.publish_found, "publish-found")
 review = as_flow(flows.review.review, "review")
 predict = as_flow(flows.predict.predict, "predict")
 adapt = as_flow(flows.adapt.adapt, "adapt")

@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from storage.errors import SourceError
-from storage.files.formulas import neutralised
+from storage.files.spreadsheets import neutralised
 from storage.lake.annotations import LabelledItem, free_batch_id, import_labelled, next_ingestion
 from storage.lake.batches import Draft, insert_batch
 from storage.lake.connection import bound, listed

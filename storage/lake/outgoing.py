@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 
 from storage.errors import SourceError, StoreError
 from storage.files.folders import whole_file
-from storage.files.formulas import neutralised, neutralised_sql
-from storage.files.workbook_file import MOST_ROWS, write_sheet
+from storage.files.spreadsheets import MOST_ROWS, neutralised, neutralised_sql, write_sheet
 from storage.lake.context import column_sql, items_at, known_columns, selected_columns
 from storage.lake.items import TOKENS_ALONE, Beside
 from storage.lake.schema import annotations_at, current_labels, standing_answers

@@ -40,7 +40,7 @@ from storage.lake.connection import (
     without_secrets,
 )
 from storage.lake.connection import Connection as Connection
-from storage.lake.row_mapper import Record, to_records
+from storage.records import Record, to_records
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -5,8 +5,7 @@ describes the detected layout (`Layout`) and yields Arrow tables together with t
 number and a reason. A malformed row never affects its neighbors. `Source.all_rows` yields every row with all columns,
 for `pal predict --file`. Each format has a module (`delimited.py` with `lines.py`, `json_lines.py`, `parquet.py`,
 `ris.py`, `workbooks.py`). `columns.py` chooses the columns, or raises an error where a choice would be a guess.
-`rows.py` holds the checks that apply to every row. `labelled.py` reads labeled texts for a simulation, and
-`spellings.py` decides which spellings are the same label.
+`rows.py` holds the checks that apply to every row. `spellings.py` decides which spellings are the same label.
 
 Workbooks are unpacked and parsed in a separate process with limited memory (`sheets.py` starts `workbook_process.py`).
 Batch files (`annotation/formats`) share the encodings, dialects, header detection and sheets.

@@ -9,9 +9,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from storage.errors import SourceError
-from storage.readers.dates import parse_date
 from storage.readers.source import Layout, shortened
-from storage.readers.spellings import folded_label
+from storage.readers.spellings import folded_label, parse_date
 
 # In order of preference; lower case and without separators.
 # fmt: off

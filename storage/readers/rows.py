@@ -11,9 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from storage.readers.dates import parse_dates
 from storage.readers.source import MAX_CHARACTERS, TOO_LONG, AllRows, Chunk, Reject, shortened
-from storage.readers.spellings import INVISIBLE
+from storage.readers.spellings import INVISIBLE, parse_dates
 
 NOT_TEXT = "holds bytes that are not text in the file's encoding"
 EMPTY_TEXT = "the text is empty"

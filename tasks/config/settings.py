@@ -22,8 +22,7 @@ from storage.files.object_store import root_faults
 from storage.readers.spellings import folded
 from storage.records import NAMELESS
 from storage.workspace import Workspace
-from tasks.config.mix_checks import Option, mix_faults, option_faults, weights
-from tasks.config.values import as_toml, suggest
+from tasks.config.values import Option, as_toml, mix_faults, option_faults, suggest, weights
 
 if TYPE_CHECKING:
     from tasks.learning.training import TrainingConfig

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from tasks.learning.encoders import Encoder, WordPieces
+from tasks.learning.encoders import FRAGMENTS_WITHOUT_WORDS, Encoder, WordPieces, fragments_per_letter
 from tasks.learning.ngrams import (
     ORDERS,
     Terms,
@@ -25,7 +25,6 @@ from tasks.learning.ngrams import (
     weighted,
 )
 from tasks.learning.sentences import directions_of
-from tasks.learning.token_cover import FRAGMENTS_WITHOUT_WORDS, fragments_per_letter
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import TokenVectors, unit
 

@@ -6,7 +6,8 @@ of the items (their kernel's Cholesky factor), with many in that of the features
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,9 @@ from tasks.learning.families import (
 )
 
 N_FOLDS = 5
+MOST_TO_CROSS_VALIDATE = 20_000
+"""Labeled items; of more, so many are drawn to choose C by, and all are held out in two folds."""
+
 USUAL_C = 10.0
 OTHER_CS = (1.0, 100.0)
 """Taken where they rank held-out items better by more than a standard error."""
@@ -87,10 +91,27 @@ def fit_families(
     few = _some(labels, MOST_TO_CHOOSE_BY, generator)
     mix = choose_mix(texts.take(few), labels[few], weights[few])
     problem = _problem(texts, mix, labels, n_labels, weights)
+    if len(labels) > MOST_TO_CROSS_VALIDATE:
+        return _fit_many(problem, c, generator)
     folds = stratified_folds(labels, N_FOLDS, generator)
     by_c = {each: _held_out(problem, folds, each) for each in ((USUAL_C, *OTHER_CS) if c is None else (c,))}
     best = _best_c(by_c, labels) if c is None else c
     return Fitted(problem.family_weights(best), by_c[best].astype(np.float32))
+
+
+def _fit_many(problem: _Problem, c: float | None, generator: np.random.Generator) -> Fitted:
+    """As `fit_families`: C is chosen on a sample, the items are held out in two folds, the last fit starts there."""
+    labels = problem.labels
+    if c is None:
+        sample = problem.take(_some(labels, MOST_TO_CROSS_VALIDATE, generator))
+        folds = stratified_folds(sample.labels, N_FOLDS, generator)
+        c = _best_c({each: _held_out(sample, folds, each) for each in (USUAL_C, *OTHER_CS)}, sample.labels)
+    folds = stratified_folds(labels, 2, generator)
+    logits = np.zeros((len(labels), problem.n_labels), np.float32)
+    halves = [problem.in_features(np.flatnonzero(folds != fold), c) for fold in range(2)]
+    for fold, half in enumerate(halves):
+        logits[folds == fold] = problem.logits(half, np.flatnonzero(folds == fold))
+    return Fitted(problem.in_features(np.arange(len(labels)), c, near=halves), logits)
 
 
 def _best_c(by_c: dict[float, Kernel], labels: Labels) -> float:
@@ -130,13 +151,22 @@ class _Problem:
     weights: Weights
     kernel: Kernel | None
     held_out_kernel: Kernel | None
+    keeps_dense: bool = False  # many items: products with dense columns as they are cost a fifth, and less memory
+
+    def take(self, positions: npt.NDArray[np.int64]) -> _Problem:
+        """The same problem of the texts at `positions`."""
+        texts, labels, weights = self.texts.take(positions), self.labels[positions], self.weights[positions]
+        return replace(_problem(texts, self.mix, labels, self.n_labels, weights), keeps_dense=self.keeps_dense)
 
     def held_out(self, train: npt.NDArray[np.int64], test: npt.NDArray[np.int64], c: float) -> Kernel:
         """Logits of the texts at `test` by a classifier trained on those at `train`."""
         if self.held_out_kernel is not None:
             coefficients, bias = self._in_kernel(train, c)
             return np.asarray(self.held_out_kernel[np.ix_(test, train)] @ coefficients + bias)
-        trained = self._in_features(train, c)
+        return self.logits(self.in_features(train, c), test)
+
+    def logits(self, trained: FamilyWeights, test: npt.NDArray[np.int64]) -> Kernel:
+        """Logits of the texts at `test`, which a classifier was not trained on."""
         logits = np.tile(trained.bias, (len(test), 1))
         for name, weights in trained.weights.items():
             factor = self.texts.unseen[name][test, None] if name in self.texts.unseen else 1.0
@@ -147,7 +177,7 @@ class _Problem:
         """The classifier trained on all texts."""
         every = np.arange(len(self.labels))
         if self.kernel is None:
-            return self._in_features(every, c)
+            return self.in_features(every, c)
         coefficients, bias = self._in_kernel(every, c)
         weights = {name: share * (self.texts.rows[name].T @ coefficients) for name, share in self.mix.items()}
         return FamilyWeights(self.mix, weights, bias, c)
@@ -161,18 +191,28 @@ class _Problem:
         solved, bias = fit_softmax(factor, self.labels[train], self.n_labels, self.weights[train], c)
         return solve_triangular(factor.T, solved), bias
 
-    def _in_features(self, train: npt.NDArray[np.int64], c: float) -> FamilyWeights:
-        parts, columns = [], []
+    def in_features(self, train: npt.NDArray[np.int64], c: float, near: Sequence[FamilyWeights] = ()) -> FamilyWeights:
+        """A classifier trained on the texts at `train`; the search for it starts at the mean of those `near`."""
+        blocks, columns = [], []
         most = MOST_WEIGHTS // self.n_labels
         for name, share in self.mix.items():
-            rows = sparse.csr_matrix(self.texts.rows[name][train])
-            occurs = np.bincount(rows.indices, minlength=rows.shape[1])
-            kept = np.sort(np.argsort(-occurs, kind="stable")[: min(most, np.count_nonzero(occurs))])
-            parts.append(np.sqrt(share) * rows[:, kept])
+            rows = self.texts.rows[name][train]
+            if self.keeps_dense and not sparse.issparse(rows):
+                kept = np.arange(rows.shape[1])
+            else:
+                rows = sparse.csr_matrix(rows)
+                occurs = np.bincount(rows.indices, minlength=rows.shape[1])
+                kept = np.sort(np.argsort(-occurs, kind="stable")[: min(most, np.count_nonzero(occurs))])
+                rows = rows[:, kept]
+            blocks.append(np.sqrt(share) * rows)
             columns.append(kept)
-        solved, bias = fit_softmax(
-            sparse.hstack(parts).tocsr(), self.labels[train], self.n_labels, self.weights[train], c
-        )
+        start = None
+        if near:
+            scaled = zip(self.mix.items(), columns, strict=True)
+            sums = [np.add.reduce([one.weights[name][kept] for one in near]) / np.sqrt(s) for (name, s), kept in scaled]
+            start = np.concatenate([*sums, [np.add.reduce([one.bias for one in near])]]) / len(near)
+        rows = Blocks(blocks) if self.keeps_dense else sparse.hstack(blocks).tocsr()
+        solved, bias = fit_softmax(rows, self.labels[train], self.n_labels, self.weights[train], c, start)
         weights: dict[Family, Any] = {}
         ends = np.cumsum([len(kept) for kept in columns])
         for (name, share), kept, end in zip(self.mix.items(), columns, ends, strict=True):
@@ -181,9 +221,32 @@ class _Problem:
         return FamilyWeights(self.mix, weights, bias, c)
 
 
+@dataclass(frozen=True)
+class Blocks:
+    """A matrix (n, d) whose columns stand in several, dense and sparse."""
+
+    blocks: Sequence[Any]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, d)."""
+        return self.blocks[0].shape[0], sum(block.shape[1] for block in self.blocks)
+
+    def __matmul__(self, weights: Weights) -> Weights:
+        """Product (n, k) with weights (d, k)."""
+        ends = np.cumsum([block.shape[1] for block in self.blocks])
+        parts = np.split(weights, ends[:-1])
+        return np.asarray(sum(block @ part for block, part in zip(self.blocks, parts, strict=True)))
+
+    def transposed_product(self, values: Weights) -> Weights:
+        """Product (d, k) of the transpose with values (n, k)."""
+        return np.concatenate([block.T @ values for block in self.blocks])
+
+
 def _problem(texts: Design, mix: Mix, labels: Labels, n_labels: int, weights: Weights) -> _Problem:
     if len(labels) > MOST_IN_KERNEL:
-        return _Problem(texts, mix, labels, n_labels, weights, None, None)
+        many = len(labels) > MOST_TO_CROSS_VALIDATE
+        return _Problem(texts, mix, labels, n_labels, weights, None, None, keeps_dense=many)
     kernels = Design({name: texts.rows[name] for name in mix}, {}).kernels()
     return _Problem(texts, mix, labels, n_labels, weights, mixed(kernels, mix), mixed(kernels, mix, texts.unseen))
 
@@ -197,13 +260,16 @@ def _held_out(problem: _Problem, folds: Labels, c: float) -> Kernel:
     return logits
 
 
-def fit_softmax(rows: Any, labels: Labels, n_labels: int, weights: Weights, c: float) -> tuple[Weights, Weights]:
+def fit_softmax(
+    rows: Any, labels: Labels, n_labels: int, weights: Weights, c: float, start: Weights | None = None
+) -> tuple[Weights, Weights]:
     """Multinomial logistic regression: the least of sum(weight * cross-entropy) + |w|^2 / (2 C), the bias free.
 
     Args:
-        rows: Dense or sparse (n, d).
+        rows: Dense or sparse (n, d), or blocks of these.
         labels: (n,).
         weights: (n,).
+        start: Weights, and the bias as the last row, to begin with, (d + 1, n_labels); 0 where None.
 
     Returns:
         Weights (d, n_labels) and bias (n_labels,).
@@ -211,7 +277,12 @@ def fit_softmax(rows: Any, labels: Labels, n_labels: int, weights: Weights, c: f
     from scipy.optimize import minimize  # loading a model goes without it
 
     n, width = rows.shape
-    columns = rows.T.tocsr() if sparse.issparse(rows) else np.ascontiguousarray(rows.T)
+    transposed_product: Callable[[Weights], Weights]
+    if isinstance(rows, Blocks):
+        transposed_product = rows.transposed_product
+    else:
+        columns = rows.T.tocsr() if sparse.issparse(rows) else np.ascontiguousarray(rows.T)
+        transposed_product = columns.__matmul__
     share = weights / weights.sum()
     strength = 1 / (c * weights.sum())
 
@@ -226,9 +297,9 @@ def fit_softmax(rows: Any, labels: Labels, n_labels: int, weights: Weights, c: f
         logits /= sums[:, None]
         logits[np.arange(n), labels] -= 1
         logits *= share[:, None]
-        return float(loss), np.concatenate([(columns @ logits + strength * w).ravel(), logits.sum(axis=0)])
+        return float(loss), np.concatenate([(transposed_product(logits) + strength * w).ravel(), logits.sum(axis=0)])
 
-    start = np.zeros((width + 1) * n_labels)
+    first = np.zeros((width + 1) * n_labels) if start is None else start.ravel()
     options = {"maxiter": 500, "ftol": 1e-8, "gtol": 1e-6}
-    solved = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options=options).x
+    solved = minimize(loss_and_gradient, first, jac=True, method="L-BFGS-B", options=options).x
     return solved[:-n_labels].reshape(width, n_labels), solved[-n_labels:]

@@ -18,8 +18,7 @@ from storage.files.folders import MANIFEST as MANIFEST
 from storage.files.folders import publish_folder
 from tasks.learning.calibration import Calibration
 from tasks.learning.encoders import BagOfWords, Encoder, Encoders
-from tasks.learning.family_classifier import FamilyClassifier
-from tasks.learning.network import Network
+from tasks.learning.network import FamilyClassifier, Network
 from tasks.learning.sentence_package import sentence_encoder_id
 from tasks.learning.sentences import SentenceEncoder, SentenceRows
 from tasks.learning.stored_model import MANIFEST_VERSION, Became, Outputs, model_manifest, read_column, read_model

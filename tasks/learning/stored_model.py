@@ -231,7 +231,7 @@ class NumpyModel:
 
     Attributes:
         vectors: Of each token, (n_tokens, d): float32, or int8 to be multiplied by `scale`.
-        weights: The learned layers by their names in `training.Classifier` or `family_classifier.FamilyClassifier`.
+        weights: The learned layers by their names in `training.Classifier` or `network.FamilyClassifier`.
         pretrained: Whether texts are means of the encoder's vectors, else sums of learned ones.
     """
 

@@ -26,9 +26,8 @@ from storage.errors import ModelError
 from tasks.learning.calibration import Calibration, calibrate, calibrate_held_out, stratified_folds
 from tasks.learning.encoders import Encoder, HeadWeights
 from tasks.learning.families import Vocabulary, design
-from tasks.learning.family_classifier import FamilyClassifier, saved_weights
 from tasks.learning.family_training import Fitted, fit_families
-from tasks.learning.network import Network
+from tasks.learning.network import FamilyClassifier, Network, saved_weights
 from tasks.learning.tokens import Examples, Tokens
 
 N_FOLDS = 5

@@ -17,8 +17,8 @@ from storage.records import BatchResult, Metric, RunRecord, StopSign
 from tasks.reporting.charts import Axis, Point, as_image, bar_chart, dot_chart, interval_chart, line_chart
 
 if TYPE_CHECKING:
-    from tasks.model_verdict import ModelChange
     from tasks.plan import Outlook
+    from tasks.promote import ModelChange
 
 TITLES = {
     "f1": "F1",

@@ -1,5 +1,5 @@
 """Query strategies: pure functions from arrays to ranked item ids.
 
 Start with `strategy.py` (the pool, the registry, the contract of a strategy), then `mixer.py`, which combines several
-strategies into one batch. `strategies/` has the strategies by family; `catalogue.py` imports them all.
+strategies into one batch. `strategies/` has the strategies by family; `mixer.py` imports them all.
 """

@@ -35,8 +35,7 @@ from tasks.learning.vectors import (
     Vectors,
     whole_products,
 )
-from tasks.model_input import beside_tokens, tokens_in
-from tasks.prepare import current_encoder
+from tasks.prepare import beside_tokens, current_encoder, tokens_in
 from tasks.sampling.pool_building import token_vectors
 from tasks.scale.workers import Workers, on_this_machine, worker_state
 

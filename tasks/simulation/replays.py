@@ -24,10 +24,10 @@ from threadpoolctl import threadpool_limits
 
 from storage.errors import SourceError
 from storage.files.folders import write_whole
-from storage.readers.labelled import read_labelled
+from storage.readers.opening import read_labelled
 from storage.readers.spellings import folded_label
-from tasks.config.mix_checks import weights
 from tasks.config.settings import default_mix
+from tasks.config.values import weights
 from tasks.learning.encoders import ARTEFACT, BAG_OF_WORDS, MINILM_STATIC, Encoder, StaticVectors, fit_bag_of_words
 from tasks.learning.metrics import label_figures
 from tasks.learning.stored_model import read_column

@@ -19,9 +19,9 @@ from annotation.formats.csv_file import (
     write_errors,
     write_rows,
 )
-from annotation.handout import Handout
+from annotation.label_set import Handout
 from storage.errors import BatchError
-from storage.files.formulas import neutralised
+from storage.files.spreadsheets import neutralised
 from storage.readers.spellings import text_hash
 from tasks.config.template import DISASTER
 

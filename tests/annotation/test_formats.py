@@ -11,8 +11,7 @@ import pytest
 from openpyxl import load_workbook
 
 from annotation.formats.registry import DEFINITION_NAME, FORMATS, SETUP_FILES, Format, find_formats, is_for_answers
-from annotation.handout import Handout
-from annotation.label_set import Label, LabelSet, with_keys
+from annotation.label_set import Handout, Label, LabelSet, with_keys
 from storage.errors import BatchError
 from storage.files.folders import MANIFEST
 from storage.readers.spellings import text_hash

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from annotation.formats.journal import journal_path
 from annotation.formats.registry import FORMATS, SETUP_FILES, is_for_answers
-from annotation.handout import safe_name
 from annotation.inbox import ERRORS_SUFFIX
+from annotation.label_set import safe_name
 
 NAMES = st.text(max_size=80) | st.text('aA.~-/\\:*?"<>| ', min_size=1, max_size=6)
 

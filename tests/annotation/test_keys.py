@@ -123,7 +123,7 @@ import fcntl, os, sys, termios
 from pathlib import Path
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 from annotation import terminal
-from annotation.handout import Handout
+from annotation.label_set import Handout
 from annotation.formats.journal import Journal
 from annotation.keys import terminal_keys
 from annotation.label_set import Label, LabelSet

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from annotation.formats.csv_file import read_csv, write_csv
-from annotation.handout import Handout
+from annotation.label_set import Handout
 from annotation.synthetic import fill_csv
 from storage.readers.spellings import text_hash
 from storage.records import BatchItem

@@ -13,7 +13,7 @@ from annotation.formats.csv_file import read_csv, write_csv
 from annotation.formats.detection import PageError, format_of, read_filled
 from annotation.formats.journal import Journal
 from annotation.formats.registry import FORMATS
-from annotation.handout import Handout
+from annotation.label_set import Handout
 from storage.errors import BatchError
 from storage.readers.spellings import text_hash
 from storage.records import Answer, BatchItem

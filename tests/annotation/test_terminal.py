@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from annotation.formats.journal import Journal, read_journal
-from annotation.handout import Handout
 from annotation.keys import line_keys
-from annotation.label_set import Label, LabelSet, with_keys
+from annotation.label_set import Handout, Label, LabelSet, with_keys
 from annotation.terminal import Tally, annotate
 from storage.errors import BatchError
 from storage.records import Answer, BatchItem

@@ -16,8 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotation.formats.web_page import TEMPLATE, embedded_json, storage_key, web_page, write_web_page
-from annotation.handout import Handout
-from annotation.label_set import Label, LabelSet
+from annotation.label_set import Handout, Label, LabelSet
 from storage.records import BatchItem
 from tasks.config.template import DISASTER
 

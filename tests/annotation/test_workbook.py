@@ -21,10 +21,9 @@ from openpyxl.worksheet.worksheet import Worksheet
 from annotation.checks import FilledRow, check_rows
 from annotation.formats.csv_file import COLUMNS, CONTEXT_COLUMN
 from annotation.formats.workbook import MOST_IN_AN_EXCEL_CELL, read_workbook, write_workbook
-from annotation.handout import Handout
-from annotation.label_set import Label, LabelSet
+from annotation.label_set import Handout, Label, LabelSet
 from storage.errors import BatchError
-from storage.files.formulas import restored
+from storage.files.spreadsheets import restored
 from storage.readers.sheets import WorkbookReader
 from storage.readers.spellings import text_hash
 from storage.records import BatchItem, Proposal

@@ -105,7 +105,7 @@ def column(n: int, chosen: argparse.Namespace) -> Column:
 
 
 def main() -> None:
-    from tasks.sampling.catalogue import strategy_names
+    from tasks.sampling.mixer import strategy_names
 
     parser = argparse.ArgumentParser(prog="python tests/benchmarks/bench.py")
     parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_000_000])

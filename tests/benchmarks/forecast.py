@@ -20,8 +20,8 @@ import numpy.typing as npt
 from storage.records import Metric
 from tasks.config.settings import default_mix
 from tasks.learning.calibration import Calibration
-from tasks.learning.forecast import LEAST_EACH, LEAST_POSITIVES, forecast
 from tasks.learning.metrics import evaluate
+from tasks.learning.stopping import LEAST_EACH, LEAST_POSITIVES, forecast
 from tasks.simulation.replay import Material, Replay, Step, replay
 from tasks.simulation.replays import Experiment, material, weights
 

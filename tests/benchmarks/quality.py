@@ -44,7 +44,7 @@ from sklearn.metrics import average_precision_score, f1_score
 
 from storage.errors import ModelError
 from storage.lake.annotations import LabelledItem, import_labelled
-from storage.readers.labelled import read_labelled
+from storage.readers.opening import read_labelled
 from storage.records import Split
 from tasks.config.settings import Config, ModelConfig, TaskConfig
 from tasks.config.template import DISASTER, config_text, named_labels

@@ -35,7 +35,7 @@ RIVALS: dict[str, list[str]] = {
 
 def strategy(folder: Path, name: str) -> Seconds:
     """One of ours, after scoring."""
-    from tasks.sampling.catalogue import find_strategy
+    from tasks.sampling.mixer import find_strategy
 
     project = opened(folder)
     pool = pool_of(project, newest_model(project))

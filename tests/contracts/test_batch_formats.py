@@ -22,7 +22,7 @@ from annotation.formats.json_entries import read_entries
 from annotation.formats.registry import FORMATS
 from annotation.formats.workbook import read_workbook
 from annotation.label_set import Label, LabelSet
-from storage.files.formulas import restored
+from storage.files.spreadsheets import restored
 from storage.lake.batches import Draft, items_of, reserve
 from storage.lake.codebook import NewChange, change_labels, forecast
 from storage.lake.connection import bound

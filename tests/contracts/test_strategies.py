@@ -18,7 +18,7 @@ from pools import in_shards, pool_of_texts, positions, propose, random_pool, tok
 
 from storage.errors import SamplingError
 from tasks.learning.vectors import TokenVectors
-from tasks.sampling.catalogue import find_strategy, strategy_names
+from tasks.sampling.mixer import find_strategy, strategy_names
 from tasks.sampling.strategy import NEEDS, Head, Labelled, Pool, Ranking, Strategy, runnable
 
 ROWS = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from projects import pal, pal_toml
 
-from flows.cli.lake_switch import switch_lake
+from flows.cli.lake_commands import switch_lake
 from flows.server.processes import held
 from storage.lake.items import count_items
 from storage.records import RunRecord, RunStatus

@@ -37,10 +37,10 @@ def modules_after(project: Project, body: str) -> tuple[set[str], str]:
 @pytest.mark.parametrize(
     ("arguments", "waits", "said", "more"),
     [
-        (["status"], True, r"\b2 of 3\b.*\b2\b", {"pyarrow", "tasks.sampling.catalogue"}),
+        (["status"], True, r"\b2 of 3\b.*\b2\b", {"pyarrow", "tasks.sampling.mixer"}),
         (["status"], False, "0 of 3 ", {"pyarrow", "numpy", "annotation.formats.detection", "urllib.request"}),
         (["find", "flood", "--by", "words"], True, "", {"numpy", "pyarrow"}),
-        (["predict", "floods cut off town"], True, "floods cut off town", {"pyarrow", "tasks.sampling.catalogue"}),
+        (["predict", "floods cut off town"], True, "floods cut off town", {"pyarrow", "tasks.sampling.mixer"}),
     ],
 )
 def test_a_command_imports_no_heavy_library(
@@ -67,7 +67,7 @@ def test_a_model_is_loaded_without_what_only_training_needs(lively: Project) -> 
     body = """
 import torch
 from tasks.learning.encoders import StaticVectors
-from tasks.learning.family_classifier import FamilyClassifier
+from tasks.learning.network import FamilyClassifier
 from tasks.learning.model_files import load_model
 encoder = StaticVectors()
 width = encoder.vectors().shape[1]

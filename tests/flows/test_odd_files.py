@@ -17,8 +17,7 @@ from annotation.checks import FilledFile
 from annotation.formats.detection import read_filled
 from storage.errors import PalError, SourceError
 from storage.lake.importing import import_source
-from storage.readers.labelled import read_labelled
-from storage.readers.opening import open_source
+from storage.readers.opening import open_source, read_labelled
 from storage.readers.spellings import text_hash
 from storage.workspace import Workspace
 

@@ -17,7 +17,7 @@ from projects import pal, pal_toml
 from annotation.label_set import LabelSet
 from flows.cli.predicting import predictions
 from storage.errors import ModelError, SourceError
-from storage.files.workbook_file import MOST_IN_A_CELL, write_sheet
+from storage.files.spreadsheets import MOST_IN_A_CELL, write_sheet
 from storage.lake import outgoing
 from storage.lake.models import production_model, promote
 from storage.readers.opening import open_source

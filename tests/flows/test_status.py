@@ -26,7 +26,7 @@ from storage.run_records import new_run
 from tasks.collect import collect_answers
 from tasks.config.settings import TaskConfig
 from tasks.config.template import DISASTER
-from tasks.learning.forecast import forecast
+from tasks.learning.stopping import forecast
 from tasks.project import Project, open_project
 
 TEXTS = {"i1": "Floods", "i2": "Fair", "i3": "Fire", "i4": "Cats"}

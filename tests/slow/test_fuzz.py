@@ -26,8 +26,7 @@ from annotation.formats.registry import FORMATS
 from annotation.formats.zip_archive import opened_archive
 from storage.errors import PalError
 from storage.files.folders import MANIFEST
-from storage.readers.labelled import read_labelled
-from storage.readers.opening import open_source
+from storage.readers.opening import open_source, read_labelled
 from storage.readers.sheets import WorkbookReader
 from storage.records import Batch, BatchItem, BatchStatus, Purpose
 from storage.upkeep.backup import read_backup

@@ -7,9 +7,8 @@ from datetime import datetime
 
 import pytest
 
-from storage.lake.row_mapper import to_records
 from storage.lake.store import Store
-from storage.records import Batch, BatchStatus, Decision, Metric, Purpose, Share
+from storage.records import Batch, BatchStatus, Decision, Metric, Purpose, Share, to_records
 
 AT = datetime(2026, 3, 1, 12)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.files.inbox_mirror import Seen, SeenFiles
+from storage.files.mirror import Seen, SeenFiles
 from storage.files.object_store import Stored
 
 
@@ -41,7 +41,7 @@ def test_a_file_is_settled_once_the_stores_clock_has_gone_on(tmp_path: Path, mon
     now = time.time()
     young = Stored(1, int(now * 1e9))
     for later, stored, settled in ((0, young, False), (1, young, False), (2.5, young, True), (2.6, None, False)):
-        monkeypatch.setattr("storage.files.inbox_mirror.time.time", lambda later=later: now + later)
+        monkeypatch.setattr("storage.files.mirror.time.time", lambda later=later: now + later)
         remember(tmp_path, b"1", stored)
         found = last("s3://b/f", tmp_path)
         assert found.settled is settled

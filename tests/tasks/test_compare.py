@@ -20,7 +20,7 @@ from storage.workspace import Workspace
 from tasks import evaluate as compare
 from tasks.evaluate import compare_with_previous
 from tasks.learning.model_files import load_model
-from tasks.model_input import open_model
+from tasks.prepare import open_model
 from tasks.train import train_model
 
 

@@ -20,10 +20,9 @@ from storage.readers.spellings import text_hash
 from storage.records import Answer, Batch, Purpose, Split
 from storage.upkeep.check import check_workspace
 from storage.workspace import Workspace
+from tasks.change_items import ItemEdit, edit_item, erase_items, plan_of
 from tasks.collect import collect_answers
 from tasks.config.settings import BatchConfig
-from tasks.edit_items import ItemEdit, edit_item
-from tasks.erase_items import erase_items, plan_of
 from tasks.prepare import make_features
 from tasks.sample import publish_batches
 

@@ -21,12 +21,11 @@ import pytest
 from lake_rows import add_rows
 from projects import project_of
 
-import tasks.erase_items as room
+import tasks.change_items as room
 from annotation.formats.csv_file import read_csv
 from annotation.formats.journal import Journal
 from annotation.label_set import Label
 from storage.errors import BatchError
-from storage.files.mentions import Mentions
 from storage.lake.annotations import label_counts, labelled_texts
 from storage.lake.batches import find_batch
 from storage.lake.importing import import_source
@@ -36,12 +35,12 @@ from storage.readers.spellings import text_hash
 from storage.records import Answer, Batch, BatchStatus, Split
 from storage.run_records import new_run
 from storage.upkeep.check import check_workspace
+from storage.upkeep.erasure import Mentions
 from storage.upkeep.maintenance import maintain
 from storage.workspace import Workspace
+from tasks.change_items import edit_item, erase_items, plan_of
 from tasks.collect import collect_answers
 from tasks.config.settings import BatchConfig, TaskConfig
-from tasks.edit_items import edit_item
-from tasks.erase_items import erase_items, plan_of
 from tasks.learning.encoders import StaticVectors
 from tasks.learning.training import TrainingConfig
 from tasks.predict_pool import predict_pool

@@ -14,7 +14,7 @@ from lake_rows import set_context
 
 from annotation.label_set import LabelSet
 from storage.errors import SourceError, StoreError
-from storage.files.formulas import neutralised
+from storage.files.spreadsheets import neutralised
 from storage.lake.annotations import ingest
 from storage.records import Answer, Batch, Split
 from storage.workspace import Workspace

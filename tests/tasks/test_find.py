@@ -10,7 +10,7 @@ from projects import project_of
 
 from annotation.synthetic import fill_csv
 from flows.cli.item_view import item_text, item_view
-from flows.publish_found import publish_found
+from flows.next_batch import publish_found
 from flows.run import run_here
 from storage.errors import BatchError, SamplingError
 from storage.lake.batches import batch_results, find_batch, proposals_of

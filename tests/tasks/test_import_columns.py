@@ -21,7 +21,7 @@ from storage.lake.codebook import NewChange, change_labels, forecast
 from storage.lake.items import count_items
 from storage.records import Answer, Proposal, Purpose, Split
 from storage.workspace import Workspace
-from tasks.erase_items import erase_items, plan_of
+from tasks.change_items import erase_items, plan_of
 from tasks.import_files import ReadOptions, import_file
 
 SCREENING = Path(__file__).parents[3] / "shared" / "data" / "screening" / "Meijboom_2021.csv"

@@ -44,7 +44,7 @@ from storage.errors import BatchError, StoreError
 from storage.lake.batches import Draft, close_batch, reserve
 from storage.lake.items import item_ids_of
 from storage.lake.schema import current_labels, workspace_id
-from storage.readers.labelled import read_labelled
+from storage.readers.opening import read_labelled
 from storage.readers.spellings import text_hash
 from storage.records import Answer, Batch, Proposal, Split
 from storage.upkeep.backup import keep, restore

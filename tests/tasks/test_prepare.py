@@ -13,8 +13,7 @@ from projects import project_of
 
 from storage.lake.items import count_without_features, newest_vocabulary
 from storage.workspace import Workspace
-from tasks.learning.encoders import StaticVectors
-from tasks.learning.token_cover import MOST_FRAGMENTS, fragments_per_letter
+from tasks.learning.encoders import MOST_FRAGMENTS, StaticVectors, fragments_per_letter
 from tasks.prepare import make_features
 
 Take = Callable[..., dict[str, str]]

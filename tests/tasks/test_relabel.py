@@ -21,8 +21,8 @@ from flows.change_labels import ask_again, change_labels
 from flows.cli.annotating import publish_formats
 from flows.cli.commands import app
 from flows.cli.label_commands import forecast_text, labels_of
+from flows.cli.model_commands import export as export_labelled
 from flows.cli.options import Call
-from flows.cli.output_commands import export as export_labelled
 from flows.cli.status import status_of
 from flows.import_texts import check_import
 from flows.ingest import check_ingest
@@ -38,7 +38,7 @@ from storage.lake.codebook import codebook_of
 from storage.lake.models import promote
 from storage.records import Purpose, Split
 from tasks.collect import collect_answers
-from tasks.config.label_lines import LabelEdit, edited
+from tasks.config.template import LabelEdit, edited
 from tasks.export import export
 from tasks.import_files import ReadOptions
 from tasks.learning.model_files import load_model

@@ -31,9 +31,8 @@ from tasks.config.settings import PromotionConfig, ReportConfig, TaskConfig
 from tasks.evaluate import HeldOut, evaluate_model, held_out_of
 from tasks.learning.model_files import LoadedModel, load_model
 from tasks.learning.training import TrainingConfig
-from tasks.model_input import open_model
 from tasks.plan import Outlook, Plan
-from tasks.prepare import make_features
+from tasks.prepare import make_features, open_model
 from tasks.project import Project
 from tasks.promote import promote_or_keep
 from tasks.report import report_of, write_page

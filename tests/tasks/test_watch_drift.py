@@ -24,9 +24,8 @@ from storage.workspace import Workspace
 from tasks.config.settings import NotifyConfig
 from tasks.learning.drift import _at_least, drift, new_words
 from tasks.learning.training import TrainingConfig
-from tasks.report import report_of
+from tasks.report import report_of, watch_drift
 from tasks.train import train_model
-from tasks.watch_drift import watch_drift
 
 
 def test_each_text_is_predicted_by_a_fit_without_it() -> None:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from annotation.checks import FilledRow, check_rows
-from annotation.handout import Handout
-from annotation.label_set import Label, LabelSet
+from annotation.label_set import Handout, Label, LabelSet
 from storage.readers.spellings import text_hash
 from storage.records import BatchItem, Proposal
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from handouts import IDS, LABELS, NASTY
 
-from annotation.handout import Handout
+from annotation.label_set import Handout
 from storage.readers.spellings import text_hash
 from storage.records import BatchItem
 

@@ -21,7 +21,7 @@ from servers import free_port
 from waiting import PATIENCE_S, until
 
 from annotation.formats.label_studio import label_studio_config, read_label_studio, write_label_studio
-from annotation.handout import Handout
+from annotation.label_set import Handout
 
 PASSWORD = "Zq12mnbv"
 

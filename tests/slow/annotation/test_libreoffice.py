@@ -30,8 +30,7 @@ from libreoffice import (
 from annotation.checks import FilledRow, RowError, check_rows
 from annotation.formats.csv_file import read_csv, write_csv
 from annotation.formats.workbook import read_workbook, write_workbook
-from annotation.handout import Handout
-from annotation.label_set import LabelSet
+from annotation.label_set import Handout, LabelSet
 from storage.errors import BatchError
 from storage.readers.spellings import text_hash
 from storage.records import Answer, BatchItem

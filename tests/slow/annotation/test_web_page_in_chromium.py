@@ -19,8 +19,7 @@ from waiting import until
 
 from annotation.formats.journal import Journal, JournalLine, read_journal
 from annotation.formats.web_page import write_web_page
-from annotation.handout import Handout
-from annotation.label_set import Label, LabelSet, with_keys
+from annotation.label_set import Handout, Label, LabelSet, with_keys
 from storage.lake.batches import items_of
 from storage.records import Answer, Batch, BatchItem
 from storage.workspace import Workspace

@@ -8,7 +8,7 @@ import pytest
 from servers import Postgres
 from test_lake_commands import filled, pal
 
-from flows.cli.lake_switch import switch_lake
+from flows.cli.lake_commands import switch_lake
 from storage.lake.items import count_items
 from tasks.project import Project, open_project
 

@@ -17,8 +17,7 @@ from together import together
 
 from storage.errors import StoreError
 from storage.files.folders import MANIFEST, add_files
-from storage.files.inbox_mirror import MEMORY
-from storage.files.mirror import Mirror
+from storage.files.mirror import MEMORY, Mirror
 from storage.files.object_store import ObjectStore
 
 KILLS = 8

@@ -29,8 +29,8 @@ from tasks import adapt_encoder as room
 from tasks.adapt_encoder import Adaptation, adapt_encoder
 from tasks.learning.distillation import Teacher
 from tasks.learning.encoders import MINILM_ADAPTED, Encoders
-from tasks.learning.family_classifier import FamilyClassifier
 from tasks.learning.model_files import load_model
+from tasks.learning.network import FamilyClassifier
 from tasks.learning.training import TrainingConfig
 from tasks.prepare import current_encoder, make_features
 from tasks.sample import load_pool

@@ -18,7 +18,7 @@ from storage.files.object_store import ObjectStore
 from storage.records import Batch
 from storage.upkeep.check import check_workspace
 from storage.workspace import Workspace
-from tasks.erase_items import erase_items, plan_of
+from tasks.change_items import erase_items, plan_of
 from tasks.project import Project
 
 SPAWN = multiprocessing.get_context("spawn")

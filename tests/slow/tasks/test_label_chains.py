@@ -20,7 +20,7 @@ from storage.errors import ConfigError
 from storage.files.folders import MANIFEST
 from storage.lake.annotations import labelled_texts
 from storage.records import Split
-from tasks.config.label_lines import LabelEdit
+from tasks.config.template import LabelEdit
 from tasks.evaluate import evaluate_model
 from tasks.project import Project, open_project
 from tasks.relabel import plan_relabeling

@@ -3,7 +3,7 @@ from datetime import date, datetime, timedelta, timezone
 import pyarrow as pa
 import pytest
 
-from storage.readers.dates import parse_date, parse_dates
+from storage.readers.spellings import parse_date, parse_dates
 
 
 @pytest.mark.parametrize(

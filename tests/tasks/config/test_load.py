@@ -15,11 +15,11 @@ from pydantic import ValidationError
 from storage.errors import BatchError, ConfigError, WorkspaceError
 from storage.workspace import Workspace
 from tasks.config.load import checked, read_config
-from tasks.config.mix_checks import STRATEGY_OPTIONS
 from tasks.config.settings import BatchConfig, Config, LakeConfig, MinimumsConfig, SamplingConfig, ScheduleConfig
+from tasks.config.values import STRATEGY_OPTIONS
 from tasks.learning.training import TrainingConfig
 from tasks.project import Project, open_project
-from tasks.sampling.catalogue import REGISTRY
+from tasks.sampling.mixer import REGISTRY
 
 ROOT = Path(__file__).parents[3]
 TASK = """

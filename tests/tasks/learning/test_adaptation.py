@@ -11,10 +11,15 @@ import pytest
 import torch
 
 from storage.errors import ModelError
-from tasks.learning.distillation import TEACHER_FILES, Teacher, adapt_vectors, taught_head
-from tasks.learning.encoders import HeadWeights, Pieces, WordPieces
-from tasks.learning.pool_tokenizer import first_vectors, pool_tokenizer
-from tasks.learning.token_cover import fragments_per_letter
+from tasks.learning.distillation import (
+    TEACHER_FILES,
+    Teacher,
+    adapt_vectors,
+    first_vectors,
+    pool_tokenizer,
+    taught_head,
+)
+from tasks.learning.encoders import HeadWeights, Pieces, WordPieces, fragments_per_letter
 from tasks.learning.tokens import Examples, Tokens
 from tasks.learning.training import Target, TrainingConfig, fit_linear_head, train
 from tasks.learning.vectors import TokenVectors

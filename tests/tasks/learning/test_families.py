@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import pytest
 from tasks.learning import family_training as room
 from tasks.learning.calibration import stratified_folds
 from tasks.learning.encoders import StaticVectors
-from tasks.learning.families import RIDGE, VECTORS, Mix, choose_mix, design, left_one_out
+from tasks.learning.families import RIDGE, VECTORS, Design, Mix, choose_mix, design, left_one_out
 from tasks.learning.family_training import N_FOLDS, fit_families
 from tasks.learning.stored_model import read_texts
 from tasks.learning.tokens import Examples
@@ -128,6 +129,15 @@ def test_few_items_and_many_are_fitted_alike_and_held_out_logits_are_of_fits_wit
     np.testing.assert_allclose(one.held_out_logits, other.held_out_logits, atol=0.03)
 
     folds = stratified_folds(labels, N_FOLDS, np.random.default_rng(4))
+    np.testing.assert_allclose(
+        other.held_out_logits[folds == 0], without_the_first(found, labels, weights, folds, mix), atol=0.01
+    )
+
+
+def without_the_first(
+    found: Design, labels: Labels, weights: npt.NDArray[np.float64], folds: Labels, mix: Mix
+) -> npt.NDArray[np.float64]:
+    """Logits of the first fold by a classifier trained on the others."""
     rest = np.flatnonzero(folds != 0)
     alone = fit_families(found.take(rest), labels[rest], 3, weights=weights[rest], seed=0, c=10.0).family_weights
     at = found.take(np.flatnonzero(folds == 0))
@@ -135,8 +145,35 @@ def test_few_items_and_many_are_fitted_alike_and_held_out_logits_are_of_fits_wit
         name: rows * 1.0 if name in VECTORS else rows.multiply(at.unseen[name][:, None]).tocsr()
         for name, rows in at.rows.items()
     }
-    logits = sum(scaled[name] @ alone.weights[name] for name in mix) + alone.bias
-    np.testing.assert_allclose(other.held_out_logits[folds == 0], logits, atol=0.01)
+    return np.asarray(sum(scaled[name] @ alone.weights[name] for name in mix) + alone.bias)
+
+
+def test_very_many_items_are_fitted_as_fewer_are_and_held_out_in_two_folds(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, labels = labeled(90, 3)
+    encoder, weights = StaticVectors(), np.random.default_rng(1).uniform(0.5, 2, 90)
+    found, _ = design(encoder, read_texts(encoder, texts, with_characters=True))
+    mix: Mix = {"vectors": 0.5, "words": 0.2, "characters": 0.3}
+    monkeypatch.setattr(room, "choose_mix", lambda *_: mix)
+    monkeypatch.setattr(room, "MOST_IN_KERNEL", 10)
+    usual = fit_families(found, labels, 3, weights=weights, seed=4, c=10.0)
+    folds = stratified_folds(labels, 2, np.random.default_rng(4))
+    held_out = without_the_first(found, labels, weights, folds, mix)
+    sizes, fit = [], room.fit_softmax
+
+    def fit_and_count(rows: Any, *rest: Any) -> Any:
+        sizes.append(rows.shape[0])
+        return fit(rows, *rest)
+
+    monkeypatch.setattr(room, "fit_softmax", fit_and_count)
+    monkeypatch.setattr(room, "MOST_TO_CROSS_VALIDATE", 60)
+    many = fit_families(found, labels, 3, weights=weights, seed=4, c=10.0)
+    for name in mix:
+        first, second = (found.rows[name] @ one.family_weights.weights[name] for one in (usual, many))
+        np.testing.assert_allclose(first, second, atol=0.02)
+    np.testing.assert_allclose(many.held_out_logits[folds == 0], held_out, atol=0.01)
+    assert sizes == [*np.bincount(folds)[::-1], 90]  # each half is fitted once, and all of them once
+    fit_families(found, labels, 3, weights=weights, seed=4)
+    assert max(sizes[3:-3]) <= 50  # four fifths of the 60 that choose C
 
 
 @pytest.mark.parametrize("n_labels", [2, 3])

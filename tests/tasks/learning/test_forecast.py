@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.records import Metric
-from tasks.learning.forecast import SLOPE, forecast
+from tasks.learning.stopping import SLOPE, forecast
 
 SHARES = st.lists(st.floats(0, 1), min_size=3, max_size=3).map(sorted)
 

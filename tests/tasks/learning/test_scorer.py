@@ -18,9 +18,9 @@ from storage.errors import ModelError
 from tasks.learning.calibration import Calibration
 from tasks.learning.encoders import BagOfWords, Encoder, StaticVectors, fit_bag_of_words
 from tasks.learning.families import Mix, design
-from tasks.learning.family_classifier import FamilyClassifier, saved_weights
 from tasks.learning.family_training import FamilyWeights
 from tasks.learning.model_files import WEIGHTS, load_model, save_model
+from tasks.learning.network import FamilyClassifier, saved_weights
 from tasks.learning.sentences import SentenceEncoder
 from tasks.learning.stored_model import FEW_TEXTS, SLICE_TEXTS, numpy_model, read_texts
 from tasks.learning.training import Classifier, Trained, TrainingConfig

@@ -11,10 +11,9 @@ from storage.errors import SamplingError
 from storage.records import Share
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import TokenVectors
-from tasks.sampling import catalogue, mixer
+from tasks.sampling import mixer
 from tasks.sampling import strategy as room
-from tasks.sampling.catalogue import find_strategy, strategy_names
-from tasks.sampling.mixer import Mixed, mix_strategies, scaled_mix
+from tasks.sampling.mixer import Mixed, find_strategy, mix_strategies, scaled_mix, strategy_names
 from tasks.sampling.strategy import Picks, Pool, strategy
 
 MIX = {"least_confidence": 6, "random": 4, "outlier": 5, "entropy": 3}
@@ -172,7 +171,7 @@ def test_options_reach_the_strategy_and_the_batch_says_which_it_ran_with() -> No
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """A registry to write into, put back afterwards."""
-    for module in (room, catalogue, mixer):
+    for module in (room, mixer):
         if hasattr(module, "REGISTRY"):
             monkeypatch.setattr(module, "REGISTRY", dict(room.REGISTRY))
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pools import angles, pool_of_texts, pool_of_vectors, positions, propose, random_pool, tokens_of
 
-import tasks.sampling.catalogue  # noqa: F401  (registers the strategies that wrappers call)
+import tasks.sampling.mixer  # noqa: F401  (registers the strategies that wrappers call)
 from storage.errors import SamplingError
 from tasks.sampling.strategies import rare_labels as room
 from tasks.sampling.strategies.rare_labels import even_shares

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import TokenVectors
 from tasks.sampling import strategy as room
-from tasks.sampling.catalogue import find_strategy
+from tasks.sampling.mixer import find_strategy
 from tasks.sampling.strategy import NEEDS, Picks, Pool, runnable, strategy, top, top_picks
 
 values = st.floats(allow_nan=True, allow_infinity=True, width=64)

@@ -1,4 +1,9 @@
-"""Write a table as an Excel workbook with one sheet, row by row: numbers as numbers, everything else as text."""
+"""Tables for spreadsheets: an Excel workbook with one sheet, written row by row, and cells of CSV files made harmless.
+
+Numbers are written as numbers, everything else as text. Cells that a spreadsheet would execute as formulas are escaped
+in every CSV file that pal writes. CSV files also start with a byte order mark, by which Excel detects UTF-8. Parquet
+and JSON are for programs: their values are unchanged.
+"""
 
 from __future__ import annotations
 
@@ -51,3 +56,31 @@ def write_sheet(path: Path, names: Sequence[str], rows: Iterable[Sequence[Any]])
     workbook.save(path)
     if n_cut:
         log.warning("Truncated %d texts to %d characters, the maximum of a cell.", n_cut, MOST_IN_A_CELL)
+
+
+_DANGEROUS = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")  # LibreOffice reads \r as \n
+
+
+def neutralised(cell: str) -> str:
+    """Escape a cell so that no spreadsheet executes it as a formula; `restored` undoes this.
+
+    >>> neutralised("=1+1"), restored(neutralised("=1+1")), restored(neutralised("'=1"))
+    ("'=1+1", '=1+1', "'=1")
+    """
+    return f"'{cell}" if _DANGEROUS.match(cell) else cell
+
+
+def neutralised_rows(rows: Iterable[Sequence[str]]) -> list[list[str]]:
+    """Escape every cell of a table."""
+    return [[neutralised(cell) for cell in row] for row in rows]
+
+
+def restored(cell: str) -> str:
+    """Return a cell as it was before `neutralised`."""
+    return cell[1:] if cell.startswith("'") and _DANGEROUS.match(cell) else cell
+
+
+def neutralised_sql(column: str) -> str:
+    """Return the expression in DuckDB's SQL that applies `neutralised` to a quoted column name."""
+    pattern = _DANGEROUS.pattern.replace("'", chr(39) * 2)
+    return f"CASE WHEN regexp_matches({column}, '^(?:{pattern})') THEN chr(39) || {column} ELSE {column} END"

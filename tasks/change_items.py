@@ -1,6 +1,8 @@
-"""Erases texts from a workspace: every version of the lake, batches, inbox, reports, predictions and runs.
+"""Stages that change items: `erase_items` and `edit_item`.
 
-The plan is written to a file first, so that the next call finishes an interrupted erasure.
+`erase_items` removes texts from every version of the lake, batches, inbox, reports, predictions and runs. The plan is
+written to a file first, so that the next call finishes an interrupted erasure. `edit_item` corrects a text, also in the
+files of open batches, and queries the item again if needed.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import contextlib
 import hashlib
 import io
 import json
+import logging
 import os
 import shutil
 import zipfile
@@ -16,20 +19,31 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from annotation.batch import contents_of, published_labels, sha256_of, write_batch
+from annotation.batch import contents_of, published_labels, sha256_of, write_batch, write_changed
 from annotation.checks import FilledFile
 from annotation.inbox import waiting_answers
 from storage.errors import BatchError
 from storage.files.folders import write_whole
-from storage.files.mentions import Mentions
 from storage.lake.annotations import ingested_hashes
 from storage.lake.batches import find_batch, given_answers
-from storage.records import IMPORTED, ORIGINAL
+from storage.lake.history import Edited, has_only_outdated_answers
+from storage.lake.history import edit_item as edit
+from storage.records import IMPORTED, ORIGINAL, Purpose
 from storage.run_records import RUNS_FILE
-from storage.upkeep.erasure import INTENT, Erasure, catalog_copies, erase_from_lake, items_containing, plan_erasure
+from storage.upkeep.erasure import (
+    INTENT,
+    Erasure,
+    Mentions,
+    catalog_copies,
+    erase_from_lake,
+    items_containing,
+    plan_erasure,
+)
 from storage.workspace import CONFIG_NAME, Workspace
+from tasks.ask_again import Again, reserve_again
 from tasks.collect import JOURNAL, files_to_collect
 from tasks.project import Project
+from tasks.sample import publish_batches
 
 _FOREIGN = (".git", ".venv", "backups")
 
@@ -241,3 +255,35 @@ def _searched(workspace: Workspace) -> Iterator[Path]:
 def _is_prediction(path: Path, name: str) -> bool:
     """Whether a file was written by `pal predict` or `pal export`: it has a column `item_id`."""
     return name != CONFIG_NAME and not name.startswith(("models/", "encoders/")) and Mentions(["item_id"]).in_file(path)
+
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ItemEdit:
+    """A correction, and the batch that queries the item again, if any."""
+
+    edited: Edited
+    batch_id: str | None
+
+
+def edit_item(project: Project, item_id: str, text: str) -> ItemEdit:
+    """Correct an item's text and query the item again if it was answered. After a kill, repeat the call.
+
+    Raises:
+        SourceError: The new text is empty.
+        BatchError: There is no such item, another item has this text, or it was answered in an open review batch.
+    """
+    store, batches = project.store, project.workspace.batches
+    edited = edit(store, item_id, text)
+    for batch_id in edited.open_batches:
+        batch = find_batch(store, batch_id).batch
+        contents = contents_of(store, batch, project.config.batch.context)
+        write_changed(batches / batch_id, batch, contents, project.label_set)
+        log.info("Updated the files of batch %s with the corrected text.", batch_id)
+    again: str | None = None
+    if has_only_outdated_answers(store, item_id):
+        again = reserve_again(project, Purpose.REVIEW, Again([item_id], "corrected"), beside_open=True)
+    publish_batches(project)
+    return ItemEdit(edited, again)
