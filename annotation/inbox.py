@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Collection, Sequence
@@ -38,6 +39,8 @@ FRESH_S = 10.0
 LONGEST_NAME = 255
 """In bytes, on the file systems of Linux and macOS."""
 _FOREIGN = "the row belongs to another workspace; ingest it in the one that published it"
+_SHIFTED = "this is no workspace's id: the row's cells have moved between columns; restore them as published"
+_UUID = re.compile("(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 log = logging.getLogger(__name__)
 
@@ -279,6 +282,11 @@ class CheckedFile:
     parts: tuple[str, ...] = ()
 
 
+def _repeats_header(row: FilledRow) -> bool:
+    """Whether a row is the header once more, as in files that were joined."""
+    return len(row.cells) > 1 and all(folded(name) == folded(value) for name, value in row.cells.items())
+
+
 def check_file(checks: BatchChecks, file: FilledFile, form: str | None = None) -> CheckedFile:
     """Read a file and check every row, without changing anything. Any failure becomes an error of this file.
 
@@ -312,20 +320,31 @@ def _checked(checks: BatchChecks, file: FilledFile, form: str | None) -> Checked
     if ingested and sha256_of(file.path) in ingested:  # the answers of the same archive are recognized one by one
         ingested = ()
     reading = read_filled(file, form, checks.workbooks, ingested)
-    rows = [row for row in reading.rows if row.workspace_id in ("", checks.workspace_id) and not row.fault]
+    read = [row for row in reading.rows if not _repeats_header(row)]
+    ours = ("", checks.workspace_id)
+    others = [row for row in read if row.workspace_id.lower() not in ours]
+    is_foreign = all(_UUID.fullmatch(row.workspace_id) for row in others)
+    rows = [row for row in read if row.workspace_id.lower() in ours and not row.fault]
     checked = CheckedFile(unreadable=list(reading.unreadable), n_rows=len(reading.rows))
     if reading.skipped:
         checked.notes.append(f"Skipped files that were ingested before: {', '.join(reading.skipped)}.")
-    if reading.rows and not rows and not any(row.fault for row in reading.rows):
+    if read and not rows and is_foreign and not any(row.fault for row in read):
         what = f"{file.path} belongs to another workspace."
         checked.unreadable.append(str(BatchError(what, hint="Ingest it in the workspace that published it.")))
     checked.errors.extend(
-        RowError(row.row, "label", row.label, row.fault, row.cells, row.part) for row in reading.rows if row.fault
+        RowError(row.row, "label", row.label, row.fault, row.cells, row.part) for row in read if row.fault
     )
     checked.errors.extend(
-        RowError(row.row, "workspace_id", row.workspace_id, _FOREIGN, row.cells, row.part)
-        for row in reading.rows
-        if rows and row.workspace_id not in ("", checks.workspace_id) and row.label.strip()
+        RowError(
+            row.row,
+            "workspace_id",
+            row.workspace_id,
+            _FOREIGN if _UUID.fullmatch(row.workspace_id) else _SHIFTED,
+            row.cells,
+            row.part,
+        )
+        for row in others
+        if (rows or not is_foreign) and row.label.strip()
     )
     for batch_id, batch_rows in by_batch(checks.store, file.path, rows).items():
         try:

@@ -407,6 +407,29 @@ def test_in_a_file_that_is_partly_of_another_workspace_every_foreign_row_is_refu
     assert report.errors_file is not None
 
 
+def test_joined_files_repeat_their_header_and_a_hand_may_write_a_workspace_in_capitals(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    path = fill(sheet, ALL, workspace.inbox / "anna.csv")
+    header, *lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    ours = workspace_id(workspace.store())
+    again = [header, *lines[:2], header.upper(), *(line.replace(ours, ours.upper()) for line in lines[2:])]
+    path.write_text("".join(again), encoding="utf-8")
+    (report,) = collect(workspace, label_set)
+    assert (report.n_new, report.errors) == (len(ALL), [])
+
+
+def test_cells_that_moved_between_columns_are_not_taken_for_those_of_another_workspace(
+    workspace: Workspace, label_set: LabelSet, sheet: Path
+) -> None:
+    path = fill(sheet, ALL, workspace.inbox / "anna.csv")
+    moved = path.read_text(encoding="utf-8").replace(workspace_id(workspace.store()), "a" * 32)
+    path.write_text(moved, encoding="utf-8")
+    (report,) = collect(workspace, label_set)
+    assert (report.n_new, len(report.errors)) == (0, len(ALL))
+    assert not any("another workspace" in error for error in map(str, report.errors))
+
+
 def test_answers_of_a_page_and_of_a_terminal_name_their_workspace(
     workspace: Workspace, label_set: LabelSet, batch: Batch, sheet: Path
 ) -> None:
