@@ -98,6 +98,12 @@ class _Session:
         self._colors = out.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
     def run(self) -> None:
+        """Ask about one item after the other until the annotator leaves.
+
+        Raises:
+            _Leave: The annotator leaves, or the keys end.
+            BatchError: An answer cannot be written.
+        """
         self._say(self._labels.question, "1")
         self._say(self._commands(), "2")
         self._at = self._next_open(0)
@@ -112,6 +118,7 @@ class _Session:
                 self._obey(self._key(), self._items[here])
 
     def summary(self) -> Tally:
+        """Print and return what is answered, with earlier sessions, and list notes on items without an answer."""
         counts = Counter(self._answers.values())
         order = [name for name in (*self._labels.names, UNSURE, SKIP) if name in counts]
         by_answer = {name: counts[name] for name in [*order, *sorted(counts.keys() - set(order))]}

@@ -60,6 +60,7 @@ class _Lines(logging.Handler):
     """Writes each record as one line to the current stderr, also if a file's name in it has line breaks."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Print `  warning: MESSAGE`, without the level below a warning; with PAL_LOG=json a JSON object."""
         if as_json():
             print(json_line(record.levelname, record.name, record.getMessage()), file=sys.stderr, flush=True)
             return

@@ -200,8 +200,10 @@ class Workspace:
 
     def _open_store(self) -> Store:
         store = self.unmigrated_store()
-        version = current_version(store)
-        if self._has_a_past() if not version else self._has_made() and is_empty(store):
+        with store.reading():
+            version = current_version(store)
+            is_lost = self._has_a_past() if not version else self._has_made() and is_empty(store)
+        if is_lost:
             store.close()
             raise self._lost_lake("is empty")
         if store.kind == "postgres" and 0 < version < len(MIGRATIONS):
@@ -211,7 +213,8 @@ class Workspace:
                 "Older programs on other machines stop working with it after the migration.",
                 hint="Run pal migrate --dry-run, then pal migrate",
             )
-        migrate(store, runs_of(store, self.root))
+        if version != len(MIGRATIONS):
+            migrate(store, runs_of(store, self.root))
         return store
 
     def _mirror(self) -> Mirror:

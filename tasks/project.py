@@ -74,8 +74,9 @@ class Project:
 def lost_labels(project: Project) -> dict[str, int]:
     """Labels of answers or label changes that pal.toml lacks, with their numbers of items."""
     store = project.store
-    added = codebook_of(store).added
-    if added | given_answers(store) <= {*project.label_set.names, UNSURE, SKIP}:  # the usual case, without all answers
+    with store.reading():
+        added, given = codebook_of(store).added, given_answers(store)
+    if added | given <= {*project.label_set.names, UNSURE, SKIP}:  # the usual case, without all answers
         return {}
     answered = dict.fromkeys(sorted(added), 0) | answered_labels(store)
     return {name: n for name, n in answered.items() if name not in project.label_set.names}

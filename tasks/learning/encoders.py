@@ -427,7 +427,8 @@ LETTERS_OF_UNKNOWN = 5
 def fragments_per_letter(encoder: WordPieces, n_letters: int, tokens: Tokens) -> float:
     """Into how many fragments the tokenizer cuts a letter's worth of text; 0 for texts without letters.
 
-    Also 0 for a tokenizer that was made from such texts.
+    Also 0 for a tokenizer that was made from such texts. At least the share of unknown words, since in a script without
+    spaces one of them can be a whole sentence.
 
     Args:
         n_letters: Letters and digits of the texts.
@@ -435,7 +436,8 @@ def fragments_per_letter(encoder: WordPieces, n_letters: int, tokens: Tokens) ->
     """
     if encoder.from_pool:
         return 0.0
-    counts = np.where(encoder.pieces().left_out, 0, 1)
-    if encoder.unknown is not None:
-        counts[encoder.unknown] = LETTERS_OF_UNKNOWN
-    return float(counts[tokens.ids].sum() / max(n_letters, 1))
+    counts, unknown = np.where(encoder.pieces().left_out, 0, 1)[tokens.ids], tokens.ids == encoder.unknown
+    counts[unknown] = 1
+    share_unknown = float(unknown.sum() / max(counts.sum(), 1))
+    counts[unknown] = LETTERS_OF_UNKNOWN
+    return max(share_unknown, float(counts.sum() / max(n_letters, 1)))

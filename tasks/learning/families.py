@@ -17,10 +17,12 @@ import numpy.typing as npt
 from tasks.learning.encoders import FRAGMENTS_WITHOUT_WORDS, Encoder, WordPieces, fragments_per_letter
 from tasks.learning.ngrams import (
     ORDERS,
+    ORDERS_WITHOUT_SPACES,
     Terms,
     count_terms,
     document_frequencies,
     inverse_document_frequencies,
+    is_without_spaces,
     stream_of,
     weighted,
 )
@@ -84,10 +86,12 @@ class Vocabulary:
     Attributes:
         centres: Family of vectors -> mean direction of the texts in it, (d,).
         idf: Lexical family -> inverse document frequency of each bucket, (N_BUCKETS,); 0 for one that no item has.
+        orders: Lexical family -> lengths of its n-grams.
     """
 
     centres: Mapping[Family, Floats]
     idf: Mapping[Family, Floats]
+    orders: Mapping[Family, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -142,16 +146,25 @@ def design(encoder: Encoder, tokens: Tokens) -> tuple[Design, Vocabulary]:
     rows: dict[Family, Any] = {name: unit(each - centres[name]) for name, each in vectors.items()}
     unseen: dict[Family, npt.NDArray[np.float64]] = {}
     idf: dict[Family, Floats] = {}
-    lexical: tuple[Family, ...] = ("words", "characters") if tokens.characters is not None else ("words",)
-    for name in lexical:
-        terms = count_terms(stream_of(name, tokens, pieces), ORDERS[name])
+    usual, orders = _usual(encoder, tokens)
+    for name in orders:
+        terms = count_terms(stream_of(name, tokens, pieces), orders[name])
         idf[name] = inverse_document_frequencies(terms)
         rows[name] = weighted(terms, idf[name]).matrix()
         unseen[name] = _unseen_factors(terms, idf[name])
-    usual = USUAL_MIX if finds_words(encoder, tokens) else CHARACTERS_ALONE
+    return Design(rows, unseen, usual), Vocabulary(centres, idf, orders)
+
+
+def _usual(encoder: Encoder, tokens: Tokens) -> tuple[Mix, dict[Family, tuple[int, ...]]]:
+    """The usual mix, and the lengths of the n-grams of each lexical family that can be read."""
+    orders: dict[Family, tuple[int, ...]] = {"words": ORDERS["words"]}
     if tokens.characters is None:
-        usual = {"vectors": 2 / 3, "words": 1 / 3}
-    return Design(rows, unseen, usual), Vocabulary(centres, idf)
+        return {"vectors": 2 / 3, "words": 1 / 3}, orders
+    if finds_words(encoder, tokens):
+        return USUAL_MIX, orders | {"characters": ORDERS["characters"]}
+    if is_without_spaces(tokens.characters):
+        return CHARACTERS_ALONE, orders | {"characters": ORDERS_WITHOUT_SPACES}
+    return CHARACTERS_ALONE, orders | {"characters": ORDERS["characters"]}
 
 
 def finds_words(encoder: Encoder, tokens: Tokens) -> bool:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tasks.learning.ngrams import ORDERS, Stream, count_terms, rows_by_bucket, stream_of, weights_and_norms
+from tasks.learning.ngrams import ORDERS, Stream, count_terms, orders_in, rows_by_bucket, stream_of, weights_and_norms
 from tasks.learning.sentences import sentences_of
 from tasks.learning.tokens import Tokens
 from tasks.learning.vectors import unit
@@ -53,6 +53,9 @@ class Network(nn.Module):
         return logits
 
 
+LEAST_SQUARE = 1e-6
+"""Of the distance from the centre: a smaller one is rounding."""
+
 Floats = npt.NDArray[np.float32]
 
 
@@ -60,8 +63,8 @@ def saved_weights(fitted: FamilyWeights, vocabulary: Vocabulary) -> dict[str, to
     """The tensors that make a `FamilyClassifier`, by name.
 
     `centre`, `weight` (n_labels, d) and `bias` (n_labels,) always; `flat` where all token vectors have length 1; of
-    sentence vectors `sentences.centre` and `sentences.weight`; and of each lexical family `NAME.buckets`, `NAME.idf`
-    (m,) and `NAME.weight` (m, n_labels).
+    sentence vectors `sentences.centre` and `sentences.weight`; and of each lexical family `NAME.orders`,
+    `NAME.buckets`, `NAME.idf` (m,) and `NAME.weight` (m, n_labels).
     """
     flat = "flat_vectors" in fitted.weights
     kind: Family = "flat_vectors" if flat else "vectors"
@@ -77,6 +80,7 @@ def saved_weights(fitted: FamilyWeights, vocabulary: Vocabulary) -> dict[str, to
         if name in fitted.weights:
             buckets = np.flatnonzero(idf).astype(np.int32)
             tensors |= {
+                f"{name}.orders": np.array(vocabulary.orders[name], np.int32),
                 f"{name}.idf": idf[buckets],
                 f"{name}.buckets": buckets,
                 f"{name}.weight": fitted.weights[name][buckets].astype(np.float32),
@@ -102,9 +106,13 @@ class FamilyClassifier(Network):
         vectors = unit(table) if "flat" in weights else table
         self.bag = nn.EmbeddingBag.from_pretrained(torch.from_numpy(vectors), mode="mean", freeze=True)
         self.saved = weights
+        self.outputs = torch.cat([weights["weight"], weights["centre"][None]])
+        self.said_of_tokens = nn.EmbeddingBag.from_pretrained(self.bag.weight @ self.outputs.T, mode="mean")
         self.lexical = nn.ModuleDict(
             {
-                name: _Lexical(name, *(weights[f"{name}.{part}"] for part in ("idf", "buckets", "weight")))
+                name: _Lexical(
+                    orders_in(weights, name), *(weights[f"{name}.{part}"] for part in ("idf", "buckets", "weight"))
+                )
                 for name in ORDERS
                 if f"{name}.idf" in weights
             }
@@ -132,13 +140,23 @@ class FamilyClassifier(Network):
         """Logits (n, n_labels) of n texts: what the head makes of `represent`, families of weight 0 left unread."""
         logits = self.head.bias.expand(len(tokens), -1)
         if self.reads_vectors:
-            logits = torch.addmm(logits, self._vectors(tokens), self.saved["weight"].T)
+            logits = logits + self._said_of_vectors(tokens)
         if self.reads_sentences:
             logits = torch.addmm(logits, self._sentences(tokens), self.saved["sentences.weight"].T)
         return logits + self._said(tokens) if self.lexical else logits
 
     def _vectors(self, tokens: Tokens) -> torch.Tensor:
         return _centered(functional.normalize(self.bag(*tokens.tensors()), dim=1), self.saved["centre"])
+
+    def _said_of_vectors(self, tokens: Tokens) -> torch.Tensor:
+        """The weights times `_vectors`, which are not made: a table has the products, lengths follow from cosines."""
+        bags = tokens.tensors()
+        lengths = torch.linalg.vector_norm(self.bag(*bags), dim=1)
+        said: torch.Tensor = self.said_of_tokens(*bags).div_(lengths.clamp_min(1e-12)[:, None])
+        squares = (lengths > 0).float() - 2 * said[:, -1] + self.saved["centre"].square().sum()
+        from_centre = said[:, :-1] - self.outputs[:-1] @ self.saved["centre"]
+        lengths = squares.clamp_min(LEAST_SQUARE).sqrt()
+        return from_centre.div(lengths[:, None])
 
     def _sentences(self, tokens: Tokens) -> torch.Tensor:
         return _centered(torch.from_numpy(sentences_of(tokens)), self.saved["sentences.centre"])
@@ -161,9 +179,9 @@ def _centered(directions: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
 class _Lexical(nn.Module):
     """Weights of the n-grams that the training items have; all others are left out."""
 
-    def __init__(self, family: str, idf: torch.Tensor, buckets: torch.Tensor, weight: torch.Tensor) -> None:
+    def __init__(self, orders: tuple[int, ...], idf: torch.Tensor, buckets: torch.Tensor, weight: torch.Tensor) -> None:
         super().__init__()
-        self.orders = ORDERS[family]
+        self.orders = orders
         self.row_of = rows_by_bucket(buckets.numpy())
         self.idf = np.append(np.float32(0), idf.numpy())
         self.weight = nn.Parameter(torch.cat([torch.zeros(1, weight.shape[1]), weight]), requires_grad=False)

@@ -6,7 +6,7 @@ features keep. Nothing is stored for them: they are computed from the token ids 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +32,19 @@ CHARACTER_ORDERS = (1, 3, 5)
 """As good as all of 1 to 5 on eight sets of texts, at three fifths of the cost."""
 
 ORDERS = {"words": WORD_ORDERS, "characters": CHARACTER_ORDERS}
-"""Of each lexical family."""
+"""Of each lexical family, where a model says nothing else."""
+
+ORDERS_WITHOUT_SPACES = (1, 2, 3)
+"""Of characters in a script without spaces: two of them are often a word there."""
+
+FEW_SPACES = 0.05
+"""Share of the characters; texts with fewer are of a script without spaces."""
 
 SLICE_TEXTS = 8_192
 SLICE_IDS = 1 << 19
 """A slice has at most so many ids, but for one longer text."""
 
+SPACE = 32
 FRAME = "  "
 """Between two texts: one space after the first, one before the second."""
 
@@ -140,6 +147,19 @@ def characters_of(tokens: Tokens) -> Stream:
     if tokens.characters is None:
         raise ValueError("This model reads characters, but the texts came without them.")
     return Stream(tokens.characters.ids.astype(np.uint32), tokens.characters.offsets)
+
+
+def is_without_spaces(characters: Tokens) -> bool:
+    """Whether texts, given as the numbers of their characters, are of a script that puts no spaces between words."""
+    n_framing = 2 * len(characters)
+    n_spaces = int(np.count_nonzero(characters.ids == SPACE)) - n_framing
+    return n_spaces < FEW_SPACES * (len(characters.ids) - n_framing)
+
+
+def orders_in(weights: Mapping[str, Any], family: str) -> tuple[int, ...]:
+    """Lengths of a lexical family's n-grams in a model's saved weights, which older models do not say."""
+    saved = weights.get(f"{family}.orders")
+    return ORDERS[family] if saved is None else tuple(saved.tolist())
 
 
 def slices_of(stream: Stream) -> Iterator[tuple[int, int]]:
@@ -284,7 +304,7 @@ class CharacterCodes:
                 continue
             lower = unicodedata.normalize("NFKC", character).lower()
             if character.isspace():
-                codes[code] = 32
+                codes[code] = SPACE
             elif len(lower) == 1:
                 codes[code] = ord(lower) & 0xFFFF
         self._folded = codes

@@ -24,6 +24,7 @@ from tasks.learning.ngrams import (
     CharacterCodes,
     Rows,
     count_terms,
+    orders_in,
     rows_by_bucket,
     stream_of,
     weights_and_norms,
@@ -39,9 +40,9 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 
 WEIGHTS = "model.safetensors"
-MANIFEST_VERSION = 2
-READABLE_VERSIONS = (1, MANIFEST_VERSION)
-"""Models of version 1 read vectors or words alone."""
+MANIFEST_VERSION = 3
+READABLE_VERSIONS = (1, 2, MANIFEST_VERSION)
+"""Models of version 1 read vectors or words alone; up to version 2 all n-grams have the lengths `ngrams.ORDERS`."""
 
 
 Became = Callable[[str, int], str | None]
@@ -287,7 +288,8 @@ class NumpyModel:
             sentences = unit(sentences_of(tokens) - self.weights["sentences.centre"])
             logits += sentences @ self.weights["sentences.weight"].T
         for family, (idf, row_of, rows) in self._lexical.items():
-            terms = count_terms(stream_of(family, tokens, self._pieces), ORDERS[family], row_of)
+            orders = orders_in(self.weights, family)
+            terms = count_terms(stream_of(family, tokens, self._pieces), orders, row_of)
             weights, norms = weights_and_norms(terms, idf)
             sums = np.add.reduceat(
                 np.concatenate([rows[terms.buckets] * weights[:, None], rows[:1]]), terms.offsets[:-1]

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from threadpoolctl import threadpool_limits
 
 from storage.errors import SourceError
 from storage.files.folders import write_whole
@@ -98,7 +99,7 @@ def run_all(experiment: Experiment, output: Path, jobs: int | None = None) -> tu
     Args:
         experiment: What to replay.
         output: The folder of the results: `runs/` has a file for each replay, results.parquet all of them.
-        jobs: Number of processes; None for one per core.
+        jobs: Number of processes; None for one per core. With one, it is this process.
 
     Returns:
         A table of one row per step, and the items as the first encoder reads them. Columns: mix, encoder, batch_size,
@@ -119,17 +120,18 @@ def run_all(experiment: Experiment, output: Path, jobs: int | None = None) -> tu
     missing.sort(key=lambda run: -run.settings.iterations)  # the longest first, so that all cores end about together
     others = {run.encoder for run in missing} - {experiment.encoders[0]}
     materials = {experiment.encoders[0]: first, **{name: material(experiment, name) for name in others}}
-    jobs = min(jobs or os.cpu_count() or 1, max(1, len(missing)))
-    context = multiprocessing.get_context("spawn")
-    with (
-        progress("replaying", len(missing)) as advance,
-        _one_thread_each(),
-        ProcessPoolExecutor(jobs, context) as pool,
-    ):
-        futures = [pool.submit(_replay_and_save, experiment, run, materials[run.encoder]) for run in missing]
-        for done, future in enumerate(as_completed(futures), start=1):
-            future.result()
-            advance(done)
+    jobs = min(jobs or os.cpu_count() or 1, len(missing))
+    with progress("replaying", len(missing)) as advance, _one_thread_each():
+        if jobs < 2:  # a process would load PyTorch again
+            for done, run in enumerate(missing, start=1):
+                _replay_and_save(experiment, run, materials[run.encoder])
+                advance(done)
+        else:
+            with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+                futures = [pool.submit(_replay_and_save, experiment, run, materials[run.encoder]) for run in missing]
+                for done, future in enumerate(as_completed(futures), start=1):
+                    future.result()
+                    advance(done)
     table = pa.concat_tables(map(_load, runs))
     sink = io.BytesIO()
     pq.write_table(table, sink)
@@ -139,11 +141,12 @@ def run_all(experiment: Experiment, output: Path, jobs: int | None = None) -> tu
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Let processes that are started in the body use a single thread: there is one process per core."""
+    """Let this process and those that are started in the body use a single thread: there is one process per core."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
-        yield
+        with threadpool_limits(limits=1):
+            yield
     finally:
         os.environ.pop("OMP_NUM_THREADS")
         if before is not None:

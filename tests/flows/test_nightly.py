@@ -131,8 +131,4 @@ def test_a_night_makes_sentence_vectors_before_it_trains_and_status_says_how_man
     stages = list(night(project).stages)
     assert stages.index("make_sentence_vectors") < stages.index("train_model")
     assert status_of(project).sentence_vectors == 120
-    take_headlines(project.workspace, 130, 120)
-    assert status_of(project).sentence_vectors == 120
-    assert list(night(project).stages).count("make_sentence_vectors") == 1
-    assert status_of(project).sentence_vectors == 130
     assert list(night(project).stages) == SHORT

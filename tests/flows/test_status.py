@@ -238,7 +238,8 @@ def test_a_run_takes_as_long_as_the_last_one(project: Project, publish: Publish,
     started = datetime(2026, 1, 2, 3, 4, 5)
     run = replace(new_run("next-batch"), status=RunStatus.COMPLETED, started_at=started)
     project.workspace.runs().put(replace(run, ended_at=started + timedelta(seconds=90)))
-    assert (at().next, at().seconds_left) == ("pal next", 90)
+    now = at()
+    assert (now.next, now.seconds_left) == ("pal next", 90)
 
 
 # Several annotators
@@ -263,8 +264,9 @@ def test_answers_are_counted_to_what_each_item_needs_and_gold_is_not_counted(
     overlapping: Path, at: Callable[[], Status], project: Project
 ) -> None:
     def now() -> tuple[int, int, str]:
-        (found,) = at().batches
-        return found.n_ingested, found.n_waiting, at().next
+        status = at()
+        (batch,) = status.batches
+        return batch.n_ingested, batch.n_waiting, status.next
 
     annotate = f"pal annotate {overlapping.name}"
     anna, ben = overlapping / "batch-anna.csv", overlapping / "batch-ben.csv"
@@ -290,9 +292,9 @@ def test_answers_beyond_what_an_item_needs_do_not_make_up_for_another_one(
     given = [Answer("i1", "related", who) for who in ("cleo", "dora", "erik")]
     ingest(project.workspace.store(), overlapping.name, given, "f")
     fill_csv(overlapping / "batch-anna.csv", TRUTH, annotator="anna")
-    (found,) = at().batches
-    assert (found.n_ingested, found.n_waiting) == (2, 1)
-    assert at().next.startswith("pal annotate")
+    now = at()
+    assert [(batch.n_ingested, batch.n_waiting) for batch in now.batches] == [(2, 1)]
+    assert now.next.startswith("pal annotate")
 
 
 def test_what_is_to_settle_is_told_once_nobody_is_still_asked(
@@ -300,11 +302,13 @@ def test_what_is_to_settle_is_told_once_nobody_is_still_asked(
 ) -> None:
     fill_csv(overlapping / "batch-anna.csv", {"i1": "unsure", "i2": "related"}, annotator="anna")
     collect_answers(project)
-    assert (at().disputed, "pal next --adjudicate" in at().as_text()) == (0, False)
+    now = at()
+    assert (now.disputed, "pal next --adjudicate" in now.as_text()) == (0, False)
     fill_csv(overlapping / "batch-ben.csv", {"i1": "unsure", "i2": "related"}, annotator="ben")
     collect_answers(project)
-    assert at().disputed == at().values()["disputed"] == 1
-    assert re.search(r"\b1\b.*: pal next --adjudicate\n", at().as_text())
+    now = at()
+    assert now.disputed == now.values()["disputed"] == 1
+    assert re.search(r"\b1\b.*: pal next --adjudicate\n", now.as_text())
 
 
 def test_an_open_batch_that_asks_again_takes_nothing_from_the_pool_and_is_listed_with_its_purpose(

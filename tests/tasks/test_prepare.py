@@ -77,6 +77,7 @@ def test_the_vocabulary_is_fitted_again_when_the_lake_has_doubled_and_not_before
         (["Der Bundestag hat am Donnerstag ein neues Gesetz beschlossen", "Die Rechnung wurde abgebucht"], False),
         (["Hükümet yeni eğitim yasasını mecliste onayladı"], False),
         (["🙈🙉 ᚠᚢᚦᚨᚱᚲ ᚷᚹᚺᚾ"], False),
+        (["อาหารอร่อยมากแต่บริการช้าไปหน่อย"], False),
     ],
 )
 def test_a_language_of_many_fragments_is_not_covered(texts: list[str], is_covered: bool) -> None:

@@ -36,7 +36,7 @@ from tasks.prepare import make_features, open_model
 from tasks.project import Project
 from tasks.promote import promote_or_keep
 from tasks.report import report_of, write_page
-from tasks.reporting.report_page import report_markdown, report_page
+from tasks.reporting.report_page import Report, report_markdown, report_page
 from tasks.sample import publish_batches, sample_batch
 from tasks.train import train_model
 
@@ -64,6 +64,12 @@ def worked(
     return project
 
 
+@pytest.fixture(scope="module")
+def report(worked: Project) -> Report:
+    """Its report."""
+    return report_of(worked, worked.workspace.runs().recent(1)[0].run_id)
+
+
 def train_and_sample(run: Run) -> None:
     """A run of three stages."""
     model = run.stage(train_model, run.project)
@@ -75,9 +81,8 @@ def train_and_decide(project: Project, model: LoadedModel) -> None:
     promote_or_keep(project, model, evaluate_model(project, model))
 
 
-def test_the_numbers_are_those_of_the_lake(worked: Project) -> None:
+def test_the_numbers_are_those_of_the_lake(worked: Project, report: Report) -> None:
     store = worked.workspace.store()
-    report = report_of(worked)
     assert [point.n_training for point in report.models] == [80, 110]
     assert report.model_id == report.models[-1].model_id
     assert report.figures[0] == metrics_of(store, str(report.model_id), Split.EVALUATION)["f1"]
@@ -104,9 +109,8 @@ def test_the_numbers_are_those_of_the_lake(worked: Project) -> None:
     assert report.lake_bytes > 100_000
 
 
-def test_the_two_newest_models_are_compared_and_people_listed(worked: Project) -> None:
-    report, store = report_of(worked), worked.workspace.store()
-    change = report.change
+def test_the_two_newest_models_are_compared_and_people_listed(worked: Project, report: Report) -> None:
+    store, change = worked.workspace.store(), report.change
     assert [change.previous_id, change.model_id] == [point.model_id for point in report.models]
     assert "150 items" in change.verdict
     texts = fixed_sample(store, 2000)
@@ -145,8 +149,7 @@ def test_people_have_their_pace_their_agreement_and_what_they_hold(
     assert [(each.annotator, each.n_held, each.n_agreed) for each in others] == [("cleo", 0, 1), ("dora", 0, 1)]
 
 
-def test_page_and_markdown_have_every_part(worked: Project) -> None:
-    report = report_of(worked, worked.workspace.runs().recent(1)[0].run_id)
+def test_page_and_markdown_have_every_part(report: Report) -> None:
     assert report.run is not None
     page, markdown = report_page(report), report_markdown(report)
     for title in (

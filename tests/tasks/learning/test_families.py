@@ -79,13 +79,17 @@ def test_texts_that_the_tokenizer_cuts_into_letters_are_read_as_characters_alone
     texts = [" ".join(generator.choice(stems, 8)) for _ in range(N)]
     few, many = np.zeros(N, np.int64), np.array([int(stems[0] in text or stems[1] in text) for text in texts])
     few[:3] = 1
-    cyrillic, _ = design(encoder, read_texts(encoder, texts, with_characters=True))
+    cyrillic, vocabulary = design(encoder, read_texts(encoder, texts, with_characters=True))
+    assert vocabulary.orders["characters"] == (1, 3, 5), "there are spaces between the words"
     of_vectors = (cyrillic.rows["vectors"][:, 0] > np.median(cyrillic.rows["vectors"][:, 0])).astype(np.int64)
     for labels in (few, many, of_vectors):
         assert choose_mix(cyrillic, labels, np.ones(N)) == {"characters": 1.0}
     tweets = [f"@{stem} thanks 😂 for the table https://t.co/x8Kd0 #monday" for stem in generator.choice(ANIMALS, N)]
-    english, _ = design(encoder, read_texts(encoder, tweets, with_characters=True))
+    unspaced, vocabulary = design(encoder, read_texts(encoder, by_characters(generator)[0], with_characters=True))
+    assert (unspaced.usual, vocabulary.orders["characters"]) == ({"characters": 1.0}, (1, 2, 3))
+    english, vocabulary = design(encoder, read_texts(encoder, tweets, with_characters=True))
     assert choose_mix(english, few, np.ones(N)) == {"vectors": 0.5, "words": 0.25, "characters": 0.25}
+    assert vocabulary.orders["characters"] == (1, 3, 5)
 
 
 def test_leaving_one_out_is_a_fit_to_all_others_and_a_look_at_the_item_as_it_is_held_out() -> None:

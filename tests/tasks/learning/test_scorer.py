@@ -103,6 +103,22 @@ def test_numpy_and_torch_give_the_same_probabilities_and_decisions(
         np.testing.assert_allclose(model.predict(headlines[start : start + 5]), whole[start : start + 5], atol=1e-6)
 
 
+def test_the_lengths_of_ngrams_come_with_the_model_and_are_the_usual_ones_where_an_older_model_has_none(
+    tmp_path: Path,
+) -> None:
+    letters = np.random.default_rng(0).choice([chr(code) for code in range(0x4E00, 0x4E40)], (300, 12))
+    texts = ["".join(row) for row in letters]
+    folder = saved_model(tmp_path / "models" / "m1", "characters", texts)
+    assert_same(folder, texts)
+    model = numpy_model(folder)
+    said, now = model.weights["characters.orders"].tolist(), model.predict(texts)
+    usual = replace(model, weights=model.weights | {"characters.orders": np.array([1, 3, 5])}).predict(texts)
+    older = {name: weight for name, weight in model.weights.items() if name != "characters.orders"}
+    assert said == [1, 2, 3]
+    assert np.abs(now - usual).max() > 0.1, "the lengths matter"
+    np.testing.assert_array_equal(replace(model, weights=older).predict(texts), usual)
+
+
 @pytest.mark.parametrize("head", ["linear", "bag", "flat vectors and characters"])
 def test_numpy_and_torch_agree_on_every_real_headline(tmp_path: Path, real_data: Path, head: str) -> None:
     with (real_data / "abcnews-date-text.csv").open(encoding="utf-8", newline="") as file:
