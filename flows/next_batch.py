@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from flows.notify import notify
 from flows.run import Artifact, Count, FormatName, Markdown, Run, SeedOrOurs, Size, Table
 from storage.files.folders import MANIFEST
+from storage.lake.annotations import label_counts
 from storage.lake.batches import published_batches
 from storage.lake.evaluation_reserve import RESERVE
 from storage.lake.items import count_pool
 from storage.records import Batch
 from tasks.draw_found import draw_found
 from tasks.find import By, Search
-from tasks.plan import Plan, check_context, plan_next_batch
+from tasks.plan import Plan, check_context, has_untrained_labels, plan_next_batch
 from tasks.prepare import make_features
 from tasks.project import Project, refuse_lost_labels
 from tasks.report import batch_rows, learning_curve_rows, write_report
@@ -37,11 +38,12 @@ log = logging.getLogger(__name__)
 
 def next_batch(
     run: Run, n: Size = 0, another: bool = False, formats: tuple[FormatName, ...] = (), seed: SeedOrOurs = -1
-) -> str:
+) -> str | None:
     """Publish the next batch of items to annotate; returns its id.
 
     The existing labels determine its purpose: random training items until a model can be trained, then items that the
     model chooses; evaluation items are included until there are enough. If a batch is open, it is returned instead.
+    From an empty pool no batch is published, but a model is trained on the last labels.
 
     Args:
         n: Number of items; 0 for the number in pal.toml.
@@ -62,19 +64,22 @@ def next_batch(
     run.stage(make_features, project)
     plan = plan_next_batch(project, n)
     outcome = train_and_promote(run) if plan.active else None
-    model = outcome.model if outcome else None
-    batch = publish_next(run, project, plan, model, seed=seed if seed >= 0 else None, beside_open=another)
-    run.rename(f"next {batch.batch_id}")
+    if outcome and not count_pool(project.store):
+        run.say("The pool is empty, so there is nothing to annotate. Add texts: pal import FILE")
+    else:
+        model = outcome.model if outcome else None
+        batch = publish_next(run, project, plan, model, seed=seed if seed >= 0 else None, beside_open=another)
+        run.rename(f"next {batch.batch_id}")
     run.complete_work()
     report(run, outcome)
-    return batch.batch_id
+    return run.batch_id
 
 
 def check_next(project: Project, another: bool) -> str | None:
     """Return the id of an open batch whose files exist, for which no run is needed; None if a run is needed.
 
     Raises:
-        SamplingError: No batch is open and the pool is empty.
+        SamplingError: No batch is open, the pool is empty, and there are no new labels to train on.
         ConfigError: pal.toml lacks a label that items have, or names a column that none has.
     """
     refuse_lost_labels(project)
@@ -83,7 +88,7 @@ def check_next(project: Project, another: bool) -> str | None:
     if (batch := find_open_batch(project)) and not another:
         has_files = (project.workspace.batches / batch.batch_id / MANIFEST).is_file()
         return batch.batch_id if has_files else None
-    if not count_pool(store):
+    if not count_pool(store) and not has_untrained_labels(project, label_counts(store)):
         raise empty_pool()
     return None
 

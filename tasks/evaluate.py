@@ -74,6 +74,9 @@ def evaluate_model(project: Project, model: LoadedModel) -> Evaluation:
     text = json.dumps({"n": n, "metrics": [asdict(metric) for metric in metrics]}, indent=1)
     path = project.workspace.models / model.model_id / "evaluation.json"
     path.write_text(text + "\n", encoding="utf-8", newline="\n")
+    if not n:
+        log.warning("There are no evaluation items, so the model was not measured. Import some: --split evaluation")
+        return evaluation
     summary = ", ".join(str(metric) for metric in metrics if metric.name in ("f1", "auc", "ap", "accuracy"))
     log.info("Evaluated on %s items: %s (%.1f s).", f"{n:,}", summary, time.monotonic() - started)
     return evaluation

@@ -13,8 +13,8 @@ from storage.lake.annotations import label_counts
 from storage.lake.batches import batch_results
 from storage.lake.context import check_columns, check_where, matching_items
 from storage.lake.evaluation_reserve import Reserve, find_reserve
-from storage.lake.items import count_items, count_items_and_pool, count_pending
-from storage.lake.models import recent_values
+from storage.lake.items import count_items, count_items_and_pool, count_pending, count_pool
+from storage.lake.models import all_models, recent_values
 from storage.lake.slices import weighted_share
 from storage.lake.store import Store
 from storage.records import SUCCESSIVE, BatchResult, Metric, Split, StopSign
@@ -180,6 +180,17 @@ def answers_before_model(minimums: Minimums, counts: Mapping[Split, Mapping[str,
     return sum(missing.values())
 
 
+def has_untrained_labels(project: Project, counts: Mapping[Split, Mapping[str, int]]) -> bool:
+    """Whether there are two labels to train on, and the newest model was trained on fewer or more items.
+
+    Args:
+        counts: Split -> label -> number of labeled items.
+    """
+    n_by_label = [n for name, n in counts.get(Split.TRAINING, {}).items() if name in project.label_set.names]
+    newest = all_models(project.store)[:1]
+    return len(n_by_label) > 1 and (not newest or newest[0].n_training != sum(n_by_label))
+
+
 def minimums_of(project: Project) -> Minimums:
     """The minimums of pal.toml."""
     return Minimums(**project.config.minimums.model_dump())
@@ -257,6 +268,8 @@ def plan_next_batch(project: Project, n: int = 0) -> Plan:
     counts = {split: {name: n for name, n in by_label.items() if name in names} for split, by_label in labelled.items()}
     n_due = len(reserve_of(project, n_items).due) if fitting.evaluation_share else 0
     plan = next_batch_plan(counts, fitting, project.config.batch.size, pending, n_due)
+    if not count_pool(store) and len(counts.get(Split.TRAINING, {})) > 1:  # a minimum cannot be reached any more
+        plan = replace(plan, active=True)
     n_evaluation = sum(counts.get(Split.EVALUATION, {}).values()) + pending.get(Split.EVALUATION, 0)
     if fitting.evaluation_share and not n_due and n_evaluation < fitting.evaluation:
         log.warning(

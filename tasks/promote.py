@@ -142,7 +142,7 @@ def _gate(contest: _Contest, gate: PromotionConfig) -> tuple[bool, str]:
         note = f"; texts of later imports have fewer than {least} {kind}, so they do not decide"
     compared = contest.compared(gate)
     if compared is None:
-        return True, f"{gate.metric} is undefined on these evaluation items: nothing to compare"
+        return True, f"the evaluation items are too few to compare the models by {_NAMES[gate.metric]}"
     return compared.not_worse >= gate.confidence, _reason(compared, gate, model_id) + note
 
 

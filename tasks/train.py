@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 def train_model(project: Project) -> LoadedModel:
     """Train on every training label there is; returns the model, saved and known to the lake as a candidate.
 
-    The id says what it was trained on: the same labels with the same settings give the same id, and are not trained
-    on twice.
+    The id says what it was trained on: the same labels of the same texts with the same settings give the same id, and
+    are not trained on twice.
     """
     started = time.monotonic()
     workspace, label_set, config = project.workspace, project.label_set, project.config.model.training
@@ -135,7 +135,8 @@ def _fingerprint(tables: Sequence[pa.Table], settings: Sequence[object]) -> str:
     """Hash of everything that the weights and the decisions follow from."""
     digest = hashlib.sha256(json.dumps(settings).encode())
     for table in tables:
-        for item_id, label in zip(table["item_id"].to_pylist(), table["label"].to_pylist(), strict=True):
-            digest.update(f"{item_id}\x1f{label}\x1e".encode())
+        columns = (table[name].to_pylist() for name in ("item_id", "label", "text"))
+        for item_id, label, text in zip(*columns, strict=True):
+            digest.update(f"{item_id}\x1f{label}\x1f{text}\x1e".encode())
         digest.update(b"\x1d")
     return digest.hexdigest()[:10]

@@ -309,10 +309,13 @@ def annotate_batch(project: Project, batch_id: str | None, annotator: str) -> Ta
 
 
 def loop_at_terminal(project: Project, annotator: str, n: int | None) -> None:
-    """Next batch, questions, ingest, train and report, until the annotator leaves before the end of a batch."""
+    """Next batch, questions, ingest, train and report, until the annotator leaves or the pool is empty."""
     run = start
     while True:
         batch_id = run(project, next_batch, n or 0)
+        if batch_id is None:
+            print(f"next: {pal_command(project)} import FILE")
+            return
         run = start if running_server(project) else run_here  # which does not say again that there is no server
         tally = annotate_batch(project, batch_id, annotator)
         if tally.finished or waiting_answers(project.workspace, batch_id, project.label_set):

@@ -58,7 +58,7 @@ def next_(
         print(f"  Batch {batch_id} is still open; to publish another beside it: pal next --another", file=sys.stderr)
     else:
         batch_id = start(project, next_batch, n or 0, another, formats, -1 if seed is None else seed)
-    show_batch(call, batch_id)
+    show_batch(call, batch_id, none="No batch was published: the pool is empty")
 
 
 @command(commands, epilog="Example: pal publish b0003-training --format label-studio")

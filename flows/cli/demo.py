@@ -112,7 +112,8 @@ def run_loop(project: Project) -> list[Iteration]:
     start(project, import_items, ("headlines.csv",))
     rows: list[Iteration] = []
     while len(rows) < ITERATIONS:
-        batch_id = start(project, next_batch)
+        if (batch_id := start(project, next_batch)) is None:
+            break
         if find_batch(project.store, batch_id).batch.model_id:
             rows.append(_row(project, batch_id, truth))
         _tell(f"iteration {len(rows)}" if rows else "random items for a first model and to measure it on")

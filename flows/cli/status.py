@@ -19,7 +19,7 @@ from storage.lake.items import count_items_and_pool, count_pending
 from storage.lake.models import metrics_of, production_model
 from storage.records import Batch, Metric, RunStatus, Split, StopSign
 from tasks.learning.stopping import advice
-from tasks.plan import Outlook, answers_before_model, minimums_of, outlook_of, signs_of
+from tasks.plan import Outlook, answers_before_model, has_untrained_labels, minimums_of, outlook_of, signs_of
 from tasks.project import Project, lost_labels
 from tasks.sentence_vectors import made_so_far
 
@@ -161,7 +161,8 @@ class Status:
     def _model_text(self) -> str:
         if self.model is None:
             return "none yet"
-        figures = " · ".join(str(self.model.figures[name]) for name in SHOWN_METRICS if name in self.model.figures)
+        shown = [self.model.figures[name] for name in SHOWN_METRICS if name in self.model.figures]
+        figures = " · ".join(map(str, shown)) if any(metric.value is not None for metric in shown) else ""
         if figures and self.model.absent_labels:
             figures += f"\n{'':<12}{counted(self.model.absent_labels, 'label')} without evaluation items not included"
         return f"{self.model.id}, trained on {self.model.n_training:,} labels\n{'':<12}{figures or 'not evaluated'}"
@@ -212,7 +213,7 @@ def _status(project: Project) -> Status:
     n_items, n_pool = count_items_and_pool(store)
     model = _model(project, counts[Split.EVALUATION])
     signs = signs_of(store, project.label_set, (n_items, n_pool)) if model else ()
-    step = _next_command(project, n_pool, batches, inbox)
+    step = _next_command(project, batches, inbox, more=bool(n_pool) or has_untrained_labels(project, counts))
     next_open = batches[0] if " annotate " in step else None
     n_left = next_open.n * next_open.overlap - next_open.n_ingested - next_open.n_waiting if next_open else 0
     outlook = outlook_of(project, model.n_training, model.figures, counts) if model else None
@@ -236,7 +237,7 @@ def _status(project: Project) -> Status:
         next=step,
         n_left=n_left,
         seconds_left=_seconds_of(project, step, n_left, seconds),
-        then=_then(step, n_before_model, n_left + sum(batch.n_waiting for batch in batches)),
+        then=_then(step, n_pool, n_before_model, n_left + sum(batch.n_waiting for batch in batches)),
         outlook=outlook,
         seconds_to_outlook=outlook.n_answers * median(seconds) if outlook and seconds else None,
         sentence_vectors=sentences[0] if (sentences := made_so_far(project)) else None,
@@ -255,20 +256,23 @@ def _seconds_of(project: Project, step: str, n_left: int, seconds: Sequence[floa
     return None
 
 
-def _then(step: str, n_before_model: int, n_coming: int) -> str:
+def _then(step: str, n_pool: int, n_before_model: int, n_coming: int) -> str:
     """Describe what follows the next step.
 
     Args:
+        n_pool: Number of items in the pool.
         n_before_model: Number of answers missing for the first model; 0 if the next run trains one.
         n_coming: Number of answers expected from the open batches.
     """
     if " import " in step:
         return "pal next: the first items to annotate"
     trains = "a model is trained and chooses the next items"
+    if not n_pool:
+        trains = "a model is trained on all labels; the pool is empty"
     if n_before_model > n_coming:
         trains = f"random items; the first model comes after about {n_before_model - n_coming:,} more answers"
     if step.endswith(" next"):
-        return f"pal annotate ({trains})"
+        return f"pal annotate ({trains})" if n_pool else f"pal import FILE ({trains})"
     return f"pal next: {trains}" if step.endswith(" ingest") else f"pal ingest, and pal next: {trains}"
 
 
@@ -323,7 +327,7 @@ def pal_command(project: Project) -> str:
     return "pal" if here in (Path.cwd(), *Path.cwd().parents) else f"pal --workspace {shlex.quote(str(here))}"
 
 
-def _next_command(project: Project, n_pool: int, batches: list[OpenBatch], inbox: int) -> str:
+def _next_command(project: Project, batches: list[OpenBatch], inbox: int, *, more: bool) -> str:
     pal = pal_command(project)
     if inbox or any(
         batch.n_waiting and batch.n_waiting + batch.n_ingested >= batch.n * batch.overlap for batch in batches
@@ -331,4 +335,4 @@ def _next_command(project: Project, n_pool: int, batches: list[OpenBatch], inbox
         return f"{pal} ingest"
     if batches:
         return f"{pal} annotate {batches[0].batch_id}"
-    return f"{pal} next" if n_pool else f"{pal} import FILE"
+    return f"{pal} next" if more else f"{pal} import FILE"

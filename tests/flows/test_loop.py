@@ -13,7 +13,7 @@ from annotation.synthetic import fill_csv, synthetic_headlines
 from flows.cli.status import status_of
 from flows.import_texts import import_items
 from flows.ingest import ingest
-from flows.next_batch import next_batch
+from flows.next_batch import check_next, next_batch
 from flows.nightly import nightly
 from flows.review import adjudicate, review
 from flows.run import run_here
@@ -78,6 +78,21 @@ def test_the_loop_runs_from_import_to_a_promoted_model_and_active_batches(projec
     for k in range(2, 5):
         number = f"b{k:04d}-training"
         assert not held_out & {item.item_id for item in items_of(store, number)}
+
+
+def test_the_last_labels_of_an_empty_pool_train_a_model_once(
+    project: Project, take_headlines: Callable[..., dict[str, str]], give_labels: Callable[..., None]
+) -> None:
+    give_labels(project.workspace, take_headlines(project.workspace, 60))
+    assert status_of(project).next.endswith(" next")
+    check_next(project, another=False)
+    assert run_here(project, next_batch) is None
+    model = production_model(project.workspace.store())
+    assert model is not None
+    assert model.n_training == 60
+    assert status_of(project).next.endswith(" import FILE")
+    with pytest.raises(SamplingError, match="pal import FILE"):
+        check_next(project, another=False)
 
 
 def commits(project: Project) -> int:

@@ -84,7 +84,7 @@ def test_an_open_batch_wants_answers_until_every_item_has_one_in_a_file(
     assert now() == (1, 3, "pal ingest")
     collect_answers(project)
     after = at()
-    assert (after.batches, after.pool, after.next) == ([], 0, "pal import FILE"), "the pool is empty"
+    assert (after.batches, after.pool, after.next) == ([], 0, "pal next"), "two labels to train on"
 
 
 def test_a_file_in_the_inbox_comes_first(project: Project, publish: Publish, at: Callable[[], Status]) -> None:

@@ -137,7 +137,7 @@ def test_without_evaluation_items_the_newest_model_wins_and_the_reason_is_told(
     texts, labels = headlines
     promote(workspace.store(), made_model(workspace, "good", texts, labels))
     bad = made_model(workspace, "bad", texts, shuffled(labels))
-    reason = "ap is undefined on these evaluation items: nothing to compare"
+    reason = "the evaluation items are too few to compare the models by AP"
     assert decide(project_of(workspace), bad) == (bad, True, reason)
 
 

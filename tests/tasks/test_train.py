@@ -12,6 +12,7 @@ import pytest
 from projects import project_of
 
 from annotation.label_set import LabelSet
+from storage.lake.history import edit_item
 from storage.lake.models import find_model
 from storage.records import Split
 from storage.workspace import Workspace
@@ -104,3 +105,13 @@ def test_the_same_labels_are_trained_on_again_only_where_the_model_was_lost_and_
     again = manifest(workspace, model_id)
     assert again["created_at"] != first["created_at"]
     assert again["weights_sha256"] == first["weights_sha256"]
+
+
+def test_a_corrected_text_that_gets_its_old_label_again_gives_another_model(
+    workspace: Workspace, label_set: LabelSet, true_labels: Labels, give_labels: Callable[..., None]
+) -> None:
+    give_labels(workspace, true_labels)
+    first, (item_id, label) = trained(workspace, label_set), next(iter(true_labels.items()))
+    edit_item(workspace.store(), item_id, "Another text about something else")
+    give_labels(workspace, {item_id: label})
+    assert trained(workspace, label_set) != first
