@@ -19,7 +19,7 @@ from storage.lake.annotations import LabelledItem, free_batch_id, import_labelle
 from storage.lake.batches import Draft, insert_batch
 from storage.lake.connection import bound, listed
 from storage.lake.items import Imported, add_items, item_ids_of, stage
-from storage.lake.schema import standing_answers
+from storage.lake.schema import current_labels, standing_answers
 from storage.lake.store import Connection, Store
 from storage.readers.original_directory import open_original_pool, read_original
 from storage.readers.rows import EMPTY_TEXT
@@ -44,11 +44,17 @@ class FileLabels:
 
 @dataclass(frozen=True)
 class ImportedLabels:
-    """The result of importing labels; `conflicts` are rows whose text has another label in an earlier row."""
+    """The result of importing labels.
+
+    Attributes:
+        n_new: Number of new labels.
+        n_answered: Number of items that had an answer before.
+        conflicts: Rows whose text has another label, as (row, answer, that label, its row or None for the lake).
+    """
 
     n_new: int
     n_answered: int
-    conflicts: list[tuple[int, str, str, int]]
+    conflicts: list[tuple[int, str, str, int | None]]
 
 
 def answers_in(source: Source, staged: Path, labels: FileLabels) -> dict[str, str | None]:
@@ -123,7 +129,9 @@ def import_labels(
                 )
             )
         conflicts = connection.execute(
-            "SELECT row, answer, label, first FROM given WHERE answer <> label ORDER BY row"
+            f"""SELECT row, answer, label, first FROM given WHERE answer <> label
+            UNION ALL SELECT row, answer, c.label, NULL FROM given g JOIN ({current_labels()}) c USING (item_id)
+            WHERE row = first AND answer <> c.label ORDER BY row"""
         ).fetchall()
         connection.execute("DROP TABLE given; DROP TABLE new_labels")
         return ImportedLabels(n_new, n_items - n_new, conflicts)
@@ -132,9 +140,14 @@ def import_labels(
 
 
 def label_rejects(path: Path, imported: ImportedLabels) -> list[Reject]:
-    """The rows whose text has another label in an earlier row, which counts."""
+    """The rows whose text has another label, in an earlier row or already in the lake, which counts."""
     return [
-        Reject(str(path), row, shortened(answer), f"the same text has label {label!r} in row {first}, which counts")
+        Reject(
+            str(path),
+            row,
+            shortened(answer),
+            f"the same text has label {label!r} {'already' if first is None else f'in row {first}'}, which counts",
+        )
         for row, answer, label, first in imported.conflicts
     ]
 
@@ -268,9 +281,7 @@ def _label_notes(answers: Mapping[str, str | None], imported: ImportedLabels) ->
     if imported.n_answered:
         notes.append(f"Labeled items that had an answer before, which is kept: {imported.n_answered:,}.")
     if imported.conflicts:
-        notes.append(
-            f"Rows whose text has another label in an earlier row (see the rejects): {len(imported.conflicts):,}."
-        )
+        notes.append(f"Rows whose text has another label, which counts (see the rejects): {len(imported.conflicts):,}.")
     return notes
 
 

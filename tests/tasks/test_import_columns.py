@@ -115,6 +115,9 @@ def test_labels_are_imported_once_and_whoever_answers_later_counts(workspace: Wo
     batch, _ = reserve(store, draft, beside_open=True)
     ingest(store, batch.batch_id, [Answer("a", "excluded", "anna")], "f")
     assert label_counts(store)[Split.EVALUATION] == {"excluded": 2}
+    again = import_file(project, path, options)
+    assert (again.labels, again.n_rejected) == ({"evaluation": 0}, 2), "the label in the lake counts, and is named"
+    assert "'excluded' already" in again.rejects_file.read_text(encoding="utf-8-sig")
 
 
 def test_an_imported_label_counts_where_the_label_was_retired_and_is_added_where_the_import_was_killed(
