@@ -159,8 +159,9 @@ class Run:
             self._host.show(artifact)
 
     def rename(self, name: str) -> None:
-        """Give the run a readable name, such as `next b0004-training`; it is recorded with the next stage."""
+        """Give the run a readable name, such as `next b0004-training`, and record it."""
         self.record = replace(self.record, name=name)
+        self._runs.enter_stage(self.record)
         self._host.rename(name)
 
     def say(self, message: str) -> None:

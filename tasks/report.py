@@ -31,7 +31,7 @@ from storage.lake.models import (
     production_model,
     strategy_results,
 )
-from storage.lake.slices import RecentTexts, recent_texts
+from storage.lake.slices import RecentTexts, earlier_texts, recent_texts
 from storage.lake.store import Store
 from storage.records import Metric, RunRecord, Split
 from tasks.learning.drift import Drift, NewWord, drift, new_words
@@ -192,7 +192,7 @@ def _state(counts: Mapping[Split, Mapping[str, int]], open_: Sequence[Progress],
     totals = {split: sum(by_label.values()) for split, by_label in counts.items()}
     labels = ", ".join(f"{n:,} for {split.value}" for split, n in totals.items() if n) or "none"
     waits = "; ".join(
-        f"{progress.batch.batch_id} waits for answers, {progress.n_answered} of {progress.batch.n} are there"
+        f"{progress.batch.batch_id} is open: {progress.n_answered:,} of {progress.batch.n:,} answered"
         for progress in open_
     )
     model = f"Model {model_id} is in production" if model_id else "There is no model yet"
@@ -296,6 +296,8 @@ def _chosen(truth: npt.NDArray[np.bool_], chosen: npt.NDArray[np.bool_]) -> tupl
 
 LEAST, MOST = 200, 1000
 """Minimum number of new texts and of older texts, and the maximum size of a sample of each."""
+EARLIER = 20
+"""Imports before the newest that it has to differ more than: 1 of 21 quiet imports is a false alarm."""
 MOST_WORDS = 10
 RATE, LEAST_AUC = 0.01, 0.55
 """Maximum rate of false alarms if nothing changed, and the AUC to exceed with 95% confidence: months of the same
@@ -311,6 +313,8 @@ class Watched:
         positive: Fraction that the production model predicts as positive, of the older and of the newest texts, with
             95% intervals; empty without a model or a positive label.
         words: Words that are significantly more frequent in the newest texts, most significant first.
+        earlier: AUC of each of the last imports before the newest, compared in the same way. If the imports are
+            exchangeable, the newest exceeds n of them with probability 1 / (n + 1).
     """
 
     since: datetime
@@ -318,17 +322,20 @@ class Watched:
     drift: Drift
     positive: tuple[tuple[float, float, float], ...] = ()
     words: tuple[NewWord, ...] = ()
+    earlier: tuple[float, ...] = ()
 
     @property
     def fires(self) -> bool:
-        """Whether this is drift."""
-        return self.drift.fires(RATE, LEAST_AUC)
+        """Whether this is drift: different from the older texts, and more so than each earlier import."""
+        return self.drift.fires(RATE, LEAST_AUC) and self.drift.auc > max(self.earlier, default=0.0)
 
     def line(self) -> str:
         """The result in a sentence."""
         drift = self.drift
         text = f"Texts imported since {self.since:%Y-%m-%d %H:%M} UTC against older ones: AUC {drift.auc:.3f} "
         text += f"[{drift.low:.3f}, {drift.high:.3f}], p = {drift.p:.3f}"
+        if self.earlier:
+            text += f"; highest AUC of imports before (n = {len(self.earlier)}): {max(self.earlier):.3f}"
         if self.positive:
             shares = [f"{share:.1%} [{low:.1%}, {high:.1%}]" for share, low, high in self.positive]
             text += f"; predicted positive: {shares[0]} of the older, {shares[1]} of the new"
@@ -344,14 +351,20 @@ def watch_drift(project: Project) -> Watched | None:
     recent = recent_texts(project.store, LEAST, MOST)
     if recent is None:
         return None
+    earlier = earlier_texts(project.store, recent.since, len(recent.new), EARLIER)
     encoder = project.encoders.shipped()
-    old, new = (
+    old, new, *before = (
         directions(encoder.vectors(), encoder.tokenize(pa.array(texts, pa.string())))
-        for texts in (recent.old, recent.new)
+        for texts in (recent.old, recent.new, *(each.texts for each in earlier))
     )
-    compared = drift(old, new, np.random.default_rng(project.config.model.seed))
+    generator = np.random.default_rng(project.config.model.seed)
+    compared, areas = drift(old, new, generator), []
+    for span, features in zip(earlier, before, strict=True):
+        others = old[[not span.since <= at <= span.until for at in recent.old_times]]
+        if len(others) >= LEAST:
+            areas.append(drift(others, features, generator, n_permutations=0).auc)
     words = tuple(new_words(recent.old, recent.new, RATE))
-    watched = Watched(recent.since, recent.until, compared, _positive(project, recent), words)
+    watched = Watched(recent.since, recent.until, compared, _positive(project, recent), words, tuple(areas))
     (log.warning if watched.fires else log.info)("%s", watched.line())
     return watched
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,6 +77,62 @@ def labels_of(project: Project) -> dict[str, Any]:
     ]
     changes = codebook.changes
     return {"codebook": codebook.number, "labels": rows, "changes": changes, "possible": possible}
+
+
+@command(labels, epilog="Example: pal labels history")
+def history(call: Call) -> None:
+    """Show the changes of labels and guideline, and the batches that showed each guideline."""
+    rows = history_of(call.project)
+    if call.shows_json(rows):
+        return
+    for row in rows:
+        print(f"{row['at']:%Y-%m-%d %H:%M} UTC  {row['text']}")
+        for name, value in row["changed"].items():
+            print(f"    {name}: {value or '-'}")
+    if not rows:
+        print("No batch was published and no label was changed.")
+
+
+def history_of(project: Project) -> list[dict[str, Any]]:
+    """The changes of labels, and each guideline that batches showed, oldest first.
+
+    A guideline has the ids of its batches, and in `changed` what differs from the guideline before it.
+    """
+    from itertools import groupby
+
+    from annotation.batch import read_manifest
+    from storage.errors import BatchError
+    from storage.lake.batches import batches_with_guideline
+    from storage.lake.codebook import codebook_of
+
+    project.workspace.pull()
+    rows: list[dict[str, Any]] = []
+    shown: dict[str, str] = {}
+    for digest, group in groupby(batches_with_guideline(project.store), key=lambda batch: batch.label_set):
+        batches = list(group)
+        ids = [batch.batch_id for batch in batches]
+        text = f"Guideline {digest}: {ids[0]}" + (f" to {ids[-1]} ({len(ids):,} batches)" if len(ids) > 1 else "")
+        try:
+            manifest = read_manifest(project.workspace.batches / ids[0])
+            now = {name: manifest.get(name, "") for name in ("question", "definition")}
+            now |= {f"label {label['name']}": label.get("description", "") for label in manifest["labels"]}
+        except BatchError as error:
+            now, text = shown, f"{text}; {error.what}"
+        changed = {name: now.get(name, "(removed)") for name in (*now, *shown) if now.get(name) != shown.get(name)}
+        rows.append({"at": batches[0].created_at, "text": text, "batch_ids": ids, "changed": changed})
+        shown = now
+    for (number, kind), changes in groupby(codebook_of(project.store).changes, lambda each: (each.codebook, each.kind)):
+        all_ = list(changes)
+        first, old, new = all_[0], _names(c.label for c in all_), _names(c.becomes for c in all_)
+        between = " to " if old and new else ""
+        text = f"Codebook {number}: {kind} {old}{between}{new}, by {first.changed_by}"
+        text += f": {first.reason}" if first.reason else ""
+        rows.append({"at": first.changed_at, "text": text, "batch_ids": [], "changed": {}})
+    return sorted(rows, key=lambda row: row["at"])
+
+
+def _names(names: Iterable[str | None]) -> str:
+    return ", ".join(dict.fromkeys(filter(None, names)))
 
 
 @command(labels, epilog="Example: pal labels rename related disaster --reason 'clearer'")

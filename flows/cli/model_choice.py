@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -62,10 +61,10 @@ def models_text(rows: list[ModelRow], most: int | None = 15) -> str:
     if not rows:
         return "no model yet; the first comes with the labels for it: pal next"
     newest = rows if most is None else rows[:most]
-    lines = [f"{'':<2}{'model':<19}{'labels':>7}  {'F1':<19}{'AUC':<19}{'AP':<19}{'items':>6}  made"]
+    lines = [f"{'':<2}{'model':<19}{'labels':>7}  {'F1':<22}{'AUC':<22}{'AP':<22}{'items':>6}  made"]
     for row in newest:
         mark = "*" if row.status is ModelStatus.PRODUCTION else ""
-        figures = "".join(f"{_figure(row.figures.get(name)):<19}" for name in FIGURES)
+        figures = "".join(f"{_figure(row.figures.get(name)):<22}" for name in FIGURES)
         day = f"{row.created_at:%Y-%m-%d}"
         erased = "" if row.reproducible else "  not reproducible: texts erased"
         lines.append(f"{mark:<2}{row.model_id:<19}{row.n_training:>7,}  {figures}{row.n_measured:>6,}  {day}{erased}")
@@ -131,4 +130,4 @@ def _found(model_ids: list[str], model_id: str) -> str:
 def _figure(metric: Metric | None) -> str:
     if metric is None or metric.value is None:
         return "-"
-    return re.sub(r"\b0\.", ".", f"{metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]")
+    return f"{metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]"

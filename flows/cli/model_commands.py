@@ -105,10 +105,13 @@ def report(
 
     project = call.project
     path = (output or project.workspace.reports / "latest.html").resolve()
-    write_page(report_of(project), path)
+    current = report_of(project)
+    write_page(current, path)
     if output is None:
         project.workspace.share(path)
     print(path)
+    for line in filter(None, (current.state, current.change and current.change.verdict, f"next: {current.next}")):
+        print(line)
     if open_:
         webbrowser.open(path.as_uri())
 

@@ -12,6 +12,8 @@ from storage.lake.connection import bound, listed
 from storage.lake.schema import ASKED, OUT, UNAVAILABLE, answers_to_batches, current_labels
 from storage.lake.store import Connection, Store, records_of
 from storage.records import (
+    IMPORTED,
+    ORIGINAL,
     Assignment,
     Batch,
     BatchItem,
@@ -204,6 +206,12 @@ def published_batches(store: Store, *, again: bool | None = None) -> list[Batch]
     """
     batches = store.records(Batch, f"FROM lake.batches {_OPEN} ORDER BY created_at, batch_id")
     return [batch for batch in batches if again in (None, batch.purpose.asks_again)]
+
+
+def batches_with_guideline(store: Store) -> list[Batch]:
+    """All batches that annotators were shown, open or not, oldest first."""
+    batches = store.records(Batch, "FROM lake.batches ORDER BY created_at, batch_id")
+    return [batch for batch in batches if not batch.batch_id.startswith((IMPORTED, ORIGINAL))]
 
 
 def count_batches(store: Store) -> int:

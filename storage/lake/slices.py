@@ -167,12 +167,17 @@ def weighted_share(store: Store, label: str) -> WeightedShare | None:
 
 @dataclass(frozen=True)
 class RecentTexts:
-    """Random samples of the texts imported between two times (UTC), and of all earlier texts."""
+    """Random samples of the texts imported between two times (UTC), and of all earlier texts.
+
+    Attributes:
+        old_times: When each text of `old` was imported.
+    """
 
     since: datetime
     until: datetime
     old: list[str]
     new: list[str]
+    old_times: list[datetime]
 
 
 def recent_texts(store: Store, least: int, most: int) -> RecentTexts | None:
@@ -191,10 +196,53 @@ def recent_texts(store: Store, least: int, most: int) -> RecentTexts | None:
     if since is None:
         return None
     samples: dict[bool, list[str]] = {False: [], True: []}
-    for is_new, text in store.rows(
-        f"""SELECT imported_at >= $since AS is_new, text FROM lake.items
+    old_times = []
+    for is_new, text, imported_at in store.rows(
+        f"""SELECT imported_at >= $since AS is_new, text, imported_at FROM lake.items
         QUALIFY row_number() OVER (PARTITION BY is_new ORDER BY {RANK}, item_id) <= $most ORDER BY {RANK}, item_id""",
         {"since": since, "most": most},
     ):
         samples[is_new].append(text)
-    return RecentTexts(since, until, samples[False], samples[True])
+        if not is_new:
+            old_times.append(imported_at)
+    return RecentTexts(since, until, samples[False], samples[True], old_times)
+
+
+@dataclass(frozen=True)
+class EarlierTexts:
+    """A random sample of the texts imported from `since` to `until` (UTC)."""
+
+    since: datetime
+    until: datetime
+    texts: list[str]
+
+
+def earlier_texts(store: Store, before: datetime, size: int, most: int) -> list[EarlierTexts]:
+    """Sample the last imports before a time, newest first; an import with fewer texts is joined with those before it.
+
+    Args:
+        size: Number of texts of each sample.
+        most: Maximum number of samples.
+    """
+    spans: list[EarlierTexts] = []
+    until, n = before, 0
+    for imported_at, count in store.rows(
+        """SELECT imported_at, count(*) FROM lake.items WHERE imported_at < $before
+        GROUP BY imported_at ORDER BY imported_at DESC""",
+        {"before": before},
+    ):
+        until, n = (until if n else imported_at), n + count
+        if n >= size and len(spans) < most:
+            spans.append(EarlierTexts(imported_at, until, []))
+            n = 0
+    if not spans:
+        return []
+    starts, ends = [span.since.isoformat(" ") for span in spans], [span.until.isoformat(" ") for span in spans]
+    for k, text in store.rows(
+        f"""SELECT k, text FROM lake.items JOIN (SELECT unnest($starts)::TIMESTAMP AS since,
+            unnest($ends)::TIMESTAMP AS until, unnest(range(len($starts))) AS k) ON imported_at BETWEEN since AND until
+        QUALIFY row_number() OVER (PARTITION BY k ORDER BY {RANK}, item_id) <= $size ORDER BY {RANK}, item_id""",
+        {"starts": starts, "ends": ends, "size": size},
+    ):
+        spans[k].texts.append(text)
+    return spans

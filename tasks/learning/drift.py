@@ -50,7 +50,13 @@ class Drift:
         return self.p <= rate and self.low > least_auc
 
 
-def drift(old: Floats, new: Floats, generator: np.random.Generator, ridge: float = 1.0) -> Drift:
+def drift(
+    old: Floats,
+    new: Floats,
+    generator: np.random.Generator,
+    ridge: float = 1.0,
+    n_permutations: int = N_PERMUTATIONS,
+) -> Drift:
     """Compare two sets of texts.
 
     A ridge regression of which set a text is of, each text predicted by a fit without it, which one decomposition of
@@ -60,15 +66,16 @@ def drift(old: Floats, new: Floats, generator: np.random.Generator, ridge: float
         old: Features of older texts, (n, d).
         new: Features of new ones, (m, d).
         ridge: Regularization of features that have unit variance.
+        n_permutations: Number of random divisions that p is from; p is 1 with none.
 
     Returns:
-        The comparison; p has steps of 1 / (N_PERMUTATIONS + 1).
+        The comparison; p has steps of 1 / (n_permutations + 1).
     """
     features = np.concatenate([old, new]).astype(np.float64)
     features = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-12)
     features = np.hstack([features, np.ones((len(features), 1))])
     is_new = np.arange(len(features)) >= len(old)
-    orders = np.column_stack([is_new, *(generator.permutation(is_new) for _ in range(N_PERMUTATIONS))])
+    orders = np.column_stack([is_new, *(generator.permutation(is_new) for _ in range(n_permutations))])
     penalty = ridge * len(features) / features.shape[1] * np.eye(features.shape[1])
     penalty[-1, -1] = 1e-9
     inverse = np.linalg.inv(features.T @ features + penalty)

@@ -126,6 +126,12 @@ run_here(open_project(Path({str(project.workspace.root)!r})), dying)
     assert any(all(value in line for value in ("dying", "'die'")) for line in caplog.messages)
 
 
+def test_a_readable_name_is_recorded_before_the_first_stage(project: Project) -> None:
+    with Run(project, "body") as run:
+        run.rename("body b0001")
+        assert [each.name for each in project.workspace.runs().recent(1)] == ["body b0001"]
+
+
 def test_without_a_server_a_command_runs_at_once_and_says_so(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

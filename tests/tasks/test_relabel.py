@@ -20,20 +20,20 @@ from annotation.label_set import Label, LabelSet
 from flows.change_labels import ask_again, change_labels
 from flows.cli.annotating import publish_formats
 from flows.cli.commands import app
-from flows.cli.label_commands import forecast_text, labels_of
+from flows.cli.label_commands import forecast_text, history_of, labels_of
 from flows.cli.model_commands import export as export_labelled
 from flows.cli.options import Call
 from flows.cli.status import status_of
 from flows.import_texts import check_import
 from flows.ingest import check_ingest
-from flows.next_batch import check_next
+from flows.next_batch import check_next, next_batch
 from flows.nightly import nightly
 from flows.review import adjudicate, review
 from flows.run import run_here
 from storage.errors import ConfigError, ModelError
 from storage.files.folders import MANIFEST
 from storage.lake.annotations import label_counts, labelled_texts
-from storage.lake.batches import items_of, published_batches
+from storage.lake.batches import close_batch, items_of, published_batches
 from storage.lake.codebook import codebook_of
 from storage.lake.models import promote
 from storage.records import Purpose, Split
@@ -261,6 +261,34 @@ def test_the_forecast_is_what_happens_and_the_review_batch_has_just_these_items(
     changes = labels_of(after)["changes"]
     assert {(change.kind, change.reason) for change in changes} == {(edit.kind, "why")}
     assert plan_relabeling(after, edit, ask_about=from_).change is None, "twice changes nothing"
+
+
+def test_the_history_has_each_guideline_with_its_batches_and_what_differs_between_the_label_changes(
+    topics: Project, take_headlines: Callable[..., dict[str, str]]
+) -> None:
+    take_headlines(topics.workspace, 300)
+    store = topics.workspace.store()
+
+    def published(project: Project) -> str:
+        batch_id = run_here(project, next_batch)
+        assert batch_id is not None
+        close_batch(store, batch_id)
+        return batch_id
+
+    first = [published(topics), published(topics)]
+    (path := topics.workspace.config_file).write_text(
+        path.read_text(encoding="utf-8").replace('definition = "..."', 'definition = "By place."'), encoding="utf-8"
+    )
+    edited_ = [published(open_project(topics.workspace.root))]
+    after = make(open_project(topics.workspace.root), LabelEdit("rename", ("flood",), ("water",)))
+    renamed = [published(after)]
+    (after.workspace.batches / renamed[0] / MANIFEST).unlink()
+    rows = history_of(after)
+    assert [row["batch_ids"] for row in rows] == [first, edited_, [], renamed]
+    assert rows[0]["changed"]["question"] == TOPICS.question
+    assert rows[1]["changed"] == {"definition": "By place."}
+    assert all(word in rows[2]["text"] for word in ("rename", "flood", "water", "why"))
+    assert rows[3]["changed"] == {}, "the text is gone with the manifest"
 
 
 def labelled(project: Project, split: Split) -> dict[str, str]:

@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 from flows.next_batch import report as write_report
 from flows.run import Run, run_here
 from storage.lake.models import promote
-from storage.lake.slices import recent_texts
+from storage.lake.slices import earlier_texts, recent_texts
 from storage.records import Split
 from storage.workspace import Workspace
 from tasks.config.settings import NotifyConfig
@@ -70,6 +70,34 @@ def test_new_words_are_those_of_fishers_exact_test_and_rarely_chance() -> None:
         order = generator.permutation(np.array(texts, dtype=object)).tolist()
         alarms += bool(new_words(order[:200], order[200:], 0.05))
     assert alarms <= 18
+
+
+def test_imports_that_always_differ_are_no_drift_until_one_differs_more(workspace: Workspace) -> None:
+    store, project = workspace.store(), project_of(workspace)
+    generator = np.random.default_rng(0)
+    words = ["calm", "seas", "rain", "wind", "council", "vote", "school", "train", "road", "fire"]
+
+    def take(k: int, common: str, n_common: int) -> None:
+        """An import whose texts mention a topic of its own."""
+        rows = generator.choice(words, (220, 5))
+        rows[:n_common, 0] = common
+        numbers = generator.choice(10**6, 220, replace=False)
+        add_rows(store, [(None, f"{' '.join(row)} {n}") for row, n in zip(rows, numbers, strict=True)], f"{k}.csv")
+
+    for k, topic in enumerate(("tennis", "drought", "ballot", "clinic", "bridge")):
+        take(k, topic, 130)
+    take(5, "museum", 80)
+    recent = recent_texts(store, 200, 1000)
+    samples = earlier_texts(store, recent.since, 220, 3)
+    assert [len(each.texts) for each in samples] == [220] * 3
+    assert all(word in " ".join(each.texts) for each, word in zip(samples, ("bridge", "clinic"), strict=False))
+    usual = watch_drift(project)
+    assert usual.drift.fires(0.01, 0.55), "significant alone"
+    assert (usual.fires, len(usual.earlier)) == (False, 5)
+    take(9, "keeper", 220)
+    watched = watch_drift(project)
+    assert watched.fires
+    assert watched.drift.auc > max(watched.earlier)
 
 
 def test_a_new_topic_is_drift_and_more_of_the_same_is_not(
