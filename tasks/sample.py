@@ -116,7 +116,7 @@ def sample_batch(
             log.info("%s Drawing again.", overtaken.what)
             continue
         if is_new:
-            _log(batch, len(pool) + len(reserved), time.monotonic() - started)
+            _log(batch, time.monotonic() - started)
         return batch
     raise AssertionError("unreachable")
 
@@ -147,9 +147,9 @@ def _weights(plan: Plan, sampling: SamplingConfig) -> dict[str, float]:
     return sampling.active if plan.active else sampling.cold
 
 
-def _log(batch: Batch, n_pool: int, seconds: float) -> None:
-    mix = ", ".join(f"{n} {name}" for name, n in batch.mix.items() if n)
-    log.info("Sampled %d of %s items: %s (%.1f s).", batch.n, f"{n_pool:,}", mix, seconds)
+def _log(batch: Batch, seconds: float) -> None:
+    mix = ", ".join(f"{n} {'for evaluation' if name == RESERVE else name}" for name, n in batch.mix.items() if n)
+    log.info("Sampled %d items: %s (%.1f s).", batch.n, mix, seconds)
     for share in batch.shares:
         if share.missing:
             log.warning(

@@ -59,7 +59,7 @@ def model_rows(project: Project) -> list[ModelRow]:
 def models_text(rows: list[ModelRow], most: int | None = 15) -> str:
     """A table of the models, followed by the decisions about the production model and the newest one."""
     if not rows:
-        return "no model yet; the first comes with the labels for it: pal next"
+        return "No model yet. The first is trained once there are enough labels: pal next"
     newest = rows if most is None else rows[:most]
     lines = [f"{'':<2}{'model':<19}{'labels':>7}  {'F1':<22}{'AUC':<22}{'AP':<22}{'items':>6}  made"]
     for row in newest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,7 +118,12 @@ class Layout:
         """Describe the layout in a few lines for the terminal."""
         unused = []
         for heading, names in (("Kept as context", self.kept), ("Not used", self.unused)):
-            listed = [f"{name!r} (labels?)" if name == self.label_column else repr(name) for name in names[:8]]
+            listed = [
+                f"{name!r} (if these are labels: --label-column {shlex.quote(name)})"
+                if name == self.label_column
+                else repr(name)
+                for name in names[:8]
+            ]
             more = f" and {len(names) - 8} more" if len(names) > 8 else ""
             unused += [f"  {heading}: {', '.join(listed)}{more}"] if names else []
         rows = [" | ".join(" ".join(value.split())[:80] for value in row.values()) for row in self.sample]
