@@ -235,10 +235,7 @@ def _by_strategy(results: Sequence[StrategyResult]) -> list[tuple[str, Point]]:
 
 
 def _on_evaluation(project: Project, model_id: str, predicted: dict[str, HeldOut]) -> OnEvaluation | None:
-    from tasks.evaluate import (
-        held_out_of,  # torch takes seconds to import
-        slices_of,
-    )
+    from tasks.evaluate import held_out_of, slices_of  # torch takes seconds to import
 
     try:
         model = open_model(project, model_id)
@@ -294,7 +291,7 @@ def _chosen(truth: npt.NDArray[np.bool_], chosen: npt.NDArray[np.bool_]) -> tupl
     return (hits / float(truth.sum()), hits / float(chosen.sum())) if truth.any() and chosen.any() else None
 
 
-LEAST, MOST = 200, 1000
+LEAST_TEXTS, MOST_TEXTS = 200, 1000
 """Minimum number of new texts and of older texts, and the maximum size of a sample of each."""
 EARLIER = 20
 """Imports before the newest that it has to differ more than: 1 of 21 quiet imports is a false alarm."""
@@ -347,8 +344,8 @@ class Watched:
 
 
 def watch_drift(project: Project) -> Watched | None:
-    """Compare the newest imports with the older texts; None if either has fewer than `LEAST` texts."""
-    recent = recent_texts(project.store, LEAST, MOST)
+    """Compare the newest imports with the older texts; None if either has fewer than `LEAST_TEXTS` texts."""
+    recent = recent_texts(project.store, LEAST_TEXTS, MOST_TEXTS)
     if recent is None:
         return None
     earlier = earlier_texts(project.store, recent.since, len(recent.new), EARLIER)
@@ -361,7 +358,7 @@ def watch_drift(project: Project) -> Watched | None:
     compared, areas = drift(old, new, generator), []
     for span, features in zip(earlier, before, strict=True):
         others = old[[not span.since <= at <= span.until for at in recent.old_times]]
-        if len(others) >= LEAST:
+        if len(others) >= LEAST_TEXTS:
             areas.append(drift(others, features, generator, n_permutations=0).auc)
     words = tuple(new_words(recent.old, recent.new, RATE))
     watched = Watched(recent.since, recent.until, compared, _positive(project, recent), words, tuple(areas))
