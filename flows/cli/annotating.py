@@ -366,7 +366,7 @@ def submit(project: Project, path: Path, api: str | None) -> Submission:
         if checked.unreadable:
             reason, _, hint = checked.unreadable[0].partition("\nHint: ")
             raise BatchError(reason, hint=hint or "Repair the file, then run: pal submit FILE")
-        raise BatchError(f"{path} holds no answer.", hint="Fill in the label column, then run: pal submit FILE")
+        raise BatchError(f"{path} has no answer.", hint="Fill in the label column, then run: pal submit FILE")
     workspace = project.workspace
     location = workspace.hand_in(path) if workspace.files else str(into_inbox(workspace, path))
     untold = tell_server(api, project, location) if api else "no Prefect server is running"

@@ -125,12 +125,6 @@ def test_the_definition_is_offered_where_there_is_one_or_a_label_has_a_descripti
         assert (" hidden" in attributes) is is_hidden
 
 
-@pytest.mark.parametrize(("second_key", "shown"), [("2", "←"), ("0", "2")])
-def test_the_key_2_means_back_only_where_no_label_has_it(second_key: str, shown: str) -> None:
-    page = web_page(handout_of(label_set=replace(DISASTER, labels=(Label("a", "1"), Label("b", second_key)))))
-    assert f'Back <kbd aria-hidden="true">{shown}</kbd>' in page
-
-
 def test_a_browser_keeps_the_answers_of_two_workspaces_or_annotators_apart() -> None:
     item = BatchItem("i1", "text", "h1")
     key = storage_key(handout_of(item))
