@@ -184,6 +184,7 @@ def test_a_second_run_waits_for_the_slot_and_is_canceled_by_ctrl_c(live: Live, w
 def test_ctrl_c_cancels_a_run_in_its_middle(waiting: Callable[[], Waiting]) -> None:
     one = waiting()
     one.reached("RUNNING")
+    wait_for("its stage", lambda: "In the stage." in one.output)
     one.process.send_signal(signal.SIGINT)
     one.process.wait(PATIENCE_S)
     one.reached("CANCELLED")

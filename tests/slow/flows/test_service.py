@@ -17,6 +17,7 @@ from chromium import Browser, chromium
 from lake_rows import add_rows
 from live import Live, brought_up, in_the_end, pal, wait_for
 from projects import pal_toml
+from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from waiting import until
@@ -96,7 +97,14 @@ def choose_formats(browser: Browser, *names: str) -> None:
     for name in names:
         option = (By.XPATH, f"{OPTIONS[1]}[normalize-space(.)='{name}']")
         until(lambda option=option: browser.find_elements(*option))[0].click()
-    until(lambda: not browser.find_elements(*OPTIONS) or browser.switch_to.active_element.send_keys(Keys.ESCAPE))
+
+    def is_closed() -> bool:
+        if browser.find_elements(*OPTIONS):
+            ActionChains(browser).send_keys(Keys.ESCAPE).perform()
+            return False
+        return True
+
+    until(is_closed)
 
 
 def submit(browser: Browser) -> None:

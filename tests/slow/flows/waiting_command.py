@@ -13,6 +13,7 @@ from tasks.project import open_project
 
 
 def wait_until_gone(path: Path) -> None:
+    print("In the stage.", flush=True)
     while path.exists():
         time.sleep(0.1)
 
