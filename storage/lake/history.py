@@ -77,7 +77,7 @@ def history_of(store: Store, item_id: str) -> ItemHistory:
     if not rows:
         near = store.rows("SELECT item_id FROM lake.items WHERE starts_with(item_id, ?) ORDER BY 1 LIMIT 3", [item_id])
         hint = f"Similar ids: {', '.join(row[0] for row in near)}" if near else "Item ids are in the batch files"
-        raise BatchError(f"There is no item {item_id!r}.", hint=f"{hint}. Run the command again: pal history ITEM")
+        raise BatchError(f"There is no item {item_id!r}.", hint=f"{hint}.")
     answers = store.records(
         GivenAnswer,
         f"""SELECT a.*, b.purpose, b.label_set AS guideline, s.item_id IS NOT NULL AS counts

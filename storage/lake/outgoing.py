@@ -178,7 +178,8 @@ def check_version(store: Store, version: int) -> None:
     Raises:
         StoreError: There is no version with that number.
     """
-    versions = [row[0] for row in store.rows("SELECT snapshot_id FROM ducklake_snapshots('lake') ORDER BY 1")]
+    sql = "SELECT snapshot_id FROM ducklake_snapshots('lake') WHERE snapshot_id > 0 ORDER BY 1"  # 0 has no tables
+    versions = [row[0] for row in store.rows(sql)]
     if version not in versions:
         raise StoreError(
             f"The lake has no version {version}.",

@@ -312,8 +312,7 @@ def test_an_item_that_is_not_there_is_an_error_that_names_those_that_begin_so(po
     with pytest.raises(BatchError) as caught:
         history_of(pool, "i")
     assert "'i'" in caught.value.what
-    assert all(value in caught.value.hint for value in ("i0, i1, i10", "pal history ITEM"))
+    assert all(value in caught.value.hint for value in ("i0", "i1", "i10"))
     with pytest.raises(BatchError, match="'%'") as caught:
         history_of(pool, "%")
-    assert "pal history ITEM" in caught.value.hint
     assert "i0" not in caught.value.hint
