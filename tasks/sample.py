@@ -125,7 +125,7 @@ def empty_pool() -> SamplingError:
     """The error of a command that needs items of an empty pool."""
     return SamplingError(
         "The pool is empty: every item is annotated, in an open batch, or excluded by [sampling] where.",
-        hint="Add texts: pal import FILE",
+        hint="Add texts: pal import FILE; or train on answers that were changed: pal nightly",
     )
 
 
